@@ -1,0 +1,3 @@
+//! Figures as SVG: architectures, histories and curves
+
+#![forbid(unsafe_code)]

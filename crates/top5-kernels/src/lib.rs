@@ -1,0 +1,1 @@
+//! CPU kernels on slices: the only crate with unsafe code

@@ -1,0 +1,3 @@
+//! Test kit: f64 reference ops, comparison, conformance suite and the reader of the reference files
+
+#![forbid(unsafe_code)]

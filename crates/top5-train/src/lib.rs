@@ -1,0 +1,3 @@
+//! Training: initialisation, recipes, schedules, checkpoints and the loop
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The ImageNet champions as graphs, one page per paper
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,5 @@
+//! The `top5` command.
+
+#![forbid(unsafe_code)]
+
+fn main() {}
