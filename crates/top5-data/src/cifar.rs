@@ -1,0 +1,1 @@
+//! IDX files: MNIST and Fashion-MNIST.

@@ -1,0 +1,238 @@
+//! What a dataset is: labelled images addressed by number, and the three parts that training keeps apart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use top5_graph::random::{Stream, hash};
+
+use crate::error::DataError;
+use crate::image::Image;
+
+/// A labelled image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The image as stored, before any preprocessing.
+    pub image: Image,
+    /// Index into the dataset's classes.
+    pub label: u32,
+}
+
+/// Labelled images addressed by number. Reading a sample twice gives the same bytes.
+pub trait Dataset: Send + Sync {
+    /// Short name, for example `digits`.
+    fn name(&self) -> &str;
+
+    /// Name of each class; the position is the label.
+    fn classes(&self) -> &[String];
+
+    /// Number of samples.
+    fn len(&self) -> usize;
+
+    /// Whether there are no samples.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads sample `index`. Fails when there is no such sample, or when its file cannot be read or decoded.
+    fn sample(&self, index: usize) -> Result<Sample, DataError>;
+
+    /// The label of sample `index`, without reading its image. Panics when `index >= len()`.
+    fn label(&self, index: usize) -> u32;
+
+    /// A number that identifies the content: equal for equal data on every machine, different, almost surely, otherwise.
+    fn fingerprint(&self) -> u64;
+}
+
+/// A dataset held in memory: images of one size.
+pub struct MemoryDataset {
+    name: String,
+    classes: Vec<String>,
+    shape: [usize; 3],
+    pixels: Vec<u8>,
+    labels: Vec<u32>,
+    fingerprint: u64,
+}
+
+impl MemoryDataset {
+    /// A dataset of `labels.len()` images, each of `shape` [channels, height, width], stored H W C one after the other.
+    /// The caller has checked that the lengths agree and the labels are classes; a mismatch is a bug and panics.
+    pub fn new(
+        name: &str,
+        classes: Vec<String>,
+        shape: [usize; 3],
+        pixels: Vec<u8>,
+        labels: Vec<u32>,
+    ) -> Self {
+        assert_eq!(pixels.len(), labels.len() * shape.iter().product::<usize>(), "pixels");
+        assert!(labels.iter().all(|&label| (label as usize) < classes.len()), "labels");
+        let mut print = Fingerprint::new();
+        classes.iter().for_each(|class| print.text(class));
+        shape.iter().for_each(|&side| print.number(side as u64));
+        labels.iter().for_each(|&label| print.number(u64::from(label)));
+        print.bytes(&pixels);
+        Self { name: name.to_owned(), classes, shape, pixels, labels, fingerprint: print.0 }
+    }
+}
+
+impl Dataset for MemoryDataset {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        let Some(&label) = self.labels.get(index) else {
+            return Err(DataError::Index { name: self.name.clone(), index, len: self.len() });
+        };
+        let [channels, height, width] = self.shape;
+        let size = channels * height * width;
+        let pixels = self.pixels[index * size..(index + 1) * size].to_vec();
+        Ok(Sample { image: Image { channels, height, width, pixels }, label })
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.labels[index]
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+/// Some of the samples of another dataset, in a given order.
+pub struct Subset {
+    parent: Arc<dyn Dataset>,
+    indices: Vec<usize>,
+}
+
+impl Subset {
+    /// The samples of `parent` at `indices`. Panics when an index is out of range.
+    pub fn new(parent: Arc<dyn Dataset>, indices: Vec<usize>) -> Self {
+        assert!(indices.iter().all(|&i| i < parent.len()), "a subset's index is out of range");
+        Self { parent, indices }
+    }
+
+    /// Numbers of the samples in the parent.
+    pub fn indices(&self) -> &[usize] {
+        &self.indices
+    }
+}
+
+impl Dataset for Subset {
+    fn name(&self) -> &str {
+        self.parent.name()
+    }
+
+    fn classes(&self) -> &[String] {
+        self.parent.classes()
+    }
+
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        let Some(&inner) = self.indices.get(index) else {
+            return Err(DataError::Index { name: self.name().to_owned(), index, len: self.len() });
+        };
+        self.parent.sample(inner)
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        self.parent.label(self.indices[index])
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut print = Fingerprint::new();
+        print.number(self.parent.fingerprint());
+        self.indices.iter().for_each(|&i| print.number(i as u64));
+        print.0
+    }
+}
+
+/// The parts of a dataset. The best epoch is chosen on `validation`; `test` is looked at once, at the end.
+#[derive(Clone)]
+pub struct Splits {
+    /// What the network learns from.
+    pub train: Arc<dyn Dataset>,
+    /// What decides between epochs and settings.
+    pub validation: Arc<dyn Dataset>,
+    /// What the result is reported on; absent when the source has no such part.
+    pub test: Option<Arc<dyn Dataset>>,
+}
+
+impl Splits {
+    /// Carves a validation part out of `train`: `fraction` of every class, drawn with `seed`, at least one sample per
+    /// class that has two. Depends on the labels and the seed only. Fails when nothing would be left on either side.
+    pub fn carve(
+        train: Arc<dyn Dataset>,
+        test: Option<Arc<dyn Dataset>>,
+        fraction: f64,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let [kept, held] = stratify(train.as_ref(), fraction, seed);
+        if kept.is_empty() || held.is_empty() {
+            let (name, samples) = (train.name().to_owned(), train.len());
+            return Err(DataError::TooFew { name, samples, needed: 2 });
+        }
+        Ok(Self {
+            train: Arc::new(Subset::new(Arc::clone(&train), kept)),
+            validation: Arc::new(Subset::new(train, held)),
+            test,
+        })
+    }
+}
+
+/// Divides the numbers of a dataset's samples in two, `fraction` of every class going to the second list, both ascending.
+pub fn stratify(dataset: &dyn Dataset, fraction: f64, seed: u64) -> [Vec<usize>; 2] {
+    let mut by_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for index in 0..dataset.len() {
+        by_class.entry(dataset.label(index)).or_default().push(index);
+    }
+    let (mut kept, mut held) = (Vec::new(), Vec::new());
+    for (label, members) in by_class {
+        let mut stream = Stream::new(seed, hash("split")).substream(u64::from(label));
+        let wanted = (members.len() as f64 * fraction).round() as usize;
+        let count = wanted.max(1).min(members.len() - 1);
+        for (position, which) in stream.permutation(members.len()).into_iter().enumerate() {
+            if position < count { held.push(members[which]) } else { kept.push(members[which]) }
+        }
+    }
+    kept.sort_unstable();
+    held.sort_unstable();
+    [kept, held]
+}
+
+/// FNV-1a over 64-bit words: identifies content, no defence against forgery.
+pub(crate) struct Fingerprint(pub(crate) u64);
+
+impl Fingerprint {
+    pub(crate) fn new() -> Self {
+        Self(hash(""))
+    }
+
+    pub(crate) fn number(&mut self, value: u64) {
+        self.0 = (self.0 ^ value).wrapping_mul(0x0100_0000_01B3);
+        self.0 ^= self.0 >> 29;
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.number(u64::from_le_bytes(word));
+        }
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+}

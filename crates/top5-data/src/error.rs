@@ -1,0 +1,281 @@
+//! What can be wrong with images and datasets. Each message says what is wrong, where, what was expected and what to do.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why bytes are not an image that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageError {
+    /// The first bytes are those of no supported format.
+    UnknownFormat {
+        /// Up to eight bytes from the start of the input.
+        start: Vec<u8>,
+    },
+    /// The header claims more than the limits allow; nothing was decoded.
+    TooLarge {
+        /// Format that was recognised, for example `"PNG"`.
+        format: &'static str,
+        /// Claimed width in pixels.
+        width: u64,
+        /// Claimed height in pixels.
+        height: u64,
+        /// The limit that is exceeded, in words.
+        limit: String,
+    },
+    /// The image has no pixels.
+    Empty {
+        /// Format that was recognised.
+        format: &'static str,
+    },
+    /// The decoder rejected the bytes.
+    Damaged {
+        /// Format that was recognised.
+        format: &'static str,
+        /// The decoder's reason.
+        reason: String,
+    },
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownFormat { start } if start.is_empty() => {
+                write!(f, "the image is empty (0 bytes)")
+            }
+            Self::UnknownFormat { start } => {
+                write!(f, "not an image in a supported format (starts with")?;
+                for byte in start {
+                    write!(f, " {byte:02x}")?;
+                }
+                write!(f, "); expected PNG, JPEG, WebP, BMP or PNM: convert it to one of these")
+            }
+            Self::TooLarge { format, width, height, limit } => write!(
+                f,
+                "the {format} header claims {width}x{height} pixels, over the limit of {limit}: \
+                 scale the image down first"
+            ),
+            Self::Empty { format } => {
+                write!(f, "the {format} image has no pixels: expected at least 1x1")
+            }
+            Self::Damaged { format, reason } => write!(
+                f,
+                "damaged or unsupported {format} image ({reason}): open and save it again with an \
+                 image editor, or replace it"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ImageError {}
+
+/// Why a dataset, or one sample of it, cannot be used.
+#[derive(Debug)]
+pub enum DataError {
+    /// The operating system refused to read a file or folder.
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file of an image folder is not a usable image.
+    Image {
+        /// The image file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ImageError,
+    },
+    /// An IDX file does not start with the magic number of its kind.
+    Magic {
+        /// The IDX file.
+        path: PathBuf,
+        /// Magic number expected: 2051 for images, 2049 for labels.
+        expected: u32,
+        /// Number found.
+        found: u32,
+    },
+    /// A file is shorter or longer than its format or its header says.
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// What the length was derived from, in words.
+        what: String,
+        /// Bytes expected.
+        expected: u64,
+        /// Bytes found (at least, where reading stopped early).
+        found: u64,
+    },
+    /// The images and the labels of an IDX pair differ in number.
+    Counts {
+        /// The file of labels.
+        path: PathBuf,
+        /// Images in the image file.
+        images: u64,
+        /// Labels in the label file.
+        labels: u64,
+    },
+    /// A gzip stream is broken.
+    Gzip {
+        /// The compressed file.
+        path: PathBuf,
+        /// The decompressor's reason.
+        reason: String,
+    },
+    /// A label is not a class.
+    Label {
+        /// The file that holds the label.
+        path: PathBuf,
+        /// Zero-based record in the file.
+        record: usize,
+        /// The label found.
+        label: u32,
+        /// Number of classes; labels are 0..classes.
+        classes: usize,
+    },
+    /// A list of class names has the wrong number of lines.
+    ClassNames {
+        /// The file of names.
+        path: PathBuf,
+        /// Names expected.
+        expected: usize,
+        /// Names found.
+        found: usize,
+    },
+    /// Two parts of one dataset name different classes.
+    ClassMismatch {
+        /// Folder whose classes differ from those of the training part.
+        path: PathBuf,
+        /// Classes that only the training part has.
+        missing: Vec<String>,
+        /// Classes that the training part lacks.
+        unexpected: Vec<String>,
+    },
+    /// Nothing to read where samples were expected.
+    Empty {
+        /// The folder or file.
+        path: PathBuf,
+        /// What was looked for, in words.
+        expected: String,
+    },
+    /// A folder could not be recognised as a dataset.
+    Unrecognised {
+        /// The name or path given.
+        spec: String,
+        /// Each thing that was looked for.
+        looked_for: Vec<String>,
+    },
+    /// Too few samples to keep training, validation and test apart.
+    TooFew {
+        /// Name of the dataset.
+        name: String,
+        /// Samples it has.
+        samples: usize,
+        /// Samples needed.
+        needed: usize,
+    },
+    /// A sample number beyond the end.
+    Index {
+        /// Name of the dataset.
+        name: String,
+        /// The number asked for.
+        index: usize,
+        /// Number of samples.
+        len: usize,
+    },
+    /// The background thread of a loader stopped without a result: a bug in a decoder or dataset.
+    Worker {
+        /// What is known about it.
+        reason: String,
+    },
+}
+
+impl DataError {
+    /// Whether the operating system failed (exit code 4) rather than the data (exit code 3).
+    pub fn is_io(&self) -> bool {
+        matches!(self, Self::Io { .. })
+    }
+}
+
+impl fmt::Display for DataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, source } => write!(f, "cannot read {}: {source}", path.display()),
+            Self::Image { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Magic { path, expected, found } => write!(
+                f,
+                "{}: not an IDX file of the kind its name says: the first four bytes should be \
+                 the number {expected}, found {found}: download the file again",
+                path.display()
+            ),
+            Self::Length { path, what, expected, found } => write!(
+                f,
+                "{}: {what} needs {expected} bytes, found {found}: the file is truncated or has \
+                 trailing bytes, download it again",
+                path.display()
+            ),
+            Self::Counts { path, images, labels } => write!(
+                f,
+                "{}: {labels} labels for {images} images: the two files do not belong together",
+                path.display()
+            ),
+            Self::Gzip { path, reason } => write!(
+                f,
+                "{}: broken gzip stream ({reason}): download the file again",
+                path.display()
+            ),
+            Self::Label { path, record, label, classes } => write!(
+                f,
+                "{}: record {record} has label {label}, expected 0 to {}: the file is damaged or \
+                 belongs to another dataset",
+                path.display(),
+                classes.saturating_sub(1)
+            ),
+            Self::ClassNames { path, expected, found } => write!(
+                f,
+                "{}: {found} class names, expected {expected}, one per line",
+                path.display()
+            ),
+            Self::ClassMismatch { path, missing, unexpected } => write!(
+                f,
+                "{}: its classes differ from those of the training folder (missing: {}; \
+                 unexpected: {}): give both the same class folders",
+                path.display(),
+                list(missing),
+                list(unexpected)
+            ),
+            Self::Empty { path, expected } => {
+                write!(f, "{}: found nothing to read, expected {expected}", path.display())
+            }
+            Self::Unrecognised { spec, looked_for } => {
+                write!(f, "'{spec}' is not a dataset that top5 knows; looked for:")?;
+                looked_for.iter().try_for_each(|thing| write!(f, "\n  - {thing}"))
+            }
+            Self::TooFew { name, samples, needed } => write!(
+                f,
+                "{name}: {samples} samples are too few to set a validation part aside, expected \
+                 at least {needed}"
+            ),
+            Self::Index { name, index, len } => {
+                write!(f, "{name}: there is no sample {index}, it has {len}")
+            }
+            Self::Worker { reason } => write!(f, "the loader's thread stopped: {reason}"),
+        }
+    }
+}
+
+/// The first few names, separated by commas.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    match names.len() {
+        0 => "none".to_owned(),
+        n if n <= SHOWN => names.join(", "),
+        n => format!("{}, and {} more", names[..SHOWN].join(", "), n - SHOWN),
+    }
+}
+
+impl std::error::Error for DataError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Self::Io { source, .. } = self { Some(source) } else { None }
+    }
+}
