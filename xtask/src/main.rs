@@ -1,3 +1,91 @@
-//! The project chores.
+//! The project's chores: `cargo xtask ci | tidy | bless | exhaustive`.
 
-fn main() {}
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a command-line tool talks on stdout")]
+#![expect(clippy::print_stderr, reason = "and reports errors on stderr")]
+
+mod ci;
+mod metadata;
+mod runner;
+mod source;
+mod tidy;
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+  ci          everything a change must pass: fmt, tidy, clippy, docs, tests
+  tidy        the architecture invariants of ARCHITECTURE.md
+  bless       rewrite the golden files from what the program prints now
+  exhaustive  the long sweeps, in release mode";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments[..] {
+        ["ci"] => ci::run(),
+        ["tidy"] => tidy::run(),
+        ["bless"] => bless(),
+        ["exhaustive"] => exhaustive(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Golden tests compare with a file, or write it when `UPDATE_EXPECT` is set.
+fn bless() -> Result<()> {
+    runner::unit_tests(&[("UPDATE_EXPECT", "1")])?;
+    println!(
+        "The golden files are as the program prints them now: read `git diff` before you commit."
+    );
+    Ok(())
+}
+
+/// A long sweep is a test with `exhaustive` in its name whose loop is longer when `TOP5_EXHAUSTIVE` is set.
+fn exhaustive() -> Result<()> {
+    let counts = runner::exhaustive_tests(&[("TOP5_EXHAUSTIVE", "1")])?;
+    println!("{counts}");
+    Ok(())
+}
+
+/// The folder of the workspace's manifest.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in a folder of the workspace")
+}
+
+/// The cargo that started this program, in the root of the workspace.
+fn cargo(arguments: &[&str]) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Runs a command whose output goes to the terminal.
+fn run(mut command: Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {}", line(&command)))?;
+    if !status.success() {
+        bail!("{} failed ({status}): mend what it says above", line(&command));
+    }
+    Ok(())
+}
+
+/// The command as one types it.
+fn line(command: &Command) -> String {
+    let arguments = command.get_args().map(|argument| argument.to_string_lossy());
+    let words: Vec<_> = std::iter::once("cargo".into()).chain(arguments).collect();
+    format!("`{}`", words.join(" "))
+}

@@ -1,0 +1,97 @@
+//! The gate: what every change must pass, cheapest step first, stopped at the first failure.
+//!
+//! All steps build the dev profile with the workspace's own features and the same flags for dependencies, so that
+//! nothing is compiled twice: clippy and rustdoc share the checked dependencies, tests and doctests the built ones.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::source::{Source, read_sources};
+use crate::{cargo, root, run as execute, runner, tidy};
+
+/// Runs every step; the last line of a green run is `N passed, 0 failed`.
+pub(crate) fn run() -> Result<()> {
+    let mut times = Vec::new();
+    step(&mut times, "format", || execute(cargo(&["fmt", "--all", "--check"])))?;
+    step(&mut times, "tidy", tidy::run)?;
+    step(&mut times, "lints", || {
+        execute(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    step(&mut times, "documentation", || {
+        let mut command = cargo(&["doc", "--workspace", "--no-deps"]);
+        command.env("RUSTDOCFLAGS", "-D warnings");
+        execute(command)
+    })?;
+    let tests = step(&mut times, "tests", || runner::unit_tests(&[]))?;
+    let doctests = step(&mut times, "doctests", runner::doctests)?;
+
+    println!("\n{}", table_of_lines(&read_sources(root())?));
+    for (name, time) in &times {
+        println!("{name:<16}{:>8.1} s", time.as_secs_f64());
+    }
+    println!("\n{}", tests + doctests);
+    Ok(())
+}
+
+/// Announces a step, times it, and names it in the error.
+fn step<T>(
+    times: &mut Vec<(&'static str, Duration)>,
+    name: &'static str,
+    body: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    println!("\n== {name}");
+    let start = Instant::now();
+    let value = body().with_context(|| format!("the {name} step"))?;
+    times.push((name, start.elapsed()));
+    Ok(value)
+}
+
+/// Lines of code per crate, without blank lines and comments: a crate that grows should say what it bought.
+fn table_of_lines(sources: &[Source]) -> String {
+    let mut rows: Vec<(&str, [usize; 2])> = Vec::new();
+    for source in sources {
+        let name = source.crate_name();
+        if rows.last().is_none_or(|(last, _)| *last != name) {
+            rows.push((name, [0; 2]));
+        }
+        let (_, counts) = rows.last_mut().expect("a row was just pushed");
+        for line in source.lines().filter(|line| !line.code.trim().is_empty()) {
+            counts[usize::from(line.in_test)] += 1;
+        }
+    }
+    let total = rows.iter().fold([0; 2], |sum, (_, n)| [sum[0] + n[0], sum[1] + n[1]]);
+    rows.push(("total", total));
+    let mut table = format!("{:<16}{:>8}{:>8}\n", "lines", "code", "tests");
+    for (name, [code, tests]) in rows {
+        table += &format!("{name:<16}{code:>8}{tests:>8}\n");
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_per_crate_without_comments_and_blanks() {
+        let sources = [
+            Source::new("crates/a/src/lib.rs", "//! A.\n\nfn f() {}\n#[cfg(test)]\nmod tests {}\n"),
+            Source::new("crates/a/tests/t.rs", "//! T.\nfn g() {}\n"),
+            Source::new("xtask/src/main.rs", "//! X.\nfn main() {\n    // nothing\n}\n"),
+        ];
+        let table = table_of_lines(&sources);
+        let rows: Vec<Vec<&str>> =
+            table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows, [vec!["a", "1", "3"], vec!["xtask", "2", "0"], vec!["total", "3", "3"]]);
+    }
+
+    #[test]
+    fn a_failing_step_is_named_and_not_timed() {
+        let mut times = Vec::new();
+        let error =
+            step(&mut times, "lints", || -> Result<()> { anyhow::bail!("no") }).unwrap_err();
+        assert_eq!(format!("{error:#}"), "the lints step: no");
+        assert!(times.is_empty());
+    }
+}

@@ -1,0 +1,78 @@
+//! The workspace's packages and what they depend on, as `cargo metadata` tells it.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{cargo, line};
+
+/// A package of the workspace.
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) dependencies: Vec<Dependency>,
+}
+
+/// A line of a manifest's dependency tables.
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// Whether it is another package of the workspace.
+    pub(crate) is_ours: bool,
+    /// Whether only tests and examples see it.
+    pub(crate) is_dev: bool,
+}
+
+/// Asks cargo; nothing is resolved, fetched or built.
+pub(crate) fn read_packages() -> Result<Vec<Package>> {
+    let mut command = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let output = command.output().with_context(|| format!("starting {}", line(&command)))?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{} failed: {told}", line(&command));
+    let metadata = serde_json::from_slice(&output.stdout).context("what cargo metadata printed")?;
+    parse(&metadata).context("cargo metadata has another form than version 1")
+}
+
+fn parse(metadata: &Value) -> Option<Vec<Package>> {
+    metadata["packages"].as_array()?.iter().map(package).collect()
+}
+
+fn package(value: &Value) -> Option<Package> {
+    let dependencies = value["dependencies"].as_array()?.iter().map(dependency);
+    Some(Package {
+        name: value["name"].as_str()?.to_owned(),
+        dependencies: dependencies.collect::<Option<_>>()?,
+    })
+}
+
+fn dependency(value: &Value) -> Option<Dependency> {
+    Some(Dependency {
+        name: value["name"].as_str()?.to_owned(),
+        is_ours: value["path"].is_string(),
+        is_dev: value["kind"] == "dev",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_and_kinds_of_dependencies_are_read() {
+        let metadata = serde_json::json!({ "packages": [{ "name": "a", "dependencies": [
+            { "name": "b", "kind": null, "path": "/b" },
+            { "name": "serde", "kind": null },
+            { "name": "kit", "kind": "dev", "path": "/kit" },
+        ] }] });
+        let packages = parse(&metadata).unwrap();
+        assert_eq!(packages[0].name, "a");
+        let read: Vec<_> = packages[0]
+            .dependencies
+            .iter()
+            .map(|d| (d.name.as_str(), d.is_ours, d.is_dev))
+            .collect();
+        assert_eq!(read, [("b", true, false), ("serde", false, false), ("kit", true, true)]);
+    }
+
+    #[test]
+    fn another_form_is_an_error_and_not_an_empty_workspace() {
+        assert!(parse(&serde_json::json!({ "packs": [] })).is_none());
+    }
+}
