@@ -66,7 +66,8 @@ const WRITING: Rule = Rule {
         "fs::remove_dir_all",
         "File::create",
         "File::create_new",
-        "OpenOptions",
+        "fs::OpenOptions",
+        "OpenOptions::new",
     ],
     places: &["crates/top5/", "crates/top5-serve/", CHECKPOINT],
     in_tests: false,
@@ -208,6 +209,8 @@ mod tests {
         let path = "crates/top5-data/src/idx.rs";
         assert_eq!(found(&WRITING, path, "fs::write(path, bytes)?;").len(), 1);
         assert_eq!(found(&WRITING, path, "File::create(path)?;").len(), 1);
+        assert_eq!(found(&WRITING, path, "OpenOptions::new().append(true)").len(), 1);
+        assert!(found(&WRITING, path, "pub struct OpenOptions {}").is_empty());
         assert!(found(&WRITING, path, "fs::read(path)?;").is_empty());
         assert!(found(&WRITING, "crates/top5/src/main.rs", "fs::write(path, bytes)?;").is_empty());
     }
