@@ -1,5 +1,39 @@
-//! What a network is: a graph of layers with shapes, parameters and costs, and the trait of the engines that run it
+//! What a network is: layers with shapes, parameters and costs in topological order, and the trait of the engines
+//! that run it.
+//!
+//! A page of Rust per paper builds a [`Graph`] with [`net`] and [`Var`]; everything else reads it. Each op says what it
+//! is once, in its [`Spec`] (output shape, parameters, multiply-accumulates, ONNX form, …), so that tables, diagrams,
+//! exporters and memory plans are folds over the nodes and only engines match on [`Op`].
+//!
+//! Shapes are per sample (channels, height, width): the batch is a property of a run, not of a network. Nothing here
+//! computes on tensor values, and the crate depends on nothing.
 
 #![forbid(unsafe_code)]
 
+mod builder;
+mod count;
+mod engine;
+mod error;
+mod graph;
+mod op;
+pub mod ops;
+mod params;
 pub mod random;
+mod rewrite;
+mod shape;
+mod summary;
+mod tensor;
+mod window;
+
+pub use builder::{Scope, Var, concat, net};
+pub use count::ReceptiveField;
+pub use engine::{Engine, EngineError, Forward, Loss, Sgd, StepOptions};
+pub use error::{GraphError, ShapeError};
+pub use graph::{Graph, Node, NodeId, Output};
+pub use op::{Op, Spec};
+pub use ops::onnx;
+pub use params::{Init, Mismatch, Param, Weights, WeightsError};
+pub use shape::Shape;
+pub use summary::{Row, markdown, rows, table};
+pub use tensor::Tensor;
+pub use window::{Window, k};

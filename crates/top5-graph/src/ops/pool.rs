@@ -1,0 +1,118 @@
+//! Pooling.
+
+use super::onnx::OnnxNode;
+use crate::error::ShapeError;
+use crate::op::{Define, Spec};
+use crate::params::{Init, Param};
+use crate::shape::Shape;
+use crate::window::{Window, k};
+
+/// Maximum over each window; padding never wins. The first of equal maxima (in row-major order) gets the gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MaxPool2d {
+    /// Kernel, stride, padding, rounding.
+    pub window: Window,
+}
+
+impl Define for MaxPool2d {
+    fn spec(&self, inputs: &[Shape]) -> Result<Spec, ShapeError> {
+        let [c, h, w] = inputs[0].chw()?;
+        let [p, q] = self.window.pool_output([h, w])?;
+        Ok(Spec {
+            label: self.window.to_string(),
+            window: Some(self.window),
+            onnx: vec![
+                OnnxNode::new("MaxPool")
+                    .window(&self.window)
+                    .int("ceil_mode", usize::from(self.window.ceil)),
+            ],
+            ..Spec::new("MaxPool2d", "pool", Shape::Map([c, p, q]))
+        })
+    }
+}
+
+/// Mean over each window. The divisor counts the padding when `count_include_pad` is set (but never what rounding up
+/// adds beyond it), and only real elements otherwise: PyTorch's two conventions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AvgPool2d {
+    /// Kernel, stride, padding, rounding; no dilation.
+    pub window: Window,
+    /// Whether padding counts in the divisor.
+    pub count_include_pad: bool,
+}
+
+impl Define for AvgPool2d {
+    fn spec(&self, inputs: &[Shape]) -> Result<Spec, ShapeError> {
+        let [c, h, w] = inputs[0].chw()?;
+        if self.window.dilation != [1, 1] {
+            return Err(ShapeError::Attribute {
+                what: "dilation of an average pooling",
+                expected: "1",
+            });
+        }
+        let [p, q] = self.window.pool_output([h, w])?;
+        Ok(Spec {
+            label: self.window.to_string(),
+            window: Some(self.window),
+            onnx: vec![
+                OnnxNode::new("AveragePool")
+                    .window(&self.window)
+                    .int("ceil_mode", usize::from(self.window.ceil))
+                    .int("count_include_pad", usize::from(self.count_include_pad)),
+            ],
+            ..Spec::new("AvgPool2d", "pool", Shape::Map([c, p, q]))
+        })
+    }
+}
+
+/// Mean over each map: `c×h×w` to `c×1×1`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GlobalAvgPool;
+
+impl Define for GlobalAvgPool {
+    fn spec(&self, inputs: &[Shape]) -> Result<Spec, ShapeError> {
+        let [c, h, w] = inputs[0].chw()?;
+        Ok(Spec {
+            window: Some(k([h, w])),
+            onnx: vec![OnnxNode::new("GlobalAveragePool")],
+            ..Spec::new("GlobalAvgPool", "avgpool", Shape::Map([c, 1, 1]))
+        })
+    }
+}
+
+/// LeNet-5's S2 and S4 (LeCun et al. 1998, section II.B): the sum over each window times a trainable coefficient plus
+/// a trainable bias, both per map. Weight and bias: `[channels]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subsampling {
+    /// Kernel and stride; no padding, no dilation.
+    pub window: Window,
+}
+
+impl Define for Subsampling {
+    fn spec(&self, inputs: &[Shape]) -> Result<Spec, ShapeError> {
+        let [c, h, w] = inputs[0].chw()?;
+        if self.window.dilation != [1, 1]
+            || self.window.pad != [0, 0]
+            || self.window.pad_end != [0, 0]
+        {
+            return Err(ShapeError::Attribute {
+                what: "padding and dilation of a subsampling",
+                expected: "0 and 1",
+            });
+        }
+        let [p, q] = self.window.output([h, w])?;
+        let [r, s] = self.window.kernel;
+        let init = Init::pytorch(r * s);
+        Ok(Spec {
+            label: self.window.to_string(),
+            params: vec![
+                Param::learned("weight", [c], init.clone()),
+                Param::learned("bias", [c], init),
+            ],
+            window: Some(self.window),
+            // A depth-wise convolution; the exporter repeats the coefficient over the window.
+            onnx: vec![OnnxNode::new("Conv").window(&self.window).int("group", c)],
+            ..Spec::new("Subsampling", "subsampling", Shape::Map([c, p, q]))
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! Networks made from networks: without auxiliary heads, at another input size, fully convolutional.
+
+use crate::error::{GraphError, ShapeError};
+use crate::graph::{Graph, Node, NodeId};
+use crate::op::Op;
+use crate::ops::{Conv2d, Input};
+use crate::params::Weights;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use crate::window::k;
+
+impl Graph {
+    /// Only what the logits need: no auxiliary heads.
+    pub fn inference(&self) -> Self {
+        let mut needed = vec![false; self.nodes.len()];
+        needed[0] = true;
+        needed[self.outputs[0].node.0] = true;
+        for node in self.nodes.iter().rev().filter(|node| !node.inputs.is_empty()) {
+            if needed[node.id.0] {
+                node.inputs.iter().for_each(|input| needed[input.0] = true);
+            }
+        }
+        self.rebuild(|node| needed[node.id.0].then(|| node.op.clone()))
+            .map(|graph| Self { outputs: graph.outputs[..1].to_vec(), ..graph })
+            .expect("a part of a valid network is valid")
+    }
+
+    /// The same layers for another input. Fails where a layer does not fit, a fully connected one for instance.
+    pub fn with_input(&self, input: [usize; 3]) -> Result<Self, GraphError> {
+        let graph = self.rebuild(|node| Some(resized(&node.op, input)))?;
+        let changed = self.nodes.iter().zip(&graph.nodes).find(|(old, new)| {
+            let shapes = |node: &Node| -> Vec<Vec<usize>> {
+                node.spec.params.iter().map(|param| param.shape.clone()).collect()
+            };
+            shapes(old) != shapes(new)
+        });
+        match changed {
+            None => Ok(graph),
+            Some((_, node)) => {
+                let what = "the input size";
+                let expected = "one that leaves the layer's weights as they are";
+                let error = ShapeError::Attribute { what, expected };
+                let name = node.name.clone();
+                Err(GraphError::new(&self.name, name, node.spec.kind, error, node.at))
+            }
+        }
+    }
+
+    /// The dense form (OverFeat, section 3.5; VGG, section 3.2): fully connected layers become convolutions, so that a
+    /// larger input gives a map of logits. The tensors are those of [`Graph::dense_weights`].
+    pub fn dense(&self, input: [usize; 3]) -> Result<Self, GraphError> {
+        self.rebuild(|node| {
+            if matches!(node.op, Op::Flatten(_)) {
+                return None;
+            }
+            let Op::Linear(linear) = &node.op else { return Some(resized(&node.op, input)) };
+            let [_, _, h, w] = self.dense_shape(node);
+            let conv = Conv2d::new(linear.out_features, k([h, w]));
+            Some(Op::Conv2d(if linear.bias { conv } else { conv.no_bias() }))
+        })
+    }
+
+    /// The weights of this network for its dense form: the same values, reshaped.
+    pub fn dense_weights(&self, weights: &Weights) -> Weights {
+        let mut dense = weights.clone();
+        for node in self.nodes.iter().filter(|node| matches!(node.op, Op::Linear(_))) {
+            let name = format!("{}.weight", node.name);
+            if let Some(tensor) = dense.remove(&name) {
+                let shape = self.dense_shape(node);
+                if let Some(tensor) = Tensor::new(shape, tensor.into_data()) {
+                    dense.insert(name, tensor);
+                }
+            }
+        }
+        dense
+    }
+
+    /// The shape of a linear layer's weight as a convolution's: the kernel covers the map that was flattened.
+    fn dense_shape(&self, node: &Node) -> [usize; 4] {
+        let mut source = &self.nodes[node.inputs[0].0];
+        while matches!(source.shape(), Shape::Flat(_))
+            && matches!(source.op, Op::Flatten(_) | Op::Dropout(_))
+        {
+            source = &self.nodes[source.inputs[0].0];
+        }
+        let out = node.shape().channels();
+        match source.shape() {
+            Shape::Map([c, h, w]) => [out, c, h, w],
+            Shape::Flat(n) => [out, n, 1, 1],
+        }
+    }
+
+    /// Appends `change(node)` for every node to a new graph; `None` leaves a node out, and its users read its input.
+    /// Names, lines, initial values and outputs stay.
+    fn rebuild(&self, change: impl Fn(&Node) -> Option<Op>) -> Result<Self, GraphError> {
+        let mut nodes: Vec<Node> = Vec::with_capacity(self.nodes.len());
+        let mut moved: Vec<NodeId> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let inputs: Vec<NodeId> = node.inputs.iter().map(|input| moved[input.0]).collect();
+            let Some(op) = change(node) else {
+                moved.push(inputs.first().copied().unwrap_or(NodeId(0)));
+                continue;
+            };
+            let shapes: Vec<Shape> = inputs.iter().map(|input| nodes[input.0].shape()).collect();
+            let mut spec = op.define().spec(&shapes).map_err(|error| {
+                GraphError::new(&self.name, node.name.clone(), node.spec.kind, error, node.at)
+            })?;
+            for (new, old) in spec.params.iter_mut().zip(&node.spec.params) {
+                new.init = old.init.clone();
+            }
+            let id = NodeId(nodes.len());
+            moved.push(id);
+            nodes.push(Node { id, name: node.name.clone(), op, inputs, spec, at: node.at });
+        }
+        let outputs = self
+            .outputs
+            .iter()
+            .map(|output| crate::Output { node: moved[output.node.0], ..output.clone() })
+            .collect();
+        Ok(Self { name: self.name.clone(), nodes, outputs })
+    }
+}
+
+/// The op, or for an input the one of this size.
+fn resized(op: &Op, input: [usize; 3]) -> Op {
+    if matches!(op, Op::Input(_)) { Op::Input(Input { chw: input }) } else { op.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net;
+
+    fn headed() -> Graph {
+        net("headed", [3, 16, 16], |x| {
+            let x = x.conv(8, k(3).pad(1)).relu();
+            x.global_avg_pool().linear(10).named("aux").output("aux", 0.3);
+            x.max_pool(k(4).stride(4)).flatten().linear(32).relu().dropout(0.5).linear(10)
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn inference_drops_auxiliary_heads() {
+        let graph = headed();
+        let bare = graph.inference();
+        assert_eq!(graph.outputs().len(), 2);
+        assert_eq!(bare.outputs().len(), 1);
+        assert_eq!(graph.param_count() - bare.param_count(), 8 * 10 + 10);
+        assert!(bare.find("aux").is_none());
+        assert_eq!(bare.logits().name, graph.logits().name);
+    }
+
+    #[test]
+    fn another_input_size_keeps_the_weights_or_fails() {
+        assert!(headed().with_input([3, 32, 32]).is_err());
+        let pooled =
+            net("pooled", [3, 16, 16], |x| x.conv(8, 3).global_avg_pool().linear(5)).unwrap();
+        assert_eq!(pooled.with_input([3, 40, 24]).unwrap().classes(), 5);
+        assert!(pooled.with_input([1, 16, 16]).is_err());
+    }
+
+    #[test]
+    fn dense_form_has_the_same_parameters_and_a_map_of_logits() {
+        let graph = headed().inference();
+        let dense = graph.dense([3, 24, 20]).unwrap();
+        assert_eq!(dense.param_count(), graph.param_count());
+        assert_eq!(dense.logits().shape(), Shape::Map([10, 3, 2]));
+        let weights: Weights =
+            graph.params().map(|(name, p)| (name, Tensor::zeros(p.shape.clone()))).collect();
+        assert_eq!(graph.dense_weights(&weights).check(&dense), Ok(()));
+    }
+}
