@@ -30,26 +30,33 @@ impl fmt::Display for Counts {
     }
 }
 
+/// Reads a runner's summary line. Each runner has its own, since one may show the output of the other.
+type Summary = fn(&str) -> Option<Counts>;
+
 /// Every test but the doctests: with cargo-nextest where it is installed, else with `cargo test`.
 pub(crate) fn unit_tests(environment: &[(&str, &str)]) -> Result<Counts> {
-    let arguments: &[&str] = if has_nextest() {
-        &["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow"]
+    let (arguments, summary): (&[&str], Summary) = if has_nextest() {
+        let arguments =
+            &["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "slow"];
+        (arguments, nextest_summary)
     } else {
-        &["test", "--workspace", "--all-targets", "--no-fail-fast", "--quiet"]
+        (&["test", "--workspace", "--all-targets", "--no-fail-fast", "--quiet"], cargo_summary)
     };
-    expect_some(counted(cargo(arguments), environment)?, "tests")
+    expect_some(counted(cargo(arguments), environment, summary)?, "tests")
 }
 
 /// The examples in the documentation, which cargo-nextest cannot run. There may be none.
 pub(crate) fn doctests() -> Result<Counts> {
-    counted(cargo(&["test", "--workspace", "--doc", "--no-fail-fast", "--quiet"]), &[])
+    let command = cargo(&["test", "--workspace", "--doc", "--no-fail-fast", "--quiet"]);
+    counted(command, &[], cargo_summary)
 }
 
 /// The long sweeps.
 pub(crate) fn exhaustive_tests(environment: &[(&str, &str)]) -> Result<Counts> {
     let command =
         cargo(&["test", "--release", "--workspace", "--no-fail-fast", "--", "exhaustive"]);
-    expect_some(counted(command, environment)?, "tests with `exhaustive` in their name")
+    let counts = counted(command, environment, cargo_summary)?;
+    expect_some(counts, "tests with `exhaustive` in their name")
 }
 
 fn has_nextest() -> bool {
@@ -65,7 +72,7 @@ fn expect_some(counts: Counts, what: &str) -> Result<Counts> {
 }
 
 /// Runs a test command, shows its output and adds up its summaries; fails if a test failed or the command did.
-fn counted(mut command: Command, environment: &[(&str, &str)]) -> Result<Counts> {
+fn counted(mut command: Command, environment: &[(&str, &str)], summary: Summary) -> Result<Counts> {
     command.envs(environment.iter().copied()).env("CARGO_TERM_COLOR", "never");
     // One pipe for both streams: the summary is on stdout or on stderr, depending on the runner.
     let (reader, writer) = std::io::pipe().context("making a pipe")?;
@@ -73,7 +80,7 @@ fn counted(mut command: Command, environment: &[(&str, &str)]) -> Result<Counts>
     let mut child = command.spawn().with_context(|| format!("starting {}", line(&command)))?;
     let shown = line(&command);
     drop(command); // it holds the pipe's writing end, without which the reader sees no end
-    let counts = show_and_count(reader)?;
+    let counts = show_and_count(reader, summary)?;
     let status = child.wait().with_context(|| format!("waiting for {shown}"))?;
     if !status.success() || counts.failed > 0 {
         bail!("{shown} failed ({status}): {counts}");
@@ -81,7 +88,7 @@ fn counted(mut command: Command, environment: &[(&str, &str)]) -> Result<Counts>
     Ok(counts)
 }
 
-fn show_and_count(output: impl Read) -> Result<Counts> {
+fn show_and_count(output: impl Read, summary: Summary) -> Result<Counts> {
     let mut total = Counts::default();
     for bytes in BufReader::new(output).split(b'\n') {
         let bytes = bytes.context("reading the test runner's output")?;
@@ -92,25 +99,28 @@ fn show_and_count(output: impl Read) -> Result<Counts> {
     Ok(total)
 }
 
-/// Reads a summary line of `cargo test` or of cargo-nextest.
-fn summary(line: &str) -> Option<Counts> {
-    let line = line.trim_start();
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let before = |name: &str| {
-        let at = words.iter().position(|word| word.trim_end_matches([',', ';', ':']) == name)?;
-        words[at.checked_sub(1)?].parse::<usize>().ok()
-    };
-    if line.starts_with("test result:") {
-        return Some(Counts { passed: before("passed")?, failed: before("failed")? });
-    }
-    if line.starts_with("Summary [") {
-        // "3 tests run: 1 passed, 1 failed, 1 timed out, 0 skipped": whatever ran and did not pass has failed.
-        let at = words.iter().position(|word| matches!(*word, "test" | "tests"))?;
-        let run: usize = words[at.checked_sub(1)?].split('/').next()?.parse().ok()?;
-        let passed = before("passed").unwrap_or(0);
-        return Some(Counts { passed, failed: run.checked_sub(passed)? });
-    }
-    None
+/// "test result: ok. 3 passed; 0 failed; …", one line per program.
+fn cargo_summary(line: &str) -> Option<Counts> {
+    let words = words(line.strip_prefix("test result: ")?);
+    Some(Counts { passed: before(&words, "passed")?, failed: before(&words, "failed")? })
+}
+
+/// "Summary [ 0.1s] 3 tests run: 1 passed, 1 failed, 1 timed out": whatever ran and did not pass has failed.
+fn nextest_summary(line: &str) -> Option<Counts> {
+    let words = words(line.trim_start().strip_prefix("Summary [")?);
+    let run = before(&words, "test").or_else(|| before(&words, "tests"))?;
+    let passed = before(&words, "passed").unwrap_or(0);
+    Some(Counts { passed, failed: run.checked_sub(passed)? })
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().map(|word| word.trim_end_matches([',', ';'])).collect()
+}
+
+/// The number before a word; of "2/9 tests", where a run was cut short, the first.
+fn before(words: &[&str], name: &str) -> Option<usize> {
+    let at = words.iter().position(|word| *word == name)?;
+    words[at.checked_sub(1)?].split('/').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -126,35 +136,45 @@ mod tests {
         let output = "running 2 tests\n\
             test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
             test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n";
-        assert_eq!(show_and_count(output.as_bytes()).ok(), counts(5, 1));
+        assert_eq!(show_and_count(output.as_bytes(), cargo_summary).ok(), counts(5, 1));
     }
 
     #[test]
     fn summaries_of_nextest_are_read() {
-        assert_eq!(
-            summary("     Summary [   0.011s] 1 test run: 1 passed, 0 skipped"),
-            counts(1, 0)
-        );
+        let one = "     Summary [   0.011s] 1 test run: 1 passed, 0 skipped";
+        assert_eq!(nextest_summary(one), counts(1, 0));
         let slow = "     Summary [ 101.211s] 12 tests run: 12 passed (1 slow), 3 skipped";
-        assert_eq!(summary(slow), counts(12, 0));
+        assert_eq!(nextest_summary(slow), counts(12, 0));
     }
 
     #[test]
     fn every_way_not_to_pass_counts_as_failed() {
-        let line = "Summary [ 1.0s] 6 tests run: 3 passed, 1 failed, 1 exec failed, 1 timed out, 0 skipped";
-        assert_eq!(summary(line), counts(3, 3));
-        assert_eq!(
-            summary("Summary [ 1.0s] 2/9 tests run: 0 passed, 2 failed, 0 skipped"),
-            counts(0, 2)
-        );
-        assert_eq!(summary("Summary [ 1.0s] 2 tests run: 2 failed, 0 skipped"), counts(0, 2));
+        for (line, expected) in [
+            (
+                "6 tests run: 3 passed, 1 failed, 1 exec failed, 1 timed out, 0 skipped",
+                counts(3, 3),
+            ),
+            ("2/9 tests run: 0 passed, 2 failed, 0 skipped", counts(0, 2)),
+            ("2 tests run: 2 failed, 0 skipped", counts(0, 2)),
+        ] {
+            assert_eq!(nextest_summary(&format!("  Summary [ 1.0s] {line}")), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_failed_test_shown_by_nextest_is_counted_once() {
+        let output = "  stdout ---\n    test result: FAILED. 0 passed; 1 failed; 0 ignored\n\
+            test result: FAILED. 0 passed; 1 failed; 0 ignored\n\
+            \x20    Summary [ 0.1s] 2 tests run: 1 passed, 1 failed, 0 skipped\n";
+        assert_eq!(show_and_count(output.as_bytes(), nextest_summary).ok(), counts(1, 1));
     }
 
     #[test]
     fn other_lines_are_no_summary() {
-        assert_eq!(summary("test closed_form ... ok"), None);
-        assert_eq!(summary("12 passed, 0 failed"), None);
-        assert_eq!(summary("Summary [ 1.0s] nothing"), None);
+        for line in ["test closed_form ... ok", "12 passed, 0 failed", "Summary [ 1.0s] nothing"] {
+            assert_eq!(cargo_summary(line), None, "{line}");
+            assert_eq!(nextest_summary(line), None, "{line}");
+        }
     }
 
     #[test]
