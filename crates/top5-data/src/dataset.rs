@@ -166,48 +166,55 @@ pub struct Splits {
     pub validation: Arc<dyn Dataset>,
     /// What the result is reported on; absent when the source has no such part.
     pub test: Option<Arc<dyn Dataset>>,
+    /// Why files of an image folder were left out, one entry per file, over all parts.
+    pub skipped: Arc<[DataError]>,
 }
 
 impl Splits {
-    /// Carves a validation part out of `train`: `fraction` of every class, drawn with `seed`, at least one sample per
-    /// class that has two. Depends on the labels and the seed only. Fails when nothing would be left on either side.
+    /// Carves a validation part out of `train`: `fraction` of every class, drawn with `seed`, at least one sample of a
+    /// class that has two. Depends on the labels and the seed only. Fails when either side would be empty.
     pub fn carve(
         train: Arc<dyn Dataset>,
         test: Option<Arc<dyn Dataset>>,
         fraction: f64,
         seed: u64,
     ) -> Result<Self, DataError> {
-        let [kept, held] = stratify(train.as_ref(), fraction, seed);
+        let share = |members| ((members as f64 * fraction).round() as usize).max(1);
+        let [kept, held] = stratify(train.as_ref(), share, seed);
         if kept.is_empty() || held.is_empty() {
             let (name, samples) = (train.name().to_owned(), train.len());
-            return Err(DataError::TooFew { name, samples, needed: 2 });
+            return Err(DataError::TooFew { name, samples });
         }
         Ok(Self {
             train: Arc::new(Subset::new(Arc::clone(&train), kept)),
             validation: Arc::new(Subset::new(train, held)),
             test,
+            skipped: Arc::default(),
         })
     }
 }
 
-/// Divides the numbers of a dataset's samples in two, `fraction` of every class going to the second list, both ascending.
-pub fn stratify(dataset: &dyn Dataset, fraction: f64, seed: u64) -> [Vec<usize>; 2] {
-    let mut by_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+/// Divides the numbers of a dataset's samples in two, both lists ascending: of each class with n samples, `held(n)` drawn with
+/// `seed` go to the second list, but never its last one.
+pub fn stratify(
+    dataset: &dyn Dataset,
+    held: impl Fn(usize) -> usize,
+    seed: u64,
+) -> [Vec<usize>; 2] {
+    let mut classes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for index in 0..dataset.len() {
-        by_class.entry(dataset.label(index)).or_default().push(index);
+        classes.entry(dataset.label(index)).or_default().push(index);
     }
-    let (mut kept, mut held) = (Vec::new(), Vec::new());
-    for (label, members) in by_class {
+    let mut parts = [Vec::new(), Vec::new()];
+    for (label, members) in classes {
         let mut stream = Stream::new(seed, hash("split")).substream(u64::from(label));
-        let wanted = (members.len() as f64 * fraction).round() as usize;
-        let count = wanted.max(1).min(members.len() - 1);
+        let count = held(members.len()).min(members.len() - 1);
         for (position, which) in stream.permutation(members.len()).into_iter().enumerate() {
-            if position < count { held.push(members[which]) } else { kept.push(members[which]) }
+            parts[usize::from(position < count)].push(members[which]);
         }
     }
-    kept.sort_unstable();
-    held.sort_unstable();
-    [kept, held]
+    parts.iter_mut().for_each(|part| part.sort_unstable());
+    parts
 }
 
 /// FNV-1a over 64-bit words: identifies content, no defence against forgery.
@@ -234,5 +241,62 @@ impl Fingerprint {
 
     pub(crate) fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dataset(labels: Vec<u32>) -> Arc<dyn Dataset> {
+        let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let pixels = (0..labels.len()).map(|i| i as u8).collect();
+        Arc::new(MemoryDataset::new("letters", classes, [1, 1, 1], pixels, labels))
+    }
+
+    #[test]
+    fn validation_is_stratified_disjoint_and_repeatable() {
+        let all = dataset([vec![0; 40], vec![1; 20], vec![2; 1]].concat());
+        let splits = Splits::carve(Arc::clone(&all), None, 0.25, 7).unwrap();
+        let count =
+            |part: &dyn Dataset, class| (0..part.len()).filter(|&i| part.label(i) == class).count();
+        assert_eq!([0, 1, 2].map(|class| count(splits.validation.as_ref(), class)), [10, 5, 0]);
+        let pixels = |part: &dyn Dataset| -> Vec<u8> {
+            (0..part.len()).map(|i| part.sample(i).unwrap().image.pixels[0]).collect()
+        };
+        let mut both = [pixels(splits.train.as_ref()), pixels(splits.validation.as_ref())].concat();
+        both.sort_unstable();
+        assert_eq!(both, (0..61).collect::<Vec<u8>>());
+        let again = Splits::carve(Arc::clone(&all), None, 0.25, 7).unwrap();
+        assert_eq!(again.train.fingerprint(), splits.train.fingerprint());
+        let other = Splits::carve(all, None, 0.25, 8).unwrap();
+        assert_ne!(other.train.fingerprint(), splits.train.fingerprint());
+    }
+
+    #[test]
+    fn too_few_samples_to_split_are_rejected() {
+        let error = Splits::carve(dataset(vec![0, 1, 2]), None, 0.5, 0).err().unwrap();
+        assert!(matches!(error, DataError::TooFew { samples: 3, .. }), "{error}");
+        assert!(Splits::carve(dataset(vec![]), None, 0.5, 0).is_err());
+    }
+
+    #[test]
+    fn sample_beyond_the_end_is_an_error() {
+        let all = dataset(vec![0, 1]);
+        assert!(matches!(all.sample(2), Err(DataError::Index { index: 2, len: 2, .. })));
+        assert!(Subset::new(all, vec![1]).sample(1).is_err());
+    }
+
+    #[test]
+    fn fingerprint_sees_every_part() {
+        let print = |name: &str, pixels: Vec<u8>, labels: Vec<u32>| {
+            MemoryDataset::new("x", vec![name.into(), "z".into()], [1, 1, 2], pixels, labels)
+                .fingerprint()
+        };
+        let base = print("y", vec![1, 2], vec![0]);
+        assert_eq!(base, print("y", vec![1, 2], vec![0]));
+        assert_ne!(base, print("w", vec![1, 2], vec![0]));
+        assert_ne!(base, print("y", vec![2, 1], vec![0]));
+        assert_ne!(base, print("y", vec![1, 2], vec![1]));
     }
 }

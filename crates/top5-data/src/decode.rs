@@ -1,4 +1,15 @@
-//! Decodes image files.
+//! Image files to pixels: PNG, JPEG, WebP, BMP and PNM, told apart by content.
+//!
+//! The pixels are those of Pillow's `convert("RGB")`, except that gray stays one channel: alpha is dropped, palettes are
+//! expanded, 16-bit samples keep their high byte. JPEG is decoded by zune-jpeg, whose arithmetic differs from libjpeg's by a
+//! few levels. Sizes are judged from the header, before anything is allocated for pixels.
+
+use std::io::Cursor;
+use std::panic::catch_unwind;
+
+use image::error::LimitErrorKind;
+use image::{ImageDecoder, ImageFormat, ImageReader};
+
 use crate::error::ImageError;
 use crate::image::Image;
 
@@ -19,7 +30,122 @@ impl Default for Limits {
     }
 }
 
-/// Decodes a PNG, JPEG, WebP, BMP or PNM image.
-pub fn decode(_bytes: &[u8], _limits: &Limits) -> Result<Image, ImageError> {
-    todo!()
+/// Decodes an image file held in memory. Of an animation, the first frame.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Image, ImageError> {
+    let start = || bytes[..bytes.len().min(8)].to_vec();
+    let (format, name) = image::guess_format(bytes)
+        .ok()
+        .and_then(|format| Some((format, name(format)?)))
+        .ok_or_else(|| ImageError::UnknownFormat { start: start() })?;
+    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
+        return Err(damaged(name, "it ends before its end-of-image marker"));
+    }
+    // The decoders keep no state outside the call, so that nothing broken can be seen after an unwind.
+    catch_unwind(|| decode_as(bytes, format, name, limits))
+        .unwrap_or_else(|_| Err(damaged(name, "the decoder gave up with an internal error")))
+}
+
+fn damaged(format: &'static str, reason: &str) -> ImageError {
+    ImageError::Damaged { format, reason: reason.to_owned() }
+}
+
+/// The name of a supported format.
+fn name(format: ImageFormat) -> Option<&'static str> {
+    let supported = [
+        (ImageFormat::Png, "PNG"),
+        (ImageFormat::Jpeg, "JPEG"),
+        (ImageFormat::WebP, "WebP"),
+        (ImageFormat::Bmp, "BMP"),
+        (ImageFormat::Pnm, "PNM"),
+    ];
+    supported.iter().find(|(known, _)| *known == format).map(|&(_, name)| name)
+}
+
+/// No valid file of the format holds more pixels per byte: a header that claims more is lying. WebP has no such bound.
+fn most_pixels_per_byte(format: &str) -> u64 {
+    match format {
+        "PNM" => 8,         // one bit per pixel, uncompressed
+        "WebP" => u64::MAX, // a plain lossless image costs no bits at all
+        _ => 1032 * 8,      // deflate's best ratio at one bit per pixel; JPEG and BMP stay below it
+    }
+}
+
+fn decode_as(
+    bytes: &[u8],
+    format: ImageFormat,
+    name: &'static str,
+    limits: &Limits,
+) -> Result<Image, ImageError> {
+    let failed = |error: image::ImageError, width: u32, height: u32| match error {
+        image::ImageError::Limits(limit) if limit.kind() == LimitErrorKind::InsufficientMemory => {
+            too_large(name, width, height, format!("{} bytes of memory", limits.bytes))
+        }
+        other => damaged(name, &other.to_string()),
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut allowed = image::Limits::no_limits();
+    allowed.max_alloc = Some(limits.bytes);
+    reader.limits(allowed);
+    let decoder = reader.into_decoder().map_err(|error| failed(error, 0, 0))?;
+
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(ImageError::Empty { format: name });
+    }
+    if width.max(height) > limits.side {
+        return Err(too_large(name, width, height, format!("{} pixels per side", limits.side)));
+    }
+    if pixels > limits.pixels {
+        return Err(too_large(name, width, height, format!("{} pixels", limits.pixels)));
+    }
+    let size = decoder.total_bytes();
+    if size > limits.bytes {
+        return Err(too_large(name, width, height, format!("{} bytes of memory", limits.bytes)));
+    }
+    if pixels / most_pixels_per_byte(name) > bytes.len() as u64 {
+        return Err(damaged(name, &format!("{width}x{height} pixels in {} bytes", bytes.len())));
+    }
+
+    let colour = decoder.color_type();
+    let mut samples = vec![0; size as usize];
+    decoder.read_image(&mut samples).map_err(|error| failed(error, width, height))?;
+    let stored = usize::from(colour.channel_count());
+    let sample = usize::from(colour.bytes_per_pixel()) / stored;
+    let channels = if colour.has_color() { 3 } else { 1 };
+    let pixels = if stored == channels && sample == 1 {
+        samples
+    } else {
+        let high = if cfg!(target_endian = "little") { sample - 1 } else { 0 };
+        let pixels = samples.chunks_exact(stored * sample);
+        pixels.flat_map(|pixel| (0..channels).map(move |c| pixel[c * sample + high])).collect()
+    };
+    Ok(Image { channels, height: height as usize, width: width as usize, pixels })
+}
+
+fn too_large(format: &'static str, width: u32, height: u32, limit: String) -> ImageError {
+    ImageError::TooLarge { format, width: u64::from(width), height: u64::from(height), limit }
+}
+
+/// Whether the file goes on to its end-of-image marker. The decoder fills what is missing with gray and says nothing;
+/// Pillow refuses such a file, and so does this.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    loop {
+        // Entropy-coded data and fill bytes are skipped: a marker is 0xFF and a byte that is neither 0x00 nor 0xFF.
+        let Some(at) = rest.windows(2).position(|w| w[0] == 0xFF && !matches!(w[1], 0 | 0xFF))
+        else {
+            return false;
+        };
+        let marker = rest[at + 1];
+        rest = &rest[at + 2..];
+        match marker {
+            0xD9 => return true,
+            0x01 | 0xD0..=0xD8 => {}
+            _ => {
+                let length = rest.first_chunk().map_or(0, |&l| usize::from(u16::from_be_bytes(l)));
+                rest = rest.get(length.max(2)..).unwrap_or_default();
+            }
+        }
+    }
 }

@@ -23,6 +23,13 @@ pub enum ImageError {
         /// The limit that is exceeded, in words.
         limit: String,
     },
+    /// The file is longer than the limits allow; it was not read.
+    LongFile {
+        /// Length of the file in bytes.
+        bytes: u64,
+        /// Greatest length allowed.
+        limit: u64,
+    },
     /// The image has no pixels.
     Empty {
         /// Format that was recognised.
@@ -55,6 +62,9 @@ impl fmt::Display for ImageError {
                 "the {format} header claims {width}x{height} pixels, over the limit of {limit}: \
                  scale the image down first"
             ),
+            Self::LongFile { bytes, limit } => {
+                write!(f, "the file has {bytes} bytes, over the limit of {limit}: is it an image?")
+            }
             Self::Empty { format } => {
                 write!(f, "the {format} image has no pixels: expected at least 1x1")
             }
@@ -171,8 +181,6 @@ pub enum DataError {
         name: String,
         /// Samples it has.
         samples: usize,
-        /// Samples needed.
-        needed: usize,
     },
     /// A sample number beyond the end.
     Index {
@@ -251,10 +259,10 @@ impl fmt::Display for DataError {
                 write!(f, "'{spec}' is not a dataset that top5 knows; looked for:")?;
                 looked_for.iter().try_for_each(|thing| write!(f, "\n  - {thing}"))
             }
-            Self::TooFew { name, samples, needed } => write!(
+            Self::TooFew { name, samples } => write!(
                 f,
-                "{name}: {samples} samples are too few to set a validation part aside, expected \
-                 at least {needed}"
+                "{name}: {samples} training samples cannot be divided into training and validation \
+                 parts: expected a class with at least two"
             ),
             Self::Index { name, index, len } => {
                 write!(f, "{name}: there is no sample {index}, it has {len}")

@@ -1,1 +1,232 @@
-//! IDX files: MNIST and Fashion-MNIST.
+//! IDX files, plain or gzipped: MNIST, Fashion-MNIST and their relatives.
+//!
+//! Big-endian: images are the magic number 2051, count, rows, columns and one byte per pixel; labels the magic number 2049,
+//! count and one byte per label. A length that disagrees with the header, in either direction, is an error.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flate2::bufread::GzDecoder;
+
+use crate::dataset::{Dataset, MemoryDataset};
+use crate::error::DataError;
+
+const IMAGES: u32 = 2051;
+const LABELS: u32 = 2049;
+
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+const FASHION: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
+/// The four files of a dataset in MNIST's layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MnistFiles {
+    /// Images and labels to train on.
+    pub train: [PathBuf; 2],
+    /// Images and labels to test on.
+    pub test: [PathBuf; 2],
+}
+
+/// Finds MNIST's four files in `dir` or its folder `raw`: `train-images-idx3-ubyte` and so on, `.idx3` for `-idx3` and
+/// `.gz` allowed. None unless all four are there.
+pub fn find_mnist_like(dir: &Path) -> Option<MnistFiles> {
+    [dir.to_owned(), dir.join("raw")].into_iter().find_map(|dir| {
+        let find = |stem: &str, kind: &str| {
+            let names = ["-", "."].map(|dash| format!("{stem}{dash}{kind}-ubyte"));
+            let names = names.into_iter().flat_map(|name| [name.clone(), name + ".gz"]);
+            names.map(|name| dir.join(name)).find(|path| path.is_file())
+        };
+        Some(MnistFiles {
+            train: [find("train-images", "idx3")?, find("train-labels", "idx1")?],
+            test: [find("t10k-images", "idx3")?, find("t10k-labels", "idx1")?],
+        })
+    })
+}
+
+/// Reads images and labels of ten classes, 1 x rows x columns. The classes are named after Fashion-MNIST's when `name` says
+/// so, otherwise they are the digits.
+pub fn read_pair(
+    name: &str,
+    [images, labels]: &[PathBuf; 2],
+) -> Result<Arc<dyn Dataset>, DataError> {
+    let classes = if name.contains("fashion") { FASHION } else { DIGITS };
+    let ([count, height, width], pixels) = read::<3>(images, IMAGES)?;
+    let ([label_count], labels_read) = read::<1>(labels, LABELS)?;
+    if count != label_count {
+        return Err(DataError::Counts {
+            path: labels.clone(),
+            images: count as u64,
+            labels: label_count as u64,
+        });
+    }
+    let beyond = labels_read.iter().position(|&label| usize::from(label) >= classes.len());
+    if let Some(record) = beyond {
+        return Err(DataError::Label {
+            path: labels.clone(),
+            record,
+            label: u32::from(labels_read[record]),
+            classes: classes.len(),
+        });
+    }
+    let classes = classes.map(str::to_owned).to_vec();
+    let labels = labels_read.into_iter().map(u32::from).collect();
+    Ok(Arc::new(MemoryDataset::new(name, classes, [1, height, width], pixels, labels)))
+}
+
+/// Reads an IDX file of D dimensions: its shape and its bytes.
+fn read<const D: usize>(path: &Path, magic: u32) -> Result<([usize; D], Vec<u8>), DataError> {
+    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    parse(path, &bytes, magic)
+}
+
+fn parse<const D: usize>(
+    path: &Path,
+    bytes: &[u8],
+    magic: u32,
+) -> Result<([usize; D], Vec<u8>), DataError> {
+    let gzip = bytes.starts_with(&[0x1F, 0x8B]);
+    // Deflate expands at most 1,032 times: a header that claims more is refused before memory is taken for it.
+    let most = bytes.len() as u64 * if gzip { 1032 } else { 1 };
+    let length = |what: &str, expected, found| DataError::Length {
+        path: path.to_owned(),
+        what: what.to_owned(),
+        expected,
+        found,
+    };
+    let broken = |error: std::io::Error| DataError::Gzip {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let mut plain = bytes;
+    let mut unzipped = GzDecoder::new(bytes);
+    let stream: &mut dyn Read = if gzip { &mut unzipped } else { &mut plain };
+
+    let header = 4 + 4 * D as u64;
+    let mut start = Vec::new();
+    Read::take(&mut *stream, header).read_to_end(&mut start).map_err(broken)?;
+    if start.len() as u64 != header {
+        return Err(length("an IDX header", header, start.len() as u64));
+    }
+    let number = |i: usize| {
+        u32::from_be_bytes([start[4 * i], start[4 * i + 1], start[4 * i + 2], start[4 * i + 3]])
+    };
+    if number(0) != magic {
+        return Err(DataError::Magic { path: path.to_owned(), expected: magic, found: number(0) });
+    }
+    let shape: [usize; D] = std::array::from_fn(|i| number(i + 1) as usize);
+    if shape.contains(&0) {
+        let expected = format!("at least one item, the header says {shape:?}");
+        return Err(DataError::Empty { path: path.to_owned(), expected });
+    }
+    let size = shape.iter().try_fold(1u64, |size, &side| size.checked_mul(side as u64));
+    let what = format!("the header's {shape:?}");
+    let size = size.filter(|&size| size <= most).ok_or_else(|| {
+        let claimed = shape.iter().fold(header, |size, &side| size.saturating_mul(side as u64));
+        length(&what, claimed, bytes.len() as u64)
+    })?;
+    let mut data = Vec::new();
+    Read::take(&mut *stream, size + 1).read_to_end(&mut data).map_err(broken)?;
+    if data.len() as u64 != size {
+        let found = if gzip { header + data.len() as u64 } else { bytes.len() as u64 };
+        return Err(length(&what, header + size, found));
+    }
+    let rest = if gzip { unzipped.into_inner() } else { plain };
+    if !rest.is_empty() {
+        let used = (bytes.len() - rest.len()) as u64;
+        return Err(length("the gzip stream", used, bytes.len() as u64));
+    }
+    Ok((shape, data))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    fn images(shape: [u32; 3], bytes: usize) -> Vec<u8> {
+        let mut file = IMAGES.to_be_bytes().to_vec();
+        shape.iter().for_each(|side| file.extend(side.to_be_bytes()));
+        file.extend((0..bytes).map(|i| i as u8));
+        file
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn parse_images(bytes: &[u8]) -> Result<([usize; 3], Vec<u8>), DataError> {
+        parse(Path::new("images"), bytes, IMAGES)
+    }
+
+    #[test]
+    fn plain_and_gzipped_read_alike() {
+        let file = images([2, 3, 4], 24);
+        let expected = ([2, 3, 4], (0..24).collect::<Vec<u8>>());
+        assert_eq!(parse_images(&file).unwrap(), expected);
+        assert_eq!(parse_images(&gzip(&file)).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_cut_and_every_trailing_byte_is_an_error() {
+        let file = images([2, 3, 4], 24);
+        for whole in [file.clone(), gzip(&file)] {
+            for cut in 0..whole.len() {
+                let error = parse_images(&whole[..cut]).unwrap_err();
+                assert!(!error.is_io() && !error.to_string().is_empty(), "cut at {cut}");
+            }
+            let longer = [whole.as_slice(), &[0]].concat();
+            assert!(matches!(parse_images(&longer), Err(DataError::Length { .. })));
+        }
+        assert!(parse_images(&gzip(&[file.as_slice(), &[0]].concat())).is_err());
+    }
+
+    #[test]
+    fn damaged_gzip_is_an_error() {
+        let file = gzip(&images([2, 30, 40], 2400));
+        for position in 10..file.len() {
+            let mut damaged = file.clone();
+            damaged[position] ^= 0x10;
+            assert!(parse_images(&damaged).is_err(), "byte {position}");
+        }
+    }
+
+    #[test]
+    fn claims_beyond_the_file_are_refused_before_allocation() {
+        for shape in [[u32::MAX; 3], [1 << 31, 1 << 16, 1 << 16], [60_000, 28, 28]] {
+            assert!(matches!(parse_images(&images(shape, 100)), Err(DataError::Length { .. })));
+            assert!(matches!(
+                parse_images(&gzip(&images(shape, 100))),
+                Err(DataError::Length { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn wrong_magic_and_empty_shape_are_named() {
+        let mut file = images([1, 1, 1], 1);
+        file[3] = 1;
+        assert!(matches!(
+            parse_images(&file),
+            Err(DataError::Magic { expected: 2051, found: 2049, .. })
+        ));
+        assert!(matches!(parse_images(&images([0, 28, 28], 0)), Err(DataError::Empty { .. })));
+        assert!(matches!(parse_images(&images([5, 0, 28], 0)), Err(DataError::Empty { .. })));
+    }
+}

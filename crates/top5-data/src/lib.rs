@@ -1,4 +1,7 @@
-//! From files to samples: images, datasets, preprocessing, augmentation and the loader
+//! From files to samples: images, datasets, preprocessing, augmentation and the loader.
+//!
+//! [`open`] gives the parts of a dataset; a [`Loader`] turns one of them into batches through a [`Preprocess`]. For a single
+//! image, [`decode`] or [`read_image`] and [`Preprocess::apply`] do. Files are read, nothing is printed or written.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +24,7 @@ pub use dataset::{Dataset, MemoryDataset, Sample, Splits, Subset};
 pub use decode::{Limits, decode};
 pub use digits::{digits, normalise_digit};
 pub use error::{DataError, ImageError};
+pub use folder::{ImageFolder, OnBad, read_image};
 pub use image::Image;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
 pub use preprocess::{CropMode, Ink, Preprocess};
