@@ -76,11 +76,12 @@ pub fn apply(
 ) {
     let image = preprocess.convert(image);
     let draws = |position: usize| stream.substream(position as u64);
-    let crop = augments.iter().enumerate().find_map(|(position, augment)| match augment {
-        &Augment::RandomResizedCrop { scale, ratio } => {
+    let crop = augments.iter().enumerate().find_map(|(position, augment)| {
+        if let &Augment::RandomResizedCrop { scale, ratio } = augment {
             Some(random_resized_crop(&image, preprocess, scale, ratio, draws(position)))
+        } else {
+            None
         }
-        _ => None,
     });
     let mut image = crop.unwrap_or_else(|| preprocess.frame(&image));
     let mut colour = [0.0; 3];

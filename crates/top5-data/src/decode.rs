@@ -1,7 +1,7 @@
 //! Image files to pixels: PNG, JPEG, WebP, BMP and PNM, told apart by content.
 //!
 //! The pixels are those of Pillow's `convert("RGB")`, except that gray stays one channel: alpha is dropped, palettes are
-//! expanded, 16-bit samples keep their high byte. JPEG is decoded by zune-jpeg, whose arithmetic differs from libjpeg's by a
+//! expanded, 16-bit samples keep their high byte (Pillow cuts gray ones off at 255 instead). JPEG is decoded by zune-jpeg, whose arithmetic differs from libjpeg's by a
 //! few levels. Sizes are judged from the header, before anything is allocated for pixels.
 
 use std::io::Cursor;
@@ -76,11 +76,14 @@ fn decode_as(
     name: &'static str,
     limits: &Limits,
 ) -> Result<Image, ImageError> {
-    let failed = |error: image::ImageError, width: u32, height: u32| match error {
-        image::ImageError::Limits(limit) if limit.kind() == LimitErrorKind::InsufficientMemory => {
-            too_large(name, width, height, format!("{} bytes of memory", limits.bytes))
+    let memory = || format!("{} bytes of memory", limits.bytes);
+    let failed = |error: image::ImageError, width: u32, height: u32| {
+        if let image::ImageError::Limits(limit) = &error
+            && limit.kind() == LimitErrorKind::InsufficientMemory
+        {
+            return too_large(name, width, height, memory());
         }
-        other => damaged(name, &other.to_string()),
+        damaged(name, &error.to_string())
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut allowed = image::Limits::no_limits();
@@ -101,7 +104,7 @@ fn decode_as(
     }
     let size = decoder.total_bytes();
     if size > limits.bytes {
-        return Err(too_large(name, width, height, format!("{} bytes of memory", limits.bytes)));
+        return Err(too_large(name, width, height, memory()));
     }
     if pixels / most_pixels_per_byte(name) > bytes.len() as u64 {
         return Err(damaged(name, &format!("{width}x{height} pixels in {} bytes", bytes.len())));

@@ -152,3 +152,129 @@ fn signed_distances(mask: &[bool]) -> Vec<(i32, usize)> {
     };
     (0..mask.len()).map(distance).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::preprocess::Preprocess;
+
+    fn parts() -> [Arc<dyn Dataset>; 3] {
+        let splits = digits();
+        [splits.train, splits.validation, splits.test.unwrap()]
+    }
+
+    #[test]
+    fn parts_are_stratified_and_share_no_sample() {
+        let parts = parts();
+        assert_eq!([0, 1, 2].map(|part| parts[part].len()), [1197, 200, 400]);
+        let count =
+            |part: &dyn Dataset, digit| (0..part.len()).filter(|&i| part.label(i) == digit).count();
+        for digit in 0..10 {
+            assert_eq!([1, 2].map(|part| count(parts[part].as_ref(), digit)), [20, 40]);
+        }
+        let samples =
+            parts.iter().flat_map(|part| (0..part.len()).map(|i| part.sample(i).unwrap()));
+        let distinct: BTreeSet<Vec<u8>> = samples.map(|sample| sample.image.pixels).collect();
+        assert_eq!(distinct.len(), 1797);
+    }
+
+    #[test]
+    fn parts_never_change() {
+        let prints = parts().map(|part| part.fingerprint());
+        assert_eq!(prints, [0, 0, 0]);
+    }
+
+    #[test]
+    fn statistics_are_those_of_the_training_part() {
+        let train = digits().train;
+        let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
+        for i in 0..train.len() {
+            for &v in &train.sample(i).unwrap().image.pixels {
+                let v = f64::from(v) / 255.0;
+                (sum, squares, count) = (sum + v, squares + v * v, count + 1.0);
+            }
+        }
+        let mean = sum / count;
+        let std = (squares / count - mean * mean).sqrt();
+        let stated = Preprocess::digits();
+        assert!((mean - f64::from(stated.mean[0])).abs() < 1e-4, "{mean}");
+        assert!((std - f64::from(stated.std[0])).abs() < 1e-4, "{std}");
+    }
+
+    /// A ring of ink on paper.
+    fn ring(side: usize, radius: f32, width: f32, ink: u8, paper: u8) -> Image {
+        let mut image = Image::filled(1, side, side, paper);
+        let center = side as f32 * 0.4;
+        for y in 0..side {
+            for x in 0..side {
+                let d = (y as f32 - center).hypot(1.5 * (x as f32 - center));
+                if (d - radius).abs() < width {
+                    image.pixels[y * side + x] = ink;
+                }
+            }
+        }
+        image
+    }
+
+    fn difference(a: &Image, b: &Image) -> f64 {
+        let sum: u32 = a.pixels.iter().zip(&b.pixels).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+        f64::from(sum) / a.pixels.len() as f64
+    }
+
+    #[test]
+    fn polarity_size_place_and_stroke_hardly_matter() {
+        let reference = normalise_digit(&ring(280, 80.0, 14.0, 255, 0));
+        assert_eq!([reference.channels, reference.height, reference.width], [1, 28, 28]);
+        for (side, radius, width, ink, paper) in [
+            (280, 80.0, 14.0, 0, 255),
+            (280, 80.0, 14.0, 40, 120),
+            (280, 40.0, 7.0, 255, 0),
+            (1000, 280.0, 50.0, 10, 200),
+            (1000, 280.0, 4.0, 255, 30),
+            (100, 28.0, 8.0, 0, 255),
+        ] {
+            let other = normalise_digit(&ring(side, radius, width, ink, paper));
+            let difference = difference(&reference, &other);
+            assert!(difference < 10.0, "side {side}, radius {radius}, width {width}: {difference}");
+        }
+        let blank = Image::filled(1, 28, 28, 0);
+        assert!(difference(&reference, &blank) > 30.0);
+    }
+
+    #[test]
+    fn training_digits_hardly_change() {
+        let train = digits().train;
+        let mean = (0..100)
+            .map(|i| train.sample(i).unwrap().image)
+            .map(|image| difference(&image, &normalise_digit(&image)))
+            .sum::<f64>()
+            / 100.0;
+        assert!(mean < 14.0, "{mean}");
+    }
+
+    #[test]
+    fn paper_without_ink_is_black_and_tiny_images_work() {
+        for image in [Image::filled(3, 50, 40, 255), Image::filled(1, 1, 1, 0)] {
+            assert!(normalise_digit(&image).pixels.iter().all(|&v| v == 0));
+        }
+        for (height, width) in [(1, 2), (2, 1), (3, 3), (1, 900), (900, 1)] {
+            let mut image = Image::filled(1, height, width, 255);
+            image.pixels[0] = 0;
+            assert_eq!(normalise_digit(&image).pixels.len(), 784);
+        }
+    }
+
+    #[test]
+    fn bar_stays_a_bar() {
+        let mut image = Image::filled(1, 200, 200, 255);
+        for y in 30..170 {
+            image.pixels[y * 200 + 95..y * 200 + 105].fill(0);
+        }
+        let bar = normalise_digit(&image);
+        let inked: Vec<usize> = (0..28).filter(|&x| bar.row(14)[x] > 128).collect();
+        assert!((4..=9).contains(&inked.len()), "{inked:?}");
+        assert!(inked.contains(&13) && inked.contains(&14), "{inked:?}");
+    }
+}

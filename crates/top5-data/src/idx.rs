@@ -200,10 +200,11 @@ mod tests {
     #[test]
     fn damaged_gzip_is_an_error() {
         let file = gzip(&images([2, 30, 40], 2400));
-        for position in 10..file.len() {
+        // Before the eight bytes of the trailer the last byte of the data may hold unused bits.
+        for position in (10..file.len()).filter(|position| *position != file.len() - 9) {
             let mut damaged = file.clone();
             damaged[position] ^= 0x10;
-            assert!(parse_images(&damaged).is_err(), "byte {position}");
+            assert!(parse_images(&damaged).is_err(), "byte {position} of {}", file.len());
         }
     }
 
