@@ -2,6 +2,7 @@
 
 use top5_graph::random::Stream;
 
+use crate::digits::normalise_digit;
 use crate::image::Image;
 use crate::preprocess::Preprocess;
 use crate::resize::resize;
@@ -38,6 +39,11 @@ pub enum Augment {
         /// Greatest horizontal slant, in columns per row.
         shear: f32,
     },
+    /// Puts a digit through [`normalise_digit`], so that the network also knows digits as they come from a drawing.
+    Redraw {
+        /// How often, in 0..=1.
+        probability: f32,
+    },
     /// AlexNet's colour noise (Krizhevsky et al. 2012, section 4.1): along each principal axis of ImageNet's colours, a
     /// multiple drawn from N(0, `std`²) of its eigenvalue. Nothing happens to gray.
     ColourNoise {
@@ -47,6 +53,15 @@ pub enum Augment {
 }
 
 impl Augment {
+    /// The changes that the embedded digits are trained with.
+    pub fn digits() -> Vec<Self> {
+        vec![
+            Self::Redraw { probability: 0.5 },
+            Self::Affine { degrees: 12.0, scale: 0.1, shear: 0.2 },
+            Self::Shift { pixels: 1 },
+        ]
+    }
+
     /// One short phrase, for reports.
     pub fn describe(&self) -> String {
         match self {
@@ -60,6 +75,7 @@ impl Augment {
             Self::Affine { degrees, scale, shear } => {
                 format!("rotate by up to {degrees} degrees, scale by {scale}, slant by {shear}")
             }
+            Self::Redraw { probability } => format!("redraw with probability {probability}"),
             Self::ColourNoise { std } => format!("PCA colour noise of {std}"),
         }
     }
@@ -103,6 +119,11 @@ pub fn apply(
                 let mut either_way = |limit: f32| limit * (2.0 * draws.uniform() - 1.0);
                 let (angle, factor) = (either_way(degrees).to_radians(), 1.0 + either_way(scale));
                 image = affine(&image, angle, factor, either_way(shear));
+            }
+            Augment::Redraw { probability } => {
+                if draws.uniform() < probability {
+                    image = preprocess.frame(&preprocess.convert(&normalise_digit(&image)));
+                }
             }
             Augment::ColourNoise { std } => {
                 if image.channels == 3 {
@@ -207,7 +228,8 @@ mod tests {
         out
     }
 
-    const ALL: [Augment; 5] = [
+    const ALL: [Augment; 6] = [
+        Augment::Redraw { probability: 0.5 },
         Augment::Shift { pixels: 2 },
         Augment::FlipHorizontal { probability: 0.5 },
         Augment::Affine { degrees: 10.0, scale: 0.1, shear: 0.1 },
@@ -229,6 +251,7 @@ mod tests {
     fn changes_of_extent_nothing_do_nothing() {
         let image = counting(3, 12, 12);
         let none = [
+            Augment::Redraw { probability: 0.0 },
             Augment::Shift { pixels: 0 },
             Augment::FlipHorizontal { probability: 0.0 },
             Augment::Affine { degrees: 0.0, scale: 0.0, shear: 0.0 },

@@ -2,7 +2,7 @@
 //!
 //! The data are the 1,797 8x8 images of the UCI set "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998;
 //! attribution and licence in `assets/README.md`). NIST's program had stretched each digit to the full height and about
-//! three quarters of the width of a 32x32 bitmap and brought its strokes to an even weight; 4x4 blocks were then counted.
+//! three fifths of the width of a 32x32 bitmap and brought its strokes to an even weight; 4x4 blocks were then counted.
 //! They are presented in the frame of MNIST: enlarged to 20x20 and centred in 28x28, light ink on black.
 
 use std::sync::Arc;
@@ -52,10 +52,12 @@ fn present(counts: &[u8]) -> Image {
 
 /// Side of the square grid on which a drawn digit is brought to the training digits' proportions.
 const GRID: usize = 64;
-/// Width on that grid that the training digits fill; their height is the whole of it.
-const INK_WIDTH: usize = 48;
-/// Share of the grid that their strokes cover.
-const INK_SHARE: f64 = 0.3;
+/// Room left around the digit while its strokes are thickened.
+const MARGIN: usize = 10;
+/// Proportions of the training digits, measured where the ink is at least half black.
+const WIDTH_PER_HEIGHT: (usize, usize) = (3, 5);
+/// Share of their square that the training digits' strokes cover.
+const INK_SHARE: f64 = 0.308;
 
 /// Makes a drawn digit look like the training digits: any size and colour, dark on light or light on dark, becomes
 /// 1x28x28, light ink on black.
@@ -65,16 +67,14 @@ const INK_SHARE: f64 = 0.3;
 /// thickened or thinned to their weight, and the result is counted in blocks and enlarged as they were. An image without
 /// contrast becomes black.
 pub fn normalise_digit(image: &Image) -> Image {
-    let blank = Image::filled(1, 28, 28, 0);
-    let Some(ink) = isolate_ink(&image.to_gray()) else { return blank };
-    let mask = fit_ink(&ink);
-    let mut distances = signed_distances(&mask);
-    let cells = (INK_SHARE * (GRID * GRID) as f64) as usize;
-    distances.sort_unstable();
+    let Some(ink) = isolate_ink(&image.to_gray()) else { return Image::filled(1, 28, 28, 0) };
+    // Thickening needs room and changes the bounding box: first within a margin, then to the full height.
+    let weighed = weigh(&fit(&ink, GRID - 2 * MARGIN), GRID - 2 * MARGIN);
+    let weighed = weigh(&fit(&crop_ink(&weighed), GRID), GRID);
     let mut counts = [0u16; 64];
-    for &(_, cell) in &distances[..cells] {
+    for (cell, &ink) in weighed.pixels.iter().enumerate() {
         let (y, x) = (cell / GRID, cell % GRID);
-        counts[y / 8 * 8 + x / 8] += 1;
+        counts[y / 8 * 8 + x / 8] += u16::from(ink / 255);
     }
     present(&counts.map(|count| (count / 4) as u8))
 }
@@ -99,23 +99,28 @@ fn isolate_ink(gray: &Image) -> Option<Image> {
         let difference = if dark { paper.saturating_sub(v) } else { v.saturating_sub(paper) };
         (u16::from(difference) * 255 / u16::from(contrast)) as u8
     };
-    let ink = Image { pixels: gray.pixels.iter().map(strength).collect(), ..*gray };
+    Some(crop_ink(&Image { pixels: gray.pixels.iter().map(strength).collect(), ..*gray }))
+}
 
+/// The bounding box of the pixels from 128 on, of which there is at least one.
+fn crop_ink(ink: &Image) -> Image {
+    let (height, width) = (ink.height, ink.width);
     let inked = |v: &u8| *v >= 128;
     let rows: Vec<usize> = (0..height).filter(|&y| ink.row(y).iter().any(inked)).collect();
     let columns: Vec<usize> =
         (0..width).filter(|&x| (rows[0]..height).any(|y| inked(&ink.row(y)[x]))).collect();
     let span = |inked: &[usize]| (inked[0], inked[inked.len() - 1] - inked[0] + 1);
     let ((top, height), (left, width)) = (span(&rows), span(&columns));
-    Some(ink.crop(top as isize, left as isize, height, width))
+    ink.crop(top as isize, left as isize, height, width)
 }
 
-/// The ink stretched into the grid, centred; a cell is ink when any part of it is, so that a thin line cannot vanish.
-fn fit_ink(ink: &Image) -> Vec<bool> {
+/// The ink stretched into the middle of the grid, `size` high and as wide as the training digits are. A cell is ink when any part of it
+/// is, so that a thin line cannot vanish.
+fn fit(ink: &Image, size: usize) -> Vec<bool> {
+    let full = size * WIDTH_PER_HEIGHT.0 / WIDTH_PER_HEIGHT.1;
     let ratio = ink.width as f64 / ink.height as f64;
-    let width = ((2.0 * ratio * GRID as f64) as usize).clamp(1, INK_WIDTH);
-    let height = (2.0 * GRID as f64 / ratio * INK_WIDTH as f64 / GRID as f64) as usize;
-    let height = height.clamp(1, GRID);
+    let width = ((2.0 * ratio * size as f64) as usize).clamp(1, full);
+    let height = ((2.0 * full as f64 / ratio) as usize).clamp(1, size);
     let ink = resize(ink, ink.height.max(height), ink.width.max(width), Filter::Bilinear);
     let (top, left) = ((GRID - height) / 2, (GRID - width) / 2);
     let mut mask = vec![false; GRID * GRID];
@@ -128,27 +133,43 @@ fn fit_ink(ink: &Image) -> Vec<bool> {
     mask
 }
 
+/// Thickens or thins the strokes until they cover their share of a square of side `size`: 255 for ink, 0 for paper.
+fn weigh(mask: &[bool], size: usize) -> Image {
+    let mut cells = signed_distances(mask);
+    cells.sort_unstable();
+    let mut weighed = Image::filled(1, GRID, GRID, 0);
+    for &(_, cell) in &cells[..(INK_SHARE * (size * size) as f64) as usize] {
+        weighed.pixels[cell] = 255;
+    }
+    weighed
+}
+
 /// For each cell its squared distance to the nearest cell of the other kind, negative inside the ink, and its number.
 fn signed_distances(mask: &[bool]) -> Vec<(i32, usize)> {
-    let at = |cell: usize| ((cell / GRID) as i32, (cell % GRID) as i32);
-    let edge = |cell: &usize| {
-        let (y, x) = at(*cell);
-        [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)].into_iter().any(|(y, x)| {
-            let side = 0..GRID as i32;
-            side.contains(&y)
-                && side.contains(&x)
-                && mask[y as usize * GRID + x as usize] != mask[*cell]
-        })
-    };
-    let edges: Vec<usize> = (0..mask.len()).filter(edge).collect();
+    let [to_paper, to_ink] = [false, true].map(|kind| squared_distances(mask, kind));
+    let signed = |cell: usize| if mask[cell] { -to_paper[cell] } else { to_ink[cell] };
+    (0..mask.len()).map(|cell| (signed(cell), cell)).collect()
+}
+
+/// For each cell its squared distance to the nearest cell of `kind`: first within the row, then over the rows.
+fn squared_distances(mask: &[bool], kind: bool) -> Vec<i32> {
+    const FAR: i32 = 2 * GRID as i32;
+    let mut within = vec![FAR; mask.len()];
+    for (row, cells) in within.chunks_exact_mut(GRID).zip(mask.chunks_exact(GRID)) {
+        let mut scan = |columns: &mut dyn Iterator<Item = usize>| {
+            let mut distance = FAR;
+            for x in columns {
+                distance = if cells[x] == kind { 0 } else { distance + 1 };
+                row[x] = row[x].min(distance);
+            }
+        };
+        scan(&mut (0..GRID));
+        scan(&mut (0..GRID).rev());
+    }
     let distance = |cell: usize| {
-        let (y, x) = at(cell);
-        let others = edges.iter().filter(|&&other| mask[other] != mask[cell]).map(|&other| {
-            let (other_y, other_x) = at(other);
-            (y - other_y).pow(2) + (x - other_x).pow(2)
-        });
-        let nearest = others.min().unwrap_or(0);
-        (if mask[cell] { -nearest } else { nearest }, cell)
+        let (y, x) = ((cell / GRID) as i32, cell % GRID);
+        let rows = within.iter().skip(x).step_by(GRID).zip(0..);
+        rows.map(|(d, row)| d * d + (y - row).pow(2)).min().unwrap_or(0)
     };
     (0..mask.len()).map(distance).collect()
 }
@@ -183,7 +204,7 @@ mod tests {
     #[test]
     fn parts_never_change() {
         let prints = parts().map(|part| part.fingerprint());
-        assert_eq!(prints, [0, 0, 0]);
+        assert_eq!(prints, [9443550859968537293, 14633033278344593181, 5385128809318178988]);
     }
 
     #[test]
@@ -241,6 +262,17 @@ mod tests {
         }
         let blank = Image::filled(1, 28, 28, 0);
         assert!(difference(&reference, &blank) > 30.0);
+    }
+
+    #[test]
+    fn distances_are_to_the_nearest_cell_of_the_other_kind() {
+        let mut mask = vec![false; GRID * GRID];
+        mask[10 * GRID + 20] = true;
+        mask[10 * GRID + 21] = true;
+        let distances = signed_distances(&mask);
+        assert_eq!(distances[13 * GRID + 16], (25, 13 * GRID + 16));
+        assert_eq!(distances[10 * GRID + 20].0, -1);
+        assert_eq!(distances[63 * GRID + 63].0, 53 * 53 + 42 * 42);
     }
 
     #[test]

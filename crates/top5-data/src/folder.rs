@@ -70,7 +70,7 @@ impl ImageFolder {
         for folder in folders {
             let label = classes.len() as u32;
             let mut found = Vec::new();
-            find_images(&folder, &mut Vec::new(), &mut found)?;
+            find_images(&folder, &mut vec![real(root)?], &mut found)?;
             if found.is_empty() {
                 return Err(empty(&folder, &format!("images ({})", EXTENSIONS.join(", "))));
             }
@@ -150,18 +150,22 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
 }
 
+/// The path without symbolic links.
+fn real(dir: &Path) -> Result<PathBuf, DataError> {
+    fs::canonicalize(dir).map_err(|source| DataError::Io { path: dir.to_owned(), source })
+}
+
 /// Appends the images below `dir`. `above` holds the real paths of the folders on the way down.
 fn find_images(
     dir: &Path,
     above: &mut Vec<PathBuf>,
     found: &mut Vec<PathBuf>,
 ) -> Result<(), DataError> {
-    let real =
-        fs::canonicalize(dir).map_err(|source| DataError::Io { path: dir.to_owned(), source })?;
-    if above.contains(&real) {
+    let here = real(dir)?;
+    if above.contains(&here) {
         return Ok(());
     }
-    above.push(real);
+    above.push(here);
     for path in list(dir)? {
         if path.is_dir() {
             find_images(&path, above, found)?;

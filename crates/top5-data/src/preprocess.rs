@@ -89,7 +89,7 @@ impl Preprocess {
 
     /// The embedded digits, 1x28x28, standardised by the mean and deviation of their training part.
     pub fn digits() -> Self {
-        Self { mean: vec![0.1553], std: vec![0.2777], ..Self::squash([1, 28, 28]) }
+        Self { mean: vec![0.1573], std: vec![0.2929], ..Self::squash([1, 28, 28]) }
     }
 
     /// The same for digits that somebody drew: any size, dark on light or light on dark.
