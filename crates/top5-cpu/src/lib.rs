@@ -1,3 +1,26 @@
-//! The CPU engine: a graph lowered to planned steps over the kernels
+//! The CPU engine: a graph lowered to steps over the kernels of `top5-kernels`.
+//!
+//! ```text
+//! Graph ──lower──▶ steps over buffers ──backward──▶ more steps ──plan──▶ offsets in one arena ──run──▶ results
+//! ```
+//!
+//! Everything is decided when the plan is made: which ops are fused, which kernel runs, how large each halo is, where
+//! each buffer lies. A run allocates nothing but what it returns. For inference, batch normalisation is folded into
+//! the convolution before it, and bias, residual sum and ReLU into its epilogue; training keeps what its backward pass
+//! needs, in one arena as well.
 
 #![forbid(unsafe_code)]
+
+mod backward;
+mod bank;
+mod engine;
+mod geometry;
+mod loss;
+mod lower;
+mod plan;
+mod run;
+mod step;
+
+pub use engine::{CpuEngine, Options};
+pub use plan::{PlannedStep, Summary};
+pub use top5_kernels::Isa;

@@ -136,11 +136,10 @@ fn fit(ink: &Image, size: usize) -> Vec<bool> {
 /// Thickens or thins the strokes until they cover their share of a square of side `size`: 255 for ink, 0 for paper.
 fn weigh(mask: &[bool], size: usize) -> Image {
     let mut cells = signed_distances(mask);
-    cells.sort_unstable();
+    let share = (INK_SHARE * (size * size) as f64) as usize;
+    let (nearest, ..) = cells.select_nth_unstable(share);
     let mut weighed = Image::filled(1, GRID, GRID, 0);
-    for &(_, cell) in &cells[..(INK_SHARE * (size * size) as f64) as usize] {
-        weighed.pixels[cell] = 255;
-    }
+    nearest.iter().for_each(|&(_, cell)| weighed.pixels[cell] = 255);
     weighed
 }
 
@@ -166,12 +165,14 @@ fn squared_distances(mask: &[bool], kind: bool) -> Vec<i32> {
         scan(&mut (0..GRID));
         scan(&mut (0..GRID).rev());
     }
-    let distance = |cell: usize| {
-        let (y, x) = ((cell / GRID) as i32, cell % GRID);
-        let rows = within.iter().skip(x).step_by(GRID).zip(0..);
-        rows.map(|(d, row)| d * d + (y - row).pow(2)).min().unwrap_or(0)
-    };
-    (0..mask.len()).map(distance).collect()
+    let mut nearest = vec![i32::MAX; mask.len()];
+    for (y, out) in nearest.chunks_exact_mut(GRID).enumerate() {
+        for (row, within) in within.chunks_exact(GRID).enumerate() {
+            let rows = (y.abs_diff(row) as i32).pow(2);
+            out.iter_mut().zip(within).for_each(|(out, d)| *out = (*out).min(d * d + rows));
+        }
+    }
+    nearest
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! From files to samples: images, datasets, preprocessing, augmentation and the loader.
 //!
 //! [`open`] gives the parts of a dataset; a [`Loader`] turns one of them into batches through a [`Preprocess`]. For a single
-//! image, [`decode`] or [`read_image`] and [`Preprocess::apply`] do. Files are read, nothing is printed or written.
+//! image, [`decode()`] or [`read_image`] and [`Preprocess::apply`] do. Files are read, nothing is printed or written.
 
 #![forbid(unsafe_code)]
 

@@ -132,6 +132,7 @@ fn limits_are_the_callers() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn photographs_of_imagenet_decode() {
     let shared = std::env::var_os("TOP5_SHARED").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),

@@ -1,1 +1,31 @@
-//! CPU kernels on slices: the only crate with unsafe code
+//! CPU kernels on slices: the only crate with `unsafe` code.
+//!
+//! **Letters.** Input `N C H W`, weights `K C R S`, output `N K P Q`.
+//!
+//! **Layout.** An activation is stored as `[image][channel block][row][column][16]` (nChw16c): a [`Block`] holds the
+//! 16 channels of one pixel, on every instruction set, and unused lanes of the last block are zero. A plane may have a
+//! physical halo of zeros around it ([`Layout`]), so that windows need no edge code. A vector is a 1×1 map.
+//!
+//! **Rules.** Public functions are safe: they check geometry and lengths once at the door and run unchecked inside.
+//! Kernels see slices and geometry, never a graph. They are generic over [`Simd`], written once, and entered through
+//! [`Isa::run`], the one place where code for an instruction set starts. Work is split over outputs, or over a fixed
+//! number of parts, so that results do not depend on the number of threads.
+
+mod arena;
+mod block;
+pub mod channels;
+pub mod conv;
+pub mod elementwise;
+mod isa;
+pub mod lrn;
+pub mod norm;
+pub mod pool;
+mod simd;
+mod threads;
+pub mod weight_gradient;
+
+pub use arena::Arena;
+pub use block::{Block, LANES, Layout};
+pub use isa::{Isa, Kernel};
+pub use simd::Simd;
+pub use threads::Threads;

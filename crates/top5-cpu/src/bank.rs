@@ -1,0 +1,270 @@
+//! Parameters in the form that the kernels read, and the way to and from named tensors.
+
+use top5_graph::{Tensor, Weights};
+use top5_kernels::conv::ConvGeom;
+use top5_kernels::{Block, LANES};
+use std::ops::Range;
+
+/// Which (output, input) channel pairs a weight tensor connects, in the order of its kernels.
+#[derive(Clone, Debug)]
+pub(crate) enum Connections {
+    /// All pairs within each of `groups` groups.
+    Groups { outputs: usize, inputs: usize, groups: usize },
+    /// A list.
+    Table(Vec<(usize, usize)>),
+}
+
+impl Connections {
+    fn pairs(&self) -> Box<dyn Iterator<Item = (usize, usize)> + '_> {
+        match self {
+            &Self::Groups { outputs, inputs, groups } => {
+                let (out_group, in_group) = (outputs / groups, inputs / groups);
+                Box::new((0..outputs).flat_map(move |o| {
+                    let start = o / out_group * in_group;
+                    (start..start + in_group).map(move |i| (o, i))
+                }))
+            }
+            Self::Table(pairs) => Box::new(pairs.iter().copied()),
+        }
+    }
+}
+
+/// How a weight tensor is packed for a loop nest.
+#[derive(Clone, Debug)]
+pub(crate) struct Packing {
+    pub(crate) geom: ConvGeom,
+    /// Kernel height and width.
+    pub(crate) kernel: [usize; 2],
+    /// Lanes are kernel columns and blocks are channels (first layers), instead of lanes being channels.
+    pub(crate) plain: bool,
+    pub(crate) connections: Connections,
+}
+
+impl Packing {
+    /// Calls `visit` with (index in the tensor, output channel, packed block) of every weight.
+    fn places(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        let [r, s] = self.kernel;
+        let mut index = 0;
+        for (o, c) in self.connections.pairs() {
+            for element in 0..r * s {
+                let (block, tap, lane) = if self.plain {
+                    (c, element / s, element % s)
+                } else {
+                    (c / LANES, element, c % LANES)
+                };
+                let place = self.geom.packed_index(o / LANES, block, tap, lane);
+                visit(index, o, place.expect("the geometry was made for these connections"));
+                index += 1;
+            }
+        }
+    }
+
+    /// Packs a tensor, each output channel times its factor if there are factors.
+    fn pack(&self, tensor: &[f32], factors: Option<&[f32]>, packed: &mut [Block]) {
+        packed.fill(Block::ZERO);
+        self.places(|index, o, place| {
+            let factor = factors.map_or(1.0, |factors| factors[o]);
+            packed[place].0[o % LANES] = tensor[index] * factor;
+        });
+    }
+
+    fn unpack(&self, packed: &[Block], tensor: &mut [f32]) {
+        self.places(|index, o, place| tensor[index] = packed[place].0[o % LANES]);
+    }
+
+    /// Ones where the packed form holds a weight, zeros elsewhere; `None` if every used place holds one.
+    pub(crate) fn mask(&self) -> Option<Vec<Block>> {
+        let dense = matches!(self.connections, Connections::Groups { groups: 1, .. });
+        if dense {
+            return None;
+        }
+        let mut mask = vec![Block::ZERO; self.geom.packed_len()];
+        self.places(|_, o, place| mask[place].0[o % LANES] = 1.0);
+        Some(mask)
+    }
+}
+
+/// The name of a batch normalisation that is folded into the convolution before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Fold {
+    pub(crate) name: String,
+    pub(crate) eps: f32,
+}
+
+impl Fold {
+    /// Per channel: the factor of the weights, and the offset after them.
+    fn constants(&self, weights: &Weights) -> (Vec<f32>, Vec<f32>) {
+        let role = |role: &str| tensor(weights, &format!("{}.{role}", self.name));
+        let (weight, bias) = (role("weight"), role("bias"));
+        let (mean, variance) = (role("running_mean"), role("running_var"));
+        let factor = |c: usize| {
+            let deviation = (f64::from(variance[c]) + f64::from(self.eps)).sqrt();
+            f64::from(weight[c]) / deviation
+        };
+        (0..weight.len())
+            .map(|c| {
+                let offset = f64::from(bias[c]) - f64::from(mean[c]) * factor(c);
+                (factor(c) as f32, offset as f32)
+            })
+            .unzip()
+    }
+}
+
+/// What a slot of the bank holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// A packed weight tensor.
+    Matrix { name: String, packing: Packing, fold: Option<Fold> },
+    /// One value per channel.
+    Vector { name: String },
+    /// The bias of a convolution with a folded batch normalisation.
+    FoldedBias { bias: Option<String>, fold: Fold },
+    /// Running mean and variance, a block of each in turn.
+    Statistics { name: String },
+    /// A tensor as it is, in row-major order.
+    Plain { name: String },
+    /// Mean 0 and variance 1.
+    Identity,
+}
+
+/// A piece of the bank.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(crate) content: Content,
+    pub(crate) range: Range<usize>,
+}
+
+/// The number of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotId(pub(crate) usize);
+
+/// Where parameters are, before there is memory for them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BankPlan {
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) len: usize,
+}
+
+impl BankPlan {
+    pub(crate) fn add(&mut self, content: Content, blocks: usize) -> SlotId {
+        let range = self.len..self.len + blocks;
+        self.len = range.end;
+        self.slots.push(Slot { content, range });
+        SlotId(self.slots.len() - 1)
+    }
+
+    pub(crate) fn range(&self, id: SlotId) -> Range<usize> {
+        self.slots[id.0].range.clone()
+    }
+}
+
+/// The parameters of one plan.
+#[derive(Debug)]
+pub(crate) struct Bank {
+    pub(crate) plan: BankPlan,
+    pub(crate) values: Vec<Block>,
+}
+
+fn tensor<'a>(weights: &'a Weights, name: &str) -> &'a [f32] {
+    weights.tensor(name).expect("the weights were checked against the graph").data()
+}
+
+fn write_vector(values: &[f32], blocks: &mut [Block]) {
+    let flat = Block::flat_mut(blocks);
+    flat[..values.len()].copy_from_slice(values);
+    flat[values.len()..].fill(0.0);
+}
+
+impl Bank {
+    pub(crate) fn new(plan: BankPlan) -> Self {
+        let values = vec![Block::ZERO; plan.len];
+        Self { plan, values }
+    }
+
+    pub(crate) fn slot(&self, id: SlotId) -> &[Block] {
+        &self.values[self.plan.range(id)]
+    }
+
+    /// Takes weights that were checked against the graph.
+    pub(crate) fn load(&mut self, weights: &Weights) {
+        for Slot { content, range } in &self.plan.slots {
+            let blocks = &mut self.values[range.clone()];
+            match content {
+                Content::Matrix { name, packing, fold } => {
+                    let factors = fold.as_ref().map(|fold| fold.constants(weights).0);
+                    packing.pack(tensor(weights, name), factors.as_deref(), blocks);
+                }
+                Content::Vector { name } => write_vector(tensor(weights, name), blocks),
+                Content::Plain { name } => write_vector(tensor(weights, name), blocks),
+                Content::FoldedBias { bias, fold } => {
+                    let (factors, mut offsets) = fold.constants(weights);
+                    if let Some(bias) = bias {
+                        let bias = tensor(weights, bias);
+                        offsets.iter_mut().zip(bias).zip(&factors).for_each(|((o, b), f)| *o += b * f);
+                    }
+                    write_vector(&offsets, blocks);
+                }
+                Content::Identity => {
+                    for (i, block) in blocks.iter_mut().enumerate() {
+                        *block = Block([(i % 2) as f32; LANES]);
+                    }
+                }
+                Content::Statistics { name } => {
+                    for (i, role) in ["running_mean", "running_var"].into_iter().enumerate() {
+                        let values = tensor(weights, &format!("{name}.{role}"));
+                        for (k, values) in values.chunks(LANES).enumerate() {
+                            write_vector(values, &mut blocks[2 * k + i..][..1]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads tensors shaped like `shapes` out of `values`, a buffer laid out like this bank (or its first part).
+    pub(crate) fn store(&self, values: &[Block], shape: impl Fn(&str) -> Option<Vec<usize>>) -> Weights {
+        let mut weights = Weights::new();
+        let mut put = |name: &str, fill: &dyn Fn(&mut [f32])| {
+            if let Some(shape) = shape(name) {
+                let mut tensor = Tensor::zeros(shape);
+                fill(tensor.data_mut());
+                weights.insert(name, tensor);
+            }
+        };
+        for Slot { content, range } in &self.plan.slots {
+            let Some(blocks) = values.get(range.clone()) else { continue };
+            match content {
+                Content::Matrix { name, packing, .. } => put(name, &|out| packing.unpack(blocks, out)),
+                Content::Vector { name } | Content::Plain { name } => {
+                    put(name, &|out| out.copy_from_slice(&Block::flat(blocks)[..out.len()]));
+                }
+                Content::Statistics { name } => {
+                    for (i, role) in ["running_mean", "running_var"].into_iter().enumerate() {
+                        put(&format!("{name}.{role}"), &|out| {
+                            for (k, out) in out.chunks_mut(LANES).enumerate() {
+                                out.copy_from_slice(&blocks[2 * k + i].0[..out.len()]);
+                            }
+                        });
+                    }
+                }
+                Content::FoldedBias { .. } | Content::Identity => {}
+            }
+        }
+        weights
+    }
+
+    /// Writes named tensors into `values`, a buffer laid out like this bank's first part.
+    pub(crate) fn pack_into(&self, weights: &Weights, values: &mut [Block]) {
+        for Slot { content, range } in &self.plan.slots {
+            let Some(blocks) = values.get_mut(range.clone()) else { continue };
+            match content {
+                Content::Matrix { name, packing, .. } => packing.pack(tensor(weights, name), None, blocks),
+                Content::Vector { name } => write_vector(tensor(weights, name), blocks),
+                Content::Plain { .. }
+                | Content::Statistics { .. }
+                | Content::FoldedBias { .. }
+                | Content::Identity => {}
+            }
+        }
+    }
+}

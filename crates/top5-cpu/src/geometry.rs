@@ -1,0 +1,220 @@
+//! The loop nests of a convolution: forward, and backward to its input.
+
+use top5_graph::Window;
+use top5_kernels::conv::{ConvGeom, Strides};
+use top5_kernels::{LANES, Layout};
+
+/// A convolution's shapes. A fully connected layer is a 1×1 convolution on one pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConvShape {
+    pub(crate) input: [usize; 3],
+    pub(crate) output: [usize; 3],
+    pub(crate) window: Window,
+    pub(crate) groups: usize,
+    /// The pixels of a row are the images of the batch.
+    pub(crate) fully_connected: bool,
+}
+
+/// How the input of a convolution is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// In channel blocks.
+    Blocked(Layout),
+    /// In plain planes with a halo: the network's input.
+    Plain(Layout),
+}
+
+/// Floats of one image in plain planes.
+pub(crate) fn plain_image(layout: &Layout) -> usize {
+    // Whole blocks, so that images start at block boundaries.
+    (layout.channels * layout.plane()).next_multiple_of(LANES)
+}
+
+impl ConvShape {
+    /// The halo that the input needs: what the windows reach beyond it.
+    pub(crate) fn input_halo(&self) -> [usize; 2] {
+        let (window, [_, h, w], [_, p, q]) = (&self.window, self.input, self.output);
+        let span = window.span();
+        let reach = |axis: usize, size: usize, outputs: usize| {
+            let last = (outputs - 1) * window.stride[axis] + span[axis];
+            window.pad[axis].max(last.saturating_sub(window.pad[axis] + size))
+        };
+        [reach(0, h, p), reach(1, w, q)]
+    }
+
+    /// For each block of outputs, the first block of inputs of its groups, and the largest number of blocks.
+    fn block_ranges(outputs: usize, inputs: usize, groups: usize) -> (Vec<usize>, usize) {
+        let (out_group, in_group) = (outputs / groups, inputs / groups);
+        let range = |k: usize| {
+            let last = ((k + 1) * LANES).min(outputs) - 1;
+            let channels = k * LANES / out_group * in_group..(last / out_group + 1) * in_group;
+            channels.start / LANES..channels.end.div_ceil(LANES)
+        };
+        let ranges: Vec<_> = (0..outputs.div_ceil(LANES)).map(range).collect();
+        let blocks = ranges.iter().map(ExactSizeIterator::len).max().unwrap_or(1);
+        (ranges.into_iter().map(|range| range.start).collect(), blocks)
+    }
+
+    /// The forward loop nest from `source` to `y`.
+    pub(crate) fn forward(&self, source: &Source, y: &Layout) -> ConvGeom {
+        let ([_, p, q], window) = (self.output, &self.window);
+        let [r, s] = window.kernel;
+        let target = Strides {
+            offset: y.start(0),
+            image: y.image(),
+            block: y.plane(),
+            row: y.row(),
+            pixel: if self.fully_connected { y.image() } else { 1 },
+        };
+        let (layout, unit) = match source {
+            Source::Blocked(layout) => (layout, LANES),
+            Source::Plain(layout) => (layout, 1),
+        };
+        let pixel = |[row, col]: [usize; 2]| (row * layout.row() + col) * unit;
+        let (image, (first, blocks), lanes, depth, taps) = match source {
+            Source::Blocked(layout) => (
+                layout.image() * LANES,
+                Self::block_ranges(self.output[0], self.input[0], self.groups),
+                LANES,
+                layout.channels,
+                (0..r * s)
+                    .map(|t| pixel([t / s * window.dilation[0], t % s * window.dilation[1]]))
+                    .collect(),
+            ),
+            Source::Plain(layout) => (
+                plain_image(layout),
+                (vec![0; self.output[0].div_ceil(LANES)], layout.channels),
+                s,
+                layout.channels * s,
+                (0..r).map(|t| pixel([t * window.dilation[0], 0])).collect(),
+            ),
+        };
+        let corner = [layout.halo[0] - window.pad[0], layout.halo[1] - window.pad[1]];
+        let x = Strides {
+            offset: pixel(corner),
+            image,
+            block: layout.plane() * unit,
+            row: pixel([window.stride[0], 0]),
+            pixel: if self.fully_connected { image } else { pixel([0, window.stride[1]]) },
+        };
+        ConvGeom {
+            rows: p,
+            cols: q,
+            batch_is_row: self.fully_connected,
+            out_channels: self.output[0],
+            first,
+            blocks,
+            lanes,
+            depth,
+            taps,
+            x,
+            y: target,
+        }
+    }
+
+    /// Along `axis`, for input positions `i ≡ residue`: the first of them, their number, and for each kernel element
+    /// that reaches them its index and the output position it comes from at the first (then one more per step).
+    fn phase(&self, axis: usize, residue: usize) -> Phase {
+        let (window, size) = (&self.window, self.input[1 + axis]);
+        let (stride, pad) = (window.stride[axis], window.pad[axis]);
+        let start = (residue + stride - pad % stride) % stride;
+        let count = size.saturating_sub(start).div_ceil(stride);
+        let taps = (0..window.kernel[axis])
+            .filter(|r| (r * window.dilation[axis]) % stride == (start + pad) % stride)
+            .map(|r| {
+                let reach = (start + pad) as isize - (r * window.dilation[axis]) as isize;
+                (r, reach / stride as isize)
+            })
+            .collect();
+        Phase { start, count, taps }
+    }
+
+    fn phases(&self) -> impl Iterator<Item = [Phase; 2]> {
+        let [down, across] = self.window.stride;
+        (0..down * across).map(move |i| [self.phase(0, i / across), self.phase(1, i % across)])
+    }
+
+    /// The halo that the output's gradient needs, so that [`ConvShape::backward`] reads zeros beyond it.
+    pub(crate) fn gradient_halo(&self) -> [usize; 2] {
+        let mut halo = [0, 0];
+        for phase in self.phases() {
+            for axis in 0..2 {
+                let Phase { count, taps, .. } = &phase[axis];
+                for (_, q) in taps.iter().filter(|_| *count > 0) {
+                    let beyond = *count as isize - 1 + q - (self.output[1 + axis] as isize - 1);
+                    halo[axis] = halo[axis].max((-q).max(beyond).max(0) as usize);
+                }
+            }
+        }
+        halo
+    }
+
+    /// The loop nests that compute the gradient of the input, each for the positions of one residue of the stride,
+    /// with the kernel elements of their taps. Residues that no kernel element reaches have none: their gradient is 0.
+    pub(crate) fn backward(&self, dy: &Layout, dx: &Layout) -> Vec<(ConvGeom, Vec<usize>)> {
+        let (first, blocks) = Self::block_ranges(self.input[0], self.output[0], self.groups);
+        let mut nests = Vec::new();
+        for [down, across] in self.phases() {
+            let elements = down.taps.len() * across.taps.len();
+            if elements == 0 || down.count * across.count == 0 {
+                continue;
+            }
+            let lowest = |phase: &Phase| phase.taps.iter().map(|&(_, q)| q).min().unwrap_or(0);
+            let corner = [lowest(&down), lowest(&across)];
+            let at = |q: isize, axis: usize| (q + dy.halo[axis] as isize) as usize;
+            let mut taps = Vec::with_capacity(elements);
+            let mut kernel = Vec::with_capacity(elements);
+            for &(r, row) in &down.taps {
+                for &(s, col) in &across.taps {
+                    let [row, col] = [row - corner[0], col - corner[1]].map(|d| d as usize);
+                    taps.push((row * dy.row() + col) * LANES);
+                    kernel.push(r * self.window.kernel[1] + s);
+                }
+            }
+            let [stride_down, stride_across] = self.window.stride;
+            let image = dy.image() * LANES;
+            let geom = ConvGeom {
+                rows: down.count,
+                cols: across.count,
+                batch_is_row: self.fully_connected,
+                out_channels: self.input[0],
+                first: first.clone(),
+                blocks,
+                lanes: LANES,
+                depth: self.output[0],
+                taps,
+                x: Strides {
+                    offset: (at(corner[0], 0) * dy.row() + at(corner[1], 1)) * LANES,
+                    image,
+                    block: dy.plane() * LANES,
+                    row: dy.row() * LANES,
+                    pixel: if self.fully_connected { image } else { LANES },
+                },
+                y: Strides {
+                    offset: dx.start(down.start) + across.start,
+                    image: dx.image(),
+                    block: dx.plane(),
+                    row: stride_down * dx.row(),
+                    pixel: if self.fully_connected { dx.image() } else { stride_across },
+                },
+            };
+            nests.push((geom, kernel));
+        }
+        nests
+    }
+
+    /// Whether [`ConvShape::backward`] writes every position of the input.
+    pub(crate) fn covers_input(&self) -> bool {
+        let reached =
+            |phase: &Phase| phase.count == 0 || !phase.taps.is_empty();
+        self.phases().all(|[down, across]| {
+            down.count * across.count == 0 || (reached(&down) && reached(&across))
+        })
+    }
+}
+
+struct Phase {
+    start: usize,
+    count: usize,
+    taps: Vec<(usize, isize)>,
+}

@@ -1,0 +1,189 @@
+//! What a plan consists of: steps that read and write buffers.
+
+use crate::bank::SlotId;
+use top5_graph::NodeId;
+use top5_kernels::conv::{ConvGeom, Direct};
+use top5_kernels::lrn::LrnGeom;
+use top5_kernels::pool::{Divisor, PoolGeom};
+use top5_kernels::weight_gradient::WeightGradient;
+use top5_kernels::{Block, Layout};
+
+/// The number of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct BufferId(pub(crate) usize);
+
+/// A piece of the arena.
+#[derive(Clone, Debug)]
+pub(crate) struct Buffer {
+    pub(crate) name: String,
+    /// Where pixels are, for activations and their gradients.
+    pub(crate) layout: Layout,
+    pub(crate) extent: Extent,
+}
+
+/// The size of a buffer, in blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// For each image.
+    PerImage(usize),
+    /// Whatever the batch.
+    Fixed(usize),
+}
+
+impl Buffer {
+    /// Blocks for a batch of `n`.
+    pub(crate) fn len(&self, n: usize) -> usize {
+        match self.extent {
+            Extent::PerImage(blocks) => n * blocks,
+            Extent::Fixed(blocks) => blocks,
+        }
+    }
+}
+
+/// One call of a kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// The layer it belongs to.
+    pub(crate) node: NodeId,
+    pub(crate) what: What,
+    pub(crate) reads: Vec<BufferId>,
+    /// The first is the result, the others are scratch.
+    pub(crate) writes: Vec<BufferId>,
+    /// Nothing has been written to the result before: it is overwritten. Otherwise it is added to.
+    pub(crate) fresh: bool,
+}
+
+/// Which kernel, with everything but the buffers. Comments name reads and writes.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// The images to channel blocks: → x
+    Pack,
+    /// The images to plain planes with a halo: → x
+    PadPlanes,
+    /// x (, sum) → y
+    Conv { kernel: Direct, weight: SlotId, bias: Option<SlotId>, relu: bool },
+    /// x → y
+    MaxPool(PoolGeom),
+    /// x → y
+    Average(PoolGeom, Divisor),
+    /// x → statistics; the running ones follow
+    BatchStatistics { running: SlotId, momentum: f32 },
+    /// x, and statistics unless they are in a slot → y
+    Normalise(Normalisation),
+    /// x → y
+    Lrn(LrnGeom),
+    /// x → y
+    Relu,
+    /// x → y
+    Sigmoid,
+    /// x → y
+    ScaledTanh,
+    /// x → y
+    Dropout { p: f32 },
+    /// a, b → y
+    Add,
+    /// x → y, also added
+    Times(f32),
+    /// x, factors → y, also added
+    Scale,
+    /// x → a range of channels of y, also added. `zero`: what is not written becomes zero.
+    CopyChannels { from: usize, to: usize, count: usize, zero: bool },
+    /// x → y
+    Subsample(usize),
+    /// x → y
+    Flatten,
+    /// x → y
+    Softmax,
+    /// x → y
+    EuclideanRbf { codes: SlotId },
+
+    /// logits → their gradient; adds `weight` times the loss
+    Loss { weight: f32 },
+    /// dy → dx, packed transposed weights
+    ConvInput { nests: Vec<Nest>, forward: ConvGeom, weight: SlotId, covers: bool },
+    /// x, dy → (scratch); the gradient of a slot
+    ConvWeights { kernel: WeightGradient, weight: SlotId, mask: Option<Vec<Block>> },
+    /// dy → ; the gradient of a slot
+    ConvBias { bias: SlotId },
+    /// y → dy, in place: zero where y is not positive
+    MaskPositive,
+    /// y, dy → dx, added
+    ReluGradient,
+    /// y, dy → dx, added
+    SigmoidGradient,
+    /// y, dy → dx, added
+    ScaledTanhGradient,
+    /// x, y, dy → dx, added
+    MaxPoolGradient(PoolGeom),
+    /// dy → dx, added
+    AverageGradient(PoolGeom, Divisor),
+    /// x, y, dy (, statistics) → dx, sums
+    NormaliseGradient(Normalisation),
+    /// x, dy → dx, added
+    LrnGradient(LrnGeom),
+    /// dy → dx, added
+    DropoutGradient { p: f32 },
+    /// x, dy → d factors
+    ScaleFactorGradient,
+    /// dy → dx
+    SubsampleGradient(usize),
+    /// dy → dx
+    Unflatten,
+    /// y, dy → dx, added
+    SoftmaxGradient,
+    /// x, dy → dx, added
+    EuclideanRbfGradient { codes: SlotId },
+}
+
+/// A batch normalisation, or another affine map per channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Normalisation {
+    pub(crate) weight: SlotId,
+    pub(crate) bias: SlotId,
+    /// Where mean and variance are, unless in a buffer.
+    pub(crate) statistics: Option<SlotId>,
+    pub(crate) eps: f32,
+    pub(crate) relu: bool,
+}
+
+/// One loop nest of the gradient with respect to a convolution's input.
+#[derive(Clone, Debug)]
+pub(crate) struct Nest {
+    pub(crate) kernel: Direct,
+    /// The kernel element of each of its taps.
+    pub(crate) elements: Vec<usize>,
+}
+
+impl Step {
+    /// The name of what runs, for people.
+    pub(crate) fn kernel(&self) -> String {
+        match &self.what {
+            What::Conv { kernel, .. } => kernel.name().to_owned(),
+            What::ConvInput { nests, .. } => {
+                let name = nests.first().map_or("none", |nest| nest.kernel.name());
+                format!("{}× {name}", nests.len())
+            }
+            What::ConvWeights { kernel, .. } => kernel.name(),
+            other => {
+                let text = format!("{other:?}");
+                let end = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
+                text[..end].to_owned()
+            }
+        }
+    }
+
+    /// What was fused into it: `+bias +sum +relu`.
+    pub(crate) fn fused(&self) -> String {
+        let mut fused = Vec::new();
+        match &self.what {
+            What::Conv { bias, relu, .. } => {
+                fused.extend(bias.map(|_| "bias"));
+                fused.extend((self.reads.len() > 1).then_some("sum"));
+                fused.extend(relu.then_some("relu"));
+            }
+            What::Normalise(normal) => fused.extend(normal.relu.then_some("relu")),
+            _ => {}
+        }
+        fused.iter().map(|f| format!("+{f}")).collect::<Vec<_>>().join(" ")
+    }
+}

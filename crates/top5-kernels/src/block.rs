@@ -1,0 +1,112 @@
+//! The unit of storage, and where the pixels of an activation are.
+
+/// Channels per block.
+pub const LANES: usize = 16;
+
+/// Sixteen channels of one pixel; one cache line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+pub struct Block(pub [f32; LANES]);
+
+impl Block {
+    /// Sixteen zeros.
+    pub const ZERO: Self = Self([0.0; LANES]);
+
+    /// The values of `blocks`, one after the other.
+    pub fn flat(blocks: &[Self]) -> &[f32] {
+        // SAFETY: a Block is repr(C) around 16 floats and as large as they are (the assertion below), so the slice
+        // covers exactly blocks.len()·16 initialised floats, borrowed for as long.
+        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * LANES) }
+    }
+
+    /// The values of `blocks`, one after the other, to be changed in place.
+    pub fn flat_mut(blocks: &mut [Self]) -> &mut [f32] {
+        // SAFETY: as in `flat`, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast(), blocks.len() * LANES) }
+    }
+}
+
+const _: () = assert!(size_of::<Block>() == LANES * size_of::<f32>());
+
+/// Where the pixels of one image's activation are, in blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Channels.
+    pub channels: usize,
+    /// Rows, without the halo.
+    pub height: usize,
+    /// Columns, without the halo.
+    pub width: usize,
+    /// Zero rows above and below, zero columns left and right.
+    pub halo: [usize; 2],
+}
+
+impl Layout {
+    /// A map without a halo.
+    pub fn new(channels: usize, height: usize, width: usize) -> Self {
+        Self { channels, height, width, halo: [0, 0] }
+    }
+
+    /// Number of channel blocks.
+    pub fn blocks(&self) -> usize {
+        self.channels.div_ceil(LANES)
+    }
+
+    /// Channels in use in this block.
+    pub fn lanes(&self, block: usize) -> usize {
+        self.channels.saturating_sub(block * LANES).min(LANES)
+    }
+
+    /// Blocks from one row to the next.
+    pub fn row(&self) -> usize {
+        self.width + 2 * self.halo[1]
+    }
+
+    /// Blocks of one plane, halo included.
+    pub fn plane(&self) -> usize {
+        (self.height + 2 * self.halo[0]) * self.row()
+    }
+
+    /// Blocks of one image.
+    pub fn image(&self) -> usize {
+        self.blocks() * self.plane()
+    }
+
+    /// Position in its plane of the pixel at row `y`, column 0 (halo not counted).
+    pub fn start(&self, y: usize) -> usize {
+        (y + self.halo[0]) * self.row() + self.halo[1]
+    }
+
+    /// The pixels of row `y` of a plane.
+    pub fn pixels<'a>(&self, plane: &'a [Block], y: usize) -> &'a [Block] {
+        &plane[self.start(y)..][..self.width]
+    }
+
+    /// The pixels of row `y` of a plane, to be changed in place.
+    pub fn pixels_mut<'a>(&self, plane: &'a mut [Block], y: usize) -> &'a mut [Block] {
+        &mut plane[self.start(y)..][..self.width]
+    }
+
+    /// Whether rows follow each other without a gap.
+    pub fn is_dense(&self) -> bool {
+        self.halo == [0, 0]
+    }
+
+    /// Writes zeros to the halo of every plane in `tensor`.
+    pub fn clear_halo(&self, tensor: &mut [Block]) {
+        if self.is_dense() {
+            return;
+        }
+        let (row, left) = (self.row(), self.halo[1]);
+        for plane in tensor.chunks_exact_mut(self.plane()) {
+            let (top, rest) = plane.split_at_mut(self.halo[0] * row);
+            let (body, bottom) = rest.split_at_mut(self.height * row);
+            top.fill(Block::ZERO);
+            bottom.fill(Block::ZERO);
+            for line in body.chunks_exact_mut(row) {
+                line[..left].fill(Block::ZERO);
+                line[left + self.width..].fill(Block::ZERO);
+            }
+        }
+    }
+}

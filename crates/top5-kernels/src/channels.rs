@@ -1,0 +1,280 @@
+//! Moving elements: between layouts, between ranges of channels, between strides; and the channel-wise scale.
+
+use crate::block::{Block, LANES, Layout};
+use crate::elementwise::Operand;
+use crate::isa::{Isa, Kernel};
+use crate::simd::Simd;
+use crate::threads::Threads;
+
+/// Copies images from `[n, c, h, w]` to the layout; its halo is left alone.
+pub fn pack(threads: &Threads, n: usize, images: &[f32], y: &mut [Block], layout: &Layout) {
+    let (h, w, c) = (layout.height, layout.width, layout.channels);
+    assert!(images.len() >= n * c * h * w);
+    let planes = n * layout.blocks();
+    threads.chunks(&mut y[..planes * layout.plane()], layout.plane(), |plane, y| {
+        let (image, block) = (plane / layout.blocks(), plane % layout.blocks());
+        let lanes = layout.lanes(block);
+        for row in 0..h {
+            for (col, y) in layout.pixels_mut(y, row).iter_mut().enumerate() {
+                *y = Block::ZERO;
+                for lane in 0..lanes {
+                    let channel = image * c + block * LANES + lane;
+                    y.0[lane] = images[(channel * h + row) * w + col];
+                }
+            }
+        }
+    });
+}
+
+/// Copies from the layout to `[n, c, h, w]`.
+pub fn unpack(n: usize, (x, layout): Operand<'_>, images: &mut [f32]) {
+    let (h, w, c) = (layout.height, layout.width, layout.channels);
+    for image in 0..n {
+        for channel in 0..c {
+            let block = image * layout.blocks() + channel / LANES;
+            let plane = &x[block * layout.plane()..][..layout.plane()];
+            for row in 0..h {
+                let line = &mut images[((image * c + channel) * h + row) * w..][..w];
+                let pixels = layout.pixels(plane, row);
+                line.iter_mut()
+                    .zip(pixels)
+                    .for_each(|(value, pixel)| *value = pixel.0[channel % LANES]);
+            }
+        }
+    }
+}
+
+/// Copies images from `[n, c, h, w]` into plain planes of `rows × cols` floats, at (`top`, `left`); the rest is zero.
+pub fn pad_planes(
+    threads: &Threads,
+    images: &[f32],
+    [planes, h, w]: [usize; 3],
+    y: &mut [f32],
+    [rows, cols]: [usize; 2],
+    [top, left]: [usize; 2],
+) {
+    assert!(images.len() >= planes * h * w && y.len() >= planes * rows * cols);
+    assert!(top + h <= rows && left + w <= cols);
+    // One job: the copy is bound by memory, and the next step's jobs need it whole.
+    let _ = threads;
+    for (plane, y) in y.chunks_exact_mut(rows * cols).take(planes).enumerate() {
+        y.fill(0.0);
+        for row in 0..h {
+            let line = &images[(plane * h + row) * w..][..w];
+            y[(top + row) * cols + left..][..w].copy_from_slice(line);
+        }
+    }
+}
+
+/// Copies (or adds) `count` channels from `from` on of `x` to those from `to` on of `y`, for `n` images of one size.
+/// Where whole blocks meet, whole blocks are copied.
+pub fn copy(
+    threads: &Threads,
+    n: usize,
+    (x, xl): Operand<'_>,
+    from: usize,
+    (y, yl): (&mut [Block], &Layout),
+    to: usize,
+    count: usize,
+    accumulate: bool,
+) {
+    assert!(from + count <= xl.channels && to + count <= yl.channels);
+    let first = to / LANES;
+    threads.chunks(&mut y[..n * yl.image()], yl.image(), |image, y| {
+        let x = &x[image * xl.image()..][..xl.image()];
+        for block in first..(to + count).div_ceil(LANES) {
+            let y = &mut y[block * yl.plane()..][..yl.plane()];
+            // The channels of this block of y that are in the range, and their lanes in x.
+            let lanes = to.max(block * LANES)..(to + count).min((block + 1) * LANES);
+            let source = from + lanes.start - to;
+            let aligned = source.is_multiple_of(LANES) && lanes.len() == LANES;
+            let plane = |channel: usize| &x[channel / LANES * xl.plane()..][..xl.plane()];
+            for row in 0..yl.height {
+                let out = yl.pixels_mut(y, row);
+                if aligned && !accumulate {
+                    out.copy_from_slice(xl.pixels(plane(source), row));
+                    continue;
+                }
+                for (i, channel) in lanes.clone().enumerate() {
+                    let lane = (source + i) % LANES;
+                    for (y, x) in out.iter_mut().zip(xl.pixels(plane(source + i), row)) {
+                        let kept = if accumulate { y.0[channel % LANES] } else { 0.0 };
+                        y.0[channel % LANES] = kept + x.0[lane];
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// A map as a vector in (channel, row, column) order.
+pub fn flatten(threads: &Threads, n: usize, (x, map): Operand<'_>, y: &mut [Block]) {
+    let [c, h, w] = [map.channels, map.height, map.width];
+    let blocks = (c * h * w).div_ceil(LANES);
+    threads.chunks(&mut y[..n * blocks], blocks, |image, y| {
+        let y = Block::flat_mut(y);
+        unpack(1, (&x[image * map.image()..][..map.image()], map), &mut y[..c * h * w]);
+        y[c * h * w..].fill(0.0);
+    });
+}
+
+/// The gradient of [`flatten`]: a vector as a map, written or added.
+pub fn unflatten(
+    threads: &Threads,
+    n: usize,
+    dy: &[Block],
+    (dx, map): (&mut [Block], &Layout),
+    accumulate: bool,
+) {
+    let [c, h, w] = [map.channels, map.height, map.width];
+    let blocks = (c * h * w).div_ceil(LANES);
+    threads.chunks(&mut dx[..n * map.image()], map.image(), |image, dx| {
+        let dy = Block::flat(&dy[image * blocks..][..blocks]);
+        for channel in 0..c {
+            let plane = &mut dx[channel / LANES * map.plane()..][..map.plane()];
+            for row in 0..h {
+                let line = &dy[(channel * h + row) * w..][..w];
+                for (dx, dy) in map.pixels_mut(plane, row).iter_mut().zip(line) {
+                    let kept = if accumulate { dx.0[channel % LANES] } else { 0.0 };
+                    dx.0[channel % LANES] = kept + dy;
+                }
+            }
+        }
+        if !accumulate {
+            clear_unused_lanes(dx, map);
+        }
+    });
+}
+
+/// Zeroes the unused lanes of one image's last block.
+fn clear_unused_lanes(x: &mut [Block], layout: &Layout) {
+    let last = layout.blocks() - 1;
+    let lanes = layout.lanes(last);
+    x[last * layout.plane()..].iter_mut().for_each(|pixel| pixel.0[lanes..].fill(0.0));
+}
+
+/// Every `stride`-th row and column.
+pub fn subsample(
+    threads: &Threads,
+    n: usize,
+    stride: usize,
+    (x, xl): Operand<'_>,
+    (y, yl): (&mut [Block], &Layout),
+) {
+    let planes = n * yl.blocks();
+    threads.chunks(&mut y[..planes * yl.plane()], yl.plane(), |plane, y| {
+        let x = &x[plane * xl.plane()..][..xl.plane()];
+        for row in 0..yl.height {
+            let line = xl.pixels(x, row * stride);
+            for (col, y) in yl.pixels_mut(y, row).iter_mut().enumerate() {
+                *y = line[col * stride];
+            }
+        }
+    });
+}
+
+/// The gradient of [`subsample`], written (zero between) or added.
+pub fn subsample_gradient(
+    threads: &Threads,
+    n: usize,
+    stride: usize,
+    (dy, yl): Operand<'_>,
+    (dx, xl): (&mut [Block], &Layout),
+    accumulate: bool,
+) {
+    let planes = n * xl.blocks();
+    threads.chunks(&mut dx[..planes * xl.plane()], xl.plane(), |plane, dx| {
+        let dy = &dy[plane * yl.plane()..][..yl.plane()];
+        if !accumulate {
+            dx.fill(Block::ZERO);
+        }
+        for row in 0..yl.height {
+            let line = xl.pixels_mut(dx, row * stride);
+            for (col, dy) in yl.pixels(dy, row).iter().enumerate() {
+                let dx = &mut line[col * stride].0;
+                dx.iter_mut().zip(&dy.0).for_each(|(dx, dy)| *dx += dy);
+            }
+        }
+    });
+}
+
+/// `y ← x·factor` (or `y ← y + x·factor`), one factor per image and channel: the scale of SENet, and its gradient with
+/// respect to the map.
+pub fn scale(
+    isa: Isa,
+    threads: &Threads,
+    n: usize,
+    (x, xl): Operand<'_>,
+    factors: &[Block],
+    (y, yl): (&mut [Block], &Layout),
+    accumulate: bool,
+) {
+    struct Plane<'a> {
+        x: Operand<'a>,
+        factor: &'a Block,
+        y: &'a mut [Block],
+        yl: &'a Layout,
+        accumulate: bool,
+    }
+    impl Kernel for Plane<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            let factor = s.load(self.factor);
+            let keep = s.splat(f32::from(u8::from(self.accumulate)));
+            for row in 0..self.yl.height {
+                let x = self.x.1.pixels(self.x.0, row);
+                for (y, x) in self.yl.pixels_mut(self.y, row).iter_mut().zip(x) {
+                    let kept = s.mul(keep, s.load(y));
+                    s.store(y, s.mul_add(s.load(x), factor, kept));
+                }
+            }
+        }
+    }
+    let planes = n * yl.blocks();
+    threads.chunks(&mut y[..planes * yl.plane()], yl.plane(), |plane, y| {
+        if !accumulate {
+            y.fill(Block::ZERO);
+        }
+        let x = (&x[plane * xl.plane()..][..xl.plane()], xl);
+        isa.run(Plane { x, factor: &factors[plane], y, yl, accumulate });
+    });
+}
+
+/// `d_factor ← Σ x·dy` over the pixels of each image and channel (or added): the gradient of [`scale`] with respect to
+/// its factors.
+pub fn scale_factor_gradient(
+    isa: Isa,
+    threads: &Threads,
+    n: usize,
+    (x, xl): Operand<'_>,
+    (dy, yl): Operand<'_>,
+    df: &mut [Block],
+    accumulate: bool,
+) {
+    struct Plane<'a>(Operand<'a>, Operand<'a>);
+    impl Kernel for Plane<'_> {
+        type Output = Block;
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> Block {
+            let Self((x, xl), (dy, yl)) = self;
+            let mut sum = s.zero();
+            for row in 0..xl.height {
+                for (x, dy) in xl.pixels(x, row).iter().zip(yl.pixels(dy, row)) {
+                    sum = s.mul_add(s.load(x), s.load(dy), sum);
+                }
+            }
+            let mut out = Block::ZERO;
+            s.store(&mut out, sum);
+            out
+        }
+    }
+    let planes = n * xl.blocks();
+    threads.chunks(&mut df[..planes], 1, |plane, df| {
+        let x = (&x[plane * xl.plane()..][..xl.plane()], xl);
+        let dy = (&dy[plane * yl.plane()..][..yl.plane()], yl);
+        let sum = isa.run(Plane(x, dy));
+        let kept = if accumulate { df[0] } else { Block::ZERO };
+        df[0] = Block(std::array::from_fn(|lane| kept.0[lane] + sum.0[lane]));
+    });
+}

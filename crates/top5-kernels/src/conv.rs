@@ -1,0 +1,396 @@
+//! Direct convolution, for any kernel, stride, dilation and grouping, in one loop nest.
+//!
+//! ```text
+//! x: input, y: output (blocks of 16 channels), w: packed weights [out block][in block][tap][lane][16]
+//! for every image, output block k, output row, tile of P pixels:
+//!     acc[P] = bias[k]
+//!     for input block b, tap t, lane l:            one channel of one kernel element
+//!         acc[p] += x[image, b, row, pixel p + t, l] · w[k][b][t][l]        for p in 0..P
+//!     y[image, k, row, tile] = epilogue(acc)
+//! ```
+//!
+//! What differs between uses is only where things are, so [`ConvGeom`] holds strides and a list of tap offsets:
+//!
+//! - a convolution has one tap per kernel element, and reads a halo instead of testing for edges;
+//! - a first layer reads plain planes: its blocks are the input channels, its taps the kernel's rows, its lanes the
+//!   kernel's columns, which are contiguous in memory;
+//! - a fully connected layer is a 1×1 convolution whose row of pixels is the batch;
+//! - the gradient with respect to the input is a convolution over the output's gradient with transposed weights; for a
+//!   stride s it is s² of them (one per residue of the position), each writing every s-th pixel;
+//! - groups that do not fill whole blocks are packed with zeros between them.
+//!
+//! The tile is kept in registers: for OB output blocks it holds OB·P accumulators, OB weights and one broadcast input
+//! (Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018).
+
+use crate::block::{Block, LANES};
+use crate::isa::{Isa, Kernel};
+use crate::simd::Simd;
+use crate::threads::{Shore, Threads};
+use std::array::from_fn;
+
+/// Where the operand of a loop nest is: an offset and the distances between neighbours. In floats for the input, in
+/// blocks for the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strides {
+    /// Position of the first element.
+    pub offset: usize,
+    /// From image to image.
+    pub image: usize,
+    /// From channel block to channel block.
+    pub block: usize,
+    /// From row to row.
+    pub row: usize,
+    /// From pixel to pixel.
+    pub pixel: usize,
+}
+
+/// The geometry of a convolution-like loop nest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConvGeom {
+    /// Output rows.
+    pub rows: usize,
+    /// Output columns; ignored when the batch is the row.
+    pub cols: usize,
+    /// The pixels of the only row are the images of the batch (fully connected layers).
+    pub batch_is_row: bool,
+    /// Output channels in all.
+    pub out_channels: usize,
+    /// For each output block, the first input block that it reads.
+    pub first: Vec<usize>,
+    /// Number of input blocks that an output block reads.
+    pub blocks: usize,
+    /// Channel-like elements of a whole block in the packed weights.
+    pub lanes: usize,
+    /// Channel-like elements of the input in all; the last block may be cut short.
+    pub depth: usize,
+    /// For each tap, the offset of its element from the pixel, in floats.
+    pub taps: Vec<usize>,
+    /// Where the input is, in floats.
+    pub x: Strides,
+    /// Where the output is, in blocks.
+    pub y: Strides,
+}
+
+impl ConvGeom {
+    /// Blocks of output channels.
+    pub fn out_blocks(&self) -> usize {
+        self.first.len()
+    }
+
+    /// Packed blocks of one output block.
+    pub fn weight_stride(&self) -> usize {
+        self.blocks * self.taps.len() * self.lanes
+    }
+
+    /// Packed blocks in all.
+    pub fn packed_len(&self) -> usize {
+        self.out_blocks() * self.weight_stride()
+    }
+
+    /// The packed block that holds, for the 16 channels of output block `k`, the weights of input block `b` (an absolute
+    /// number), tap `t`, lane `l`. `None` if `k` does not read `b`.
+    pub fn packed_index(&self, k: usize, b: usize, t: usize, l: usize) -> Option<usize> {
+        let relative = b.checked_sub(self.first[k]).filter(|&r| r < self.blocks)?;
+        Some(((k * self.blocks + relative) * self.taps.len() + t) * self.lanes + l)
+    }
+
+    /// Elements of input block `b` that are there.
+    #[inline(always)]
+    pub fn lanes_of(&self, b: usize) -> usize {
+        self.depth.saturating_sub(b * self.lanes).min(self.lanes)
+    }
+
+    /// (images, columns) of a run with `n` images.
+    pub(crate) fn extent(&self, n: usize) -> (usize, usize) {
+        if self.batch_is_row { (1, n) } else { (n, self.cols) }
+    }
+
+    /// Multiply-accumulates of one image, as executed.
+    pub fn macs(&self) -> usize {
+        let cols = if self.batch_is_row { 1 } else { self.cols };
+        let lanes: usize = (0..self.blocks).map(|b| self.lanes_of(self.first[0] + b)).sum();
+        self.rows * cols * self.taps.len() * lanes * self.out_blocks() * LANES
+    }
+
+    /// Asserts that every element a run with `n` images touches is within `x` floats and `y` blocks.
+    pub(crate) fn check(&self, n: usize, x: usize, y: usize) {
+        let (images, cols) = self.extent(n);
+        if images * self.rows * cols == 0 {
+            return;
+        }
+        assert!(
+            self.lanes > 0 && self.blocks > 0 && !self.taps.is_empty() && !self.first.is_empty()
+        );
+        let reach = |s: &Strides, blocks: usize| {
+            s.offset
+                + (images - 1) * s.image
+                + (blocks - 1) * s.block
+                + (self.rows - 1) * s.row
+                + (cols - 1) * s.pixel
+        };
+        let last = self.first.iter().max().map_or(0, |&f| f) + self.blocks;
+        let read = last.min(self.depth.div_ceil(self.lanes)).max(1);
+        let tap = self.taps.iter().max().map_or(0, |&t| t);
+        assert!(
+            reach(&self.x, read) + tap + self.lanes.min(self.depth) <= x,
+            "the input is too short"
+        );
+        assert!(reach(&self.y, self.out_blocks()) < y, "the output is too short");
+    }
+}
+
+/// What happens to a tile before it is stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// Added first; one block per output block.
+    pub bias: Option<&'a [Block]>,
+    /// Added next: another activation, and where it is.
+    pub add: Option<(&'a [Block], Strides)>,
+    /// Then `max(0, ·)`.
+    pub relu: bool,
+    /// The result is added to what the output holds.
+    pub accumulate: bool,
+}
+
+/// Direct convolution on one instruction set, with its work split into jobs.
+#[derive(Clone, Debug)]
+pub struct Direct {
+    isa: Isa,
+    name: String,
+    geom: ConvGeom,
+    /// (first output block, number of output blocks) of every group that shares its reads.
+    groups: Vec<(usize, usize)>,
+    rows_per_job: usize,
+}
+
+/// Multiply-accumulates that make a job worth starting.
+const JOB: usize = 1 << 19;
+
+impl Direct {
+    /// The kernel for this geometry.
+    pub fn new(isa: Isa, geom: ConvGeom) -> Self {
+        struct Tile;
+        impl Kernel for Tile {
+            type Output = [usize; 3];
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> [usize; 3] {
+                S::TILE
+            }
+        }
+        let tiles = isa.run(Tile);
+        let widest = match tiles {
+            [_, _, four] if geom.cols <= four && !geom.batch_is_row => 4,
+            [_, two, _] if two > 0 => 2,
+            [..] => 1,
+        };
+        let mut groups = Vec::new();
+        let mut k = 0;
+        while k < geom.out_blocks() {
+            let same = geom.first[k..].iter().take_while(|&&f| f == geom.first[k]).count();
+            let taken = [4, 2, 1].into_iter().find(|&ob| ob <= same && ob <= widest).unwrap_or(1);
+            groups.push((k, taken));
+            k += taken;
+        }
+        let per_row = (geom.macs() / geom.rows.max(1) / groups.len().max(1)).max(1);
+        let rows_per_job = JOB.div_ceil(per_row).clamp(1, geom.rows.max(1));
+        let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
+        let width = tiles[blocks.ilog2() as usize];
+        Self {
+            isa,
+            name: format!("f32_conv_direct_{blocks}x{width}_{isa}"),
+            geom,
+            groups,
+            rows_per_job,
+        }
+    }
+
+    /// Its name, with the largest tile (output blocks × pixels): `f32_conv_direct_2x14_avx512`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its geometry.
+    pub fn geom(&self) -> &ConvGeom {
+        &self.geom
+    }
+
+    /// Computes `n` images: `x` (floats) with the packed weights `w` to `y`.
+    pub fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: &[f32],
+        w: &[Block],
+        epilogue: &Epilogue<'_>,
+        y: &mut [Block],
+    ) {
+        let geom = &self.geom;
+        geom.check(n, x.len(), y.len());
+        assert_eq!(w.len(), geom.packed_len(), "the weights are packed for another geometry");
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
+        let (images, cols) = geom.extent(n);
+        if let Some((add, at)) = epilogue.add {
+            ConvGeom { y: at, ..geom.clone() }.check(n, x.len(), add.len());
+        }
+        let strips = geom.rows.div_ceil(self.rows_per_job);
+        let out = Shore(y.as_mut_ptr());
+        threads.run(images * strips * self.groups.len(), |job| {
+            let (rest, group) = (job / self.groups.len(), job % self.groups.len());
+            let (image, strip) = (rest / strips, rest % strips);
+            let start = strip * self.rows_per_job;
+            let rows = start..(start + self.rows_per_job).min(geom.rows);
+            let (k, ob) = self.groups[group];
+            self.isa.run(Strip { geom, x, w, epilogue, y: out, image, k, ob, rows, cols });
+        });
+    }
+}
+
+/// One job: some rows of one image, for a group of output blocks. Jobs write different pixels of `y`.
+struct Strip<'a> {
+    geom: &'a ConvGeom,
+    x: &'a [f32],
+    w: &'a [Block],
+    epilogue: &'a Epilogue<'a>,
+    y: Shore,
+    image: usize,
+    k: usize,
+    ob: usize,
+    rows: std::ops::Range<usize>,
+    cols: usize,
+}
+
+/// Calls `$f::<S, $ob, width>` for the width at hand.
+macro_rules! by_width {
+    ($width:expr, $ob:literal, [$($p:literal)*], $strip:expr, $simd:expr, $row:expr, $col:expr) => {
+        match $width {
+            // SAFETY: `Direct::run` has checked that all elements are there; see `Strip::tile`.
+            $($p => unsafe { $strip.with_pixel::<S, $ob, $p>($simd, $row, $col) },)*
+            _ => unreachable!("tiles are at most 14 pixels wide"),
+        }
+    };
+}
+
+impl Kernel for Strip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let widest = match self.ob {
+            1 => S::TILE[0],
+            2 => S::TILE[1],
+            _ => S::TILE[2],
+        };
+        // As few tiles as possible, and none much narrower than the others.
+        let tiles = self.cols.div_ceil(widest.max(1));
+        for row in self.rows.clone() {
+            let mut col = 0;
+            for tile in 0..tiles {
+                let width = (self.cols - col).div_ceil(tiles - tile);
+                match self.ob {
+                    1 => {
+                        by_width!(width, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col)
+                    }
+                    2 if S::TILE[1] > 0 => {
+                        by_width!(width, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
+                    }
+                    4 if S::TILE[2] > 0 => by_width!(width, 4, [1 2 3 4 5 6], self, simd, row, col),
+                    _ => unreachable!("groups are as large as the tiles of the instruction set"),
+                }
+                col += width;
+            }
+        }
+    }
+}
+
+impl Strip<'_> {
+    /// Fixes the distance of pixels at compile time where it is a common one, so that the tile's addresses need no
+    /// arithmetic.
+    ///
+    /// # Safety
+    /// As [`Strip::tile`].
+    #[inline(always)]
+    unsafe fn with_pixel<S: Simd, const OB: usize, const P: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        col: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.geom.x.pixel {
+                LANES => self.tile::<S, OB, P>(simd, row, col, LANES),
+                pixel => self.tile::<S, OB, P>(simd, row, col, pixel),
+            }
+        }
+    }
+
+    /// Computes P pixels of OB output blocks.
+    ///
+    /// # Safety
+    /// - `geom.check` passed for the lengths of `x` and `y` (and of the activation to add), and `w.len()` is
+    ///   `packed_len()`;
+    /// - `row`, `col + P − 1` and `k + OB − 1` are within the output, and `pixel` is `geom.x.pixel`;
+    /// - nothing else accesses these pixels of `y` meanwhile.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const OB: usize, const P: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        col: usize,
+        pixel: usize,
+    ) {
+        let Self { geom, epilogue, .. } = self;
+        let bias =
+            |ob: usize| epilogue.bias.map_or(simd.zero(), |bias| simd.load(&bias[self.k + ob]));
+        let mut acc: [[S::V; P]; OB] = from_fn(|ob| [bias(ob); P]);
+        let at = geom.x.offset + self.image * geom.x.image + row * geom.x.row + col * pixel;
+        // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
+        unsafe {
+            let x = self.x.as_ptr().add(at);
+            let stride = geom.weight_stride();
+            let mut w = self.w.as_ptr().add(self.k * stride);
+            let first = geom.first[self.k];
+            for b in first..first + geom.blocks {
+                let lanes = geom.lanes_of(b);
+                for &tap in &geom.taps {
+                    if lanes > 0 {
+                        let x = x.add(b * geom.x.block + tap);
+                        for lane in 0..lanes {
+                            let weights: [S::V; OB] =
+                                from_fn(|ob| simd.load(&*w.add(ob * stride + lane)));
+                            for p in 0..P {
+                                let value = simd.splat(*x.add(p * pixel + lane));
+                                for ob in 0..OB {
+                                    acc[ob][p] = simd.mul_add(value, weights[ob], acc[ob][p]);
+                                }
+                            }
+                        }
+                    }
+                    w = w.add(geom.lanes);
+                }
+            }
+        }
+        let place = |s: &Strides, ob: usize| {
+            s.offset + self.image * s.image + (self.k + ob) * s.block + row * s.row + col * s.pixel
+        };
+        for ob in 0..OB {
+            let start = place(&geom.y, ob);
+            let add = epilogue.add.map(|(add, at)| (&add[place(&at, ob)..], at.pixel));
+            for p in 0..P {
+                // SAFETY: within `y` by `geom.check`, and ours alone (third promise of the caller).
+                let y = unsafe { &mut *self.y.pointer().add(start + p * geom.y.pixel) };
+                let mut value = acc[ob][p];
+                if let Some((add, distance)) = add {
+                    value = simd.add(value, simd.load(&add[p * distance]));
+                }
+                if epilogue.accumulate {
+                    value = simd.add(value, simd.load(y));
+                }
+                if epilogue.relu {
+                    value = simd.relu(value);
+                }
+                simd.store(y, value);
+            }
+        }
+    }
+}

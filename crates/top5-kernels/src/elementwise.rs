@@ -1,0 +1,202 @@
+//! Operations on one pixel at a time.
+
+use crate::block::{Block, Layout};
+use crate::isa::{Isa, Kernel};
+use crate::simd::Simd;
+use crate::threads::Threads;
+
+/// An activation to read: its blocks and where its pixels are.
+pub type Operand<'a> = (&'a [Block], &'a Layout);
+
+/// What becomes of a pixel.
+pub trait Pointwise<const N: usize>: Copy + Sync {
+    /// The new value of `y`, from its old value and N inputs.
+    fn apply<S: Simd>(self, simd: S, y: S::V, x: [S::V; N]) -> S::V;
+}
+
+/// Declares pointwise operations: `Name { fields } |simd, y, [inputs]| value`.
+macro_rules! pointwise {
+    ($($(#[$doc:meta])* $name:ident $(($field:ident))? |$s:ident, $y:pat_param, [$($x:ident),*]| $n:literal $body:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name $((
+            #[doc = concat!("The ", stringify!($field), ".")]
+            pub f32,
+        ))?;
+
+        impl Pointwise<$n> for $name {
+            #[inline(always)]
+            fn apply<S: Simd>(self, $s: S, $y: S::V, [$($x),*]: [S::V; $n]) -> S::V {
+                $(let $field = self.0;)?
+                $body
+            }
+        }
+    )*};
+}
+
+pointwise! {
+    /// `y ← x`
+    Copy1 |_s, _, [x]| 1 x;
+    /// `y ← y + x`
+    Accumulate |s, y, [x]| 1 s.add(y, x);
+    /// `y ← a + b`
+    Add |s, _, [a, b]| 2 s.add(a, b);
+    /// `y ← max(0, x)`
+    Relu |s, _, [x]| 1 s.relu(x);
+    /// `y ← factor·x`
+    Times(factor) |s, _, [x]| 1 s.mul(s.splat(factor), x);
+    /// `y ← y + factor·x`
+    AccumulateTimes(factor) |s, y, [x]| 1 s.mul_add(s.splat(factor), x, y);
+    /// `y ← y` where the output of a ReLU is positive, 0 elsewhere: its gradient, in place.
+    MaskPositive |s, y, [out]| 1 s.select_positive(out, y);
+    /// `dx ← dx + dy` where the output of a ReLU is positive.
+    ReluGradient |s, dx, [out, dy]| 2 s.add(dx, s.select_positive(out, dy));
+    /// `dx ← dx + dy·y·(1 − y)`, the gradient of a sigmoid whose output is y.
+    SigmoidGradient |s, dx, [out, dy]| 2 s.mul_add(s.mul(dy, out), s.sub(s.splat(1.0), out), dx);
+}
+
+/// `dx ← dx + dy·slope·(amplitude − y²/amplitude)`, the gradient of `amplitude·tanh(slope·x)` whose output is y.
+#[derive(Clone, Copy, Debug)]
+pub struct TanhGradient {
+    /// Largest output.
+    pub amplitude: f32,
+    /// Factor of the argument.
+    pub slope: f32,
+}
+
+impl Pointwise<2> for TanhGradient {
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, dx: S::V, [y, dy]: [S::V; 2]) -> S::V {
+        let square = s.mul(s.mul(y, y), s.splat(-1.0 / self.amplitude));
+        let slope = s.mul(s.splat(self.slope), s.add(s.splat(self.amplitude), square));
+        s.mul_add(dy, slope, dx)
+    }
+}
+
+/// Pixels that make a job worth starting.
+const JOB: usize = 512;
+
+/// Applies `op` to every pixel of `n` images. All layouts have the same channels, height and width.
+pub fn pointwise<const N: usize>(
+    isa: Isa,
+    threads: &Threads,
+    n: usize,
+    op: impl Pointwise<N>,
+    inputs: [Operand<'_>; N],
+    (y, layout): (&mut [Block], &Layout),
+) {
+    let planes = n * layout.blocks();
+    let per_job = JOB.div_ceil(layout.plane().max(1));
+    threads.chunks(&mut y[..planes * layout.plane()], per_job * layout.plane(), |job, y| {
+        for (i, y) in y.chunks_exact_mut(layout.plane()).enumerate() {
+            let plane = job * per_job + i;
+            let inputs = inputs.map(|(x, l)| (&x[plane * l.plane()..][..l.plane()], l));
+            isa.run(Plane { op, inputs, y, layout });
+        }
+    });
+}
+
+struct Plane<'a, const N: usize, O> {
+    op: O,
+    inputs: [Operand<'a>; N],
+    y: &'a mut [Block],
+    layout: &'a Layout,
+}
+
+impl<const N: usize, O: Pointwise<N>> Kernel for Plane<'_, N, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { op, inputs, y, layout } = self;
+        let line = |inputs: [&[Block]; N], y: &mut [Block]| {
+            for (i, y) in y.iter_mut().enumerate() {
+                let values = inputs.map(|x| simd.load(&x[i]));
+                simd.store(y, op.apply(simd, simd.load(y), values));
+            }
+        };
+        if layout.is_dense() && inputs.iter().all(|(_, l)| l.is_dense()) {
+            let len = y.len();
+            return line(inputs.map(|(x, _)| &x[..len]), y);
+        }
+        for row in 0..layout.height {
+            line(inputs.map(|(x, l)| l.pixels(x, row)), layout.pixels_mut(y, row));
+        }
+    }
+}
+
+/// `y ← f(x)` element by element; unused lanes stay zero, whatever f(0) is.
+pub fn map(
+    threads: &Threads,
+    n: usize,
+    f: impl Fn(f32) -> f32 + Sync,
+    (x, from): Operand<'_>,
+    (y, to): (&mut [Block], &Layout),
+) {
+    let planes = n * to.blocks();
+    threads.chunks(&mut y[..planes * to.plane()], to.plane(), |plane, y| {
+        let lanes = to.lanes(plane % to.blocks());
+        let x = &x[plane * from.plane()..][..from.plane()];
+        for row in 0..to.height {
+            for (y, x) in to.pixels_mut(y, row).iter_mut().zip(from.pixels(x, row)) {
+                for lane in 0..lanes {
+                    y.0[lane] = f(x.0[lane]);
+                }
+                y.0[lanes..].fill(0.0);
+            }
+        }
+    });
+}
+
+/// Stochastic gradient descent on a flat buffer: `g ← g + decay·w; v ← momentum·v + g; w ← w − lr·step`, where step is
+/// v, or with Nesterov's momentum `g + momentum·v`.
+#[derive(Clone, Copy, Debug)]
+pub struct SgdStep {
+    /// Learning rate.
+    pub lr: f32,
+    /// Momentum.
+    pub momentum: f32,
+    /// Weight decay.
+    pub decay: f32,
+    /// Nesterov's momentum.
+    pub nesterov: bool,
+}
+
+impl SgdStep {
+    /// Updates weights and momenta in place.
+    pub fn run(self, isa: Isa, threads: &Threads, w: &mut [Block], v: &mut [Block], g: &[Block]) {
+        struct Piece<'a>(SgdStep, &'a mut [Block], &'a mut [Block], &'a [Block]);
+        impl Kernel for Piece<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) {
+                let Self(step, w, v, g) = self;
+                let [lr, momentum, decay] =
+                    [-step.lr, step.momentum, step.decay].map(|x| s.splat(x));
+                for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
+                    let weight = s.load(w);
+                    let gradient = s.mul_add(decay, weight, s.load(g));
+                    let velocity = s.mul_add(momentum, s.load(v), gradient);
+                    let step = if step.nesterov {
+                        s.mul_add(momentum, velocity, gradient)
+                    } else {
+                        velocity
+                    };
+                    s.store(v, velocity);
+                    s.store(w, s.mul_add(lr, step, weight));
+                }
+            }
+        }
+        assert!(w.len() == v.len() && w.len() == g.len());
+        const PIECE: usize = 1024;
+        let momenta = crate::threads::Shore(v.as_mut_ptr());
+        threads.chunks(w, PIECE, |i, w| {
+            let at = i * PIECE;
+            // SAFETY: the momenta are as many as the weights (asserted above), and the piece that belongs to the
+            // weights of this job is touched by no other job.
+            let v = unsafe { std::slice::from_raw_parts_mut(momenta.pointer().add(at), w.len()) };
+            let g = &g[at..][..w.len()];
+            isa.run(Piece(self, w, v, g));
+        });
+    }
+}

@@ -1,0 +1,103 @@
+//! Instruction sets: which there are, and the one door through which code for them is entered.
+
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Scalar, Simd};
+use std::fmt;
+
+/// An instruction set that kernels are compiled for. A choice of the engine, never of the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// Portable Rust.
+    Scalar,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// x86-64 with AVX-512 F, VL, BW and DQ.
+    Avx512,
+}
+
+/// A computation that is written once for all instruction sets. Mark `run` `#[inline(always)]`, so that it is compiled
+/// anew within each of them.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+
+    /// Computes with the vectors of `simd`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+impl Isa {
+    /// All instruction sets of this machine, the portable one first, the best one last.
+    pub fn available() -> Vec<Self> {
+        [Self::Scalar, Self::Avx2, Self::Avx512]
+            .into_iter()
+            .filter(|isa| isa.is_available())
+            .collect()
+    }
+
+    /// The best instruction set of this machine.
+    pub fn detect() -> Self {
+        Self::available().pop().unwrap_or(Self::Scalar)
+    }
+
+    /// Whether this machine has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::new().is_some(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+
+    /// Its name in kernel names and options: `scalar`, `avx2`, `avx512`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Runs a kernel compiled for this instruction set.
+    ///
+    /// # Panics
+    /// If this machine does not have it.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Self::Scalar => kernel.run(Scalar),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                #[target_feature(enable = "avx2,fma")]
+                fn enter<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+                    kernel.run(simd)
+                }
+                let simd = Avx2::new().expect("the engine chooses an available instruction set");
+                // SAFETY: the token exists only where the CPU has these features.
+                unsafe { enter(simd, kernel) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+                fn enter<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+                    kernel.run(simd)
+                }
+                let simd = Avx512::new().expect("the engine chooses an available instruction set");
+                // SAFETY: the token exists only where the CPU has these features.
+                unsafe { enter(simd, kernel) }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => panic!("{self} is not an instruction set of this machine"),
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,68 @@
+//! Vectors of sixteen floats.
+//!
+//! The trait has the few operations that the kernels need; all intrinsics are in its implementations. A vector always
+//! has the 16 lanes of a [`Block`]: one register of AVX-512, two of AVX2, an array for the portable path. Holding a
+//! token (a value of the implementing type) proves that the CPU has the instructions.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use scalar::Scalar;
+
+use crate::block::Block;
+
+/// Operations on sixteen floats at once.
+pub trait Simd: Copy + Send + Sync {
+    /// Sixteen floats.
+    type V: Copy;
+
+    /// Most pixels of a convolution tile for one, two and four blocks of output channels, by the number of registers;
+    /// 0 where that many blocks do not fit.
+    const TILE: [usize; 3];
+    /// Accumulators of a weight-gradient tile.
+    const GRADIENT_TILE: usize;
+
+    /// All lanes the same.
+    fn splat(self, x: f32) -> Self::V;
+    /// From memory.
+    fn load(self, x: &Block) -> Self::V;
+    /// To memory.
+    fn store(self, y: &mut Block, x: Self::V);
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a − b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b + c`, rounded once where the CPU can.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `√a`
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// The larger one; `b` where either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `yes` where `a = b`, `no` elsewhere.
+    fn select_equal(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// `yes` where `a > 0`, zero elsewhere.
+    fn select_positive(self, a: Self::V, yes: Self::V) -> Self::V;
+
+    /// All lanes zero.
+    #[inline(always)]
+    fn zero(self) -> Self::V {
+        self.splat(0.0)
+    }
+
+    /// `max(0, x)`, NaN for NaN.
+    #[inline(always)]
+    fn relu(self, x: Self::V) -> Self::V {
+        self.max(self.zero(), x)
+    }
+}

@@ -1,0 +1,103 @@
+//! AVX2 with FMA: two registers of eight floats.
+
+use super::Simd;
+use crate::block::Block;
+use std::arch::x86_64::*;
+
+/// Proof that the CPU has AVX2 and FMA.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// The token, if the CPU has the instructions.
+    #[inline]
+    pub(crate) fn new() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+/// Calls intrinsics of AVX, AVX2 and FMA on both halves.
+macro_rules! avx2 {
+    ($e:expr) => {
+        // SAFETY: `self` is an `Avx2`, which `new` makes only where the CPU has the instructions; memory operands are
+        // references to whole blocks of 64 bytes, and the second half starts 32 bytes into them.
+        unsafe { $e }
+    };
+}
+
+impl Simd for Avx2 {
+    type V = [__m256; 2];
+
+    const TILE: [usize; 3] = [6, 0, 0];
+    const GRADIENT_TILE: usize = 6;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        let x = avx2!(_mm256_set1_ps(x));
+        [x, x]
+    }
+
+    #[inline(always)]
+    fn load(self, x: &Block) -> Self::V {
+        avx2!([_mm256_load_ps(x.0.as_ptr()), _mm256_load_ps(x.0.as_ptr().add(8))])
+    }
+
+    #[inline(always)]
+    fn store(self, y: &mut Block, x: Self::V) {
+        avx2!({
+            _mm256_store_ps(y.0.as_mut_ptr(), x[0]);
+            _mm256_store_ps(y.0.as_mut_ptr().add(8), x[1]);
+        })
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        avx2!([_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        avx2!([_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        avx2!([_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        avx2!([_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        avx2!([_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])])
+    }
+
+    #[inline(always)]
+    fn sqrt(self, a: Self::V) -> Self::V {
+        avx2!([_mm256_sqrt_ps(a[0]), _mm256_sqrt_ps(a[1])])
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        avx2!([_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])])
+    }
+
+    #[inline(always)]
+    fn select_equal(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V {
+        let half = |i: usize| {
+            avx2!(_mm256_blendv_ps(no[i], yes[i], _mm256_cmp_ps::<_CMP_EQ_OQ>(a[i], b[i])))
+        };
+        [half(0), half(1)]
+    }
+
+    #[inline(always)]
+    fn select_positive(self, a: Self::V, yes: Self::V) -> Self::V {
+        let half = |i: usize| {
+            avx2!(_mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a[i], _mm256_setzero_ps()), yes[i]))
+        };
+        [half(0), half(1)]
+    }
+}

@@ -1,0 +1,318 @@
+//! A fork-join pool: jobs are taken from one counter by the caller and the workers, which spin briefly for the next
+//! call and then sleep.
+//!
+//! A call opens a *gate*, works, closes the gate when no job is left and waits for the workers that had entered. A
+//! worker that the system did not schedule in time is simply not waited for, so an oversubscribed machine loses little.
+
+use crate::block::Block;
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+/// Turns of the waiting loop before a worker sleeps: some tens of microseconds.
+const SPINS: usize = 4000;
+
+/// The gate's lowest bit: workers may enter.
+const OPEN: usize = 1;
+/// The gate's next bits: how many workers are inside.
+const WORKER: usize = 2;
+const WORKERS: usize = (1 << 16) - WORKER;
+/// The gate's remaining bits number the calls.
+const CALL: usize = 1 << 16;
+
+type Job<'a> = dyn Fn(usize) + Sync + 'a;
+
+struct Shared {
+    gate: AtomicUsize,
+    /// The job of the current call. Written only while the gate is closed and nobody is inside; read only from inside.
+    job: UnsafeCell<Option<&'static Job<'static>>>,
+    jobs: AtomicUsize,
+    next: AtomicUsize,
+    panicked: AtomicBool,
+    stop: AtomicBool,
+}
+
+// SAFETY: `job` is the only field that is not Sync by itself; the gate orders its accesses as written there.
+unsafe impl Sync for Shared {}
+
+struct Worker {
+    asleep: Arc<AtomicBool>,
+    handle: JoinHandle<()>,
+}
+
+/// A pool of threads. Results of a call never depend on their number: the caller decides how work is split.
+pub struct Threads {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    calls: Mutex<()>,
+}
+
+impl Threads {
+    /// A pool of this many threads, the calling one included (at least 1, at most 1024).
+    pub fn new(threads: usize) -> Self {
+        let shared = Arc::new(Shared {
+            gate: AtomicUsize::new(0),
+            job: UnsafeCell::new(None),
+            jobs: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+        });
+        let workers =
+            (1..threads.clamp(1, 1024)).map_while(|_| Worker::start(&shared).ok()).collect();
+        Self { shared, workers, calls: Mutex::new(()) }
+    }
+
+    /// The number of threads, the calling one included.
+    pub fn count(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Calls `job(0)` … `job(jobs − 1)`, each once, in any order and on any thread, and returns when all are done.
+    /// A call from within a job runs on the calling thread alone.
+    ///
+    /// # Panics
+    /// If a job panics, after the others have ended.
+    pub fn run(&self, jobs: usize, job: impl Fn(usize) + Sync) {
+        let guard =
+            if jobs > 1 && !self.workers.is_empty() { self.calls.try_lock().ok() } else { None };
+        let Some(_guard) = guard else {
+            return (0..jobs).for_each(job);
+        };
+        let shared = &*self.shared;
+        let job: &Job<'_> = &job;
+        // SAFETY: only the lifetime changes. Workers read the reference only between entering and leaving the gate, and
+        // this function does not return before the gate is closed and everyone has left (`close` below), which also
+        // holds when a job panics here.
+        let erased = unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job) };
+        // SAFETY: the gate is closed and nobody is inside: that was the state when the previous call returned, and
+        // `_guard` excludes other calls.
+        unsafe { *shared.job.get() = Some(erased) };
+        shared.jobs.store(jobs, Relaxed);
+        shared.next.store(0, Relaxed);
+        let call = (shared.gate.load(Relaxed) & !(CALL - 1)).wrapping_add(CALL);
+        shared.gate.store(call | OPEN, SeqCst);
+        for worker in &self.workers {
+            if worker.asleep.swap(false, SeqCst) {
+                worker.handle.thread().unpark();
+            }
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| shared.work(job)));
+        if outcome.is_err() {
+            shared.next.store(jobs, Relaxed);
+        }
+        shared.close();
+        if let Err(panic) = outcome {
+            resume_unwind(panic);
+        }
+        assert!(!shared.panicked.swap(false, Relaxed), "a job panicked on another thread");
+    }
+
+    /// Splits `items` into pieces of `len` (the last may be shorter) and calls `job(i, piece i)` for each.
+    pub fn chunks(
+        &self,
+        items: &mut [Block],
+        len: usize,
+        job: impl Fn(usize, &mut [Block]) + Sync,
+    ) {
+        let total = items.len();
+        let base = Shore(items.as_mut_ptr());
+        self.run(total.div_ceil(len.max(1)), |i| {
+            let start = i * len.max(1);
+            let piece = len.max(1).min(total - start);
+            // SAFETY: pieces of different i do not overlap and end at `total`; each i is run once, and `items` stays
+            // exclusively borrowed until all are done.
+            job(i, unsafe { std::slice::from_raw_parts_mut(base.pointer().add(start), piece) });
+        });
+    }
+}
+
+/// A pointer that jobs may share: each writes its own part.
+#[derive(Clone, Copy)]
+pub(crate) struct Shore(pub(crate) *mut Block);
+
+// SAFETY: a Shore is only a number; whoever dereferences it proves that parts do not overlap.
+unsafe impl Sync for Shore {}
+// SAFETY: as above.
+unsafe impl Send for Shore {}
+
+impl Shore {
+    /// The pointer. A method, so that closures capture the whole value.
+    #[inline(always)]
+    pub(crate) fn pointer(self) -> *mut Block {
+        self.0
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, SeqCst);
+        for worker in self.workers.drain(..) {
+            worker.handle.thread().unpark();
+            // A worker cannot panic: jobs are caught.
+            let _ = worker.handle.join();
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self, job: &Job<'_>) {
+        let jobs = self.jobs.load(Relaxed);
+        loop {
+            let i = self.next.fetch_add(1, Relaxed);
+            if i >= jobs {
+                return;
+            }
+            job(i);
+        }
+    }
+
+    /// Lets nobody in any more and waits until everyone has left.
+    fn close(&self) {
+        let mut gate = self.gate.fetch_and(!OPEN, AcqRel) & !OPEN;
+        let mut turns = 0;
+        while gate & WORKERS != 0 {
+            turns += 1;
+            if turns < SPINS {
+                std::hint::spin_loop()
+            } else {
+                thread::yield_now()
+            }
+            gate = self.gate.load(Acquire);
+        }
+    }
+
+    /// Enters the gate if it is open and its call is not `last`; returns the call.
+    fn enter(&self, last: usize) -> Option<usize> {
+        let mut gate = self.gate.load(Acquire);
+        loop {
+            let call = gate & !(CALL - 1);
+            if gate & OPEN == 0 || call == last {
+                return None;
+            }
+            match self.gate.compare_exchange_weak(gate, gate + WORKER, AcqRel, Acquire) {
+                Ok(_) => return Some(call),
+                Err(now) => gate = now,
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+        let asleep = Arc::new(AtomicBool::new(false));
+        let (shared, flag) = (shared.clone(), asleep.clone());
+        let handle = thread::Builder::new().name("top5".into()).spawn(move || {
+            let mut last = 0;
+            let mut turns = 0;
+            while !shared.stop.load(Relaxed) {
+                if let Some(call) = shared.enter(last) {
+                    last = call;
+                    turns = 0;
+                    // SAFETY: we are inside the gate, so the job is the current call's and stays until we leave.
+                    let job = unsafe { *shared.job.get() };
+                    let work = || job.into_iter().for_each(|job| shared.work(job));
+                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                        shared.panicked.store(true, Relaxed);
+                    }
+                    shared.gate.fetch_sub(WORKER, Release);
+                } else if turns < SPINS {
+                    turns += 1;
+                    std::hint::spin_loop();
+                } else {
+                    // Announce the sleep, then look once more: a call that comes after the look wakes us.
+                    flag.store(true, SeqCst);
+                    let gate = shared.gate.load(SeqCst);
+                    let missed = gate & OPEN != 0 && gate & !(CALL - 1) != last;
+                    if !missed && !shared.stop.load(SeqCst) {
+                        thread::park();
+                    }
+                    flag.store(false, SeqCst);
+                    turns = 0;
+                }
+            }
+        })?;
+        Ok(Self { asleep, handle })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    #[test]
+    fn every_job_runs_once() {
+        for threads in [1, 2, 5] {
+            let pool = Threads::new(threads);
+            assert_eq!(pool.count(), threads);
+            for jobs in [0, 1, 2, 7, 100, 1000] {
+                let counts: Vec<AtomicU32> = (0..jobs).map(|_| AtomicU32::new(0)).collect();
+                pool.run(jobs, |i| {
+                    counts[i].fetch_add(1, Relaxed);
+                });
+                assert!(counts.iter().all(|c| c.load(Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn many_short_calls_with_pauses() {
+        let pool = Threads::new(3);
+        let total = AtomicUsize::new(0);
+        for round in 0..2000 {
+            pool.run(4, |_| {
+                total.fetch_add(1, Relaxed);
+            });
+            if round % 500 == 0 {
+                thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }
+        assert_eq!(total.load(Relaxed), 8000);
+    }
+
+    #[test]
+    fn nested_and_concurrent_calls_finish() {
+        let pool = Threads::new(2);
+        let total = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        pool.run(3, |_| {
+                            pool.run(2, |_| {
+                                total.fetch_add(1, Relaxed);
+                            })
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(total.load(Relaxed), 3 * 50 * 3 * 2);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
+        let pool = Threads::new(2);
+        for bad in 0..8 {
+            let outcome = catch_unwind(AssertUnwindSafe(|| pool.run(8, |i| assert!(i != bad))));
+            assert!(outcome.is_err());
+        }
+        let total = AtomicUsize::new(0);
+        pool.run(8, |_| {
+            total.fetch_add(1, Relaxed);
+        });
+        assert_eq!(total.load(Relaxed), 8);
+    }
+
+    #[test]
+    fn chunks_cover_the_slice() {
+        let pool = Threads::new(2);
+        let mut blocks = vec![Block::ZERO; 10];
+        pool.chunks(&mut blocks, 4, |i, piece| piece.fill(Block([i as f32 + 1.0; 16])));
+        let firsts: Vec<f32> = blocks.iter().map(|b| b.0[0]).collect();
+        assert_eq!(firsts, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0]);
+    }
+}
