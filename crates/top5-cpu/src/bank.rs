@@ -1,9 +1,10 @@
 //! Parameters in the form that the kernels read, and the way to and from named tensors.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use top5_graph::{Tensor, Weights};
 use top5_kernels::conv::ConvGeom;
 use top5_kernels::{Block, LANES};
-use std::ops::Range;
 
 /// Which (output, input) channel pairs a weight tensor connects, in the order of its kernels.
 #[derive(Clone, Debug)]
@@ -114,7 +115,7 @@ impl Fold {
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     /// A packed weight tensor.
-    Matrix { name: String, packing: Packing, fold: Option<Fold> },
+    Matrix { name: String, packing: Box<Packing>, fold: Option<Fold> },
     /// One value per channel.
     Vector { name: String },
     /// The bias of a convolution with a folded batch normalisation.
@@ -200,7 +201,11 @@ impl Bank {
                     let (factors, mut offsets) = fold.constants(weights);
                     if let Some(bias) = bias {
                         let bias = tensor(weights, bias);
-                        offsets.iter_mut().zip(bias).zip(&factors).for_each(|((o, b), f)| *o += b * f);
+                        offsets
+                            .iter_mut()
+                            .zip(bias)
+                            .zip(&factors)
+                            .for_each(|((o, b), f)| *o += b * f);
                     }
                     write_vector(&offsets, blocks);
                 }
@@ -221,11 +226,11 @@ impl Bank {
         }
     }
 
-    /// Reads tensors shaped like `shapes` out of `values`, a buffer laid out like this bank (or its first part).
-    pub(crate) fn store(&self, values: &[Block], shape: impl Fn(&str) -> Option<Vec<usize>>) -> Weights {
+    /// Reads the tensors of these names and shapes out of `values`, laid out like this bank or its first part.
+    pub(crate) fn store(&self, values: &[Block], shapes: &BTreeMap<String, &[usize]>) -> Weights {
         let mut weights = Weights::new();
         let mut put = |name: &str, fill: &dyn Fn(&mut [f32])| {
-            if let Some(shape) = shape(name) {
+            if let Some(&shape) = shapes.get(name) {
                 let mut tensor = Tensor::zeros(shape);
                 fill(tensor.data_mut());
                 weights.insert(name, tensor);
@@ -234,7 +239,9 @@ impl Bank {
         for Slot { content, range } in &self.plan.slots {
             let Some(blocks) = values.get(range.clone()) else { continue };
             match content {
-                Content::Matrix { name, packing, .. } => put(name, &|out| packing.unpack(blocks, out)),
+                Content::Matrix { name, packing, .. } => {
+                    put(name, &|out| packing.unpack(blocks, out))
+                }
                 Content::Vector { name } | Content::Plain { name } => {
                     put(name, &|out| out.copy_from_slice(&Block::flat(blocks)[..out.len()]));
                 }
@@ -258,7 +265,9 @@ impl Bank {
         for Slot { content, range } in &self.plan.slots {
             let Some(blocks) = values.get_mut(range.clone()) else { continue };
             match content {
-                Content::Matrix { name, packing, .. } => packing.pack(tensor(weights, name), None, blocks),
+                Content::Matrix { name, packing, .. } => {
+                    packing.pack(tensor(weights, name), None, blocks)
+                }
                 Content::Vector { name } => write_vector(tensor(weights, name), blocks),
                 Content::Plain { .. }
                 | Content::Statistics { .. }

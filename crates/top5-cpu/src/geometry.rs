@@ -205,8 +205,7 @@ impl ConvShape {
 
     /// Whether [`ConvShape::backward`] writes every position of the input.
     pub(crate) fn covers_input(&self) -> bool {
-        let reached =
-            |phase: &Phase| phase.count == 0 || !phase.taps.is_empty();
+        let reached = |phase: &Phase| phase.count == 0 || !phase.taps.is_empty();
         self.phases().all(|[down, across]| {
             down.count * across.count == 0 || (reached(&down) && reached(&across))
         })

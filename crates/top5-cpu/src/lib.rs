@@ -13,6 +13,7 @@
 
 mod backward;
 mod bank;
+mod emit;
 mod engine;
 mod geometry;
 mod loss;

@@ -7,13 +7,10 @@
 
 use crate::bank::{BankPlan, Connections, Content, Fold, Packing, SlotId};
 use crate::geometry::{ConvShape, Source, plain_image};
-use crate::step::{Buffer, BufferId, Extent, Normalisation, Step, What};
-use top5_graph::ops::{Activation, BatchNorm2d, Linear};
+use crate::step::{Buffer, BufferId, Extent, Step, What};
+use top5_graph::ops::Activation;
 use top5_graph::{EngineError, Graph, Node, NodeId, Op, Shape, Window, k};
-use top5_kernels::conv::Direct;
-use top5_kernels::lrn::LrnGeom;
-use top5_kernels::pool::{Divisor, PoolGeom};
-use top5_kernels::{Isa, Layout};
+use top5_kernels::{Isa, LANES, Layout};
 
 /// What the steps are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +21,7 @@ pub(crate) enum Mode {
     Training,
 }
 
-/// A convolution-like unit, remembered for the backward pass.
+/// A convolution with its kernel and parameters.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvUnit {
     pub(crate) shape: ConvShape,
@@ -34,31 +31,16 @@ pub(crate) struct ConvUnit {
     pub(crate) bias: Option<SlotId>,
 }
 
-/// What was decided for a node that got a step of its own.
-#[derive(Clone, Debug)]
-pub(crate) struct Unit {
-    /// The node whose op heads the unit.
-    pub(crate) head: NodeId,
-    /// The node whose activation comes out.
-    pub(crate) tail: NodeId,
-    pub(crate) relu: bool,
-    pub(crate) conv: Option<ConvUnit>,
-    pub(crate) normal: Option<Normalisation>,
-    /// Batch statistics of the unit's normalisation, or the sums of its subsampling.
-    pub(crate) side: Option<BufferId>,
-}
-
-/// The forward part of a plan.
+/// A plan without addresses.
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) buffers: Vec<Buffer>,
     pub(crate) steps: Vec<Step>,
     pub(crate) bank: BankPlan,
-    pub(crate) units: Vec<Unit>,
-    /// For each node, the buffer with its activation, if there is one.
-    pub(crate) values: Vec<Option<BufferId>>,
     /// Blocks of the bank that are learned: its first part.
     pub(crate) learned: usize,
+    /// The pinned activations and the outputs: what is read when the steps are done.
+    pub(crate) results: Vec<(NodeId, BufferId)>,
 }
 
 /// Lowers `graph`. The activations of `pinned` nodes will exist.
@@ -69,46 +51,55 @@ pub(crate) fn lower(
     pinned: &[NodeId],
 ) -> Result<Program, EngineError> {
     let mut lowering = Lowering::new(graph, isa, mode, pinned);
-    lowering.assign_slots();
     lowering.form_units();
     lowering.choose_halos();
+    lowering.check()?;
+    lowering.assign_slots();
     for node in graph.nodes() {
         lowering.emit(node);
     }
-    Ok(lowering.program)
+    if mode == Mode::Training {
+        lowering.backward();
+    }
+    Ok(lowering.finish())
 }
 
-/// Slots of one node, by role.
-#[derive(Clone, Copy, Debug, Default)]
-struct Slots {
-    weight: Option<SlotId>,
-    bias: Option<SlotId>,
-    statistics: Option<SlotId>,
+/// Slots of one node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slots {
+    pub(crate) conv: Option<ConvUnit>,
+    pub(crate) weight: Option<SlotId>,
+    pub(crate) bias: Option<SlotId>,
+    pub(crate) statistics: Option<SlotId>,
 }
 
-struct Lowering<'g> {
-    graph: &'g Graph,
-    isa: Isa,
-    mode: Mode,
+pub(crate) struct Lowering<'g> {
+    pub(crate) graph: &'g Graph,
+    pub(crate) isa: Isa,
+    pub(crate) mode: Mode,
     users: Vec<Vec<NodeId>>,
     pinned: Vec<bool>,
-    /// For each node, the unit's parts it heads.
-    heads: Vec<Head>,
-    /// For each node, the node whose value is its own (itself, or what it is fused into or an alias of).
+    /// For each node, what is fused to it.
+    pub(crate) heads: Vec<Head>,
+    /// For each node, the node whose value is its own: itself, or what it is fused into or an alias of.
     home: Vec<NodeId>,
     halos: Vec<[usize; 2]>,
     /// The input is stored in plain planes.
-    plain_input: bool,
-    slots: Vec<Slots>,
-    program: Program,
+    pub(crate) plain_input: bool,
+    pub(crate) slots: Vec<Slots>,
+    /// The buffer of each value, by home.
+    values: Vec<Option<BufferId>>,
+    /// For each head, the buffer that its backward pass needs beside input and output.
+    pub(crate) sides: Vec<Option<BufferId>>,
+    pub(crate) program: Program,
 }
 
 /// What is fused to a node.
 #[derive(Clone, Copy, Debug)]
-struct Head {
+pub(crate) struct Head {
     norm: Option<NodeId>,
-    sum: Option<NodeId>,
-    relu: bool,
+    pub(crate) sum: Option<NodeId>,
+    pub(crate) relu: bool,
     tail: NodeId,
 }
 
@@ -168,9 +159,8 @@ impl<'g> Lowering<'g> {
             buffers: Vec::new(),
             steps: Vec::new(),
             bank: BankPlan::default(),
-            units: Vec::new(),
-            values: vec![None; nodes.len()],
             learned: 0,
+            results: Vec::new(),
         };
         let head = |node: &Node| Head { norm: None, sum: None, relu: false, tail: node.id };
         Self {
@@ -184,6 +174,8 @@ impl<'g> Lowering<'g> {
             halos: vec![[0, 0]; nodes.len()],
             plain_input: false,
             slots: vec![Slots::default(); nodes.len()],
+            values: vec![None; nodes.len()],
+            sides: vec![None; nodes.len()],
             program,
         }
     }
@@ -198,7 +190,6 @@ impl<'g> Lowering<'g> {
 
     /// Decides what is fused to what, and which nodes share a value.
     fn form_units(&mut self) {
-        // The step at which each value exists: its unit's head.
         let mut taken = vec![false; self.graph.nodes().len()];
         for node in self.graph.nodes() {
             if taken[node.id.index()] {
@@ -206,19 +197,21 @@ impl<'g> Lowering<'g> {
             }
             let mut head = self.heads[node.id.index()];
             let convolves = conv_shape(self.graph, node).is_some();
-            let fuses = convolves || matches!(node.op, Op::BatchNorm2d(_));
+            let adds = matches!(node.op, Op::Add(_)) && node.inputs.len() == 2;
+            let fuses = convolves || adds || matches!(node.op, Op::BatchNorm2d(_));
             if convolves && self.mode == Mode::Inference {
-                if let Some(user) = self.only_user(head.tail).filter(|u| matches!(u.op, Op::BatchNorm2d(_))) {
+                if let Some(user) =
+                    self.only_user(head.tail).filter(|u| matches!(u.op, Op::BatchNorm2d(_)))
+                {
                     head.norm = Some(user.id);
                     head.tail = user.id;
                 }
-                if let Some(user) = self.only_user(head.tail).filter(|u| matches!(u.op, Op::Add(_))) {
+                if let Some(user) = self.only_user(head.tail).filter(|u| matches!(u.op, Op::Add(_)))
+                {
                     let other = user.inputs.iter().find(|&&input| input != head.tail);
                     // The other summand must exist by now.
-                    let exists = |id: NodeId| self.home[id.index()].index() < node.id.index() || taken[id.index()];
                     if let (2, Some(&other)) = (user.inputs.len(), other)
                         && other.index() < node.id.index()
-                        && exists(other)
                     {
                         head.sum = Some(other);
                         head.tail = user.id;
@@ -238,10 +231,8 @@ impl<'g> Lowering<'g> {
                 taken[inner.index()] = true;
                 self.home[inner.index()] = node.id;
             }
-            self.home[node.id.index()] = node.id;
         }
-        let slots = taken;
-        for node in self.graph.nodes().iter().filter(|node| !slots[node.id.index()]) {
+        for node in self.graph.nodes().iter().filter(|node| !taken[node.id.index()]) {
             let identity = match &node.op {
                 Op::Dropout(_) => self.mode == Mode::Inference,
                 Op::Flatten(_) => self.graph.node(node.inputs[0]).shape().size() == [1, 1],
@@ -318,63 +309,161 @@ impl<'g> Lowering<'g> {
         }
     }
 
+    /// Refuses what the kernels cannot do.
+    fn check(&self) -> Result<(), EngineError> {
+        let refuse = |node: &Node, why: &str| {
+            Err(EngineError::Unsupported { node: node.name.clone(), why: why.to_owned() })
+        };
+        for node in self.graph.nodes() {
+            let factors = matches!(node.op, Op::Scale(_)).then(|| self.layout(node.inputs[1]));
+            if factors.is_some_and(|layout| !layout.is_dense()) {
+                return refuse(node, "its factors are also read by a padded convolution");
+            }
+        }
+        if self.mode == Mode::Training {
+            for output in self.graph.outputs() {
+                let node = self.graph.node(output.node);
+                if node.shape().size() != [1, 1] || !self.layout(node.id).is_dense() {
+                    return refuse(node, "training needs one score per class, not a map of scores");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The node whose value this one's is.
+    pub(crate) fn home(&self, id: NodeId) -> NodeId {
+        self.home[id.index()]
+    }
+
+    /// Where the pixels of a node's value are.
+    pub(crate) fn layout(&self, id: NodeId) -> Layout {
+        let halo = self.halos[self.home(id).index()];
+        Layout { halo, ..layout_of(self.graph.node(id).shape()) }
+    }
+
+    /// The buffer of a node's value, which has been emitted.
+    pub(crate) fn value(&self, id: NodeId) -> BufferId {
+        self.values[self.home(id).index()].expect("a node comes after its inputs")
+    }
+
+    /// A new buffer for the value of the unit that `id` heads.
+    pub(crate) fn new_value(&mut self, id: NodeId) -> BufferId {
+        let layout = self.layout(id);
+        let plain = id.index() == 0 && self.plain_input;
+        let blocks = if plain { plain_image(&layout) / LANES } else { layout.image() };
+        let buffer = self.new_buffer(layout, Extent::PerImage(blocks));
+        self.values[id.index()] = Some(buffer);
+        buffer
+    }
+
+    pub(crate) fn new_buffer(&mut self, layout: Layout, extent: Extent) -> BufferId {
+        self.program.buffers.push(Buffer { layout, extent });
+        BufferId(self.program.buffers.len() - 1)
+    }
+
+    /// A buffer for one image's activation each.
+    pub(crate) fn new_activation(&mut self, layout: Layout) -> BufferId {
+        self.new_buffer(layout, Extent::PerImage(layout.image()))
+    }
+
+    pub(crate) fn step<const R: usize, const W: usize>(
+        &mut self,
+        node: NodeId,
+        what: What,
+        reads: [BufferId; R],
+        writes: [BufferId; W],
+        fresh: bool,
+    ) {
+        let (reads, writes) = (reads.to_vec(), writes.to_vec());
+        self.program.steps.push(Step { node, what, reads, writes, fresh });
+    }
+
+    /// Names what is read at the end.
+    fn finish(mut self) -> Program {
+        let pinned = self.graph.nodes().iter().filter(|node| self.pinned[node.id.index()]);
+        self.program.results = pinned.map(|node| (node.id, self.value(node.id))).collect();
+        self.program
+    }
+
     /// Places for all parameters: learned ones first.
     fn assign_slots(&mut self) {
-        for learned in [true, false] {
-            for node in self.graph.nodes() {
-                self.assign(node, learned);
-            }
-            if learned {
-                self.program.learned = self.program.bank.len;
-            }
+        for node in self.graph.nodes() {
+            self.assign_learned(node);
+        }
+        self.program.learned = self.program.bank.len;
+        for node in self.graph.nodes() {
+            self.assign_fixed(node);
         }
     }
 
-    fn assign(&mut self, node: &Node, learned: bool) {
-        let blocks = node.shape().channels().div_ceil(16);
+    /// Whether the node is a batch normalisation folded into a convolution.
+    fn is_folded(&self, node: &Node) -> bool {
+        self.home(node.id) != node.id
+    }
+
+    fn assign_learned(&mut self, node: &Node) {
+        let blocks = node.shape().channels().div_ceil(LANES);
+        let affine = matches!(node.op, Op::BatchNorm2d(_) | Op::Subsampling(_));
+        if let Some(shape) = conv_shape(self.graph, node) {
+            self.slots[node.id.index()].conv = Some(self.conv_unit(node, shape, blocks));
+        } else if affine && !self.is_folded(node) {
+            let bank = &mut self.program.bank;
+            let mut vector = |role: &str| {
+                let name = format!("{}.{role}", node.name);
+                Some(bank.add(Content::Vector { name }, blocks))
+            };
+            let slots = &mut self.slots[node.id.index()];
+            (slots.weight, slots.bias) = (vector("weight"), vector("bias"));
+        }
+    }
+
+    fn assign_fixed(&mut self, node: &Node) {
+        let blocks = node.shape().channels().div_ceil(LANES);
+        let folded = self.is_folded(node);
         let bank = &mut self.program.bank;
         let slots = &mut self.slots[node.id.index()];
-        let name = |role: &str| format!("{}.{role}", node.name);
-        match &node.op {
-            Op::BatchNorm2d(_) if learned => {
-                slots.weight = Some(bank.add(Content::Vector { name: name("weight") }, blocks));
-                slots.bias = Some(bank.add(Content::Vector { name: name("bias") }, blocks));
-            }
-            Op::BatchNorm2d(_) => {
-                let content = Content::Statistics { name: node.name.clone() };
-                slots.statistics = Some(bank.add(content, 2 * blocks));
-            }
-            Op::Subsampling(_) if learned => {
-                slots.weight = Some(bank.add(Content::Vector { name: name("weight") }, blocks));
-                slots.bias = Some(bank.add(Content::Vector { name: name("bias") }, blocks));
-            }
-            Op::Subsampling(_) => slots.statistics = Some(bank.add(Content::Identity, 2 * blocks)),
-            Op::EuclideanRbf(op) if !learned => {
-                let content = Content::Plain { name: name("codes") };
-                slots.weight = Some(bank.add(content, op.codes.len().div_ceil(16)));
-            }
-            // Convolutions: when they are emitted, since their packing depends on the layout of their input. Their
-            // biases as well, which may be folded.
-            Op::EuclideanRbf(_)
-            | Op::Conv2d(_)
-            | Op::TableConv2d(_)
-            | Op::Linear(_)
-            | Op::Input(_)
-            | Op::MaxPool2d(_)
-            | Op::AvgPool2d(_)
-            | Op::GlobalAvgPool(_)
-            | Op::LocalResponseNorm(_)
-            | Op::Activation(_)
-            | Op::Dropout(_)
-            | Op::Add(_)
-            | Op::Scale(_)
-            | Op::MulConstant(_)
-            | Op::Concat(_)
-            | Op::SliceChannels(_)
-            | Op::PadChannels(_)
-            | Op::Subsample(_)
-            | Op::Flatten(_)
-            | Op::Softmax(_) => {}
+        if let Op::EuclideanRbf(op) = &node.op {
+            let content = Content::Plain { name: format!("{}.codes", node.name) };
+            slots.weight = Some(bank.add(content, op.codes.len().div_ceil(LANES)));
+        } else if matches!(node.op, Op::Subsampling(_)) {
+            slots.statistics = Some(bank.add(Content::Identity, 2 * blocks));
+        } else if matches!(node.op, Op::BatchNorm2d(_)) && !folded {
+            let content = Content::Statistics { name: node.name.clone() };
+            slots.statistics = Some(bank.add(content, 2 * blocks));
         }
+    }
+
+    fn conv_unit(&mut self, node: &Node, shape: ConvShape, blocks: usize) -> ConvUnit {
+        let [outputs, inputs] = [shape.output[0], shape.input[0]];
+        let connections = if let Op::TableConv2d(op) = &node.op {
+            Connections::Table(op.connections().collect())
+        } else {
+            Connections::Groups { outputs, inputs, groups: shape.groups }
+        };
+        let input = self.layout(node.inputs[0]);
+        let plain = self.plain_input && node.inputs[0].index() == 0;
+        let source = if plain { Source::Plain(input) } else { Source::Blocked(input) };
+        let geom = shape.forward(&source, &self.layout(node.id));
+        let fold = self.heads[node.id.index()].norm.map(|norm| {
+            let norm = self.graph.node(norm);
+            let Op::BatchNorm2d(op) = &norm.op else { unreachable!("only these are folded") };
+            Fold { name: norm.name.clone(), eps: op.eps }
+        });
+        let has = |role: &str| node.spec.params.iter().any(|param| param.role == role);
+        let bias = has("bias").then(|| format!("{}.bias", node.name));
+        let bank = &mut self.program.bank;
+        let packing = Packing { geom, kernel: shape.window.kernel, plain, connections };
+        let name = format!("{}.weight", node.name);
+        let len = packing.geom.packed_len();
+        let content =
+            Content::Matrix { name, packing: Box::new(packing.clone()), fold: fold.clone() };
+        let weight = bank.add(content, len);
+        let bias = match (fold, bias) {
+            (Some(fold), bias) => Some(bank.add(Content::FoldedBias { bias, fold }, blocks)),
+            (None, Some(name)) => Some(bank.add(Content::Vector { name }, blocks)),
+            (None, None) => None,
+        };
+        ConvUnit { shape, source, packing, weight, bias }
     }
 }

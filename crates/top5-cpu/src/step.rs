@@ -15,7 +15,6 @@ pub(crate) struct BufferId(pub(crate) usize);
 /// A piece of the arena.
 #[derive(Clone, Debug)]
 pub(crate) struct Buffer {
-    pub(crate) name: String,
     /// Where pixels are, for activations and their gradients.
     pub(crate) layout: Layout,
     pub(crate) extent: Extent,
@@ -81,7 +80,7 @@ pub(crate) enum What {
     /// x → y
     Dropout { p: f32 },
     /// a, b → y
-    Add,
+    Add { relu: bool },
     /// x → y, also added
     Times(f32),
     /// x, factors → y, also added
@@ -99,11 +98,11 @@ pub(crate) enum What {
 
     /// logits → their gradient; adds `weight` times the loss
     Loss { weight: f32 },
-    /// dy → dx, packed transposed weights
+    /// dy → dx, transposed weights
     ConvInput { nests: Vec<Nest>, forward: ConvGeom, weight: SlotId, covers: bool },
-    /// x, dy → (scratch); the gradient of a slot
+    /// x, dy → scratch; the gradient of a slot
     ConvWeights { kernel: WeightGradient, weight: SlotId, mask: Option<Vec<Block>> },
-    /// dy → ; the gradient of a slot
+    /// dy; the gradient of a slot
     ConvBias { bias: SlotId },
     /// y → dy, in place: zero where y is not positive
     MaskPositive,
@@ -117,17 +116,17 @@ pub(crate) enum What {
     MaxPoolGradient(PoolGeom),
     /// dy → dx, added
     AverageGradient(PoolGeom, Divisor),
-    /// x, y, dy (, statistics) → dx, sums
+    /// x, y, dy (, statistics) → dx (also added), sums; the gradients of two slots
     NormaliseGradient(Normalisation),
     /// x, dy → dx, added
     LrnGradient(LrnGeom),
     /// dy → dx, added
     DropoutGradient { p: f32 },
-    /// x, dy → d factors
+    /// x, dy → d factors, also added
     ScaleFactorGradient,
-    /// dy → dx
+    /// dy → dx, also added
     SubsampleGradient(usize),
-    /// dy → dx
+    /// dy → dx, also added
     Unflatten,
     /// y, dy → dx, added
     SoftmaxGradient,
@@ -140,7 +139,7 @@ pub(crate) enum What {
 pub(crate) struct Normalisation {
     pub(crate) weight: SlotId,
     pub(crate) bias: SlotId,
-    /// Where mean and variance are, unless in a buffer.
+    /// Where mean and variance are, unless they are the batch's and in a buffer.
     pub(crate) statistics: Option<SlotId>,
     pub(crate) eps: f32,
     pub(crate) relu: bool,
@@ -157,32 +156,32 @@ pub(crate) struct Nest {
 impl Step {
     /// The name of what runs, for people.
     pub(crate) fn kernel(&self) -> String {
-        match &self.what {
-            What::Conv { kernel, .. } => kernel.name().to_owned(),
-            What::ConvInput { nests, .. } => {
-                let name = nests.first().map_or("none", |nest| nest.kernel.name());
-                format!("{}× {name}", nests.len())
-            }
-            What::ConvWeights { kernel, .. } => kernel.name(),
-            other => {
-                let text = format!("{other:?}");
-                let end = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
-                text[..end].to_owned()
-            }
+        if let What::Conv { kernel, .. } = &self.what {
+            return kernel.name().to_owned();
         }
+        if let What::ConvInput { nests, .. } = &self.what {
+            let name = nests.first().map_or("none", |nest| nest.kernel.name());
+            return format!("{}× {name}", nests.len());
+        }
+        if let What::ConvWeights { kernel, .. } = &self.what {
+            return kernel.name();
+        }
+        let text = format!("{:?}", self.what);
+        let end = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
+        text[..end].to_owned()
     }
 
     /// What was fused into it: `+bias +sum +relu`.
     pub(crate) fn fused(&self) -> String {
         let mut fused = Vec::new();
-        match &self.what {
-            What::Conv { bias, relu, .. } => {
-                fused.extend(bias.map(|_| "bias"));
-                fused.extend((self.reads.len() > 1).then_some("sum"));
-                fused.extend(relu.then_some("relu"));
-            }
-            What::Normalise(normal) => fused.extend(normal.relu.then_some("relu")),
-            _ => {}
+        if let What::Conv { bias, relu, .. } = &self.what {
+            fused.extend(bias.map(|_| "bias"));
+            fused.extend((self.reads.len() > 1).then_some("sum"));
+            fused.extend(relu.then_some("relu"));
+        } else if let What::Normalise(Normalisation { relu: true, .. }) | What::Add { relu: true } =
+            &self.what
+        {
+            fused.push("relu");
         }
         fused.iter().map(|f| format!("+{f}")).collect::<Vec<_>>().join(" ")
     }

@@ -37,7 +37,9 @@ impl Arena {
         let len = self.memory.len();
         let within = |r: &Range<usize>| r.start <= r.end && r.end <= len;
         assert!(writes.iter().chain(&reads).all(within), "a range is outside the arena");
-        let apart = |a: &Range<usize>, b: &Range<usize>| a.end <= b.start || b.end <= a.start;
+        let apart = |a: &Range<usize>, b: &Range<usize>| {
+            a.is_empty() || b.is_empty() || a.end <= b.start || b.end <= a.start
+        };
         for (i, write) in writes.iter().enumerate() {
             let others = writes[i + 1..].iter().chain(&reads);
             assert!(

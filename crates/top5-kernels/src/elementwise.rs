@@ -41,6 +41,8 @@ pointwise! {
     Accumulate |s, y, [x]| 1 s.add(y, x);
     /// `y ← a + b`
     Add |s, _, [a, b]| 2 s.add(a, b);
+    /// `y ← max(0, a + b)`
+    AddRelu |s, _, [a, b]| 2 s.relu(s.add(a, b));
     /// `y ← max(0, x)`
     Relu |s, _, [x]| 1 s.relu(x);
     /// `y ← factor·x`

@@ -103,6 +103,8 @@ pub struct Normal<'a> {
     pub bias: &'a [Block],
     /// Added to the variance.
     pub eps: f32,
+    /// The statistics are those of these images, so that the gradient flows through them as well.
+    pub of_batch: bool,
     /// Whether a ReLU follows.
     pub relu: bool,
 }
@@ -246,7 +248,7 @@ pub fn gradient(
     accumulate: bool,
 ) {
     let blocks = layout.blocks();
-    let count = (n * layout.height * layout.width) as f64;
+    let share = if normal.of_batch { 1.0 / (n * layout.height * layout.width) as f64 } else { 0.0 };
     fn part<'a>((x, l): Operand<'a>, plane: usize) -> Operand<'a> {
         (&x[plane * l.plane()..][..l.plane()], l)
     }
@@ -273,7 +275,7 @@ pub fn gradient(
         let (x, y, dy, mean, deviation) = backward(plane);
         let factor = Block(std::array::from_fn(|l| normal.weight[k].0[l] * deviation.0[l]));
         let means =
-            [0, 1].map(|i| Block(sums[2 * k + i].0.map(|sum| (f64::from(sum) / count) as f32)));
+            [0, 1].map(|i| Block(sums[2 * k + i].0.map(|sum| (f64::from(sum) * share) as f32)));
         let body = &mut InputGradient { dx, layout, factor, means, accumulate };
         isa.run(Backward { x, y, dy, mean, deviation, body });
     });

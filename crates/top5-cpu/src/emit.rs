@@ -1,0 +1,166 @@
+//! The forward steps of each unit.
+
+use crate::lower::{Lowering, Mode};
+use crate::step::{BufferId, Extent, Normalisation, What};
+use top5_graph::ops::{Activation, Dropout, LocalResponseNorm};
+use top5_graph::{Node, Op, Window};
+use top5_kernels::conv::Direct;
+use top5_kernels::lrn::LrnGeom;
+use top5_kernels::pool::{Divisor, PoolGeom};
+use top5_kernels::{LANES, Layout};
+
+/// The pooling geometry of a window.
+pub(crate) fn pool_geom(window: &Window) -> PoolGeom {
+    let &Window { kernel, stride, pad, pad_end, dilation, ceil: _ } = window;
+    PoolGeom { kernel, stride, pad, pad_end, dilation }
+}
+
+/// The constants of a local response normalisation.
+pub(crate) fn lrn_geom(op: &LocalResponseNorm) -> LrnGeom {
+    LrnGeom { size: op.size, alpha: op.alpha_of_sum(), beta: op.beta, k: op.k }
+}
+
+/// What an average pooling does, if the op is one.
+pub(crate) fn average(node: &Node) -> Option<(PoolGeom, Divisor)> {
+    let geom = pool_geom(&node.spec.window?);
+    if let Op::AvgPool2d(op) = &node.op {
+        let divisor = if op.count_include_pad { Divisor::Padded } else { Divisor::Inside };
+        Some((geom, divisor))
+    } else if matches!(node.op, Op::GlobalAvgPool(_)) {
+        Some((geom, Divisor::Inside))
+    } else if matches!(node.op, Op::Subsampling(_)) {
+        Some((geom, Divisor::One))
+    } else {
+        None
+    }
+}
+
+/// The channels of the inputs of a concatenation, as (first, number).
+pub(crate) fn pieces<'a>(
+    lowering: &'a Lowering<'_>,
+    node: &'a Node,
+) -> impl Iterator<Item = (usize, usize)> + 'a {
+    node.inputs.iter().scan(0, |at, &input| {
+        let count = lowering.graph.node(input).shape().channels();
+        *at += count;
+        Some((*at - count, count))
+    })
+}
+
+impl Lowering<'_> {
+    /// Appends the steps of the unit that `node` heads, if it heads one.
+    pub(crate) fn emit(&mut self, node: &Node) {
+        let id = node.id;
+        if self.home(id) != id {
+            return;
+        }
+        let y = self.new_value(id);
+        let x: Vec<BufferId> = node.inputs.iter().map(|&input| self.value(input)).collect();
+        let ragged = !node.shape().channels().is_multiple_of(LANES);
+        match &node.op {
+            Op::Input(_) if self.plain_input => self.step(id, What::PadPlanes, [], [y], true),
+            Op::Input(_) => self.step(id, What::Pack, [], [y], true),
+            Op::Conv2d(_) | Op::TableConv2d(_) | Op::Linear(_) => self.emit_conv(node, x[0], y),
+            Op::MaxPool2d(op) => {
+                self.step(id, What::MaxPool(pool_geom(&op.window)), [x[0]], [y], true);
+            }
+            Op::AvgPool2d(_) | Op::GlobalAvgPool(_) => self.emit_average(node, x[0], y),
+            Op::Subsampling(_) => {
+                let layout = Layout { halo: [0, 0], ..self.layout(id) };
+                let sums = self.new_activation(layout);
+                self.sides[id.index()] = Some(sums);
+                self.emit_average(node, x[0], sums);
+                self.step(id, What::Normalise(self.normalisation(node)), [sums], [y], true);
+            }
+            Op::BatchNorm2d(op) => {
+                let normal = self.normalisation(node);
+                if self.mode == Mode::Inference {
+                    return self.step(id, What::Normalise(normal), [x[0]], [y], true);
+                }
+                let layout = Layout::new(node.shape().channels(), 1, 1);
+                let statistics = self.new_buffer(layout, Extent::Fixed(2 * layout.blocks()));
+                self.sides[id.index()] = Some(statistics);
+                let running = self.slots[id.index()].statistics.expect("assigned");
+                let what = What::BatchStatistics { running, momentum: op.momentum };
+                self.step(id, what, [x[0]], [statistics], true);
+                self.step(id, What::Normalise(normal), [x[0], statistics], [y], true);
+            }
+            Op::LocalResponseNorm(op) => {
+                self.step(id, What::Lrn(lrn_geom(op)), [x[0]], [y], true);
+            }
+            Op::Activation(Activation::Relu) => self.step(id, What::Relu, [x[0]], [y], true),
+            Op::Activation(Activation::Sigmoid) => self.step(id, What::Sigmoid, [x[0]], [y], true),
+            Op::Activation(Activation::ScaledTanh) => {
+                self.step(id, What::ScaledTanh, [x[0]], [y], true);
+            }
+            &Op::Dropout(Dropout { p }) => self.step(id, What::Dropout { p }, [x[0]], [y], true),
+            Op::Add(_) => {
+                let relu = self.heads[id.index()].relu;
+                self.step(id, What::Add { relu }, [x[0], x[1]], [y], true);
+                for &more in &x[2..] {
+                    self.step(id, What::Times(1.0), [more], [y], false);
+                }
+            }
+            Op::Scale(_) => self.step(id, What::Scale, [x[0], x[1]], [y], true),
+            Op::MulConstant(op) => self.step(id, What::Times(op.factor), [x[0]], [y], true),
+            Op::Concat(_) => {
+                let pieces: Vec<_> = pieces(self, node).zip(x).enumerate().collect();
+                for (i, ((to, count), x)) in pieces {
+                    let what = What::CopyChannels { from: 0, to, count, zero: ragged && i == 0 };
+                    self.step(id, what, [x], [y], i == 0);
+                }
+            }
+            Op::SliceChannels(op) => {
+                let (from, count) = (op.start, op.len);
+                let what = What::CopyChannels { from, to: 0, count, zero: ragged };
+                self.step(id, what, [x[0]], [y], true);
+            }
+            Op::PadChannels(op) => {
+                let count = self.graph.node(node.inputs[0]).shape().channels();
+                let what = What::CopyChannels { from: 0, to: op.before, count, zero: true };
+                self.step(id, what, [x[0]], [y], true);
+            }
+            Op::Subsample(op) => self.step(id, What::Subsample(op.stride), [x[0]], [y], true),
+            Op::Flatten(_) => self.step(id, What::Flatten, [x[0]], [y], true),
+            Op::Softmax(_) => self.step(id, What::Softmax, [x[0]], [y], true),
+            Op::EuclideanRbf(_) => {
+                let codes = self.slots[id.index()].weight.expect("assigned");
+                self.step(id, What::EuclideanRbf { codes }, [x[0]], [y], true);
+            }
+        }
+    }
+
+    fn emit_conv(&mut self, node: &Node, x: BufferId, y: BufferId) {
+        let head = self.heads[node.id.index()];
+        let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
+        let kernel = Direct::new(self.isa, unit.packing.geom);
+        let (weight, bias) = (unit.weight, unit.bias);
+        let what = What::Conv { kernel, weight, bias, relu: head.relu };
+        match head.sum {
+            Some(sum) => self.step(node.id, what, [x, self.value(sum)], [y], true),
+            None => self.step(node.id, what, [x], [y], true),
+        }
+    }
+
+    fn emit_average(&mut self, node: &Node, x: BufferId, y: BufferId) {
+        let (geom, divisor) = average(node).expect("the node is an average");
+        self.step(node.id, What::Average(geom, divisor), [x], [y], true);
+    }
+
+    /// The normalisation that `node` is.
+    pub(crate) fn normalisation(&self, node: &Node) -> Normalisation {
+        let slots = &self.slots[node.id.index()];
+        let (eps, of_batch) = if let Op::BatchNorm2d(op) = &node.op {
+            (op.eps, self.mode == Mode::Training)
+        } else {
+            (0.0, false)
+        };
+        Normalisation {
+            weight: slots.weight.expect("assigned"),
+            bias: slots.bias.expect("assigned"),
+            statistics: if of_batch { None } else { slots.statistics },
+            eps,
+            relu: self.heads[node.id.index()].relu,
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The engine: plans for inference and training, and the parameters between them.
+
+use crate::lower::{Mode, lower};
+use crate::plan::{Plan, Summary};
+use crate::run::{Machine, Run, memory};
+use std::collections::BTreeMap;
+use top5_graph::{
+    Engine, EngineError, Forward, Graph, Loss, NodeId, Sgd, StepOptions, Tensor, Weights,
+};
+use top5_kernels::elementwise::SgdStep;
+use top5_kernels::{Block, Isa, Threads, channels};
+
+/// How the engine is to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// The instruction set; the best available one if none is given.
+    pub isa: Option<Isa>,
+    /// Number of threads; as many as the machine runs at once if none is given. Results do not depend on it.
+    pub threads: Option<usize>,
+    /// Most bytes that the parameters and activations of one plan may take.
+    pub memory_limit: Option<u64>,
+}
+
+/// Runs a graph on the CPU. Plans are made, and their memory is taken, when they are first needed.
+pub struct CpuEngine {
+    graph: Graph,
+    /// The graph without auxiliary heads.
+    inference_graph: Graph,
+    batch: usize,
+    isa: Isa,
+    threads: Threads,
+    memory_limit: Option<u64>,
+    /// The parameters, while there is no training plan.
+    weights: Weights,
+    inference: Option<Inference>,
+    training: Option<Training>,
+}
+
+struct Inference {
+    machine: Machine,
+    /// Activations of the inference graph that the plan keeps.
+    kept: Vec<NodeId>,
+    /// The parameters have changed since they were loaded.
+    stale: bool,
+}
+
+struct Training {
+    machine: Machine,
+    momenta: Vec<Block>,
+}
+
+impl CpuEngine {
+    /// An engine for up to `batch` images at once, with all parameters zero. Fails where the graph cannot be run for
+    /// inference in the memory allowed.
+    pub fn new(graph: Graph, batch: usize, options: &Options) -> Result<Self, EngineError> {
+        let isa = options.isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::detect);
+        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        let zeros = |shape: &[usize]| Tensor::zeros(shape);
+        let weights = graph.params().map(|(name, param)| (name, zeros(&param.shape))).collect();
+        let engine = Self {
+            inference_graph: graph.inference(),
+            graph,
+            batch: batch.max(1),
+            isa,
+            threads: Threads::new(options.threads.unwrap_or_else(available)),
+            memory_limit: options.memory_limit,
+            weights,
+            inference: None,
+            training: None,
+        };
+        engine.plan(Mode::Inference, &[])?;
+        Ok(engine)
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The number of threads in use.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+
+    fn plan(&self, mode: Mode, kept: &[NodeId]) -> Result<Machine, EngineError> {
+        let training = mode == Mode::Training;
+        let graph = if training { &self.graph } else { &self.inference_graph };
+        let program = lower(graph, self.isa, mode, kept)?;
+        let plan = Plan::new(&program, self.batch);
+        let needed = memory(&program, &plan, training).iter().sum();
+        match self.memory_limit {
+            Some(allowed) if needed > allowed => Err(EngineError::Memory { needed, allowed }),
+            Some(_) | None => Ok(Machine::new(self.isa, program, plan, self.batch, training)),
+        }
+    }
+
+    /// The plan for inference.
+    pub fn inference_summary(&self) -> Result<Summary, EngineError> {
+        let machine = self.plan(Mode::Inference, &[])?;
+        Ok(machine.summary(|step| self.inference_graph.node(step.node).name.clone()))
+    }
+
+    /// The plan for training.
+    pub fn training_summary(&self) -> Result<Summary, EngineError> {
+        let machine = self.plan(Mode::Training, &[])?;
+        Ok(machine.summary(|step| self.graph.node(step.node).name.clone()))
+    }
+
+    /// The number of images in `images`.
+    fn count(&self, images: &[f32]) -> Result<usize, EngineError> {
+        let sample = self.graph.input().iter().product();
+        let n = images.len() / sample;
+        if images.len() != n * sample || !(1..=self.batch).contains(&n) {
+            return Err(EngineError::Images { sample, batch: self.batch, got: images.len() });
+        }
+        Ok(n)
+    }
+
+    /// The inference plan, keeping at least these activations, with today's parameters.
+    fn inference(&mut self, keep: &[NodeId]) -> Result<&mut Inference, EngineError> {
+        let kept = |inference: &Inference| keep.iter().all(|id| inference.kept.contains(id));
+        if !self.inference.as_ref().is_some_and(kept) {
+            let machine = self.plan(Mode::Inference, keep)?;
+            self.inference = Some(Inference { machine, kept: keep.to_vec(), stale: true });
+        }
+        if self.inference.as_ref().is_some_and(|inference| inference.stale) {
+            let trained = self.training.is_some().then(|| self.weights());
+            if let Some(inference) = &mut self.inference {
+                inference.machine.bank.load(trained.as_ref().unwrap_or(&self.weights));
+                inference.stale = false;
+            }
+        }
+        Ok(self.inference.as_mut().expect("made above"))
+    }
+
+    fn training(&mut self) -> Result<&mut Training, EngineError> {
+        if self.training.is_none() {
+            let mut machine = self.plan(Mode::Training, &[])?;
+            machine.bank.load(&self.weights);
+            self.weights = Weights::new();
+            let momenta = vec![Block::ZERO; machine.program.learned];
+            self.training = Some(Training { machine, momenta });
+        }
+        Ok(self.training.as_mut().expect("made above"))
+    }
+
+    /// The shapes of all parameters, or of the learned ones.
+    fn shapes(&self, learned: bool) -> BTreeMap<String, &[usize]> {
+        let wanted = self.graph.params().filter(|(_, param)| param.learned || !learned);
+        wanted.map(|(name, param)| (name, param.shape.as_slice())).collect()
+    }
+
+    /// A buffer laid out like the learned parameters, by name.
+    fn learned(&self, values: impl Fn(&Training) -> &[Block]) -> Weights {
+        let shapes = self.shapes(true);
+        match &self.training {
+            Some(training) => training.machine.bank.store(values(training), &shapes),
+            None => shapes.into_iter().map(|(name, shape)| (name, Tensor::zeros(shape))).collect(),
+        }
+    }
+}
+
+/// A value in a machine's memory as a tensor `[n, …]`.
+fn tensor_of(machine: &Machine, node: NodeId, dims: Vec<usize>, n: usize) -> Tensor {
+    let result = machine.program.results.iter().find(|(id, _)| *id == node);
+    let &(_, buffer) = result.expect("the plan keeps this activation");
+    let mut tensor = Tensor::zeros([vec![n], dims].concat());
+    channels::unpack(n, machine.value(buffer, n), tensor.data_mut());
+    tensor
+}
+
+impl Engine for CpuEngine {
+    fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn load(&mut self, weights: &Weights) -> Result<(), EngineError> {
+        weights.check(&self.graph)?;
+        if let Some(training) = &mut self.training {
+            training.machine.bank.load(weights);
+            training.momenta.fill(Block::ZERO);
+        } else {
+            self.weights = weights.clone();
+        }
+        if let Some(inference) = &mut self.inference {
+            inference.stale = true;
+        }
+        Ok(())
+    }
+
+    fn weights(&self) -> Weights {
+        match &self.training {
+            Some(Training { machine, .. }) => {
+                machine.bank.store(&machine.bank.values, &self.shapes(false))
+            }
+            None => self.weights.clone(),
+        }
+    }
+
+    fn forward(&mut self, images: &[f32], keep: &[NodeId]) -> Result<Forward, EngineError> {
+        let n = self.count(images)?;
+        let keep = keep
+            .iter()
+            .map(|&id| {
+                let name = &self.graph.node(id).name;
+                self.inference_graph.find(name).map(|node| node.id).ok_or_else(|| {
+                    let why = "it is part of an auxiliary head, which only training runs";
+                    EngineError::Unsupported { node: name.clone(), why: why.to_owned() }
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        self.inference(&keep)?;
+        let machine = &mut self.inference.as_mut().expect("made above").machine;
+        let threads = &self.threads;
+        machine.run(&Run { threads, n, images, labels: &[], smoothing: 0.0, seed: 0 });
+        let graph = &self.inference_graph;
+        let tensor = |id: NodeId| tensor_of(machine, id, graph.node(id).shape().dims(), n);
+        Ok(Forward {
+            logits: tensor(graph.logits().id),
+            kept: keep.into_iter().map(tensor).collect(),
+        })
+    }
+
+    fn gradients(
+        &mut self,
+        images: &[f32],
+        labels: &[u32],
+        options: &StepOptions,
+    ) -> Result<Loss, EngineError> {
+        let n = self.count(images)?;
+        if labels.len() != n {
+            return Err(EngineError::Labels { expected: n, got: labels.len() });
+        }
+        let outputs = self.graph.outputs().iter().map(|o| self.graph.node(o.node));
+        let classes = outputs.map(|node| node.shape().channels()).min().unwrap_or(0);
+        let wrong = labels.iter().position(|&label| label as usize >= classes);
+        if let Some(index) = wrong {
+            return Err(EngineError::Label { index, label: labels[index], classes });
+        }
+        self.training()?;
+        if let Some(inference) = &mut self.inference {
+            // Running statistics change.
+            inference.stale = true;
+        }
+        let machine = &mut self.training.as_mut().expect("made above").machine;
+        let StepOptions { label_smoothing: smoothing, seed } = *options;
+        let value =
+            machine.run(&Run { threads: &self.threads, n, images, labels, smoothing, seed });
+        let logits = self.graph.logits();
+        let logits = tensor_of(machine, logits.id, vec![self.graph.classes()], n);
+        Ok(Loss { value, logits })
+    }
+
+    fn gradient_buffer(&mut self) -> &mut [f32] {
+        match &mut self.training {
+            Some(training) => Block::flat_mut(&mut training.machine.gradients),
+            None => &mut [],
+        }
+    }
+
+    fn gradient_tensors(&self) -> Weights {
+        self.learned(|training| &training.machine.gradients)
+    }
+
+    fn update(&mut self, sgd: &Sgd) {
+        let Some(Training { machine, momenta }) = &mut self.training else { return };
+        let &Sgd { lr, momentum, weight_decay: decay, nesterov } = sgd;
+        let learned = &mut machine.bank.values[..machine.program.learned];
+        let step = SgdStep { lr, momentum, decay, nesterov };
+        step.run(self.isa, &self.threads, learned, momenta, &machine.gradients);
+        if let Some(inference) = &mut self.inference {
+            inference.stale = true;
+        }
+    }
+
+    fn momenta(&self) -> Weights {
+        self.learned(|training| &training.momenta)
+    }
+
+    fn load_momenta(&mut self, momenta: &Weights) -> Result<(), EngineError> {
+        momenta.check_learned(&self.graph)?;
+        let Training { machine, momenta: buffer } = self.training()?;
+        machine.bank.pack_into(momenta, buffer);
+        Ok(())
+    }
+}

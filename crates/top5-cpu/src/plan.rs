@@ -1,0 +1,118 @@
+//! Addresses: where each buffer lies in one arena, and the plan in a form for people.
+//!
+//! A buffer lives from the first step that writes it to the last that touches it. Buffers that never live at the same
+//! time may share memory: the largest are placed first, each at the lowest offset that is free throughout its life.
+
+use crate::lower::Program;
+use crate::step::BufferId;
+use std::fmt;
+use std::ops::{Range, RangeInclusive};
+
+/// The memory plan for one largest batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    offsets: Vec<usize>,
+    /// Blocks of the arena.
+    pub(crate) len: usize,
+}
+
+/// For each buffer, the steps from its first to its last use; `None` if nothing uses it.
+pub(crate) fn lifetimes(program: &Program) -> Vec<Option<RangeInclusive<usize>>> {
+    let mut lives = vec![None; program.buffers.len()];
+    let mut touch = |BufferId(buffer): BufferId, at: usize| {
+        let live: &mut Option<RangeInclusive<usize>> = &mut lives[buffer];
+        let start = live.as_ref().map_or(at, |live| *live.start());
+        *live = Some(start..=at);
+    };
+    for (at, step) in program.steps.iter().enumerate() {
+        step.reads.iter().chain(&step.writes).for_each(|&buffer| touch(buffer, at));
+    }
+    for &(_, buffer) in &program.results {
+        touch(buffer, program.steps.len());
+    }
+    lives
+}
+
+impl Plan {
+    pub(crate) fn new(program: &Program, batch: usize) -> Self {
+        let lives = lifetimes(program);
+        let size = |i: usize| program.buffers[i].len(batch);
+        let mut order: Vec<usize> = (0..lives.len()).filter(|&i| lives[i].is_some()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(size(i)));
+        let mut offsets = vec![0; lives.len()];
+        let mut len = 0;
+        let mut placed: Vec<usize> = Vec::new();
+        for i in order {
+            let alive = lives[i].as_ref().expect("only buffers in use are placed");
+            let mut taken: Vec<Range<usize>> = placed
+                .iter()
+                .filter(|&&j| {
+                    let other = lives[j].as_ref().expect("only buffers in use are placed");
+                    alive.start() <= other.end() && other.start() <= alive.end()
+                })
+                .map(|&j| offsets[j]..offsets[j] + size(j))
+                .collect();
+            taken.sort_by_key(|range| range.start);
+            let mut offset = 0;
+            for range in taken {
+                if offset + size(i) <= range.start {
+                    break;
+                }
+                offset = offset.max(range.end);
+            }
+            offsets[i] = offset;
+            len = len.max(offset + size(i));
+            placed.push(i);
+        }
+        Self { offsets, len }
+    }
+
+    /// Where a buffer is in a run with `n` images.
+    pub(crate) fn range(&self, program: &Program, id: BufferId, n: usize) -> Range<usize> {
+        let start = self.offsets[id.0];
+        start..start + program.buffers[id.0].len(n)
+    }
+}
+
+/// One step of a plan, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// The layer.
+    pub layer: String,
+    /// What runs.
+    pub kernel: String,
+    /// What was fused into it: `+bias +sum +relu`.
+    pub fused: String,
+    /// Bytes of the result, for the whole batch.
+    pub bytes: u64,
+}
+
+/// A plan, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// What runs, in order.
+    pub steps: Vec<PlannedStep>,
+    /// Bytes of all activations (and gradients) together.
+    pub arena: u64,
+    /// Bytes that they would take if none shared memory.
+    pub unshared: u64,
+    /// Bytes of the parameters as the kernels read them, and in training of their gradients and momenta.
+    pub parameters: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for PlannedStep { layer, kernel, fused, bytes } in &self.steps {
+            writeln!(f, "{layer:<32} {kernel:<34} {fused:<18} {:>9} KiB", bytes.div_ceil(1024))?;
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        writeln!(
+            f,
+            "{} steps; activations {} MiB ({} MiB unshared), parameters {} MiB",
+            self.steps.len(),
+            mib(self.arena),
+            mib(self.unshared),
+            mib(self.parameters)
+        )
+    }
+}

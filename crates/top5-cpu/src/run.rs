@@ -1,0 +1,418 @@
+//! The loop over the steps of a plan.
+
+use crate::bank::Bank;
+use crate::geometry::plain_image;
+use crate::loss::{self, Target};
+use crate::lower::Program;
+use crate::plan::{Plan, PlannedStep, Summary};
+use crate::step::{BufferId, Nest, Normalisation, Step, What};
+use std::ops::Range;
+use top5_graph::ops::{Activation, Dropout};
+use top5_graph::random::Stream;
+use top5_kernels::conv::{ConvGeom, Direct, Epilogue, Strides};
+use top5_kernels::elementwise::{self, Operand, map, pointwise};
+use top5_kernels::norm::{self, Normal};
+use top5_kernels::weight_gradient::sum_pixels;
+use top5_kernels::{Arena, Block, Isa, LANES, Layout, Threads, channels, lrn, pool};
+
+/// A plan with its memory.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    isa: Isa,
+    pub(crate) program: Program,
+    plan: Plan,
+    pub(crate) bank: Bank,
+    arena: Arena,
+    /// Gradients of the learned part of the bank, laid out like it; empty for inference.
+    pub(crate) gradients: Vec<Block>,
+    batch: usize,
+}
+
+/// What one run depends on beside the parameters.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) threads: &'a Threads,
+    /// Number of images.
+    pub(crate) n: usize,
+    /// `[n, c, h, w]`
+    pub(crate) images: &'a [f32],
+    /// Their classes; empty for inference.
+    pub(crate) labels: &'a [u32],
+    pub(crate) smoothing: f32,
+    /// Of the dropout masks.
+    pub(crate) seed: u64,
+}
+
+/// Bytes that a plan needs: arena, and parameters.
+pub(crate) fn memory(program: &Program, plan: &Plan, training: bool) -> [u64; 2] {
+    let bytes = |blocks: usize| blocks as u64 * size_of::<Block>() as u64;
+    // Gradients and momenta beside the learned parameters.
+    let learned = if training { 2 * bytes(program.learned) } else { 0 };
+    [bytes(plan.len), bytes(program.bank.len) + learned]
+}
+
+impl Machine {
+    pub(crate) fn new(
+        isa: Isa,
+        program: Program,
+        plan: Plan,
+        batch: usize,
+        training: bool,
+    ) -> Self {
+        let gradients = if training { vec![Block::ZERO; program.learned] } else { Vec::new() };
+        let bank = Bank::new(program.bank.clone());
+        Self { isa, arena: Arena::new(plan.len), program, plan, bank, gradients, batch }
+    }
+
+    /// For people.
+    pub(crate) fn summary(&self, name: impl Fn(&Step) -> String) -> Summary {
+        let bytes = |buffer: &BufferId| {
+            (self.program.buffers[buffer.0].len(self.batch) * size_of::<Block>()) as u64
+        };
+        let steps = self.program.steps.iter().map(|step| PlannedStep {
+            layer: name(step),
+            kernel: step.kernel(),
+            fused: step.fused(),
+            bytes: step.writes.first().map_or(0, bytes),
+        });
+        let training = !self.gradients.is_empty();
+        let [arena, parameters] = memory(&self.program, &self.plan, training);
+        let all = (0..self.program.buffers.len()).map(BufferId);
+        let unshared = all.map(|id| bytes(&id)).sum();
+        Summary { steps: steps.collect(), arena, unshared, parameters }
+    }
+
+    /// The value in a buffer after a run with `n` images.
+    pub(crate) fn value(&self, id: BufferId, n: usize) -> Operand<'_> {
+        let range = self.plan.range(&self.program, id, n);
+        (self.arena.slice(range), &self.program.buffers[id.0].layout)
+    }
+
+    /// Runs all steps; returns the loss.
+    pub(crate) fn run(&mut self, run: &Run<'_>) -> f64 {
+        let mut loss = 0.0;
+        for at in 0..self.program.steps.len() {
+            loss += self.step(run, at);
+        }
+        loss
+    }
+
+    /// Runs one step; returns its share of the loss.
+    fn step(&mut self, run: &Run<'_>, at: usize) -> f64 {
+        let Self { isa, program, plan, bank, arena, gradients, .. } = self;
+        let (isa, step, Run { threads, n, .. }) = (*isa, &program.steps[at], *run);
+        let r = |i: usize| plan.range(program, step.reads[i], n);
+        let w = |i: usize| plan.range(program, step.writes[i], n);
+        let rl = |i: usize| &program.buffers[step.reads[i].0].layout;
+        let wl = |i: usize| &program.buffers[step.writes[i].0].layout;
+        let accumulate = !step.fresh;
+        if step.fresh && !step.writes.is_empty() {
+            prepare(&step.what, arena, w(0), wl(0));
+        }
+        /// A kernel that reads activations and writes one.
+        macro_rules! call {
+            (|[$($x:ident: $i:literal),*], $y:ident| $body:expr) => {{
+                let ([y], [$($x),*]) = arena.lend([w(0)], [$(r($i)),*]);
+                $(let $x = ($x, rl($i));)*
+                let $y = (y, wl(0));
+                $body
+            }};
+        }
+        match &step.what {
+            What::Pack => {
+                let layout = wl(0);
+                let ([x], []) = arena.lend([w(0)], []);
+                channels::pack(threads, n, run.images, x, layout);
+            }
+            What::PadPlanes => {
+                let ([x], []) = arena.lend([w(0)], []);
+                pad_planes(run, x, wl(0));
+            }
+            What::Conv { kernel, weight, bias, relu } => {
+                let slots = |id| bank.slot(id);
+                let epilogue =
+                    Epilogue { bias: bias.map(slots), relu: *relu, ..Epilogue::default() };
+                let weights = bank.slot(*weight);
+                if step.reads.len() == 1 {
+                    call!(|[x: 0], y| kernel.run(threads, n, Block::flat(x.0), weights, &epilogue, y.0));
+                } else {
+                    call!(|[x: 0, sum: 1], y| {
+                        let add = Some((sum.0, strides_of(sum.1, kernel.geom().batch_is_row)));
+                        let epilogue = Epilogue { add, ..epilogue };
+                        kernel.run(threads, n, Block::flat(x.0), weights, &epilogue, y.0);
+                    });
+                }
+            }
+            What::MaxPool(geom) => call!(|[x: 0], y| pool::max(isa, threads, n, geom, x, y)),
+            What::Average(geom, divisor) => {
+                call!(|[x: 0], y| pool::average(isa, threads, n, geom, *divisor, x, y));
+            }
+            What::BatchStatistics { running, momentum } => {
+                call!(|[x: 0], y| {
+                    norm::statistics(isa, threads, n, x, y.0);
+                    let count = n * x.1.height * x.1.width;
+                    let range = bank.plan.range(*running);
+                    follow(&mut bank.values[range], y.0, *momentum, count);
+                });
+            }
+            What::Normalise(normal) => {
+                if normal.statistics.is_some() {
+                    let normal = normal_of(bank, normal, &[]);
+                    call!(|[x: 0], y| norm::normalise(isa, threads, n, &normal, x, y));
+                } else {
+                    call!(|[x: 0, statistics: 1], y| {
+                        let normal = normal_of(bank, normal, statistics.0);
+                        norm::normalise(isa, threads, n, &normal, x, y);
+                    });
+                }
+            }
+            What::Lrn(geom) => call!(|[x: 0], y| lrn::forward(isa, threads, n, geom, x, y)),
+            What::Relu => call!(|[x: 0], y| pointwise(isa, threads, n, elementwise::Relu, [x], y)),
+            What::Sigmoid => {
+                let sigmoid = |x: f32| (1.0 / (1.0 + (-f64::from(x)).exp())) as f32;
+                call!(|[x: 0], y| map(threads, n, sigmoid, x, y));
+            }
+            What::ScaledTanh => {
+                let [amplitude, slope] =
+                    [Activation::TANH_AMPLITUDE, Activation::TANH_SLOPE].map(f64::from);
+                let tanh = |x: f32| (amplitude * (slope * f64::from(x)).tanh()) as f32;
+                call!(|[x: 0], y| map(threads, n, tanh, x, y));
+            }
+            &What::Dropout { p } | &What::DropoutGradient { p } => {
+                let stream = Stream::new(run.seed, step.node.index() as u64);
+                let op = &Dropout { p };
+                call!(|[x: 0], y| loss::dropout(threads, n, (op, stream), x, y, accumulate));
+            }
+            What::Add { relu: false } => {
+                call!(|[a: 0, b: 1], y| pointwise(isa, threads, n, elementwise::Add, [a, b], y));
+            }
+            What::Add { relu: true } => {
+                call!(|[a: 0, b: 1], y| pointwise(isa, threads, n, elementwise::AddRelu, [a, b], y));
+            }
+            &What::Times(factor) => call!(|[x: 0], y| {
+                match (factor == 1.0, accumulate) {
+                    (true, false) => pointwise(isa, threads, n, elementwise::Copy1, [x], y),
+                    (true, true) => pointwise(isa, threads, n, elementwise::Accumulate, [x], y),
+                    (false, false) => {
+                        pointwise(isa, threads, n, elementwise::Times(factor), [x], y);
+                    }
+                    (false, true) => {
+                        let op = elementwise::AccumulateTimes(factor);
+                        pointwise(isa, threads, n, op, [x], y);
+                    }
+                }
+            }),
+            What::Scale => call!(|[x: 0, factors: 1], y| {
+                channels::scale(isa, threads, n, x, factors.0, y, accumulate);
+            }),
+            &What::CopyChannels { from, to, count, .. } => {
+                call!(|[x: 0], y| channels::copy(threads, n, x, from, y, to, count, accumulate));
+            }
+            &What::Subsample(stride) => {
+                call!(|[x: 0], y| channels::subsample(threads, n, stride, x, y));
+            }
+            What::Flatten => call!(|[x: 0], y| channels::flatten(threads, n, x, y.0)),
+            What::Softmax => call!(|[x: 0], y| loss::softmax(n, x.1.channels, x.0, y.0)),
+            What::EuclideanRbf { codes } => call!(|[x: 0], y| {
+                let sizes = [x.1.channels, y.1.channels];
+                loss::euclidean_rbf(n, sizes, Block::flat(bank.slot(*codes)), x.0, y.0);
+            }),
+            &What::Loss { weight } => {
+                let target = Target { labels: run.labels, smoothing: run.smoothing, weight };
+                return call!(|[x: 0], y| {
+                    loss::cross_entropy(target, x.1.channels, x.0, y.0, accumulate)
+                });
+            }
+            What::ConvInput { nests, forward, weight, .. } => {
+                let ([dx, packed], [dy]) = arena.lend([w(0), w(1)], [r(0)]);
+                let weights = bank.slot(*weight);
+                let epilogue = Epilogue { accumulate, ..Epilogue::default() };
+                for Nest { kernel, elements } in nests {
+                    let packed = &mut packed[..kernel.geom().packed_len()];
+                    transpose(threads, forward, weights, kernel, elements, packed);
+                    kernel.run(threads, n, Block::flat(dy), packed, &epilogue, dx);
+                }
+            }
+            What::ConvWeights { kernel, weight, mask } => {
+                let dw = &mut gradients[bank.plan.range(*weight)];
+                call!(|[x: 0, dy: 1], work| {
+                    kernel.run(threads, n, Block::flat(x.0), dy.0, work.0, dw);
+                });
+                for (dw, mask) in dw.iter_mut().zip(mask.iter().flatten()) {
+                    dw.0.iter_mut().zip(mask.0).for_each(|(dw, mask)| *dw *= mask);
+                }
+            }
+            What::ConvBias { bias } => {
+                let db = &mut gradients[bank.plan.range(*bias)];
+                sum_pixels(isa, threads, n, rl(0), arena.slice(r(0)), db);
+            }
+            What::MaskPositive => call!(|[out: 0], y| {
+                pointwise(isa, threads, n, elementwise::MaskPositive, [out], y);
+            }),
+            What::ReluGradient => call!(|[y: 0, dy: 1], dx| {
+                pointwise(isa, threads, n, elementwise::ReluGradient, [y, dy], dx);
+            }),
+            What::SigmoidGradient => call!(|[y: 0, dy: 1], dx| {
+                pointwise(isa, threads, n, elementwise::SigmoidGradient, [y, dy], dx);
+            }),
+            What::ScaledTanhGradient => call!(|[y: 0, dy: 1], dx| {
+                let (amplitude, slope) = (Activation::TANH_AMPLITUDE, Activation::TANH_SLOPE);
+                let op = elementwise::TanhGradient { amplitude, slope };
+                pointwise(isa, threads, n, op, [y, dy], dx);
+            }),
+            What::MaxPoolGradient(geom) => call!(|[x: 0, y: 1, dy: 2], dx| {
+                pool::max_gradient(isa, threads, n, geom, x, y, dy, dx);
+            }),
+            What::AverageGradient(geom, divisor) => call!(|[dy: 0], dx| {
+                pool::average_gradient(isa, threads, n, geom, *divisor, dy, dx);
+            }),
+            What::NormaliseGradient(normal) => {
+                let (dx_at, rest) = (wl(0), [rl(0), rl(1), rl(2)]);
+                let backward =
+                    |normal: &Normal<'_>, dx, sums: &mut [Block], reads: [&[Block]; 3]| {
+                        let [x, y, dy] = [0, 1, 2].map(|i| (reads[i], rest[i]));
+                        let dx = (dx, dx_at);
+                        norm::gradient(isa, threads, n, normal, x, y, dy, sums, dx, accumulate);
+                    };
+                let writes = [w(0), w(1)];
+                if normal.statistics.is_some() {
+                    let ([dx, sums], reads) = arena.lend(writes, [r(0), r(1), r(2)]);
+                    backward(&normal_of(bank, normal, &[]), dx, sums, reads);
+                } else {
+                    let ([dx, sums], [x, y, dy, statistics]) =
+                        arena.lend(writes, [r(0), r(1), r(2), r(3)]);
+                    backward(&normal_of(bank, normal, statistics), dx, sums, [x, y, dy]);
+                }
+                for (slot, first) in [(normal.bias, 0), (normal.weight, 1)] {
+                    let out = gradients[bank.plan.range(slot)].iter_mut();
+                    let sums = arena.slice(w(1)).iter().skip(first).step_by(2);
+                    out.zip(sums).for_each(|(out, sum)| *out = *sum);
+                }
+            }
+            What::LrnGradient(geom) => call!(|[x: 0, dy: 1], dx| {
+                lrn::gradient(isa, threads, n, geom, x, dy, dx);
+            }),
+            What::ScaleFactorGradient => call!(|[x: 0, dy: 1], df| {
+                channels::scale_factor_gradient(isa, threads, n, x, dy, df.0, accumulate);
+            }),
+            &What::SubsampleGradient(stride) => call!(|[dy: 0], dx| {
+                channels::subsample_gradient(threads, n, stride, dy, dx, accumulate);
+            }),
+            What::Unflatten => {
+                call!(|[dy: 0], dx| channels::unflatten(threads, n, dy.0, dx, accumulate));
+            }
+            What::SoftmaxGradient => call!(|[y: 0, dy: 1], dx| {
+                loss::softmax_gradient(n, y.1.channels, y.0, dy.0, dx.0);
+            }),
+            What::EuclideanRbfGradient { codes } => call!(|[x: 0, dy: 1], dx| {
+                let sizes = [x.1.channels, dy.1.channels];
+                let codes = Block::flat(bank.slot(*codes));
+                loss::euclidean_rbf_gradient(n, sizes, codes, x.0, dy.0, dx.0);
+            }),
+        }
+        0.0
+    }
+}
+
+/// Readies the memory of a result that nothing has been written to: zeros where the kernel only adds or leaves gaps,
+/// and in the halo.
+fn prepare(what: &What, arena: &mut Arena, result: Range<usize>, layout: &Layout) {
+    let ([result], []) = arena.lend([result], []);
+    let partial = matches!(
+        what,
+        What::MaxPoolGradient(_)
+            | What::AverageGradient(..)
+            | What::LrnGradient(_)
+            | What::ReluGradient
+            | What::SigmoidGradient
+            | What::ScaledTanhGradient
+            | What::SoftmaxGradient
+            | What::EuclideanRbfGradient { .. }
+            | What::CopyChannels { zero: true, .. }
+            | What::ConvInput { covers: false, .. }
+    );
+    if partial {
+        result.fill(Block::ZERO);
+    } else if !matches!(what, What::PadPlanes | What::ConvWeights { .. }) {
+        layout.clear_halo(result);
+    }
+}
+
+/// The images to plain planes, each at its place in the halo.
+fn pad_planes(run: &Run<'_>, x: &mut [Block], layout: &Layout) {
+    let Layout { channels, height, width, halo } = *layout;
+    let image = channels * height * width;
+    let padded = [height + 2 * halo[0], width + 2 * halo[1]];
+    let planes = [channels, height, width];
+    let x = Block::flat_mut(x).chunks_exact_mut(plain_image(layout));
+    for (x, image) in x.zip(run.images.chunks_exact(image)).take(run.n) {
+        channels::pad_planes(run.threads, image, planes, x, padded, halo);
+    }
+}
+
+/// The place of the pixels of a summand.
+fn strides_of(layout: &Layout, batch_is_row: bool) -> Strides {
+    Strides {
+        offset: layout.start(0),
+        image: layout.image(),
+        block: layout.plane(),
+        row: layout.row(),
+        pixel: if batch_is_row { layout.image() } else { 1 },
+    }
+}
+
+/// The values of a normalisation, its statistics in the bank or in `of_batch`.
+fn normal_of<'a>(bank: &'a Bank, normal: &Normalisation, of_batch: &'a [Block]) -> Normal<'a> {
+    Normal {
+        statistics: normal.statistics.map_or(of_batch, |id| bank.slot(id)),
+        weight: bank.slot(normal.weight),
+        bias: bank.slot(normal.bias),
+        eps: normal.eps,
+        of_batch: normal.statistics.is_none(),
+        relu: normal.relu,
+    }
+}
+
+/// The running statistics follow those of a batch with `count` values per channel; the variance is made unbiased.
+fn follow(running: &mut [Block], batch: &[Block], momentum: f32, count: usize) {
+    let unbiased = count as f64 / (count.max(2) - 1) as f64;
+    for (i, (running, batch)) in running.iter_mut().zip(batch).enumerate() {
+        let factor = if i % 2 == 0 { 1.0 } else { unbiased };
+        for (running, &batch) in running.0.iter_mut().zip(&batch.0) {
+            let change = f64::from(batch) * factor - f64::from(*running);
+            *running = (f64::from(*running) + f64::from(momentum) * change) as f32;
+        }
+    }
+}
+
+/// Packs the weights for a loop nest of the backward pass: inputs and outputs swapped, tile by tile.
+fn transpose(
+    threads: &Threads,
+    forward: &ConvGeom,
+    weights: &[Block],
+    kernel: &Direct,
+    elements: &[usize],
+    packed: &mut [Block],
+) {
+    let geom = kernel.geom();
+    // A piece: one block of the convolution's inputs, which are the outputs here.
+    threads.chunks(packed, geom.weight_stride(), |k, piece| {
+        for (i, tile) in piece.chunks_exact_mut(LANES).enumerate() {
+            let (block, tap) = (geom.first[k] + i / elements.len(), i % elements.len());
+            // The last block of a group may reach beyond the outputs.
+            let source = (block < forward.out_blocks())
+                .then(|| forward.packed_index(block, k, elements[tap], 0))
+                .flatten();
+            match source {
+                Some(source) => {
+                    for (j, from) in weights[source..][..LANES].iter().enumerate() {
+                        for (to, value) in tile.iter_mut().zip(from.0) {
+                            to.0[j] = value;
+                        }
+                    }
+                }
+                None => tile.fill(Block::ZERO),
+            }
+        }
+    });
+}
