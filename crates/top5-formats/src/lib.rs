@@ -1,3 +1,13 @@
-//! Weights and graphs to and from the file formats of others
+//! Weights and graphs to and from the file formats of others.
+//!
+//! Everything takes and returns bytes: no file is opened here. A reader trusts nothing that a file says: a size is
+//! compared with the bytes that are there before anything is allocated for it, and what is wrong is a [`FormatError`]
+//! that names the format, what was found and what was expected.
 
 #![forbid(unsafe_code)]
+
+mod element;
+mod error;
+pub mod safetensors;
+
+pub use error::FormatError;

@@ -1,0 +1,312 @@
+//! safetensors: a length (u64), a JSON header with names, types, shapes and offsets, then the values.
+//!
+//! The reader is strict: the offsets must tile the rest of the file without holes, overlaps or a remainder, names must
+//! be unique, and the header is at most 100 MB and 65,536 tensors. Half, bfloat16, double and 64-bit integer tensors
+//! become f32. The writer's bytes depend on nothing but its arguments: names are sorted, everything is f32.
+
+use crate::element::Element;
+use crate::error::{FormatError, quoted};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use std::collections::BTreeMap;
+use std::fmt;
+use top5_graph::{Tensor, Weights};
+
+/// Key of the header under which free text is kept.
+const METADATA: &str = "__metadata__";
+const MAX_HEADER: usize = 100_000_000;
+const MAX_TENSORS: usize = 1 << 16;
+
+/// Reads the tensors, as f32, and the metadata.
+pub fn read(bytes: &[u8]) -> Result<(Weights, BTreeMap<String, String>), FormatError> {
+    let (header, data) = split(bytes)?;
+    let Header { metadata, mut entries } =
+        serde_json::from_slice(header).map_err(|error| malformed(format!("header: {error}")))?;
+    entries.sort_by_key(|entry| entry.1.data_offsets);
+    let mut next = 0;
+    for (name, entry) in &entries {
+        let [start, end] = entry.data_offsets;
+        let size = entry.size(name)?;
+        if start != next || end.checked_sub(start) != Some(size) || end > data.len() {
+            return Err(malformed(format!(
+                "tensor {} of {size} bytes lies at {start}..{end}; it should begin at {next} and end within the {} \
+                 bytes after the header",
+                quoted(name),
+                data.len()
+            )));
+        }
+        next = end;
+    }
+    if next != data.len() {
+        return Err(malformed(format!("{} bytes after the last tensor", data.len() - next)));
+    }
+    let mut weights = Weights::new();
+    for (name, Entry { dtype, shape, data_offsets: [start, end] }) in entries {
+        let tensor = Tensor::new(shape, element(&name, &dtype)?.values(&data[start..end]))
+            .ok_or_else(|| malformed(format!("shape of {}", quoted(&name))))?;
+        if weights.tensor(&name).is_some() {
+            return Err(malformed(format!("two tensors are called {}", quoted(&name))));
+        }
+        weights.insert(name, tensor);
+    }
+    Ok((weights, metadata))
+}
+
+/// The file of these tensors and this metadata.
+pub fn write(weights: &Weights, metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let json = |text: &str| serde_json::Value::from(text).to_string();
+    let mut fields = Vec::new();
+    if !metadata.is_empty() {
+        let pairs: Vec<String> =
+            metadata.iter().map(|(key, value)| format!("{}:{}", json(key), json(value))).collect();
+        fields.push(format!("\"{METADATA}\":{{{}}}", pairs.join(",")));
+    }
+    let mut end = 0;
+    for (name, tensor) in weights.iter() {
+        let start = end;
+        end += 4 * tensor.data().len();
+        let shape: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
+        fields.push(format!(
+            "{}:{{\"dtype\":\"F32\",\"shape\":[{}],\"data_offsets\":[{start},{end}]}}",
+            json(name),
+            shape.join(",")
+        ));
+    }
+    let mut header = format!("{{{}}}", fields.join(","));
+    // The values begin at a multiple of eight bytes.
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    let mut bytes = Vec::with_capacity(8 + header.len() + end);
+    bytes.extend((header.len() as u64).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    for (_, tensor) in weights.iter() {
+        bytes.extend(tensor.data().iter().flat_map(|value| value.to_le_bytes()));
+    }
+    bytes
+}
+
+/// The header and what follows it.
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return Err(malformed(format!("{} bytes are too few for its length field", bytes.len())));
+    };
+    let length = u64::from_le_bytes(*length);
+    let (header, data) = usize::try_from(length)
+        .ok()
+        .filter(|&length| length <= MAX_HEADER)
+        .and_then(|length| rest.split_at_checked(length))
+        .ok_or_else(|| {
+            malformed(format!("a header of {length} bytes in a file of {} bytes", bytes.len()))
+        })?;
+    if header.first() != Some(&b'{') {
+        return Err(malformed("the header does not begin with `{`"));
+    }
+    Ok((header, data))
+}
+
+fn malformed(what: impl Into<String>) -> FormatError {
+    FormatError::malformed("safetensors", what)
+}
+
+fn element(name: &str, dtype: &str) -> Result<Element, FormatError> {
+    Ok(match dtype {
+        "F16" => Element::F16,
+        "BF16" => Element::Bf16,
+        "F32" => Element::F32,
+        "F64" => Element::F64,
+        "I64" => Element::I64,
+        _ => {
+            let what = format!(
+                "tensor {} has the type {}; read are F16, BF16, F32, F64 and I64",
+                quoted(name),
+                quoted(dtype)
+            );
+            return Err(FormatError::refused("safetensors", what));
+        }
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: [usize; 2],
+}
+
+impl Entry {
+    /// Bytes that the tensor takes.
+    fn size(&self, name: &str) -> Result<usize, FormatError> {
+        let element = element(name, &self.dtype)?.size();
+        self.shape.iter().try_fold(element, |n, &d| n.checked_mul(d)).ok_or_else(|| {
+            malformed(format!("tensor {}: its shape overflows: {:?}", quoted(name), self.shape))
+        })
+    }
+}
+
+struct Header {
+    metadata: BTreeMap<String, String>,
+    entries: Vec<(String, Entry)>,
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut metadata = None;
+        let mut entries = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == METADATA {
+                if metadata.replace(map.next_value()?).is_some() {
+                    return Err(A::Error::custom("the metadata come twice"));
+                }
+            } else if entries.len() == MAX_TENSORS {
+                return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
+            } else {
+                entries.push((name, map.next_value()?));
+            }
+        }
+        Ok(Header { metadata: metadata.unwrap_or_default(), entries })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, data: usize) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(std::iter::repeat_n(0, data));
+        bytes
+    }
+
+    fn three() -> (Weights, BTreeMap<String, String>) {
+        let weights = [
+            (
+                "fc.weight".to_owned(),
+                Tensor::new([2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.5]).unwrap(),
+            ),
+            ("fc.bias".to_owned(), Tensor::new([2], vec![f32::NAN, -0.0]).unwrap()),
+            ("a \"name\"\n".to_owned(), Tensor::new([], vec![f32::INFINITY]).unwrap()),
+        ];
+        let metadata = [("format".to_owned(), "pt".to_owned()), ("e".to_owned(), "é\"".to_owned())];
+        (weights.into_iter().collect(), metadata.into_iter().collect())
+    }
+
+    #[test]
+    fn what_is_written_is_read_bit_for_bit() {
+        let (weights, metadata) = three();
+        let bytes = write(&weights, &metadata);
+        let (again, text) = read(&bytes).unwrap();
+        assert_eq!(text, metadata);
+        assert_eq!(again.len(), 3);
+        for ((a, x), (b, y)) in weights.iter().zip(again.iter()) {
+            assert_eq!((a, x.shape()), (b, y.shape()));
+            let bits = |t: &Tensor| t.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(x), bits(y));
+        }
+        assert_eq!(write(&again, &text), bytes);
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+        assert!(header.is_multiple_of(8));
+        let (none, text) = read(&write(&Weights::new(), &BTreeMap::new())).unwrap();
+        assert!(none.is_empty() && text.is_empty());
+    }
+
+    #[test]
+    fn every_prefix_is_an_error() {
+        let (weights, metadata) = three();
+        let bytes = write(&weights, &metadata);
+        for end in 0..bytes.len() {
+            assert!(read(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn other_types_become_floats() {
+        let header = r#"{"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"b":{"dtype":"BF16","shape":[],"data_offsets":[2,4]},"c":{"dtype":"F64","shape":[1,1],"data_offsets":[4,12]},"d":{"dtype":"I64","shape":[1],"data_offsets":[12,20]}}"#;
+        let mut bytes = file(header, 0);
+        bytes.extend([0x00, 0x3c, 0x80, 0x3f]);
+        bytes.extend(2.5f64.to_le_bytes());
+        bytes.extend(7i64.to_le_bytes());
+        let (weights, _) = read(&bytes).unwrap();
+        let values: Vec<f32> = weights.iter().map(|(_, t)| t.data()[0]).collect();
+        assert_eq!(values, [1.0, 1.0, 2.5, 7.0]);
+    }
+
+    #[test]
+    fn hostile_headers_are_refused() {
+        let tensor = |name: &str, shape: &str, start: i64, end: i64| {
+            format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{start},{end}]}}"#)
+        };
+        let of = |parts: &[String]| format!("{{{}}}", parts.join(","));
+        let one = tensor("a", "[2]", 0, 8);
+        let huge = "18446744073709551616";
+        let cases = [
+            ("overlap", of(&[one.clone(), tensor("b", "[2]", 4, 12)]), 12),
+            ("hole", of(&[one.clone(), tensor("b", "[1]", 12, 16)]), 16),
+            ("begins late", of(&[tensor("a", "[1]", 4, 8)]), 8),
+            ("twice", of(&[one.clone(), one.clone()]), 8),
+            ("twice in a row", of(&[one.clone(), tensor("a", "[2]", 8, 16)]), 16),
+            ("beyond the end", of(&[tensor("a", "[3]", 0, 12)]), 8),
+            ("trailing bytes", of(std::slice::from_ref(&one)), 9),
+            ("backwards", of(&[tensor("a", "[2]", 8, 0)]), 8),
+            ("negative", of(&[tensor("a", "[2]", -8, 0)]), 8),
+            ("negative shape", of(&[tensor("a", "[-2,-1]", 0, 8)]), 8),
+            ("overflow", of(&[tensor("a", "[4294967296,4294967296]", 0, 0)]), 0),
+            ("2^64", of(&[tensor("a", &format!("[{huge}]"), 0, 8)]), 8),
+            ("overflow then zero", of(&[tensor("a", "[4294967296,4294967296,0]", 0, 0)]), 0),
+            ("fraction", of(&[tensor("a", "[2.0]", 0, 8)]), 8),
+            ("dtype", r#"{"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}}"#.into(), 8),
+            ("no dtype", r#"{"a":{"shape":[2],"data_offsets":[0,8]}}"#.into(), 8),
+            ("field", r#"{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4],"x":1}}"#.into(), 4),
+            (
+                "three offsets",
+                r#"{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4,4]}}"#.into(),
+                4,
+            ),
+            ("metadata", r#"{"__metadata__":{"a":1}}"#.into(), 0),
+            ("metadata twice", r#"{"__metadata__":{},"__metadata__":{}}"#.into(), 0),
+            ("space", format!(" {}", of(std::slice::from_ref(&one))), 8),
+            ("array", "[]".into(), 0),
+            ("text after", "{}x".into(), 0),
+            ("nesting", format!(r#"{{"a":{}"#, "[".repeat(100_000)), 0),
+        ];
+        for (case, header, data) in cases {
+            assert!(read(&file(&header, data)).is_err(), "{case}");
+        }
+        assert!(read(&file(&of(&[one]), 8)).is_ok());
+        let mut not_utf8 = file("{\"a\":0}", 0);
+        not_utf8[10] = 0xff;
+        assert!(read(&not_utf8).is_err());
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        for length in [0, 9, 100_000_001, u64::MAX] {
+            let mut bytes = length.to_le_bytes().to_vec();
+            bytes.extend(b"{}      ");
+            assert!(read(&bytes).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_crowd_of_tensors_is_refused() {
+        let entries: Vec<String> = (0..=MAX_TENSORS)
+            .map(|i| format!(r#""{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#))
+            .collect();
+        let error = read(&file(&format!("{{{}}}", entries.join(",")), 0)).unwrap_err();
+        assert!(error.to_string().contains("65536"), "{error}");
+    }
+}
