@@ -4,12 +4,12 @@
 //! have been passed, so its gradient is complete: a fused ReLU is then undone in place, and the unit's own rule sends
 //! the gradient on to its inputs and parameters. What leads to no output gets no gradient.
 
+use crate::choose::ConvKernel;
 use crate::emit::{average, lrn_geom, pieces, pool_geom};
 use crate::lower::Lowering;
-use crate::step::{BufferId, Extent, Nest, What};
+use crate::step::{BufferId, Nest, What};
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::{Node, NodeId, Op};
-use top5_kernels::conv::Direct;
 use top5_kernels::weight_gradient::WeightGradient;
 use top5_kernels::{LANES, Layout};
 
@@ -47,11 +47,6 @@ impl Lowering<'_> {
         let buffer = self.new_activation(layout);
         gradients.0[home] = Some(buffer);
         (buffer, true)
-    }
-
-    /// Memory for one step, whatever the batch.
-    fn scratch(&mut self, blocks: usize) -> BufferId {
-        self.new_buffer(Layout::new(LANES, 1, 1), Extent::Fixed(blocks))
     }
 
     /// The steps that take the gradient `dy` of the node's value to its inputs and parameters.
@@ -160,7 +155,7 @@ impl Lowering<'_> {
     fn undo_conv(&mut self, node: &Node, x: BufferId, dy: BufferId) {
         let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
         let at = self.program.buffers[dy.0].layout;
-        let kernel = WeightGradient::new(self.isa, unit.shape.forward(&unit.source, &at));
+        let kernel = WeightGradient::new(self.machinery.isa, unit.shape.forward(&unit.source, &at));
         let scratch = self.scratch(kernel.workspace(usize::MAX));
         let mask = unit.packing.mask();
         let what = What::ConvWeights { kernel, weight: unit.weight, mask };
@@ -178,13 +173,21 @@ impl Lowering<'_> {
             .shape
             .backward(&dy_at, &dx_at)
             .into_iter()
-            .map(|(geom, elements)| Nest { kernel: Direct::new(self.isa, geom), elements })
+            .map(|(geom, elements)| Nest { kernel: self.machinery.choose(&geom), elements })
             .collect();
-        let packed = nests.iter().map(|nest| nest.kernel.geom().packed_len()).max().unwrap_or(0);
-        let transposed = self.scratch(packed);
+        let threads = self.machinery.threads;
+        let most = |len: &dyn Fn(&ConvKernel) -> usize| {
+            nests.iter().map(|nest| len(&nest.kernel)).max().unwrap_or(0)
+        };
+        let [work, u, transposed] = [
+            most(&|kernel| kernel.workspace(threads)),
+            most(&ConvKernel::transformed_len),
+            most(&|kernel| kernel.geom().packed_len()),
+        ]
+        .map(|blocks| self.scratch(blocks));
         let covers = unit.shape.covers_input();
         let what =
             What::ConvInput { nests, forward: unit.packing.geom, weight: unit.weight, covers };
-        self.step(node.id, what, [dy], [dx, transposed], fresh);
+        self.step(node.id, what, [dy], [dx, work, u, transposed], fresh);
     }
 }

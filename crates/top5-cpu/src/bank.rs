@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use top5_graph::{Tensor, Weights};
 use top5_kernels::conv::ConvGeom;
-use top5_kernels::{Block, LANES};
+use top5_kernels::winograd::Winograd;
+use top5_kernels::{Block, LANES, Threads};
 
 /// Which (output, input) channel pairs a weight tensor connects, in the order of its kernels.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct Packing {
     /// Lanes are kernel columns and blocks are channels (first layers), instead of lanes being channels.
     pub(crate) plain: bool,
     pub(crate) connections: Connections,
+    /// The tensor is stored in this kernel's form.
+    pub(crate) transform: Option<Winograd>,
 }
 
 impl Packing {
@@ -60,8 +63,24 @@ impl Packing {
         }
     }
 
+    /// Blocks of the packed tensor.
+    pub(crate) fn len(&self) -> usize {
+        self.transform.as_ref().map_or(self.geom.packed_len(), Winograd::packed_len)
+    }
+
     /// Packs a tensor, each output channel times its factor if there are factors.
-    fn pack(&self, tensor: &[f32], factors: Option<&[f32]>, packed: &mut [Block]) {
+    fn pack(
+        &self,
+        threads: &Threads,
+        tensor: &[f32],
+        factors: Option<&[f32]>,
+        packed: &mut [Block],
+    ) {
+        if let Some(winograd) = &self.transform {
+            let mut direct = vec![Block::ZERO; self.geom.packed_len()];
+            Self { transform: None, ..self.clone() }.pack(threads, tensor, factors, &mut direct);
+            return winograd.pack(threads, &direct, packed);
+        }
         packed.fill(Block::ZERO);
         self.places(|index, o, place| {
             let factor = factors.map_or(1.0, |factors| factors[o]);
@@ -187,13 +206,13 @@ impl Bank {
     }
 
     /// Takes weights that were checked against the graph.
-    pub(crate) fn load(&mut self, weights: &Weights) {
+    pub(crate) fn load(&mut self, threads: &Threads, weights: &Weights) {
         for Slot { content, range } in &self.plan.slots {
             let blocks = &mut self.values[range.clone()];
             match content {
                 Content::Matrix { name, packing, fold } => {
                     let factors = fold.as_ref().map(|fold| fold.constants(weights).0);
-                    packing.pack(tensor(weights, name), factors.as_deref(), blocks);
+                    packing.pack(threads, tensor(weights, name), factors.as_deref(), blocks);
                 }
                 Content::Vector { name } => write_vector(tensor(weights, name), blocks),
                 Content::Plain { name } => write_vector(tensor(weights, name), blocks),
@@ -261,12 +280,12 @@ impl Bank {
     }
 
     /// Writes named tensors into `values`, a buffer laid out like this bank's first part.
-    pub(crate) fn pack_into(&self, weights: &Weights, values: &mut [Block]) {
+    pub(crate) fn pack_into(&self, threads: &Threads, weights: &Weights, values: &mut [Block]) {
         for Slot { content, range } in &self.plan.slots {
             let Some(blocks) = values.get_mut(range.clone()) else { continue };
             match content {
                 Content::Matrix { name, packing, .. } => {
-                    packing.pack(tensor(weights, name), None, blocks)
+                    packing.pack(threads, tensor(weights, name), None, blocks)
                 }
                 Content::Vector { name } => write_vector(tensor(weights, name), blocks),
                 Content::Plain { .. }

@@ -4,7 +4,6 @@ use crate::lower::{Lowering, Mode};
 use crate::step::{BufferId, Extent, Normalisation, What};
 use top5_graph::ops::{Activation, Dropout, LocalResponseNorm};
 use top5_graph::{Node, Op, Window};
-use top5_kernels::conv::Direct;
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::pool::{Divisor, PoolGeom};
 use top5_kernels::{LANES, Layout};
@@ -133,12 +132,14 @@ impl Lowering<'_> {
     fn emit_conv(&mut self, node: &Node, x: BufferId, y: BufferId) {
         let head = self.heads[node.id.index()];
         let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
-        let kernel = Direct::new(self.isa, unit.packing.geom);
-        let (weight, bias) = (unit.weight, unit.bias);
+        let (kernel, weight, bias) = (unit.kernel, unit.weight, unit.bias);
+        let work = self.scratch(kernel.workspace(self.machinery.threads));
+        let transforms = unit.packing.transform.is_none();
+        let u = self.scratch(if transforms { kernel.transformed_len() } else { 0 });
         let what = What::Conv { kernel, weight, bias, relu: head.relu };
         match head.sum {
-            Some(sum) => self.step(node.id, what, [x, self.value(sum)], [y], true),
-            None => self.step(node.id, what, [x], [y], true),
+            Some(sum) => self.step(node.id, what, [x, self.value(sum)], [y, work, u], true),
+            None => self.step(node.id, what, [x], [y, work, u], true),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The engine: plans for inference and training, and the parameters between them.
 
+use crate::choose::Machinery;
 use crate::lower::{Mode, lower};
 use crate::plan::{Plan, Summary};
 use crate::run::{Machine, Run, memory};
@@ -17,6 +18,8 @@ pub struct Options {
     pub isa: Option<Isa>,
     /// Number of threads; as many as the machine runs at once if none is given. Results do not depend on it.
     pub threads: Option<usize>,
+    /// Direct convolution only: a little more exact, and slower.
+    pub exact: bool,
     /// Most bytes that the parameters and activations of one plan may take.
     pub memory_limit: Option<u64>,
 }
@@ -26,8 +29,7 @@ pub struct CpuEngine {
     graph: Graph,
     /// The graph without auxiliary heads.
     inference_graph: Graph,
-    batch: usize,
-    isa: Isa,
+    machinery: Machinery,
     threads: Threads,
     memory_limit: Option<u64>,
     /// The parameters, while there is no training plan.
@@ -57,12 +59,14 @@ impl CpuEngine {
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let zeros = |shape: &[usize]| Tensor::zeros(shape);
         let weights = graph.params().map(|(name, param)| (name, zeros(&param.shape))).collect();
+        let batch = batch.max(1);
+        let threads = Threads::new(options.threads.unwrap_or_else(available));
+        let machinery = Machinery { isa, threads: threads.count(), batch, exact: options.exact };
         let engine = Self {
             inference_graph: graph.inference(),
             graph,
-            batch: batch.max(1),
-            isa,
-            threads: Threads::new(options.threads.unwrap_or_else(available)),
+            machinery,
+            threads,
             memory_limit: options.memory_limit,
             weights,
             inference: None,
@@ -74,7 +78,7 @@ impl CpuEngine {
 
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
-        self.isa
+        self.machinery.isa
     }
 
     /// The number of threads in use.
@@ -85,12 +89,12 @@ impl CpuEngine {
     fn plan(&self, mode: Mode, kept: &[NodeId]) -> Result<Machine, EngineError> {
         let training = mode == Mode::Training;
         let graph = if training { &self.graph } else { &self.inference_graph };
-        let program = lower(graph, self.isa, mode, kept)?;
-        let plan = Plan::new(&program, self.batch);
+        let program = lower(graph, &self.machinery, mode, kept)?;
+        let plan = Plan::new(&program, self.machinery.batch);
         let needed = memory(&program, &plan, training).iter().sum();
         match self.memory_limit {
             Some(allowed) if needed > allowed => Err(EngineError::Memory { needed, allowed }),
-            Some(_) | None => Ok(Machine::new(self.isa, program, plan, self.batch, training)),
+            Some(_) | None => Ok(Machine::new(self.machinery, program, plan, training)),
         }
     }
 
@@ -106,12 +110,27 @@ impl CpuEngine {
         Ok(machine.summary(|step| self.graph.node(step.node).name.clone()))
     }
 
+    /// Runs inference as [`Engine::forward`] does, for its duration: `before` is called with the number of each step of
+    /// [`CpuEngine::inference_summary`] before it, and with their number at the end.
+    pub fn trace(
+        &mut self,
+        images: &[f32],
+        before: &mut dyn FnMut(usize),
+    ) -> Result<(), EngineError> {
+        let n = self.count(images)?;
+        self.inference(&[])?;
+        let machine = &mut self.inference.as_mut().expect("made above").machine;
+        let threads = &self.threads;
+        machine.run(&Run { threads, n, images, labels: &[], smoothing: 0.0, seed: 0 }, before);
+        Ok(())
+    }
+
     /// The number of images in `images`.
     fn count(&self, images: &[f32]) -> Result<usize, EngineError> {
         let sample = self.graph.input().iter().product();
         let n = images.len() / sample;
-        if images.len() != n * sample || !(1..=self.batch).contains(&n) {
-            return Err(EngineError::Images { sample, batch: self.batch, got: images.len() });
+        if images.len() != n * sample || !(1..=self.batch()).contains(&n) {
+            return Err(EngineError::Images { sample, batch: self.batch(), got: images.len() });
         }
         Ok(n)
     }
@@ -126,7 +145,10 @@ impl CpuEngine {
         if self.inference.as_ref().is_some_and(|inference| inference.stale) {
             let trained = self.training.is_some().then(|| self.weights());
             if let Some(inference) = &mut self.inference {
-                inference.machine.bank.load(trained.as_ref().unwrap_or(&self.weights));
+                inference
+                    .machine
+                    .bank
+                    .load(&self.threads, trained.as_ref().unwrap_or(&self.weights));
                 inference.stale = false;
             }
         }
@@ -136,7 +158,7 @@ impl CpuEngine {
     fn training(&mut self) -> Result<&mut Training, EngineError> {
         if self.training.is_none() {
             let mut machine = self.plan(Mode::Training, &[])?;
-            machine.bank.load(&self.weights);
+            machine.bank.load(&self.threads, &self.weights);
             self.weights = Weights::new();
             let momenta = vec![Block::ZERO; machine.program.learned];
             self.training = Some(Training { machine, momenta });
@@ -175,13 +197,13 @@ impl Engine for CpuEngine {
     }
 
     fn batch(&self) -> usize {
-        self.batch
+        self.machinery.batch
     }
 
     fn load(&mut self, weights: &Weights) -> Result<(), EngineError> {
         weights.check(&self.graph)?;
         if let Some(training) = &mut self.training {
-            training.machine.bank.load(weights);
+            training.machine.bank.load(&self.threads, weights);
             training.momenta.fill(Block::ZERO);
         } else {
             self.weights = weights.clone();
@@ -216,7 +238,7 @@ impl Engine for CpuEngine {
         self.inference(&keep)?;
         let machine = &mut self.inference.as_mut().expect("made above").machine;
         let threads = &self.threads;
-        machine.run(&Run { threads, n, images, labels: &[], smoothing: 0.0, seed: 0 });
+        machine.run(&Run { threads, n, images, labels: &[], smoothing: 0.0, seed: 0 }, &mut |_| ());
         let graph = &self.inference_graph;
         let tensor = |id: NodeId| tensor_of(machine, id, graph.node(id).shape().dims(), n);
         Ok(Forward {
@@ -248,8 +270,8 @@ impl Engine for CpuEngine {
         }
         let machine = &mut self.training.as_mut().expect("made above").machine;
         let StepOptions { label_smoothing: smoothing, seed } = *options;
-        let value =
-            machine.run(&Run { threads: &self.threads, n, images, labels, smoothing, seed });
+        let run = Run { threads: &self.threads, n, images, labels, smoothing, seed };
+        let value = machine.run(&run, &mut |_| ());
         let logits = self.graph.logits();
         let logits = tensor_of(machine, logits.id, vec![self.graph.classes()], n);
         Ok(Loss { value, logits })
@@ -271,7 +293,7 @@ impl Engine for CpuEngine {
         let &Sgd { lr, momentum, weight_decay: decay, nesterov } = sgd;
         let learned = &mut machine.bank.values[..machine.program.learned];
         let step = SgdStep { lr, momentum, decay, nesterov };
-        step.run(self.isa, &self.threads, learned, momenta, &machine.gradients);
+        step.run(self.machinery.isa, &self.threads, learned, momenta, &machine.gradients);
         if let Some(inference) = &mut self.inference {
             inference.stale = true;
         }
@@ -283,8 +305,9 @@ impl Engine for CpuEngine {
 
     fn load_momenta(&mut self, momenta: &Weights) -> Result<(), EngineError> {
         momenta.check_learned(&self.graph)?;
-        let Training { machine, momenta: buffer } = self.training()?;
-        machine.bank.pack_into(momenta, buffer);
+        self.training()?;
+        let Training { machine, momenta: buffer } = self.training.as_mut().expect("made above");
+        machine.bank.pack_into(&self.threads, momenta, buffer);
         Ok(())
     }
 }

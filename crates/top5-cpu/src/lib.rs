@@ -13,6 +13,7 @@
 
 mod backward;
 mod bank;
+mod choose;
 mod emit;
 mod engine;
 mod geometry;

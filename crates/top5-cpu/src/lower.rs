@@ -6,11 +6,12 @@
 //! nothing (dropout at inference, flattening a 1×1 map) share the value of their input.
 
 use crate::bank::{BankPlan, Connections, Content, Fold, Packing, SlotId};
+use crate::choose::{ConvKernel, Machinery};
 use crate::geometry::{ConvShape, Source, plain_image};
 use crate::step::{Buffer, BufferId, Extent, Step, What};
 use top5_graph::ops::Activation;
 use top5_graph::{EngineError, Graph, Node, NodeId, Op, Shape, Window, k};
-use top5_kernels::{Isa, LANES, Layout};
+use top5_kernels::{LANES, Layout};
 
 /// What the steps are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub(crate) struct ConvUnit {
     pub(crate) shape: ConvShape,
     pub(crate) source: Source,
     pub(crate) packing: Packing,
+    pub(crate) kernel: ConvKernel,
     pub(crate) weight: SlotId,
     pub(crate) bias: Option<SlotId>,
 }
@@ -46,11 +48,11 @@ pub(crate) struct Program {
 /// Lowers `graph`. The activations of `pinned` nodes will exist.
 pub(crate) fn lower(
     graph: &Graph,
-    isa: Isa,
+    machinery: &Machinery,
     mode: Mode,
     pinned: &[NodeId],
 ) -> Result<Program, EngineError> {
-    let mut lowering = Lowering::new(graph, isa, mode, pinned);
+    let mut lowering = Lowering::new(graph, machinery, mode, pinned);
     lowering.form_units();
     lowering.choose_halos();
     lowering.check()?;
@@ -75,7 +77,7 @@ pub(crate) struct Slots {
 
 pub(crate) struct Lowering<'g> {
     pub(crate) graph: &'g Graph,
-    pub(crate) isa: Isa,
+    pub(crate) machinery: &'g Machinery,
     pub(crate) mode: Mode,
     users: Vec<Vec<NodeId>>,
     pinned: Vec<bool>,
@@ -150,7 +152,7 @@ fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
 }
 
 impl<'g> Lowering<'g> {
-    fn new(graph: &'g Graph, isa: Isa, mode: Mode, pinned: &[NodeId]) -> Self {
+    fn new(graph: &'g Graph, machinery: &'g Machinery, mode: Mode, pinned: &[NodeId]) -> Self {
         let nodes = graph.nodes();
         let mut pins = vec![false; nodes.len()];
         let outputs = graph.outputs().iter().map(|output| output.node);
@@ -165,7 +167,7 @@ impl<'g> Lowering<'g> {
         let head = |node: &Node| Head { norm: None, sum: None, relu: false, tail: node.id };
         Self {
             graph,
-            isa,
+            machinery,
             mode,
             users: graph.users(),
             pinned: pins,
@@ -367,6 +369,11 @@ impl<'g> Lowering<'g> {
         self.new_buffer(layout, Extent::PerImage(layout.image()))
     }
 
+    /// Memory for one step, whatever the batch.
+    pub(crate) fn scratch(&mut self, blocks: usize) -> BufferId {
+        self.new_buffer(Layout::new(LANES, 1, 1), Extent::Fixed(blocks))
+    }
+
     pub(crate) fn step<const R: usize, const W: usize>(
         &mut self,
         node: NodeId,
@@ -453,9 +460,17 @@ impl<'g> Lowering<'g> {
         let has = |role: &str| node.spec.params.iter().any(|param| param.role == role);
         let bias = has("bias").then(|| format!("{}.bias", node.name));
         let bank = &mut self.program.bank;
-        let packing = Packing { geom, kernel: shape.window.kernel, plain, connections };
+        let kernel = self.machinery.choose(&geom);
+        // A trained weight is stored for direct convolution and transformed in each step.
+        let transform = match &kernel {
+            ConvKernel::Winograd(winograd) if self.mode == Mode::Inference => {
+                Some(winograd.clone())
+            }
+            ConvKernel::Winograd(_) | ConvKernel::Direct(_) => None,
+        };
+        let packing = Packing { geom, kernel: shape.window.kernel, plain, connections, transform };
         let name = format!("{}.weight", node.name);
-        let len = packing.geom.packed_len();
+        let len = packing.len();
         let content =
             Content::Matrix { name, packing: Box::new(packing.clone()), fold: fold.clone() };
         let weight = bank.add(content, len);
@@ -464,6 +479,6 @@ impl<'g> Lowering<'g> {
             (None, Some(name)) => Some(bank.add(Content::Vector { name }, blocks)),
             (None, None) => None,
         };
-        ConvUnit { shape, source, packing, weight, bias }
+        ConvUnit { shape, source, packing, kernel, weight, bias }
     }
 }

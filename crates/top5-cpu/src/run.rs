@@ -1,6 +1,7 @@
 //! The loop over the steps of a plan.
 
 use crate::bank::Bank;
+use crate::choose::{ConvKernel, Machinery};
 use crate::geometry::plain_image;
 use crate::loss::{self, Target};
 use crate::lower::Program;
@@ -9,7 +10,7 @@ use crate::step::{BufferId, Nest, Normalisation, Step, What};
 use std::ops::Range;
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::random::Stream;
-use top5_kernels::conv::{ConvGeom, Direct, Epilogue, Strides};
+use top5_kernels::conv::{ConvGeom, Epilogue, Strides};
 use top5_kernels::elementwise::{self, Operand, map, pointwise};
 use top5_kernels::norm::{self, Normal};
 use top5_kernels::weight_gradient::sum_pixels;
@@ -52,13 +53,8 @@ pub(crate) fn memory(program: &Program, plan: &Plan, training: bool) -> [u64; 2]
 }
 
 impl Machine {
-    pub(crate) fn new(
-        isa: Isa,
-        program: Program,
-        plan: Plan,
-        batch: usize,
-        training: bool,
-    ) -> Self {
+    pub(crate) fn new(machinery: Machinery, program: Program, plan: Plan, training: bool) -> Self {
+        let Machinery { isa, batch, .. } = machinery;
         let gradients = if training { vec![Block::ZERO; program.learned] } else { Vec::new() };
         let bank = Bank::new(program.bank.clone());
         Self { isa, arena: Arena::new(plan.len), program, plan, bank, gradients, batch }
@@ -88,12 +84,16 @@ impl Machine {
         (self.arena.slice(range), &self.program.buffers[id.0].layout)
     }
 
-    /// Runs all steps; returns the loss.
-    pub(crate) fn run(&mut self, run: &Run<'_>) -> f64 {
+    /// Runs all steps; returns the loss. Calls `before` with the number of each step before it, and with the number of
+    /// steps at the end.
+    pub(crate) fn run(&mut self, run: &Run<'_>, before: &mut dyn FnMut(usize)) -> f64 {
+        let steps = self.program.steps.len();
         let mut loss = 0.0;
-        for at in 0..self.program.steps.len() {
+        for at in 0..steps {
+            before(at);
             loss += self.step(run, at);
         }
+        before(steps);
         loss
     }
 
@@ -133,15 +133,17 @@ impl Machine {
                 let epilogue =
                     Epilogue { bias: bias.map(slots), relu: *relu, ..Epilogue::default() };
                 let weights = bank.slot(*weight);
+                let writes = [w(0), w(1), w(2)];
+                let (mut scratch, x, add);
                 if step.reads.len() == 1 {
-                    call!(|[x: 0], y| kernel.run(threads, n, Block::flat(x.0), weights, &epilogue, y.0));
+                    (scratch, [x]) = arena.lend(writes, [r(0)]);
+                    add = None;
                 } else {
-                    call!(|[x: 0, sum: 1], y| {
-                        let add = Some((sum.0, strides_of(sum.1, kernel.geom().batch_is_row)));
-                        let epilogue = Epilogue { add, ..epilogue };
-                        kernel.run(threads, n, Block::flat(x.0), weights, &epilogue, y.0);
-                    });
+                    let sum;
+                    (scratch, [x, sum]) = arena.lend(writes, [r(0), r(1)]);
+                    add = Some((sum, strides_of(rl(1), kernel.geom().batch_is_row)));
                 }
+                convolve(run, kernel, x, weights, &Epilogue { add, ..epilogue }, &mut scratch);
             }
             What::MaxPool(geom) => call!(|[x: 0], y| pool::max(isa, threads, n, geom, x, y)),
             What::Average(geom, divisor) => {
@@ -224,13 +226,15 @@ impl Machine {
                 });
             }
             What::ConvInput { nests, forward, weight, .. } => {
-                let ([dx, packed], [dy]) = arena.lend([w(0), w(1)], [r(0)]);
+                let writes = [w(0), w(1), w(2), w(3)];
+                let ([dx, work, u, packed], [dy]) = arena.lend(writes, [r(0)]);
                 let weights = bank.slot(*weight);
                 let epilogue = Epilogue { accumulate, ..Epilogue::default() };
                 for Nest { kernel, elements } in nests {
                     let packed = &mut packed[..kernel.geom().packed_len()];
-                    transpose(threads, forward, weights, kernel, elements, packed);
-                    kernel.run(threads, n, Block::flat(dy), packed, &epilogue, dx);
+                    transpose(threads, forward, weights, kernel.geom(), elements, packed);
+                    let mut scratch = [&mut *dx, &mut *work, &mut *u];
+                    convolve(run, kernel, dy, packed, &epilogue, &mut scratch);
                 }
             }
             What::ConvWeights { kernel, weight, mask } => {
@@ -350,6 +354,30 @@ fn pad_planes(run: &Run<'_>, x: &mut [Block], layout: &Layout) {
     }
 }
 
+/// A convolution with weights packed for direct convolution, or already in the kernel's own form. `writes`: the result,
+/// scratch, and memory for the transformed weights.
+fn convolve(
+    run: &Run<'_>,
+    kernel: &ConvKernel,
+    x: &[Block],
+    weights: &[Block],
+    epilogue: &Epilogue<'_>,
+    [y, work, u]: &mut [&mut [Block]; 3],
+) {
+    let (threads, n) = (run.threads, run.n);
+    match kernel {
+        ConvKernel::Direct(kernel) => kernel.run(threads, n, Block::flat(x), weights, epilogue, y),
+        ConvKernel::Winograd(kernel) if u.is_empty() => {
+            kernel.run(threads, n, x, weights, epilogue, work, y);
+        }
+        ConvKernel::Winograd(kernel) => {
+            let u = &mut u[..kernel.packed_len()];
+            kernel.pack(threads, weights, u);
+            kernel.run(threads, n, x, u, epilogue, work, y);
+        }
+    }
+}
+
 /// The place of the pixels of a summand.
 fn strides_of(layout: &Layout, batch_is_row: bool) -> Strides {
     Strides {
@@ -390,11 +418,10 @@ fn transpose(
     threads: &Threads,
     forward: &ConvGeom,
     weights: &[Block],
-    kernel: &Direct,
+    geom: &ConvGeom,
     elements: &[usize],
     packed: &mut [Block],
 ) {
-    let geom = kernel.geom();
     // A piece: one block of the convolution's inputs, which are the outputs here.
     threads.chunks(packed, geom.weight_stride(), |k, piece| {
         for (i, tile) in piece.chunks_exact_mut(LANES).enumerate() {

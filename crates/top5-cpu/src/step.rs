@@ -1,8 +1,9 @@
 //! What a plan consists of: steps that read and write buffers.
 
 use crate::bank::SlotId;
+use crate::choose::ConvKernel;
 use top5_graph::NodeId;
-use top5_kernels::conv::{ConvGeom, Direct};
+use top5_kernels::conv::ConvGeom;
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::pool::{Divisor, PoolGeom};
 use top5_kernels::weight_gradient::WeightGradient;
@@ -59,8 +60,8 @@ pub(crate) enum What {
     Pack,
     /// The images to plain planes with a halo: → x
     PadPlanes,
-    /// x (, sum) → y
-    Conv { kernel: Direct, weight: SlotId, bias: Option<SlotId>, relu: bool },
+    /// x (, sum) → y, scratch, transformed weights (empty if the slot holds them)
+    Conv { kernel: ConvKernel, weight: SlotId, bias: Option<SlotId>, relu: bool },
     /// x → y
     MaxPool(PoolGeom),
     /// x → y
@@ -98,7 +99,7 @@ pub(crate) enum What {
 
     /// logits → their gradient; adds `weight` times the loss
     Loss { weight: f32 },
-    /// dy → dx, transposed weights
+    /// dy → dx, scratch, transformed weights, transposed weights
     ConvInput { nests: Vec<Nest>, forward: ConvGeom, weight: SlotId, covers: bool },
     /// x, dy → scratch; the gradient of a slot
     ConvWeights { kernel: WeightGradient, weight: SlotId, mask: Option<Vec<Block>> },
@@ -148,7 +149,7 @@ pub(crate) struct Normalisation {
 /// One loop nest of the gradient with respect to a convolution's input.
 #[derive(Clone, Debug)]
 pub(crate) struct Nest {
-    pub(crate) kernel: Direct,
+    pub(crate) kernel: ConvKernel,
     /// The kernel element of each of its taps.
     pub(crate) elements: Vec<usize>,
 }

@@ -23,6 +23,7 @@ pub mod pool;
 mod simd;
 mod threads;
 pub mod weight_gradient;
+pub mod winograd;
 
 pub use arena::Arena;
 pub use block::{Block, LANES, Layout};

@@ -22,7 +22,8 @@ const WORKERS: usize = (1 << 16) - WORKER;
 /// The gate's remaining bits number the calls.
 const CALL: usize = 1 << 16;
 
-type Job<'a> = dyn Fn(usize) + Sync + 'a;
+/// Called with the number of the thread and that of the job.
+type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 struct Shared {
     gate: AtomicUsize,
@@ -61,7 +62,7 @@ impl Threads {
             stop: AtomicBool::new(false),
         });
         let workers =
-            (1..threads.clamp(1, 1024)).map_while(|_| Worker::start(&shared).ok()).collect();
+            (1..threads.clamp(1, 1024)).map_while(|i| Worker::start(&shared, i).ok()).collect();
         Self { shared, workers, calls: Mutex::new(()) }
     }
 
@@ -76,10 +77,38 @@ impl Threads {
     /// # Panics
     /// If a job panics, after the others have ended.
     pub fn run(&self, jobs: usize, job: impl Fn(usize) + Sync) {
+        self.run_numbered(jobs, |_, i| job(i));
+    }
+
+    /// As [`Threads::run`], with a piece of `len` blocks of `scratch` that is the job's own while it runs. What it finds
+    /// there is unspecified.
+    ///
+    /// # Panics
+    /// If `scratch` has less than `len` blocks for each thread.
+    pub fn run_with_scratch(
+        &self,
+        jobs: usize,
+        scratch: &mut [Block],
+        len: usize,
+        job: impl Fn(usize, &mut [Block]) + Sync,
+    ) {
+        assert!(scratch.len() >= self.count() * len, "a piece of scratch memory for each thread");
+        let base = Shore(scratch.as_mut_ptr());
+        self.run_numbered(jobs, |thread, i| {
+            // SAFETY: thread numbers are below `count` and no two threads of a call have the same, so the pieces are
+            // within `scratch` (asserted above) and apart; a thread runs one job after the other.
+            let piece =
+                unsafe { std::slice::from_raw_parts_mut(base.pointer().add(thread * len), len) };
+            job(i, piece);
+        });
+    }
+
+    /// Calls `job` with the number of the thread, 0 for the calling one, and that of the job.
+    fn run_numbered(&self, jobs: usize, job: impl Fn(usize, usize) + Sync) {
         let guard =
             if jobs > 1 && !self.workers.is_empty() { self.calls.try_lock().ok() } else { None };
         let Some(_guard) = guard else {
-            return (0..jobs).for_each(job);
+            return (0..jobs).for_each(|i| job(0, i));
         };
         let shared = &*self.shared;
         let job: &Job<'_> = &job;
@@ -99,7 +128,7 @@ impl Threads {
                 worker.handle.thread().unpark();
             }
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| shared.work(job)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| shared.work(0, job)));
         if outcome.is_err() {
             shared.next.store(jobs, Relaxed);
         }
@@ -158,14 +187,14 @@ impl Drop for Threads {
 }
 
 impl Shared {
-    fn work(&self, job: &Job<'_>) {
+    fn work(&self, thread: usize, job: &Job<'_>) {
         let jobs = self.jobs.load(Relaxed);
         loop {
             let i = self.next.fetch_add(1, Relaxed);
             if i >= jobs {
                 return;
             }
-            job(i);
+            job(thread, i);
         }
     }
 
@@ -201,7 +230,7 @@ impl Shared {
 }
 
 impl Worker {
-    fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+    fn start(shared: &Arc<Shared>, number: usize) -> std::io::Result<Self> {
         let asleep = Arc::new(AtomicBool::new(false));
         let (shared, flag) = (shared.clone(), asleep.clone());
         let handle = thread::Builder::new().name("top5".into()).spawn(move || {
@@ -213,7 +242,7 @@ impl Worker {
                     turns = 0;
                     // SAFETY: we are inside the gate, so the job is the current call's and stays until we leave.
                     let job = unsafe { *shared.job.get() };
-                    let work = || job.into_iter().for_each(|job| shared.work(job));
+                    let work = || job.into_iter().for_each(|job| shared.work(number, job));
                     if catch_unwind(AssertUnwindSafe(work)).is_err() {
                         shared.panicked.store(true, Relaxed);
                     }
@@ -305,6 +334,20 @@ mod tests {
             total.fetch_add(1, Relaxed);
         });
         assert_eq!(total.load(Relaxed), 8);
+    }
+
+    #[test]
+    fn scratch_belongs_to_one_job_at_a_time() {
+        let pool = Threads::new(3);
+        let mut scratch = vec![Block::ZERO; 3 * 2];
+        let wrong = AtomicUsize::new(0);
+        pool.run_with_scratch(200, &mut scratch, 2, |i, piece| {
+            piece.fill(Block([i as f32; 16]));
+            thread::yield_now();
+            let same = piece.iter().all(|block| block.0 == [i as f32; 16]);
+            wrong.fetch_add(usize::from(!same || piece.len() != 2), Relaxed);
+        });
+        assert_eq!(wrong.load(Relaxed), 0);
     }
 
     #[test]

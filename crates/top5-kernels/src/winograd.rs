@@ -1,0 +1,468 @@
+//! Winograd's minimal filtering F(4×4, 3×3) for convolutions with a 3×3 kernel and stride 1.
+//!
+//! An output tile of 4×4 pixels is `Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` of the kernel g and the 6×6 input tile d (Winograd
+//! 1980; Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016): 36 multiplications per
+//! channel instead of 144. Summed over channels, the products at each of the 36 positions are a matrix product:
+//!
+//! ```text
+//! U[36] = G g Gᵀ           once per weights            [position][input channel][16 outputs]
+//! V[36] = Bᵀ d B           for a chunk of tiles        [position][input block][tile][16]
+//! M[36] = Σ_channels U·V   for a group of outputs      [position][output block][tile][16]
+//! Y     = Aᵀ M A           and the epilogue
+//! ```
+//!
+//! The interpolation points are 0, ±1/√2, ±√2 and ∞. With them the entries of A and B are close to one in size, and the
+//! error is a few times that of direct convolution; the usual 0, ±1, ±2 lose about three times as much (Barabasz et al.,
+//! "Error Analysis and Improving the Accuracy of Winograd Convolution", TOMS 2020). In f64, with a = 1/√2, b = √2:
+//!
+//! ```text
+//!      ⎡1  0    −5/2  0    1  0⎤        ⎡ 1     0      0  ⎤        ⎡1  1   1   1   1  0⎤
+//!      ⎢0 −2a   −2    a    1  0⎥        ⎢−2/3 −2a/3  −1/3 ⎥        ⎢0  a  −a   b  −b  0⎥
+//! Bᵀ = ⎢0  2a   −2   −a    1  0⎥    G = ⎢−2/3  2a/3  −1/3 ⎥   Aᵀ = ⎢0 1/2 1/2  2   2  0⎥
+//!      ⎢0 −b/2  −1/2  b    1  0⎥        ⎢ 1/6  b/6    1/3 ⎥        ⎣0 a/2 −a/2 2b −2b 1⎦
+//!      ⎢0  b/2  −1/2 −b    1  0⎥        ⎢ 1/6 −b/6    1/3 ⎥
+//!      ⎣0  1    0    −5/2  0  1⎦        ⎣ 0     0      1  ⎦
+//! ```
+
+use crate::block::{Block, LANES};
+use crate::conv::{ConvGeom, Epilogue, Strides};
+use crate::isa::{Isa, Kernel};
+use crate::simd::Simd;
+use crate::threads::{Shore, Threads};
+use std::array::from_fn;
+use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::ops::Range;
+
+/// Side of an output tile.
+const M: usize = 4;
+/// Side of an input tile.
+const T: usize = 6;
+/// Positions of a transformed tile.
+const POSITIONS: usize = T * T;
+
+/// Blocks of V that a job may fill: about half of a second-level cache.
+const V_BLOCKS: usize = 1 << 14;
+
+/// The kernel for one geometry and largest batch.
+#[derive(Clone, Debug)]
+pub struct Winograd {
+    isa: Isa,
+    name: String,
+    geom: ConvGeom,
+    /// For each kernel element, in row-major order, its tap.
+    taps: [usize; 9],
+    /// Tiles per image: rows, columns.
+    tiles: [usize; 2],
+    /// Output blocks of a group.
+    group: usize,
+    /// Tiles of a chunk.
+    chunk: usize,
+    /// All threads work on one chunk: its transform is shared, the groups are the jobs. Otherwise the chunks are.
+    split: bool,
+}
+
+impl Winograd {
+    /// The kernel for this geometry and up to `images` images at once; `None` if it is not a dense 3×3 convolution of
+    /// stride 1 over channel blocks.
+    pub fn new(isa: Isa, geom: ConvGeom, images: usize) -> Option<Self> {
+        let dense = geom.first.iter().all(|&first| first == 0) && geom.lanes == LANES;
+        let unit = geom.x.pixel == LANES && geom.y.pixel == 1 && !geom.batch_is_row;
+        let whole = [geom.x.offset, geom.x.image, geom.x.block, geom.x.row];
+        if !dense || !unit || whole.iter().any(|at| !at.is_multiple_of(LANES)) {
+            return None;
+        }
+        let tap = |i: usize| {
+            let place = i / 3 * geom.x.row + i % 3 * LANES;
+            geom.taps.iter().position(|&tap| tap == place)
+        };
+        let found: Option<Vec<usize>> = (0..9).map(tap).collect();
+        let taps: [usize; 9] = found.filter(|_| geom.taps.len() == 9)?.try_into().ok()?;
+        struct Tile;
+        impl Kernel for Tile {
+            type Output = [usize; 3];
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> [usize; 3] {
+                S::TILE
+            }
+        }
+        let group = if isa.run(Tile)[1] > 0 { 2 } else { 1 };
+        let tiles = [geom.rows.div_ceil(M), geom.cols.div_ceil(M)];
+        let total = (tiles[0] * tiles[1] * images).max(1);
+        let most = (V_BLOCKS / (POSITIONS * geom.blocks)).clamp(8, 64);
+        // Few tiles: the threads share them, so that each reads a part of U only.
+        let split = total <= 2 * most;
+        let chunk = if split {
+            total.min(64)
+        } else {
+            total.div_ceil((total.div_ceil(most)).next_multiple_of(4))
+        };
+        let name = format!("f32_conv_winograd_4x3_{isa}");
+        Some(Self { isa, name, geom, taps, tiles, group, chunk, split })
+    }
+
+    /// Its name: `f32_conv_winograd_4x3_avx512`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The geometry that it was made for.
+    pub fn geom(&self) -> &ConvGeom {
+        &self.geom
+    }
+
+    /// Blocks of the transformed weights.
+    pub fn packed_len(&self) -> usize {
+        POSITIONS * self.geom.blocks * LANES * self.geom.out_blocks()
+    }
+
+    /// Blocks of V for one chunk.
+    fn v_len(&self) -> usize {
+        POSITIONS * self.geom.blocks * self.chunk
+    }
+
+    /// Blocks of M for one chunk and group.
+    fn m_len(&self) -> usize {
+        POSITIONS * self.group * self.chunk
+    }
+
+    /// Blocks of scratch memory for this many threads.
+    pub fn workspace(&self, threads: usize) -> usize {
+        let shared = if self.split { self.v_len() } else { 0 };
+        shared + threads * (self.m_len() + self.v_len() - shared)
+    }
+
+    /// Output blocks of group `g`.
+    fn group_range(&self, g: usize) -> Range<usize> {
+        g * self.group..((g + 1) * self.group).min(self.geom.out_blocks())
+    }
+
+    fn groups(&self) -> usize {
+        self.geom.out_blocks().div_ceil(self.group)
+    }
+
+    /// Transforms weights that are packed for direct convolution of the same geometry.
+    pub fn pack(&self, threads: &Threads, direct: &[Block], packed: &mut [Block]) {
+        let geom = &self.geom;
+        assert_eq!(direct.len(), geom.packed_len(), "the weights are packed for another geometry");
+        assert_eq!(packed.len(), self.packed_len(), "the transform has another length");
+        let piece = POSITIONS * geom.blocks * LANES * self.group;
+        threads.chunks(packed, piece, |g, packed| {
+            let range = self.group_range(g);
+            for (i, k) in range.clone().enumerate() {
+                for channel in 0..geom.blocks * LANES {
+                    let (b, lane) = (channel / LANES, channel % LANES);
+                    let at = (k * geom.blocks + b) * 9 * LANES + lane;
+                    let kernel = from_fn(|element| &direct[at + self.taps[element] * LANES]);
+                    let to = |position: usize| {
+                        (position * geom.blocks * LANES + channel) * range.len() + i
+                    };
+                    self.isa.run(Weights { kernel, packed, to });
+                }
+            }
+        });
+    }
+
+    /// Computes `n` images: `x` with the packed weights `u` to `y`.
+    pub fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: &[Block],
+        u: &[Block],
+        epilogue: &Epilogue<'_>,
+        work: &mut [Block],
+        y: &mut [Block],
+    ) {
+        let geom = &self.geom;
+        geom.check(n, x.len() * LANES, y.len());
+        assert_eq!(u.len(), self.packed_len(), "the weights are packed for another geometry");
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
+        if let Some((add, at)) = epilogue.add {
+            ConvGeom { y: at, ..geom.clone() }.check(n, x.len() * LANES, add.len());
+        }
+        let out = Shore(y.as_mut_ptr());
+        let total = n * self.tiles[0] * self.tiles[1];
+        let chunks = total.div_ceil(self.chunk);
+        let range = |c: usize| c * self.chunk..((c + 1) * self.chunk).min(total);
+        if self.split {
+            let (v, m) = work.split_at_mut(self.v_len());
+            for tiles in (0..chunks).map(range) {
+                // Jobs: input blocks. V is written in pieces that interleave, one per position.
+                let shared = Shore(v.as_mut_ptr());
+                threads.run(geom.blocks, |b| {
+                    self.isa.run(Inputs { kernel: self, x, v: shared, tiles: tiles.clone(), b });
+                });
+                let v = &*v;
+                threads.run_with_scratch(self.groups(), m, self.m_len(), |g, m| {
+                    let tiles = tiles.clone();
+                    self.isa.run(Group { kernel: self, v, u, m, tiles, g, epilogue, y: out });
+                });
+            }
+            return;
+        }
+        threads.run_with_scratch(chunks, work, self.v_len() + self.m_len(), |c, scratch| {
+            let (v, m) = scratch.split_at_mut(self.v_len());
+            for b in 0..geom.blocks {
+                let v = Shore(v.as_mut_ptr());
+                self.isa.run(Inputs { kernel: self, x, v, tiles: range(c), b });
+            }
+            for g in 0..self.groups() {
+                let (v, tiles) = (&*v, range(c));
+                self.isa.run(Group { kernel: self, v, u, m, tiles, g, epilogue, y: out });
+            }
+        });
+    }
+
+    /// Image, row and column of a tile.
+    fn place(&self, tile: usize) -> [usize; 3] {
+        let [down, across] = self.tiles;
+        [tile / (down * across), tile / across % down, tile % across]
+    }
+}
+
+/// `G g Gᵀ` of sixteen outputs for one input channel.
+struct Weights<'a, F> {
+    kernel: [&'a Block; 9],
+    packed: &'a mut [Block],
+    to: F,
+}
+
+impl<F: Fn(usize) -> usize> Kernel for Weights<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let line = |[g0, g1, g2]: [f64; 3]| -> [f64; T] {
+            let (even, odd) = (-(2.0 * g0 + g2) / 3.0, 2.0 * FRAC_1_SQRT_2 / 3.0 * g1);
+            let (far, far_odd) = (g0 / 6.0 + g2 / 3.0, SQRT_2 / 6.0 * g1);
+            [g0, even - odd, even + odd, far + far_odd, far - far_odd, g2]
+        };
+        for lane in 0..LANES {
+            let g = |r: usize, s: usize| f64::from(self.kernel[r * 3 + s].0[lane]);
+            let columns: [[f64; T]; 3] = from_fn(|s| line([g(0, s), g(1, s), g(2, s)]));
+            for r in 0..T {
+                let row = line(from_fn(|s| columns[s][r]));
+                for (s, value) in row.into_iter().enumerate() {
+                    self.packed[(self.to)(r * T + s)].0[lane] = value as f32;
+                }
+            }
+        }
+    }
+}
+
+/// `Bᵀ d` for six vectors.
+#[inline(always)]
+fn input_line<S: Simd>(s: S, d: [S::V; T]) -> [S::V; T] {
+    let [two, half, five_halves] = [-2.0, -0.5, -2.5].map(|x| s.splat(x));
+    let [a, b] = [FRAC_1_SQRT_2, SQRT_2].map(|x| s.splat(x as f32));
+    let near = s.mul_add(two, d[2], d[4]);
+    let near_odd = s.mul(a, s.mul_add(two, d[1], d[3]));
+    let far = s.mul_add(half, d[2], d[4]);
+    let far_odd = s.mul(b, s.mul_add(half, d[1], d[3]));
+    [
+        s.add(s.mul_add(five_halves, d[2], d[4]), d[0]),
+        s.add(near, near_odd),
+        s.sub(near, near_odd),
+        s.add(far, far_odd),
+        s.sub(far, far_odd),
+        s.add(s.mul_add(five_halves, d[3], d[5]), d[1]),
+    ]
+}
+
+/// `Aᵀ m` for six vectors.
+#[inline(always)]
+fn output_line<S: Simd>(s: S, m: [S::V; T]) -> [S::V; M] {
+    let (near, near_odd) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
+    let (far, far_odd) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
+    let [a, b, half_a, twice_b] =
+        [FRAC_1_SQRT_2, SQRT_2, FRAC_1_SQRT_2 / 2.0, 2.0 * SQRT_2].map(|x| s.splat(x as f32));
+    [
+        s.add(m[0], s.add(near, far)),
+        s.mul_add(a, near_odd, s.mul(b, far_odd)),
+        s.mul_add(s.splat(0.5), near, s.mul(s.splat(2.0), far)),
+        s.add(m[5], s.mul_add(half_a, near_odd, s.mul(twice_b, far_odd))),
+    ]
+}
+
+/// V of one input block of a chunk.
+struct Inputs<'a> {
+    kernel: &'a Winograd,
+    x: &'a [Block],
+    v: Shore,
+    tiles: Range<usize>,
+    b: usize,
+}
+
+impl Kernel for Inputs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { kernel, x, v, tiles, b } = self;
+        let geom = &kernel.geom;
+        let Strides { offset, image, block, row, .. } = geom.x;
+        for (t, tile) in tiles.enumerate() {
+            let [n, down, across] = kernel.place(tile);
+            let at = (offset + n * image + b * block + down * M * row) / LANES + across * M;
+            // Rows and columns of the tile that some output of the image needs; the others count as zero.
+            let rows = (geom.rows + 2 - down * M).min(T);
+            let cols = (geom.cols + 2 - across * M).min(T);
+            let row = row / LANES;
+            let mut half = [[s.zero(); T]; T];
+            for col in 0..cols {
+                let column = from_fn(|r| match r < rows {
+                    true => s.load(&x[at + r * row + col]),
+                    false => s.zero(),
+                });
+                half[col] = input_line(s, column);
+            }
+            for r in 0..T {
+                let line = input_line(s, from_fn(|col| half[col][r]));
+                for (c, value) in line.into_iter().enumerate() {
+                    let to = ((r * T + c) * geom.blocks + b) * kernel.chunk + t;
+                    // SAFETY: V holds `v_len` blocks, t is below `chunk`, and only this job writes input block b.
+                    s.store(unsafe { &mut *v.pointer().add(to) }, value);
+                }
+            }
+        }
+    }
+}
+
+/// The products and outputs of one group for a chunk.
+struct Group<'a> {
+    kernel: &'a Winograd,
+    v: &'a [Block],
+    u: &'a [Block],
+    m: &'a mut [Block],
+    tiles: Range<usize>,
+    g: usize,
+    epilogue: &'a Epilogue<'a>,
+    y: Shore,
+}
+
+impl Kernel for Group<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let range = self.kernel.group_range(self.g);
+        match range.len() {
+            1 => self.multiply::<S, 1>(s, S::TILE[0]),
+            _ => self.multiply::<S, 2>(s, S::TILE[1]),
+        }
+        for (i, k) in range.enumerate() {
+            for (t, tile) in self.tiles.clone().enumerate() {
+                self.output(s, i, k, t, tile);
+            }
+        }
+    }
+}
+
+impl Group<'_> {
+    /// M of all positions.
+    #[inline(always)]
+    fn multiply<S: Simd, const OB: usize>(&mut self, s: S, widest: usize) {
+        let kernel = self.kernel;
+        let (blocks, chunk) = (kernel.geom.blocks, kernel.chunk);
+        let count = self.tiles.len();
+        let passes = count.div_ceil(widest);
+        let group = POSITIONS * blocks * LANES;
+        let u = &self.u[self.g * kernel.group * group..][..OB * group];
+        assert!(self.v.len() >= kernel.v_len() && self.m.len() >= POSITIONS * OB * chunk);
+        for position in 0..POSITIONS {
+            let u = &u[position * blocks * LANES * OB..][..blocks * LANES * OB];
+            let mut t = 0;
+            for pass in 0..passes {
+                let width = (count - t).div_ceil(passes - pass);
+                macro_rules! by_width {
+                    ($($p:literal)*) => {
+                        match width {
+                            // SAFETY: tiles t .. t + p are within the chunk, so all reads are within V (`v_len`, asserted
+                            // above) and U (sliced above); all writes are within M (asserted above).
+                            $($p => unsafe { self.product::<S, OB, $p>(s, u, position, t) },)*
+                            _ => unreachable!("tiles are at most 14 wide"),
+                        }
+                    };
+                }
+                by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                t += width;
+            }
+        }
+    }
+
+    /// M of P tiles at one position.
+    ///
+    /// # Safety
+    /// V has `v_len` blocks, M `36·OB·chunk`, and `t + P` is at most `chunk`.
+    #[inline(always)]
+    unsafe fn product<S: Simd, const OB: usize, const P: usize>(
+        &mut self,
+        s: S,
+        u: &[Block],
+        position: usize,
+        t: usize,
+    ) {
+        let (blocks, chunk) = (self.kernel.geom.blocks, self.kernel.chunk);
+        let mut acc = [[s.zero(); P]; OB];
+        // SAFETY: position < 36, b < blocks and t + p < chunk, so ((position·blocks + b)·chunk + t + p) < v_len; the
+        // weights are read in order, OB·16·blocks of them.
+        unsafe {
+            let mut v = self.v.as_ptr().add(position * blocks * chunk + t).cast::<f32>();
+            let mut u = u.as_ptr();
+            for _ in 0..blocks {
+                for lane in 0..LANES {
+                    let weights: [S::V; OB] = from_fn(|ob| s.load(&*u.add(ob)));
+                    for p in 0..P {
+                        let value = s.splat(*v.add(p * LANES + lane));
+                        for ob in 0..OB {
+                            acc[ob][p] = s.mul_add(value, weights[ob], acc[ob][p]);
+                        }
+                    }
+                    u = u.add(OB);
+                }
+                v = v.wrapping_add(chunk * LANES);
+            }
+        }
+        for ob in 0..OB {
+            let m = &mut self.m[(position * OB + ob) * chunk + t..][..P];
+            m.iter_mut().zip(acc[ob]).for_each(|(m, acc)| s.store(m, acc));
+        }
+    }
+
+    /// `Aᵀ M A` and the epilogue for one tile of output block `k`, the group's `i`-th.
+    #[inline(always)]
+    fn output<S: Simd>(&self, s: S, i: usize, k: usize, t: usize, tile: usize) {
+        let (kernel, epilogue) = (self.kernel, self.epilogue);
+        let geom = &kernel.geom;
+        let [n, down, across] = kernel.place(tile);
+        let group = kernel.group_range(self.g).len();
+        let m = |position: usize| &self.m[(position * group + i) * kernel.chunk + t];
+        let half: [[S::V; M]; T] = from_fn(|c| output_line(s, from_fn(|r| s.load(m(r * T + c)))));
+        let bias = epilogue.bias.map_or(s.zero(), |bias| s.load(&bias[k]));
+        let cols = (geom.cols - across * M).min(M);
+        let place = |at: &Strides, r: usize| {
+            at.offset
+                + n * at.image
+                + k * at.block
+                + (down * M + r) * at.row
+                + across * M * at.pixel
+        };
+        for r in 0..(geom.rows - down * M).min(M) {
+            let line = output_line(s, from_fn(|c| half[c][r]));
+            let start = place(&geom.y, r);
+            let add = epilogue.add.map(|(add, at)| &add[place(&at, r)..]);
+            for (c, value) in line.into_iter().enumerate().take(cols) {
+                // SAFETY: the pixel is within `y` (`geom.check` in `run`), and only this job writes these tiles of k.
+                let y = unsafe { &mut *self.y.pointer().add(start + c) };
+                let mut value = s.add(value, bias);
+                if let Some(add) = add {
+                    value = s.add(value, s.load(&add[c]));
+                }
+                if epilogue.accumulate {
+                    value = s.add(value, s.load(y));
+                }
+                s.store(y, if epilogue.relu { s.relu(value) } else { value });
+            }
+        }
+    }
+}
