@@ -1,0 +1,316 @@
+//! The reader of the reference files in `shared/reference`: what PyTorch, torchvision and timm computed from weights
+//! that are a hash of their names. The folder's README defines the files and the hash.
+
+use crate::close::{assert_close, close, close_abs};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use top5_graph::random::{hash, mix};
+use top5_graph::{Engine, Graph, Op, Sgd, StepOptions, Tensor, Weights};
+
+/// The folder `shared` beside the repository, or the one that the variable `TOP5_SHARED` names. `None`, with a
+/// message, where there is none: then a test that needs it is skipped.
+///
+/// # Panics
+/// If there is none and the variable `CI` is set.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub fn shared() -> Option<PathBuf> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let path = std::env::var_os("TOP5_SHARED").map_or(beside, PathBuf::from);
+    if path.is_dir() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is missing", path.display());
+    eprintln!("skipped: {} is missing", path.display());
+    None
+}
+
+/// The `n` values in [−1, 1) that belong to a name.
+pub fn values(name: &str, n: usize) -> Vec<f32> {
+    let start = hash(name);
+    let unit = 1.0 / (1u64 << 24) as f32;
+    (0..n as u64).map(|i| 2.0 * ((mix(start.wrapping_add(i)) >> 40) as f32 * unit) - 1.0).collect()
+}
+
+/// The values of the tensor `name`; `batch_norm` says whether it belongs to one.
+fn tensor(name: &str, shape: &[usize], batch_norm: bool) -> Tensor {
+    let role = name.rsplit('.').next().unwrap_or(name);
+    let (factor, offset) = match role {
+        "running_mean" => (0.1, 0.0),
+        "running_var" => (0.5, 1.0),
+        "weight" if batch_norm => (0.25, 0.5),
+        _ if shape.len() == 1 => (0.1, 0.0),
+        _ => {
+            let fan_in: usize = shape[1..].iter().product();
+            ((6.0 / fan_in as f64).sqrt() as f32, 0.0)
+        }
+    };
+    let values = values(name, shape.iter().product());
+    let values = values.into_iter().map(|v| factor * v + offset).collect();
+    Tensor::new(shape, values).expect("as many values as the shape says")
+}
+
+/// The weights of a graph, each from the name of its tensor.
+pub fn weights_for(graph: &Graph) -> Weights {
+    weights_renamed(graph, &str::to_owned)
+}
+
+/// The weights of a graph, each from the name that the peer has for its tensor.
+pub fn weights_renamed(graph: &Graph, peer: &dyn Fn(&str) -> String) -> Weights {
+    let nodes = graph.nodes().iter();
+    let params = nodes.flat_map(|node| node.spec.params.iter().map(move |param| (node, param)));
+    params
+        .map(|(node, param)| {
+            let name = node.param_name(param);
+            let batch_norm = matches!(node.op, Op::BatchNorm2d(_));
+            let tensor = tensor(&peer(&name), &param.shape, batch_norm);
+            (name, tensor)
+        })
+        .collect()
+}
+
+/// The image tensor of a name, in `[batch, channels, height, width]`.
+pub fn image(name: &str, shape: &[usize]) -> Tensor {
+    Tensor::new(shape, values(name, shape.iter().product())).expect("one value per element")
+}
+
+/// The image tensor that a forward file names.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Input {
+    /// Its name, which defines its values.
+    pub name: String,
+    /// Batch, channels, height, width.
+    pub shape: Vec<usize>,
+}
+
+/// A file of `reference/forward`: inference on a batch of two.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ForwardCase {
+    /// The network's name in the registry.
+    pub network: String,
+    /// The images.
+    pub input: Input,
+    /// Number of learned parameters.
+    pub parameters: usize,
+    /// Names and shapes of the peer's tensors.
+    pub tensors: Vec<(String, Vec<usize>)>,
+    /// For each image, the logits.
+    pub logits: Vec<Vec<f64>>,
+    /// For every leaf module of the peer in the order in which it ran: path, mean and L2 norm of its output.
+    pub taps: Vec<(String, f64, f64)>,
+}
+
+/// The batches of a training file.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Batch {
+    /// Batch, channels, height, width.
+    pub shape: Vec<usize>,
+}
+
+/// L2 norm, then the first (at most four) values of a tensor.
+pub type Digest = Vec<f64>;
+
+/// A file of `reference/training`: three steps of stochastic gradient descent.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TrainingCase {
+    /// The network's name in the registry.
+    pub network: String,
+    /// Learning rate.
+    pub lr: f32,
+    /// Momentum.
+    pub momentum: f32,
+    /// Nesterov's momentum.
+    pub nesterov: bool,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// What each step sees.
+    pub batch: Batch,
+    /// The loss before each step.
+    pub losses: Vec<f64>,
+    /// The gradients of the first step.
+    pub gradients: BTreeMap<String, Digest>,
+    /// Parameters and buffers after the last step.
+    pub state: BTreeMap<String, Digest>,
+}
+
+impl TrainingCase {
+    /// Images and labels of a step.
+    pub fn step(&self, step: usize, classes: usize) -> (Tensor, Vec<u32>) {
+        let label = |i: usize| ((7 * i + 3 * step) % classes) as u32;
+        let labels = (0..self.batch.shape[0]).map(label).collect();
+        (image(&format!("step{step}"), &self.batch.shape), labels)
+    }
+
+    /// The optimiser.
+    pub fn sgd(&self) -> Sgd {
+        let &Self { lr, momentum, nesterov, weight_decay, .. } = self;
+        Sgd { lr, momentum, weight_decay, nesterov }
+    }
+}
+
+/// The file `reference/forward/NAME.json`; `None` where the reference is missing (see [`shared`]).
+pub fn forward(name: &str) -> Option<ForwardCase> {
+    load("forward", name)
+}
+
+/// The file `reference/training/NAME.json`; `None` where the reference is missing (see [`shared`]).
+pub fn training(name: &str) -> Option<TrainingCase> {
+    load("training", name)
+}
+
+fn load<T: DeserializeOwned>(kind: &str, name: &str) -> Option<T> {
+    let path = shared()?.join("reference").join(kind).join(format!("{name}.json"));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let case = serde_json::from_str(&text);
+    Some(case.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// Loads the weights by name into `engine` and compares its logits with the file's.
+#[track_caller]
+pub fn check_forward(engine: &mut dyn Engine, case: &ForwardCase, tolerance: f64) {
+    let weights = weights_for(engine.graph());
+    check_forward_with(engine, &weights, case, tolerance);
+}
+
+/// As [`check_forward`], with these weights (see [`weights_renamed`]).
+#[track_caller]
+pub fn check_forward_with(
+    engine: &mut dyn Engine,
+    weights: &Weights,
+    case: &ForwardCase,
+    tolerance: f64,
+) {
+    engine.load(weights).unwrap_or_else(|error| panic!("{}: {error}", case.network));
+    let images = image(&case.input.name, &case.input.shape);
+    let result = engine.forward(images.data(), &[]);
+    let logits = result.unwrap_or_else(|error| panic!("{}: {error}", case.network)).logits;
+    assert_close(
+        &format!("{}: logits", case.network),
+        logits.data(),
+        &case.logits.concat(),
+        tolerance,
+    );
+}
+
+/// How far a training run may be from the file, relatively.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerances {
+    /// Of the loss before the first step.
+    pub first_loss: f64,
+    /// Of the losses before the other steps.
+    pub losses: f64,
+    /// Of each gradient of the first step: norm and first values, relative to the norm.
+    pub gradients: f64,
+    /// Of each parameter and buffer after the last step: norm and first values, relative to the norm; `None` where
+    /// the file is too ill-conditioned to say.
+    pub state: Option<f64>,
+}
+
+/// Loads the weights by name into `engine`, trains as the file says and compares. The graph must be without dropout.
+#[track_caller]
+pub fn check_training(engine: &mut dyn Engine, case: &TrainingCase, tolerances: Tolerances) {
+    let weights = weights_for(engine.graph());
+    check_training_with(engine, &weights, &str::to_owned, case, tolerances);
+}
+
+/// As [`check_training`], with these weights and the peer's name for each of the graph's tensors.
+#[track_caller]
+pub fn check_training_with(
+    engine: &mut dyn Engine,
+    weights: &Weights,
+    peer: &dyn Fn(&str) -> String,
+    case: &TrainingCase,
+    tolerances: Tolerances,
+) {
+    let network = &case.network;
+    engine.load(weights).unwrap_or_else(|error| panic!("{network}: {error}"));
+    let classes = engine.graph().classes();
+    let options = StepOptions { label_smoothing: 0.0, seed: 0 };
+    for (step, &want) in case.losses.iter().enumerate() {
+        let (images, labels) = case.step(step, classes);
+        let loss = engine
+            .gradients(images.data(), &labels, &options)
+            .unwrap_or_else(|error| panic!("{network}: {error}"));
+        let tolerance = if step == 0 { tolerances.first_loss } else { tolerances.losses };
+        assert_close(&format!("{network}: loss of step {step}"), &[loss.value], &[want], tolerance);
+        if step == 0 {
+            let gradients = engine.gradient_tensors();
+            check_digests(
+                network,
+                "gradient",
+                &gradients,
+                peer,
+                &case.gradients,
+                tolerances.gradients,
+            );
+        }
+        engine.update(&case.sgd());
+    }
+    if let Some(tolerance) = tolerances.state {
+        check_digests(network, "state", &engine.weights(), peer, &case.state, tolerance);
+    }
+}
+
+/// Compares norms and first values; the tensors must be those of the file.
+#[track_caller]
+fn check_digests(
+    network: &str,
+    what: &str,
+    tensors: &Weights,
+    peer: &dyn Fn(&str) -> String,
+    digests: &BTreeMap<String, Digest>,
+    tolerance: f64,
+) {
+    assert_eq!(tensors.len(), digests.len(), "{network}: number of {what} tensors");
+    let scale: f64 = digests.values().map(|digest| digest[0]).fold(0.0, f64::max);
+    for (name, tensor) in tensors.iter() {
+        let digest = digests.get(&peer(name));
+        let digest = digest.unwrap_or_else(|| panic!("{network}: the file has no {what} {name}"));
+        let values = tensor.data();
+        let norm = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let got: Vec<f64> = std::iter::once(norm)
+            .chain(values.iter().take(digest.len() - 1).copied().map(f64::from))
+            .collect();
+        // The gradient of a bias in front of a batch normalisation is zero up to rounding.
+        let zero = digest[0] < 1e-7 * scale;
+        let bound = tolerance * if zero { scale } else { digest[0] };
+        if let Err(message) = close_abs(&got, digest, bound) {
+            panic!("{network}: {what} of {name} (norm, then first values): {message}");
+        }
+    }
+}
+
+/// Compares means and L2 norms of activations with the peer's: `pairs` are (path of the tap, our activation). Names the
+/// first that differs, in the order of the file.
+pub fn check_taps(
+    case: &ForwardCase,
+    pairs: &BTreeMap<String, Tensor>,
+    tolerance: f64,
+) -> Result<(), String> {
+    for (path, mean, norm) in &case.taps {
+        let Some(tensor) = pairs.get(path) else { continue };
+        let values = tensor.data().iter().copied().map(f64::from);
+        let count = tensor.data().len() as f64;
+        let got = [
+            values.clone().sum::<f64>() / count,
+            values.map(|v| v * v).sum::<f64>().sqrt() / count.sqrt(),
+        ];
+        close(&got, &[*mean, norm / count.sqrt()], tolerance).map_err(|message| {
+            format!("{}: {path} (mean, root mean square): {message}", case.network)
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_those_of_the_readme() {
+        assert_eq!(values("input", 4), [-0.804_363_37, -0.705_042_84, 0.148_168_8, 0.705_455_54]);
+        assert_eq!(values("conv1.weight", 3), [0.090_149_88, -0.850_370_5, 0.920_037_75]);
+    }
+}

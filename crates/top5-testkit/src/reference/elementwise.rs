@@ -1,0 +1,90 @@
+//! Activations, dropout, softmax, and the loss.
+
+use super::array::Array;
+use top5_graph::ops::{Activation, Dropout};
+use top5_graph::random::Stream;
+
+pub(crate) fn activation(op: Activation, x: &Array) -> Array {
+    match op {
+        // f64::max would turn a NaN into 0.
+        Activation::Relu => x.map(|x| if x < 0.0 { 0.0 } else { x }),
+        Activation::Sigmoid => x.map(|x| 1.0 / (1.0 + (-x).exp())),
+        Activation::ScaledTanh => {
+            let (amplitude, slope) = tanh_constants();
+            x.map(|x| amplitude * (slope * x).tanh())
+        }
+    }
+}
+
+pub(crate) fn activation_backward(op: Activation, x: &Array, dy: &Array) -> Array {
+    match op {
+        Activation::Relu => x.zip(dy, |x, dy| if x <= 0.0 { 0.0 } else { dy }),
+        Activation::Sigmoid => activation(op, x).zip(dy, |y, dy| dy * y * (1.0 - y)),
+        Activation::ScaledTanh => {
+            let (amplitude, slope) = tanh_constants();
+            x.zip(dy, |x, dy| dy * amplitude * slope * (1.0 - (slope * x).tanh().powi(2)))
+        }
+    }
+}
+
+fn tanh_constants() -> (f64, f64) {
+    (f64::from(Activation::TANH_AMPLITUDE), f64::from(Activation::TANH_SLOPE))
+}
+
+/// The mask of the draws of `stream`, applied to activations or to their gradients.
+pub(crate) fn dropout(op: &Dropout, stream: Stream, x: &Array) -> Array {
+    let mut index = 0;
+    x.map(|x| {
+        let factor = f64::from(op.factor(stream.uniform_at(index)));
+        index += 1;
+        x * factor
+    })
+}
+
+pub(crate) fn softmax(x: &Array) -> Array {
+    let mut y = x.clone();
+    for n in 0..x.n {
+        let largest = x.sample(n).iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let y = y.sample_mut(n);
+        y.iter_mut().for_each(|y| *y = (*y - largest).exp());
+        let total: f64 = y.iter().sum();
+        y.iter_mut().for_each(|y| *y /= total);
+    }
+    y
+}
+
+pub(crate) fn softmax_backward(x: &Array, dy: &Array) -> Array {
+    let mut dx = softmax(x);
+    for n in 0..x.n {
+        let dot: f64 = dx.sample(n).iter().zip(dy.sample(n)).map(|(y, dy)| y * dy).sum();
+        dx.sample_mut(n).iter_mut().zip(dy.sample(n)).for_each(|(y, dy)| *y *= dy - dot);
+    }
+    dx
+}
+
+/// Mean cross-entropy of `scores` over the batch against smoothed targets, times `weight`, and its gradient.
+pub(crate) fn cross_entropy(
+    scores: &Array,
+    labels: &[u32],
+    smoothing: f64,
+    weight: f64,
+) -> (f64, Array) {
+    let share = weight / scores.n as f64;
+    let mut gradient = softmax(scores);
+    let mut loss = 0.0;
+    for (n, &label) in labels.iter().enumerate() {
+        let scores = scores.sample(n);
+        let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let log_total = largest + scores.iter().map(|s| (s - largest).exp()).sum::<f64>().ln();
+        for (class, (score, gradient)) in scores.iter().zip(gradient.sample_mut(n)).enumerate() {
+            let hard = if class == label as usize { 1.0 - smoothing } else { 0.0 };
+            let target = hard + smoothing / scores.len() as f64;
+            // A class that is no target does not count, not even with a score of −∞.
+            if target != 0.0 {
+                loss += share * target * (log_total - score);
+            }
+            *gradient = share * (*gradient - target);
+        }
+    }
+    (loss, gradient)
+}
