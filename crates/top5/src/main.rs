@@ -1,5 +1,12 @@
 //! The `top5` command.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::print_stderr, reason = "a command-line tool reports on stderr")]
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

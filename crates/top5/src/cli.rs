@@ -1,0 +1,37 @@
+//! The command line: one file per command, and what they share.
+
+mod args;
+mod exit;
+mod models;
+mod output;
+mod show;
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use args::Commands;
+use output::Output;
+
+/// Runs the command that the arguments ask for.
+pub(crate) fn run() -> ExitCode {
+    let (command, output) = args::parse();
+    match dispatch(command, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn dispatch(command: Commands, output: Output) -> Result<()> {
+    match command {
+        Commands::Models(args) => models::run(&args, output),
+        Commands::Show(args) => show::run(&args, output),
+        Commands::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut args::command(), "top5", &mut script);
+            output.text(&String::from_utf8_lossy(&script))
+        }
+        other => anyhow::bail!("not there yet: {other:?}"),
+    }
+}

@@ -1,0 +1,270 @@
+//! The arguments of all commands. Flags are named as timm's users know them; each can also come from the environment, as
+//! `TOP5_` and its name.
+
+use std::path::PathBuf;
+
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::exit::TABLE;
+use super::output::Output;
+
+/// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
+#[derive(Debug, Parser)]
+#[command(name = "top5", version, propagate_version = true, arg_required_else_help = true)]
+#[command(before_help = EXAMPLES, after_help = TABLE)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(subcommand)]
+    pub(super) command: Commands,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  top5 train lenet                      learn handwritten digits, in under a minute
+  top5 predict digit.png                which digit is it?
+  top5 eval runs/lenet-digits           top-1 and top-5 on the test images
+  top5 show resnet50                    its layers, parameters and MACs";
+
+#[derive(Debug, Args)]
+struct OutputArgs {
+    /// Write one JSON document to stdout
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say nothing on stderr but errors and warnings
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more on stderr
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Commands {
+    /// Train a network; without more arguments, on the embedded digits
+    Train(TrainArgs),
+    /// Evaluate a model: top-1, top-5, loss, per class
+    Eval(EvalArgs),
+    /// Say what images show
+    Predict(PredictArgs),
+    /// List the networks with their published numbers
+    Models(ModelsArgs),
+    /// Show a network's layers
+    Show(ShowArgs),
+    /// Write a model in another format
+    #[command(visible_alias = "export")]
+    Convert(ConvertArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// How the engine runs; nothing here changes a result.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct EngineArgs {
+    /// Threads; as many as the machine runs at once by default
+    #[arg(long, short = 'j', visible_alias = "workers", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) threads: Option<u16>,
+    /// Most memory that a plan may take, in MiB
+    #[arg(long, value_name = "MIB")]
+    pub(super) memory_limit: Option<u64>,
+}
+
+/// Which data are read, and how.
+#[derive(Clone, Debug, Args)]
+pub(super) struct DataArgs {
+    /// digits, fashion-mnist, or a folder (MNIST's or CIFAR's files, or images in one folder per class)
+    #[arg(long, visible_alias = "data-dir", value_name = "NAME|DIR")]
+    pub(super) data: Option<String>,
+    /// Leave bad image files out and report them, instead of stopping at the first
+    #[arg(long)]
+    pub(super) skip_bad: bool,
+}
+
+/// Which model is used.
+#[derive(Clone, Debug, Args)]
+pub(super) struct WeightsArgs {
+    /// Weights for a network given by name: a file, a timm folder or hf-hub:ORG/NAME[@REVISION]
+    #[arg(long, visible_aliases = ["checkpoint", "pretrained"], value_name = "WEIGHTS")]
+    pub(super) weights: Option<String>,
+    /// Open no network connection: read the hub's cache only
+    #[arg(long)]
+    pub(super) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TrainArgs {
+    /// A network, a recipe's name, or a recipe file (.toml); left out with --resume
+    #[arg(value_name = "NETWORK|RECIPE", required_unless_present = "resume")]
+    pub(super) target: Option<String>,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    pub(super) epochs: Option<usize>,
+    /// Images per step
+    #[arg(long, short, value_name = "N")]
+    pub(super) batch_size: Option<usize>,
+    /// Highest learning rate
+    #[arg(long, value_name = "RATE")]
+    pub(super) lr: Option<f32>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// The run's folder; runs/NAME, numbered when taken, by default
+    #[arg(long, short, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Go on with the run in --out where its newest checkpoint is; begin it where there is none
+    #[arg(long, requires = "out")]
+    pub(super) resume: bool,
+    /// Write a checkpoint every so many steps, and after every epoch
+    #[arg(long, value_name = "STEPS")]
+    pub(super) checkpoint_every: Option<usize>,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EvalArgs {
+    /// A run's folder, a weights file, a timm folder or a network's name
+    pub(super) model: String,
+    #[command(flatten)]
+    pub(super) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
+    /// Which part of the data
+    #[arg(long, value_enum, default_value = "test")]
+    pub(super) split: Split,
+    /// Images at once
+    #[arg(long, short, value_name = "N", default_value = "64")]
+    pub(super) batch_size: usize,
+    /// Also list every class
+    #[arg(long)]
+    pub(super) per_class: bool,
+    /// Fail with exit code 6 when top-1 is below this, in percent
+    #[arg(long, value_name = "PERCENT")]
+    pub(super) min_top1: Option<f64>,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+}
+
+/// A part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Split {
+    /// What the network learnt from
+    Train,
+    /// What chose the epoch
+    Validation,
+    /// What the result is reported on
+    Test,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PredictArgs {
+    /// Image files, folders of images, or - for stdin
+    #[arg(required = true, value_name = "FILE|FOLDER|-")]
+    pub(super) inputs: Vec<PathBuf>,
+    /// A run's folder, a weights file, a timm folder or a network's name; the embedded LeNet by default
+    #[arg(long, short, value_name = "MODEL")]
+    pub(super) model: Option<String>,
+    #[command(flatten)]
+    pub(super) weights: WeightsArgs,
+    /// Classes per image
+    #[arg(long, short = 'k', visible_alias = "topk", value_name = "K", default_value = "5")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) top: u16,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ModelsArgs {
+    /// Names to list, with * and ?
+    #[arg(default_value = "*")]
+    pub(super) pattern: String,
+    /// Write CSV
+    #[arg(long, conflicts_with_all = ["json", "markdown"])]
+    pub(super) csv: bool,
+    /// Write a Markdown table
+    #[arg(long, conflicts_with = "json")]
+    pub(super) markdown: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// The network's name
+    pub(super) network: String,
+    /// Channels, height and width of the input, for example 3x224x224
+    #[arg(long, visible_alias = "img-size", value_name = "CxHxW", value_parser = parse_input)]
+    pub(super) input: Option<[usize; 3]>,
+    /// Number of classes
+    #[arg(long, visible_alias = "num-classes", value_name = "N")]
+    pub(super) classes: Option<usize>,
+    /// Write a Markdown table
+    #[arg(long, conflicts_with = "json")]
+    pub(super) markdown: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConvertArgs {
+    /// The model: as for `eval`
+    #[arg(value_name = "MODEL")]
+    pub(super) input: String,
+    /// The file or folder to write; the format follows from its name: .safetensors
+    #[arg(value_name = "OUT")]
+    pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) weights: WeightsArgs,
+}
+
+/// Reads `3x224x224`.
+fn parse_input(text: &str) -> Result<[usize; 3], String> {
+    let sides: Result<Vec<usize>, _> = text.split(['x', '×']).map(str::parse).collect();
+    match sides.as_deref() {
+        Ok(&[c, h, w]) if c.min(h).min(w) > 0 => Ok([c, h, w]),
+        _ => Err("expected channels, height and width, for example 3x224x224".to_owned()),
+    }
+}
+
+/// The whole declaration, every flag with its variable of the environment.
+pub(super) fn command() -> Command {
+    Cli::command().mut_subcommands(|command| {
+        command.mut_args(|arg| match arg.get_long() {
+            Some(long) => {
+                let variable = format!("TOP5_{}", long.to_uppercase().replace('-', "_"));
+                arg.env(variable).hide_env(true)
+            }
+            None => arg,
+        })
+    })
+}
+
+/// Reads the command line. Help and wrong usage end the program here, the latter with exit code 2.
+pub(super) fn parse() -> (Commands, Output) {
+    let matches = command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let OutputArgs { json, quiet, verbose } = cli.output;
+    (cli.command, Output { json, quiet, verbose })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declaration_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn input_sizes_are_read() {
+        assert_eq!(parse_input("3x224x224"), Ok([3, 224, 224]));
+        for wrong in ["", "3x224", "3x0x4", "3xax4", "3x4x5x6", "-1x2x3"] {
+            assert!(parse_input(wrong).is_err(), "{wrong}");
+        }
+    }
+}

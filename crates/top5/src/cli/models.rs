@@ -1,0 +1,225 @@
+//! `top5 models`: the registry as a table.
+
+use anyhow::Result;
+use serde::Serialize;
+use top5::zoo::{self, Ensemble, Fact, Network, Published};
+
+use super::args::ModelsArgs;
+use super::exit::Stop;
+use super::output::Output;
+use super::table::{self, Column, short};
+
+/// One network or ensemble.
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    aliases: &'static [&'static str],
+    family: &'static str,
+    year: u16,
+    place: Option<&'static str>,
+    paper: String,
+    section: &'static str,
+    input: Option<[usize; 3]>,
+    classes: Option<usize>,
+    /// Learned parameters, auxiliary heads included; an ensemble's members together.
+    params: u64,
+    /// Multiply-accumulates of one image.
+    macs: u64,
+    /// Values of all activations of one image.
+    activations: u64,
+    /// Height and width that one logit sees, before pooling over the whole map.
+    receptive_field: Option<[usize; 2]>,
+    published: Vec<Error>,
+    /// An ensemble's networks with their weights.
+    members: &'static [(&'static str, f32)],
+}
+
+/// Published errors in percent.
+#[derive(Serialize)]
+struct Error {
+    top1: Option<f32>,
+    top5: Option<f32>,
+    set: String,
+    protocol: &'static str,
+    source: &'static str,
+}
+
+const COLUMNS: [Column; 9] = [
+    ("name", false),
+    ("year", true),
+    ("place", false),
+    ("input", true),
+    ("parameters", true),
+    ("MACs", true),
+    ("activations", true),
+    ("sees", true),
+    ("published error, top-1 / top-5", false),
+];
+
+/// Runs the command.
+pub(super) fn run(args: &ModelsArgs, output: Output) -> Result<()> {
+    let networks = zoo::networks().filter(|network| matches(&args.pattern, network.name));
+    let mut rows = networks.map(of_network).collect::<Result<Vec<Row>>>()?;
+    for ensemble in zoo::ensembles().filter(|ensemble| matches(&args.pattern, ensemble.name)) {
+        rows.push(of_ensemble(ensemble)?);
+    }
+    if rows.is_empty() {
+        let near = zoo::find(&args.pattern).err().map(|error| error.nearest.join(", "));
+        let message = format!(
+            "no network's name matches {:?}; nearest: {}",
+            args.pattern,
+            near.unwrap_or_default()
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    if output.json {
+        #[derive(Serialize)]
+        struct Models {
+            models: Vec<Row>,
+        }
+        return output.document(&Models { models: rows });
+    }
+    if args.csv {
+        let titles = ["model", "year", "input", "classes", "param_count", "macs", "activations"];
+        let cells = |row: &Row| {
+            let input = row.input.map(size).unwrap_or_default();
+            let classes = row.classes.map(|classes| classes.to_string()).unwrap_or_default();
+            let [params, macs] = [row.params, row.macs].map(|count| count.to_string());
+            let year = row.year.to_string();
+            [row.name.to_owned(), year, input, classes, params, macs, row.activations.to_string()]
+        };
+        return output.text(&table::csv(titles, &rows.iter().map(cells).collect::<Vec<_>>()));
+    }
+    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+    let form = if args.markdown { table::markdown } else { table::aligned };
+    output.text(&form(COLUMNS, &cells))
+}
+
+impl Row {
+    fn cells(&self) -> [String; 9] {
+        let sees = self.receptive_field.map(|[h, w]| format!("{h}×{w}"));
+        let error = self.published.first().map(|error| {
+            let percent = |value: Option<f32>| value.map_or("–".to_owned(), |v| v.to_string());
+            let (top1, top5) = (percent(error.top1), percent(error.top5));
+            format!("{top1} / {top5}  ({}, {})", error.set, error.protocol)
+        });
+        [
+            self.name.to_owned(),
+            self.year.to_string(),
+            self.place.unwrap_or("–").to_owned(),
+            self.input.map(size).unwrap_or_default(),
+            short(self.params),
+            short(self.macs),
+            short(self.activations),
+            sees.unwrap_or_default(),
+            error.unwrap_or_default(),
+        ]
+    }
+}
+
+fn of_network(network: &'static Network) -> Result<Row> {
+    let graph = network.graph()?;
+    let seen = graph.inference();
+    Ok(Row {
+        name: network.name,
+        aliases: network.aliases,
+        family: network.family,
+        year: network.year,
+        place: network.place.known().copied(),
+        paper: describe(&network.paper),
+        section: network.section,
+        input: Some(network.input),
+        classes: Some(network.classes),
+        params: network.params,
+        macs: network.macs,
+        activations: seen.activations() as u64,
+        receptive_field: seen.receptive_fields().last().map(|field| field.size),
+        published: errors(&network.published),
+        members: &[],
+    })
+}
+
+fn of_ensemble(ensemble: &'static Ensemble) -> Result<Row> {
+    let members = ensemble.members.iter().map(|(name, _)| of_network(zoo::network(name)?));
+    let members = members.collect::<Result<Vec<Row>>>()?;
+    let sum = |part: fn(&Row) -> u64| members.iter().map(part).sum();
+    Ok(Row {
+        name: ensemble.name,
+        aliases: ensemble.aliases,
+        family: ensemble.family,
+        year: ensemble.year,
+        place: ensemble.place.known().copied(),
+        paper: describe(&ensemble.paper),
+        section: ensemble.section,
+        input: None,
+        classes: members.first().and_then(|member| member.classes),
+        params: sum(|row| row.params),
+        macs: sum(|row| row.macs),
+        activations: sum(|row| row.activations),
+        receptive_field: None,
+        published: errors(&ensemble.published),
+        members: ensemble.members,
+    })
+}
+
+/// Authors, title and venue in one line.
+pub(super) fn describe(paper: &zoo::Paper) -> String {
+    let arxiv = paper.arxiv.map(|number| format!(", arXiv:{number}")).unwrap_or_default();
+    format!("{}, \"{}\", {}{arxiv}", paper.authors, paper.title, paper.venue)
+}
+
+fn errors(published: &Fact<&'static [Published]>) -> Vec<Error> {
+    let published = published.known().copied().unwrap_or_default();
+    let row = |error: &Published| Error {
+        top1: error.top1,
+        top5: error.top5,
+        set: error.set.to_string(),
+        protocol: error.protocol,
+        source: error.source,
+    };
+    published.iter().map(row).collect()
+}
+
+/// `3×224×224`.
+pub(super) fn size([channels, height, width]: [usize; 3]) -> String {
+    format!("{channels}×{height}×{width}")
+}
+
+/// Whether a name fits a pattern with `*` (anything) and `?` (one character), as timm's `list_models` has them.
+fn matches(pattern: &str, name: &str) -> bool {
+    match (pattern.chars().next(), name.chars().next()) {
+        (None, None) => true,
+        (Some('*'), _) => {
+            let rest = &pattern[1..];
+            (0..=name.len()).any(|at| name.is_char_boundary(at) && matches(rest, &name[at..]))
+        }
+        (Some(p), Some(n)) => {
+            (p == '?' || p.eq_ignore_ascii_case(&n))
+                && matches(&pattern[p.len_utf8()..], &name[n.len_utf8()..])
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        for (pattern, name) in [
+            ("*", ""),
+            ("*net*", "resnet18"),
+            ("VGG1?", "vgg16"),
+            ("lenet", "lenet"),
+            ("a*c*", "abc"),
+        ] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in
+            [("", "a"), ("vgg1?", "vgg16_bn"), ("?", ""), ("lenet", "lenet5"), ("é*", "e")]
+        {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
+}

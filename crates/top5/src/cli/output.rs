@@ -1,0 +1,82 @@
+//! What goes where: data on stdout, everything else on stderr.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// The version of the JSON documents' layout: it changes when a field changes its meaning or goes away.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+
+/// The reader of stdout has closed it.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stdout was closed")
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// How the user wants to be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    /// One JSON document on stdout instead of text.
+    pub(super) json: bool,
+    /// Nothing on stderr but errors and warnings.
+    pub(super) quiet: bool,
+    /// Details on stderr.
+    pub(super) verbose: bool,
+}
+
+impl Output {
+    /// Writes text to stdout.
+    pub(super) fn text(self, text: &str) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
+            written => Ok(written?),
+        }
+    }
+
+    /// Writes a document to stdout, with the version of its layout in front.
+    pub(super) fn document(self, value: &impl Serialize) -> Result<()> {
+        #[derive(Serialize)]
+        struct Document<'a, T> {
+            schema_version: u32,
+            #[serde(flatten)]
+            value: &'a T,
+        }
+        let document = Document { schema_version: SCHEMA_VERSION, value };
+        self.text(&(serde_json::to_string_pretty(&document)? + "\n"))
+    }
+
+    /// Says something on stderr, unless the user wants quiet.
+    pub(super) fn note(self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Says on stderr what only the curious want to know.
+    pub(super) fn detail(self, text: &str) {
+        if self.verbose {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Says on stderr that something is not as it should be.
+    pub(super) fn warn(self, text: &str) {
+        eprintln!("warning: {text}");
+    }
+
+    /// Whether moving progress bars may be drawn on stderr.
+    pub(super) fn animated(self) -> bool {
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        !self.quiet && !dumb && io::stderr().is_terminal()
+    }
+}

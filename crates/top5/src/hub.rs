@@ -1,0 +1,424 @@
+//! Weights from the Hugging Face hub, in the cache that its own tools share: `models--ORG--NAME/{blobs,refs,snapshots}`
+//! (huggingface.co/docs/hub/local-cache).
+//!
+//! The cache is looked at first, and what is there is used without a connection. A download goes to
+//! `blobs/ETAG.incomplete`, continues there if it was cut off, and gets its final name only after its SHA-256 was compared
+//! with the one that the hub states (its ETag, for large files) or its length with the stated one (for small files).
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use ureq::Agent;
+use ureq::http::{HeaderMap, Response, header};
+
+/// The hub's own address.
+const ENDPOINT: &str = "https://huggingface.co";
+/// Redirections that a file's description may take within the hub.
+const HOPS: usize = 5;
+
+/// A repository of models, as `hf-hub:ORG/NAME@REVISION` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repo {
+    /// Organisation and name, separated by a slash.
+    pub id: String,
+    /// Branch, tag or commit.
+    pub revision: String,
+}
+
+impl FromStr for Repo {
+    type Err = HubError;
+
+    /// Reads `ORG/NAME` or `ORG/NAME@REVISION`.
+    fn from_str(text: &str) -> Result<Self, HubError> {
+        let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let word = |part: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            !part.is_empty() && !part.contains("..") && part.chars().all(plain)
+        };
+        let valid = id.split('/').count() == 2
+            && id.split('/').all(|part| word(part) && !part.contains("--"))
+            && revision.split('/').all(word);
+        if !valid {
+            return Err(HubError::Name { text: text.to_owned() });
+        }
+        Ok(Self { id: id.to_owned(), revision: revision.to_owned() })
+    }
+}
+
+impl Repo {
+    /// Its folder in the cache.
+    fn folder(&self) -> String {
+        format!("models--{}", self.id.replace('/', "--"))
+    }
+}
+
+/// Why a file of a repository cannot be had.
+#[derive(Debug)]
+pub enum HubError {
+    /// Not the name of a repository.
+    Name {
+        /// What was given.
+        text: String,
+    },
+    /// The file is not in the cache, and no connection may be opened.
+    Offline {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The hub's answer was not the file.
+    Status {
+        /// What was asked for.
+        url: String,
+        /// The answer's status.
+        status: u16,
+    },
+    /// The hub's answer lacks something, or has something strange.
+    Answer {
+        /// What was asked for.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The connection failed.
+    Connection {
+        /// What was asked for.
+        url: String,
+        /// Why.
+        source: Box<ureq::Error>,
+    },
+    /// The bytes that came are not the file, or not all of it.
+    Content {
+        /// What was asked for.
+        url: String,
+        /// The SHA-256 or length that the hub states.
+        expected: String,
+        /// The SHA-256 or length of what came.
+        found: String,
+    },
+    /// The cache cannot be read or written.
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for HubError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name { text } => write!(
+                f,
+                "'{text}' is not the name of a repository: expected ORG/NAME or ORG/NAME@REVISION"
+            ),
+            Self::Offline { path } => write!(
+                f,
+                "{} is not in the cache: leave --offline out to download it",
+                path.display()
+            ),
+            Self::Status { url, status: status @ (401 | 404) } => write!(
+                f,
+                "{url}: there is no such file for the public (status {status}): check the name"
+            ),
+            Self::Status { url, status } => write!(f, "{url}: status {status}: try again later"),
+            Self::Answer { url, reason } => write!(f, "{url}: {reason}"),
+            Self::Connection { url, source } => write!(
+                f,
+                "{url}: {source}: check the connection, or give --weights a file that you have"
+            ),
+            Self::Content { url, expected, found } => write!(
+                f,
+                "{url}: expected {expected}, got {found}: the download was cut off or damaged, try \
+                 again"
+            ),
+            Self::Io { path, source } => write!(f, "the hub's cache: {}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for HubError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connection { source, .. } => Some(source),
+            Self::Io { source, .. } => Some(source),
+            Self::Name { .. }
+            | Self::Offline { .. }
+            | Self::Status { .. }
+            | Self::Answer { .. }
+            | Self::Content { .. } => None,
+        }
+    }
+}
+
+/// A function that names the path in an error of the system.
+fn at(path: &Path) -> impl FnOnce(io::Error) -> HubError {
+    let path = path.to_owned();
+    move |source| HubError::Io { path, source }
+}
+
+/// The hub, seen through its cache.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    /// The folder that holds `models--ORG--NAME`.
+    pub cache: PathBuf,
+    /// Where files are downloaded from.
+    pub endpoint: String,
+    /// Whether no connection may be opened.
+    pub offline: bool,
+}
+
+impl Hub {
+    /// The cache and the address that the environment gives: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or
+    /// `huggingface/hub` in `XDG_CACHE_HOME` or `~/.cache`; `HF_ENDPOINT`; `HF_HUB_OFFLINE`.
+    pub fn from_environment(offline: bool) -> Self {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let folder = |name: &str| variable(name).map(PathBuf::from);
+        let cache = folder("HF_HUB_CACHE")
+            .or_else(|| Some(folder("HF_HOME")?.join("hub")))
+            .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface/hub")))
+            .or_else(|| Some(std::env::home_dir()?.join(".cache/huggingface/hub")))
+            .unwrap_or_else(|| ".cache/huggingface/hub".into());
+        let forbidden = variable("HF_HUB_OFFLINE")
+            .is_some_and(|value| !["0", "false", "no", "off"].iter().any(|no| value == *no));
+        let endpoint = variable("HF_ENDPOINT").and_then(|value| value.into_string().ok());
+        Self {
+            cache,
+            endpoint: endpoint.unwrap_or_else(|| ENDPOINT.to_owned()),
+            offline: offline || forbidden,
+        }
+    }
+
+    /// The path of the repository's file `name` in the cache, downloaded if it is not there.
+    pub fn file(&self, repo: &Repo, name: &str) -> Result<PathBuf, HubError> {
+        let folder = self.cache.join(repo.folder());
+        let snapshots = folder.join("snapshots");
+        let reference = folder.join("refs").join(&repo.revision);
+        let commit = fs::read_to_string(&reference).ok().filter(|commit| is_hex(commit));
+        let commit = commit.unwrap_or_else(|| repo.revision.clone());
+        let cached = snapshots.join(commit).join(name);
+        if cached.is_file() {
+            return Ok(cached);
+        }
+        if self.offline {
+            return Err(HubError::Offline { path: cached });
+        }
+        let url = format!("{}/{}/resolve/{}/{name}", self.endpoint, repo.id, repo.revision);
+        let remote = Remote::describe(&url)?;
+        let blob = folder.join("blobs").join(&remote.etag);
+        self.download(repo, &remote, &blob)?;
+
+        let snapshot = snapshots.join(&remote.commit);
+        make_folder(&snapshot)?;
+        let path = snapshot.join(name);
+        if !path.is_file() {
+            link(&blob, &path)?;
+        }
+        if repo.revision != remote.commit {
+            make_folder(reference.parent().unwrap_or(&folder))?;
+            fs::write(&reference, &remote.commit).map_err(at(&reference))?;
+        }
+        Ok(path)
+    }
+
+    /// Downloads the blob, unless another process has done so while this one waited for the lock.
+    fn download(&self, repo: &Repo, remote: &Remote, blob: &Path) -> Result<(), HubError> {
+        let locks = self.cache.join(".locks").join(repo.folder());
+        make_folder(&locks)?;
+        let lock = locks.join(format!("{}.lock", remote.etag));
+        let lock_file = File::create(&lock).map_err(at(&lock))?;
+        lock_file.lock().map_err(at(&lock))?;
+        if blob.is_file() {
+            return Ok(());
+        }
+        make_folder(blob.parent().unwrap_or(&self.cache))?;
+        let incomplete = blob.with_extension("incomplete");
+        remote.fetch(&incomplete)?;
+        remote.verify(&incomplete)?;
+        fs::rename(&incomplete, blob).map_err(at(blob))
+    }
+}
+
+/// What the hub says about a file.
+struct Remote {
+    url: String,
+    commit: String,
+    /// Its SHA-256 if it is a large file, otherwise git's hash.
+    etag: String,
+    length: Option<u64>,
+}
+
+impl Remote {
+    /// Asks for the file's description: the answer before the hub sends us elsewhere for the bytes.
+    fn describe(url: &str) -> Result<Self, HubError> {
+        let agent = agent(0);
+        let mut at = url.to_owned();
+        for _ in 0..HOPS {
+            let request = agent.head(&at).header(header::ACCEPT_ENCODING, "identity");
+            let answer = request.call().map_err(|error| failed(&at, error))?;
+            let status = answer.status();
+            match text(answer.headers(), "location") {
+                Some(location) if status.is_redirection() && location.starts_with('/') => {
+                    at = format!("{}{location}", origin(url));
+                }
+                _ if status.is_success() || status.is_redirection() => {
+                    return Self::read(url, &answer);
+                }
+                _ => return Err(HubError::Status { url: at, status: status.as_u16() }),
+            }
+        }
+        let reason = "it is redirected in circles".to_owned();
+        Err(HubError::Answer { url: url.to_owned(), reason })
+    }
+
+    fn read<T>(url: &str, answer: &Response<T>) -> Result<Self, HubError> {
+        let headers = answer.headers();
+        let missing = |what: &str| HubError::Answer {
+            url: url.to_owned(),
+            reason: format!("the answer has no usable {what}: is this the hub's address?"),
+        };
+        let linked = |large: &str, small: &str| {
+            text(headers, large).or_else(|| text(headers, small)).map(str::to_owned)
+        };
+        let etag = linked("x-linked-etag", "etag").ok_or_else(|| missing("ETag"))?;
+        let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
+        let commit = text(headers, "x-repo-commit").unwrap_or_default().to_owned();
+        if !is_hex(&commit) {
+            return Err(missing("X-Repo-Commit"));
+        }
+        if !is_hex(&etag) {
+            return Err(missing("ETag"));
+        }
+        let length = linked("x-linked-size", "content-length").and_then(|n| n.parse().ok());
+        Ok(Self { url: url.to_owned(), commit, etag, length })
+    }
+
+    /// Brings the file to `path`, after what is there already.
+    fn fetch(&self, path: &Path) -> Result<(), HubError> {
+        let have = fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let mut request = agent(10).get(&self.url).header(header::ACCEPT_ENCODING, "identity");
+        if have > 0 {
+            request = request.header(header::RANGE, format!("bytes={have}-"));
+        }
+        let answer = request.call().map_err(|error| failed(&self.url, error))?;
+        let continued = answer.status() == 206;
+        // 416: nothing lies beyond what is there.
+        if answer.status() == 416 && self.length == Some(have) {
+            return Ok(());
+        }
+        if !answer.status().is_success() {
+            let _ = fs::remove_file(path);
+            return Err(HubError::Status {
+                url: self.url.clone(),
+                status: answer.status().as_u16(),
+            });
+        }
+        let mut file = File::options()
+            .create(true)
+            .write(true)
+            .append(continued)
+            .truncate(!continued)
+            .open(path)
+            .map_err(at(path))?;
+        let body = answer.into_body().into_reader();
+        let limit = self.length.unwrap_or(u64::MAX).saturating_add(1);
+        io::copy(&mut body.take(limit), &mut file).map_err(at(path))?;
+        file.flush().and_then(|()| file.sync_all()).map_err(at(path))
+    }
+
+    /// Compares length and SHA-256. What is too short stays, to be continued; what is wrong is deleted.
+    fn verify(&self, path: &Path) -> Result<(), HubError> {
+        let found = fs::metadata(path).map_err(at(path))?.len();
+        let wrong = |expected: String, found: String| HubError::Content {
+            url: self.url.clone(),
+            expected,
+            found,
+        };
+        if let Some(expected) = self.length
+            && found != expected
+        {
+            if found > expected {
+                fs::remove_file(path).map_err(at(path))?;
+            }
+            return Err(wrong(format!("{expected} bytes"), format!("{found} bytes")));
+        }
+        const SHA256_DIGITS: usize = 64;
+        if self.etag.len() == SHA256_DIGITS {
+            let mut file = File::open(path).map_err(at(path))?;
+            let sum = sha256(&mut file).map_err(at(path))?;
+            if sum != self.etag {
+                fs::remove_file(path).map_err(at(path))?;
+                return Err(wrong(format!("SHA-256 {}", self.etag), sum));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn agent(redirects: u32) -> Agent {
+    let patience = Some(Duration::from_secs(30));
+    Agent::config_builder()
+        .max_redirects(redirects)
+        .max_redirects_will_error(redirects > 0)
+        .http_status_as_error(false)
+        .timeout_connect(patience)
+        .timeout_recv_response(patience)
+        .user_agent(concat!("top5/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
+fn failed(url: &str, error: ureq::Error) -> HubError {
+    HubError::Connection { url: url.to_owned(), source: Box::new(error) }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Scheme and host of an address.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    url[host..].find('/').map_or(url, |slash| &url[..host + slash])
+}
+
+/// Whether this can be a hash, and so a file's name.
+fn is_hex(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn make_folder(path: &Path) -> Result<(), HubError> {
+    fs::create_dir_all(path).map_err(at(path))
+}
+
+/// Makes the snapshot's file: a relative link to the blob, or a copy where there are no links.
+fn link(blob: &Path, path: &Path) -> Result<(), HubError> {
+    #[cfg(unix)]
+    {
+        let name = blob.file_name().unwrap_or_default();
+        let target = Path::new("../../blobs").join(name);
+        let _ = fs::remove_file(path); // a link to a blob that is gone
+        std::os::unix::fs::symlink(target, path).map_err(at(path))
+    }
+    #[cfg(not(unix))]
+    {
+        fs::copy(blob, path).map(|_| ()).map_err(at(path))
+    }
+}
+
+/// The SHA-256 of all that a reader gives, in hexadecimal.
+fn sha256(reader: &mut impl Read) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => break,
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

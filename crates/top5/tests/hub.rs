@@ -1,0 +1,212 @@
+//! The hub's client against a server of our own on the loopback.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use sha2::{Digest, Sha256};
+use top5::hub::{Hub, HubError, Repo};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const BODY: &[u8] =
+    b"weights, or what stands for them in this test: some bytes to cut and to damage";
+
+/// How the server misbehaves.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    /// Half of the body is sent, once.
+    Cut,
+    /// The body is not what its hash says.
+    Damaged,
+    Missing,
+}
+
+/// A server with one large file, `model.safetensors`, of `org/net` at `main`, kept elsewhere as the hub keeps large files.
+struct Server {
+    endpoint: String,
+    requests: Arc<AtomicUsize>,
+    ranges: Arc<Mutex<Vec<String>>>,
+    fault: Arc<Mutex<Fault>>,
+}
+
+impl Server {
+    fn start(fault: Fault) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Self {
+            endpoint: format!("http://{}", listener.local_addr().unwrap()),
+            requests: Arc::default(),
+            ranges: Arc::default(),
+            fault: Arc::new(Mutex::new(fault)),
+        };
+        let (requests, ranges) = (Arc::clone(&server.requests), Arc::clone(&server.ranges));
+        let fault = Arc::clone(&server.fault);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                requests.fetch_add(1, Ordering::Relaxed);
+                let _ = answer(stream.unwrap(), &ranges, &fault);
+            }
+        });
+        server
+    }
+
+    fn hub(&self, cache: &Path, offline: bool) -> Hub {
+        Hub { cache: cache.to_owned(), endpoint: self.endpoint.clone(), offline }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+fn answer(
+    mut stream: TcpStream,
+    ranges: &Mutex<Vec<String>>,
+    fault: &Mutex<Fault>,
+) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().unwrap()?;
+    let mut headers = HashMap::new();
+    for line in lines {
+        let line = line?;
+        let Some((name, value)) = line.split_once(": ") else { break };
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let mut words = request.split(' ');
+    let (method, path) = (words.next().unwrap(), words.next().unwrap());
+    let mut fault = fault.lock().unwrap();
+    let described = format!(
+        "X-Repo-Commit: {COMMIT}\r\nX-Linked-Size: {}\r\nX-Linked-ETag: \"{}\"\r\n",
+        BODY.len(),
+        hex(BODY)
+    );
+    let head = |status: &str, headers: &str, length: usize| {
+        format!(
+            "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
+        )
+    };
+    match (method, path) {
+        _ if *fault == Fault::Missing => stream.write_all(head("404 Not Found", "", 0).as_bytes()),
+        ("HEAD", "/org/net/resolve/main/model.safetensors") => {
+            let moved = "Location: /api/org/net/main/model.safetensors\r\n";
+            stream.write_all(head("307 Temporary Redirect", moved, 0).as_bytes())
+        }
+        ("HEAD", _) => {
+            let moved = format!("{described}Location: http://127.0.0.1:1/not/asked\r\n");
+            stream.write_all(head("302 Found", &moved, 0).as_bytes())
+        }
+        ("GET", "/org/net/resolve/main/model.safetensors") => {
+            let moved = "Location: /blob\r\n";
+            stream.write_all(head("302 Found", moved, 0).as_bytes())
+        }
+        (_, "/blob") => {
+            let mut body = BODY.to_vec();
+            if *fault == Fault::Damaged {
+                body[7] ^= 1;
+            }
+            let range = headers.get("range").cloned().unwrap_or_default();
+            let start: usize = range
+                .strip_prefix("bytes=")
+                .and_then(|range| range.strip_suffix('-'))
+                .map_or(0, |start| start.parse().unwrap());
+            ranges.lock().unwrap().push(range);
+            let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
+            stream.write_all(head(status, "", body.len() - start).as_bytes())?;
+            let end = if *fault == Fault::Cut { body.len() / 2 } else { body.len() };
+            if *fault == Fault::Cut {
+                *fault = Fault::None;
+            }
+            stream.write_all(&body[start..end])
+        }
+        _ => stream.write_all(head("404 Not Found", "", 0).as_bytes()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn repo() -> Repo {
+    "org/net".parse().unwrap()
+}
+
+const FILE: &str = "model.safetensors";
+
+#[test]
+fn download_has_the_standard_layout_and_happens_once() {
+    let (server, cache) = (Server::start(Fault::None), tempfile::tempdir().unwrap());
+    let path = server.hub(cache.path(), false).file(&repo(), FILE).unwrap();
+    let folder = cache.path().join("models--org--net");
+    assert_eq!(path, folder.join("snapshots").join(COMMIT).join(FILE));
+    assert_eq!(fs::read(&path).unwrap(), BODY);
+    assert_eq!(fs::read(folder.join("blobs").join(hex(BODY))).unwrap(), BODY);
+    assert_eq!(fs::read_to_string(folder.join("refs/main")).unwrap(), COMMIT);
+    #[cfg(unix)]
+    assert_eq!(fs::read_link(&path).unwrap(), Path::new("../../blobs").join(hex(BODY)));
+
+    let before = server.requests();
+    for offline in [false, true] {
+        assert_eq!(server.hub(cache.path(), offline).file(&repo(), FILE).unwrap(), path);
+    }
+    assert_eq!(server.requests(), before);
+}
+
+#[test]
+fn offline_opens_no_connection() {
+    let (server, cache) = (Server::start(Fault::None), tempfile::tempdir().unwrap());
+    let error = server.hub(cache.path(), true).file(&repo(), FILE).unwrap_err();
+    assert!(matches!(error, HubError::Offline { .. }), "{error}");
+    assert_eq!(server.requests(), 0);
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn damaged_download_never_gets_its_name() {
+    let (server, cache) = (Server::start(Fault::Damaged), tempfile::tempdir().unwrap());
+    let hub = server.hub(cache.path(), false);
+    let error = hub.file(&repo(), FILE).unwrap_err();
+    assert!(matches!(&error, HubError::Content { expected, .. } if expected.contains(&hex(BODY))));
+    let blobs = cache.path().join("models--org--net/blobs");
+    assert_eq!(fs::read_dir(&blobs).unwrap().count(), 0);
+    *server.fault.lock().unwrap() = Fault::None;
+    assert_eq!(fs::read(hub.file(&repo(), FILE).unwrap()).unwrap(), BODY);
+}
+
+#[test]
+fn cut_download_is_continued() {
+    let (server, cache) = (Server::start(Fault::Cut), tempfile::tempdir().unwrap());
+    let hub = server.hub(cache.path(), false);
+    hub.file(&repo(), FILE).unwrap_err();
+    assert_eq!(fs::read(hub.file(&repo(), FILE).unwrap()).unwrap(), BODY);
+    let range = format!("bytes={}-", BODY.len() / 2);
+    assert_eq!(*server.ranges.lock().unwrap(), [String::new(), range]);
+}
+
+#[test]
+fn missing_file_is_told_from_a_failing_hub() {
+    let (server, cache) = (Server::start(Fault::Missing), tempfile::tempdir().unwrap());
+    let error = server.hub(cache.path(), false).file(&repo(), FILE).unwrap_err();
+    assert!(matches!(error, HubError::Status { status: 404, .. }), "{error}");
+    let nobody = Hub {
+        cache: cache.path().to_owned(),
+        endpoint: "http://127.0.0.1:1".to_owned(),
+        offline: false,
+    };
+    let error = nobody.file(&repo(), FILE).unwrap_err();
+    assert!(matches!(error, HubError::Connection { .. }), "{error}");
+}
+
+#[test]
+fn names_that_leave_the_cache_are_rejected() {
+    for name in ["net", "a/b/c", "../b", "a/..", "a/b@../../x", "a/b@", "/b", "a b/c", "a/b--c", ""]
+    {
+        assert!(name.parse::<Repo>().is_err(), "{name}");
+    }
+    let repo: Repo = "timm/resnet50.tv_in1k@refs/pr/1".parse().unwrap();
+    assert_eq!((repo.id.as_str(), repo.revision.as_str()), ("timm/resnet50.tv_in1k", "refs/pr/1"));
+}
