@@ -105,6 +105,11 @@ impl ConvGeom {
         if self.batch_is_row { (1, n) } else { (n, self.cols) }
     }
 
+    /// Whether rows follow each other without a gap at these strides, so that all pixels are one row.
+    fn is_one_row(&self, strides: &Strides) -> bool {
+        !self.batch_is_row && strides.row == self.cols * strides.pixel
+    }
+
     /// Multiply-accumulates of one image, as executed.
     pub fn macs(&self) -> usize {
         let cols = if self.batch_is_row { 1 } else { self.cols };
@@ -160,7 +165,8 @@ pub struct Direct {
     geom: ConvGeom,
     /// (first output block, number of output blocks) of every group that shares its reads.
     groups: Vec<(usize, usize)>,
-    rows_per_job: usize,
+    /// Pixels that make a job.
+    pixels_per_job: usize,
 }
 
 /// Multiply-accumulates that make a job worth starting.
@@ -171,36 +177,33 @@ impl Direct {
     pub fn new(isa: Isa, geom: ConvGeom) -> Self {
         struct Tile;
         impl Kernel for Tile {
-            type Output = [usize; 3];
+            type Output = [usize; 2];
             #[inline(always)]
-            fn run<S: Simd>(self, _: S) -> [usize; 3] {
+            fn run<S: Simd>(self, _: S) -> [usize; 2] {
                 S::TILE
             }
         }
         let tiles = isa.run(Tile);
-        let widest = match tiles {
-            [_, _, four] if geom.cols <= four && !geom.batch_is_row => 4,
-            [_, two, _] if two > 0 => 2,
-            [..] => 1,
-        };
+        let widest = if tiles[1] > 0 { 2 } else { 1 };
         let mut groups = Vec::new();
         let mut k = 0;
         while k < geom.out_blocks() {
             let same = geom.first[k..].iter().take_while(|&&f| f == geom.first[k]).count();
-            let taken = [4, 2, 1].into_iter().find(|&ob| ob <= same && ob <= widest).unwrap_or(1);
+            let taken = same.min(widest);
             groups.push((k, taken));
             k += taken;
         }
-        let per_row = (geom.macs() / geom.rows.max(1) / groups.len().max(1)).max(1);
-        let rows_per_job = JOB.div_ceil(per_row).clamp(1, geom.rows.max(1));
+        let pixels = (geom.rows * geom.cols).max(1);
+        let job = (geom.macs() / 16).clamp(JOB, 4 * JOB);
+        let pixels_per_job = job.div_ceil((geom.macs() / pixels / groups.len().max(1)).max(1));
         let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
-        let width = tiles[blocks.ilog2() as usize];
+        let width = tiles[blocks - 1];
         Self {
             isa,
             name: format!("f32_conv_direct_{blocks}x{width}_{isa}"),
             geom,
             groups,
-            rows_per_job,
+            pixels_per_job,
         }
     }
 
@@ -232,13 +235,23 @@ impl Direct {
         if let Some((add, at)) = epilogue.add {
             ConvGeom { y: at, ..geom.clone() }.check(n, x.len(), add.len());
         }
-        let strips = geom.rows.div_ceil(self.rows_per_job);
+        let linear = geom.is_one_row(&geom.x)
+            && geom.is_one_row(&geom.y)
+            && epilogue.add.is_none_or(|(_, at)| geom.is_one_row(&at));
+        // Pixels are split by columns of the one row, or by whole rows.
+        let (rows, cols) = if linear { (1, geom.rows * cols) } else { (geom.rows, cols) };
+        let splits = match (linear, geom.batch_is_row) {
+            (true, _) => cols.div_ceil(self.pixels_per_job),
+            (false, false) => rows.div_ceil(self.pixels_per_job.div_ceil(cols)),
+            (false, true) => 1,
+        };
+        let part = |of: usize, i: usize| i * of / splits..(i + 1) * of / splits;
         let out = Shore(y.as_mut_ptr());
-        threads.run(images * strips * self.groups.len(), |job| {
+        threads.run(images * splits * self.groups.len(), |job| {
             let (rest, group) = (job / self.groups.len(), job % self.groups.len());
-            let (image, strip) = (rest / strips, rest % strips);
-            let start = strip * self.rows_per_job;
-            let rows = start..(start + self.rows_per_job).min(geom.rows);
+            let (image, i) = (rest / splits, rest % splits);
+            let (rows, cols) =
+                if linear { (0..1, part(cols, i)) } else { (part(rows, i), 0..cols) };
             let (k, ob) = self.groups[group];
             self.isa.run(Strip { geom, x, w, epilogue, y: out, image, k, ob, rows, cols });
         });
@@ -256,15 +269,15 @@ struct Strip<'a> {
     k: usize,
     ob: usize,
     rows: std::ops::Range<usize>,
-    cols: usize,
+    cols: std::ops::Range<usize>,
 }
 
-/// Calls `$f::<S, $ob, width>` for the width at hand.
+/// Calls [`Strip::with_pixel`] for the width at hand.
 macro_rules! by_width {
-    ($width:expr, $ob:literal, [$($p:literal)*], $strip:expr, $simd:expr, $row:expr, $col:expr) => {
+    ($width:expr, $ob:literal, $rows:literal, [$($p:literal)*], $strip:expr, $simd:expr, $row:expr, $col:expr) => {
         match $width {
             // SAFETY: `Direct::run` has checked that all elements are there; see `Strip::tile`.
-            $($p => unsafe { $strip.with_pixel::<S, $ob, $p>($simd, $row, $col) },)*
+            $($p => unsafe { $strip.with_pixel::<S, $ob, $rows, $p>($simd, $row, $col) },)*
             _ => unreachable!("tiles are at most 14 pixels wide"),
         }
     };
@@ -275,29 +288,30 @@ impl Kernel for Strip<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let widest = match self.ob {
-            1 => S::TILE[0],
-            2 => S::TILE[1],
-            _ => S::TILE[2],
-        };
+        let widest = S::TILE[self.ob - 1];
+        // Narrow maps: two rows at once, so that a weight that was loaded meets more than a few pixels.
+        let pairs = self.ob == 2 && 2 * self.cols.len() <= widest;
         // As few tiles as possible, and none much narrower than the others.
-        let tiles = self.cols.div_ceil(widest.max(1));
-        for row in self.rows.clone() {
-            let mut col = 0;
+        let tiles = self.cols.len().div_ceil(widest);
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            if S::TILE[1] > 0 && pairs && row + 1 < self.rows.end {
+                let (width, col) = (self.cols.len(), self.cols.start);
+                by_width!(width, 2, 2, [1 2 3 4 5 6 7], self, simd, row, col);
+                row += 2;
+                continue;
+            }
+            let mut col = self.cols.start;
             for tile in 0..tiles {
-                let width = (self.cols - col).div_ceil(tiles - tile);
-                match self.ob {
-                    1 => {
-                        by_width!(width, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col)
-                    }
-                    2 if S::TILE[1] > 0 => {
-                        by_width!(width, 2, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
-                    }
-                    4 if S::TILE[2] > 0 => by_width!(width, 4, [1 2 3 4 5 6], self, simd, row, col),
-                    _ => unreachable!("groups are as large as the tiles of the instruction set"),
+                let width = (self.cols.end - col).div_ceil(tiles - tile);
+                if S::TILE[1] > 0 && self.ob == 2 {
+                    by_width!(width, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
+                } else {
+                    by_width!(width, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
                 }
                 col += width;
             }
+            row += 1;
         }
     }
 }
@@ -309,7 +323,7 @@ impl Strip<'_> {
     /// # Safety
     /// As [`Strip::tile`].
     #[inline(always)]
-    unsafe fn with_pixel<S: Simd, const OB: usize, const P: usize>(
+    unsafe fn with_pixel<S: Simd, const OB: usize, const R: usize, const P: usize>(
         &self,
         simd: S,
         row: usize,
@@ -318,21 +332,21 @@ impl Strip<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             match self.geom.x.pixel {
-                LANES => self.tile::<S, OB, P>(simd, row, col, LANES),
-                pixel => self.tile::<S, OB, P>(simd, row, col, pixel),
+                LANES => self.tile::<S, OB, R, P>(simd, row, col, LANES),
+                pixel => self.tile::<S, OB, R, P>(simd, row, col, pixel),
             }
         }
     }
 
-    /// Computes P pixels of OB output blocks.
+    /// Computes R rows of P pixels of OB output blocks.
     ///
     /// # Safety
     /// - `geom.check` passed for the lengths of `x` and `y` (and of the activation to add), and `w.len()` is
     ///   `packed_len()`;
-    /// - `row`, `col + P − 1` and `k + OB − 1` are within the output, and `pixel` is `geom.x.pixel`;
+    /// - `row + R − 1`, `col + P − 1` and `k + OB − 1` are within the output, and `pixel` is `geom.x.pixel`;
     /// - nothing else accesses these pixels of `y` meanwhile.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const OB: usize, const P: usize>(
+    unsafe fn tile<S: Simd, const OB: usize, const R: usize, const P: usize>(
         &self,
         simd: S,
         row: usize,
@@ -342,7 +356,7 @@ impl Strip<'_> {
         let Self { geom, epilogue, .. } = self;
         let bias =
             |ob: usize| epilogue.bias.map_or(simd.zero(), |bias| simd.load(&bias[self.k + ob]));
-        let mut acc: [[S::V; P]; OB] = from_fn(|ob| [bias(ob); P]);
+        let mut acc: [[[S::V; P]; R]; OB] = from_fn(|ob| [[bias(ob); P]; R]);
         let at = geom.x.offset + self.image * geom.x.image + row * geom.x.row + col * pixel;
         // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
         unsafe {
@@ -358,10 +372,14 @@ impl Strip<'_> {
                         for lane in 0..lanes {
                             let weights: [S::V; OB] =
                                 from_fn(|ob| simd.load(&*w.add(ob * stride + lane)));
-                            for p in 0..P {
-                                let value = simd.splat(*x.add(p * pixel + lane));
-                                for ob in 0..OB {
-                                    acc[ob][p] = simd.mul_add(value, weights[ob], acc[ob][p]);
+                            for r in 0..R {
+                                for p in 0..P {
+                                    let value = x.add(r * geom.x.row + p * pixel + lane);
+                                    let value = simd.splat(*value);
+                                    for ob in 0..OB {
+                                        acc[ob][r][p] =
+                                            simd.mul_add(value, weights[ob], acc[ob][r][p]);
+                                    }
                                 }
                             }
                         }
@@ -370,6 +388,25 @@ impl Strip<'_> {
                 }
             }
         }
+        for r in 0..R {
+            // SAFETY: the caller's promises.
+            unsafe { self.finish::<S, OB, P>(simd, row + r, col, from_fn(|ob| acc[ob][r])) };
+        }
+    }
+
+    /// The epilogue of P pixels of a row.
+    ///
+    /// # Safety
+    /// As [`Strip::tile`], with R = 1.
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const OB: usize, const P: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        col: usize,
+        acc: [[S::V; P]; OB],
+    ) {
+        let Self { geom, epilogue, .. } = self;
         let place = |s: &Strides, ob: usize| {
             s.offset + self.image * s.image + (self.k + ob) * s.block + row * s.row + col * s.pixel
         };

@@ -23,9 +23,9 @@ pub trait Simd: Copy + Send + Sync {
     /// Sixteen floats.
     type V: Copy;
 
-    /// Most pixels of a convolution tile for one, two and four blocks of output channels, by the number of registers;
+    /// Most pixels of a convolution tile for one and two blocks of output channels, by the number of registers;
     /// 0 where that many blocks do not fit.
-    const TILE: [usize; 3];
+    const TILE: [usize; 2];
     /// Accumulators of a weight-gradient tile.
     const GRADIENT_TILE: usize;
 

@@ -79,9 +79,9 @@ impl Winograd {
         let taps: [usize; 9] = found.filter(|_| geom.taps.len() == 9)?.try_into().ok()?;
         struct Tile;
         impl Kernel for Tile {
-            type Output = [usize; 3];
+            type Output = [usize; 2];
             #[inline(always)]
-            fn run<S: Simd>(self, _: S) -> [usize; 3] {
+            fn run<S: Simd>(self, _: S) -> [usize; 2] {
                 S::TILE
             }
         }
@@ -298,31 +298,59 @@ impl Kernel for Inputs<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { kernel, x, v, tiles, b } = self;
-        let geom = &kernel.geom;
-        let Strides { offset, image, block, row, .. } = geom.x;
-        for (t, tile) in tiles.enumerate() {
-            let [n, down, across] = kernel.place(tile);
-            let at = (offset + n * image + b * block + down * M * row) / LANES + across * M;
+        let geom = &self.kernel.geom;
+        for (t, tile) in self.tiles.clone().enumerate() {
+            let [n, down, across] = self.kernel.place(tile);
             // Rows and columns of the tile that some output of the image needs; the others count as zero.
-            let rows = (geom.rows + 2 - down * M).min(T);
-            let cols = (geom.cols + 2 - across * M).min(T);
-            let row = row / LANES;
-            let mut half = [[s.zero(); T]; T];
-            for col in 0..cols {
-                let column = from_fn(|r| match r < rows {
-                    true => s.load(&x[at + r * row + col]),
-                    false => s.zero(),
-                });
-                half[col] = input_line(s, column);
-            }
-            for r in 0..T {
-                let line = input_line(s, from_fn(|col| half[col][r]));
-                for (c, value) in line.into_iter().enumerate() {
-                    let to = ((r * T + c) * geom.blocks + b) * kernel.chunk + t;
-                    // SAFETY: V holds `v_len` blocks, t is below `chunk`, and only this job writes input block b.
-                    s.store(unsafe { &mut *v.pointer().add(to) }, value);
+            let size = [geom.rows + 2 - down * M, geom.cols + 2 - across * M];
+            let Strides { offset, image, block, row, .. } = geom.x;
+            let at = (offset + n * image + self.b * block + down * M * row) / LANES + across * M;
+            // SAFETY: rows and columns below `size` are read by the outputs of the image, so they are within `x`
+            // (`geom.check` in `Winograd::run`). V holds `v_len` blocks, t is below `chunk`, and only this job writes
+            // input block b.
+            unsafe {
+                if size[0] >= T && size[1] >= T {
+                    self.tile(s, at, [T; 2], t);
+                } else {
+                    self.tile(s, at, size, t);
                 }
+            }
+        }
+    }
+}
+
+impl Inputs<'_> {
+    /// `Bᵀ d B` of the tile whose first pixel is block `at` of x.
+    ///
+    /// # Safety
+    /// The first `rows` rows and `cols` columns of the tile are within x; V has `v_len` blocks and `t` is below the
+    /// chunk; nothing else accesses input block b of tile t of V.
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(&self, s: S, at: usize, [rows, cols]: [usize; 2], t: usize) {
+        let geom = &self.kernel.geom;
+        let row = geom.x.row / LANES;
+        // Loops, not closures: what is not inlined loses the instruction set.
+        let mut half = [[s.zero(); T]; T];
+        for col in 0..T {
+            let mut column = [s.zero(); T];
+            for r in 0..T {
+                if r < rows && col < cols {
+                    // SAFETY: within x, by the caller's first promise.
+                    column[r] = s.load(unsafe { self.x.get_unchecked(at + r * row + col) });
+                }
+            }
+            let column = input_line(s, column);
+            for r in 0..T {
+                half[r][col] = column[r];
+            }
+        }
+        let to = self.b * self.kernel.chunk + t;
+        let step = geom.blocks * self.kernel.chunk;
+        for r in 0..T {
+            let line = input_line(s, half[r]);
+            for c in 0..T {
+                // SAFETY: (r·6 + c)·blocks·chunk + b·chunk + t is below v_len; the caller's other promises.
+                s.store(unsafe { &mut *self.v.pointer().add(to + (r * T + c) * step) }, line[c]);
             }
         }
     }
@@ -432,36 +460,72 @@ impl Group<'_> {
     /// `Aᵀ M A` and the epilogue for one tile of output block `k`, the group's `i`-th.
     #[inline(always)]
     fn output<S: Simd>(&self, s: S, i: usize, k: usize, t: usize, tile: usize) {
-        let (kernel, epilogue) = (self.kernel, self.epilogue);
-        let geom = &kernel.geom;
-        let [n, down, across] = kernel.place(tile);
-        let group = kernel.group_range(self.g).len();
-        let m = |position: usize| &self.m[(position * group + i) * kernel.chunk + t];
-        let half: [[S::V; M]; T] = from_fn(|c| output_line(s, from_fn(|r| s.load(m(r * T + c)))));
-        let bias = epilogue.bias.map_or(s.zero(), |bias| s.load(&bias[k]));
-        let cols = (geom.cols - across * M).min(M);
-        let place = |at: &Strides, r: usize| {
-            at.offset
-                + n * at.image
-                + k * at.block
-                + (down * M + r) * at.row
-                + across * M * at.pixel
-        };
-        for r in 0..(geom.rows - down * M).min(M) {
-            let line = output_line(s, from_fn(|c| half[c][r]));
-            let start = place(&geom.y, r);
-            let add = epilogue.add.map(|(add, at)| &add[place(&at, r)..]);
-            for (c, value) in line.into_iter().enumerate().take(cols) {
-                // SAFETY: the pixel is within `y` (`geom.check` in `run`), and only this job writes these tiles of k.
-                let y = unsafe { &mut *self.y.pointer().add(start + c) };
-                let mut value = s.add(value, bias);
+        let geom = &self.kernel.geom;
+        let [n, down, across] = self.kernel.place(tile);
+        let size = [geom.rows - down * M, geom.cols - across * M];
+        let place =
+            |at: &Strides| at.offset + n * at.image + k * at.block + down * M * at.row + across * M;
+        let group = self.kernel.group_range(self.g).len();
+        let from = i * self.kernel.chunk + t;
+        assert!(
+            from < group * self.kernel.chunk
+                && self.m.len() >= POSITIONS * group * self.kernel.chunk
+        );
+        let step = group * self.kernel.chunk;
+        let mut half = [[s.zero(); T]; M];
+        for c in 0..T {
+            let mut column = [s.zero(); T];
+            for r in 0..T {
+                // SAFETY: (r·6 + c)·step + from is below 36·group·chunk, which M has (asserted above).
+                column[r] = s.load(unsafe { self.m.get_unchecked((r * T + c) * step + from) });
+            }
+            let column = output_line(s, column);
+            for r in 0..M {
+                half[r][c] = column[r];
+            }
+        }
+        let y = place(&geom.y);
+        let add = self.epilogue.add.map(|(add, at)| (&add[place(&at)..], at.row));
+        let bias = self.epilogue.bias.map_or(s.zero(), |bias| s.load(&bias[k]));
+        // SAFETY: the rows and columns below `size` are outputs of the image, so they are within `y` (`geom.check` in
+        // `Winograd::run`), and only this job writes these tiles of k.
+        unsafe {
+            if size[0] >= M && size[1] >= M {
+                self.finish(s, &half, bias, y, add, [M; 2]);
+            } else {
+                self.finish(s, &half, bias, y, add, size);
+            }
+        }
+    }
+
+    /// The second half of the transform, the epilogue, and the pixels of the tile at block `y` of the output.
+    ///
+    /// # Safety
+    /// The first `rows` rows and `cols` columns (at most 4) from there on are within y, and this job's alone.
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(
+        &self,
+        s: S,
+        half: &[[S::V; T]; M],
+        bias: S::V,
+        y: usize,
+        add: Option<(&[Block], usize)>,
+        [rows, cols]: [usize; 2],
+    ) {
+        for r in 0..rows.min(M) {
+            let line = output_line(s, half[r]);
+            let add = add.map(|(add, row)| &add[r * row..][..cols.min(M)]);
+            for c in 0..cols.min(M) {
+                // SAFETY: the caller's promise.
+                let y = unsafe { &mut *self.y.pointer().add(y + r * self.kernel.geom.y.row + c) };
+                let mut value = s.add(line[c], bias);
                 if let Some(add) = add {
                     value = s.add(value, s.load(&add[c]));
                 }
-                if epilogue.accumulate {
+                if self.epilogue.accumulate {
                     value = s.add(value, s.load(y));
                 }
-                s.store(y, if epilogue.relu { s.relu(value) } else { value });
+                s.store(y, if self.epilogue.relu { s.relu(value) } else { value });
             }
         }
     }

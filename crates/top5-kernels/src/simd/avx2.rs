@@ -28,7 +28,7 @@ macro_rules! avx2 {
 impl Simd for Avx2 {
     type V = [__m256; 2];
 
-    const TILE: [usize; 3] = [6, 0, 0];
+    const TILE: [usize; 2] = [6, 0];
     const GRADIENT_TILE: usize = 6;
 
     #[inline(always)]

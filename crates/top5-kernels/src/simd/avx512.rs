@@ -34,7 +34,7 @@ macro_rules! avx512 {
 impl Simd for Avx512 {
     type V = __m512;
 
-    const TILE: [usize; 3] = [14, 14, 6];
+    const TILE: [usize; 2] = [14, 14];
     const GRADIENT_TILE: usize = 16;
 
     #[inline(always)]

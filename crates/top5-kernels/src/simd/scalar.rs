@@ -11,7 +11,7 @@ pub(crate) struct Scalar;
 impl Simd for Scalar {
     type V = [f32; LANES];
 
-    const TILE: [usize; 3] = [2, 0, 0];
+    const TILE: [usize; 2] = [2, 0];
     const GRADIENT_TILE: usize = 2;
 
     #[inline(always)]
