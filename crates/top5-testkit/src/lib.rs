@@ -1,11 +1,16 @@
-//! Test kit, for tests only: the comparison, the f64 reference engine, the reader of the reference files.
+//! Test kit, for tests only: the comparison, the f64 reference engine, the conformance suite of the
+//! engines, the reader of the reference files, and what to fill and enumerate test inputs with.
 //!
 //! Helpers assert: they panic with a message that names what differs. Nothing here is fast; everything is plain.
 
 #![forbid(unsafe_code)]
 
+pub mod cases;
 pub mod close;
+mod conformance;
+pub mod fill;
 pub mod oracle;
 mod reference;
 
+pub use conformance::{Make, check_case, conformance, conformance_except};
 pub use reference::ReferenceEngine;
