@@ -9,5 +9,6 @@
 mod element;
 mod error;
 pub mod safetensors;
+pub mod torch;
 
 pub use error::FormatError;

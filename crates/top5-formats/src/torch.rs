@@ -1,0 +1,156 @@
+//! PyTorch checkpoints (`.pth`, `.pt`, `.th`, `.bin`): tensors described by a pickle, values in storages beside it.
+//!
+//! Read are the zip container (PyTorch 1.6 and later) and the legacy one before it, which begins with a magic number.
+//! The pickle is interpreted by a machine that knows the data types of a state dict and nothing else: a global that
+//! is not one of them is refused by its name, so no code of the file is ever run.
+
+mod legacy;
+mod pickle;
+mod zip;
+
+use crate::element::Element;
+use crate::error::{FormatError, quoted};
+use pickle::{Object, Pickle, TensorRef, Value};
+use std::collections::BTreeMap;
+use top5_graph::{Tensor, Weights};
+
+pub(crate) use legacy::is_legacy;
+pub(crate) use zip::is_zip;
+
+/// Keys under which training scripts put the state dict.
+const WRAPPERS: [&str; 5] = ["state_dict", "model_state", "model", "net", "state_dict_ema"];
+
+/// Reads the state dict, as f32. It may lie under `state_dict`, `model_state`, `model`, `net` or `state_dict_ema`;
+/// whatever else is in the checkpoint is ignored.
+pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
+    if is_zip(bytes) {
+        let archive = zip::Archive::open(bytes)?;
+        let pickle = archive.pickle()?;
+        weights(&pickle, bytes.len(), |key| archive.storage(key))
+    } else if is_legacy(bytes) {
+        let checkpoint = legacy::Checkpoint::open(bytes)?;
+        weights(&checkpoint.pickle, bytes.len(), |key| checkpoint.storage(key))
+    } else {
+        Err(malformed("neither a zip archive nor PyTorch's magic number"))
+    }
+}
+
+fn malformed(what: impl Into<String>) -> FormatError {
+    FormatError::malformed("PyTorch", what)
+}
+
+fn refused(what: impl Into<String>) -> FormatError {
+    FormatError::refused("PyTorch", what)
+}
+
+/// The tensors of the state dict in `pickle`, from the storages' bytes; all together at most `limit` stored bytes,
+/// so that tensors that share a storage cannot multiply it.
+fn weights<'a>(
+    pickle: &Pickle<'a>,
+    limit: usize,
+    storage: impl Fn(&str) -> Result<&'a [u8], FormatError>,
+) -> Result<Weights, FormatError> {
+    let mut storages: BTreeMap<&str, &[u8]> = BTreeMap::new();
+    let mut weights = Weights::new();
+    let mut total = 0usize;
+    for &(key, value) in state_dict(pickle)? {
+        let (Value::Str(name), Value::Object(id)) = (key, value) else { continue };
+        let Object::Tensor(tensor) = pickle.object(id) else { continue };
+        let data = match storages.get(tensor.storage.key) {
+            Some(data) => data,
+            None => {
+                let data = storage(tensor.storage.key)?;
+                storages.entry(tensor.storage.key).or_insert(data)
+            }
+        };
+        let (tensor, size) = gather(name, tensor, data)?;
+        total = total.saturating_add(size);
+        if total > limit {
+            return Err(refused("its tensors share storages and are larger than the file"));
+        }
+        if weights.insert(name, tensor).is_some() {
+            return Err(malformed(format!("two tensors are called {}", quoted(name))));
+        }
+    }
+    if weights.is_empty() {
+        return Err(refused("the checkpoint holds no tensors"));
+    }
+    Ok(weights)
+}
+
+/// The dict of tensors: the root, or what lies under one of the usual keys.
+fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<&'p [(Value<'a>, Value<'a>)], FormatError> {
+    let mut dict = pickle.dict(pickle.root).ok_or_else(|| {
+        refused("its content is not a dict of tensors; save `model.state_dict()` instead")
+    })?;
+    // A dict may contain itself, so the depth is bounded.
+    for _ in 0..4 {
+        let inner = WRAPPERS.iter().find_map(|wrapper| {
+            let (_, value) = dict.iter().find(|(key, _)| *key == Value::Str(wrapper))?;
+            pickle.dict(*value)
+        });
+        match inner {
+            Some(inner) => dict = inner,
+            None => break,
+        }
+    }
+    Ok(dict)
+}
+
+/// The tensor in row-major order, and the bytes its elements take in the file.
+fn gather(name: &str, tensor: &TensorRef<'_>, data: &[u8]) -> Result<(Tensor, usize), FormatError> {
+    let TensorRef { storage, offset, shape, stride } = tensor;
+    let bad = |what: &str| malformed(format!("tensor {}: {what}", quoted(name)));
+    let element: Element = storage
+        .element
+        .ok_or_else(|| refused(format!("tensor {} is not of floats or int64", quoted(name))))?;
+    let width = element.size();
+    if storage.len.checked_mul(width) != Some(data.len()) {
+        return Err(bad(&format!(
+            "its storage should have {} elements of {width} bytes, and has {} bytes",
+            storage.len,
+            data.len()
+        )));
+    }
+    let count = shape
+        .iter()
+        .try_fold(1usize, |n, &d| n.checked_mul(d))
+        .filter(|&count| count <= storage.len)
+        .ok_or_else(|| bad(&format!("shape {shape:?} in a storage of {}", storage.len)))?;
+    if count == 0 {
+        return Tensor::new(shape.clone(), Vec::new())
+            .map(|tensor| (tensor, 0))
+            .ok_or_else(|| bad("its shape overflows"));
+    }
+    let last = shape
+        .iter()
+        .zip(stride)
+        .try_fold(*offset, |last, (&d, &step)| last.checked_add((d - 1).checked_mul(step)?));
+    if last.is_none_or(|last| last >= storage.len) {
+        return Err(bad(&format!(
+            "shape {shape:?} with strides {stride:?} from {offset} leaves its storage of {}",
+            storage.len
+        )));
+    }
+    let at = |index: usize| element.value(&data[index * width..(index + 1) * width]);
+    let mut values = Vec::with_capacity(count);
+    let mut position = vec![0; shape.len()];
+    let mut index = *offset;
+    for _ in 0..count {
+        values.push(at(index));
+        for axis in (0..shape.len()).rev() {
+            position[axis] += 1;
+            index += stride[axis];
+            if position[axis] < shape[axis] {
+                break;
+            }
+            index -= position[axis] * stride[axis];
+            position[axis] = 0;
+        }
+    }
+    let tensor = Tensor::new(shape.clone(), values).ok_or_else(|| bad("its shape overflows"))?;
+    Ok((tensor, count * width))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,480 @@
+//! The pickle machine: Python's stack language, reduced to what describes tensors.
+//!
+//! Values live in one arena and refer to each other by index, so cycles and deep nesting cost nothing and need no
+//! recursion. Nothing is called: `REDUCE` builds one of five known things, everything else is refused.
+
+use super::{malformed, refused};
+use crate::element::Element;
+use crate::error::{FormatError, quoted};
+use std::collections::BTreeMap;
+
+/// Limit on objects, on the stack and on the memo. A state dict needs some twenty objects per tensor.
+const MAX_OBJECTS: usize = 1 << 20;
+/// No tensor here has more dimensions.
+const MAX_RANK: usize = 8;
+
+/// A value on the machine's stack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Value<'a> {
+    /// `None`, a boolean, a float, bytes: nothing that a tensor is made of.
+    Plain,
+    Int(i64),
+    Str(&'a str),
+    Global(Global),
+    /// Index into the arena.
+    Object(usize),
+}
+
+/// The globals that are known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Global {
+    OrderedDict,
+    Size,
+    RebuildTensor,
+    RebuildParameter,
+    /// A storage type; `None` for types that weights do not have.
+    Storage(Option<Element>),
+}
+
+impl Global {
+    fn named(module: &str, name: &str) -> Result<Self, FormatError> {
+        let storage = |element| Ok(Self::Storage(element));
+        match (module, name) {
+            ("collections", "OrderedDict") => Ok(Self::OrderedDict),
+            ("torch", "Size") => Ok(Self::Size),
+            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
+            ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
+            ("torch" | "torch.cuda", "FloatStorage") => storage(Some(Element::F32)),
+            ("torch" | "torch.cuda", "HalfStorage") => storage(Some(Element::F16)),
+            ("torch" | "torch.cuda", "BFloat16Storage") => storage(Some(Element::Bf16)),
+            ("torch" | "torch.cuda", "DoubleStorage") => storage(Some(Element::F64)),
+            ("torch" | "torch.cuda", "LongStorage") => storage(Some(Element::I64)),
+            (
+                "torch" | "torch.cuda",
+                "IntStorage" | "ShortStorage" | "CharStorage" | "ByteStorage" | "BoolStorage",
+            ) => storage(None),
+            _ => Err(refused(format!(
+                "its pickle asks for {}, which no state dict needs and which could run code; save \
+                 `model.state_dict()` alone, or convert the file to safetensors",
+                quoted(&format!("{module}.{name}"))
+            ))),
+        }
+    }
+}
+
+/// What the arena holds.
+#[derive(Debug)]
+pub(super) enum Object<'a> {
+    /// A tuple or a list.
+    Sequence(Vec<Value<'a>>),
+    Dict(Vec<(Value<'a>, Value<'a>)>),
+    Storage(StorageRef<'a>),
+    Tensor(TensorRef<'a>),
+}
+
+/// A storage, named; its bytes are elsewhere.
+#[derive(Clone, Debug)]
+pub(super) struct StorageRef<'a> {
+    pub(super) element: Option<Element>,
+    pub(super) key: &'a str,
+    /// Number of elements.
+    pub(super) len: usize,
+}
+
+/// A view of a storage. `shape` and `stride` have the same length.
+#[derive(Clone, Debug)]
+pub(super) struct TensorRef<'a> {
+    pub(super) storage: StorageRef<'a>,
+    pub(super) offset: usize,
+    pub(super) shape: Vec<usize>,
+    pub(super) stride: Vec<usize>,
+}
+
+/// A finished pickle.
+#[derive(Debug)]
+pub(super) struct Pickle<'a> {
+    pub(super) root: Value<'a>,
+    objects: Vec<Object<'a>>,
+}
+
+impl<'a> Pickle<'a> {
+    /// Runs the pickle at the start of `bytes`; returns what follows it, too.
+    pub(super) fn load(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), FormatError> {
+        let mut machine = Machine {
+            rest: bytes,
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: BTreeMap::new(),
+            objects: Vec::new(),
+        };
+        while !machine.step()? {}
+        let root = machine.pop()?;
+        Ok((Self { root, objects: machine.objects }, machine.rest))
+    }
+
+    pub(super) fn object(&self, id: usize) -> &Object<'a> {
+        &self.objects[id]
+    }
+
+    /// The items of a dict, or `None` for another value.
+    pub(super) fn dict(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
+        match value {
+            Value::Object(id) => match self.object(id) {
+                Object::Dict(items) => Some(items),
+                Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) => None,
+            },
+            Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) => None,
+        }
+    }
+
+    /// The items of a tuple or list, or `None` for another value.
+    pub(super) fn sequence(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
+        sequence(&self.objects, value)
+    }
+
+    /// All storages that were named.
+    pub(super) fn storages(&self) -> impl Iterator<Item = &StorageRef<'a>> {
+        self.objects.iter().filter_map(|object| match object {
+            Object::Storage(storage) => Some(storage),
+            Object::Sequence(_) | Object::Dict(_) | Object::Tensor(_) => None,
+        })
+    }
+}
+
+fn sequence<'o, 'a>(objects: &'o [Object<'a>], value: Value<'a>) -> Option<&'o [Value<'a>]> {
+    let Value::Object(id) = value else { return None };
+    match &objects[id] {
+        Object::Sequence(items) => Some(items),
+        Object::Dict(_) | Object::Storage(_) | Object::Tensor(_) => None,
+    }
+}
+
+struct Machine<'a> {
+    rest: &'a [u8],
+    stack: Vec<Value<'a>>,
+    /// Heights of the stack at which marks lie.
+    marks: Vec<usize>,
+    memo: BTreeMap<usize, Value<'a>>,
+    objects: Vec<Object<'a>>,
+}
+
+impl<'a> Machine<'a> {
+    /// Executes one opcode; true after `STOP`.
+    fn step(&mut self) -> Result<bool, FormatError> {
+        let opcode = self.unsigned(1)? as u8;
+        match opcode {
+            b'.' => return Ok(true),
+            0x80 => {
+                let protocol = self.unsigned(1)?;
+                if protocol > 5 {
+                    return Err(malformed(format!("pickle protocol {protocol}")));
+                }
+            }
+            // FRAME: only a hint on how much to read at once.
+            0x95 => drop(self.take(8)?),
+            b'(' => {
+                self.marks.push(self.stack.len());
+                self.bounded(self.marks.len())?;
+            }
+            b'0' => drop(self.pop()?),
+            b'N' | 0x88 | 0x89 => self.push(Value::Plain)?,
+            b'G' => {
+                self.take(8)?;
+                self.push(Value::Plain)?;
+            }
+            b'K' => self.push_int(1)?,
+            b'M' => self.push_int(2)?,
+            b'J' => {
+                let value = self.unsigned(4)? as u32 as i32;
+                self.push(Value::Int(i64::from(value)))?;
+            }
+            0x8a => {
+                let size = self.unsigned(1)?;
+                let value = long(self.take(size)?);
+                self.push(value)?;
+            }
+            b'U' | 0x8c => self.push_text(1)?,
+            b'T' | b'X' => self.push_text(4)?,
+            0x8d => self.push_text(8)?,
+            b'C' => self.push_bytes(1)?,
+            b'B' => self.push_bytes(4)?,
+            b')' | b']' => self.push_object(Object::Sequence(Vec::new()))?,
+            b'}' => self.push_object(Object::Dict(Vec::new()))?,
+            b't' | b'l' => {
+                let items = self.pop_to_mark()?;
+                self.push_object(Object::Sequence(items))?;
+            }
+            0x85..=0x87 => {
+                let items = self.pop_many(usize::from(opcode - 0x84))?;
+                self.push_object(Object::Sequence(items))?;
+            }
+            b'a' => {
+                let items = self.pop_many(1)?;
+                self.append(items)?;
+            }
+            b'e' => {
+                let items = self.pop_to_mark()?;
+                self.append(items)?;
+            }
+            b's' => {
+                let items = self.pop_many(2)?;
+                self.set(items)?;
+            }
+            b'u' => {
+                let items = self.pop_to_mark()?;
+                self.set(items)?;
+            }
+            b'c' => {
+                let module = self.line()?;
+                let name = self.line()?;
+                self.push(Value::Global(Global::named(module, name)?))?;
+            }
+            0x93 => match self.pop_many(2)?[..] {
+                [Value::Str(module), Value::Str(name)] => {
+                    self.push(Value::Global(Global::named(module, name)?))?;
+                }
+                _ => return Err(malformed("a global whose name is no text")),
+            },
+            b'R' => self.reduce()?,
+            b'b' => self.build()?,
+            b'Q' => self.persistent()?,
+            b'q' => self.memoize(1)?,
+            b'r' => self.memoize(4)?,
+            0x94 => self.remember(self.memo.len())?,
+            b'h' => self.recall(1)?,
+            b'j' => self.recall(4)?,
+            _ => {
+                return Err(refused(format!(
+                    "its pickle has the opcode {opcode:#04x}, which no state dict needs"
+                )));
+            }
+        }
+        Ok(false)
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or_else(|| {
+            malformed(format!("the pickle wants {len} bytes where {} are left", self.rest.len()))
+        })?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// A little-endian number of `size` bytes.
+    fn unsigned(&mut self, size: usize) -> Result<usize, FormatError> {
+        let mut word = [0; 8];
+        word[..size].copy_from_slice(self.take(size)?);
+        usize::try_from(u64::from_le_bytes(word)).map_err(|_| malformed("a length beyond memory"))
+    }
+
+    fn line(&mut self) -> Result<&'a str, FormatError> {
+        let end = self.rest.iter().position(|&byte| byte == b'\n');
+        let line = self.take(end.ok_or_else(|| malformed("an unfinished line in the pickle"))?)?;
+        self.take(1)?;
+        text(line)
+    }
+
+    fn bounded(&self, count: usize) -> Result<(), FormatError> {
+        if count > MAX_OBJECTS {
+            return Err(refused(format!("its pickle builds more than {MAX_OBJECTS} objects")));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, value: Value<'a>) -> Result<(), FormatError> {
+        self.stack.push(value);
+        self.bounded(self.stack.len())
+    }
+
+    fn push_int(&mut self, size: usize) -> Result<(), FormatError> {
+        let value = self.unsigned(size)? as i64;
+        self.push(Value::Int(value))
+    }
+
+    fn push_text(&mut self, size: usize) -> Result<(), FormatError> {
+        let len = self.unsigned(size)?;
+        let text = text(self.take(len)?)?;
+        self.push(Value::Str(text))
+    }
+
+    fn push_bytes(&mut self, size: usize) -> Result<(), FormatError> {
+        let len = self.unsigned(size)?;
+        self.take(len)?;
+        self.push(Value::Plain)
+    }
+
+    fn push_object(&mut self, object: Object<'a>) -> Result<(), FormatError> {
+        self.objects.push(object);
+        self.bounded(self.objects.len())?;
+        self.push(Value::Object(self.objects.len() - 1))
+    }
+
+    fn pop(&mut self) -> Result<Value<'a>, FormatError> {
+        if self.marks.last() == Some(&self.stack.len()) {
+            return Err(malformed("the pickle takes a mark for a value"));
+        }
+        self.stack.pop().ok_or_else(|| malformed("the pickle takes from an empty stack"))
+    }
+
+    fn pop_many(&mut self, count: usize) -> Result<Vec<Value<'a>>, FormatError> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        match self.stack.len().checked_sub(count) {
+            Some(start) if start >= floor => Ok(self.stack.split_off(start)),
+            Some(_) | None => Err(malformed("the pickle takes from an empty stack")),
+        }
+    }
+
+    fn pop_to_mark(&mut self) -> Result<Vec<Value<'a>>, FormatError> {
+        let mark = self.marks.pop().ok_or_else(|| malformed("the pickle misses a mark"))?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    fn remember(&mut self, index: usize) -> Result<(), FormatError> {
+        let value = self.pop()?;
+        self.memo.insert(index, value);
+        self.bounded(self.memo.len())?;
+        self.push(value)
+    }
+
+    fn memoize(&mut self, size: usize) -> Result<(), FormatError> {
+        let index = self.unsigned(size)?;
+        self.remember(index)
+    }
+
+    fn recall(&mut self, size: usize) -> Result<(), FormatError> {
+        let index = self.unsigned(size)?;
+        let value = self.memo.get(&index).copied();
+        self.push(value.ok_or_else(|| malformed(format!("nothing in the memo at {index}")))?)
+    }
+
+    /// The object below, which stays where it is.
+    fn top(&mut self) -> Result<&mut Object<'a>, FormatError> {
+        let value = self.pop()?;
+        self.push(value)?;
+        match value {
+            Value::Object(id) => Ok(&mut self.objects[id]),
+            Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) => {
+                Err(malformed("the pickle fills something that is no container"))
+            }
+        }
+    }
+
+    fn append(&mut self, items: Vec<Value<'a>>) -> Result<(), FormatError> {
+        let Object::Sequence(sequence) = self.top()? else {
+            return Err(malformed("the pickle appends to something that is no list"));
+        };
+        sequence.extend(items);
+        Ok(())
+    }
+
+    fn set(&mut self, items: Vec<Value<'a>>) -> Result<(), FormatError> {
+        if !items.len().is_multiple_of(2) {
+            return Err(malformed("a key without a value in the pickle"));
+        }
+        let Object::Dict(dict) = self.top()? else {
+            return Err(malformed("the pickle sets items of something that is no dict"));
+        };
+        dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
+        Ok(())
+    }
+
+    /// `BUILD` sets attributes. A state dict has one, `_metadata`, which is not needed.
+    fn build(&mut self) -> Result<(), FormatError> {
+        self.pop()?;
+        match self.top()? {
+            Object::Dict(_) => Ok(()),
+            Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) => {
+                Err(refused("its pickle sets attributes of something that is no dict"))
+            }
+        }
+    }
+
+    /// `REDUCE`: a global applied to a tuple.
+    fn reduce(&mut self) -> Result<(), FormatError> {
+        let [function, arguments] = self.pop_many(2)?[..] else {
+            return Err(malformed("a call without arguments"));
+        };
+        let bad = || malformed("a call with arguments that its function does not have");
+        let arguments = sequence(&self.objects, arguments).ok_or_else(bad)?;
+        match (function, arguments) {
+            (Value::Global(Global::OrderedDict), []) => self.push_object(Object::Dict(Vec::new())),
+            (Value::Global(Global::OrderedDict), [pairs]) => {
+                let pairs = sequence(&self.objects, *pairs).ok_or_else(bad)?;
+                let pair = |&pair| match sequence(&self.objects, pair)? {
+                    &[key, value] => Some((key, value)),
+                    _ => None,
+                };
+                let items = pairs.iter().map(pair).collect::<Option<Vec<_>>>().ok_or_else(bad)?;
+                self.push_object(Object::Dict(items))
+            }
+            (Value::Global(Global::Size), [size]) => self.push(*size),
+            (Value::Global(Global::RebuildParameter), [tensor, ..]) => self.push(*tensor),
+            (
+                Value::Global(Global::RebuildTensor),
+                &[Value::Object(storage), Value::Int(offset), shape, stride, ..],
+            ) => {
+                let Object::Storage(storage) = &self.objects[storage] else { return Err(bad()) };
+                let tensor = TensorRef {
+                    storage: storage.clone(),
+                    offset: usize::try_from(offset).map_err(|_| bad())?,
+                    shape: self.sizes(shape)?,
+                    stride: self.sizes(stride)?,
+                };
+                if tensor.shape.len() != tensor.stride.len() {
+                    return Err(malformed("a tensor with more strides than dimensions"));
+                }
+                self.push_object(Object::Tensor(tensor))
+            }
+            _ => Err(bad()),
+        }
+    }
+
+    /// A tuple of sizes, none of them negative.
+    fn sizes(&self, value: Value<'a>) -> Result<Vec<usize>, FormatError> {
+        let items = sequence(&self.objects, value).filter(|items| items.len() <= MAX_RANK);
+        let size = |value: &Value<'a>| match value {
+            Value::Int(size) => usize::try_from(*size).ok(),
+            Value::Plain | Value::Str(_) | Value::Global(_) | Value::Object(_) => None,
+        };
+        items
+            .and_then(|items| items.iter().map(size).collect())
+            .ok_or_else(|| malformed("a tensor's shape or strides are not at most eight sizes"))
+    }
+
+    /// `BINPERSID`: `("storage", type, key, device, elements)`, in legacy files followed by a view, which is `None`.
+    fn persistent(&mut self) -> Result<(), FormatError> {
+        let id = self.pop()?;
+        let storage = match sequence(&self.objects, id) {
+            Some(
+                &[
+                    Value::Str("storage"),
+                    Value::Global(Global::Storage(element)),
+                    Value::Str(key),
+                    _,
+                    Value::Int(len),
+                    ref view @ ..,
+                ],
+            ) if view.iter().all(|view| *view == Value::Plain) => {
+                usize::try_from(len).ok().map(|len| StorageRef { element, key, len })
+            }
+            Some(_) | None => None,
+        };
+        let storage = storage.ok_or_else(|| refused("its pickle refers to no plain storage"))?;
+        self.push_object(Object::Storage(storage))
+    }
+}
+
+/// A little-endian two's complement number; one beyond 64 bits is nothing that a tensor is made of.
+fn long(bytes: &[u8]) -> Value<'static> {
+    if bytes.len() > 8 {
+        return Value::Plain;
+    }
+    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+    let mut word = if negative { [0xff; 8] } else { [0; 8] };
+    word[..bytes.len()].copy_from_slice(bytes);
+    Value::Int(i64::from_le_bytes(word))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, FormatError> {
+    str::from_utf8(bytes).map_err(|_| malformed("text in the pickle that is not UTF-8"))
+}

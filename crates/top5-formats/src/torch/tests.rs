@@ -1,0 +1,345 @@
+//! Hand-assembled checkpoints, hostile ones, and a published one.
+
+use super::zip::crc32;
+use super::*;
+use std::path::PathBuf;
+
+/// A pickle of protocol 2 around `body`.
+fn pickle(body: &[&[u8]]) -> Vec<u8> {
+    [b"\x80\x02".as_slice(), &body.concat(), b"."].concat()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
+}
+
+fn int(value: i32) -> Vec<u8> {
+    [b"J".as_slice(), &value.to_le_bytes()].concat()
+}
+
+fn tuple(items: &[Vec<u8>]) -> Vec<u8> {
+    [b"(".as_slice(), &items.concat(), b"t"].concat()
+}
+
+fn ints(values: &[i32]) -> Vec<u8> {
+    tuple(&values.iter().map(|&value| int(value)).collect::<Vec<_>>())
+}
+
+fn storage(kind: &str, key: &str, len: i32) -> Vec<u8> {
+    let kind = format!("ctorch\n{kind}\n").into_bytes();
+    [tuple(&[text("storage"), kind, text(key), text("cpu"), int(len)]), b"Q".to_vec()].concat()
+}
+
+fn tensor(storage: &[u8], offset: i32, shape: &[i32], stride: &[i32]) -> Vec<u8> {
+    let hooks = b"ccollections\nOrderedDict\n)R".to_vec();
+    let arguments =
+        tuple(&[storage.to_vec(), int(offset), ints(shape), ints(stride), b"\x89".to_vec(), hooks]);
+    [b"ctorch._utils\n_rebuild_tensor_v2\n".to_vec(), arguments, b"R".to_vec()].concat()
+}
+
+/// An OrderedDict with its `_metadata` attribute, as `state_dict()` makes it.
+fn dict(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let items: Vec<u8> =
+        items.iter().flat_map(|(key, value)| [text(key), value.clone()].concat()).collect();
+    let metadata = [b"}".to_vec(), text("_metadata"), b"}sb".to_vec()].concat();
+    [b"ccollections\nOrderedDict\n)R(".to_vec(), items, b"u".to_vec(), metadata].concat()
+}
+
+/// A zip archive of stored entries; `wide` writes the 64-bit directory.
+fn archive(entries: &[(&str, &[u8])], wide: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut directory = Vec::new();
+    for (name, data) in entries {
+        let local = bytes.len() as u32;
+        let sizes = [crc32(data), data.len() as u32, data.len() as u32].map(u32::to_le_bytes);
+        let lengths = [name.len() as u16, 0].map(u16::to_le_bytes);
+        bytes.extend(b"PK\x03\x04\0\0\0\0\0\0\0\0\0\0");
+        bytes.extend(sizes.concat());
+        bytes.extend(lengths.concat());
+        bytes.extend(name.as_bytes());
+        bytes.extend(*data);
+        directory.extend(b"PK\x01\x02\0\0\0\0\0\0\0\0\0\0\0\0");
+        if wide {
+            directory.extend(crc32(data).to_le_bytes());
+            directory.extend([0xff; 8]);
+            directory.extend((name.len() as u16).to_le_bytes());
+            directory.extend(28u16.to_le_bytes());
+            directory.extend([0; 10]);
+            directory.extend([0xff; 4]);
+            directory.extend(name.as_bytes());
+            directory.extend([1, 0, 24, 0]);
+            let fields = [data.len() as u64, data.len() as u64, u64::from(local)];
+            directory.extend(fields.map(u64::to_le_bytes).concat());
+        } else {
+            directory.extend(sizes.concat());
+            directory.extend(lengths.concat());
+            directory.extend([0; 10]);
+            directory.extend(local.to_le_bytes());
+            directory.extend(name.as_bytes());
+        }
+    }
+    let (start, size) = (bytes.len(), directory.len());
+    bytes.extend(directory);
+    if wide {
+        let end = bytes.len() as u64;
+        bytes.extend(b"PK\x06\x06");
+        bytes.extend([0; 20]);
+        let count = entries.len() as u64;
+        bytes.extend([count, count, size as u64, start as u64].map(u64::to_le_bytes).concat());
+        bytes.extend(b"PK\x06\x07\0\0\0\0");
+        bytes.extend(end.to_le_bytes());
+        bytes.extend(1u32.to_le_bytes());
+        bytes.extend(b"PK\x05\x06\0\0\0\0");
+        bytes.extend([0xff; 12]);
+    } else {
+        bytes.extend(b"PK\x05\x06\0\0\0\0");
+        bytes.extend([entries.len() as u16; 2].map(u16::to_le_bytes).concat());
+        bytes.extend([size as u32, start as u32].map(u32::to_le_bytes).concat());
+    }
+    bytes.extend([0, 0]);
+    bytes
+}
+
+fn zipped(content: &[u8]) -> Vec<u8> {
+    let six: Vec<u8> = (1..=6u8).flat_map(|i| f32::from(i).to_le_bytes()).collect();
+    archive(&[("m/data.pkl", content), ("m/byteorder", b"little"), ("m/data/0", &six)], false)
+}
+
+/// A state dict with one matrix, stored transposed, and one slice.
+fn small() -> Vec<u8> {
+    let six = storage("FloatStorage", "0", 6);
+    pickle(&[&dict(&[
+        ("a.weight", tensor(&six, 0, &[3, 2], &[1, 3])),
+        ("a.bias", tensor(&six, 4, &[2], &[1])),
+        ("steps", int(7)),
+    ])])
+}
+
+#[test]
+fn strides_and_offsets_are_honoured() {
+    let weights = read(&zipped(&small())).unwrap();
+    assert_eq!(weights.len(), 2);
+    assert_eq!(weights.tensor("a.weight").unwrap().shape(), [3, 2]);
+    assert_eq!(weights.tensor("a.weight").unwrap().data(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    assert_eq!(weights.tensor("a.bias").unwrap().data(), [5.0, 6.0]);
+}
+
+#[test]
+fn the_64_bit_directory_is_read() {
+    let data = [0u8; 24];
+    let bytes = archive(&[("archive/data.pkl", &small()), ("archive/data/0", &data)], true);
+    assert_eq!(read(&bytes).unwrap().len(), 2);
+}
+
+#[test]
+fn wrapped_state_dicts_and_other_types_are_found() {
+    let half = storage("HalfStorage", "1", 1);
+    let long = storage("LongStorage", "2", 1);
+    let parameter = [
+        b"ctorch._utils\n_rebuild_parameter\n".to_vec(),
+        tuple(&[tensor(&half, 0, &[1], &[1]), b"\x88".to_vec(), b"}".to_vec()]),
+        b"R".to_vec(),
+    ]
+    .concat();
+    let state = dict(&[("w", parameter), ("n", tensor(&long, 0, &[], &[]))]);
+    let outer = dict(&[("epoch", int(3)), ("net", state)]);
+    let bytes = archive(
+        &[
+            ("x/data.pkl", &pickle(&[&outer])),
+            ("x/data/1", &[0x00, 0x3e]),
+            ("x/data/2", &9i64.to_le_bytes()),
+        ],
+        false,
+    );
+    let weights = read(&bytes).unwrap();
+    assert_eq!(weights.tensor("w").unwrap().data(), [1.5]);
+    assert_eq!(weights.tensor("n").unwrap().data(), [9.0]);
+    assert!(weights.tensor("n").unwrap().shape().is_empty());
+}
+
+/// The published checkpoint, or `None` where the shared folder is not there.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn published() -> Option<(Vec<u8>, serde_json::Value)> {
+    let root = std::env::var_os("TOP5_SHARED").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+        PathBuf::from,
+    );
+    if !root.exists() {
+        assert!(std::env::var_os("CI").is_none(), "{} is missing", root.display());
+        eprintln!("skipped: {} is missing", root.display());
+        return None;
+    }
+    let json = std::fs::read(root.join("reference/forward/resnet20_cifar.json")).unwrap();
+    let bytes = std::fs::read(root.join("data/akamaster-resnet20.th")).unwrap();
+    Some((bytes, serde_json::from_slice(&json).unwrap()))
+}
+
+#[test]
+fn a_published_legacy_checkpoint_has_the_names_and_shapes_of_its_network() {
+    let Some((bytes, json)) = published() else { return };
+    let weights = read(&bytes).unwrap();
+    let wanted: BTreeMap<String, Vec<usize>> =
+        serde_json::from_value::<Vec<(String, Vec<usize>)>>(json["tensors"].clone())
+            .unwrap()
+            .into_iter()
+            .map(|(name, shape)| (format!("module.{name}"), shape))
+            .collect();
+    let got: BTreeMap<String, Vec<usize>> =
+        weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec())).collect();
+    assert_eq!(got, wanted);
+    assert!(weights.iter().all(|(_, t)| t.data().iter().all(|v| v.is_finite() && v.abs() < 100.0)));
+    let variance = weights.tensor("module.bn1.running_var").unwrap();
+    assert!(variance.data().iter().all(|&v| v > 0.0));
+    for end in (0..bytes.len()).step_by(997) {
+        assert!(read(&bytes[..end]).is_err(), "cut at {end}");
+    }
+}
+
+#[test]
+fn every_prefix_is_an_error() {
+    let bytes = zipped(&small());
+    for end in 0..bytes.len() {
+        assert!(read(&bytes[..end]).is_err(), "cut at {end}");
+    }
+}
+
+#[test]
+fn globals_that_could_run_code_are_refused_by_name() {
+    for (module, name) in [
+        ("os", "system"),
+        ("posix", "system"),
+        ("builtins", "eval"),
+        ("__builtin__", "exec"),
+        ("subprocess", "Popen"),
+        ("torch", "load"),
+        ("torch._utils", "_rebuild_sparse_tensor"),
+        ("numpy.core.multiarray", "scalar"),
+        ("collections", "OrderedDict.fromkeys"),
+        ("__torch__.M", "M"),
+    ] {
+        let full = format!("{module}.{name}");
+        let call = [format!("c{module}\n{name}\n").into_bytes(), text("true"), b"\x85R".to_vec()];
+        let error = read(&zipped(&pickle(&[&call.concat()]))).unwrap_err().to_string();
+        assert!(error.contains(&full), "{error}");
+        let stacked = [text(module), text(name), b"\x93)R".to_vec()].concat();
+        let error = read(&zipped(&pickle(&[&stacked]))).unwrap_err().to_string();
+        assert!(error.contains(&full), "{error}");
+    }
+}
+
+#[test]
+fn hostile_pickles_are_refused() {
+    let six = storage("FloatStorage", "0", 6);
+    let one = |value: Vec<u8>| dict(&[("a", value)]);
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("inst", b"(ios\nsystem\n".to_vec()),
+        ("obj", b"(cos\nsystem\no".to_vec()),
+        ("newobj", b"ccollections\nOrderedDict\n)\x81".to_vec()),
+        ("extension", b"\x82\x01".to_vec()),
+        ("text persistent id", b"Pstorage\n".to_vec()),
+        ("build on a tuple", b")}b".to_vec()),
+        ("build on a tensor", one([tensor(&six, 0, &[6], &[1]), b"}b".to_vec()].concat())),
+        ("setitem on a list", b"]K\x01K\x02s".to_vec()),
+        ("setitem on a number", b"K\x01K\x01K\x02s".to_vec()),
+        ("append to a dict", b"}K\x01a".to_vec()),
+        ("odd items", b"}(K\x01u".to_vec()),
+        ("no mark", b"}K\x01u".to_vec()),
+        ("mark as a value", b"((K\x01\x86".to_vec()),
+        ("empty stack", b"0".to_vec()),
+        ("empty memo", b"h\x05".to_vec()),
+        ("call of text", [text("os.system"), b")R".to_vec()].concat()),
+        ("four gigabytes of text", b"X\xff\xff\xff\xff".to_vec()),
+        ("2^63 bytes of text", b"\x8d\0\0\0\0\0\0\0\x80".to_vec()),
+        ("bytes beyond the end", b"B\xff\xff\xff\x7f".to_vec()),
+        ("text that is not UTF-8", b"X\x01\0\0\0\xff".to_vec()),
+        ("protocol 9", b"\x80\x09".to_vec()),
+        ("a million marks", vec![b'('; 1_100_000]),
+        ("a million lists", vec![b']'; 1_100_000]),
+        ("a million memos", [vec![b'N'], vec![0x94; 1_100_000]].concat()),
+        ("not a dict", b"K\x01".to_vec()),
+        ("no tensors", dict(&[("a", int(1))])),
+        ("storage too long", one(tensor(&storage("FloatStorage", "0", 7), 0, &[7], &[1]))),
+        ("storage too short", one(tensor(&storage("FloatStorage", "0", 5), 0, &[5], &[1]))),
+        ("storage of another type", one(tensor(&storage("DoubleStorage", "0", 6), 0, &[6], &[1]))),
+        ("negative length", one(tensor(&storage("FloatStorage", "0", -1), 0, &[1], &[1]))),
+        ("no such storage", one(tensor(&storage("FloatStorage", "9", 6), 0, &[6], &[1]))),
+        ("storage outside", one(tensor(&storage("FloatStorage", "../data.pkl", 6), 0, &[6], &[1]))),
+        ("bytes as weights", one(tensor(&storage("ByteStorage", "0", 24), 0, &[24], &[1]))),
+        ("expanded", one(tensor(&six, 0, &[i32::MAX, i32::MAX], &[0, 0]))),
+        ("overflowing", one(tensor(&six, 0, &[i32::MAX; 4], &[1; 4]))),
+        ("negative stride", one(tensor(&six, 5, &[6], &[-1]))),
+        ("negative offset", one(tensor(&six, -1, &[1], &[1]))),
+        ("negative shape", one(tensor(&six, 0, &[-1, -6], &[1, 1]))),
+        ("beyond the storage", one(tensor(&six, 5, &[2], &[1]))),
+        ("stride beyond", one(tensor(&six, 0, &[2], &[i32::MAX]))),
+        ("more strides", one(tensor(&six, 0, &[6], &[6, 1]))),
+        ("nine dimensions", one(tensor(&six, 0, &[1; 9], &[1; 9]))),
+        ("shape of text", {
+            let arguments = tuple(&[six.clone(), int(0), tuple(&[text("6")]), ints(&[1])]);
+            one([b"ctorch._utils\n_rebuild_tensor_v2\n".to_vec(), arguments, b"R".to_vec()]
+                .concat())
+        }),
+        ("tensor of no storage", one(tensor(b"}", 0, &[1], &[1]))),
+        ("twice", dict(&[("a", tensor(&six, 0, &[1], &[1])), ("a", tensor(&six, 1, &[1], &[1]))])),
+    ];
+    for (case, body) in cases {
+        assert!(read(&zipped(&pickle(&[&body]))).is_err(), "{case}");
+    }
+}
+
+#[test]
+fn shared_storages_cannot_multiply_the_file() {
+    let big = vec![0; 400_000];
+    let whole = tensor(&storage("FloatStorage", "0", 100_000), 0, &[100_000], &[1]);
+    let names: Vec<String> = (0..50).map(|i| format!("w{i}")).collect();
+    let items: Vec<(&str, Vec<u8>)> = names.iter().map(|n| (n.as_str(), whole.clone())).collect();
+    let content = pickle(&[&dict(&items)]);
+    let bytes = archive(&[("m/data.pkl", &content), ("m/data/0", &big)], false);
+    assert!(read(&bytes).unwrap_err().to_string().contains("share storages"));
+}
+
+#[test]
+fn a_dict_that_contains_itself_ends() {
+    let body = [b"}q\x00".to_vec(), text("model"), b"h\x00s".to_vec()].concat();
+    assert!(read(&zipped(&pickle(&[&body]))).is_err());
+}
+
+#[test]
+fn hostile_archives_are_refused() {
+    let content = small();
+    let data = [0u8; 24];
+    let good = [("m/data.pkl", content.as_slice()), ("m/data/0", data.as_slice())];
+    assert!(read(&archive(&good, false)).is_ok());
+    let with =
+        |name: &'static str, data: &'static [u8]| archive(&[good[0], good[1], (name, data)], false);
+    for (case, bytes) in [
+        ("parent", with("m/../x", b"")),
+        ("absolute", with("/etc/passwd", b"")),
+        ("twice", with("m/data/0", b"x")),
+        ("two pickles", with("n/data.pkl", b"N.")),
+        ("big-endian", with("m/byteorder", b"big")),
+        ("TorchScript", with("m/constants.pkl", b"N.")),
+        ("no pickle", archive(&good[1..], false)),
+        ("no entries", archive(&[], false)),
+    ] {
+        assert!(read(&bytes).is_err(), "{case}");
+    }
+    let good = archive(&good, false);
+    let directory = good.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+    for (case, at, value) in [
+        ("compressed", directory + 10, 8),
+        ("encrypted", directory + 8, 1),
+        ("wrong checksum", directory + 16, !good[directory + 16]),
+        ("other size", directory + 24, !good[directory + 24]),
+        ("huge size", directory + 27, 0x7f),
+        ("long name", directory + 29, 0x7f),
+        ("offset elsewhere", directory + 42, 1),
+        ("offset beyond", directory + 45, 0x7f),
+        ("too many entries", good.len() - 12, 9),
+        ("comment", good.len() - 2, 3),
+    ] {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        assert!(read(&bytes).is_err(), "{case}");
+    }
+}
