@@ -18,7 +18,16 @@
 mod registry;
 mod search;
 
+mod alexnet;
+mod bn_inception;
+mod googlenet;
+mod inception_v3;
+mod inception_v4;
 mod lenet;
+mod lenet5;
+mod overfeat;
+mod vgg;
+mod zfnet;
 
 pub use registry::{
     Colours, Ensemble, Fact, Network, Paper, Preprocessing, Published, Resample, Set, Settings,
@@ -26,9 +35,20 @@ pub use registry::{
 pub use search::{Found, UnknownName, find, network};
 
 /// One slice per family, in the order of history.
-static FAMILIES: &[&[Network]] = &[lenet::NETWORKS];
+static FAMILIES: &[&[Network]] = &[
+    lenet5::NETWORKS,
+    lenet::NETWORKS,
+    alexnet::NETWORKS,
+    overfeat::NETWORKS,
+    zfnet::NETWORKS,
+    vgg::NETWORKS,
+    googlenet::NETWORKS,
+    bn_inception::NETWORKS,
+    inception_v3::NETWORKS,
+    inception_v4::NETWORKS,
+];
 
-static ENSEMBLES: &[&[Ensemble]] = &[];
+static ENSEMBLES: &[&[Ensemble]] = &[zfnet::ENSEMBLES];
 
 /// All networks, in the order of history.
 pub fn networks() -> impl Iterator<Item = &'static Network> {

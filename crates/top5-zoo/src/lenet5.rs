@@ -1,0 +1,107 @@
+//! LeNet-5. LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document Recognition", Proceedings
+//! of the IEEE 86(11), 1998, section II.B, Figure 2 and Table I.
+//! Departures: the outputs are minus the squared distances, so that the largest is the answer; the 7×12 codes are
+//! drawn after Figure 3, not copied from it; classes beyond the ten digits have random codes, which section II.B
+//! names as the alternative; biases start at zero.
+
+use crate::lenet::PAPER;
+use crate::registry::{Colours, Fact, Network, Preprocessing, Resample, Settings};
+use std::sync::Arc;
+use top5_graph::ops::{EuclideanRbf, Subsampling, TableConv2d};
+use top5_graph::random::{Stream, hash};
+use top5_graph::{Graph, GraphError, Init, Var, k, net};
+
+pub(crate) static NETWORKS: &[Network] = &[Network {
+    name: "lenet5",
+    aliases: &["lenet_5"],
+    family: "LeNet",
+    year: 1998,
+    place: Fact::Missing("older than the contest"),
+    paper: PAPER,
+    section: "section II.B, Figure 2, Table I",
+    input: [1, 32, 32],
+    classes: 10,
+    params: 60_000,
+    macs: 325_680,
+    published: Fact::Missing("the paper's error on MNIST was not checked against the paper"),
+    init: "uniform in ±2.4/fan_in (appendix A); biases 0",
+    preprocessing: Preprocessing {
+        resize: 28,
+        resample: Resample::Bilinear,
+        colours: Colours::Grey,
+        mean: [0.1 / 1.275; 3],
+        std: [1.0 / 1.275; 3],
+        source: "section III.A: background −0.1, ink 1.175, centred in 32×32",
+    },
+    build: lenet5,
+}];
+
+fn lenet5(settings: &Settings) -> Result<Graph, GraphError> {
+    let codes = codes(settings.classes);
+    net("lenet5", settings.input, |x| {
+        let x = x.conv(6, 5).init(uniform(25), 0.0).named("c1").scaled_tanh();
+        let x = subsample(x, "s2");
+        let c3 = TableConv2d { table: TABLE_I.map(<[usize]>::to_vec).to_vec(), window: k(5) };
+        let fan_in = c3.connections().count() * 25 / TABLE_I.len();
+        let x = x.apply(c3).init(uniform(fan_in), 0.0).named("c3").scaled_tanh();
+        let x = subsample(x, "s4");
+        let x = x.conv(120, 5).init(uniform(16 * 25), 0.0).named("c5").scaled_tanh();
+        let x = x.linear(84).init(uniform(120), 0.0).named("f6").scaled_tanh();
+        x.apply(EuclideanRbf { codes, classes: settings.classes }).named("output")
+    })
+}
+
+fn subsample<'g>(x: Var<'g>, name: &str) -> Var<'g> {
+    x.apply(Subsampling { window: k(2).stride(2) }).named(name).scaled_tanh()
+}
+
+fn uniform(fan_in: usize) -> Init {
+    Init::Uniform(2.4 / fan_in as f32)
+}
+
+/// Table I: the maps of S2 that each map of C3 sees.
+const TABLE_I: [&[usize]; 16] = [
+    &[0, 1, 2],
+    &[1, 2, 3],
+    &[2, 3, 4],
+    &[3, 4, 5],
+    &[0, 4, 5],
+    &[0, 1, 5],
+    &[0, 1, 2, 3],
+    &[1, 2, 3, 4],
+    &[2, 3, 4, 5],
+    &[0, 3, 4, 5],
+    &[0, 1, 4, 5],
+    &[0, 1, 2, 5],
+    &[0, 1, 3, 4],
+    &[1, 2, 4, 5],
+    &[0, 2, 3, 5],
+    &[0, 1, 2, 3, 4, 5],
+];
+
+/// Target activations of F6, 84 per class: +1 where a 7×12 picture of the digit has ink, −1 elsewhere.
+fn codes(classes: usize) -> Arc<[f32]> {
+    let ink = |on: bool| if on { 1.0 } else { -1.0 };
+    let drawn = DIGITS.iter().take(classes);
+    let drawn = drawn.flat_map(|rows| (0..84).map(|i| ink(rows[i / 7] >> (6 - i % 7) & 1 == 1)));
+    let random = Stream::new(0, hash("lenet5.codes"));
+    let beyond = (84 * DIGITS.len() as u64)..(84 * classes.min(MOST_CODES) as u64);
+    drawn.chain(beyond.map(|i| ink(random.at(i) & 1 == 1))).collect()
+}
+
+/// No codes are drawn beyond this many classes: the layer then reports that they do not suffice.
+const MOST_CODES: usize = 1 << 20;
+
+/// The digits, one byte per row, its bit 6 being the left column.
+const DIGITS: [[u8; 12]; 10] = [
+    [0, 0x1c, 0x36, 0x63, 0x63, 0x63, 0x63, 0x63, 0x63, 0x36, 0x1c, 0],
+    [0, 0x0c, 0x1c, 0x3c, 0x0c, 0x0c, 0x0c, 0x0c, 0x0c, 0x0c, 0x3f, 0],
+    [0, 0x3e, 0x63, 0x03, 0x03, 0x06, 0x0c, 0x18, 0x30, 0x60, 0x7f, 0],
+    [0, 0x7f, 0x03, 0x06, 0x0c, 0x1e, 0x03, 0x03, 0x03, 0x63, 0x3e, 0],
+    [0, 0x06, 0x0e, 0x1e, 0x36, 0x66, 0x66, 0x7f, 0x06, 0x06, 0x06, 0],
+    [0, 0x7f, 0x60, 0x60, 0x7e, 0x63, 0x03, 0x03, 0x03, 0x63, 0x3e, 0],
+    [0, 0x1e, 0x30, 0x60, 0x60, 0x7e, 0x63, 0x63, 0x63, 0x63, 0x3e, 0],
+    [0, 0x7f, 0x03, 0x03, 0x06, 0x06, 0x0c, 0x0c, 0x18, 0x18, 0x18, 0],
+    [0, 0x3e, 0x63, 0x63, 0x63, 0x3e, 0x63, 0x63, 0x63, 0x63, 0x3e, 0],
+    [0, 0x3e, 0x63, 0x63, 0x63, 0x63, 0x3f, 0x03, 0x03, 0x06, 0x3c, 0],
+];
