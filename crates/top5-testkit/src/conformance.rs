@@ -37,7 +37,8 @@ pub fn conformance_except(make: &mut Make<'_>, known: &[(&str, &str)]) {
         assert!(cases.iter().any(|case| case.name() == *name), "no case {name:?} ({why})");
     }
     let mut failures = Vec::new();
-    for case in cases.iter().filter(|case| !known.iter().any(|(name, _)| *name == case.name())) {
+    let is_known = |name: &str| known.iter().any(|(known, _)| *known == name);
+    for case in cases.iter().filter(|case| !is_known(case.name())) {
         failures.extend(check_case(case, make));
     }
     failures.extend(check_errors(make));
@@ -383,10 +384,10 @@ fn check_errors(make: &mut Make<'_>) -> Vec<String> {
 /// A NaN in an image must reach the logits and the loss: a layer that hides it hides a run that has diverged.
 fn check_nan(make: &mut Make<'_>) -> Vec<String> {
     let through_relu = net("NaN through ReLU", [1, 4, 4], |x| {
-        x.conv(3, k(3).pad(1)).relu().conv_bn(3, 1).relu().flatten().linear(3)
+        x.conv(3, 1).relu().conv_bn(3, 1).relu().flatten().linear(3)
     });
     let through_pool = net("NaN through a pool", [1, 4, 4], |x| {
-        x.conv(3, k(3).pad(1)).max_pool(k(2).stride(2)).flatten().linear(3)
+        x.conv(3, 1).max_pool(k(2).stride(2)).flatten().linear(3)
     });
     let mut failures = Vec::new();
     for graph in [through_relu, through_pool] {
@@ -395,7 +396,8 @@ fn check_nan(make: &mut Make<'_>) -> Vec<String> {
         let mut engine = make(&graph, 1);
         report.ok("load", engine.load(&oracle::weights_for(&graph)));
         let mut image = oracle::image("input", &[1, 1, 4, 4]);
-        image.data_mut()[5] = f32::NAN;
+        // The first element of its window: numbers follow it.
+        image.data_mut()[0] = f32::NAN;
         if let Some(forward) = report.ok("forward", engine.forward(image.data(), &[])) {
             let all = forward.logits.data().iter().all(|v| v.is_nan());
             report.require(all, format!("logits {:?}", forward.logits.data()));

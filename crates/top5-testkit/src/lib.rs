@@ -8,6 +8,7 @@
 pub mod cases;
 pub mod close;
 mod conformance;
+pub mod enumerate;
 pub mod fill;
 pub mod oracle;
 mod reference;
