@@ -35,7 +35,7 @@ impl Init {
 
     /// Glorot & Bengio, AISTATS 2010, equation 16: uniform in ±√(6/(fan_in + fan_out)).
     pub fn xavier_uniform(fan_in: usize, fan_out: usize) -> Self {
-        Self::Uniform((6.0 / (fan_in + fan_out) as f64).sqrt() as f32)
+        Self::Uniform((6.0 / (fan_in as f64 + fan_out as f64)).sqrt() as f32)
     }
 }
 

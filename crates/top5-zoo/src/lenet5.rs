@@ -31,7 +31,7 @@ pub(crate) static NETWORKS: &[Network] = &[Network {
         colours: Colours::Grey,
         mean: [0.1 / 1.275; 3],
         std: [1.0 / 1.275; 3],
-        source: "section III.A: background −0.1, ink 1.175, centred in 32×32",
+        source: "section II.B: background −0.1, ink 1.175, centred in 32×32",
     },
     build: lenet5,
 }];
@@ -90,7 +90,7 @@ fn codes(classes: usize) -> Arc<[f32]> {
 }
 
 /// No codes are drawn beyond this many classes: the layer then reports that they do not suffice.
-const MOST_CODES: usize = 1 << 20;
+const MOST_CODES: usize = 1 << 16;
 
 /// The digits, one byte per row, its bit 6 being the left column.
 const DIGITS: [[u8; 12]; 10] = [

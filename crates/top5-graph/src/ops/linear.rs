@@ -43,7 +43,7 @@ pub struct EuclideanRbf {
 impl Define for EuclideanRbf {
     fn spec(&self, inputs: &[Shape]) -> Result<Spec, ShapeError> {
         let features = inputs[0].flat()?;
-        if self.codes.len() != self.classes * features {
+        if Some(self.codes.len()) != self.classes.checked_mul(features) {
             return Err(ShapeError::Attribute {
                 what: "the number of code values",
                 expected: "classes × features",

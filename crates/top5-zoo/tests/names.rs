@@ -1,0 +1,32 @@
+//! Tensors have the names and shapes that torchvision, timm and the article's code give them.
+
+use std::collections::BTreeMap;
+use top5_testkit::oracle::{forward, shared};
+use top5_zoo::networks;
+
+#[test]
+fn tensors_are_those_of_the_peers() {
+    let Some(shared) = shared() else { return };
+    let mut compared = 0;
+    for network in networks() {
+        let file = shared.join("reference/forward").join(network.name).with_extension("json");
+        if !file.is_file() {
+            continue;
+        }
+        let case = forward(network.name).unwrap();
+        let graph = network.graph().unwrap();
+        let ours: BTreeMap<String, Vec<usize>> =
+            graph.params().map(|(name, param)| (name, param.shape.clone())).collect();
+        let theirs: BTreeMap<String, Vec<usize>> = case.tensors.into_iter().collect();
+        let missing: Vec<_> = theirs.iter().filter(|(n, s)| ours.get(*n) != Some(s)).collect();
+        let extra: Vec<_> = ours.iter().filter(|(n, s)| theirs.get(*n) != Some(s)).collect();
+        assert!(
+            missing.is_empty() && extra.is_empty(),
+            "{}: of the peer only: {missing:?}; ours only: {extra:?}",
+            network.name
+        );
+        assert_eq!(graph.param_count(), case.parameters, "{}", network.name);
+        compared += 1;
+    }
+    assert!(compared >= 15, "{compared} networks were compared");
+}

@@ -1,0 +1,267 @@
+//! The registry is walked: every network builds, has the figures it is registered with, and tells all that it must.
+
+use std::collections::BTreeSet;
+use top5_graph::ops::AlphaOver;
+use top5_graph::{Graph, Op, Shape};
+use top5_zoo::{Fact, Found, Network, Published, Settings, ensembles, find, network, networks};
+
+fn graph(name: &str) -> Graph {
+    network(name).unwrap().graph().unwrap()
+}
+
+fn at(name: &str, height: usize, width: usize) -> Result<Graph, String> {
+    let network = network(name).unwrap();
+    let input = [network.input[0], height, width];
+    network.with(Settings { input, ..network.settings() }).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_network_has_the_figures_it_is_registered_with() {
+    for network in networks() {
+        let graph = network.graph().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(graph.name(), network.name);
+        assert_eq!(graph.input(), network.input, "{}", network.name);
+        assert_eq!(graph.logits().shape(), Shape::Flat(network.classes), "{}", network.name);
+        assert_eq!(graph.param_count() as u64, network.params, "{}", network.name);
+        assert_eq!(graph.inference().macs(), network.macs, "{}", network.name);
+    }
+}
+
+#[test]
+fn figures_are_those_counted_elsewhere() {
+    // Parameters without auxiliary heads, and billions of multiply-accumulates to the printed digit.
+    let counted = [
+        ("lenet", 44_426, None),
+        ("lenet5", 60_000, None),
+        ("alexnet", 60_965_224, Some(0.724)),
+        ("alexnet_owt", 61_100_840, Some(0.714)),
+        ("alexnet_28", 24_351_434, None),
+        ("overfeat_fast", 145_920_872, Some(2.80)),
+        ("overfeat_accurate", 144_656_488, Some(5.35)),
+        ("zfnet", 62_357_608, Some(1.17)),
+        ("zfnet_b", 107_627_624, Some(2.48)),
+        ("vgg11", 132_863_336, Some(7.61)),
+        ("vgg13", 133_047_848, Some(11.31)),
+        ("vgg16", 138_357_544, Some(15.47)),
+        ("vgg19", 143_667_240, Some(19.63)),
+        ("googlenet_bn", 6_624_904, Some(1.50)),
+        ("googlenet_cifar", 6_402_564, None),
+        ("bn_inception", 11_295_240, None),
+        ("inception_v3", 23_834_568, Some(5.71)),
+        ("inception_v4", 42_679_816, Some(12.25)),
+        ("inception_resnet_v2", 55_843_464, Some(13.16)),
+    ];
+    for (name, params, billions) in counted {
+        let graph = graph(name).inference();
+        assert_eq!(graph.param_count(), params, "{name}");
+        if let Some(billions) = billions {
+            let macs = graph.macs() as f64 / 1e9;
+            assert!((macs - billions).abs() < 0.0101, "{name}: {macs} and {billions}");
+        }
+    }
+}
+
+#[test]
+fn every_network_tells_what_it_must() {
+    for network in networks() {
+        let Network { name, family, year, paper, section, init, preprocessing, .. } = network;
+        for text in [name, family, paper.authors, paper.title, paper.venue, section, init] {
+            assert!(!text.is_empty(), "{name}");
+        }
+        assert!((1998..=2017).contains(year), "{name}");
+        if let Fact::Missing(reason) = network.place {
+            assert!(!reason.is_empty(), "{name}: why has it no place?");
+        }
+        published(name, &network.published);
+        assert!(preprocessing.std.iter().all(|&std| std > 0.0), "{name}");
+        assert!(!preprocessing.source.is_empty() && preprocessing.resize > 0, "{name}");
+    }
+}
+
+fn published(name: &str, published: &Fact<&[Published]>) {
+    match published {
+        Fact::Missing(reason) => assert!(!reason.is_empty(), "{name}: why no error?"),
+        Fact::Known(errors) => {
+            assert!(!errors.is_empty(), "{name}");
+            for error in *errors {
+                assert!(!error.protocol.is_empty() && !error.source.is_empty(), "{name}");
+                let (top1, top5) = (error.top1.unwrap_or(100.0), error.top5.unwrap_or(0.0));
+                assert!(error.top1.is_some() || error.top5.is_some(), "{name}");
+                assert!((0.0..=top1).contains(&top5) && top1 <= 100.0, "{name}: {error:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_ensemble_averages_registered_networks() {
+    for ensemble in ensembles() {
+        let total: f32 = ensemble.members.iter().map(|(_, weight)| weight).sum();
+        assert!((total - 1.0).abs() < 1e-6, "{}: {total}", ensemble.name);
+        for (member, _) in ensemble.members {
+            assert_eq!(network(member).unwrap().name, *member);
+        }
+        published(ensemble.name, &ensemble.published);
+    }
+}
+
+#[test]
+fn every_name_stands_for_one_thing() {
+    let names = networks().flat_map(|n| std::iter::once(&n.name).chain(n.aliases));
+    let names = names.chain(ensembles().flat_map(|e| std::iter::once(&e.name).chain(e.aliases)));
+    let mut seen = BTreeSet::new();
+    for name in names {
+        assert_eq!(*name, name.to_lowercase(), "names are in lower case");
+        assert!(!name.contains(['-', '.', ' ']), "{name}");
+        assert!(seen.insert(*name), "{name} is there twice");
+    }
+}
+
+#[test]
+fn names_are_found_however_they_are_written() {
+    for name in ["vgg16", "VGG16", "vgg16.tv_in1k"] {
+        assert_eq!(network(name).unwrap().name, "vgg16");
+    }
+    assert_eq!(network("Inception-v1").unwrap().name, "googlenet");
+    assert!(matches!(find("Clarifai"), Ok(Found::Ensemble(_))));
+    assert!(network("clarifai").unwrap_err().nearest.contains(&"zfnet_b"));
+}
+
+#[test]
+fn unknown_name_is_answered_with_the_nearest() {
+    let error = network("vgg61").unwrap_err();
+    assert_eq!(error.nearest.len(), 3);
+    assert!(error.nearest.contains(&"vgg11"), "{error}");
+    assert!(error.to_string().contains("no network is called \"vgg61\"; nearest: vgg"), "{error}");
+}
+
+#[test]
+fn every_network_takes_another_number_of_classes() {
+    for network in networks() {
+        let settings = Settings { classes: 7, ..network.settings() };
+        let graph = network.with(settings).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(graph.classes(), 7, "{}", network.name);
+        assert!(graph.outputs().iter().all(|o| graph.node(o.node).shape() == Shape::Flat(7)));
+        assert!(network.with(Settings { classes: 0, ..settings }).is_err(), "{}", network.name);
+        assert!(network.with(Settings { classes: usize::MAX, ..settings }).is_err());
+        assert!(network.with(Settings { input: [3, 0, 0], ..settings }).is_err());
+    }
+}
+
+#[test]
+fn pooled_heads_take_other_sizes() {
+    for name in ["googlenet_cifar", "bn_inception", "bn_inception_slim", "inception_v4"] {
+        let network = network(name).unwrap();
+        let [_, height, width] = network.input;
+        let graph = at(name, height + 32, width + 64).unwrap();
+        assert_eq!(graph.param_count() as u64, network.params, "{name}");
+    }
+    for (name, side) in [("vgg16", 448), ("alexnet_owt", 416)] {
+        let params = at(name, side, side).unwrap().param_count();
+        assert_eq!(params as u64, network(name).unwrap().params, "{name}");
+    }
+}
+
+#[test]
+fn connected_heads_refuse_other_sizes() {
+    for (name, side, says) in [
+        ("vgg16", 256, "(8) must be a multiple of 7"),
+        ("alexnet", 320, "(8) must be a multiple of 6"),
+        ("vgg16_bn_cifar", 64, "flatten it first"),
+        ("lenet5", 28, "does not fit 4×4"),
+        ("googlenet", 299, "aux1"),
+    ] {
+        let error = at(name, side, side).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn inference_has_no_auxiliary_heads() {
+    for (name, heads) in [("googlenet", 2), ("googlenet_bn", 2), ("inception_v3", 1)] {
+        let graph = graph(name);
+        assert_eq!(graph.outputs().len(), 1 + heads, "{name}");
+        let bare = graph.inference();
+        assert_eq!(bare.outputs().len(), 1, "{name}");
+        assert!(!bare.nodes().iter().any(|node| node.name.to_lowercase().contains("aux")));
+    }
+}
+
+#[test]
+fn dense_vgg_gives_a_map_of_logits() {
+    let dense = graph("vgg16").dense([3, 256, 288]).unwrap();
+    assert_eq!(dense.logits().shape(), Shape::Map([1000, 2, 3]));
+    assert_eq!(dense.param_count(), 138_357_544);
+}
+
+#[test]
+fn dense_overfeat_has_the_maps_of_its_table() {
+    // The paper's Table 5 without its fine stride: layer 5 before pooling, then the spatial output of one offset.
+    let graph = graph("overfeat_accurate");
+    let before = graph.nodes().iter().rposition(|node| matches!(node.op, Op::MaxPool2d(_)));
+    let before = graph.nodes()[before.unwrap()].inputs[0];
+    for (input, layer_5, output) in [
+        ([245, 245], [17, 17], [1, 1]),
+        ([281, 317], [20, 23], [2, 3]),
+        ([317, 389], [23, 29], [3, 5]),
+        ([389, 461], [29, 35], [5, 7]),
+        ([425, 497], [32, 38], [6, 8]),
+        ([461, 569], [35, 44], [7, 10]),
+    ] {
+        let dense = graph.dense([3, input[0], input[1]]).unwrap();
+        assert_eq!(dense.node(before).shape().size(), layer_5);
+        assert_eq!(dense.logits().shape().size(), output);
+    }
+}
+
+#[test]
+fn zfnet_has_the_printed_maps() {
+    let sizes: Vec<usize> = graph("zfnet").nodes().iter().map(|n| n.shape().size()[0]).collect();
+    let mut sizes = sizes;
+    sizes.dedup();
+    assert_eq!(sizes, [224, 110, 55, 26, 13, 6, 1]);
+}
+
+#[test]
+fn response_normalisation_keeps_each_convention() {
+    let of = |name: &str| {
+        let graph = graph(name);
+        let node = graph.nodes().iter().find(|node| node.spec.kind == "LocalResponseNorm");
+        let Op::LocalResponseNorm(lrn) = &node.unwrap().op else { unreachable!() };
+        (lrn.size, lrn.alpha, lrn.beta, lrn.k, lrn.over)
+    };
+    assert_eq!(of("alexnet"), (5, 1e-4, 0.75, 2.0, AlphaOver::Sum));
+    assert_eq!(of("googlenet"), (5, 1e-4, 0.75, 1.0, AlphaOver::Mean));
+}
+
+#[test]
+fn bn_inception_has_the_widths_of_its_sources() {
+    let channels = |name: &str| -> Vec<usize> {
+        let graph = graph(name);
+        let modules = graph.nodes().iter().filter(|node| matches!(node.op, Op::Concat(_)));
+        modules.map(|node| node.shape().channels()).collect()
+    };
+    assert_eq!(channels("bn_inception"), [256, 320, 576, 576, 576, 608, 608, 1056, 1024, 1024]);
+    assert_eq!(
+        channels("bn_inception_slim"),
+        [256, 320, 576, 576, 576, 576, 576, 1024, 1024, 1024]
+    );
+}
+
+#[test]
+fn tensorflow_networks_have_its_eps() {
+    for (name, eps) in [
+        ("googlenet_bn", 1e-3),
+        ("googlenet_cifar", 1e-5),
+        ("bn_inception", 1e-5),
+        ("inception_v3", 1e-3),
+        ("inception_v4", 1e-3),
+        ("inception_resnet_v2", 1e-3),
+    ] {
+        for node in graph(name).nodes() {
+            if let Op::BatchNorm2d(norm) = &node.op {
+                assert_eq!(norm.eps, eps, "{name}: {}", node.name);
+            }
+        }
+    }
+}
