@@ -6,9 +6,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod caffe;
+mod detect;
 mod element;
 mod error;
+pub mod overfeat;
+mod protobuf;
 pub mod safetensors;
 pub mod torch;
 
+pub use detect::{Format, Loaded, detect, read_weights};
 pub use error::FormatError;

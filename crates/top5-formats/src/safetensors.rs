@@ -84,6 +84,12 @@ pub fn write(weights: &Weights, metadata: &BTreeMap<String, String>) -> Vec<u8> 
     bytes
 }
 
+/// Whether the bytes begin like a safetensors file.
+pub(crate) fn is_safetensors(bytes: &[u8]) -> bool {
+    // A header that is cut off still shows what the file was meant to be.
+    bytes.get(8) == Some(&b'{') && bytes.get(4..8) == Some(&[0; 4])
+}
+
 /// The header and what follows it.
 fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {

@@ -1,0 +1,128 @@
+//! What a file is, from its first bytes, and the one entry to all readers of weights.
+
+use crate::error::FormatError;
+use crate::{overfeat, safetensors, torch};
+use std::collections::BTreeMap;
+use top5_graph::Weights;
+
+/// A format that weights are kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// safetensors
+    Safetensors,
+    /// A PyTorch checkpoint, zip or legacy.
+    Torch,
+    /// OverFeat's raw floats.
+    Overfeat(overfeat::Model),
+    /// A Caffe model.
+    Caffe,
+    /// An ONNX model, which is written here but not read.
+    Onnx,
+}
+
+/// What was in a file.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The tensors, under the file's names (see [`crate::fit`]).
+    pub weights: Weights,
+    /// The format.
+    pub format: Format,
+    /// Free text beside the tensors.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Beginnings of files that people take for weights, and what to tell them.
+const MISTAKEN: [(&[u8], &str); 9] = [
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, which stands for the file: fetch it with `git lfs pull` or download it from the site",
+    ),
+    (
+        b"<",
+        "a web page or XML: the download went to a login or error page; open the address in a browser",
+    ),
+    (b"\x1f\x8b", "compressed with gzip: unpack it first"),
+    (b"BZh", "compressed with bzip2: unpack it first"),
+    (b"\xfd7zXZ", "compressed with xz: unpack it first"),
+    (b"\x89HDF", "HDF5, perhaps of Keras: convert it to safetensors first"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"{", "JSON text, perhaps a config.json: the weights are in the file beside it"),
+];
+
+/// Names the format, or says what the bytes are instead.
+pub fn detect(bytes: &[u8]) -> Result<Format, FormatError> {
+    let trimmed = bytes.trim_ascii_start();
+    if torch::is_zip(bytes) || torch::is_legacy(bytes) {
+        return Ok(Format::Torch);
+    }
+    if safetensors::is_safetensors(bytes) {
+        return Ok(Format::Safetensors);
+    }
+    if let Some(model) = overfeat::Model::of_length(bytes.len()) {
+        return Ok(Format::Overfeat(model));
+    }
+    if let Some((_, what)) = MISTAKEN.iter().find(|(start, _)| trimmed.starts_with(start)) {
+        return Err(FormatError::NotWeights { what: (*what).to_owned() });
+    }
+    let what = match bytes {
+        [] => "the file is empty",
+        [0x80, 1..=5, ..] => "a bare pickle; save a state dict with `torch.save`",
+        [..] if bytes.get(257..262) == Some(b"ustar") => {
+            "a tar archive, perhaps of PyTorch before 0.1.10: load and save it with a newer PyTorch"
+        }
+        // ModelProto begins with its version, NetParameter with its name or a layer.
+        [0x08, 1..=20, ..] => return Ok(Format::Onnx),
+        [0x0a | 0x12, ..] | [0xa2, 0x06, ..] => return Ok(Format::Caffe),
+        [..] => {
+            "no format that is known here; read are safetensors, PyTorch checkpoints, Caffe models and OverFeat's \
+             weights"
+        }
+    };
+    Err(FormatError::NotWeights { what: what.to_owned() })
+}
+
+/// Reads weights of any format.
+pub fn read_weights(bytes: &[u8]) -> Result<Loaded, FormatError> {
+    let format = detect(bytes)?;
+    let (weights, metadata) = match format {
+        Format::Safetensors => safetensors::read(bytes)?,
+        Format::Torch => (torch::read(bytes)?, BTreeMap::new()),
+        Format::Overfeat(model) => (model.read(bytes)?, BTreeMap::new()),
+        Format::Caffe => (crate::caffe::read(bytes)?, BTreeMap::new()),
+        Format::Onnx => {
+            let what = "ONNX is written and not read; use the checkpoint that it was made from";
+            return Err(FormatError::refused("ONNX", what));
+        }
+    };
+    Ok(Loaded { weights, format, metadata })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_no_weights_are_named() {
+        for (bytes, word) in [
+            (b"".as_slice(), "empty"),
+            (b"\n <!DOCTYPE html>", "web page"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git LFS"),
+            (b"\x1f\x8b\x08", "gzip"),
+            (b"\x89HDF\r\n\x1a\n", "HDF5"),
+            (b"{\"architecture\":\"resnet18\"}", "config.json"),
+            (b"\x80\x04\x95", "pickle"),
+            (b"hello", "no format"),
+        ] {
+            let error = read_weights(bytes).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn safetensors_are_recognised() {
+        let bytes = safetensors::write(&Weights::new(), &BTreeMap::new());
+        assert_eq!(read_weights(&bytes).unwrap().format, Format::Safetensors);
+        assert_eq!(detect(b"\x08\x08\x12\x04top5"), Ok(Format::Onnx));
+    }
+}
