@@ -1,9 +1,12 @@
 //! The command line: one file per command, and what they share.
 
 mod args;
+mod convert;
 mod exit;
+mod inputs;
 mod models;
 mod output;
+mod predict;
 mod show;
 mod table;
 
@@ -25,6 +28,8 @@ pub(crate) fn run() -> ExitCode {
 
 fn dispatch(command: Commands, output: Output) -> Result<()> {
     match command {
+        Commands::Predict(args) => predict::run(&args, output),
+        Commands::Convert(args) => convert::run(&args, output),
         Commands::Models(args) => models::run(&args, output),
         Commands::Show(args) => show::run(&args, output),
         Commands::Completions { shell } => {

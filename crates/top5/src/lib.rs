@@ -2,8 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+mod classifier;
+mod engine;
+mod files;
 pub mod hub;
+mod model;
+mod pipeline;
 
+pub use classifier::{Classifier, Prediction};
+pub use engine::engine;
+pub use files::write_whole;
+pub use model::{CONFIG_FILE, Model, ModelError, WEIGHTS_FILE};
+pub use top5_cpu::{CpuEngine, Options};
 pub use top5_data as data;
+pub use top5_formats as formats;
 pub use top5_graph as graph;
 pub use top5_zoo as zoo;

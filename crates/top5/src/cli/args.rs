@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use top5::Options;
+use top5::hub::Hub;
 
 use super::exit::TABLE;
 use super::output::Output;
@@ -74,6 +76,17 @@ pub(super) struct EngineArgs {
     pub(super) memory_limit: Option<u64>,
 }
 
+impl EngineArgs {
+    /// The engine's options.
+    pub(super) fn options(self) -> Options {
+        Options {
+            threads: self.threads.map(usize::from),
+            memory_limit: self.memory_limit.map(|mib| mib.saturating_mul(1 << 20)),
+            ..Options::default()
+        }
+    }
+}
+
 /// Which data are read, and how.
 #[derive(Clone, Debug, Args)]
 pub(super) struct DataArgs {
@@ -94,6 +107,13 @@ pub(super) struct WeightsArgs {
     /// Open no network connection: read the hub's cache only
     #[arg(long)]
     pub(super) offline: bool,
+}
+
+impl WeightsArgs {
+    /// The hub that `hf-hub:` stands for.
+    pub(super) fn hub(&self) -> Hub {
+        Hub::from_environment(self.offline)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -214,9 +234,12 @@ pub(super) struct ConvertArgs {
     /// The model: as for `eval`
     #[arg(value_name = "MODEL")]
     pub(super) input: String,
-    /// The file or folder to write; the format follows from its name: .safetensors
+    /// What to write: NAME.safetensors, or a folder for timm
     #[arg(value_name = "OUT")]
     pub(super) output: PathBuf,
+    /// Replace what is there
+    #[arg(long)]
+    pub(super) force: bool,
     #[command(flatten)]
     pub(super) weights: WeightsArgs,
 }

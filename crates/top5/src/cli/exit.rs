@@ -4,8 +4,11 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use top5::ModelError;
 use top5::data::DataError;
+use top5::formats::FormatError;
 use top5::graph::{EngineError, GraphError, WeightsError};
+use top5::hub::HubError;
 use top5::zoo::UnknownName;
 
 /// The exit codes, as `--help` prints them.
@@ -19,6 +22,9 @@ Exit codes:
   5  training diverged; the last good checkpoint is kept
   6  a check failed, for example `eval --min-top1`
   130, 143  interrupted by Ctrl-C or SIGTERM; a checkpoint was written";
+
+/// The code of what the system refused.
+pub(super) const RESOURCE: u8 = 4;
 
 /// What ends a command that no library has an error for.
 #[derive(Debug)]
@@ -67,7 +73,7 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 /// The chain of causes on one line, without those that the message before already holds.
-fn describe(error: &anyhow::Error) -> String {
+pub(super) fn describe(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if text.is_empty() {
@@ -80,7 +86,7 @@ fn describe(error: &anyhow::Error) -> String {
 }
 
 /// The exit code of the first cause that has one.
-fn code(error: &anyhow::Error) -> u8 {
+pub(super) fn code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(1)
 }
 
@@ -100,7 +106,23 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<EngineError>() {
         return Some(if matches!(error, EngineError::Memory { .. }) { 4 } else { 3 });
     }
-    if cause.is::<GraphError>() || cause.is::<WeightsError>() || cause.is::<UnknownName>() {
+    if let Some(error) = cause.downcast_ref::<HubError>() {
+        return Some(match error {
+            HubError::Name { .. } | HubError::Status { status: 401 | 404, .. } => 3,
+            HubError::Content { .. } => 6,
+            HubError::Offline { .. }
+            | HubError::Status { .. }
+            | HubError::Answer { .. }
+            | HubError::Connection { .. }
+            | HubError::Io { .. } => 4,
+        });
+    }
+    let bad_input = cause.is::<GraphError>()
+        || cause.is::<WeightsError>()
+        || cause.is::<FormatError>()
+        || cause.is::<ModelError>()
+        || cause.is::<UnknownName>();
+    if bad_input {
         return Some(3);
     }
     cause.is::<io::Error>().then_some(4)

@@ -1,0 +1,61 @@
+//! `top5 convert`: a model in another format. The format follows from the name of what is to be written.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use top5::{CONFIG_FILE, Model, WEIGHTS_FILE, write_whole};
+
+use super::args::ConvertArgs;
+use super::exit::Stop;
+use super::output::Output;
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Converted {
+    network: String,
+    parameters: usize,
+    files: Vec<String>,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &ConvertArgs, output: Output) -> Result<()> {
+    let model = Model::open(&args.input, args.weights.weights.as_deref(), &args.weights.hub())?;
+    let out = &args.output;
+    let files = match out.extension().and_then(OsStr::to_str) {
+        Some("safetensors") => vec![(out.clone(), model.to_bytes())],
+        None => vec![
+            (out.join(WEIGHTS_FILE), model.to_bytes()),
+            (out.join(CONFIG_FILE), model.to_timm_config().into_bytes()),
+        ],
+        Some(other) => {
+            let message = format!(
+                "{}: no format is called .{other}: expected a name with .safetensors, or one \
+                 without an extension for timm's folder",
+                out.display()
+            );
+            return Err(Stop::Usage(message).into());
+        }
+    };
+    if let Some((taken, _)) = files.iter().find(|(path, _)| path.exists() && !args.force) {
+        let message = format!("{} exists: choose another name, or give --force", taken.display());
+        return Err(Stop::Resource(message).into());
+    }
+    for (path, bytes) in &files {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        write_whole(path, bytes)?;
+    }
+    let written: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+    if output.json {
+        return output.document(&Converted {
+            network: model.graph.name().to_owned(),
+            parameters: model.graph.param_count(),
+            files: written,
+        });
+    }
+    output.note(&format!("{} written to {}", model.graph.name(), written.join(" and ")));
+    Ok(())
+}

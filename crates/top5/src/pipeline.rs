@@ -1,0 +1,184 @@
+//! [`Preprocess`] as it is written into files: our own in a model's metadata, timm's in `config.json`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use top5_data::{CropMode, Filter, Ink, Preprocess};
+use top5_zoo::{Colours, Preprocessing, Resample};
+
+/// Greatest side of an input, and least share that a crop keeps: what a file says decides how much memory a resize takes.
+const MAX_SIDE: usize = 4096;
+const MIN_CROP: f64 = 0.05;
+
+/// [`Preprocess`] with its enumerations as words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pipeline {
+    /// Channels, height and width.
+    pub(crate) input_size: [usize; 3],
+    pub(crate) crop_pct: f64,
+    /// `center` or `squash`.
+    pub(crate) crop_mode: String,
+    /// A filter's name.
+    pub(crate) interpolation: String,
+    pub(crate) mean: Vec<f32>,
+    pub(crate) std: Vec<f32>,
+    /// Whether images to be classified are digits that somebody drew.
+    #[serde(default)]
+    pub(crate) drawn_digits: bool,
+}
+
+impl From<&Preprocess> for Pipeline {
+    fn from(preprocess: &Preprocess) -> Self {
+        Self {
+            input_size: preprocess.shape(),
+            crop_pct: preprocess.crop_pct,
+            crop_mode: match preprocess.crop_mode {
+                CropMode::Center => "center".to_owned(),
+                CropMode::Squash => "squash".to_owned(),
+            },
+            interpolation: preprocess.filter.name().to_owned(),
+            mean: preprocess.mean.clone(),
+            std: preprocess.std.clone(),
+            drawn_digits: preprocess.ink == Ink::Drawn,
+        }
+    }
+}
+
+impl Pipeline {
+    /// The pipeline, or what is wrong with it.
+    pub(crate) fn resolve(self) -> Result<Preprocess, String> {
+        let [channels, height, width] = self.input_size;
+        let within = |side: usize| (1..=MAX_SIDE).contains(&side);
+        if !matches!(channels, 1 | 3) || !within(height) || !within(width) {
+            return Err(format!("input_size {:?}: expected 1 or 3 channels", self.input_size));
+        }
+        if !(MIN_CROP..=1.0).contains(&self.crop_pct) {
+            return Err(format!("crop_pct {}: expected {MIN_CROP} to 1", self.crop_pct));
+        }
+        let usable =
+            |values: &[f32]| values.len() == channels && values.iter().all(|v| v.is_finite());
+        if !usable(&self.mean) || !usable(&self.std) || self.std.contains(&0.0) {
+            return Err(format!("mean and std: expected {channels} numbers each, std not 0"));
+        }
+        Ok(Preprocess {
+            channels,
+            height,
+            width,
+            crop_pct: self.crop_pct,
+            crop_mode: match self.crop_mode.as_str() {
+                "center" => CropMode::Center,
+                "squash" => CropMode::Squash,
+                other => return Err(format!("crop_mode {other:?}: expected center or squash")),
+            },
+            filter: Filter::from_name(&self.interpolation).ok_or_else(|| {
+                format!("interpolation {:?}: expected bilinear, bicubic, …", self.interpolation)
+            })?,
+            mean: self.mean,
+            std: self.std,
+            ink: if self.drawn_digits { Ink::Drawn } else { Ink::AsIs },
+        })
+    }
+
+    /// timm's `pretrained_cfg`.
+    pub(crate) fn to_timm(&self, classes: usize) -> Value {
+        json!({
+            "input_size": self.input_size,
+            "crop_pct": self.crop_pct,
+            "crop_mode": self.crop_mode,
+            "interpolation": self.interpolation,
+            "mean": self.mean,
+            "std": self.std,
+            "num_classes": classes,
+            "drawn_digits": self.drawn_digits, // our own; timm passes it by
+        })
+    }
+
+    /// timm's `pretrained_cfg`, or the older form whose fields lie in `config` itself; timm's defaults fill the gaps.
+    pub(crate) fn from_timm(config: &Value) -> Result<Self, String> {
+        let own = json!({
+            "input_size": [3, 224, 224], "crop_pct": 0.875, "crop_mode": "center", "interpolation": "bicubic",
+            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
+            "drawn_digits": false,
+        });
+        let given = config.get("pretrained_cfg").unwrap_or(config);
+        let Value::Object(mut fields) = own else { return Err("no object".to_owned()) };
+        for (name, value) in &mut fields {
+            if let Some(given) = given.get(name) {
+                *value = given.clone();
+            }
+        }
+        serde_json::from_value(Value::Object(fields)).map_err(|error| error.to_string())
+    }
+}
+
+/// What the zoo says about a network's images, at the input size that it is built for.
+pub(crate) fn of_network(preprocessing: &Preprocessing, input: [usize; 3]) -> Preprocess {
+    let [channels, height, width] = input;
+    let statistics = |values: [f32; 3]| {
+        // Channels are always stored red first here.
+        let reversed = preprocessing.colours == Colours::Bgr && channels == 3;
+        let values: Vec<f32> =
+            if reversed { values.into_iter().rev().collect() } else { values.to_vec() };
+        values[..channels.min(3)].to_vec()
+    };
+    let side = height.min(width);
+    Preprocess {
+        channels,
+        height,
+        width,
+        crop_pct: (side as f64 / preprocessing.resize.max(side) as f64).max(MIN_CROP),
+        crop_mode: CropMode::Center,
+        filter: match preprocessing.resample {
+            Resample::Bilinear => Filter::Bilinear,
+            Resample::Bicubic => Filter::Bicubic,
+        },
+        mean: statistics(preprocessing.mean),
+        std: statistics(preprocessing.std),
+        ink: Ink::AsIs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipelines_survive_being_written() {
+        for preprocess in
+            [Preprocess::imagenet(224, 224), Preprocess::digits(), Preprocess::drawn_digits()]
+        {
+            let text = serde_json::to_string(&Pipeline::from(&preprocess)).unwrap();
+            let again: Pipeline = serde_json::from_str(&text).unwrap();
+            assert_eq!(again.resolve(), Ok(preprocess));
+        }
+    }
+
+    #[test]
+    fn senseless_pipelines_are_rejected() {
+        let good = Pipeline::from(&Preprocess::imagenet(224, 224));
+        for wrong in [
+            Pipeline { input_size: [2, 224, 224], ..good.clone() },
+            Pipeline { input_size: [3, 1 << 40, 224], ..good.clone() },
+            Pipeline { crop_pct: 0.0, ..good.clone() },
+            Pipeline { crop_pct: f64::NAN, ..good.clone() },
+            Pipeline { mean: vec![0.0; 2], ..good.clone() },
+            Pipeline { std: vec![0.0; 3], ..good.clone() },
+            Pipeline { interpolation: "magic".to_owned(), ..good.clone() },
+            Pipeline { crop_mode: "border".to_owned(), ..good },
+        ] {
+            assert!(wrong.clone().resolve().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn timm_configurations_are_read_with_timms_defaults() {
+        let config =
+            json!({"pretrained_cfg": {"input_size": [3, 299, 299], "crop_pct": 0.95, "tag": "x"}});
+        let pipeline = Pipeline::from_timm(&config).unwrap();
+        assert_eq!((pipeline.input_size, pipeline.crop_pct), ([3, 299, 299], 0.95));
+        assert_eq!(pipeline.interpolation, "bicubic");
+        let old = json!({"mean": [0.5, 0.5, 0.5]});
+        assert_eq!(Pipeline::from_timm(&old).unwrap().mean, [0.5; 3]);
+        assert!(Pipeline::from_timm(&json!({"mean": "dark"})).is_err());
+    }
+}

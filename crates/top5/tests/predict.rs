@@ -1,0 +1,211 @@
+//! `predict`, `models`, `show` and `convert` as a user runs them.
+
+mod program;
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use image::{ImageFormat, Luma};
+use program::{Place, Ran, parse};
+
+const FORMATS: [(&str, ImageFormat); 4] = [
+    ("bmp", ImageFormat::Bmp),
+    ("jpg", ImageFormat::Jpeg),
+    ("png", ImageFormat::Png),
+    ("webp", ImageFormat::WebP),
+];
+
+/// A folder `drawn` with a seven as somebody would draw it, dark on light, off the centre, in each format.
+fn drawings() -> Place {
+    let place = Place::new();
+    fs::create_dir(place.path("drawn")).unwrap();
+    let distance = |x: f32, y: f32, from: (f32, f32), to: (f32, f32)| {
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let t = ((x - from.0) * dx + (y - from.1) * dy) / (dx * dx + dy * dy);
+        let t = t.clamp(0.0, 1.0);
+        (x - from.0 - t * dx).hypot(y - from.1 - t * dy)
+    };
+    let strokes = [((60.0, 50.0), (150.0, 45.0)), ((150.0, 45.0), (95.0, 190.0))];
+    let drawing = image::ImageBuffer::from_fn(300, 240, |x, y| {
+        let near = |(from, to)| distance(x as f32, y as f32, from, to) < 8.0;
+        Luma([if strokes.into_iter().any(near) { 30u8 } else { 240 }])
+    });
+    let drawing = image::DynamicImage::from(drawing).to_rgb8();
+    for (name, format) in FORMATS {
+        drawing.save_with_format(place.path(format!("drawn/seven.{name}")), format).unwrap();
+    }
+    place
+}
+
+#[test]
+fn drawn_digit_is_recognised_in_every_format() {
+    let place = drawings();
+    for (name, _) in FORMATS {
+        let text = place.text(&format!("predict drawn/seven.{name} --top 3"));
+        assert!(text.starts_with(&format!("drawn/seven.{name}: 7 (")), "{text}");
+        assert_eq!(text.matches(" %)").count(), 3, "{text}");
+    }
+}
+
+#[test]
+fn folders_and_stdin_are_read_in_order() {
+    let place = drawings();
+    let document = place.json("predict drawn");
+    let results = document["results"].as_array().unwrap();
+    let files: Vec<_> = results.iter().map(|result| result["file"].as_str().unwrap()).collect();
+    assert_eq!(files, FORMATS.map(|(name, _)| format!("drawn/seven.{name}")));
+    for result in results {
+        let predictions = result["predictions"].as_array().unwrap();
+        assert_eq!(predictions[0]["class"], "7");
+        let sum: f64 = predictions.iter().map(|p| p["probability"].as_f64().unwrap()).sum();
+        assert!(predictions.len() == 5 && sum <= 1.0 + 1e-6, "{result}");
+    }
+
+    let mut child = place
+        .command("predict - --json")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let bytes = fs::read(place.path("drawn/seven.png")).unwrap();
+    child.stdin.take().unwrap().write_all(&bytes).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert_eq!(parse(&ran.stdout)["results"][0]["predictions"][0]["class"], "7");
+}
+
+#[test]
+fn bad_images_are_reported_and_the_others_go_on() {
+    let place = drawings();
+    let png = fs::read(place.path("drawn/seven.png")).unwrap();
+    let mut damaged = png.clone();
+    damaged[png.len() / 2] ^= 0x55;
+    for (name, bytes) in [
+        ("cut.png", &png[..png.len() / 2]),
+        ("damaged.png", &damaged),
+        ("empty.png", b""),
+        ("text.png", b"no image"),
+    ] {
+        fs::write(place.path("drawn").join(name), bytes).unwrap();
+    }
+    let ran = place.run("predict drawn --json");
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    let document = parse(&ran.stdout);
+    assert_eq!(document["results"].as_array().unwrap().len(), FORMATS.len());
+    assert_eq!(document["failed"].as_array().unwrap().len(), 4);
+    for name in ["cut", "damaged", "empty", "text"] {
+        assert!(ran.stderr.contains(&format!("drawn/{name}.png: ")), "{ran:?}");
+    }
+    assert!(ran.stderr.contains("4 of 8 images"), "{ran:?}");
+    place.fails("predict absent.png", 4, &["absent.png"]);
+    fs::create_dir(place.path("none")).unwrap();
+    place.fails("predict none", 3, &["none", "expected", ".png"]);
+}
+
+#[test]
+fn models_that_are_none_are_rejected() {
+    let place = drawings();
+    let predict = |model: &str| format!("predict drawn/seven.png --model {model}");
+    place.fails(&predict("lenet9"), 3, &["lenet9", "nearest: lenet"]);
+    place.fails(&predict("none.safetensors"), 3, &["none.safetensors"]);
+    place.fails(&predict("hf-hub:org/net --offline"), 4, &["offline"]);
+    place.fails(&predict("hf-hub:../net --offline"), 3, &["ORG/NAME"]);
+    place.text("convert lenet good.safetensors");
+    let good = fs::read(place.path("good.safetensors")).unwrap();
+    for (name, bytes) in [("cut", &good[..good.len() - 1]), ("empty", b""), ("half", &good[..100])]
+    {
+        fs::write(place.path(format!("{name}.safetensors")), bytes).unwrap();
+        place.fails(&predict(&format!("{name}.safetensors")), 3, &[name, "safetensors"]);
+    }
+    let renamed = String::from_utf8_lossy(&good[..]).find("conv1.bias").unwrap();
+    let mut other = good;
+    other[renamed] = b'k';
+    fs::write(place.path("other.safetensors"), other).unwrap();
+    place.fails(&predict("other.safetensors"), 3, &["conv1.bias", "nearest: konv1.bias"]);
+}
+
+#[test]
+fn model_survives_conversion_and_nothing_is_overwritten() {
+    let place = drawings();
+    let first = place.json("predict drawn/seven.png")["results"].clone();
+    place.text("convert lenet model.safetensors");
+    place.text("convert model.safetensors timm");
+    place.text("convert timm again.safetensors");
+    for model in ["model.safetensors", "timm", "again.safetensors", "lenet --weights timm"] {
+        let document = place.json(&format!("predict drawn/seven.png --model {model}"));
+        assert_eq!(document["results"][0]["predictions"][0]["label"], 7, "{model}");
+        if model != "lenet --weights timm" {
+            assert_eq!(document["network"], "lenet");
+        }
+    }
+    assert_eq!(place.json("predict drawn/seven.png -m model.safetensors")["results"], first);
+    fs::write(place.path("taken.safetensors"), b"mine").unwrap();
+    place.fails("convert lenet taken.safetensors", 4, &["taken.safetensors exists", "--force"]);
+    assert_eq!(fs::read(place.path("taken.safetensors")).unwrap(), b"mine");
+    place.text("convert lenet taken.safetensors --force");
+    place.fails("convert lenet model.bin", 2, &[".safetensors"]);
+}
+
+#[test]
+fn networks_are_listed_in_every_form() {
+    let place = Place::new();
+    let document = place.json("models lenet");
+    let lenet = &document["models"][0];
+    assert_eq!((&lenet["name"], &lenet["params"]), (&"lenet".into(), &44_426.into()));
+    assert!(place.text("models le*").contains("44.4 k"));
+    assert!(
+        place.text("models lenet --csv").ends_with("lenet,1998,1×28×28,10,44426,281640,11538\n")
+    );
+    assert!(place.text("models lenet --markdown").starts_with("| name |"));
+    place.fails("models lenat", 3, &["lenat", "nearest: lenet"]);
+    place.fails("models --csv --json", 2, &["--csv", "--json"]);
+}
+
+#[test]
+fn layers_are_shown_in_every_form() {
+    let place = Place::new();
+    let document = place.json("show lenet --classes 26");
+    assert_eq!(document["classes"], 26);
+    let layers = document["layers"].as_array().unwrap();
+    let sum: u64 = layers.iter().map(|layer| layer["params"].as_u64().unwrap()).sum();
+    assert_eq!(document["params"], sum);
+    assert!(place.text("show lenet").lines().last().unwrap().contains("44,426"));
+    assert!(place.text("show lenet --markdown").contains("| conv1 | Conv2d | 5×5, 6 |"));
+    place.fails("show lenat", 3, &["nearest: lenet"]);
+    place.fails("show lenet --input 1x2x2", 3, &["lenet", "5×5 does not fit 2×2"]);
+    place.fails("show lenet --input 28", 2, &["3x224x224"]);
+}
+
+#[test]
+fn stdout_has_no_escapes_and_may_be_closed() {
+    let place = Place::new();
+    for line in ["models", "show lenet", "--help", "train --help", "completions bash"] {
+        let ran = place.run(line);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{line}");
+        assert!(!ran.stdout.is_empty() && !ran.stdout.contains('\x1b'), "{line}");
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ran = Ran::from(place.command("models").stdout(writer).output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn wrong_usage_is_code_2() {
+    let place = Place::new();
+    for line in ["", "nothing", "predict", "predict x --top 0", "train", "eval lenet --quiet -v"] {
+        let ran = place.run(line);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{line}: {ran:?}");
+        assert!(!ran.stderr.is_empty());
+    }
+}
+
+#[test]
+fn flags_come_from_the_environment_too() {
+    let place = drawings();
+    let mut command = place.command("predict drawn/seven.png");
+    let ran = Ran::from(command.env("TOP5_TOP", "2").output().unwrap());
+    assert_eq!(ran.stdout.matches(" %)").count(), 2, "{ran:?}");
+}

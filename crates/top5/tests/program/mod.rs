@@ -1,0 +1,96 @@
+//! The built program, run in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder that vanishes, and the program in it.
+pub(crate) struct Place {
+    folder: TempDir,
+}
+
+/// What one run of the program left.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The program with these arguments (separated by spaces), not yet started.
+    pub(crate) fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_top5"));
+        command.args(line.split_whitespace()).current_dir(self.folder.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(&name.to_string_lossy())) {
+            command.env_remove(name);
+        }
+        command.env("HF_HUB_CACHE", self.path("hub")).env_remove("CLICOLOR_FORCE");
+        command
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn run(&self, line: &str) -> Ran {
+        Ran::from(self.command(line).output().unwrap())
+    }
+
+    /// Runs the program, which must succeed, and returns its stdout.
+    #[track_caller]
+    pub(crate) fn text(&self, line: &str) -> String {
+        let ran = self.run(line);
+        assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+        ran.stdout
+    }
+
+    /// The same with `--json`, parsed.
+    #[track_caller]
+    pub(crate) fn json(&self, line: &str) -> Value {
+        let document = parse(&self.text(&format!("{line} --json")));
+        assert_eq!(document["schema_version"], 1);
+        document
+    }
+
+    /// Runs the program, which must fail with this code, an empty stdout and one message that holds `words`.
+    #[track_caller]
+    pub(crate) fn fails(&self, line: &str, code: i32, words: &[&str]) {
+        let ran = self.run(line);
+        assert_eq!(ran.code, Some(code), "{line}: {ran:?}");
+        assert_eq!(ran.stdout, "", "{line}");
+        assert!(ran.stderr.contains("error: "), "{line}: {ran:?}");
+        assert!(!ran.stderr.contains("panicked"), "{line}: {ran:?}");
+        for word in words {
+            assert!(ran.stderr.contains(word), "{line}: no {word:?} in {ran:?}");
+        }
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// Parses one JSON document.
+#[track_caller]
+pub(crate) fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Whether the program reads this variable of the environment.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("TOP5_") || name.starts_with("HF_")
+}
