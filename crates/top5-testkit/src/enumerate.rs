@@ -98,12 +98,25 @@ pub fn pools() -> Vec<PoolCase> {
     for input in SIZES {
         for window in windows().flat_map(|window| [window, window.ceil()]) {
             let Ok(output) = window.pool_output(input) else { continue };
+            if !touches(&window, input, output) {
+                continue;
+            }
             let channels = turn.next().expect("a cycle has no end");
             cases.push(PoolCase { channels, input, window, output });
         }
     }
     cases.sort_by_key(|case| case.channels * case.output[0] * case.output[1]);
     cases
+}
+
+/// Whether every window holds an element of the input: a dilated one may pass over a small input.
+fn touches(window: &Window, input: [usize; 2], output: [usize; 2]) -> bool {
+    (0..2).all(|axis| {
+        let inside = |at: usize| (window.pad[axis]..window.pad[axis] + input[axis]).contains(&at);
+        (0..output[axis]).map(|out| out * window.stride[axis]).all(|start| {
+            (0..window.kernel[axis]).any(|tap| inside(start + tap * window.dilation[axis]))
+        })
+    })
 }
 
 #[cfg(test)]

@@ -27,11 +27,11 @@ fn windows(
     }
 }
 
-/// The first maximum of a window, or its last NaN (PyTorch's rule).
-fn argmax(x: &[f64], cells: &[usize]) -> usize {
-    cells.iter().copied().fold(cells[0], |best, cell| {
-        if x[cell] > x[best] || x[cell].is_nan() { cell } else { best }
-    })
+/// The first maximum of a window, or its last NaN (PyTorch's rule). A dilated window may pass over a small input without
+/// touching it.
+fn argmax(x: &[f64], cells: &[usize]) -> Option<usize> {
+    let larger = |a: usize, b: usize| if x[b] > x[a] || x[b].is_nan() { b } else { a };
+    cells.iter().copied().reduce(larger)
 }
 
 /// Visits the windows of every plane of a batch: (plane, output index, input indices).
@@ -55,14 +55,16 @@ pub(crate) fn max(op: &MaxPool2d, x: &Array, output: Shape) -> Array {
     let dims = y.zeros_like();
     planes(&op.window, x, &dims, |n, c, out, cells| {
         let x = x.plane(n, c);
-        y.plane_mut(n, c)[out] = x[argmax(x, cells)];
+        y.plane_mut(n, c)[out] = argmax(x, cells).map_or(f64::NEG_INFINITY, |cell| x[cell]);
     });
     y
 }
 
 pub(crate) fn max_backward(op: &MaxPool2d, x: &Array, dy: &Array, dx: &mut Array) {
     planes(&op.window, x, dy, |n, c, out, cells| {
-        dx.plane_mut(n, c)[argmax(x.plane(n, c), cells)] += dy.plane(n, c)[out];
+        if let Some(cell) = argmax(x.plane(n, c), cells) {
+            dx.plane_mut(n, c)[cell] += dy.plane(n, c)[out];
+        }
     });
 }
 

@@ -1,0 +1,249 @@
+//! Direct convolution, its weight gradient and its bias gradient.
+
+use crate::packing::*;
+use top5_kernels::conv::{ConvGeom, Direct, Epilogue, Strides};
+use top5_kernels::weight_gradient::{WeightGradient, sum_pixels};
+use top5_kernels::{Block, LANES, Layout};
+use top5_testkit::enumerate::{ConvCase, convs};
+use top5_testkit::fill::integers;
+
+const N: usize = 2;
+
+/// Calls `visit` with the indices in y `[n, k, p, q]`, x `[n, c, h, w]` and w `[k, c / groups, r, s]` of every product.
+fn products(case: &ConvCase, mut visit: impl FnMut(usize, usize, usize)) {
+    let &ConvCase { in_channels, out_channels, groups, input, window, output } = case;
+    let per_group = in_channels / groups;
+    let at = |axis: usize, out: usize, tap: usize| {
+        (out * window.stride[axis] + tap * window.dilation[axis])
+            .checked_sub(window.pad[axis])
+            .filter(|&at| at < input[axis])
+    };
+    let [r, s] = window.kernel;
+    for n in 0..N {
+        for k in 0..out_channels {
+            for p in 0..output[0] {
+                for q in 0..output[1] {
+                    let y = ((n * out_channels + k) * output[0] + p) * output[1] + q;
+                    for i in 0..r {
+                        for j in 0..s {
+                            let (Some(row), Some(col)) = (at(0, p, i), at(1, q, j)) else {
+                                continue;
+                            };
+                            for c in 0..per_group {
+                                let channel = k / (out_channels / groups) * per_group + c;
+                                let x = (n * in_channels + channel) * input[0] + row;
+                                let w = ((k * per_group + c) * r + i) * s + j;
+                                visit(y, x * input[1] + col, w);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The loop nest of a case, where the input's halo is as wide as the windows reach.
+fn geometry(case: &ConvCase, y_halo: [usize; 2]) -> (ConvGeom, Layout, Layout) {
+    let &ConvCase { in_channels, out_channels, groups, input, window, output } = case;
+    let reach = [0, 1].map(|axis| {
+        let end = (output[axis] - 1) * window.stride[axis] + window.span()[axis];
+        window.pad[axis].max(end.saturating_sub(window.pad[axis] + input[axis]))
+    });
+    let x = layout(in_channels, input, reach);
+    let y = layout(out_channels, output, y_halo);
+    let ranges: Vec<_> = (0..y.blocks())
+        .map(|k| {
+            let outputs = k * LANES..((k + 1) * LANES).min(out_channels);
+            let group = |o: usize| o / (out_channels / groups) * (in_channels / groups);
+            let last = group(outputs.end - 1) + in_channels / groups;
+            group(outputs.start) / LANES..last.div_ceil(LANES)
+        })
+        .collect();
+    let floats = |row: usize, col: usize| (row * x.row() + col) * LANES;
+    let geom = ConvGeom {
+        rows: output[0],
+        cols: output[1],
+        batch_is_row: false,
+        out_channels,
+        first: ranges.iter().map(|range| range.start).collect(),
+        blocks: ranges.iter().map(|range| range.len()).max().unwrap(),
+        lanes: LANES,
+        depth: in_channels,
+        taps: (0..window.kernel[0])
+            .flat_map(|i| (0..window.kernel[1]).map(move |j| (i, j)))
+            .map(|(i, j)| floats(i * window.dilation[0], j * window.dilation[1]))
+            .collect(),
+        x: Strides {
+            offset: floats(reach[0] - window.pad[0], reach[1] - window.pad[1]),
+            image: x.image() * LANES,
+            block: x.plane() * LANES,
+            row: floats(window.stride[0], 0),
+            pixel: floats(0, window.stride[1]),
+        },
+        y: strides(&y),
+    };
+    (geom, x, y)
+}
+
+fn strides(y: &Layout) -> Strides {
+    Strides { offset: y.start(0), image: y.image(), block: y.plane(), row: y.row(), pixel: 1 }
+}
+
+/// For every weight in `[k, c / groups, r, s]` order, its packed block and lane.
+fn places(case: &ConvCase, geom: &ConvGeom) -> Vec<(usize, usize)> {
+    let [r, s] = case.window.kernel;
+    let (per_in, per_out) = (case.in_channels / case.groups, case.out_channels / case.groups);
+    (0..case.out_channels * per_in * r * s)
+        .map(|i| {
+            let (tap, c, k) = (i % (r * s), i / (r * s) % per_in, i / (r * s * per_in));
+            let channel = k / per_out * per_in + c;
+            let block = geom.packed_index(k / LANES, channel / LANES, tap, channel % LANES);
+            (block.expect("an output block reads the inputs of its groups"), k % LANES)
+        })
+        .collect()
+}
+
+#[test]
+fn direct_convolution_is_exact() {
+    let runs = runs();
+    for (i, case) in convs().iter().enumerate() {
+        // Three epilogues in turn: plain, with everything, and accumulating.
+        let (everything, accumulate) = (i % 3 == 1, i % 3 == 2);
+        let halo = if everything { [1, 2] } else { [0, 0] };
+        let (geom, xl, yl) = geometry(case, halo);
+        let (x, w) = (integers("x", elements(N, &xl)), integers("w", places(case, &geom).len()));
+        let (bias, add) = (integers("b", case.out_channels), integers("add", elements(N, &yl)));
+        let mut want = vec![0.0; elements(N, &yl)];
+        products(case, |y, xi, wi| want[y] += x[xi] * w[wi]);
+        let area = yl.height * yl.width;
+        for (i, want) in want.iter_mut().enumerate() {
+            if everything {
+                *want = (*want + bias[i / area % yl.channels] + add[i]).max(0.0);
+            }
+            if accumulate {
+                *want += add[i];
+            }
+        }
+        let mut packed = vec![Block::ZERO; geom.packed_len()];
+        places(case, &geom).iter().zip(&w).for_each(|(&(b, lane), &w)| packed[b].0[lane] = w);
+        let (x, bias, added) = (pack(N, &xl, &x), pack_vector(&bias), pack(N, &yl, &add));
+        let epilogue = Epilogue {
+            bias: everything.then_some(&bias[..]),
+            add: everything.then_some((&added[..], strides(&yl))),
+            relu: everything,
+            accumulate,
+        };
+        for (isa, threads) in &runs {
+            let mut y = if accumulate { added.clone() } else { unwritten(N, &yl) };
+            let kernel = Direct::new(*isa, geom.clone());
+            kernel.run(threads, N, Block::flat(&x), &packed, &epilogue, &mut y);
+            let what = format!("{} {case:?}", kernel.name());
+            assert_same(&what, &unpack(&what, N, &yl, &y), &want);
+        }
+    }
+}
+
+#[test]
+fn weight_gradient_is_exact() {
+    let runs = runs();
+    for case in &convs() {
+        let (geom, xl, yl) = geometry(case, [1, 0]);
+        let (x, dy) = (integers("x", elements(N, &xl)), integers("dy", elements(N, &yl)));
+        let places = places(case, &geom);
+        let mut want = vec![0.0; places.len()];
+        products(case, |y, xi, wi| want[wi] += x[xi] * dy[y]);
+        let (x, dy) = (pack(N, &xl, &x), pack(N, &yl, &dy));
+        for (isa, threads) in &runs {
+            let kernel = WeightGradient::new(*isa, geom.clone());
+            let mut work = vec![Block([f32::NAN; LANES]); kernel.workspace(N)];
+            let mut dw = vec![Block([f32::NAN; LANES]); geom.packed_len()];
+            kernel.run(threads, N, Block::flat(&x), &dy, &mut work, &mut dw);
+            let what = format!("{} {case:?}", kernel.name());
+            let got: Vec<f32> = places.iter().map(|&(b, lane)| dw[b].0[lane]).collect();
+            assert_same(&what, &got, &want);
+            assert!(
+                dw.iter().all(|b| b.0.iter().all(|v| v.is_finite())),
+                "{what}: not all written"
+            );
+        }
+    }
+}
+
+#[test]
+fn bias_gradient_is_exact() {
+    for (isa, threads) in runs() {
+        for channels in top5_testkit::enumerate::CHANNELS {
+            let layout = layout(channels, [3, 5], [1, 2]);
+            let dy = integers("dy", elements(3, &layout));
+            let mut want = vec![0.0; channels];
+            dy.iter().enumerate().for_each(|(i, dy)| want[i / 15 % channels] += dy);
+            let mut db = vec![Block([f32::NAN; LANES]); layout.blocks()];
+            sum_pixels(isa, &threads, 3, &layout, &pack(3, &layout, &dy), &mut db);
+            let what = format!("{isa} {channels} channels");
+            let got = unpack(&what, 1, &Layout::new(channels, 1, 1), &db);
+            assert_same(&what, &got, &want);
+        }
+    }
+}
+
+/// A fully connected layer: the images of the batch are the pixels of one row.
+#[test]
+fn fully_connected_layer_is_exact() {
+    for (isa, threads) in runs() {
+        for (n, inputs, outputs) in [(1, 1, 1), (2, 16, 17), (5, 33, 40), (15, 20, 5), (31, 7, 32)]
+        {
+            let (xl, yl) = (Layout::new(inputs, 1, 1), Layout::new(outputs, 1, 1));
+            let geom = ConvGeom {
+                rows: 1,
+                cols: 1,
+                batch_is_row: true,
+                out_channels: outputs,
+                first: vec![0; yl.blocks()],
+                blocks: xl.blocks(),
+                lanes: LANES,
+                depth: inputs,
+                taps: vec![0],
+                x: Strides {
+                    image: xl.image() * LANES,
+                    block: LANES,
+                    pixel: xl.image() * LANES,
+                    ..Strides::default()
+                },
+                y: Strides { image: yl.image(), block: 1, pixel: yl.image(), ..Strides::default() },
+            };
+            let (x, w) = (integers("x", n * inputs), integers("w", outputs * inputs));
+            let dy = integers("dy", n * outputs);
+            let (mut want, mut dwant) = (vec![0.0; n * outputs], vec![0.0; outputs * inputs]);
+            for i in 0..n * outputs {
+                for j in 0..inputs {
+                    want[i] += x[i / outputs * inputs + j] * w[i % outputs * inputs + j];
+                    dwant[i % outputs * inputs + j] += x[i / outputs * inputs + j] * dy[i];
+                }
+            }
+            let place = |k: usize, c: usize| {
+                (geom.packed_index(k / LANES, c / LANES, 0, c % LANES).unwrap(), k % LANES)
+            };
+            let mut packed = vec![Block::ZERO; geom.packed_len()];
+            for (i, w) in w.iter().enumerate() {
+                let (block, lane) = place(i / inputs, i % inputs);
+                packed[block].0[lane] = *w;
+            }
+            let (x, dy) = (pack(n, &xl, &x), pack(n, &yl, &dy));
+            let what = format!("{isa} {n} images, {inputs} to {outputs}");
+            let mut y = unwritten(n, &yl);
+            let kernel = Direct::new(isa, geom.clone());
+            kernel.run(&threads, n, Block::flat(&x), &packed, &Epilogue::default(), &mut y);
+            assert_same(&what, &unpack(&what, n, &yl, &y), &want);
+            let kernel = WeightGradient::new(isa, geom.clone());
+            let mut work = vec![Block::ZERO; kernel.workspace(n)];
+            let mut dw = vec![Block::ZERO; geom.packed_len()];
+            kernel.run(&threads, n, Block::flat(&x), &dy, &mut work, &mut dw);
+            let got: Vec<f32> = (0..outputs * inputs)
+                .map(|i| place(i / inputs, i % inputs))
+                .map(|(block, lane)| dw[block].0[lane])
+                .collect();
+            assert_same(&what, &got, &dwant);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Every kernel on every instruction set of the machine against plain loops, over all small geometries, smallest first.
+//! Inputs are small integers, so that sums are exact in any order and results are compared without a tolerance.
+
+mod channels;
+mod conv;
+mod elementwise;
+mod norm;
+mod packing;
+mod pool;

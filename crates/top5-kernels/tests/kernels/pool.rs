@@ -1,0 +1,116 @@
+//! Maximum and mean over windows, and their gradients.
+
+use crate::packing::*;
+use top5_graph::Window;
+use top5_kernels::pool::{Divisor, PoolGeom, average, average_gradient, max, max_gradient};
+use top5_testkit::enumerate::{PoolCase, pools};
+use top5_testkit::fill::integers;
+
+const N: usize = 2;
+
+fn geometry(window: &Window) -> PoolGeom {
+    let &Window { kernel, stride, pad, pad_end, dilation, .. } = window;
+    PoolGeom { kernel, stride, pad, pad_end, dilation }
+}
+
+/// For every output of all planes, its input elements in row-major order, and how many an average that counts padding
+/// divides by.
+fn windows(case: &PoolCase) -> Vec<(Vec<usize>, usize)> {
+    let &PoolCase { channels, input: [h, w], window, output: [p, q] } = case;
+    let mut all = Vec::new();
+    for plane in 0..N * channels {
+        for i in 0..p * q {
+            let start = [i / q * window.stride[0], i % q * window.stride[1]];
+            let mut cells = Vec::new();
+            let mut padded = 0;
+            for r in 0..window.kernel[0] {
+                for s in 0..window.kernel[1] {
+                    // Counted from the first row and column of the padding.
+                    let [y, x] =
+                        [start[0] + r * window.dilation[0], start[1] + s * window.dilation[1]];
+                    let inside = |at: usize, axis: usize, size: usize| {
+                        at >= window.pad[axis] && at < window.pad[axis] + size
+                    };
+                    if inside(y, 0, h) && inside(x, 1, w) {
+                        cells.push((plane * h + y - window.pad[0]) * w + x - window.pad[1]);
+                    }
+                    let end = [0, 1].map(|a| window.pad[a] + [h, w][a] + window.pad_end[a]);
+                    padded += usize::from(y < end[0] && x < end[1]);
+                }
+            }
+            all.push((cells, padded));
+        }
+    }
+    all
+}
+
+#[test]
+fn maximum_and_its_gradient_are_exact() {
+    let runs = runs();
+    for (i, case) in pools().iter().enumerate() {
+        let halo = if i % 2 == 0 { [0, 0] } else { [1, 2] };
+        let (xl, yl) =
+            (layout(case.channels, case.input, halo), layout(case.channels, case.output, halo));
+        // Few values: equal maxima are common, and the first of them counts.
+        let x = integers("x", elements(N, &xl));
+        let dy = integers("dy", elements(N, &yl));
+        let mut dwant = integers("dx", x.len());
+        let start = pack(N, &xl, &dwant);
+        let mut want = Vec::new();
+        for ((cells, _), dy) in windows(case).iter().zip(&dy) {
+            let best =
+                cells.iter().copied().reduce(|a, b| if x[b] > x[a] { b } else { a }).unwrap();
+            want.push(x[best]);
+            dwant[best] += dy;
+        }
+        let (x, dy) = (pack(N, &xl, &x), pack(N, &yl, &dy));
+        for (isa, threads) in &runs {
+            let what = format!("{isa} {case:?}");
+            let mut y = unwritten(N, &yl);
+            let geom = geometry(&case.window);
+            max(*isa, threads, N, &geom, (&x, &xl), (&mut y, &yl));
+            assert_same(&what, &unpack(&what, N, &yl, &y), &want);
+            let mut dx = start.clone();
+            max_gradient(*isa, threads, N, &geom, (&x, &xl), (&y, &yl), (&dy, &yl), (&mut dx, &xl));
+            assert_same(&format!("{what}, gradient"), &unpack(&what, N, &xl, &dx), &dwant);
+        }
+    }
+}
+
+#[test]
+fn mean_and_its_gradient_equal_plain_loops() {
+    let runs = runs();
+    for (i, case) in pools().iter().filter(|case| case.window.dilation == [1, 1]).enumerate() {
+        let halo = if i % 2 == 0 { [0, 0] } else { [2, 1] };
+        let (xl, yl) =
+            (layout(case.channels, case.input, halo), layout(case.channels, case.output, halo));
+        let x = integers("x", elements(N, &xl));
+        let dy = integers("dy", elements(N, &yl));
+        let (packed, dpacked) = (pack(N, &xl, &x), pack(N, &yl, &dy));
+        for divisor in [Divisor::One, Divisor::Inside, Divisor::Padded] {
+            let mut dwant = vec![0.0; x.len()];
+            let mut want = Vec::new();
+            for ((cells, padded), dy) in windows(case).iter().zip(&dy) {
+                let count = match divisor {
+                    Divisor::One => 1,
+                    Divisor::Inside => cells.len(),
+                    Divisor::Padded => *padded,
+                };
+                let sum: f32 = cells.iter().map(|&cell| x[cell]).sum();
+                want.push(sum * (1.0 / count as f32));
+                cells.iter().for_each(|&cell| dwant[cell] += dy * (1.0 / count as f32));
+            }
+            for (isa, threads) in &runs {
+                let what = format!("{isa} {divisor:?} {case:?}");
+                let mut y = unwritten(N, &yl);
+                let geom = geometry(&case.window);
+                average(*isa, threads, N, &geom, divisor, (&packed, &xl), (&mut y, &yl));
+                assert_same(&what, &unpack(&what, N, &yl, &y), &want);
+                let mut dx = vec![top5_kernels::Block::ZERO; packed.len()];
+                average_gradient(*isa, threads, N, &geom, divisor, (&dpacked, &yl), (&mut dx, &xl));
+                let got = unpack(&what, N, &xl, &dx);
+                top5_testkit::close::assert_close_abs(&what, &got, &dwant, 1e-5);
+            }
+        }
+    }
+}
