@@ -3,9 +3,9 @@
 //! Departures: none in `googlenet`, whose response normalisation has AlexNet's constants in Caffe's convention.
 //! `googlenet_bn` is torchvision's: batch normalisation, 3×3 where the paper has 5×5, a 2×2 fourth pooling; its
 //! auxiliary heads pool as the paper says (5×5, stride 3), torchvision's adaptively to the same 4×4.
-//! `googlenet_cifar` is the article's, with the three-layer stem that its code has
-//! since: two 3×3 for the 5×5; `BatchNorm2d(n5x5, n5x5)`, which sets eps to the number
-//! of channels, is taken for the slip it is.
+//! `googlenet_cifar` is the article's: two 3×3 for the 5×5; `BatchNorm2d(n5x5, n5x5)`, which sets eps to the number of
+//! channels, is taken for the slip it is (eps 1e-5). Its stem is that of the code the article took it from, three
+//! convolutions and a pooling, of which the article prints one convolution.
 
 use crate::bn_inception::{Unit, unit};
 use crate::registry::{Fact, Network, Paper, Preprocessing, Published, Resample, Settings};
@@ -71,7 +71,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         input: [3, 32, 32],
         classes: 100,
         params: 6_402_564,
-        macs: 1_669_304_320,
+        macs: 531_976_192,
         published: Fact::Missing("the article gives no error for its variant"),
         init: "PyTorch's default, as in the article's code: uniform in ±1/√fan_in",
         preprocessing: Preprocessing::cifar(),
@@ -178,6 +178,7 @@ fn googlenet_cifar(settings: &Settings) -> Result<Graph, GraphError> {
             x = x.conv_bn(64, k(3).pad(1)).relu();
             x = x.conv_bn(192, k(3).pad(1)).relu();
         }
+        x = x.max_pool(k(3).stride(2).pad(1));
         for (name, widths) in TABLE_1 {
             x = inception_cifar(x, name, widths);
             if matches!(name, "3b" | "4e") {

@@ -1,5 +1,6 @@
 //! Inception-v3. Szegedy, Vanhoucke, Ioffe, Shlens & Wojna, "Rethinking the Inception Architecture for Computer
-//! Vision", CVPR 2016, arXiv:1512.00567, Table 1 and Figures 5, 6, 7 and 10. ILSVRC-2015: second in classification.
+//! Vision", CVPR 2016, arXiv:1512.00567, Table 1 and Figures 5, 6, 7 and 10.
+//! Not in a contest; one of the five networks of the winner of ILSVRC-2016.
 //! Departures: layers, widths and names are those of torchvision, which follow the released network; its mean pooling
 //! counts the padding, where TF-slim's does not. The auxiliary loss counts 0.4 times, as in TF-slim.
 
@@ -12,7 +13,7 @@ pub(crate) static NETWORKS: &[Network] = &[Network {
     aliases: &["tv_inception_v3", "tf_inception_v3", "gluon_inception_v3", "adv_inception_v3"],
     family: "Inception",
     year: 2015,
-    place: Fact::Missing("its authors' entry of 2015 is not among the champions of the article"),
+    place: Fact::Missing("published after ILSVRC-2015 closed"),
     paper: Paper {
         authors: "Szegedy, Vanhoucke, Ioffe, Shlens & Wojna",
         title: "Rethinking the Inception Architecture for Computer Vision",
