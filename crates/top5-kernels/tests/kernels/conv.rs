@@ -3,7 +3,9 @@
 use crate::packing::*;
 use top5_kernels::conv::{ConvGeom, Direct, Epilogue, Strides};
 use top5_kernels::weight_gradient::{WeightGradient, sum_pixels};
+use top5_kernels::winograd::Winograd;
 use top5_kernels::{Block, LANES, Layout};
+use top5_testkit::close::assert_close_abs;
 use top5_testkit::enumerate::{ConvCase, convs};
 use top5_testkit::fill::integers;
 
@@ -104,14 +106,24 @@ fn places(case: &ConvCase, geom: &ConvGeom) -> Vec<(usize, usize)> {
         .collect()
 }
 
-#[test]
-fn direct_convolution_is_exact() {
-    let runs = runs();
-    for (i, case) in convs().iter().enumerate() {
-        // Three epilogues in turn: plain, with everything, and accumulating.
-        let (everything, accumulate) = (i % 3 == 1, i % 3 == 2);
-        let halo = if everything { [1, 2] } else { [0, 0] };
-        let (geom, xl, yl) = geometry(case, halo);
+/// A convolution with operands, an epilogue, and the result.
+struct Problem {
+    geom: ConvGeom,
+    yl: Layout,
+    x: Vec<Block>,
+    w: Vec<Block>,
+    bias: Vec<Block>,
+    added: Vec<Block>,
+    everything: bool,
+    accumulate: bool,
+    want: Vec<f32>,
+}
+
+impl Problem {
+    /// Of three epilogues in turn: plain, with everything, and accumulating.
+    fn new(case: &ConvCase, turn: usize) -> Self {
+        let (everything, accumulate) = (turn % 3 == 1, turn % 3 == 2);
+        let (geom, xl, yl) = geometry(case, if everything { [1, 2] } else { [0, 0] });
         let (x, w) = (integers("x", elements(N, &xl)), integers("w", places(case, &geom).len()));
         let (bias, add) = (integers("b", case.out_channels), integers("add", elements(N, &yl)));
         let mut want = vec![0.0; elements(N, &yl)];
@@ -128,18 +140,79 @@ fn direct_convolution_is_exact() {
         let mut packed = vec![Block::ZERO; geom.packed_len()];
         places(case, &geom).iter().zip(&w).for_each(|(&(b, lane), &w)| packed[b].0[lane] = w);
         let (x, bias, added) = (pack(N, &xl, &x), pack_vector(&bias), pack(N, &yl, &add));
-        let epilogue = Epilogue {
-            bias: everything.then_some(&bias[..]),
-            add: everything.then_some((&added[..], strides(&yl))),
-            relu: everything,
-            accumulate,
-        };
+        Self { geom, yl, x, w: packed, bias, added, everything, accumulate, want }
+    }
+
+    fn epilogue(&self) -> Epilogue<'_> {
+        Epilogue {
+            bias: self.everything.then_some(&self.bias[..]),
+            add: self.everything.then_some((&self.added[..], strides(&self.yl))),
+            relu: self.everything,
+            accumulate: self.accumulate,
+        }
+    }
+
+    /// What the output holds before the run.
+    fn output(&self) -> Vec<Block> {
+        if self.accumulate { self.added.clone() } else { unwritten(N, &self.yl) }
+    }
+}
+
+#[test]
+fn direct_convolution_is_exact() {
+    let runs = runs();
+    for (i, case) in convs().iter().enumerate() {
+        let problem = Problem::new(case, i);
         for (isa, threads) in &runs {
-            let mut y = if accumulate { added.clone() } else { unwritten(N, &yl) };
-            let kernel = Direct::new(*isa, geom.clone());
-            kernel.run(threads, N, Block::flat(&x), &packed, &epilogue, &mut y);
+            let kernel = Direct::new(*isa, problem.geom.clone());
+            let mut y = problem.output();
+            let x = Block::flat(&problem.x);
+            kernel.run(threads, N, x, &problem.w, &problem.epilogue(), &mut y);
             let what = format!("{} {case:?}", kernel.name());
-            assert_same(&what, &unpack(&what, N, &yl, &y), &want);
+            assert_same(&what, &unpack(&what, N, &problem.yl, &y), &problem.want);
+        }
+    }
+}
+
+/// Dense 3×3 convolutions of stride 1: the small ones, and some of many tiles.
+fn winograd_cases() -> Vec<ConvCase> {
+    let plain = |case: &ConvCase| {
+        let window = &case.window;
+        case.groups == 1
+            && window.kernel == [3, 3]
+            && window.stride == [1, 1]
+            && window.dilation == [1, 1]
+    };
+    let mut cases: Vec<ConvCase> = convs().into_iter().filter(plain).collect();
+    let large = [([13, 17], 40, 33), ([31, 30], 20, 48), ([40, 37], 17, 16)];
+    cases.extend(large.map(|(input, in_channels, out_channels)| ConvCase {
+        in_channels,
+        out_channels,
+        groups: 1,
+        input,
+        window: top5_graph::k(3).pad(1),
+        output: input,
+    }));
+    cases
+}
+
+/// Winograd's transform rounds: relative to the largest result, by a few units of f32's precision.
+#[test]
+fn winograd_convolution_is_close() {
+    let runs = runs();
+    for (i, case) in winograd_cases().iter().enumerate() {
+        let problem = Problem::new(case, i);
+        let largest = problem.want.iter().fold(1.0, |m: f32, v| m.max(v.abs()));
+        for (isa, threads) in &runs {
+            let kernel = Winograd::new(*isa, problem.geom.clone(), N).expect("3×3, stride 1");
+            let mut u = vec![Block([f32::NAN; LANES]); kernel.packed_len()];
+            kernel.pack(threads, &problem.w, &mut u);
+            let mut work = vec![Block([f32::NAN; LANES]); kernel.workspace(threads.count())];
+            let mut y = problem.output();
+            kernel.run(threads, N, &problem.x, &u, &problem.epilogue(), &mut work, &mut y);
+            let what = format!("{} {case:?}", kernel.name());
+            let got = unpack(&what, N, &problem.yl, &y);
+            assert_close_abs(&what, &got, &problem.want, 2e-6 * f64::from(largest));
         }
     }
 }
