@@ -7,7 +7,7 @@
 //! `LAYER.running_mean` and `LAYER.running_var`.
 
 use crate::element::Element;
-use crate::error::{FormatError, quoted};
+use crate::error::{FormatError, MAX_NAME, quoted};
 use crate::protobuf::{Fields, Value};
 use top5_graph::{Tensor, Weights};
 
@@ -85,6 +85,9 @@ fn layer(message: &[u8], [name, kind, blobs]: [u64; 3]) -> Result<Layer, FormatE
     let mut layer = Layer::default();
     while let Some((number, value)) = fields.next()? {
         match value {
+            Value::Bytes(text) if number == name && text.len() > MAX_NAME => {
+                return Err(malformed(format!("a layer's name has {} bytes", text.len())));
+            }
             Value::Bytes(text) if number == name => {
                 layer.name = str::from_utf8(text)
                     .map_err(|_| malformed("a layer's name that is not UTF-8"))?

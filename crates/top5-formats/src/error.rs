@@ -48,6 +48,9 @@ impl fmt::Display for FormatError {
 
 impl std::error::Error for FormatError {}
 
+/// No tensor's name is longer, in bytes: names are compared with each other when a mismatch is told.
+pub(crate) const MAX_NAME: usize = 1024;
+
 /// A name from a file, cut and escaped so that it can stand in a message.
 pub(crate) fn quoted(name: &str) -> String {
     const SHOWN: usize = 80;

@@ -6,14 +6,17 @@
 
 #![forbid(unsafe_code)]
 
+mod adapt;
 pub mod caffe;
 mod detect;
 mod element;
 mod error;
+pub mod onnx;
 pub mod overfeat;
 mod protobuf;
 pub mod safetensors;
 pub mod torch;
 
+pub use adapt::{fit, non_finite, recognise};
 pub use detect::{Format, Loaded, detect, read_weights};
 pub use error::FormatError;

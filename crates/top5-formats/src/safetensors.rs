@@ -5,7 +5,7 @@
 //! become f32. The writer's bytes depend on nothing but its arguments: names are sorted, everything is f32.
 
 use crate::element::Element;
-use crate::error::{FormatError, quoted};
+use crate::error::{FormatError, MAX_NAME, quoted};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use std::collections::BTreeMap;
@@ -179,6 +179,8 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 }
             } else if entries.len() == MAX_TENSORS {
                 return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
+            } else if name.len() > MAX_NAME {
+                return Err(A::Error::custom(format!("a name of {} bytes", name.len())));
             } else {
                 entries.push((name, map.next_value()?));
             }
@@ -260,6 +262,7 @@ mod tests {
         let one = tensor("a", "[2]", 0, 8);
         let huge = "18446744073709551616";
         let cases = [
+            ("long name", of(&[tensor(&"a".repeat(1_000_000), "[2]", 0, 8)]), 8),
             ("overlap", of(&[one.clone(), tensor("b", "[2]", 4, 12)]), 12),
             ("hole", of(&[one.clone(), tensor("b", "[1]", 12, 16)]), 16),
             ("begins late", of(&[tensor("a", "[1]", 4, 8)]), 8),

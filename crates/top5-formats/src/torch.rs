@@ -9,7 +9,7 @@ mod pickle;
 mod zip;
 
 use crate::element::Element;
-use crate::error::{FormatError, quoted};
+use crate::error::{FormatError, MAX_NAME, quoted};
 use pickle::{Object, Pickle, TensorRef, Value};
 use std::collections::BTreeMap;
 use top5_graph::{Tensor, Weights};
@@ -63,6 +63,9 @@ fn weights<'a>(
                 storages.entry(tensor.storage.key).or_insert(data)
             }
         };
+        if name.len() > MAX_NAME {
+            return Err(refused(format!("a tensor's name has {} bytes", name.len())));
+        }
         let (tensor, size) = gather(name, tensor, data)?;
         total = total.saturating_add(size);
         if total > limit {

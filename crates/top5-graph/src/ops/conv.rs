@@ -99,7 +99,14 @@ impl Define for TableConv2d {
             macs: weight.elements() as u64 * (p * q) as u64,
             params: vec![weight, Param::learned("bias", [self.table.len()], init)],
             window: Some(self.window),
-            onnx: vec![OnnxNode::new("Conv").window(&self.window).int("group", 1)],
+            // A dense convolution; the constant says which kernels of the dense weight ours are, and the exporter
+            // puts zeros elsewhere.
+            onnx: vec![
+                OnnxNode::new("Conv")
+                    .window(&self.window)
+                    .int("group", 1)
+                    .integers(&self.connections().map(|(o, i)| o * c + i).collect::<Vec<_>>()),
+            ],
             ..Spec::new("TableConv2d", "conv", Shape::Map([self.table.len(), p, q]))
         })
     }

@@ -1,0 +1,275 @@
+//! ONNX export (operator set 17): a fold over the nodes' specs, each of which holds its ONNX form.
+
+use crate::protobuf::Message;
+use std::collections::BTreeMap;
+use top5_graph::onnx::{Attribute, Constant, OnnxNode};
+use top5_graph::{Graph, Node, Shape, Tensor, Weights, WeightsError};
+
+/// What the exported model looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether batch normalisations that follow a convolution become part of it.
+    pub fold: bool,
+    /// The batch size; any batch when `None`.
+    pub batch: Option<usize>,
+}
+
+/// ONNX's numbers for element types.
+const FLOAT: i64 = 1;
+const INT64: i64 = 7;
+
+/// The model: input `input`, shape `[batch, channels, height, width]`; output `logits`. Auxiliary heads are left out.
+/// `weights` may hold them; otherwise it must be exactly the graph's.
+pub fn write(graph: &Graph, weights: &Weights, options: Options) -> Result<Vec<u8>, WeightsError> {
+    if graph.params().any(|(name, _)| weights.tensor(&name).is_none()) {
+        // The heads are missing: then the rest must be complete.
+        weights.check(&graph.inference())?;
+    } else {
+        weights.check(graph)?;
+    }
+    let graph = graph.inference();
+    let mut writer = Writer { graph: Message::new(), values: Vec::new() };
+    let folded = if options.fold { foldable(&graph) } else { BTreeMap::new() };
+    for node in graph.nodes() {
+        writer.node(&graph, node, weights, &folded);
+    }
+    let logits = graph.logits();
+    let value = writer.values[logits.id.index()].clone();
+    if value != LOGITS {
+        let node = Message::new().text(1, &value).text(2, LOGITS).text(4, "Identity");
+        writer.graph = writer.graph.message(1, &node);
+    }
+    let input = Shape::Map(graph.input());
+    let graph_message = writer
+        .graph
+        .text(2, graph.name())
+        .message(11, &value_info(INPUT, input, options.batch))
+        .message(12, &value_info(LOGITS, logits.shape(), options.batch));
+    let opset = Message::new().text(1, "").int(2, 17);
+    let model = Message::new()
+        .int(1, 8)
+        .text(2, "top5")
+        .text(3, env!("CARGO_PKG_VERSION"))
+        .message(7, &graph_message)
+        .message(8, &opset);
+    Ok(model.into_bytes())
+}
+
+const INPUT: &str = "input";
+const LOGITS: &str = "logits";
+
+/// For each convolution whose only user is a batch normalisation, that normalisation; and back.
+fn foldable(graph: &Graph) -> BTreeMap<usize, usize> {
+    let users = graph.users();
+    let mut pairs = BTreeMap::new();
+    for node in graph.nodes().iter().filter(|node| node.spec.kind == "BatchNorm2d") {
+        let source = graph.node(node.inputs[0]);
+        if source.spec.kind == "Conv2d"
+            && users[source.id.index()].len() == 1
+            && source.id != graph.logits().id
+        {
+            pairs.insert(source.id.index(), node.id.index());
+        }
+    }
+    pairs
+}
+
+struct Writer {
+    graph: Message,
+    /// For each node, the name of its value.
+    values: Vec<String>,
+}
+
+impl Writer {
+    fn node(
+        &mut self,
+        graph: &Graph,
+        node: &Node,
+        weights: &Weights,
+        folded: &BTreeMap<usize, usize>,
+    ) {
+        let index = node.id.index();
+        let inputs: Vec<String> =
+            node.inputs.iter().map(|input| self.values[input.index()].clone()).collect();
+        if inputs.is_empty() {
+            self.values.push(INPUT.to_owned());
+            return;
+        }
+        // Dropout, and a normalisation that its convolution has taken up.
+        if node.spec.onnx.is_empty() || folded.values().any(|&norm| norm == index) {
+            self.values.push(inputs[0].clone());
+            return;
+        }
+        let tensor = |role: &str| weights.tensor(&format!("{}.{role}", node.name));
+        let mut params: Vec<(&str, Tensor)> = node
+            .spec
+            .params
+            .iter()
+            .filter_map(|param| Some((param.role, tensor(param.role)?.clone())))
+            .collect();
+        let mut chain = node.spec.onnx.clone();
+        match node.spec.kind {
+            "Conv2d" => {
+                if let Some(&norm) = folded.get(&index) {
+                    params = fold(&params, &graph.nodes()[norm], weights);
+                }
+            }
+            "TableConv2d" => {
+                if let Some(Constant::Ints(kernels)) = chain[0].constants.pop() {
+                    let channels = graph.node(node.inputs[0]).shape().channels();
+                    params[0].1 =
+                        scatter(&params[0].1, &kernels, node.shape().channels(), channels);
+                }
+            }
+            "Subsampling" => params[0].1 = repeat(&params[0].1, node),
+            _ => {}
+        }
+        let mut value = inputs;
+        // The factors of a scale may be a vector; they multiply maps.
+        if node.spec.kind == "Scale" && matches!(graph.node(node.inputs[1]).shape(), Shape::Flat(_))
+        {
+            let name = format!("{}.factors", node.name);
+            let axes = self.constant(&format!("{name}.axes"), &Constant::Ints(vec![2, 3]));
+            let unsqueeze = Message::new().text(1, &value[1]).text(1, &axes).text(2, &name);
+            self.graph = std::mem::take(&mut self.graph)
+                .message(1, &unsqueeze.text(3, &name).text(4, "Unsqueeze"));
+            value[1] = name;
+        }
+        let last = chain.len() - 1;
+        // The link that takes the parameters: the first that is not a mere change of shape.
+        let reader = usize::from(node.spec.kind == "EuclideanRbf");
+        for (i, link) in chain.iter().enumerate() {
+            if i == reader {
+                for (role, tensor) in &params {
+                    let name = format!("{}.{role}", node.name);
+                    self.tensor(&name, tensor);
+                    value.push(name);
+                }
+            }
+            let output = match (i == last, node.id == graph.logits().id) {
+                (true, true) => LOGITS.to_owned(),
+                (true, false) => node.name.clone(),
+                (false, _) => format!("{}.{i}", node.name),
+            };
+            for (j, constant) in link.constants.iter().enumerate() {
+                value.push(self.constant(&format!("{}.{i}.constant{j}", node.name), constant));
+            }
+            let message = link_message(link, &value, &output);
+            self.graph = std::mem::take(&mut self.graph).message(1, &message);
+            value = vec![output];
+        }
+        self.values.extend(value);
+    }
+
+    fn tensor(&mut self, name: &str, tensor: &Tensor) {
+        let dims: Vec<i64> = tensor.shape().iter().map(|&d| d as i64).collect();
+        let bytes: Vec<u8> = tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(name, &dims, FLOAT, &bytes);
+    }
+
+    fn constant(&mut self, name: &str, constant: &Constant) -> String {
+        match constant {
+            Constant::Floats(dims, values) => {
+                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                self.initializer(name, dims, FLOAT, &bytes);
+            }
+            Constant::Ints(values) => {
+                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                self.initializer(name, &[values.len() as i64], INT64, &bytes);
+            }
+        }
+        name.to_owned()
+    }
+
+    fn initializer(&mut self, name: &str, dims: &[i64], element: i64, bytes: &[u8]) {
+        let tensor = dims.iter().fold(Message::new(), |tensor, &d| tensor.int(1, d));
+        let tensor = tensor.int(2, element).text(8, name).bytes(9, bytes);
+        self.graph = std::mem::take(&mut self.graph).message(5, &tensor);
+    }
+}
+
+fn link_message(link: &OnnxNode, inputs: &[String], output: &str) -> Message {
+    let node = inputs.iter().fold(Message::new(), |node, input| node.text(1, input));
+    let node = node.text(2, output).text(3, output).text(4, link.op_type);
+    link.attributes.iter().fold(node, |node, (name, value)| {
+        let attribute = Message::new().text(1, name);
+        let attribute = match value {
+            Attribute::Float(value) => attribute.float(2, *value).int(20, 1),
+            Attribute::Int(value) => attribute.int(3, *value).int(20, 2),
+            Attribute::Ints(values) => values
+                .iter()
+                .fold(attribute, |attribute, &value| attribute.int(8, value))
+                .int(20, 7),
+        };
+        node.message(5, &attribute)
+    })
+}
+
+fn value_info(name: &str, shape: Shape, batch: Option<usize>) -> Message {
+    let first = match batch {
+        Some(size) => Message::new().int(1, size as i64),
+        None => Message::new().text(2, "batch"),
+    };
+    let dims = Message::new().message(1, &first);
+    let dims = shape
+        .dims()
+        .iter()
+        .fold(dims, |dims, &size| dims.message(1, &Message::new().int(1, size as i64)));
+    let tensor = Message::new().int(1, FLOAT).message(2, &dims);
+    Message::new().text(1, name).message(2, &Message::new().message(1, &tensor))
+}
+
+/// Weight and bias of a convolution and the batch normalisation after it, as one convolution.
+fn fold(
+    conv: &[(&'static str, Tensor)],
+    norm: &Node,
+    weights: &Weights,
+) -> Vec<(&'static str, Tensor)> {
+    let eps = norm.spec.onnx[0]
+        .attributes
+        .iter()
+        .find_map(|(_, value)| match value {
+            Attribute::Float(eps) => Some(f64::from(*eps)),
+            Attribute::Int(_) | Attribute::Ints(_) => None,
+        })
+        .unwrap_or_default();
+    let of = |role: &str, channel: usize| {
+        let tensor = weights.tensor(&format!("{}.{role}", norm.name));
+        tensor.map_or(0.0, |tensor| f64::from(tensor.data()[channel]))
+    };
+    let mut weight = conv[0].1.clone();
+    let channels = weight.shape()[0];
+    let per_filter = weight.data().len() / channels.max(1);
+    let mut bias = Tensor::zeros([channels]);
+    for channel in 0..channels {
+        let scale = of("weight", channel) / (of("running_var", channel) + eps).sqrt();
+        for value in &mut weight.data_mut()[channel * per_filter..(channel + 1) * per_filter] {
+            *value = (f64::from(*value) * scale) as f32;
+        }
+        let own = conv.get(1).map_or(0.0, |(_, bias)| f64::from(bias.data()[channel]));
+        bias.data_mut()[channel] =
+            ((own - of("running_mean", channel)) * scale + of("bias", channel)) as f32;
+    }
+    vec![("weight", weight), ("bias", bias)]
+}
+
+/// A table convolution's kernels in a dense weight; `places` has the position of each among all pairs of maps.
+fn scatter(kernels: &Tensor, places: &[i64], outputs: usize, inputs: usize) -> Tensor {
+    let [_, r, s] = *kernels.shape() else { return kernels.clone() };
+    let mut dense = Tensor::zeros([outputs, inputs, r, s]);
+    for (kernel, &place) in kernels.data().chunks_exact(r * s).zip(places) {
+        let start = place as usize * r * s;
+        dense.data_mut()[start..start + r * s].copy_from_slice(kernel);
+    }
+    dense
+}
+
+/// A subsampling's coefficients as the weight of a depth-wise convolution.
+fn repeat(coefficients: &Tensor, node: &Node) -> Tensor {
+    let [r, s] = node.spec.window.map_or([1, 1], |window| window.kernel);
+    let mut weight = Tensor::zeros([coefficients.data().len(), 1, r, s]);
+    for (kernel, &value) in weight.data_mut().chunks_exact_mut(r * s).zip(coefficients.data()) {
+        kernel.fill(value);
+    }
+    weight
+}
