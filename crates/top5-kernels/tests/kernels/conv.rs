@@ -174,6 +174,71 @@ fn direct_convolution_is_exact() {
     }
 }
 
+/// A first layer reads plain planes: its blocks are the channels, its taps the kernel's rows, its lanes the kernel's
+/// columns.
+#[test]
+fn first_layer_on_plain_planes_is_exact() {
+    let runs = runs();
+    let first = |case: &&ConvCase| case.groups == 1 && case.window.dilation == [1, 1];
+    for case in convs().iter().filter(first) {
+        let (blocked, xl, yl) = geometry(case, [0, 0]);
+        let [r, s] = case.window.kernel;
+        let image = xl.channels * xl.plane();
+        let scaled = |stride: usize| stride / LANES;
+        let geom = ConvGeom {
+            first: vec![0; yl.blocks()],
+            blocks: xl.channels,
+            lanes: s,
+            depth: xl.channels * s,
+            taps: (0..r).map(|i| i * xl.row()).collect(),
+            x: Strides {
+                offset: scaled(blocked.x.offset),
+                image,
+                block: xl.plane(),
+                row: scaled(blocked.x.row),
+                pixel: scaled(blocked.x.pixel),
+            },
+            ..blocked
+        };
+        let x = integers("x", elements(N, &xl));
+        let mut planes = vec![0.0; N * image];
+        for (i, x) in x.iter().enumerate() {
+            let (col, row) = (i % xl.width, i / xl.width % xl.height);
+            planes[i / (xl.width * xl.height) * xl.plane() + xl.start(row) + col] = *x;
+        }
+        let w = integers("w", case.out_channels * xl.channels * r * s);
+        let dy = integers("dy", elements(N, &yl));
+        let (mut want, mut dwant) = (vec![0.0; dy.len()], vec![0.0; w.len()]);
+        products(case, |y, xi, wi| {
+            want[y] += x[xi] * w[wi];
+            dwant[wi] += x[xi] * dy[y];
+        });
+        let places: Vec<(usize, usize)> = (0..w.len())
+            .map(|i| {
+                let (j, i_row, c) = (i % s, i / s % r, i / (s * r) % xl.channels);
+                let k = i / (s * r * xl.channels);
+                (geom.packed_index(k / LANES, c, i_row, j).unwrap(), k % LANES)
+            })
+            .collect();
+        let mut packed = vec![Block::ZERO; geom.packed_len()];
+        places.iter().zip(&w).for_each(|(&(block, lane), &w)| packed[block].0[lane] = w);
+        let dy = pack(N, &yl, &dy);
+        for (isa, threads) in &runs {
+            let what = format!("{isa} {case:?}");
+            let mut y = unwritten(N, &yl);
+            let kernel = Direct::new(*isa, geom.clone());
+            kernel.run(threads, N, &planes, &packed, &Epilogue::default(), &mut y);
+            assert_same(&what, &unpack(&what, N, &yl, &y), &want);
+            let kernel = WeightGradient::new(*isa, geom.clone());
+            let mut work = vec![Block([f32::NAN; LANES]); kernel.workspace(N)];
+            let mut dw = vec![Block([f32::NAN; LANES]); geom.packed_len()];
+            kernel.run(threads, N, &planes, &dy, &mut work, &mut dw);
+            let got: Vec<f32> = places.iter().map(|&(block, lane)| dw[block].0[lane]).collect();
+            assert_same(&format!("{what}, gradient"), &got, &dwant);
+        }
+    }
+}
+
 /// Dense 3×3 convolutions of stride 1: the small ones, and some of many tiles.
 fn winograd_cases() -> Vec<ConvCase> {
     let plain = |case: &ConvCase| {
