@@ -12,6 +12,9 @@ use crate::protobuf::{Fields, Value};
 use top5_graph::{Tensor, Weights};
 
 const FORMAT: &str = "Caffe";
+const MAX_LAYERS: usize = 1 << 16;
+/// A batch normalisation has three; nothing has more.
+const MAX_BLOBS: usize = 3;
 
 /// One layer that has blobs.
 #[derive(Default)]
@@ -66,6 +69,9 @@ pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
         if !layer.blobs.is_empty() {
             layers.push(layer);
         }
+        if layers.len() > MAX_LAYERS {
+            return Err(malformed(format!("more than {MAX_LAYERS} layers")));
+        }
     }
     if layers.is_empty() {
         return Err(FormatError::refused(
@@ -95,7 +101,12 @@ fn layer(message: &[u8], [name, kind, blobs]: [u64; 3]) -> Result<Layer, FormatE
             }
             Value::Bytes(text) if number == kind => layer.kind = Kind::named(text),
             Value::Varint(v1) if number == kind => layer.kind = Kind::numbered(v1),
-            Value::Bytes(message) if number == blobs => layer.blobs.push(blob(message)?),
+            Value::Bytes(message) if number == blobs && layer.blobs.len() < MAX_BLOBS => {
+                layer.blobs.push(blob(message)?);
+            }
+            Value::Bytes(_) if number == blobs => {
+                return Err(malformed(format!("a layer with more than {MAX_BLOBS} blobs")));
+            }
             Value::Bytes(_) | Value::Varint(_) | Value::Fixed32(_) | Value::Fixed64(_) => {}
         }
     }
@@ -197,12 +208,10 @@ fn merge(layers: Vec<Layer>) -> Result<Weights, FormatError> {
             }
             (Kind::BatchNorm, Err(_)) => return Err(bad("a BatchNorm has three blobs")),
             (_, Ok(_)) => return Err(bad("three blobs, where at most two were expected")),
+            // One or two.
             (_, Err(blobs)) => {
                 let mut blobs = blobs.into_iter();
-                let (weight, bias, more) = (blobs.next(), blobs.next(), blobs.next());
-                if more.is_some() {
-                    return Err(bad("more than two blobs"));
-                }
+                let (weight, bias) = (blobs.next(), blobs.next());
                 let target = match (kind, before) {
                     (Kind::Scale, Some(before)) => before,
                     _ => name.clone(),

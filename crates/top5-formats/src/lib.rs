@@ -15,6 +15,7 @@ pub mod onnx;
 pub mod overfeat;
 mod protobuf;
 pub mod safetensors;
+pub mod timm;
 pub mod torch;
 
 pub use adapt::{fit, non_finite, recognise};

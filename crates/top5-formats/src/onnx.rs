@@ -273,3 +273,110 @@ fn repeat(coefficients: &Tensor, node: &Node) -> Tensor {
     }
     weight
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protobuf::{Fields, Value};
+    use top5_graph::ops::TableConv2d;
+    use top5_graph::{k, net};
+
+    fn filled(graph: &Graph) -> Weights {
+        graph
+            .params()
+            .map(|(name, p)| {
+                let data = (0..p.elements()).map(|i| 1.0 + i as f32).collect();
+                (name, Tensor::new(p.shape.clone(), data).unwrap())
+            })
+            .collect()
+    }
+
+    /// All fields of this number in a message.
+    fn all(message: &[u8], number: u64) -> Vec<&[u8]> {
+        let mut fields = Fields::new("ONNX", message);
+        let mut found = Vec::new();
+        while let Some((field, value)) = fields.next().unwrap() {
+            if let (true, Value::Bytes(bytes)) = (field == number, value) {
+                found.push(bytes);
+            }
+        }
+        found
+    }
+
+    fn text(bytes: &[u8]) -> &str {
+        str::from_utf8(bytes).unwrap()
+    }
+
+    fn node_types(graph: &[u8]) -> Vec<&str> {
+        all(graph, 1).into_iter().map(|node| text(all(node, 4)[0])).collect()
+    }
+
+    fn initializer(graph: &[u8], name: &str) -> Vec<f32> {
+        let tensors = all(graph, 5);
+        let tensor = tensors.iter().find(|tensor| text(all(tensor, 8)[0]) == name).unwrap();
+        let raw = all(tensor, 9)[0];
+        raw.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn folding_takes_up_the_normalisation() {
+        let graph = net("tiny", [1, 4, 4], |x| {
+            let x = x.conv_bn(2, k(1)).relu();
+            x.global_avg_pool().linear(3).named("aux").output("aux", 0.3);
+            x.global_avg_pool().dropout(0.5).linear(3).named("fc").dropout(0.5)
+        })
+        .unwrap();
+        let weights = filled(&graph);
+        let model = |fold| {
+            let options = Options { fold, batch: Some(1) };
+            all(&write(&graph, &weights, options).unwrap(), 7)[0].to_vec()
+        };
+        let (plain, folded) = (model(false), model(true));
+        assert_eq!(
+            node_types(&plain),
+            [
+                "Conv",
+                "BatchNormalization",
+                "Relu",
+                "GlobalAveragePool",
+                "Flatten",
+                "Gemm",
+                "Identity"
+            ]
+        );
+        assert_eq!(
+            node_types(&folded),
+            ["Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm", "Identity"]
+        );
+        // Weight, bias, mean and variance are 1 and 2: scale = c/√(c + 1e-5), bias = c − c·scale.
+        let scale = |c: f64| c / (c + 1e-5).sqrt();
+        let expected = [1.0, 2.0].map(|c: f64| (c * scale(c)) as f32);
+        assert_eq!(initializer(&folded, "conv1.weight"), expected);
+        let expected = [1.0, 2.0].map(|c: f64| (c - c * scale(c)) as f32);
+        assert_eq!(initializer(&folded, "conv1.bias"), expected);
+    }
+
+    #[test]
+    fn a_connection_table_becomes_a_dense_weight() {
+        let op = TableConv2d { table: vec![vec![1], vec![0, 2]], window: k(1) };
+        let graph = net("table", [3, 4, 4], |x| x.apply(op.clone()).flatten().linear(2)).unwrap();
+        let options = Options { fold: true, batch: None };
+        let model = write(&graph, &filled(&graph), options).unwrap();
+        let weight = initializer(all(&model, 7)[0], "conv1.weight");
+        assert_eq!(weight, [0.0, 1.0, 0.0, 2.0, 0.0, 3.0]);
+    }
+
+    #[test]
+    fn missing_heads_are_allowed_and_other_tensors_are_not() {
+        let graph = net("tiny", [1, 4, 4], |x| {
+            x.flatten().linear(3).named("aux").output("aux", 0.3);
+            x.flatten().linear(3).named("fc")
+        })
+        .unwrap();
+        let options = Options { fold: false, batch: None };
+        let mut weights = filled(&graph.inference());
+        assert!(write(&graph, &weights, options).is_ok());
+        weights.remove("fc.bias");
+        assert_eq!(write(&graph, &weights, options).unwrap_err().missing, ["fc.bias"]);
+    }
+}

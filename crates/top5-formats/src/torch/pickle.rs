@@ -9,7 +9,7 @@ use crate::error::{FormatError, quoted};
 use std::collections::BTreeMap;
 
 /// Limit on objects, on the stack and on the memo. A state dict needs some twenty objects per tensor.
-const MAX_OBJECTS: usize = 1 << 20;
+const MAX_OBJECTS: usize = 1 << 18;
 /// No tensor here has more dimensions.
 const MAX_RANK: usize = 8;
 

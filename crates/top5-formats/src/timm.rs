@@ -1,0 +1,135 @@
+//! The `config.json` that timm keeps beside `model.safetensors`: which network, and how its images are prepared.
+
+use crate::error::FormatError;
+use serde::{Deserialize, Serialize};
+
+/// What timm needs to build the network and its preprocessing. A missing field reads as timm's default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// timm's name of the network.
+    pub architecture: String,
+    /// Number of classes.
+    #[serde(default = "thousand")]
+    pub num_classes: usize,
+    /// Preprocessing.
+    #[serde(default)]
+    pub pretrained_cfg: Preprocessing,
+}
+
+/// How images are prepared: resized so that the crop is `crop_pct` of the shorter side, cropped in the centre, divided
+/// by 255, then normalised per channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Preprocessing {
+    /// Channels, height, width.
+    pub input_size: [usize; 3],
+    /// Side of the crop over the shorter side of the resized image.
+    pub crop_pct: f64,
+    /// `center`, `squash` or `border`
+    pub crop_mode: String,
+    /// `bilinear`, `bicubic`, …
+    pub interpolation: String,
+    /// Per channel.
+    pub mean: Vec<f64>,
+    /// Per channel.
+    pub std: Vec<f64>,
+}
+
+impl Default for Preprocessing {
+    fn default() -> Self {
+        Self {
+            input_size: [3, 224, 224],
+            crop_pct: 0.875,
+            crop_mode: "center".to_owned(),
+            interpolation: "bicubic".to_owned(),
+            mean: vec![0.485, 0.456, 0.406],
+            std: vec![0.229, 0.224, 0.225],
+        }
+    }
+}
+
+fn thousand() -> usize {
+    1000
+}
+
+impl Config {
+    /// The file's bytes.
+    pub fn write(&self) -> Vec<u8> {
+        let mut text =
+            serde_json::to_vec_pretty(self).expect("numbers and texts always have a JSON form");
+        text.push(b'\n');
+        text
+    }
+
+    /// Reads a file, also in the old form without `pretrained_cfg`.
+    pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
+        let malformed = |what: String| FormatError::malformed("timm config", what);
+        let json: serde_json::Value =
+            serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        let flat = json.get("pretrained_cfg").is_none();
+        let parse = |json| serde_json::from_value::<Self>(json);
+        let mut config = parse(json.clone()).map_err(|error| malformed(error.to_string()))?;
+        if flat {
+            config.pretrained_cfg =
+                serde_json::from_value(json).map_err(|error| malformed(error.to_string()))?;
+        }
+        let Preprocessing { input_size: [channels, h, w], crop_pct, mean, std, .. } =
+            &config.pretrained_cfg;
+        let sensible = (1..=1 << 16).contains(h) && (1..=1 << 16).contains(w);
+        let finite = |value: &f64| value.is_finite();
+        if !sensible
+            || mean.len() != *channels
+            || std.len() != *channels
+            || !mean.iter().all(finite)
+            || !std.iter().all(|value| value.is_finite() && *value > 0.0)
+            || !(*crop_pct > 0.0 && crop_pct.is_finite())
+        {
+            return Err(malformed(
+                "input_size, mean, std and crop_pct do not make sense".to_owned(),
+            ));
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let config = Config {
+            architecture: "resnet18".to_owned(),
+            num_classes: 10,
+            pretrained_cfg: Preprocessing { crop_pct: 0.95, ..Preprocessing::default() },
+        };
+        assert_eq!(Config::read(&config.write()), Ok(config));
+    }
+
+    #[test]
+    fn the_old_flat_form_and_missing_fields_are_read() {
+        let text = br#"{"architecture": "vgg16", "num_classes": 1000, "crop_pct": 0.9,
+            "interpolation": "bilinear", "label_names": ["tench"]}"#;
+        let config = Config::read(text).unwrap();
+        assert_eq!(config.pretrained_cfg.crop_pct, 0.9);
+        assert_eq!(config.pretrained_cfg.interpolation, "bilinear");
+        assert_eq!(config.pretrained_cfg.input_size, [3, 224, 224]);
+        let bare = Config::read(br#"{"architecture": "vgg16"}"#).unwrap();
+        assert_eq!((bare.num_classes, bare.pretrained_cfg), (1000, Preprocessing::default()));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in [
+            r#"{}"#,
+            r#"[]"#,
+            r#"{"architecture": 3}"#,
+            r#"{"architecture": "a", "pretrained_cfg": {"mean": [0.5]}}"#,
+            r#"{"architecture": "a", "pretrained_cfg": {"std": [0.0, 1.0, 1.0]}}"#,
+            r#"{"architecture": "a", "pretrained_cfg": {"input_size": [3, 0, 224]}}"#,
+            r#"{"architecture": "a", "pretrained_cfg": {"crop_pct": -1.0}}"#,
+        ] {
+            assert!(Config::read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}
