@@ -9,10 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 use top5_data::Preprocess;
-use top5_formats::{FormatError, safetensors, torch};
-use top5_graph::{Graph, Weights, WeightsError};
+use top5_formats::{self as formats, safetensors, timm};
+use top5_graph::{Graph, GraphError, Weights, WeightsError};
 use top5_zoo::{Network, Settings};
 
 use crate::files::write_whole;
@@ -29,8 +29,6 @@ const WEIGHTS_FILES: [&str; 4] =
 /// What the names of repositories and folders begin with, as timm has it.
 const HUB: &str = "hf-hub:";
 const FOLDER: &str = "local-dir:";
-/// The end of the names of tensors that PyTorch keeps and nobody needs.
-const UNUSED: &str = "num_batches_tracked";
 
 /// The embedded model: `lenet`, trained by `top5 train lenet` on the embedded digits (see `assets/README.md`).
 static LENET_DIGITS: &[u8] = include_bytes!("../assets/lenet-digits.safetensors");
@@ -93,8 +91,13 @@ impl fmt::Display for ModelError {
             Self::Unrecognised { nearest: None } => f.write_str("the file holds no tensors"),
             Self::Unrecognised { nearest: Some(error) } => write!(
                 f,
-                "these are the weights of no network that top5 knows; the nearest is {}: {error}",
-                error.network
+                "these are the weights of no network that top5 knows; the nearest is {}, of whose \
+                 tensors {} are missing, {} have another shape and {} are too many: name the \
+                 network and give the file as --weights for the list",
+                error.network,
+                error.missing.len(),
+                error.mismatched.len(),
+                error.unexpected.len()
             ),
             Self::Untrained { network } => write!(
                 f,
@@ -143,8 +146,8 @@ impl Model {
 
     /// Reads a file of [`Model::to_bytes`], or other weights in safetensors whose network is recognised.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (weights, metadata) = read_weights(bytes)?;
-        Self::described(weights, &metadata, None)
+        let file = formats::read_weights(bytes)?;
+        Self::described(file.weights, &file.metadata, None, None)
     }
 
     /// The model as a safetensors file: equal models give equal bytes.
@@ -161,22 +164,20 @@ impl Model {
     }
 
     /// timm's `config.json` for this model.
-    pub fn to_timm_config(&self) -> String {
-        let classes = self.classes.len();
-        let config = json!({
-            "architecture": self.graph.name(),
-            "num_classes": classes,
-            "label_names": self.classes,
-            "pretrained_cfg": Pipeline::from(&self.preprocess).to_timm(classes),
-        });
-        format!("{config:#}\n")
+    pub fn to_timm_config(&self) -> Vec<u8> {
+        let config = timm::Config {
+            architecture: self.graph.name().to_owned(),
+            num_classes: self.classes.len(),
+            pretrained_cfg: Pipeline::from(&self.preprocess).to_timm(),
+        };
+        config.write()
     }
 
     /// Reads a model from a file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let read = || Self::from_bytes(&fs::read(path)?);
-        read().with_context(|| format!("reading {}", path.display()))
+        read().with_context(|| reading(path))
     }
 
     /// Writes the model to a file, which is complete or not there: it replaces an older one.
@@ -184,46 +185,30 @@ impl Model {
         write_whole(path.as_ref(), &self.to_bytes())
     }
 
-    /// The model of these weights, as the file's metadata describe it, with the gaps filled from the registry.
+    /// The model of these weights, as the file's metadata describe it; then as timm's `config.json` does; then as the
+    /// registry does.
     fn described(
         weights: Weights,
         metadata: &BTreeMap<String, String>,
         network: Option<&'static Network>,
+        config: Option<timm::Config>,
     ) -> Result<Self> {
         let wrong = |reason: String| ModelError::Metadata { reason };
-        let named = metadata.get(NETWORK).map(|name| top5_zoo::network(name)).transpose()?;
-        let classes: Option<Vec<String>> = metadata
-            .get(CLASSES)
-            .map(|text| serde_json::from_str(text).map_err(|error| wrong(error.to_string())))
-            .transpose()?;
-        let preprocess = metadata
-            .get(PREPROCESS)
-            .map(|text| {
-                let pipeline: Pipeline =
-                    serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-                pipeline.resolve().map_err(wrong)
-            })
-            .transpose()?;
-        Self::assemble(weights, network.or(named), classes, preprocess)
-    }
-
-    /// The model of these weights, as timm's `config.json` describes it.
-    fn described_by_timm(
-        weights: Weights,
-        config: &Value,
-        network: Option<&'static Network>,
-    ) -> Result<Self> {
-        let wrong = |reason: String| ModelError::Metadata { reason };
-        let architecture = config.get("architecture").and_then(Value::as_str);
-        let named = architecture.map(top5_zoo::network).transpose();
-        let network = match network {
-            Some(network) => Some(network),
-            None => named?,
+        let of_json = |error: serde_json::Error| wrong(error.to_string());
+        let architecture = config.as_ref().map(|config| &config.architecture);
+        let named = metadata.get(NETWORK).or(architecture);
+        let network = match (network, named) {
+            (None, Some(name)) => Some(top5_zoo::network(name)?),
+            (network, _) => network,
         };
-        let labels = config.get("label_names").or_else(|| config.get("labels"));
-        let classes = labels.and_then(|labels| serde_json::from_value(labels.clone()).ok());
-        let pipeline = Pipeline::from_timm(config).map_err(wrong)?;
-        Self::assemble(weights, network, classes, Some(pipeline.resolve().map_err(wrong)?))
+        let classes = metadata.get(CLASSES).map(|text| serde_json::from_str(text));
+        let classes: Option<Vec<String>> = classes.transpose().map_err(of_json)?;
+        let pipeline = metadata.get(PREPROCESS).map(|text| serde_json::from_str(text));
+        let pipeline: Option<Pipeline> = pipeline.transpose().map_err(of_json)?;
+        let pipeline =
+            pipeline.or_else(|| config.map(|config| Pipeline::from_timm(config.pretrained_cfg)));
+        let preprocess = pipeline.map(Pipeline::resolve).transpose().map_err(wrong)?;
+        Self::assemble(weights, network, classes, preprocess)
     }
 
     fn assemble(
@@ -232,13 +217,12 @@ impl Model {
         classes: Option<Vec<String>>,
         preprocess: Option<Preprocess>,
     ) -> Result<Self> {
-        let weights: Weights =
-            weights.into_iter().filter(|(name, _)| !name.ends_with(UNUSED)).collect();
         let input = preprocess.as_ref().map(Preprocess::shape);
-        let (network, graph) = match network {
-            Some(network) => (network, matching(&fit(network, &weights, input)?, &weights)?),
-            None => recognise(&weights, input)?,
+        let network = match network {
+            Some(network) => network,
+            None => recognise(&weights)?,
         };
+        let (graph, weights) = fit(network, weights, input)?;
         let count = graph.classes();
         let classes = match classes {
             Some(classes) if classes.len() == count => classes,
@@ -255,103 +239,95 @@ impl Model {
 }
 
 /// Where weights lie.
-enum Source {
-    /// A file of weights.
-    File(PathBuf),
-    /// A file of weights and timm's description of it.
-    Timm { weights: PathBuf, config: PathBuf },
+struct Source {
+    /// The file of weights.
+    weights: PathBuf,
+    /// timm's description of them.
+    config: Option<PathBuf>,
 }
 
 impl Source {
     fn find(name: &str, hub: &Hub) -> Result<Self> {
         if let Some(repo) = name.strip_prefix(HUB) {
             let repo: Repo = repo.parse()?;
-            let config = hub.file(&repo, CONFIG_FILE)?;
-            return Ok(Self::Timm { weights: hub.file(&repo, WEIGHTS_FILE)?, config });
+            let config = Some(hub.file(&repo, CONFIG_FILE)?);
+            return Ok(Self { weights: hub.file(&repo, WEIGHTS_FILE)?, config });
         }
         let path = Path::new(name.strip_prefix(FOLDER).unwrap_or(name));
         if !path.is_dir() {
-            return Ok(Self::File(path.to_owned()));
+            return Ok(Self { weights: path.to_owned(), config: None });
         }
-        let weights = WEIGHTS_FILES.map(|file| path.join(file));
-        let weights = weights.iter().find(|path| path.is_file()).unwrap_or(&weights[0]).clone();
-        let config = path.join(CONFIG_FILE);
-        Ok(if config.is_file() { Self::Timm { weights, config } } else { Self::File(weights) })
+        let files = WEIGHTS_FILES.map(|file| path.join(file));
+        let weights = files.iter().find(|file| file.is_file()).unwrap_or(&files[0]).clone();
+        Ok(Self { weights, config: Some(path.join(CONFIG_FILE)).filter(|file| file.is_file()) })
     }
 
     fn load(&self, network: Option<&'static Network>) -> Result<Model> {
-        let (Self::File(path) | Self::Timm { weights: path, .. }) = self;
+        let config = self.config.as_deref().map(|path| {
+            let read = || anyhow::Ok(timm::Config::read(&fs::read(path)?)?);
+            read().with_context(|| reading(path))
+        });
+        let config = config.transpose()?;
         let load = || {
-            let (weights, metadata) = read_weights(&fs::read(path)?)?;
-            let Self::Timm { config, .. } = self else {
-                return Model::described(weights, &metadata, network);
-            };
-            let reading = || format!("reading {}", config.display());
-            let text = fs::read_to_string(config).with_context(reading)?;
-            let config = serde_json::from_str(&text)
-                .map_err(|error| ModelError::Metadata { reason: error.to_string() })
-                .with_context(reading)?;
-            Model::described_by_timm(weights, &config, network)
+            let file = formats::read_weights(&fs::read(&self.weights)?)?;
+            Model::described(file.weights, &file.metadata, network, config)
         };
-        load().with_context(|| format!("reading {}", path.display()))
+        load().with_context(|| reading(&self.weights))
     }
 }
 
-/// The tensors and metadata of a file of weights: PyTorch's own, which have no metadata, or safetensors.
-fn read_weights(bytes: &[u8]) -> Result<(Weights, BTreeMap<String, String>), FormatError> {
-    /// The beginnings of a zip archive and of a pickle. safetensors begin with a length.
-    const TORCH: [&[u8]; 2] = [b"PK\x03\x04", b"\x80\x02\x8a"];
-    if TORCH.iter().any(|start| bytes.starts_with(start)) {
-        return Ok((torch::read(bytes)?, BTreeMap::new()));
-    }
-    safetensors::read(bytes)
+fn reading(path: &Path) -> String {
+    format!("reading {}", path.display())
 }
 
-/// The network at the number of classes that the weights have, and at `input` if it is given.
+/// The network at the number of classes that the weights have, and at `input` if it is given, with the weights under its
+/// names. Auxiliary heads that the file lacks are left out.
 fn fit(
     network: &'static Network,
-    weights: &Weights,
+    weights: Weights,
     input: Option<[usize; 3]>,
-) -> Result<Graph, top5_graph::GraphError> {
+) -> Result<(Graph, Weights)> {
     let settings = Settings { input: input.unwrap_or(network.input), ..network.settings() };
     let graph = network.with(settings)?;
+    let error = match formats::fit(weights.clone(), &graph) {
+        Ok(weights) => return Ok((graph, weights)),
+        Err(error) => error,
+    };
+    let mut graphs = vec![graph.inference()];
+    if let Some(classes) = other_classes(&graph, &error) {
+        let graph = network.with(Settings { classes, ..settings })?;
+        graphs.extend([graph.inference(), graph]);
+    }
+    let fitted = graphs
+        .into_iter()
+        .rev()
+        .find_map(|graph| Some((formats::fit(weights.clone(), &graph).ok()?, graph)));
+    fitted.map(|(weights, graph)| (graph, weights)).ok_or_else(|| error.into())
+}
+
+/// The number of classes in a file whose last layer has another one than the graph's.
+fn other_classes(graph: &Graph, error: &WeightsError) -> Option<usize> {
     let logits = graph.logits();
-    let head = logits.spec.params.first().map(|param| logits.param_name(param));
-    let classes = head.and_then(|name| weights.tensor(&name)?.shape().first().copied());
-    match classes {
-        Some(classes) if classes != settings.classes => {
-            network.with(Settings { classes, ..settings })
-        }
-        Some(_) | None => Ok(graph),
-    }
+    let head = logits.param_name(logits.spec.params.first()?);
+    error.mismatched.iter().find(|mismatch| mismatch.name == head)?.got.first().copied()
 }
 
-/// The part of the graph that has exactly these weights: all of it, or what inference needs.
-fn matching(graph: &Graph, weights: &Weights) -> Result<Graph, WeightsError> {
-    let Err(error) = weights.check(graph) else { return Ok(graph.clone()) };
-    let inference = graph.inference();
-    weights.check(&inference).map(|()| inference).map_err(|_| error)
-}
-
-/// The first network of the registry that has these tensors.
-fn recognise(
-    weights: &Weights,
-    input: Option<[usize; 3]>,
-) -> Result<(&'static Network, Graph), ModelError> {
-    let mut nearest: Option<(usize, WeightsError)> = None;
-    for network in top5_zoo::networks() {
-        // An input that does not fit rules the network out.
-        let Ok(graph) = fit(network, weights, input) else { continue };
-        match matching(&graph, weights) {
-            Ok(graph) => return Ok((network, graph)),
-            Err(error) => {
-                let wrong = error.missing.len() + error.unexpected.len() + error.mismatched.len();
-                if nearest.as_ref().is_none_or(|(least, _)| wrong < *least) {
-                    nearest = Some((wrong, error));
-                }
-            }
-        }
+/// The first network of the registry that has these tensors: those with the same ones differ in strides only, and the
+/// usual one is registered first.
+fn recognise(weights: &Weights) -> Result<&'static Network> {
+    let graphs: Vec<Graph> =
+        top5_zoo::networks().map(Network::graph).collect::<Result<_, GraphError>>()?;
+    let inference: Vec<Graph> = graphs.iter().map(Graph::inference).collect();
+    let found = [&graphs, &inference]
+        .into_iter()
+        .find_map(|graphs| formats::recognise(weights, graphs).first().copied());
+    if let Some(name) = found {
+        return Ok(top5_zoo::network(name)?);
     }
-    let nearest = nearest.filter(|_| !weights.is_empty()).map(|(_, error)| error);
-    Err(ModelError::Unrecognised { nearest })
+    let differences = graphs.iter().filter_map(|graph| weights.check(graph).err());
+    let wrong = |error: &WeightsError| {
+        error.missing.len() + error.unexpected.len() + error.mismatched.len()
+    };
+    let nearest = differences.min_by_key(wrong).filter(|_| !weights.is_empty());
+    Err(ModelError::Unrecognised { nearest }.into())
 }

@@ -1,8 +1,8 @@
 //! [`Preprocess`] as it is written into files: our own in a model's metadata, timm's in `config.json`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use top5_data::{CropMode, Filter, Ink, Preprocess};
+use top5_formats::timm;
 use top5_zoo::{Colours, Preprocessing, Resample};
 
 /// Greatest side of an input, and least share that a crop keeps: what a file says decides how much memory a resize takes.
@@ -79,35 +79,31 @@ impl Pipeline {
         })
     }
 
-    /// timm's `pretrained_cfg`.
-    pub(crate) fn to_timm(&self, classes: usize) -> Value {
-        json!({
-            "input_size": self.input_size,
-            "crop_pct": self.crop_pct,
-            "crop_mode": self.crop_mode,
-            "interpolation": self.interpolation,
-            "mean": self.mean,
-            "std": self.std,
-            "num_classes": classes,
-            "drawn_digits": self.drawn_digits, // our own; timm passes it by
-        })
+    /// As timm writes it. Whether digits are drawn is lost.
+    pub(crate) fn to_timm(&self) -> timm::Preprocessing {
+        let widen = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
+        timm::Preprocessing {
+            input_size: self.input_size,
+            crop_pct: self.crop_pct,
+            crop_mode: self.crop_mode.clone(),
+            interpolation: self.interpolation.clone(),
+            mean: widen(&self.mean),
+            std: widen(&self.std),
+        }
     }
 
-    /// timm's `pretrained_cfg`, or the older form whose fields lie in `config` itself; timm's defaults fill the gaps.
-    pub(crate) fn from_timm(config: &Value) -> Result<Self, String> {
-        let own = json!({
-            "input_size": [3, 224, 224], "crop_pct": 0.875, "crop_mode": "center", "interpolation": "bicubic",
-            "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
-            "drawn_digits": false,
-        });
-        let given = config.get("pretrained_cfg").unwrap_or(config);
-        let Value::Object(mut fields) = own else { return Err("no object".to_owned()) };
-        for (name, value) in &mut fields {
-            if let Some(given) = given.get(name) {
-                *value = given.clone();
-            }
+    /// From timm's description.
+    pub(crate) fn from_timm(timm: timm::Preprocessing) -> Self {
+        let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
+        Self {
+            input_size: timm.input_size,
+            crop_pct: timm.crop_pct,
+            crop_mode: timm.crop_mode,
+            interpolation: timm.interpolation,
+            mean: narrow(timm.mean),
+            std: narrow(timm.std),
+            drawn_digits: false,
         }
-        serde_json::from_value(Value::Object(fields)).map_err(|error| error.to_string())
     }
 }
 
@@ -171,14 +167,8 @@ mod tests {
     }
 
     #[test]
-    fn timm_configurations_are_read_with_timms_defaults() {
-        let config =
-            json!({"pretrained_cfg": {"input_size": [3, 299, 299], "crop_pct": 0.95, "tag": "x"}});
-        let pipeline = Pipeline::from_timm(&config).unwrap();
-        assert_eq!((pipeline.input_size, pipeline.crop_pct), ([3, 299, 299], 0.95));
-        assert_eq!(pipeline.interpolation, "bicubic");
-        let old = json!({"mean": [0.5, 0.5, 0.5]});
-        assert_eq!(Pipeline::from_timm(&old).unwrap().mean, [0.5; 3]);
-        assert!(Pipeline::from_timm(&json!({"mean": "dark"})).is_err());
+    fn timm_keeps_the_pipeline() {
+        let pipeline = Pipeline::from(&Preprocess::imagenet(299, 224));
+        assert_eq!(Pipeline::from_timm(pipeline.to_timm()), pipeline);
     }
 }

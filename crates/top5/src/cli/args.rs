@@ -234,9 +234,15 @@ pub(super) struct ConvertArgs {
     /// The model: as for `eval`
     #[arg(value_name = "MODEL")]
     pub(super) input: String,
-    /// What to write: NAME.safetensors, or a folder for timm
+    /// What to write: NAME.safetensors, NAME.onnx, or a folder for timm
     #[arg(value_name = "OUT")]
     pub(super) output: PathBuf,
+    /// ONNX: the number of images at once; any number by default
+    #[arg(long, value_name = "N")]
+    pub(super) batch: Option<usize>,
+    /// ONNX: keep batch normalisation apart from the convolutions before it
+    #[arg(long)]
+    pub(super) no_fold: bool,
     /// Replace what is there
     #[arg(long)]
     pub(super) force: bool,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use top5::formats::onnx;
 use top5::{CONFIG_FILE, Model, WEIGHTS_FILE, write_whole};
 
 use super::args::ConvertArgs;
@@ -26,14 +27,18 @@ pub(super) fn run(args: &ConvertArgs, output: Output) -> Result<()> {
     let out = &args.output;
     let files = match out.extension().and_then(OsStr::to_str) {
         Some("safetensors") => vec![(out.clone(), model.to_bytes())],
+        Some("onnx") => {
+            let options = onnx::Options { fold: !args.no_fold, batch: args.batch };
+            vec![(out.clone(), onnx::write(&model.graph, &model.weights, options)?)]
+        }
         None => vec![
             (out.join(WEIGHTS_FILE), model.to_bytes()),
-            (out.join(CONFIG_FILE), model.to_timm_config().into_bytes()),
+            (out.join(CONFIG_FILE), model.to_timm_config()),
         ],
         Some(other) => {
             let message = format!(
-                "{}: no format is called .{other}: expected a name with .safetensors, or one \
-                 without an extension for timm's folder",
+                "{}: no format is called .{other}: expected a name with .safetensors or .onnx, \
+                 or one without an extension for timm's folder",
                 out.display()
             );
             return Err(Stop::Usage(message).into());

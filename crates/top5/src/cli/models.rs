@@ -27,7 +27,7 @@ struct Row {
     macs: u64,
     /// Values of all activations of one image.
     activations: u64,
-    /// Height and width that one logit sees, before pooling over the whole map.
+    /// Height and width of the input that one element of the last feature map sees.
     receptive_field: Option<[usize; 2]>,
     published: Vec<Error>,
     /// An ensemble's networks with their weights.
@@ -47,13 +47,13 @@ struct Error {
 const COLUMNS: [Column; 9] = [
     ("name", false),
     ("year", true),
-    ("place", false),
     ("input", true),
     ("parameters", true),
     ("MACs", true),
     ("activations", true),
     ("sees", true),
     ("published error, top-1 / top-5", false),
+    ("place", false),
 ];
 
 /// Runs the command.
@@ -106,13 +106,13 @@ impl Row {
         [
             self.name.to_owned(),
             self.year.to_string(),
-            self.place.unwrap_or("–").to_owned(),
             self.input.map(size).unwrap_or_default(),
             short(self.params),
             short(self.macs),
             short(self.activations),
             sees.unwrap_or_default(),
             error.unwrap_or_default(),
+            self.place.unwrap_or_default().to_owned(),
         ]
     }
 }
@@ -120,6 +120,8 @@ impl Row {
 fn of_network(network: &'static Network) -> Result<Row> {
     let graph = network.graph()?;
     let seen = graph.inference();
+    let is_map = |id: &usize| seen.nodes()[*id].shape().size() != [1, 1];
+    let last_map = (0..seen.nodes().len()).rev().find(is_map);
     Ok(Row {
         name: network.name,
         aliases: network.aliases,
@@ -133,7 +135,7 @@ fn of_network(network: &'static Network) -> Result<Row> {
         params: network.params,
         macs: network.macs,
         activations: seen.activations() as u64,
-        receptive_field: seen.receptive_fields().last().map(|field| field.size),
+        receptive_field: last_map.map(|id| seen.receptive_fields()[id].size),
         published: errors(&network.published),
         members: &[],
     })

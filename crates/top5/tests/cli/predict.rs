@@ -1,13 +1,11 @@
 //! `predict`, `models`, `show` and `convert` as a user runs them.
 
-mod program;
-
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
+use crate::program::{Place, Ran, parse};
 use image::{ImageFormat, Luma};
-use program::{Place, Ran, parse};
 
 const FORMATS: [(&str, ImageFormat); 4] = [
     ("bmp", ImageFormat::Bmp),
@@ -145,6 +143,8 @@ fn model_survives_conversion_and_nothing_is_overwritten() {
     place.fails("convert lenet taken.safetensors", 4, &["taken.safetensors exists", "--force"]);
     assert_eq!(fs::read(place.path("taken.safetensors")).unwrap(), b"mine");
     place.text("convert lenet taken.safetensors --force");
+    place.text("convert lenet lenet.onnx");
+    place.fails("predict drawn/seven.png -m lenet.onnx", 3, &["ONNX"]);
     place.fails("convert lenet model.bin", 2, &[".safetensors"]);
 }
 

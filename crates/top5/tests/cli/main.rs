@@ -1,0 +1,4 @@
+//! The built program, as a user runs it.
+
+mod predict;
+mod program;
