@@ -75,18 +75,16 @@ impl Config {
         }
         let Preprocessing { input_size: [channels, h, w], crop_pct, mean, std, .. } =
             &config.pretrained_cfg;
-        let sensible = (1..=1 << 16).contains(h) && (1..=1 << 16).contains(w);
         let finite = |value: &f64| value.is_finite();
-        if !sensible
-            || mean.len() != *channels
-            || std.len() != *channels
-            || !mean.iter().all(finite)
-            || !std.iter().all(|value| value.is_finite() && *value > 0.0)
-            || !(*crop_pct > 0.0 && crop_pct.is_finite())
-        {
-            return Err(malformed(
-                "input_size, mean, std and crop_pct do not make sense".to_owned(),
-            ));
+        let positive = |value: &f64| value.is_finite() && *value > 0.0;
+        let sensible = [h, w].iter().all(|side| (1..=1 << 16).contains(*side))
+            && mean.len() == *channels
+            && std.len() == *channels
+            && mean.iter().all(finite)
+            && std.iter().all(positive)
+            && positive(crop_pct);
+        if !sensible {
+            return Err(malformed("input_size, mean, std, crop_pct do not make sense".to_owned()));
         }
         Ok(config)
     }
