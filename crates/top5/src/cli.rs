@@ -2,13 +2,18 @@
 
 mod args;
 mod convert;
+mod eval;
 mod exit;
 mod inputs;
+mod interrupt;
 mod models;
 mod output;
 mod predict;
+mod progress;
+mod run_folder;
 mod show;
 mod table;
+mod train;
 
 use std::process::ExitCode;
 
@@ -28,6 +33,8 @@ pub(crate) fn run() -> ExitCode {
 
 fn dispatch(command: Commands, output: Output) -> Result<()> {
     match command {
+        Commands::Train(args) => train::run(&args, output),
+        Commands::Eval(args) => eval::run(&args, output),
         Commands::Predict(args) => predict::run(&args, output),
         Commands::Convert(args) => convert::run(&args, output),
         Commands::Models(args) => models::run(&args, output),
@@ -37,6 +44,5 @@ fn dispatch(command: Commands, output: Output) -> Result<()> {
             clap_complete::generate(shell, &mut args::command(), "top5", &mut script);
             output.text(&String::from_utf8_lossy(&script))
         }
-        other => anyhow::bail!("not there yet: {other:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Writing files so that nobody ever sees half of one.
+//! Writing files so that nobody ever sees half of one, and telling whether they are what they should be.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 
 /// Writes a file under a temporary name beside `path`, brings it to the disk, and only then gives it its name.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -31,6 +32,11 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written.with_context(|| format!("writing {} ({} bytes)", path.display(), bytes.len()))
+}
+
+/// The SHA-256 of some bytes, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

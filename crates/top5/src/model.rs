@@ -15,9 +15,9 @@ use top5_formats::{self as formats, safetensors, timm};
 use top5_graph::{Graph, GraphError, Weights, WeightsError};
 use top5_zoo::{Network, Settings};
 
-use crate::files::write_whole;
+use crate::files::{sha256, write_whole};
 use crate::hub::{Hub, Repo};
-use crate::pipeline::{Pipeline, of_network};
+use crate::pipeline::{Pipeline, preprocessing};
 
 /// The name of the file of weights in a run's folder and in timm's.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
@@ -66,6 +66,13 @@ pub enum ModelError {
         /// The network that comes nearest, and what differs.
         nearest: Option<WeightsError>,
     },
+    /// The file's name ends with the beginning of another SHA-256 than its own.
+    Hash {
+        /// What the name says.
+        expected: String,
+        /// The file's SHA-256.
+        found: String,
+    },
     /// A network's name where weights are needed.
     Untrained {
         /// The network.
@@ -98,6 +105,11 @@ impl fmt::Display for ModelError {
                 error.missing.len(),
                 error.mismatched.len(),
                 error.unexpected.len()
+            ),
+            Self::Hash { expected, found } => write!(
+                f,
+                "its SHA-256 should begin with {expected}, as its name says, and is {found}: download \
+                 it again"
             ),
             Self::Untrained { network } => write!(
                 f,
@@ -232,8 +244,7 @@ impl Model {
             }
             None => (0..count).map(|class| class.to_string()).collect(),
         };
-        let preprocess =
-            preprocess.unwrap_or_else(|| of_network(&network.preprocessing, graph.input()));
+        let preprocess = preprocess.unwrap_or_else(|| preprocessing(network, graph.input()));
         Ok(Self { graph, weights, classes, preprocess })
     }
 }
@@ -269,11 +280,27 @@ impl Source {
         });
         let config = config.transpose()?;
         let load = || {
-            let file = formats::read_weights(&fs::read(&self.weights)?)?;
+            let bytes = fs::read(&self.weights)?;
+            check_name(&self.weights, &bytes)?;
+            let file = formats::read_weights(&bytes)?;
             Model::described(file.weights, &file.metadata, network, config)
         };
         load().with_context(|| reading(&self.weights))
     }
+}
+
+/// Torch hub's names end with the first digits of the SHA-256: `resnet50-0676ba61.pth`.
+fn check_name(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    let hashed = path.extension().is_some_and(|extension| extension == "pth" || extension == "pt");
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    let Some((_, expected)) = stem.rsplit_once('-').filter(|_| hashed) else { return Ok(()) };
+    const DIGITS: usize = 8;
+    if expected.len() != DIGITS || !expected.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    let found = sha256(bytes);
+    let expected = expected.to_lowercase();
+    if found.starts_with(&expected) { Ok(()) } else { Err(ModelError::Hash { expected, found }) }
 }
 
 fn reading(path: &Path) -> String {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use top5_data::{CropMode, Filter, Ink, Preprocess};
 use top5_formats::timm;
-use top5_zoo::{Colours, Preprocessing, Resample};
+use top5_zoo::{Colours, Network, Resample};
 
 /// Greatest side of an input, and least share that a crop keeps: what a file says decides how much memory a resize takes.
 const MAX_SIDE: usize = 4096;
@@ -107,8 +107,9 @@ impl Pipeline {
     }
 }
 
-/// What the zoo says about a network's images, at the input size that it is built for.
-pub(crate) fn of_network(preprocessing: &Preprocessing, input: [usize; 3]) -> Preprocess {
+/// How the zoo says that a network's images are prepared, for an input of this size.
+pub fn preprocessing(network: &Network, input: [usize; 3]) -> Preprocess {
+    let preprocessing = &network.preprocessing;
     let [channels, height, width] = input;
     let statistics = |values: [f32; 3]| {
         // Channels are always stored red first here.

@@ -127,7 +127,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N")]
     pub(super) epochs: Option<usize>,
     /// Images per step
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = positive)]
     pub(super) batch_size: Option<usize>,
     /// Highest learning rate
     #[arg(long, value_name = "RATE")]
@@ -142,7 +142,7 @@ pub(super) struct TrainArgs {
     #[arg(long, requires = "out")]
     pub(super) resume: bool,
     /// Write a checkpoint every so many steps, and after every epoch
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", value_parser = positive)]
     pub(super) checkpoint_every: Option<usize>,
     #[command(flatten)]
     pub(super) engine: EngineArgs,
@@ -161,6 +161,7 @@ pub(super) struct EvalArgs {
     pub(super) split: Split,
     /// Images at once
     #[arg(long, short, value_name = "N", default_value = "64")]
+    #[arg(value_parser = positive)]
     pub(super) batch_size: usize,
     /// Also list every class
     #[arg(long)]
@@ -248,6 +249,14 @@ pub(super) struct ConvertArgs {
     pub(super) force: bool,
     #[command(flatten)]
     pub(super) weights: WeightsArgs,
+}
+
+/// Reads a number of images or steps, at least one.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size @ 1..=65_536) => Ok(size),
+        _ => Err("expected a number from 1 to 65536".to_owned()),
+    }
 }
 
 /// Reads `3x224x224`.

@@ -9,6 +9,7 @@ use top5::data::DataError;
 use top5::formats::FormatError;
 use top5::graph::{EngineError, GraphError, WeightsError};
 use top5::hub::HubError;
+use top5::training::{Diverged, RecipeError};
 use top5::zoo::UnknownName;
 
 /// The exit codes, as `--help` prints them.
@@ -117,11 +118,18 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             | HubError::Io { .. } => 4,
         });
     }
+    if cause.is::<Diverged>() {
+        return Some(5);
+    }
+    if let Some(ModelError::Hash { .. }) = cause.downcast_ref() {
+        return Some(6);
+    }
     let bad_input = cause.is::<GraphError>()
         || cause.is::<WeightsError>()
         || cause.is::<FormatError>()
         || cause.is::<ModelError>()
-        || cause.is::<UnknownName>();
+        || cause.is::<UnknownName>()
+        || cause.is::<RecipeError>();
     if bad_input {
         return Some(3);
     }

@@ -22,7 +22,9 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(length as u64), target);
         let style = "{prefix} [{bar:32}] {pos}/{len}  {msg}  {eta} left";
         bar.set_style(
-            ProgressStyle::with_template(style).expect("the template is valid").progress_chars("=> "),
+            ProgressStyle::with_template(style)
+                .expect("the template is valid")
+                .progress_chars("=> "),
         );
         bar.set_prefix(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(500));

@@ -2,3 +2,5 @@
 
 mod predict;
 mod program;
+mod readme;
+mod train;

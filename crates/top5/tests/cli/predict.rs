@@ -117,6 +117,8 @@ fn models_that_are_none_are_rejected() {
         fs::write(place.path(format!("{name}.safetensors")), bytes).unwrap();
         place.fails(&predict(&format!("{name}.safetensors")), 3, &[name, "safetensors"]);
     }
+    fs::write(place.path("lenet-00000000.pth"), &good).unwrap();
+    place.fails(&predict("lenet-00000000.pth"), 6, &["SHA-256", "00000000"]);
     let renamed = String::from_utf8_lossy(&good[..]).find("conv1.bias").unwrap();
     let mut other = good;
     other[renamed] = b'k';

@@ -1,0 +1,153 @@
+//! `top5 eval`: top-1, top-5 and loss of a model on a part of a dataset.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+use top5::Model;
+use top5::data::{self, Ink, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess};
+use top5::evaluation::{Report, evaluate, percent};
+use top5::graph::Engine;
+
+use super::args::{EvalArgs, Split};
+use super::exit::Stop;
+use super::output::Output;
+use super::progress::Progress;
+use super::table::{self, Column};
+use super::train::read_saved;
+
+/// The dataset of a model that comes from no run.
+const DEFAULT_DATA: &str = "digits";
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Evaluation {
+    network: String,
+    data: String,
+    split: &'static str,
+    preprocess: String,
+    images: usize,
+    /// Files that were left out because they are bad.
+    skipped: usize,
+    top1: f64,
+    top5: f64,
+    loss: f64,
+    per_class: Vec<Class>,
+}
+
+#[derive(Serialize)]
+struct Class {
+    label: usize,
+    class: String,
+    images: usize,
+    top1: f64,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
+    let model = Model::open(&args.model, args.weights.weights.as_deref(), &args.weights.hub())?;
+    // A run's data are divided as they were when it learnt.
+    let recipe = read_saved(Path::new(&args.model))?;
+    let (data, validation, seed) = match (&args.data.data, &recipe) {
+        (Some(data), Some(recipe)) => (data.as_str(), recipe.validation, recipe.seed),
+        (None, Some(recipe)) => (recipe.data.as_str(), recipe.validation, recipe.seed),
+        (data, None) => {
+            let OpenOptions { validation, seed, .. } = OpenOptions::default();
+            (data.as_deref().unwrap_or(DEFAULT_DATA), validation, seed)
+        }
+    };
+    let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
+    let splits =
+        data::open(data, &OpenOptions { validation, seed, on_bad, ..OpenOptions::default() })?;
+    for error in splits.skipped.iter() {
+        output.warn(&format!("left out: {error}"));
+    }
+    let (split, part) = match args.split {
+        Split::Train => ("train", Some(&splits.train)),
+        Split::Validation => ("validation", Some(&splits.validation)),
+        Split::Test => ("test", splits.test.as_ref()),
+    };
+    let Some(part) = part else {
+        let message =
+            format!("{data} has no test images: choose --split validation, or give other --data");
+        return Err(Stop::BadInput(message).into());
+    };
+    let (classes, others) = (model.classes.len(), part.classes().len());
+    if classes != others {
+        let message = format!(
+            "the model tells {classes} classes apart and {data} has {others} classes: give the data \
+             that it was trained for"
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    // The embedded digits already look like what drawn ones are brought to.
+    let preprocess = match data {
+        "digits" => Preprocess { ink: Ink::AsIs, ..model.preprocess.clone() },
+        _ => model.preprocess.clone(),
+    };
+
+    let mut engine =
+        top5::engine(model.graph.inference(), args.batch_size, &args.engine.options())?;
+    engine.load(&model.weights)?;
+    let options = LoaderOptions::evaluation(args.batch_size);
+    let loader = Loader::new(part.clone(), preprocess.clone(), options);
+    let progress = Progress::new(output, "evaluating", part.len());
+    let report = evaluate(&mut engine, &loader, &mut |images| progress.set(images, String::new))?;
+    drop(progress);
+
+    let evaluation = Evaluation {
+        network: model.graph.name().to_owned(),
+        data: data.to_owned(),
+        split,
+        preprocess: preprocess.describe(),
+        images: report.images,
+        skipped: splits.skipped.len(),
+        top1: report.top1_percent(),
+        top5: report.top5_percent(),
+        loss: report.loss,
+        per_class: if args.per_class { per_class(&report, &model.classes) } else { Vec::new() },
+    };
+    match output.json {
+        true => output.document(&evaluation)?,
+        false => output.text(&describe(&evaluation))?,
+    }
+    match args.min_top1 {
+        Some(least) if evaluation.top1 < least => {
+            let message = format!("top-1 is {:.2} %, below {least} %", evaluation.top1);
+            Err(Stop::CheckFailed(message).into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn per_class(report: &Report, names: &[String]) -> Vec<Class> {
+    let class =
+        |(label, (class, name)): (usize, (&top5::evaluation::ClassReport, &String))| Class {
+            label,
+            class: name.clone(),
+            images: class.images,
+            top1: percent(class.top1, class.images),
+        };
+    report.classes.iter().zip(names).enumerate().map(class).collect()
+}
+
+fn describe(evaluation: &Evaluation) -> String {
+    let Evaluation { network, data, split, images, top1, top5, loss, .. } = evaluation;
+    let mut text = format!(
+        "{network} on {data} ({split}, {images} images): top-1 {top1:.2} %, top-5 {top5:.2} %, loss \
+         {loss:.4}\npreprocessing: {}\n",
+        evaluation.preprocess
+    );
+    if evaluation.skipped > 0 {
+        text += &format!("{} bad files were left out and not counted\n", evaluation.skipped);
+    }
+    if !evaluation.per_class.is_empty() {
+        const COLUMNS: [Column; 3] = [("class", false), ("images", true), ("top-1 %", true)];
+        let row = |class: &Class| {
+            [class.class.clone(), class.images.to_string(), format!("{:.2}", class.top1)]
+        };
+        let rows: Vec<_> = evaluation.per_class.iter().map(row).collect();
+        text += &format!("\n{}", table::aligned(COLUMNS, &rows));
+    }
+    text
+}

@@ -1,0 +1,339 @@
+//! `top5 train`: a run in a folder of its own, which can be stopped and killed at any moment and goes on.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::json;
+use top5::data::{Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, Splits};
+use top5::evaluation::evaluate;
+use top5::graph::{Engine, Graph};
+use top5::training::{Checkpoints, Event, Recipe, Row, State, Trainer, initialise};
+use top5::zoo::{self, Settings};
+use top5::{CpuEngine, Model, WEIGHTS_FILE, sha256, write_whole};
+
+use super::args::TrainArgs;
+use super::exit::Stop;
+use super::interrupt::Interrupt;
+use super::output::Output;
+use super::progress::Progress;
+use super::run_folder::{CONFIG, RunFolder};
+
+/// The dataset of a run that names none.
+const DEFAULT_DATA: &str = "digits";
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Summary {
+    run: String,
+    network: String,
+    data: String,
+    epochs: usize,
+    best_epoch: usize,
+    validation_top1: f64,
+    /// On the test images; absent where the data have none.
+    test: Option<Test>,
+    weights_sha256: String,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Test {
+    images: usize,
+    top1: f64,
+    top5: f64,
+    loss: f64,
+}
+
+/// A run, ready to go.
+struct Run {
+    recipe: Recipe,
+    folder: RunFolder,
+    splits: Splits,
+    /// How training, validation and test images are prepared.
+    preprocess: Preprocess,
+    graph: Graph,
+    checkpoints: Checkpoints,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &TrainArgs, output: Output) -> Result<()> {
+    let start = Instant::now();
+    let recipe = resolve(args)?;
+    let open = OpenOptions {
+        validation: recipe.validation,
+        seed: recipe.seed,
+        on_bad: if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail },
+        ..OpenOptions::default()
+    };
+    let splits = top5::data::open(&recipe.data, &open)?;
+    for error in splits.skipped.iter() {
+        output.warn(&format!("left out: {error}"));
+    }
+    let network = zoo::network(&recipe.network)?;
+    let settings = Settings { classes: splits.train.classes().len(), ..network.settings() };
+    let graph = network.with(settings)?;
+    let mut engine = top5::engine(graph.clone(), recipe.batch_size, &args.engine.options())?;
+
+    let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
+    let folder = match (&args.out, args.resume) {
+        (Some(out), true) => RunFolder::reopen(out)?,
+        (out, _) => RunFolder::create(out.as_deref(), &name)?,
+    };
+    let preprocess =
+        recipe.preprocess().unwrap_or_else(|| top5::preprocessing(network, graph.input()));
+    let checkpoints = Checkpoints::new(folder.join("checkpoints"));
+    let run = Run { recipe, folder, splits, preprocess, graph, checkpoints };
+    // From here on Ctrl-C means: stop after the step, and write a checkpoint.
+    let interrupt = Interrupt::install().context("listening for signals")?;
+    let state = run.begin(&engine, output)?;
+    run.train(args.checkpoint_every, &mut engine, state, &interrupt, output)?;
+    let summary = run.finish(&mut engine, start)?;
+    if output.json {
+        return output.document(&summary);
+    }
+    output.text(&describe(&summary))
+}
+
+/// The recipe that the arguments ask for. One that is to go on must be the run's own.
+fn resolve(args: &TrainArgs) -> Result<Recipe> {
+    let saved = match &args.out {
+        Some(out) if args.resume => read_saved(out)?,
+        Some(_) | None => None,
+    };
+    let data = args.data.data.as_deref();
+    let mut recipe = match (args.target.as_deref(), &saved) {
+        (Some(target), _) if target.ends_with(".toml") => {
+            let reading = || format!("reading {target}");
+            let text = fs::read_to_string(target).with_context(reading)?;
+            Recipe::from_toml(&text).with_context(reading)?
+        }
+        (Some(target), _) => Recipe::new(zoo::network(target)?.name, data.unwrap_or(DEFAULT_DATA)),
+        (None, Some(saved)) => saved.clone(),
+        (None, None) => {
+            let message = "there is no run to go on with: name a network or a recipe".to_owned();
+            return Err(Stop::BadInput(message).into());
+        }
+    };
+    if let Some(data) = data {
+        recipe.data = data.to_owned();
+    }
+    recipe.epochs = args.epochs.unwrap_or(recipe.epochs);
+    recipe.batch_size = args.batch_size.unwrap_or(recipe.batch_size);
+    recipe.lr = args.lr.unwrap_or(recipe.lr);
+    recipe.seed = args.seed.unwrap_or(recipe.seed);
+    recipe.check()?;
+    if let Some(difference) = saved.and_then(|saved| saved.difference(&recipe)) {
+        let message = format!(
+            "the run has another recipe than asked for ({difference}): leave the difference out, \
+             or begin another run"
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    Ok(recipe)
+}
+
+/// The recipe of a run's folder; None where none has begun.
+pub(super) fn read_saved(folder: &Path) -> Result<Option<Recipe>> {
+    let path = folder.join(CONFIG);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let reading = || format!("reading {}", path.display());
+    let text = fs::read_to_string(&path).with_context(reading)?;
+    Ok(Some(Recipe::from_toml(&text).with_context(reading)?))
+}
+
+/// The last part of a dataset's name or path, as a part of a folder's name.
+fn folder_name(data: &str) -> String {
+    let name = Path::new(data).file_name().unwrap_or_default().to_string_lossy();
+    if name.is_empty() { "data".to_owned() } else { name.into_owned() }
+}
+
+impl Run {
+    /// Writes down what the run is, and finds where it is.
+    fn begin(&self, engine: &CpuEngine, output: Output) -> Result<State> {
+        let data = json!({
+            "train": self.splits.train.len(),
+            "validation": self.splits.validation.len(),
+            "test": self.splits.test.as_ref().map_or(0, |test| test.len()),
+            "fingerprint": format!("{:016x}", self.splits.train.fingerprint()),
+        });
+        let environment = json!({
+            "top5": env!("CARGO_PKG_VERSION"),
+            "system": std::env::consts::OS,
+            "processor": std::env::consts::ARCH,
+            "instructions": format!("{:?}", engine.isa()),
+            "threads": engine.threads(),
+            "data": data,
+        });
+        write_whole(&self.folder.join(CONFIG), self.recipe.to_toml().as_bytes())?;
+        write_whole(
+            &self.folder.join("environment.json"),
+            format!("{environment:#}\n").as_bytes(),
+        )?;
+        output.note(&format!(
+            "{}: {} parameters; {}: {} images to learn from, {} to choose the epoch; {}",
+            self.graph.name(),
+            self.graph.param_count(),
+            self.recipe.data,
+            self.splits.train.len(),
+            self.splits.validation.len(),
+            self.folder.path().display()
+        ));
+        let (state, damaged) = self.checkpoints.newest()?;
+        for error in &damaged {
+            output.warn(&error.to_string());
+        }
+        match state {
+            Some(state) => {
+                output.note(&format!("going on after step {}", state.step));
+                Ok(state)
+            }
+            None if damaged.is_empty() => {
+                Ok(State { weights: initialise(&self.graph, self.recipe.seed), ..State::default() })
+            }
+            None => {
+                let message = "every checkpoint is damaged: begin again in another folder";
+                Err(Stop::BadInput(message.to_owned()).into())
+            }
+        }
+    }
+
+    fn train(
+        &self,
+        every: Option<usize>,
+        engine: &mut dyn Engine,
+        state: State,
+        interrupt: &Interrupt,
+        output: Output,
+    ) -> Result<()> {
+        let trainer = Trainer::new(self.recipe.clone(), &self.splits, &self.preprocess);
+        let progress = Progress::new(output, "training", trainer.steps());
+        progress.set(state.step, String::new);
+        let flow = || match interrupt.signal() {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        };
+        let mut watch = |event: Event<'_>| {
+            match event {
+                Event::Step { step, loss } => progress.set(step, || format!("loss {loss:.4}")),
+                Event::Checkpoint { state } => self.checkpoints.save(state)?,
+                Event::Epoch { state, best } => {
+                    if best {
+                        self.model(state).save(self.folder.join(WEIGHTS_FILE))?;
+                    }
+                    write_whole(&self.folder.join("summary.csv"), csv(&state.rows).as_bytes())?;
+                    self.checkpoints.save(state)?;
+                    if let Some(row) = state.rows.last() {
+                        progress.line(&self.line(row, best));
+                    }
+                }
+            }
+            Ok(flow())
+        };
+        let state = trainer.run(engine, state, every, &mut watch)?;
+        match interrupt.signal() {
+            Some(signal) if state.rows.len() < self.recipe.epochs => {
+                let message = format!(
+                    "stopped after step {}; go on with\n  top5 train --resume --out {}",
+                    state.step,
+                    self.folder.path().display()
+                );
+                Err(Stop::Interrupted { signal, message }.into())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The model of a state. A model of digits is used on digits that somebody drew.
+    fn model(&self, state: &State) -> Model {
+        let digits = self.preprocess == Preprocess::digits();
+        Model {
+            graph: self.graph.clone(),
+            weights: state.weights.clone(),
+            classes: self.splits.train.classes().to_vec(),
+            preprocess: if digits { Preprocess::drawn_digits() } else { self.preprocess.clone() },
+        }
+    }
+
+    /// Evaluates the best epoch's model on the test images.
+    fn finish(&self, engine: &mut dyn Engine, start: Instant) -> Result<Summary> {
+        let (state, _) = self.checkpoints.newest()?;
+        let state = state.context("the run's last checkpoint is gone")?;
+        let best = state.best().context("the run has no epoch")?;
+        let path = self.folder.join(WEIGHTS_FILE);
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        engine.load(&Model::from_bytes(&bytes)?.weights)?;
+        let options = LoaderOptions::evaluation(self.recipe.batch_size);
+        let test = self.splits.test.as_ref().map(|test| -> Result<Test> {
+            let loader = Loader::new(test.clone(), self.preprocess.clone(), options);
+            let report = evaluate(engine, &loader, &mut |_| {})?;
+            Ok(Test {
+                images: report.images,
+                top1: report.top1_percent(),
+                top5: report.top5_percent(),
+                loss: report.loss,
+            })
+        });
+        Ok(Summary {
+            run: self.folder.path().display().to_string(),
+            network: self.recipe.network.clone(),
+            data: self.recipe.data.clone(),
+            epochs: state.rows.len(),
+            best_epoch: best.epoch,
+            validation_top1: best.eval_top1,
+            test: test.transpose()?,
+            weights_sha256: sha256(&bytes),
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn line(&self, row: &Row, best: bool) -> String {
+        format!(
+            "epoch {}/{}  loss {:.4}  top-1 {:.2} %  validation: loss {:.4}  top-1 {:.2} %{}",
+            row.epoch,
+            self.recipe.epochs,
+            row.train_loss,
+            row.train_top1,
+            row.eval_loss,
+            row.eval_top1,
+            if best { "  (best)" } else { "" }
+        )
+    }
+}
+
+/// The log of the epochs, with timm's columns.
+fn csv(rows: &[Row]) -> String {
+    let line = |row: &Row| {
+        let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, eval_top5, lr } = row;
+        format!("{epoch},{train_loss},{train_top1},{eval_loss},{eval_top1},{eval_top5},{lr}\n")
+    };
+    let header = "epoch,train_loss,train_top1,eval_loss,eval_top1,eval_top5,lr\n".to_owned();
+    header + &rows.iter().map(line).collect::<String>()
+}
+
+/// The result and what to type next.
+fn describe(summary: &Summary) -> String {
+    let Summary { run, network, data, epochs, best_epoch, validation_top1, .. } = summary;
+    let test = match &summary.test {
+        Some(test) => format!(
+            "top-1 {:.2} %, top-5 {:.2} % on {} test images that it never saw",
+            test.top1, test.top5, test.images
+        ),
+        None => "the data have no test images".to_owned(),
+    };
+    let per_class = format!("top5 eval {run} --per-class");
+    let predict = format!("top5 predict FILE --model {run}");
+    format!(
+        "{network} on {data}: {test}\n\
+         best of {epochs} epochs: {best_epoch}, with {validation_top1:.2} % on the validation images; \
+         {:.1} s\n\
+         the run is in {run}, the model is {run}/{WEIGHTS_FILE}\n\
+         next:\n  {per_class}\n  {predict}\n",
+        summary.seconds
+    )
+}
