@@ -1,8 +1,9 @@
 //! Image files to pixels: PNG, JPEG, WebP, BMP and PNM, told apart by content.
 //!
-//! The pixels are those of Pillow's `convert("RGB")`, except that gray stays one channel: alpha is dropped, palettes are
-//! expanded, 16-bit samples keep their high byte (Pillow cuts gray ones off at 255 instead). JPEG is decoded by zune-jpeg, whose arithmetic differs from libjpeg's by a
-//! few levels. Sizes are judged from the header, before anything is allocated for pixels.
+//! The pixels are those of Pillow's `convert("RGB")`, except that gray stays one channel: palettes are expanded, 16-bit
+//! samples keep their high byte (Pillow cuts gray ones off at 255 instead), and alpha is dropped unless it alone draws the
+//! picture. JPEG is decoded by zune-jpeg, whose arithmetic differs from libjpeg's by a few levels. Sizes are judged from the
+//! header, before anything is allocated for pixels.
 
 use std::io::Cursor;
 use std::panic::catch_unwind;
@@ -116,14 +117,50 @@ fn decode_as(
     let stored = usize::from(colour.channel_count());
     let sample = usize::from(colour.bytes_per_pixel()) / stored;
     let channels = if colour.has_color() { 3 } else { 1 };
-    let pixels = if stored == channels && sample == 1 {
-        samples
-    } else {
-        let high = if cfg!(target_endian = "little") { sample - 1 } else { 0 };
-        let pixels = samples.chunks_exact(stored * sample);
-        pixels.flat_map(|pixel| (0..channels).map(move |c| pixel[c * sample + high])).collect()
+    let image = |pixels| Image { channels, height: height as usize, width: width as usize, pixels };
+    if stored == channels && sample == 1 {
+        return Ok(image(samples));
+    }
+    let high = if cfg!(target_endian = "little") { sample - 1 } else { 0 };
+    let stored_pixels = || samples.chunks_exact(stored * sample);
+    let of_colour = |pixel: &'_ [u8]| -> [u8; 3] {
+        std::array::from_fn(|c| pixel[c.min(channels - 1) * sample + high])
     };
-    Ok(Image { channels, height: height as usize, width: width as usize, pixels })
+    let pixels = stored_pixels().flat_map(|pixel| of_colour(pixel).into_iter().take(channels));
+    let opaque = image(pixels.collect());
+    if stored == channels {
+        return Ok(opaque);
+    }
+    let alpha = || stored_pixels().map(|pixel| pixel[channels * sample + high]);
+    Ok(lay_on_paper(opaque, alpha))
+}
+
+/// A drawing of one tone on a transparent ground, which would be blank without its alpha, on a paper that contrasts with
+/// it. Other images are left alone.
+fn lay_on_paper<A: Iterator<Item = u8>>(image: Image, alpha: impl Fn() -> A) -> Image {
+    /// Tones that differ by less are one.
+    const CONTRAST: u8 = 24;
+    let range = |values: &mut dyn Iterator<Item = u8>| {
+        values.fold((u8::MAX, 0), |(least, most), v| (v.min(least), v.max(most)))
+    };
+    let (least_alpha, most_alpha) = range(&mut alpha());
+    if least_alpha == most_alpha {
+        return image;
+    }
+    let (darkest, lightest) = range(&mut image.to_gray().pixels.into_iter());
+    if lightest - darkest >= CONTRAST {
+        return image;
+    }
+    let paper = if darkest < 128 { 255 } else { 0 };
+    let cover = |v: u8, alpha: u8| {
+        let [v, alpha, paper] = [v, alpha, paper].map(u16::from);
+        ((v * alpha + paper * (255 - alpha) + 127) / 255) as u8
+    };
+    let mut laid = image;
+    for (pixel, alpha) in laid.pixels.chunks_exact_mut(laid.channels).zip(alpha()) {
+        pixel.iter_mut().for_each(|v| *v = cover(*v, alpha));
+    }
+    laid
 }
 
 fn too_large(format: &'static str, width: u32, height: u32, limit: String) -> ImageError {

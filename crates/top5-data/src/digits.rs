@@ -65,7 +65,8 @@ const INK_SHARE: f64 = 0.308;
 /// The median of the border is taken for paper and what differs from it most for ink. The ink's bounding box is stretched
 /// to the training digits' height and width (at most doubling its proportions, so that a bar stays a bar), the strokes are
 /// thickened or thinned to their weight, and the result is counted in blocks and enlarged as they were. An image without
-/// contrast becomes black.
+/// contrast becomes black. Where what differs from the border fills most of the image, it is a sheet of paper inside a
+/// frame, and the digit is looked for on the sheet.
 pub fn normalise_digit(image: &Image) -> Image {
     let Some(ink) = isolate_ink(&image.to_gray()) else { return Image::filled(1, 28, 28, 0) };
     // Thickening needs room and changes the bounding box: first within a margin, then to the full height.
@@ -81,6 +82,20 @@ pub fn normalise_digit(image: &Image) -> Image {
 
 /// The ink's bounding box: 255 where the ink is strongest, 0 for paper. None when nothing stands out.
 fn isolate_ink(gray: &Image) -> Option<Image> {
+    let marked = stand_out(gray)?;
+    let inked = marked.pixels.iter().filter(|v| **v >= 128).count();
+    if 2 * inked <= marked.pixels.len() {
+        return Some(crop_ink(&marked));
+    }
+    // One pixel less on each side, where a frame's edge is blurred.
+    let ([top, left], [height, width]) = ink_box(&marked);
+    let [inner_height, inner_width] = [height, width].map(|side| side.saturating_sub(2).max(1));
+    let sheet = gray.crop(top as isize + 1, left as isize + 1, inner_height, inner_width);
+    Some(crop_ink(&stand_out(&sheet).unwrap_or(marked)))
+}
+
+/// How much each pixel differs from the border's median, towards the side that differs most: 0 to 255.
+fn stand_out(gray: &Image) -> Option<Image> {
     /// Less contrast than this is paper.
     const CONTRAST: u8 = 24;
     let (height, width) = (gray.height, gray.width);
@@ -99,23 +114,27 @@ fn isolate_ink(gray: &Image) -> Option<Image> {
         let difference = if dark { paper.saturating_sub(v) } else { v.saturating_sub(paper) };
         (u16::from(difference) * 255 / u16::from(contrast)) as u8
     };
-    Some(crop_ink(&Image { pixels: gray.pixels.iter().map(strength).collect(), ..*gray }))
+    Some(Image { pixels: gray.pixels.iter().map(strength).collect(), ..*gray })
 }
 
-/// The bounding box of the pixels from 128 on, of which there is at least one.
-fn crop_ink(ink: &Image) -> Image {
-    let (height, width) = (ink.height, ink.width);
+/// The bounding box of the pixels from 128 on, of which there is at least one: [top, left] and [height, width].
+fn ink_box(ink: &Image) -> ([usize; 2], [usize; 2]) {
     let inked = |v: &u8| *v >= 128;
-    let rows: Vec<usize> = (0..height).filter(|&y| ink.row(y).iter().any(inked)).collect();
+    let rows: Vec<usize> = (0..ink.height).filter(|&y| ink.row(y).iter().any(inked)).collect();
     let columns: Vec<usize> =
-        (0..width).filter(|&x| (rows[0]..height).any(|y| inked(&ink.row(y)[x]))).collect();
-    let span = |inked: &[usize]| (inked[0], inked[inked.len() - 1] - inked[0] + 1);
-    let ((top, height), (left, width)) = (span(&rows), span(&columns));
+        (0..ink.width).filter(|&x| (rows[0]..ink.height).any(|y| inked(&ink.row(y)[x]))).collect();
+    let extent = |inked: &[usize]| inked[inked.len() - 1] - inked[0] + 1;
+    ([rows[0], columns[0]], [extent(&rows), extent(&columns)])
+}
+
+/// What lies in the ink's bounding box.
+fn crop_ink(ink: &Image) -> Image {
+    let ([top, left], [height, width]) = ink_box(ink);
     ink.crop(top as isize, left as isize, height, width)
 }
 
-/// The ink stretched into the middle of the grid, `size` high and as wide as the training digits are. A cell is ink when any part of it
-/// is, so that a thin line cannot vanish.
+/// The ink stretched into the middle of the grid, `size` high and as wide as the training digits are. A cell is ink when
+/// any part of it is, so that a thin line cannot vanish.
 fn fit(ink: &Image, size: usize) -> Vec<bool> {
     let full = size * WIDTH_PER_HEIGHT.0 / WIDTH_PER_HEIGHT.1;
     let ratio = ink.width as f64 / ink.height as f64;
@@ -263,6 +282,31 @@ mod tests {
         }
         let blank = Image::filled(1, 28, 28, 0);
         assert!(difference(&reference, &blank) > 30.0);
+    }
+
+    #[test]
+    fn shaded_paper_and_a_frame_around_the_sheet_hardly_matter() {
+        let drawn = ring(280, 80.0, 14.0, 30, 210);
+        let reference = normalise_digit(&drawn);
+        let mut photo = drawn.clone();
+        for (i, v) in photo.pixels.iter_mut().enumerate() {
+            let corner = (i / 280).abs_diff(140).max((i % 280).abs_diff(140)) as u8;
+            *v = v.saturating_sub(corner / 4) + (i * 7919 % 11) as u8;
+        }
+        let framed = |frame: u8, width: usize| {
+            let mut image = drawn.clone();
+            for (i, v) in image.pixels.iter_mut().enumerate() {
+                let edge = [i / 280, i % 280].map(|x| x.min(279 - x)).into_iter().min().unwrap();
+                *v = if edge < width { frame } else { *v };
+            }
+            image
+        };
+        for (what, image) in
+            [("shade", photo), ("thin frame", framed(0, 2)), ("table", framed(60, 12))]
+        {
+            let difference = difference(&reference, &normalise_digit(&image));
+            assert!(difference < 10.0, "{what}: {difference}");
+        }
     }
 
     #[test]

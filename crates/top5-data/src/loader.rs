@@ -1,6 +1,7 @@
-//! Batches in a seeded order, prepared ahead on a background thread.
+//! Batches in a seeded order, prepared ahead in the background.
 //!
-//! A batch is a function of (seed, epoch, step), so a run resumes in the middle of an epoch without saved state.
+//! A batch is a function of (seed, epoch, step), so a run resumes in the middle of an epoch without saved state, and the
+//! number of threads that decode it does not matter.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -55,13 +56,20 @@ pub struct Loader {
     dataset: Arc<dyn Dataset>,
     preprocess: Preprocess,
     options: LoaderOptions,
+    threads: usize,
 }
 
 impl Loader {
     /// A loader. Panics when the batch size is 0.
     pub fn new(dataset: Arc<dyn Dataset>, preprocess: Preprocess, options: LoaderOptions) -> Self {
         assert!(options.batch > 0, "a batch has at least one sample");
-        Self { dataset, preprocess, options }
+        Self { dataset, preprocess, options, threads: 1 }
+    }
+
+    /// The same with the samples of each batch read and decoded on `threads` threads; 0 counts as 1. The batches are the
+    /// same for any number.
+    pub fn threads(self, threads: usize) -> Self {
+        Self { threads: threads.max(1), ..self }
     }
 
     /// The dataset behind it.
@@ -114,17 +122,42 @@ impl Loader {
         let members = &order[first..order.len().min(first + self.options.batch)];
         let size = self.preprocess.size();
         let mut images = vec![0.0; members.len() * size];
-        let mut labels = Vec::with_capacity(members.len());
-        let epoch = Stream::new(self.options.seed, hash("augment")).substream(epoch);
-        for (&index, out) in members.iter().zip(images.chunks_exact_mut(size)) {
+        let stream = Stream::new(self.options.seed, hash("augment")).substream(epoch);
+        let share = members.len().div_ceil(self.threads).max(1);
+        let parts = members.chunks(share).zip(images.chunks_mut(share * size));
+        let labels: Vec<Vec<u32>> = thread::scope(|scope| {
+            let stream = &stream;
+            let read = |(members, out)| scope.spawn(move || self.read(members, stream, out));
+            let readers: Vec<_> = parts.map(read).collect();
+            readers
+                .into_iter()
+                .map(|reader| reader.join().unwrap_or_else(|_| Err(panicked())))
+                .collect::<Result<_, _>>()
+        })?;
+        let indices = members.iter().map(|&index| index as u32).collect();
+        Ok(Batch { images, labels: labels.concat(), indices })
+    }
+
+    /// Reads `members` into `out` and gives their labels. `epoch` is the stream of the epoch's augmentation.
+    fn read(
+        &self,
+        members: &[usize],
+        epoch: &Stream,
+        out: &mut [f32],
+    ) -> Result<Vec<u32>, DataError> {
+        let parts = members.iter().zip(out.chunks_exact_mut(self.preprocess.size()));
+        let read = |(&index, out): (&usize, &mut [f32])| {
             let sample = self.dataset.sample(index)?;
             let stream = epoch.substream(index as u64);
             apply(&self.options.augment, &self.preprocess, &sample.image, stream, out);
-            labels.push(sample.label);
-        }
-        let indices = members.iter().map(|&index| index as u32).collect();
-        Ok(Batch { images, labels, indices })
+            Ok(sample.label)
+        };
+        parts.map(read).collect()
     }
+}
+
+fn panicked() -> DataError {
+    DataError::Worker { reason: "reading a sample panicked".to_owned() }
 }
 
 /// The rest of an epoch's batches. It ends after the last batch or the first error. Dropping it stops its thread.
@@ -143,11 +176,10 @@ impl Iterator for Batches {
         }
         let received = self.receiver.as_ref()?.recv();
         let batch = received.unwrap_or_else(|_| {
-            let reason = match self.worker {
-                Some(_) => "reading a sample panicked",
-                None => "the system refused to start it",
-            };
-            Err(DataError::Worker { reason: reason.to_owned() })
+            Err(match self.worker {
+                Some(_) => panicked(),
+                None => DataError::Worker { reason: "the system refused to start it".to_owned() },
+            })
         });
         self.remaining = if batch.is_ok() { self.remaining - 1 } else { 0 };
         Some(batch)
@@ -229,6 +261,14 @@ mod tests {
     }
 
     #[test]
+    fn batches_are_the_same_for_any_number_of_threads() {
+        let one = batches(&loader(30, 5, false), 2, 0);
+        for threads in [0, 2, 3, 4, 9] {
+            assert_eq!(batches(&loader(30, 5, false).threads(threads), 2, 0), one, "{threads}");
+        }
+    }
+
+    #[test]
     fn epochs_and_seeds_have_orders_of_their_own() {
         let first = batches(&loader(30, 5, false), 0, 0);
         assert_ne!(first, batches(&loader(30, 5, false), 1, 0));
@@ -283,13 +323,15 @@ mod tests {
             let options = LoaderOptions::evaluation(2);
             let loader =
                 Loader::new(Arc::new(Broken { panics }), Preprocess::squash([1, 3, 4]), options);
-            let results: Vec<_> = loader.epoch(0, 0).collect();
-            assert_eq!(results.len(), 4);
-            assert!(results[..3].iter().all(Result::is_ok));
-            match (&results[3], panics) {
-                (Err(DataError::Index { index: 6, .. }), false) => {}
-                (Err(DataError::Worker { .. }), true) => {}
-                (other, _) => panic!("{other:?}"),
+            for loader in [loader.clone(), loader.threads(3)] {
+                let results: Vec<_> = loader.epoch(0, 0).collect();
+                assert_eq!(results.len(), 4);
+                assert!(results[..3].iter().all(Result::is_ok));
+                match (&results[3], panics) {
+                    (Err(DataError::Index { index: 6, .. }), false) => {}
+                    (Err(DataError::Worker { .. }), true) => {}
+                    (other, _) => panic!("{other:?}"),
+                }
             }
         }
     }

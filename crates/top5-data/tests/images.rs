@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use top5_data::{ImageError, Limits, decode};
+use top5_data::{ImageError, Limits, decode, normalise_digit};
 
 fn images() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
@@ -153,5 +153,26 @@ fn photographs_of_imagenet_decode() {
         for percent in (1..100).step_by(7) {
             assert!(read(&bytes[..bytes.len() * percent / 100]).is_err(), "{}", path.display());
         }
+    }
+}
+
+#[test]
+fn drawing_on_a_transparent_ground_is_seen() {
+    let draw = |ink: [u8; 3], hidden: [u8; 3]| {
+        let mut picture = image::RgbaImage::new(60, 80);
+        for (x, y, pixel) in picture.enumerate_pixels_mut() {
+            let inside = (25..32).contains(&x) && (10..70).contains(&y);
+            let ([r, g, b], alpha) = if inside { (ink, 255) } else { (hidden, 0) };
+            *pixel = image::Rgba([r, g, b, alpha]);
+        }
+        let mut file = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
+        normalise_digit(&read(file.get_ref()).unwrap())
+    };
+    let (black, white, blue) = ([0; 3], [255; 3], [20, 20, 90]);
+    let reference = draw(black, white);
+    assert!(reference.pixels.iter().any(|&v| v > 200));
+    for (ink, hidden) in [(black, black), (white, white), (white, black), (blue, black)] {
+        assert_eq!(draw(ink, hidden), reference, "{ink:?} over hidden {hidden:?}");
     }
 }
