@@ -1,4 +1,23 @@
 //! The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
+//!
+//! This crate is the program `top5`, and the library that gathers the crates it is made of. A [`Model`] is a network with
+//! trained weights, read from a file, a folder or the hub; a [`Classifier`] says what images show:
+//!
+//! ```
+//! use top5::{Classifier, Model, Options, data};
+//!
+//! let model = Model::lenet_digits()?;
+//! let mut classifier = Classifier::new(&model, &Options::default())?;
+//! let test = data::digits().test.expect("the digits have a test part");
+//! let sample = test.sample(0)?;
+//! let [first, ..] = &classifier.predict(&sample.image, 3)?[..] else { unreachable!() };
+//! assert_eq!(first.label, sample.label);
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+//!
+//! [`training`] makes such models and [`evaluation`] measures them; `examples/digits.rs` does all of it in one page. Networks
+//! come from [`zoo`], data from [`data`], other people's files from [`formats`], and [`engine`] makes what runs a
+//! [`graph::Graph`].
 
 #![forbid(unsafe_code)]
 

@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 use top5_data::{Augment, Preprocess};
 use top5_graph::Sgd;
 
+/// The files in `recipes/`.
+const KEPT: [(&str, &str); 2] = [
+    ("lenet-digits", include_str!("../../../../recipes/lenet-digits.toml")),
+    ("lenet-fashion-mnist", include_str!("../../../../recipes/lenet-fashion-mnist.toml")),
+];
+
 /// How a network is trained. Runs with equal recipes on equal data end with equal weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,27 +70,32 @@ impl fmt::Display for RecipeError {
 impl std::error::Error for RecipeError {}
 
 impl Recipe {
-    /// What suits a network on a dataset when nothing else is said.
+    /// The recipe that is kept for this network on these data, or what is usual.
     pub fn new(network: &str, data: &str) -> Self {
-        let digits = Self {
-            network: network.to_owned(),
-            data: data.to_owned(),
-            epochs: 60,
-            batch_size: 64,
-            lr: 0.05,
-            warmup_epochs: 0,
-            momentum: 0.9,
-            weight_decay: 5e-4,
-            label_smoothing: 0.0,
-            augment: Changes::Digits,
-            validation: 0.1,
-            seed: 0,
-        };
-        match data {
-            "digits" => digits,
-            "fashion-mnist" => Self { epochs: 15, augment: Changes::ShiftAndFlip, ..digits },
-            _ => Self { epochs: 30, augment: Changes::None, ..digits },
-        }
+        let kept = Self::all().map(|(_, recipe)| recipe);
+        kept.into_iter().find(|recipe| recipe.network == network && recipe.data == data).unwrap_or(
+            Self {
+                network: network.to_owned(),
+                data: data.to_owned(),
+                epochs: 30,
+                batch_size: 64,
+                lr: 0.05,
+                warmup_epochs: 1,
+                momentum: 0.9,
+                weight_decay: 5e-4,
+                label_smoothing: 0.0,
+                augment: if data == "digits" { Changes::Digits } else { Changes::None },
+                validation: 0.1,
+                seed: 0,
+            },
+        )
+    }
+
+    /// The recipes of the folder `recipes/` with their names.
+    pub fn all() -> [(&'static str, Self); KEPT.len()] {
+        KEPT.map(|(name, text)| {
+            (name, Self::from_toml(text).expect("a test reads every kept recipe"))
+        })
     }
 
     /// Reads a recipe; the error names line and column.
@@ -178,9 +189,19 @@ mod tests {
 
     #[test]
     fn recipes_survive_being_written() {
-        for recipe in [Recipe::new("lenet", "digits"), Recipe::new("lenet", "fashion-mnist")] {
+        for (name, recipe) in Recipe::all() {
+            assert_eq!(name, format!("{}-{}", recipe.network, recipe.data));
             assert_eq!(Recipe::from_toml(&recipe.to_toml()), Ok(recipe));
         }
+    }
+
+    #[test]
+    fn every_file_is_kept() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut files: Vec<_> = files.map(|name| name.into_string().unwrap()).collect();
+        files.sort();
+        assert_eq!(files, Recipe::all().map(|(name, _)| format!("{name}.toml")));
     }
 
     #[test]

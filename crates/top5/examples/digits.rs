@@ -1,0 +1,39 @@
+//! Builds LeNet, trains it on the embedded digits, evaluates, saves, loads and uses it.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::ops::ControlFlow;
+
+use anyhow::Result;
+use top5::data::{Loader, LoaderOptions, Preprocess, digits};
+use top5::evaluation::evaluate;
+use top5::training::{Event, Recipe, State, Trainer, initialise};
+use top5::{Classifier, Model, Options, zoo};
+
+pub fn main() -> Result<()> {
+    let (data, preprocess) = (digits(), Preprocess::digits());
+    let graph = zoo::network("lenet")?.graph()?;
+    let recipe = Recipe { epochs: 12, ..Recipe::new("lenet", "digits") };
+    let mut engine = top5::engine(graph.clone(), recipe.batch_size, &Options::default())?;
+    let start = State { weights: initialise(&graph, recipe.seed), ..State::default() };
+    let trainer = Trainer::new(recipe, &data, &preprocess);
+    let state = trainer.run(&mut engine, start, None, &mut |event| {
+        if let Event::Epoch { state, .. } = event {
+            println!("{:?}", state.rows.last());
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+
+    let test = data.test.expect("the digits have a test part");
+    let loader = Loader::new(test.clone(), preprocess, LoaderOptions::evaluation(64));
+    let report = evaluate(&mut engine, &loader, &mut |_| {})?;
+    println!("{:.1} % of {} test images", report.top1_percent(), report.images);
+
+    let (weights, classes) = (state.weights, test.classes().to_vec());
+    let preprocess = Preprocess::drawn_digits();
+    let path = std::env::temp_dir().join("top5-digits.safetensors");
+    Model { graph, weights, classes, preprocess }.save(&path)?;
+    let mut classifier = Classifier::new(&Model::load(&path)?, &Options::default())?;
+    let sample = test.sample(0)?;
+    println!("a {} is taken for {:?}", sample.label, classifier.predict(&sample.image, 1)?);
+    Ok(())
+}
