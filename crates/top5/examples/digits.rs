@@ -4,12 +4,12 @@
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use top5::data::{Loader, LoaderOptions, Preprocess, digits};
-use top5::evaluation::evaluate;
+use top5::data::{Preprocess, digits};
+use top5::eval::evaluate;
 use top5::training::{Event, Recipe, State, Trainer, initialise};
 use top5::{Classifier, Model, Options, zoo};
 
-pub fn main() -> Result<()> {
+pub(crate) fn main() -> Result<()> {
     let (data, preprocess) = (digits(), Preprocess::digits());
     let graph = zoo::network("lenet")?.graph()?;
     let recipe = Recipe { epochs: 12, ..Recipe::new("lenet", "digits") };
@@ -24,9 +24,8 @@ pub fn main() -> Result<()> {
     })?;
 
     let test = data.test.expect("the digits have a test part");
-    let loader = Loader::new(test.clone(), preprocess, LoaderOptions::evaluation(64));
-    let report = evaluate(&mut engine, &loader, &mut |_| {})?;
-    println!("{:.1} % of {} test images", report.top1_percent(), report.images);
+    let report = evaluate(&mut engine, &test, &preprocess, &mut |_| {})?;
+    println!("{:.1} % of {} test images", report.top1_percent, report.images);
 
     let (weights, classes) = (state.weights, test.classes().to_vec());
     let preprocess = Preprocess::drawn_digits();

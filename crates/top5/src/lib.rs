@@ -15,7 +15,7 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! [`training`] makes such models and [`evaluation`] measures them; `examples/digits.rs` does all of it in one page. Networks
+//! [`training`] makes such models and [`eval`] measures them; `examples/digits.rs` does all of it in one page. Networks
 //! come from [`zoo`], data from [`data`], other people's files from [`formats`], and [`engine`] makes what runs a
 //! [`graph::Graph`].
 
@@ -23,7 +23,6 @@
 
 mod classifier;
 mod engine;
-pub mod evaluation;
 mod files;
 pub mod hub;
 mod model;
@@ -37,6 +36,7 @@ pub use model::{CONFIG_FILE, Model, ModelError, WEIGHTS_FILE};
 pub use pipeline::preprocessing;
 pub use top5_cpu::{CpuEngine, Options};
 pub use top5_data as data;
+pub use top5_eval as eval;
 pub use top5_formats as formats;
 pub use top5_graph as graph;
 pub use top5_zoo as zoo;

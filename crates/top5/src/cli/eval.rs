@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 use top5::Model;
-use top5::data::{self, Ink, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess};
-use top5::evaluation::{Report, evaluate, percent};
+use top5::data::{self, Ink, OnBad, OpenOptions, Preprocess};
+use top5::eval::{ClassCount, evaluate, percent};
 use top5::graph::Engine;
 
 use super::args::{EvalArgs, Split};
@@ -37,7 +37,6 @@ struct Evaluation {
 
 #[derive(Serialize)]
 struct Class {
-    label: usize,
     class: String,
     images: usize,
     top1: f64,
@@ -72,14 +71,6 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
             format!("{data} has no test images: choose --split validation, or give other --data");
         return Err(Stop::BadInput(message).into());
     };
-    let (classes, others) = (model.classes.len(), part.classes().len());
-    if classes != others {
-        let message = format!(
-            "the model tells {classes} classes apart and {data} has {others} classes: give the data \
-             that it was trained for"
-        );
-        return Err(Stop::BadInput(message).into());
-    }
     // The embedded digits already look like what drawn ones are brought to.
     let preprocess = match data {
         "digits" => Preprocess { ink: Ink::AsIs, ..model.preprocess.clone() },
@@ -89,11 +80,14 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
     let mut engine =
         top5::engine(model.graph.inference(), args.batch_size, &args.engine.options())?;
     engine.load(&model.weights)?;
-    let options = LoaderOptions::evaluation(args.batch_size);
-    let loader = Loader::new(part.clone(), preprocess.clone(), options);
     let progress = Progress::new(output, "evaluating", part.len());
-    let report = evaluate(&mut engine, &loader, &mut |images| progress.set(images, String::new))?;
+    let report = evaluate(&mut engine, part, &preprocess, &mut |images| {
+        progress.set(images, String::new);
+    })?;
     drop(progress);
+    for unread in &report.errors {
+        output.warn(&format!("left out: {}", unread.error));
+    }
 
     let evaluation = Evaluation {
         network: model.graph.name().to_owned(),
@@ -101,11 +95,11 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
         split,
         preprocess: preprocess.describe(),
         images: report.images,
-        skipped: splits.skipped.len(),
-        top1: report.top1_percent(),
-        top5: report.top5_percent(),
+        skipped: splits.skipped.len() + report.errors.len(),
+        top1: report.top1_percent,
+        top5: report.top5_percent,
         loss: report.loss,
-        per_class: if args.per_class { per_class(&report, &model.classes) } else { Vec::new() },
+        per_class: report.per_class.iter().filter(|_| args.per_class).map(Class::from).collect(),
     };
     match output.json {
         true => output.document(&evaluation)?,
@@ -120,15 +114,11 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
     }
 }
 
-fn per_class(report: &Report, names: &[String]) -> Vec<Class> {
-    let class =
-        |(label, (class, name)): (usize, (&top5::evaluation::ClassReport, &String))| Class {
-            label,
-            class: name.clone(),
-            images: class.images,
-            top1: percent(class.top1, class.images),
-        };
-    report.classes.iter().zip(names).enumerate().map(class).collect()
+impl From<&ClassCount> for Class {
+    fn from(count: &ClassCount) -> Self {
+        let ClassCount { name, images, right } = count;
+        Self { class: name.clone(), images: *images, top1: percent(*right, *images) }
+    }
 }
 
 fn describe(evaluation: &Evaluation) -> String {

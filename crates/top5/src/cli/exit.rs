@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use top5::ModelError;
 use top5::data::DataError;
+use top5::eval::EvaluationError;
 use top5::formats::FormatError;
 use top5::graph::{EngineError, GraphError, WeightsError};
 use top5::hub::HubError;
@@ -124,12 +125,16 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(ModelError::Hash { .. }) = cause.downcast_ref() {
         return Some(6);
     }
+    if let Some(EvaluationError::Data(_) | EvaluationError::Engine(_)) = cause.downcast_ref() {
+        return None; // its source says more
+    }
     let bad_input = cause.is::<GraphError>()
         || cause.is::<WeightsError>()
         || cause.is::<FormatError>()
         || cause.is::<ModelError>()
         || cause.is::<UnknownName>()
-        || cause.is::<RecipeError>();
+        || cause.is::<RecipeError>()
+        || cause.is::<EvaluationError>();
     if bad_input {
         return Some(3);
     }

@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::json;
-use top5::data::{Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, Splits};
-use top5::evaluation::evaluate;
+use top5::data::{OnBad, OpenOptions, Preprocess, Splits};
+use top5::eval::evaluate;
 use top5::graph::{Engine, Graph};
 use top5::training::{Checkpoints, Event, Recipe, Row, State, Trainer, initialise};
 use top5::zoo::{self, Settings};
@@ -268,14 +268,12 @@ impl Run {
         let path = self.folder.join(WEIGHTS_FILE);
         let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         engine.load(&Model::from_bytes(&bytes)?.weights)?;
-        let options = LoaderOptions::evaluation(self.recipe.batch_size);
         let test = self.splits.test.as_ref().map(|test| -> Result<Test> {
-            let loader = Loader::new(test.clone(), self.preprocess.clone(), options);
-            let report = evaluate(engine, &loader, &mut |_| {})?;
+            let report = evaluate(engine, test, &self.preprocess, &mut |_| {})?;
             Ok(Test {
                 images: report.images,
-                top1: report.top1_percent(),
-                top5: report.top5_percent(),
+                top1: report.top1_percent,
+                top5: report.top5_percent,
                 loss: report.loss,
             })
         });

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use top5_data::{Batch, Loader, LoaderOptions, Preprocess, Splits};
+use top5_data::{Batch, Dataset, Loader, LoaderOptions, Preprocess, Splits};
+use top5_eval::{Report, evaluate, percent};
 use top5_graph::random::{Stream, hash};
 use top5_graph::{Engine, StepOptions, Weights};
 
 use super::recipe::Recipe;
-use crate::evaluation::{Report, evaluate, percent};
 
 /// Where a run is: with the recipe and the data, all that the rest of the run depends on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -114,7 +115,8 @@ pub type Watch<'a> = dyn FnMut(Event<'_>) -> Result<ControlFlow<()>> + 'a;
 pub struct Trainer {
     recipe: Recipe,
     train: Loader,
-    validation: Loader,
+    validation: Arc<dyn Dataset>,
+    preprocess: Preprocess,
 }
 
 impl Trainer {
@@ -127,10 +129,10 @@ impl Trainer {
             drop_last: splits.train.len() >= recipe.batch_size,
             augment: recipe.augment(),
         };
-        let evaluation = LoaderOptions::evaluation(recipe.batch_size);
         Self {
             train: Loader::new(splits.train.clone(), preprocess.clone(), options),
-            validation: Loader::new(splits.validation.clone(), preprocess.clone(), evaluation),
+            validation: Arc::clone(&splits.validation),
+            preprocess: preprocess.clone(),
             recipe,
         }
     }
@@ -169,7 +171,7 @@ impl Trainer {
                     }
                 }
             }
-            let report = evaluate(engine, &self.validation, &mut |_| {})?;
+            let report = evaluate(engine, &self.validation, &self.preprocess, &mut |_| {})?;
             self.close(&mut state, &report);
             remember(engine, &mut state);
             let best = state.best().is_some_and(|row| row.epoch == epoch + 1);
@@ -210,8 +212,8 @@ impl Trainer {
             train_loss: state.loss_sum / steps as f64,
             train_top1: percent(state.hits, state.images),
             eval_loss: report.loss,
-            eval_top1: report.top1_percent(),
-            eval_top5: report.top5_percent(),
+            eval_top1: report.top1_percent,
+            eval_top5: report.top5_percent,
             lr: self.recipe.sgd(state.step - 1, steps).lr,
         });
         (state.loss_sum, state.hits, state.images) = (0.0, 0, 0);
