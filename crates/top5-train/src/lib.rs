@@ -1,3 +1,23 @@
-//! Training: initialisation, recipes, schedules, checkpoints and the loop
+//! Training: recipes, schedules, the loop and checkpoints, for any engine.
+//!
+//! A [`Recipe`] and the parts of a dataset make a [`Trainer`]. It takes an engine and a [`State`], the one that it
+//! [begins](Trainer::begin) with or the [newest](Checkpoints::newest) of a run that was stopped, and tells an observer
+//! what happens. Nothing is printed here and no clock is read.
 
 #![forbid(unsafe_code)]
+
+mod checkpoint;
+mod fit;
+mod init;
+mod log;
+mod recipe;
+mod schedule;
+mod state;
+
+pub use checkpoint::{CheckpointError, Checkpoints, Damaged, Found};
+pub use fit::{Diverged, Event, FitError, Observer, ObserverError, Trainer};
+pub use init::initialise;
+pub use log::{Record, Row, StepRecord, line};
+pub use recipe::{Change, Fit, Pipeline, Recipe, RecipeError};
+pub use schedule::{Rate, Schedule};
+pub use state::State;

@@ -1,0 +1,428 @@
+//! Checkpoints that survive whatever happens to the process or the disk.
+//!
+//! ```text
+//! checkpoints/lock                         held while a run writes here
+//! checkpoints/step-00000042/weights.safetensors
+//!                           momenta.safetensors
+//!                           state.json     where the run is, and its recipe
+//!                           manifest.json  SHA-256 of the other three
+//! ```
+//!
+//! A checkpoint is written into a folder with another name: each file, then fsync, the manifest last, then fsync of that
+//! folder. Only then it is renamed, and the folder above is fsynced. So a folder called `step-…` is whole whatever moment
+//! the process died at; whether the disk kept it so is what the manifest tells.
+//!
+//! The lock is the operating system's: it vanishes with the process that held it, however that ended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use top5_formats::safetensors;
+use top5_graph::Weights;
+
+use crate::state::State;
+
+/// Checkpoints kept beside the best one: the older are for when the newest is damaged.
+const KEPT: usize = 2;
+/// Version of the layout above.
+const FORMAT: u32 = 1;
+
+const LOCK: &str = "lock";
+const WEIGHTS: &str = "weights.safetensors";
+const MOMENTA: &str = "momenta.safetensors";
+const STATE: &str = "state.json";
+const MANIFEST: &str = "manifest.json";
+
+/// Why checkpoints cannot be read or written.
+#[derive(Debug)]
+pub enum CheckpointError {
+    /// Another process writes into the folder.
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// The process, as it wrote it down; may be empty.
+        holder: String,
+    },
+    /// The operating system refused.
+    Io {
+        /// What was being done, for example `writing`.
+        doing: &'static str,
+        /// File or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for CheckpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { folder, holder } => write!(
+                f,
+                "{} is being written by process {holder}: wait for it, or use another folder",
+                folder.display()
+            ),
+            Self::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for CheckpointError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Locked { .. } => None,
+            Self::Io { source, .. } => Some(source),
+        }
+    }
+}
+
+/// A checkpoint that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the checkpoint {} is damaged: {}", self.path.display(), self.reason)
+    }
+}
+
+/// What was found in a folder of checkpoints.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// The newest checkpoint that is whole.
+    pub state: Option<State>,
+    /// Newer ones that are not.
+    pub damaged: Vec<Damaged>,
+}
+
+/// The hashes of a checkpoint's files, in hexadecimal.
+#[derive(PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    format: u32,
+    weights: String,
+    momenta: String,
+    state: String,
+}
+
+impl Manifest {
+    fn of(weights: &[u8], momenta: &[u8], state: &[u8]) -> Self {
+        Self {
+            format: FORMAT,
+            weights: sha256(weights),
+            momenta: sha256(momenta),
+            state: sha256(state),
+        }
+    }
+}
+
+/// The checkpoints of a run, for as long as it is the only one to write them.
+#[derive(Debug)]
+pub struct Checkpoints {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Checkpoints {
+    /// Opens a folder of checkpoints, which is made where it is missing, and locks it. Fails where another process has it
+    /// locked; a process that was killed has not.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
+        let folder = folder.into();
+        fs::create_dir_all(&folder).map_err(io_error("making", &folder))?;
+        let path = folder.join(LOCK);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut lock = options.open(&path).map_err(io_error("locking", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Who holds it is a courtesy; that it is held is the error.
+                let _ = lock.read_to_string(&mut holder);
+                return Err(CheckpointError::Locked { folder, holder: holder.trim().to_owned() });
+            }
+            Err(TryLockError::Error(source)) => return Err(io_error("locking", &path)(source)),
+        }
+        let name = |lock: &mut File| {
+            lock.set_len(0)?;
+            writeln!(lock, "{}", std::process::id())
+        };
+        name(&mut lock).map_err(io_error("writing", &path))?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    /// Writes a checkpoint of this state, then deletes those that are neither among the newest nor the best epoch's. On an
+    /// error the earlier ones are untouched.
+    pub fn save(&mut self, state: &State) -> Result<(), CheckpointError> {
+        let path = self.path(state.step);
+        let unfinished = self.folder.join(format!(".step-{:08}.tmp", state.step));
+        remove_folder(&unfinished)?;
+        let written = write_folder(&unfinished, state).and_then(|()| {
+            // Only a damaged one can be in the way: a run goes on from the newest that is whole.
+            remove_folder(&path)?;
+            fs::rename(&unfinished, &path).map_err(io_error("renaming", &unfinished))?;
+            sync_folder(&self.folder)
+        });
+        if written.is_err() {
+            // The error that matters is the first one.
+            let _ = fs::remove_dir_all(&unfinished);
+        }
+        written?;
+        let best = state.best().map(|row| row.step);
+        for step in self.steps()?.into_iter().rev().skip(KEPT) {
+            if Some(step) != best {
+                remove_folder(&self.path(step))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest checkpoint that is whole, and what is wrong with those that are newer.
+    pub fn newest(&self) -> Result<Found, CheckpointError> {
+        let mut found = Found::default();
+        for step in self.steps()?.into_iter().rev() {
+            match self.load(step) {
+                Ok(state) => {
+                    found.state = Some(state);
+                    break;
+                }
+                Err(damaged) => found.damaged.push(damaged),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The checkpoint after `step` steps, for example the best epoch's.
+    pub fn load(&self, step: usize) -> Result<State, Damaged> {
+        let path = self.path(step);
+        read_folder(&path).map_err(|reason| Damaged { path, reason })
+    }
+
+    /// The steps that have a checkpoint, whole or not, ascending.
+    pub fn steps(&self) -> Result<Vec<usize>, CheckpointError> {
+        let mut steps = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(io_error("listing", &self.folder))? {
+            let name = entry.map_err(io_error("listing", &self.folder))?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix("step-"));
+            steps.extend(number.and_then(|number| number.parse::<usize>().ok()));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    fn path(&self, step: usize) -> PathBuf {
+        self.folder.join(format!("step-{step:08}"))
+    }
+}
+
+fn write_folder(folder: &Path, state: &State) -> Result<(), CheckpointError> {
+    fs::create_dir(folder).map_err(io_error("making", folder))?;
+    let tensors = |weights: &Weights| safetensors::write(weights, &BTreeMap::new());
+    let (weights, momenta) = (tensors(&state.weights), tensors(&state.momenta));
+    let state = serde_json::to_vec(state).expect("finite numbers and texts have a JSON form");
+    let manifest = Manifest::of(&weights, &momenta, &state);
+    let manifest = serde_json::to_vec(&manifest).expect("texts have a JSON form");
+    for (name, bytes) in
+        [(WEIGHTS, weights), (MOMENTA, momenta), (STATE, state), (MANIFEST, manifest)]
+    {
+        let path = folder.join(name);
+        let write = || {
+            let mut file = File::create_new(&path)?;
+            file.write_all(&bytes)?;
+            file.sync_all()
+        };
+        write().map_err(io_error("writing", &path))?;
+    }
+    sync_folder(folder)
+}
+
+fn read_folder(folder: &Path) -> Result<State, String> {
+    let read = |name: &str| fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"));
+    let manifest: Manifest =
+        serde_json::from_slice(&read(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
+    if manifest.format != FORMAT {
+        return Err(format!(
+            "{MANIFEST} has format {}, this version reads {FORMAT}",
+            manifest.format
+        ));
+    }
+    let (weights, momenta, state) = (read(WEIGHTS)?, read(MOMENTA)?, read(STATE)?);
+    if manifest != Manifest::of(&weights, &momenta, &state) {
+        return Err("its SHA-256 is not the one in its manifest".to_owned());
+    }
+    let tensors = |name: &str, bytes: &[u8]| match safetensors::read(bytes) {
+        Ok((tensors, _)) => Ok(tensors),
+        Err(error) => Err(format!("{name}: {error}")),
+    };
+    let state: State =
+        serde_json::from_slice(&state).map_err(|error| format!("{STATE}: {error}"))?;
+    let (weights, momenta) = (tensors(WEIGHTS, &weights)?, tensors(MOMENTA, &momenta)?);
+    Ok(State { weights, momenta, ..state })
+}
+
+fn remove_folder(folder: &Path) -> Result<(), CheckpointError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("deleting", folder)(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Brings the names in a folder to the disk; only Unix lets a folder be synced.
+fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
+    #[cfg(unix)]
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("syncing", folder))?;
+    Ok(())
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
+    let path = path.to_owned();
+    move |source| CheckpointError::Io { doing, path, source }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Row;
+    use crate::recipe::Recipe;
+    use tempfile::TempDir;
+    use top5_graph::Tensor;
+
+    fn state(step: usize) -> State {
+        let tensor = |value: f32| -> Weights {
+            [("a".to_owned(), Tensor::new([2], vec![value, 0.1]).unwrap())].into_iter().collect()
+        };
+        let recipe = Recipe::from_toml(include_str!("../../../recipes/lenet-digits.toml"));
+        let fresh = State::new(recipe.unwrap(), ["0".to_owned(), "1".to_owned()], tensor(1.0));
+        State { step, momenta: tensor(step as f32), loss_sum: 1.0 / 3.0, ..fresh }
+    }
+
+    fn open(folder: &TempDir) -> Checkpoints {
+        Checkpoints::open(folder.path().join("checkpoints")).unwrap()
+    }
+
+    #[test]
+    fn newest_and_best_are_kept_and_found() {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = open(&folder);
+        assert_eq!(checkpoints.newest().unwrap(), Found::default());
+        let row = |epoch, eval_top1| Row {
+            epoch,
+            step: epoch * 2,
+            train_loss: 1.0,
+            train_top1: 0.0,
+            eval_loss: 1.0,
+            eval_top1,
+            eval_top5: 100.0,
+            lr: 0.1,
+        };
+        let mut last = state(0);
+        for step in 1..=12 {
+            last.step = step;
+            if step % 2 == 0 {
+                last.rows.push(row(step / 2, if step == 4 { 90.0 } else { 50.0 }));
+            }
+            checkpoints.save(&last).unwrap();
+        }
+        assert_eq!(checkpoints.steps().unwrap(), [4, 11, 12]);
+        let found = checkpoints.newest().unwrap();
+        assert_eq!(found, Found { state: Some(last.clone()), damaged: Vec::new() });
+        assert_eq!(checkpoints.load(last.best().unwrap().step).unwrap().rows.len(), 2);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = open(&folder);
+        checkpoints.save(&state(1)).unwrap();
+        checkpoints.save(&state(2)).unwrap();
+        for name in [WEIGHTS, MOMENTA, STATE, MANIFEST] {
+            let path = checkpoints.path(2).join(name);
+            let whole = fs::read(&path).unwrap();
+            let found = |bytes: &[u8]| {
+                fs::write(&path, bytes).unwrap();
+                let found = checkpoints.newest().unwrap();
+                (found.state.unwrap().step, found.damaged.len())
+            };
+            for byte in 0..whole.len() {
+                let mut flipped = whole.clone();
+                flipped[byte] ^= 1 << (byte % 8);
+                assert_eq!(found(&flipped), (1, 1), "{name}: byte {byte}");
+                assert_eq!(found(&whole[..byte]), (1, 1), "{name}: cut at {byte}");
+            }
+            assert_eq!(found(&whole), (2, 0));
+        }
+    }
+
+    #[test]
+    fn missing_files_and_foreign_names_are_passed_over() {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = open(&folder);
+        checkpoints.save(&state(3)).unwrap();
+        fs::create_dir(checkpoints.path(9)).unwrap();
+        fs::create_dir(checkpoints.folder.join("step-x")).unwrap();
+        fs::create_dir(checkpoints.folder.join(".step-00000010.tmp")).unwrap();
+        let found = checkpoints.newest().unwrap();
+        assert_eq!(found.state, Some(state(3)));
+        assert_eq!(found.damaged.len(), 1);
+        assert!(found.damaged[0].to_string().contains("step-00000009"), "{}", found.damaged[0]);
+    }
+
+    #[test]
+    fn damaged_checkpoint_gives_way_and_an_unfinished_one_too() {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = open(&folder);
+        fs::create_dir(checkpoints.path(5)).unwrap();
+        fs::create_dir(checkpoints.folder.join(".step-00000005.tmp")).unwrap();
+        checkpoints.save(&state(5)).unwrap();
+        assert_eq!(checkpoints.newest().unwrap().state, Some(state(5)));
+    }
+
+    #[test]
+    fn failed_save_says_where_and_leaves_the_rest() {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = open(&folder);
+        checkpoints.save(&state(1)).unwrap();
+        // A file stands where the unfinished folder belongs.
+        fs::write(checkpoints.folder.join(".step-00000002.tmp"), b"").unwrap();
+        let error = checkpoints.save(&state(2)).unwrap_err().to_string();
+        assert!(error.contains(".step-00000002.tmp"), "{error}");
+        assert_eq!(checkpoints.newest().unwrap().state, Some(state(1)));
+    }
+
+    #[test]
+    fn only_one_run_writes_and_a_dropped_lock_is_free() {
+        let folder = TempDir::new().unwrap();
+        let first = open(&folder);
+        let error = Checkpoints::open(folder.path().join("checkpoints")).unwrap_err();
+        let CheckpointError::Locked { holder, .. } = &error else { panic!("{error}") };
+        assert_eq!(*holder, std::process::id().to_string());
+        drop(first);
+        open(&folder);
+    }
+
+    #[test]
+    fn lock_of_a_killed_process_is_taken_over() {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir(folder.path().join("checkpoints")).unwrap();
+        fs::write(folder.path().join("checkpoints").join(LOCK), "999999999\n").unwrap();
+        open(&folder);
+        let name = fs::read_to_string(folder.path().join("checkpoints").join(LOCK)).unwrap();
+        assert_eq!(name.trim(), std::process::id().to_string());
+    }
+}

@@ -1,0 +1,360 @@
+//! The loop: steps, epochs, checkpoints, and the choice of the best epoch on validation images.
+//!
+//! ```text
+//! for each epoch:
+//!     for each batch of the epoch's order:
+//!         gradients; stop where the loss or a gradient is not finite; update
+//!     evaluate on the validation images
+//! ```
+//!
+//! Everything random is a function of (seed, position), and the state holds everything else, so a run that goes on from
+//! any state ends with the bits of one that was never stopped.
+
+use std::error::Error;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use top5_data::{Batch, DataError, Dataset, Loader, LoaderOptions, Preprocess, Splits};
+use top5_eval::{EvaluationError, evaluate, metric, percent};
+use top5_graph::random::{Stream, hash};
+use top5_graph::{Engine, EngineError, StepOptions, Weights};
+
+use crate::checkpoint::{CheckpointError, Checkpoints};
+use crate::log::{Record, Row, StepRecord, line};
+use crate::recipe::Recipe;
+use crate::schedule::Rate;
+use crate::state::State;
+
+/// A value that had to be finite was not. The weights were not updated with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diverged {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// The step, from 1, counted over all epochs.
+    pub step: usize,
+    /// The step's loss.
+    pub loss: f64,
+    /// What was not finite: `loss`, `validation loss`, or a parameter's name for its gradient.
+    pub what: String,
+}
+
+impl fmt::Display for Diverged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epoch, step, loss, what } = self;
+        match what.as_str() {
+            "loss" | "validation loss" => write!(f, "the {what} is {loss}")?,
+            _ => write!(f, "the gradient of {what} is not finite, at a loss of {loss}")?,
+        }
+        write!(
+            f,
+            " in epoch {epoch}, step {step}: training has diverged and was stopped before the weights took it up; \
+             lower lr, lengthen the warm-up, or look for infinite values in the data"
+        )
+    }
+}
+
+impl Error for Diverged {}
+
+/// What an observer says when it cannot go on.
+pub type ObserverError = Box<dyn Error + Send + Sync>;
+
+/// Why a run ended early.
+#[derive(Debug)]
+pub enum FitError {
+    /// It diverged.
+    Diverged(Diverged),
+    /// A training image cannot be read.
+    Data(DataError),
+    /// The engine refused.
+    Engine(EngineError),
+    /// The validation images cannot be evaluated.
+    Evaluation(EvaluationError),
+    /// A checkpoint cannot be written.
+    Checkpoint(CheckpointError),
+    /// The state belongs to another run.
+    Mismatch {
+        /// What differs, as `what: this run's, the state's`.
+        differences: Vec<String>,
+    },
+    /// The observer failed.
+    Observer(ObserverError),
+}
+
+impl fmt::Display for FitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Diverged(error) => error.fmt(f),
+            Self::Data(error) => error.fmt(f),
+            Self::Engine(error) => error.fmt(f),
+            Self::Evaluation(error) => error.fmt(f),
+            Self::Checkpoint(error) => error.fmt(f),
+            Self::Observer(error) => error.fmt(f),
+            Self::Mismatch { differences } => write!(
+                f,
+                "the checkpoint is of another run ({}): go on with that run's recipe and data, or begin in another folder",
+                differences.join("; ")
+            ),
+        }
+    }
+}
+
+impl Error for FitError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Diverged(error) => Some(error),
+            Self::Data(error) => Some(error),
+            Self::Engine(error) => Some(error),
+            Self::Evaluation(error) => Some(error),
+            Self::Checkpoint(error) => Some(error),
+            Self::Observer(error) => Some(error.as_ref()),
+            Self::Mismatch { .. } => None,
+        }
+    }
+}
+
+impl From<DataError> for FitError {
+    fn from(error: DataError) -> Self {
+        Self::Data(error)
+    }
+}
+
+impl From<EngineError> for FitError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<CheckpointError> for FitError {
+    fn from(error: CheckpointError) -> Self {
+        Self::Checkpoint(error)
+    }
+}
+
+/// What has just happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A line for the log, line feed included. It comes before the event it tells of.
+    Log(&'a str),
+    /// A step was done.
+    Step(&'a StepRecord),
+    /// An epoch was done and evaluated.
+    Epoch {
+        /// What it came to.
+        row: &'a Row,
+        /// Whether it is the best so far.
+        best: bool,
+        /// The state after it, weights included.
+        state: &'a State,
+    },
+    /// A checkpoint of this state was written.
+    Checkpoint(&'a State),
+}
+
+/// Is told what happens and says whether to go on. A `Break` counts at a step, after which a checkpoint is written and the
+/// run ends, and at an epoch, which has its checkpoint; at other events it is passed over.
+pub type Observer<'a> = dyn FnMut(Event<'_>) -> Result<ControlFlow<()>, ObserverError> + 'a;
+
+/// A recipe and the data it is followed on.
+pub struct Trainer {
+    recipe: Recipe,
+    train: Loader,
+    validation: Arc<dyn Dataset>,
+    preprocess: Preprocess,
+    rate: Rate,
+}
+
+impl Trainer {
+    /// Training by this recipe on the training part, chosen on the validation part. A last batch that is not full is left
+    /// out, unless it is the only one. Panics where the recipe's batch size is 0.
+    pub fn new(recipe: Recipe, splits: &Splits, preprocess: Preprocess) -> Self {
+        let options = LoaderOptions {
+            batch: recipe.batch_size,
+            seed: recipe.seed,
+            shuffle: true,
+            drop_last: splits.train.len() >= recipe.batch_size,
+            augment: recipe.augments(),
+        };
+        let train = Loader::new(Arc::clone(&splits.train), preprocess.clone(), options);
+        let rate = recipe.rate(train.steps());
+        Self { recipe, train, validation: Arc::clone(&splits.validation), preprocess, rate }
+    }
+
+    /// Steps of the whole run.
+    pub fn steps(&self) -> usize {
+        self.rate.steps
+    }
+
+    /// Steps of an epoch.
+    pub fn epoch_steps(&self) -> usize {
+        self.rate.epoch
+    }
+
+    /// The state of a run that begins with these weights.
+    pub fn begin(&self, weights: Weights) -> State {
+        State::new(self.recipe.clone(), self.fingerprints(), weights)
+    }
+
+    /// Goes on from `state` to the end of the last epoch, or until the observer does not want to; which of the two,
+    /// [`State::is_finished`] tells. Where there are `checkpoints`, one is written after every epoch, every
+    /// `checkpoint_steps` of the recipe, and when the observer stops the run.
+    ///
+    /// Fails before anything is computed where the state is of a run with another recipe or other data. The engine must
+    /// take `batch_size` images at once.
+    pub fn run(
+        &self,
+        engine: &mut dyn Engine,
+        mut state: State,
+        mut checkpoints: Option<&mut Checkpoints>,
+        observe: &mut Observer<'_>,
+    ) -> Result<State, FitError> {
+        self.check(&state)?;
+        engine.load(&state.weights)?;
+        if !state.momenta.is_empty() {
+            engine.load_momenta(&state.momenta)?;
+        }
+        while !state.is_finished() {
+            let first = state.step - state.rows.len() * self.rate.epoch;
+            for batch in self.train.epoch(state.rows.len() as u64, first) {
+                let record = self.step(engine, &mut state, &batch?)?;
+                note(&mut state, &Record::Step(record), observe)?;
+                let stop = observe(Event::Step(&record)).map_err(FitError::Observer)?.is_break();
+                let every = self.recipe.checkpoint_steps;
+                let due = every.is_some_and(|every| state.step.is_multiple_of(every))
+                    && !state.step.is_multiple_of(self.rate.epoch);
+                if stop || due {
+                    remember(engine, &mut state);
+                    save(&mut checkpoints, &state, observe)?;
+                }
+                if stop {
+                    return Ok(state);
+                }
+            }
+            if self.close(engine, &mut state, &mut checkpoints, observe)?.is_break() {
+                break;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Learns from one batch.
+    fn step(
+        &self,
+        engine: &mut dyn Engine,
+        state: &mut State,
+        batch: &Batch,
+    ) -> Result<StepRecord, FitError> {
+        let seed = Stream::new(self.recipe.seed, hash("dropout")).at(state.step as u64);
+        let options = StepOptions { label_smoothing: self.recipe.label_smoothing, seed };
+        let loss = engine.gradients(&batch.images, &batch.labels, &options)?;
+        let (epoch, step) = (state.rows.len() + 1, state.step + 1);
+        if let Some(what) = non_finite(engine, loss.value) {
+            let diverged = Diverged { epoch, step, loss: loss.value, what };
+            return Err(FitError::Diverged(diverged));
+        }
+        let lr = self.rate.at(state.step);
+        engine.update(&self.recipe.sgd(lr));
+        let rows = loss.logits.data().chunks_exact(engine.graph().classes());
+        let right = rows
+            .zip(&batch.labels)
+            .filter(|&(logits, &label)| metric::is_among(logits, label as usize, 1))
+            .count();
+        state.right += right;
+        state.images += batch.labels.len();
+        state.loss_sum += loss.value * batch.labels.len() as f64;
+        state.step = step;
+        Ok(StepRecord { step, epoch, loss: loss.value, lr })
+    }
+
+    /// Ends an epoch.
+    fn close(
+        &self,
+        engine: &mut dyn Engine,
+        state: &mut State,
+        checkpoints: &mut Option<&mut Checkpoints>,
+        observe: &mut Observer<'_>,
+    ) -> Result<ControlFlow<()>, FitError> {
+        let report = evaluate(engine, &self.validation, &self.preprocess, &mut |_| {})
+            .map_err(FitError::Evaluation)?;
+        let epoch = state.rows.len() + 1;
+        if !report.loss.is_finite() {
+            let what = "validation loss".to_owned();
+            let diverged = Diverged { epoch, step: state.step, loss: report.loss, what };
+            return Err(FitError::Diverged(diverged));
+        }
+        let row = Row {
+            epoch,
+            step: state.step,
+            train_loss: state.loss_sum / state.images as f64,
+            train_top1: percent(state.right, state.images),
+            eval_loss: report.loss,
+            eval_top1: report.top1_percent,
+            eval_top5: report.top5_percent,
+            lr: self.rate.at(state.step - 1),
+        };
+        state.rows.push(row.clone());
+        (state.loss_sum, state.right, state.images) = (0.0, 0, 0);
+        note(state, &Record::Epoch(row.clone()), observe)?;
+        remember(engine, state);
+        save(checkpoints, state, observe)?;
+        let best = state.best().is_some_and(|best| best.epoch == epoch);
+        observe(Event::Epoch { row: &row, best, state }).map_err(FitError::Observer)
+    }
+
+    /// Whether a state is of this run.
+    fn check(&self, state: &State) -> Result<(), FitError> {
+        let mut differences = self.recipe.differences(&state.recipe);
+        let parts = ["training images", "validation images"];
+        for ((part, here), there) in parts.iter().zip(self.fingerprints()).zip(&state.data) {
+            if here != *there {
+                differences.push(format!("{part}: {here}, {there}"));
+            }
+        }
+        if differences.is_empty() { Ok(()) } else { Err(FitError::Mismatch { differences }) }
+    }
+
+    fn fingerprints(&self) -> [String; 2] {
+        [self.train.dataset(), &self.validation].map(|part| format!("{:016x}", part.fingerprint()))
+    }
+}
+
+/// What is not finite of a step's loss and gradients.
+fn non_finite(engine: &mut dyn Engine, loss: f64) -> Option<String> {
+    if !loss.is_finite() {
+        return Some("loss".to_owned());
+    }
+    if engine.gradient_buffer().iter().all(|gradient| gradient.is_finite()) {
+        return None;
+    }
+    let gradients = engine.gradient_tensors();
+    let infinite = |name: &String| {
+        let tensor = gradients.tensor(name);
+        tensor.is_some_and(|tensor| tensor.data().iter().any(|value| !value.is_finite()))
+    };
+    let first = engine.graph().params().map(|(name, _)| name).find(infinite);
+    Some(first.unwrap_or_else(|| "some parameter".to_owned()))
+}
+
+/// Gives a line to the log.
+fn note(state: &mut State, record: &Record, observe: &mut Observer<'_>) -> Result<(), FitError> {
+    let line = line(record);
+    state.log_bytes += line.len() as u64;
+    observe(Event::Log(&line)).map_err(FitError::Observer).map(|_| ())
+}
+
+fn remember(engine: &dyn Engine, state: &mut State) {
+    state.weights = engine.weights();
+    state.momenta = engine.momenta();
+}
+
+fn save(
+    checkpoints: &mut Option<&mut Checkpoints>,
+    state: &State,
+    observe: &mut Observer<'_>,
+) -> Result<(), FitError> {
+    if let Some(checkpoints) = checkpoints {
+        checkpoints.save(state)?;
+        let _ = observe(Event::Checkpoint(state)).map_err(FitError::Observer)?;
+    }
+    Ok(())
+}

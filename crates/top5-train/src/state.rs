@@ -1,0 +1,66 @@
+//! Where a run is: with the data, all that the rest of the run depends on.
+
+use serde::{Deserialize, Serialize};
+use top5_graph::Weights;
+
+use crate::log::Row;
+use crate::recipe::Recipe;
+
+/// The state of a run between two steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// The run's recipe.
+    pub recipe: Recipe,
+    /// Fingerprints of the training and the validation images.
+    pub data: [String; 2],
+    /// Steps done.
+    pub step: usize,
+    /// Sum over this epoch's images of their losses while learning.
+    pub loss_sum: f64,
+    /// Images of this epoch that were classified right while learning.
+    pub right: usize,
+    /// Images of this epoch so far.
+    pub images: usize,
+    /// The epochs that are complete.
+    pub rows: Vec<Row>,
+    /// Length of the log in bytes; whatever follows was written after this state.
+    pub log_bytes: u64,
+    /// Parameters and buffers.
+    #[serde(skip)]
+    pub weights: Weights,
+    /// Momenta.
+    #[serde(skip)]
+    pub momenta: Weights,
+}
+
+impl State {
+    /// A run that has not begun.
+    pub(crate) fn new(recipe: Recipe, data: [String; 2], weights: Weights) -> Self {
+        Self {
+            recipe,
+            data,
+            step: 0,
+            loss_sum: 0.0,
+            right: 0,
+            images: 0,
+            rows: Vec::new(),
+            log_bytes: 0,
+            weights,
+            momenta: Weights::new(),
+        }
+    }
+
+    /// The epoch that is best on the validation images: the greatest top-1, then the smallest loss, then the first.
+    pub fn best(&self) -> Option<&Row> {
+        let order = |a: &&Row, b: &&Row| {
+            b.eval_top1.total_cmp(&a.eval_top1).then(a.eval_loss.total_cmp(&b.eval_loss))
+        };
+        self.rows.iter().min_by(order)
+    }
+
+    /// Whether all epochs are done.
+    pub fn is_finished(&self) -> bool {
+        self.rows.len() >= self.recipe.epochs
+    }
+}
