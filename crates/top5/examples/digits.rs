@@ -6,19 +6,19 @@ use std::ops::ControlFlow;
 use anyhow::Result;
 use top5::data::{Preprocess, digits};
 use top5::eval::evaluate;
-use top5::training::{Event, Recipe, State, Trainer, initialise};
-use top5::{Classifier, Model, Options, zoo};
+use top5::train::{Event, Recipe, Trainer, initialise};
+use top5::{Classifier, Model, Options, recipe, zoo};
 
 pub(crate) fn main() -> Result<()> {
     let (data, preprocess) = (digits(), Preprocess::digits());
     let graph = zoo::network("lenet")?.graph()?;
-    let recipe = Recipe { epochs: 12, ..Recipe::new("lenet", "digits") };
+    let recipe = Recipe { epochs: 12, ..recipe("lenet", "digits") };
     let mut engine = top5::engine(graph.clone(), recipe.batch_size, &Options::default())?;
-    let start = State { weights: initialise(&graph, recipe.seed), ..State::default() };
-    let trainer = Trainer::new(recipe, &data, &preprocess);
-    let state = trainer.run(&mut engine, start, None, &mut |event| {
-        if let Event::Epoch { state, .. } = event {
-            println!("{:?}", state.rows.last());
+    let weights = initialise(&graph, recipe.seed);
+    let trainer = Trainer::new(recipe, &data, preprocess.clone());
+    let state = trainer.run(&mut engine, trainer.begin(weights), None, &mut |event| {
+        if let Event::Epoch { row, .. } = event {
+            println!("{row:?}");
         }
         Ok(ControlFlow::Continue(()))
     })?;

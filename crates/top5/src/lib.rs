@@ -15,7 +15,7 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! [`training`] makes such models and [`eval`] measures them; `examples/digits.rs` does all of it in one page. Networks
+//! [`train`] makes such models and [`eval`] measures them; `examples/digits.rs` does all of it in one page. Networks
 //! come from [`zoo`], data from [`data`], other people's files from [`formats`], and [`engine`] makes what runs a
 //! [`graph::Graph`].
 
@@ -27,16 +27,18 @@ mod files;
 pub mod hub;
 mod model;
 mod pipeline;
-pub mod training;
+mod recipes;
 
 pub use classifier::{Classifier, Prediction};
 pub use engine::engine;
 pub use files::{sha256, write_whole};
 pub use model::{CONFIG_FILE, Model, ModelError, WEIGHTS_FILE};
 pub use pipeline::preprocessing;
+pub use recipes::{recipe, recipes};
 pub use top5_cpu::{CpuEngine, Options};
 pub use top5_data as data;
 pub use top5_eval as eval;
 pub use top5_formats as formats;
 pub use top5_graph as graph;
+pub use top5_train as train;
 pub use top5_zoo as zoo;

@@ -10,7 +10,7 @@ use top5::eval::EvaluationError;
 use top5::formats::FormatError;
 use top5::graph::{EngineError, GraphError, WeightsError};
 use top5::hub::HubError;
-use top5::training::{Diverged, RecipeError};
+use top5::train::{CheckpointError, Diverged, FitError, RecipeError};
 use top5::zoo::UnknownName;
 
 /// The exit codes, as `--help` prints them.
@@ -121,6 +121,12 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if cause.is::<Diverged>() {
         return Some(5);
+    }
+    if cause.is::<CheckpointError>() {
+        return Some(RESOURCE);
+    }
+    if let Some(FitError::Mismatch { .. }) = cause.downcast_ref() {
+        return Some(3);
     }
     if let Some(ModelError::Hash { .. }) = cause.downcast_ref() {
         return Some(6);

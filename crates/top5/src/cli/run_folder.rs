@@ -1,7 +1,6 @@
-//! The folder of a training run: which one, and that nobody else writes into it.
+//! The folder of a training run.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{Read, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,21 +9,19 @@ use super::exit::Stop;
 
 /// The recipe as it was resolved; a folder with it is a run.
 pub(super) const CONFIG: &str = "config.resolved.toml";
-/// Holds the lock and, for whoever finds it held, the holder's process number.
-const LOCK: &str = "lock";
+/// The folder of the checkpoints.
+pub(super) const CHECKPOINTS: &str = "checkpoints";
 /// Where runs go that are given no folder.
 const RUNS: &str = "runs";
 
-/// A run's folder. Its lock is held until it is dropped, and vanishes with the process.
+/// A run's folder.
 #[derive(Debug)]
 pub(super) struct RunFolder {
     path: PathBuf,
-    _lock: File,
 }
 
 impl RunFolder {
-    /// Makes and locks a folder for a new run: the given one, which must hold no run, or the first free of `runs/NAME`,
-    /// `runs/NAME-2`, …
+    /// Makes a folder for a new run: the given one, which must be empty, or the first free of `runs/NAME`, `runs/NAME-2`, …
     pub(super) fn create(out: Option<&Path>, name: &str) -> Result<Self> {
         let path = match out {
             Some(path) => path.to_owned(),
@@ -35,56 +32,29 @@ impl RunFolder {
                 paths.find(|path| !path.exists()).expect("there is always another number")
             }
         };
-        let empty = fs::read_dir(&path).map_or(true, |mut entries| entries.next().is_none());
-        if !empty {
+        if holds_something(&path) {
             let message = format!(
                 "{} is not empty: give another folder, or go on with the run in it with --resume",
                 path.display()
             );
             return Err(Stop::Resource(message).into());
         }
-        Self::lock(path)
+        Self::make(path)
     }
 
-    /// Locks the folder of a run that is to go on, or makes it where there is none.
+    /// The folder of a run that is to go on; it is made where there is none.
     pub(super) fn reopen(path: &Path) -> Result<Self> {
-        let foreign = |path: &Path| fs::read_dir(path).is_ok_and(|mut e| e.next().is_some());
-        if foreign(path) && !path.join(CONFIG).exists() && !path.join(LOCK).exists() {
+        let is_run = [CONFIG, CHECKPOINTS].iter().any(|name| path.join(name).exists());
+        if holds_something(path) && !is_run {
             let message = format!("{} is not empty and holds no run", path.display());
             return Err(Stop::BadInput(message).into());
         }
-        Self::lock(path.to_owned())
+        Self::make(path.to_owned())
     }
 
-    fn lock(path: PathBuf) -> Result<Self> {
+    fn make(path: PathBuf) -> Result<Self> {
         fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
-        let lock = path.join(LOCK);
-        let failed = || format!("locking {}", lock.display());
-        let mut options = File::options();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock)
-            .with_context(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).unwrap_or_default();
-                let message = format!(
-                    "{} is being written by process {}: wait for it, or give another folder",
-                    path.display(),
-                    holder.trim()
-                );
-                return Err(Stop::Resource(message).into());
-            }
-            Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
-        }
-        file.set_len(0).with_context(failed)?;
-        writeln!(file, "{}", std::process::id()).with_context(failed)?;
-        Ok(Self { path, _lock: file })
+        Ok(Self { path })
     }
 
     /// The path of a file in the folder.
@@ -98,19 +68,20 @@ impl RunFolder {
     }
 }
 
+fn holds_something(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn folder_is_held_by_one_and_taken_folders_are_left_alone() {
+    fn taken_folders_are_left_alone() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("run");
-        let held = RunFolder::create(Some(&path), "").unwrap();
-        let error = RunFolder::reopen(&path).unwrap_err().to_string();
-        assert!(error.contains(&std::process::id().to_string()), "{error}");
-        fs::write(held.join(CONFIG), "").unwrap();
-        drop(held);
+        let run = RunFolder::create(Some(&path), "").unwrap();
+        fs::write(run.join(CONFIG), "").unwrap();
         assert!(RunFolder::create(Some(&path), "").is_err());
         assert_eq!(RunFolder::reopen(&path).unwrap().path(), path);
 

@@ -1,6 +1,7 @@
 //! `top5 train`: a run in a folder of its own, which can be stopped and killed at any moment and goes on.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -10,8 +11,8 @@ use serde::Serialize;
 use serde_json::json;
 use top5::data::{OnBad, OpenOptions, Preprocess, Splits};
 use top5::eval::evaluate;
-use top5::graph::{Engine, Graph};
-use top5::training::{Checkpoints, Event, Recipe, Row, State, Trainer, initialise};
+use top5::graph::{Engine, Graph, Weights};
+use top5::train::{Checkpoints, Event, Recipe, Row, State, Trainer, initialise};
 use top5::zoo::{self, Settings};
 use top5::{CpuEngine, Model, WEIGHTS_FILE, sha256, write_whole};
 
@@ -20,7 +21,10 @@ use super::exit::Stop;
 use super::interrupt::Interrupt;
 use super::output::Output;
 use super::progress::Progress;
-use super::run_folder::{CONFIG, RunFolder};
+use super::run_folder::{CHECKPOINTS, CONFIG, RunFolder};
+
+/// The log of steps and epochs, one JSON object per line.
+const LOG: &str = "metrics.jsonl";
 
 /// The dataset of a run that names none.
 const DEFAULT_DATA: &str = "digits";
@@ -52,11 +56,12 @@ struct Test {
 struct Run {
     recipe: Recipe,
     folder: RunFolder,
+    checkpoints: Checkpoints,
     splits: Splits,
     /// How training, validation and test images are prepared.
     preprocess: Preprocess,
     graph: Graph,
-    checkpoints: Checkpoints,
+    output: Output,
 }
 
 /// Runs the command.
@@ -74,8 +79,12 @@ pub(super) fn run(args: &TrainArgs, output: Output) -> Result<()> {
         output.warn(&format!("left out: {error}"));
     }
     let network = zoo::network(&recipe.network)?;
-    let settings = Settings { classes: splits.train.classes().len(), ..network.settings() };
-    let graph = network.with(settings)?;
+    let preprocess = recipe.preprocess();
+    let graph = network.with(Settings {
+        classes: recipe.classes.unwrap_or(splits.train.classes().len()),
+        input: preprocess.as_ref().map_or(network.input, Preprocess::shape),
+    })?;
+    let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
     let mut engine = top5::engine(graph.clone(), recipe.batch_size, &args.engine.options())?;
 
     let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
@@ -83,15 +92,14 @@ pub(super) fn run(args: &TrainArgs, output: Output) -> Result<()> {
         (Some(out), true) => RunFolder::reopen(out)?,
         (out, _) => RunFolder::create(out.as_deref(), &name)?,
     };
-    let preprocess =
-        recipe.preprocess().unwrap_or_else(|| top5::preprocessing(network, graph.input()));
-    let checkpoints = Checkpoints::new(folder.join("checkpoints"));
-    let run = Run { recipe, folder, splits, preprocess, graph, checkpoints };
+    let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS))?;
+    let mut run = Run { recipe, folder, checkpoints, splits, preprocess, graph, output };
     // From here on Ctrl-C means: stop after the step, and write a checkpoint.
     let interrupt = Interrupt::install().context("listening for signals")?;
-    let state = run.begin(&engine, output)?;
-    run.train(args.checkpoint_every, &mut engine, state, &interrupt, output)?;
-    let summary = run.finish(&mut engine, start)?;
+    let trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
+    let state = run.begin(&trainer, &engine)?;
+    let state = run.train(&trainer, &mut engine, state, &interrupt)?;
+    let summary = run.finish(&mut engine, &state, start)?;
     if output.json {
         return output.document(&summary);
     }
@@ -111,7 +119,10 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
             let text = fs::read_to_string(target).with_context(reading)?;
             Recipe::from_toml(&text).with_context(reading)?
         }
-        (Some(target), _) => Recipe::new(zoo::network(target)?.name, data.unwrap_or(DEFAULT_DATA)),
+        (Some(target), _) => match top5::recipes().into_iter().find(|(name, _)| *name == target) {
+            Some((_, recipe)) => recipe,
+            None => top5::recipe(zoo::network(target)?.name, data.unwrap_or(DEFAULT_DATA)),
+        },
         (None, Some(saved)) => saved.clone(),
         (None, None) => {
             let message = "there is no run to go on with: name a network or a recipe".to_owned();
@@ -125,11 +136,14 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     recipe.batch_size = args.batch_size.unwrap_or(recipe.batch_size);
     recipe.lr = args.lr.unwrap_or(recipe.lr);
     recipe.seed = args.seed.unwrap_or(recipe.seed);
+    recipe.checkpoint_steps = args.checkpoint_every.or(recipe.checkpoint_steps);
     recipe.check()?;
-    if let Some(difference) = saved.and_then(|saved| saved.difference(&recipe)) {
+    let differences = saved.map_or_else(Vec::new, |saved| recipe.differences(&saved));
+    if !differences.is_empty() {
         let message = format!(
-            "the run has another recipe than asked for ({difference}): leave the difference out, \
-             or begin another run"
+            "the run has another recipe than asked for ({}; the second is the run's): leave the \
+             difference out, or begin another run",
+            differences.join("; ")
         );
         return Err(Stop::BadInput(message).into());
     }
@@ -155,47 +169,42 @@ fn folder_name(data: &str) -> String {
 
 impl Run {
     /// Writes down what the run is, and finds where it is.
-    fn begin(&self, engine: &CpuEngine, output: Output) -> Result<State> {
-        let data = json!({
-            "train": self.splits.train.len(),
-            "validation": self.splits.validation.len(),
-            "test": self.splits.test.as_ref().map_or(0, |test| test.len()),
-            "fingerprint": format!("{:016x}", self.splits.train.fingerprint()),
-        });
+    fn begin(&self, trainer: &Trainer, engine: &CpuEngine) -> Result<State> {
+        let Self { recipe, folder, splits, graph, output, .. } = self;
         let environment = json!({
             "top5": env!("CARGO_PKG_VERSION"),
             "system": std::env::consts::OS,
             "processor": std::env::consts::ARCH,
             "instructions": format!("{:?}", engine.isa()),
             "threads": engine.threads(),
-            "data": data,
+            "images": {
+                "train": splits.train.len(),
+                "validation": splits.validation.len(),
+                "test": splits.test.as_ref().map_or(0, |test| test.len()),
+            },
+            "fingerprint": format!("{:016x}", splits.train.fingerprint()),
         });
-        write_whole(&self.folder.join(CONFIG), self.recipe.to_toml().as_bytes())?;
-        write_whole(
-            &self.folder.join("environment.json"),
-            format!("{environment:#}\n").as_bytes(),
-        )?;
+        write_whole(&folder.join(CONFIG), recipe.to_toml().as_bytes())?;
+        write_whole(&folder.join("environment.json"), format!("{environment:#}\n").as_bytes())?;
         output.note(&format!(
             "{}: {} parameters; {}: {} images to learn from, {} to choose the epoch; {}",
-            self.graph.name(),
-            self.graph.param_count(),
-            self.recipe.data,
-            self.splits.train.len(),
-            self.splits.validation.len(),
-            self.folder.path().display()
+            graph.name(),
+            graph.param_count(),
+            recipe.data,
+            splits.train.len(),
+            splits.validation.len(),
+            folder.path().display()
         ));
-        let (state, damaged) = self.checkpoints.newest()?;
-        for error in &damaged {
-            output.warn(&error.to_string());
+        let found = self.checkpoints.newest()?;
+        for damaged in &found.damaged {
+            output.warn(&damaged.to_string());
         }
-        match state {
+        match found.state {
             Some(state) => {
                 output.note(&format!("going on after step {}", state.step));
                 Ok(state)
             }
-            None if damaged.is_empty() => {
-                Ok(State { weights: initialise(&self.graph, self.recipe.seed), ..State::default() })
-            }
+            None if found.damaged.is_empty() => Ok(trainer.begin(initialise(graph, recipe.seed))),
             None => {
                 let message = "every checkpoint is damaged: begin again in another folder";
                 Err(Stop::BadInput(message.to_owned()).into())
@@ -203,71 +212,76 @@ impl Run {
         }
     }
 
+    /// Trains to the end of the last epoch. A signal ends it earlier, after a checkpoint, with an error.
     fn train(
-        &self,
-        every: Option<usize>,
+        &mut self,
+        trainer: &Trainer,
         engine: &mut dyn Engine,
         state: State,
         interrupt: &Interrupt,
-        output: Output,
-    ) -> Result<()> {
-        let trainer = Trainer::new(self.recipe.clone(), &self.splits, &self.preprocess);
-        let progress = Progress::new(output, "training", trainer.steps());
+    ) -> Result<State> {
+        let Self { recipe, folder, checkpoints, output, .. } = self;
+        let mut log = open_log(&folder.join(LOG), state.log_bytes)?;
+        let progress = Progress::new(*output, "training", trainer.steps());
         progress.set(state.step, String::new);
-        let flow = || match interrupt.signal() {
-            Some(_) => ControlFlow::Break(()),
-            None => ControlFlow::Continue(()),
-        };
-        let mut watch = |event: Event<'_>| {
+        let mut observe = |event: Event<'_>| -> Result<()> {
             match event {
-                Event::Step { step, loss } => progress.set(step, || format!("loss {loss:.4}")),
-                Event::Checkpoint { state } => self.checkpoints.save(state)?,
-                Event::Epoch { state, best } => {
-                    if best {
-                        self.model(state).save(self.folder.join(WEIGHTS_FILE))?;
-                    }
-                    write_whole(&self.folder.join("summary.csv"), csv(&state.rows).as_bytes())?;
-                    self.checkpoints.save(state)?;
-                    if let Some(row) = state.rows.last() {
-                        progress.line(&self.line(row, best));
-                    }
+                Event::Log(line) => log.write_all(line.as_bytes()).context("writing the log")?,
+                Event::Step(step) => {
+                    progress.set(step.step, || format!("loss {:.4}", step.loss));
                 }
+                Event::Epoch { row, best, state } => {
+                    write_whole(&folder.join("summary.csv"), csv(&state.rows).as_bytes())?;
+                    progress.line(&line(row, recipe.epochs, best));
+                }
+                Event::Checkpoint(_) => {}
             }
-            Ok(flow())
+            Ok(())
         };
-        let state = trainer.run(engine, state, every, &mut watch)?;
+        let state = trainer.run(engine, state, Some(checkpoints), &mut |event| {
+            observe(event)?;
+            Ok(match interrupt.signal() {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
+            })
+        })?;
         match interrupt.signal() {
-            Some(signal) if state.rows.len() < self.recipe.epochs => {
+            Some(signal) if !state.is_finished() => {
                 let message = format!(
                     "stopped after step {}; go on with\n  top5 train --resume --out {}",
                     state.step,
-                    self.folder.path().display()
+                    folder.path().display()
                 );
                 Err(Stop::Interrupted { signal, message }.into())
             }
-            Some(_) | None => Ok(()),
+            Some(_) | None => Ok(state),
         }
     }
 
-    /// The model of a state. A model of digits is used on digits that somebody drew.
-    fn model(&self, state: &State) -> Model {
+    /// A model of digits is used on digits that somebody drew.
+    fn model(&self, weights: Weights) -> Model {
         let digits = self.preprocess == Preprocess::digits();
         Model {
             graph: self.graph.clone(),
-            weights: state.weights.clone(),
+            weights,
             classes: self.splits.train.classes().to_vec(),
             preprocess: if digits { Preprocess::drawn_digits() } else { self.preprocess.clone() },
         }
     }
 
-    /// Evaluates the best epoch's model on the test images.
-    fn finish(&self, engine: &mut dyn Engine, start: Instant) -> Result<Summary> {
-        let (state, _) = self.checkpoints.newest()?;
-        let state = state.context("the run's last checkpoint is gone")?;
+    /// Makes the model of the best epoch and evaluates it on the test images.
+    fn finish(&self, engine: &mut dyn Engine, state: &State, start: Instant) -> Result<Summary> {
         let best = state.best().context("the run has no epoch")?;
-        let path = self.folder.join(WEIGHTS_FILE);
-        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        engine.load(&Model::from_bytes(&bytes)?.weights)?;
+        let weights = match best.step == state.step {
+            true => state.weights.clone(),
+            false => {
+                let checkpoint = self.checkpoints.load(best.step);
+                checkpoint.map_err(|damaged| Stop::BadInput(damaged.to_string()))?.weights
+            }
+        };
+        engine.load(&weights)?;
+        let bytes = self.model(weights).to_bytes();
+        write_whole(&self.folder.join(WEIGHTS_FILE), &bytes)?;
         let test = self.splits.test.as_ref().map(|test| -> Result<Test> {
             let report = evaluate(engine, test, &self.preprocess, &mut |_| {})?;
             Ok(Test {
@@ -289,25 +303,32 @@ impl Run {
             seconds: start.elapsed().as_secs_f64(),
         })
     }
-
-    fn line(&self, row: &Row, best: bool) -> String {
-        format!(
-            "epoch {}/{}  loss {:.4}  top-1 {:.2} %  validation: loss {:.4}  top-1 {:.2} %{}",
-            row.epoch,
-            self.recipe.epochs,
-            row.train_loss,
-            row.train_top1,
-            row.eval_loss,
-            row.eval_top1,
-            if best { "  (best)" } else { "" }
-        )
-    }
 }
 
-/// The log of the epochs, with timm's columns.
+/// Opens the log and cuts off what was written after the state from which the run goes on.
+fn open_log(path: &Path, length: u64) -> Result<File> {
+    let open = || {
+        let log = File::options().create(true).append(true).open(path)?;
+        log.set_len(length.min(log.metadata()?.len()))?;
+        Ok::<_, std::io::Error>(log)
+    };
+    open().with_context(|| format!("opening {}", path.display()))
+}
+
+/// An epoch, for people.
+fn line(row: &Row, epochs: usize, best: bool) -> String {
+    let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, .. } = row;
+    let best = if best { "  (best)" } else { "" };
+    format!(
+        "epoch {epoch}/{epochs}  loss {train_loss:.4}  top-1 {train_top1:.2} %  validation: loss \
+         {eval_loss:.4}  top-1 {eval_top1:.2} %{best}"
+    )
+}
+
+/// The epochs as a table, with timm's columns.
 fn csv(rows: &[Row]) -> String {
     let line = |row: &Row| {
-        let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, eval_top5, lr } = row;
+        let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, eval_top5, lr, .. } = row;
         format!("{epoch},{train_loss},{train_top1},{eval_loss},{eval_top1},{eval_top5},{lr}\n")
     };
     let header = "epoch,train_loss,train_top1,eval_loss,eval_top1,eval_top5,lr\n".to_owned();
