@@ -1,3 +1,13 @@
-//! Figures as SVG: architectures, histories and curves
+//! Figures as SVG text: the architecture of a network, the history of many, and training curves.
+//!
+//! Every function is a pure function of its arguments: nothing is written, and equal input gives equal bytes. Text stays text,
+//! dark on a light ground; figures carry a title, a description, and a tooltip on each mark.
 
 #![forbid(unsafe_code)]
+
+mod architecture;
+mod blocks;
+mod layout;
+mod svg;
+
+pub use architecture::architecture;

@@ -1,0 +1,341 @@
+//! The picture of a network, to scale: a block's height follows the size of its maps, its width their channels (both by the
+//! square root), its colour the kind of layer.
+//!
+//! Normalisation and activation are stripes at the end of the layer they follow. Repeated modules are drawn once, in a frame with
+//! their number. Every block's tooltip lists the layers in it.
+
+use std::collections::BTreeSet;
+
+use top5_graph::{Graph, Node, Shape};
+
+use crate::blocks::{Block, Drawing};
+use crate::layout::{Form, Layout, place};
+use crate::svg::{INK, MUTED, Svg, magnitude, polyline, text_width};
+
+/// Height of the largest map.
+const TALLEST: f64 = 96.0;
+/// Width of a stripe.
+const STRIPE: f64 = 4.0;
+/// Room for the title.
+const TOP: f64 = 76.0;
+const LEFT: f64 = 24.0;
+/// Where rows are broken.
+const WIDTH: f64 = 1200.0;
+const LABEL: f64 = 11.0;
+const LINE: f64 = 13.0;
+
+/// What kinds of layer have a colour, and what the legend calls them. Told apart by the colour-blind (Okabe & Ito).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Family {
+    Input,
+    Convolution,
+    Linear,
+    Pooling,
+    Normalisation,
+    Activation,
+    Join,
+    Other,
+}
+
+impl Family {
+    fn of(kind: &str) -> Self {
+        match kind {
+            "Input" => Self::Input,
+            "Conv2d" | "TableConv2d" => Self::Convolution,
+            "Linear" | "EuclideanRbf" => Self::Linear,
+            "MaxPool2d" | "AvgPool2d" | "GlobalAvgPool" | "Subsampling" => Self::Pooling,
+            "BatchNorm2d" | "LocalResponseNorm" => Self::Normalisation,
+            "ReLU" | "Sigmoid" | "ScaledTanh" | "Softmax" => Self::Activation,
+            "Add" | "Concat" | "Scale" => Self::Join,
+            _ => Self::Other,
+        }
+    }
+
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Input => "#ffffff",
+            Self::Convolution => "#5aa5d6",
+            Self::Linear => "#e69f00",
+            Self::Pooling => "#2fb68c",
+            Self::Normalisation => "#cc79a7",
+            Self::Activation => "#f0e442",
+            Self::Join => "#d9d9d9",
+            Self::Other => "#a89f91",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Convolution => "convolution",
+            Self::Linear => "fully connected",
+            Self::Pooling => "pooling",
+            Self::Normalisation => "normalisation",
+            Self::Activation => "activation",
+            Self::Join => "add, scale, concatenate",
+            Self::Other => "rearrangement, dropout",
+        }
+    }
+}
+
+/// The picture of `graph` as SVG.
+pub fn architecture(graph: &Graph) -> String {
+    let drawing = Drawing::new(graph);
+    let tallest = drawing.blocks.iter().map(|block| side(block.leader(graph).shape())).fold(1.0, f64::max);
+    let looks: Vec<Look> = drawing.blocks.iter().map(|block| Look::new(graph, &drawing, block, tallest)).collect();
+    let forms: Vec<Form> = looks.iter().map(|look| look.form).collect();
+    let layout = place(&drawing, &forms, [LEFT, TOP], WIDTH);
+
+    let legend = layout.size[1] + 4.0;
+    let size = [layout.size[0].max(640.0) + LEFT, legend + 28.0];
+    let mut svg = Svg::new(size[0], size[1], &format!("Architecture of {}", graph.name()), &describe(graph));
+    let heading = [LEFT, 30.0];
+    svg.label(heading, 20.0, "start", graph.name());
+    svg.coloured_label([LEFT, 50.0], 12.0, "start", MUTED, &totals(graph));
+    draw_arrowhead(&mut svg);
+    draw_frames(&mut svg, &layout);
+    draw_lines(&mut svg, graph, &drawing, &layout);
+    for (look, at) in looks.iter().zip(&layout.places) {
+        look.draw(&mut svg, [at.x, at.y]);
+    }
+    draw_headings(&mut svg, graph, &drawing, &layout);
+    draw_legend(&mut svg, &looks, legend);
+    svg.finish()
+}
+
+fn totals(graph: &Graph) -> String {
+    format!(
+        "input {}, output {}, {} parameters, {} multiply-accumulates",
+        graph.nodes()[0].shape(),
+        graph.logits().shape(),
+        magnitude(graph.param_count() as f64),
+        magnitude(graph.macs() as f64),
+    )
+}
+
+fn describe(graph: &Graph) -> String {
+    format!(
+        "{} layers: {}. Each block is a layer with the normalisation and activation after it; its height follows the square \
+         root of its maps' height, its width that of their number. Data flows from left to right, row by row.",
+        graph.nodes().len(),
+        totals(graph)
+    )
+}
+
+/// Square root of the longer side of a map.
+fn side(shape: Shape) -> f64 {
+    let [height, width] = shape.size();
+    (height.max(width) as f64).sqrt()
+}
+
+/// What a block looks like.
+struct Look {
+    form: Form,
+    family: Family,
+    stripes: Vec<Family>,
+    /// Above the block: its shape, where that is new.
+    shape: Option<String>,
+    /// Below the block.
+    labels: Vec<String>,
+    tooltip: String,
+    /// The positions of its nodes in the graph.
+    nodes: String,
+}
+
+impl Look {
+    fn new(graph: &Graph, drawing: &Drawing, block: &Block, tallest: f64) -> Self {
+        let leader = block.leader(graph);
+        let output = leader.shape();
+        let stripes: Vec<Family> = block
+            .followers(graph)
+            .map(|node| Family::of(node.spec.kind))
+            .filter(|family| *family != Family::Other)
+            .collect();
+        let mut labels = vec![label(leader)];
+        let after: Vec<&str> = block.followers(graph).map(short).collect();
+        if !after.is_empty() {
+            labels.push(after.join(" · "));
+        }
+        let joins = block.inputs.len() != 1;
+        let input = block.inputs.first().map(|&input| drawing.blocks[input].leader(graph).shape());
+        let resized = input.is_none_or(|input| input.size() != output.size());
+        let shape = (joins || resized).then(|| output.to_string());
+
+        let height = (TALLEST * side(output) / tallest).max(14.0);
+        let width = 5.0 + 1.1 * (output.channels() as f64).sqrt() + STRIPE * stripes.len() as f64;
+        let texts = labels.iter().chain(&shape);
+        let label_width = texts.map(|text| text_width(text, LABEL)).fold(0.0, f64::max);
+        let form = Form {
+            width,
+            height,
+            label_width,
+            above: if shape.is_some() { LINE + 4.0 } else { 2.0 },
+            below: LINE * labels.len() as f64 + 4.0,
+            stage: output.size(),
+            joins_equals: leader.spec.kind == "Concat",
+        };
+        let nodes: Vec<String> =
+            block.nodes.iter().flatten().map(|id| id.index().to_string()).collect();
+        let family = Family::of(leader.spec.kind);
+        let tooltip = tooltip(graph, block);
+        Self { form, family, stripes, shape, labels, tooltip, nodes: nodes.join(" ") }
+    }
+
+    /// Draws the block around (`x`, `y`).
+    fn draw(&self, svg: &mut Svg, [x, y]: [f64; 2]) {
+        let Form { width, height, .. } = self.form;
+        let [left, top] = [x - width / 2.0, y - height / 2.0];
+        svg.element("g").set("data-nodes", self.nodes.as_str()).open();
+        svg.element("title").text(&self.tooltip);
+        let mut rect = |x: f64, width: f64, fill: &str, stroke: &str| {
+            let rect = svg.element("rect").set("x", x).set("y", top);
+            let rect = rect.set("width", width).set("height", height).set("fill", fill);
+            rect.set("stroke", stroke).set("stroke-width", 0.75).close();
+        };
+        rect(left, width, self.family.colour(), INK);
+        let stripes = self.stripes.len() as f64 * STRIPE;
+        for (i, stripe) in self.stripes.iter().enumerate() {
+            rect(left + width - stripes + i as f64 * STRIPE, STRIPE, stripe.colour(), INK);
+        }
+        if let Some(shape) = &self.shape {
+            svg.coloured_label([x, top - 4.0], LABEL, "middle", MUTED, shape);
+        }
+        for (i, label) in self.labels.iter().enumerate() {
+            let at = [x, top + height + LINE * (i + 1) as f64 - 1.0];
+            svg.coloured_label(at, LABEL, "middle", if i == 0 { INK } else { MUTED }, label);
+        }
+        svg.close();
+    }
+}
+
+/// What a layer is called below its block.
+fn label(node: &Node) -> String {
+    let attributes = &node.spec.label;
+    match node.spec.kind {
+        "Input" => "input".to_owned(),
+        "Conv2d" | "TableConv2d" => attributes.clone(),
+        "Linear" | "EuclideanRbf" => format!("{} {}", short(node), node.shape()),
+        "MaxPool2d" | "AvgPool2d" | "Subsampling" | "SliceChannels" => format!("{} {attributes}", short(node)),
+        "Subsample" => format!("every {}", attributes.trim_start_matches('/')),
+        _ => short(node).to_owned(),
+    }
+}
+
+/// A kind in a word.
+fn short(node: &Node) -> &'static str {
+    match node.spec.kind {
+        "Linear" => "fc",
+        "EuclideanRbf" => "RBF",
+        "MaxPool2d" => "max",
+        "AvgPool2d" => "avg",
+        "GlobalAvgPool" => "global avg",
+        "Subsampling" => "sum",
+        "BatchNorm2d" => "BN",
+        "LocalResponseNorm" => "LRN",
+        "ScaledTanh" => "tanh",
+        "Sigmoid" => "sigmoid",
+        "Dropout" => "dropout",
+        "Softmax" => "softmax",
+        "Flatten" => "flatten",
+        "MulConstant" => "× const",
+        "Add" => "add",
+        "Scale" => "scale",
+        "Concat" => "concat",
+        "SliceChannels" => "slice",
+        "PadChannels" => "pad",
+        kind => kind,
+    }
+}
+
+/// All layers of a block, one per line.
+fn tooltip(graph: &Graph, block: &Block) -> String {
+    let line = |node: &Node| {
+        let spec = &node.spec;
+        let mut line = format!("{}: {}", node.name, spec.kind);
+        if !spec.label.is_empty() {
+            line += &format!(" {}", spec.label);
+        }
+        line += &format!(", output {}", spec.output);
+        if spec.param_count() > 0 {
+            line += &format!(", {} parameters", magnitude(spec.param_count() as f64));
+        }
+        if spec.macs > 0 {
+            line += &format!(", {} MACs", magnitude(spec.macs as f64));
+        }
+        line
+    };
+    let lines: Vec<String> =
+        block.nodes.iter().flatten().map(|&id| line(graph.node(id))).collect();
+    lines.join("\n")
+}
+
+fn draw_arrowhead(svg: &mut Svg) {
+    svg.element("defs").open();
+    svg.element("marker")
+        .set("id", "arrow")
+        .set("viewBox", "0 0 6 6")
+        .set("refX", "6")
+        .set("refY", "3")
+        .set("markerWidth", "6")
+        .set("markerHeight", "6")
+        .set("orient", "auto")
+        .open();
+    svg.element("path").set("d", "M0,0L6,3L0,6Z").set("fill", MUTED).close();
+    svg.close();
+    svg.close();
+}
+
+fn draw_frames(svg: &mut Svg, layout: &Layout) {
+    for frame in &layout.frames {
+        let ([x, y], [width, height]) = (frame.corner, frame.size);
+        let rect = svg.element("rect").set("x", x).set("y", y).set("rx", 6.0);
+        let rect = rect.set("width", width).set("height", height).set("fill", "#f3f3f0");
+        rect.set("stroke", MUTED).set("stroke-dasharray", "4 3").close();
+        svg.label([x + 6.0, y + 14.0], 13.0, "start", &format!("×{}", frame.repeat));
+    }
+}
+
+fn draw_lines(svg: &mut Svg, graph: &Graph, drawing: &Drawing, layout: &Layout) {
+    svg.element("g").set("fill", "none").set("stroke", MUTED).set("stroke-width", 1.25).open();
+    let name = |block: usize| drawing.blocks[block].leader(graph).name.as_str();
+    for line in &layout.lines {
+        svg.element("path")
+            .set("d", polyline(&line.points))
+            .set("marker-end", "url(#arrow)")
+            .set("data-edge", format!("{} {}", name(line.from), name(line.to)))
+            .close();
+    }
+    svg.close();
+}
+
+/// Names of the auxiliary outputs, and where they branch off.
+fn draw_headings(svg: &mut Svg, graph: &Graph, drawing: &Drawing, layout: &Layout) {
+    for (strand, at) in drawing.strands[1..].iter().zip(&layout.headings) {
+        let first = strand.units[0].blocks.start;
+        let sources: BTreeSet<usize> = drawing.blocks[first..]
+            .iter()
+            .take(strand.units.iter().map(|unit| unit.blocks.len()).sum())
+            .flat_map(|block| block.inputs.iter().copied().filter(|&input| input < first))
+            .collect();
+        let names: Vec<&str> =
+            sources.iter().map(|&source| drawing.blocks[source].leader(graph).name.as_str()).collect();
+        let what = match &strand.output {
+            Some(output) => format!("output {output}"),
+            None => "read by no output".to_owned(),
+        };
+        svg.label(*at, 12.0, "start", &format!("{what}, from {}", names.join(", ")));
+    }
+}
+
+fn draw_legend(svg: &mut Svg, looks: &[Look], y: f64) {
+    let families: BTreeSet<Family> =
+        looks.iter().flat_map(|look| look.stripes.iter().copied().chain([look.family])).collect();
+    let mut x = LEFT;
+    for family in families {
+        let swatch = svg.element("rect").set("x", x).set("y", y).set("width", 12.0);
+        let swatch = swatch.set("height", 12.0).set("fill", family.colour());
+        swatch.set("stroke", INK).set("stroke-width", 0.75).close();
+        svg.label([x + 17.0, y + 10.0], LABEL, "start", family.name());
+        x += 17.0 + text_width(family.name(), LABEL) + 16.0;
+    }
+}
