@@ -1,0 +1,320 @@
+//! Runs on the CPU engine: stopping anywhere and going on gives the same bits, and what must stop a run does.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use top5_cpu::{CpuEngine, Options};
+use top5_data::{Dataset, MemoryDataset, Preprocess, Splits};
+use top5_eval::evaluate;
+use top5_graph::random::Stream;
+use top5_graph::{
+    Engine, EngineError, Forward, Graph, Loss, NodeId, Sgd, StepOptions, Weights, net,
+};
+use top5_train::{Change, Checkpoints, Event, FitError, Recipe, Row, State, Trainer, initialise};
+
+const EPOCHS: usize = 3;
+const STEPS: usize = 4;
+
+fn recipe() -> Recipe {
+    let text = include_str!("../../../recipes/lenet-digits.toml");
+    Recipe {
+        network: "tiny".to_owned(),
+        data: "squares".to_owned(),
+        epochs: EPOCHS,
+        batch_size: 8,
+        label_smoothing: 0.1,
+        checkpoint_steps: Some(1),
+        augment: vec![Change::Shift { pixels: 1 }, Change::FlipHorizontal { probability: 0.5 }],
+        preprocess: None,
+        ..Recipe::from_toml(text).unwrap()
+    }
+}
+
+/// Batch normalisation, dropout and everything else that a resumed run could forget.
+fn graph() -> Graph {
+    net("tiny", [1, 6, 6], |x| {
+        x.conv_bn(4, 3).relu().flatten().dropout(0.5).linear(8).relu().linear(3)
+    })
+    .unwrap()
+}
+
+/// Dark, medium and bright images with noise.
+fn images(samples: usize, seed: u64) -> Arc<dyn Dataset> {
+    let mut stream = Stream::new(seed, 0);
+    let labels: Vec<u32> = (0..samples as u32).map(|i| i % 3).collect();
+    let pixel = |&label: &u32, stream: &mut Stream| label as u8 * 70 + stream.below(100) as u8;
+    let pixels = labels
+        .iter()
+        .flat_map(|label| (0..36).map(|_| pixel(label, &mut stream)).collect::<Vec<u8>>())
+        .collect();
+    let classes = ["dark", "medium", "bright"].map(str::to_owned).to_vec();
+    Arc::new(MemoryDataset::new("squares", classes, [1, 6, 6], pixels, labels))
+}
+
+fn splits() -> Splits {
+    // The last three images of an epoch do not fill a batch.
+    let (train, validation) = (images(8 * STEPS + 3, 1), images(20, 2));
+    Splits { train, validation, test: None, skipped: Arc::default() }
+}
+
+fn preprocess() -> Preprocess {
+    Preprocess::squash([1, 6, 6])
+}
+
+fn trainer() -> Trainer {
+    Trainer::new(recipe(), &splits(), preprocess())
+}
+
+fn engine(threads: usize) -> CpuEngine {
+    let options = Options { threads: Some(threads), ..Options::default() };
+    CpuEngine::new(graph(), 8, &options).unwrap()
+}
+
+fn begin() -> State {
+    trainer().begin(initialise(&graph(), 0))
+}
+
+/// Goes on in a new engine, as a new process would, until the step `stop`.
+fn go_on(
+    state: State,
+    checkpoints: Option<&mut Checkpoints>,
+    log: &mut Vec<u8>,
+    stop: usize,
+    threads: usize,
+) -> State {
+    log.truncate(state.log_bytes as usize);
+    let mut observe = |event: Event<'_>| {
+        if let Event::Log(line) = event {
+            log.extend(line.as_bytes());
+        }
+        let stops = matches!(event, Event::Step(record) if record.step == stop);
+        Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
+    trainer().run(&mut engine(threads), state, checkpoints, &mut observe).unwrap()
+}
+
+fn bits(weights: &Weights) -> Vec<u32> {
+    weights.iter().flat_map(|(_, tensor)| tensor.data()).map(|value| value.to_bits()).collect()
+}
+
+#[track_caller]
+fn assert_same_bits(a: &State, b: &State) {
+    assert_eq!(bits(&a.weights), bits(&b.weights));
+    assert_eq!(bits(&a.momenta), bits(&b.momenta));
+    assert_eq!(a, b);
+}
+
+#[test]
+fn resumed_run_has_the_bits_of_one_that_never_stopped() {
+    let mut whole_log = Vec::new();
+    let whole = go_on(begin(), None, &mut whole_log, usize::MAX, 1);
+    assert!(whole.is_finished());
+    assert_eq!((whole.step, whole.rows.len()), (EPOCHS * STEPS, EPOCHS));
+    assert_eq!(whole_log.len() as u64, whole.log_bytes);
+    assert_eq!(whole_log.iter().filter(|&&byte| byte == b'\n').count(), EPOCHS * (STEPS + 1));
+    for stop in 1..EPOCHS * STEPS {
+        let folder = TempDir::new().unwrap();
+        let mut log = Vec::new();
+        {
+            let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
+            let stopped = go_on(begin(), Some(&mut checkpoints), &mut log, stop, 1);
+            assert!(!stopped.is_finished());
+            assert_eq!(stopped.step, stop);
+        }
+        // What a killed process wrote after its last checkpoint is cut off.
+        log.extend(b"{\"event\":\"st");
+        let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
+        let found = checkpoints.newest().unwrap();
+        assert_eq!(found.damaged, []);
+        let resumed = go_on(found.state.unwrap(), Some(&mut checkpoints), &mut log, usize::MAX, 1);
+        assert_same_bits(&resumed, &whole);
+        assert_eq!(log, whole_log, "stopped after step {stop}");
+        assert_eq!(checkpoints.newest().unwrap().state, Some(resumed));
+    }
+}
+
+#[test]
+fn threads_and_checkpoints_change_nothing_and_the_seed_does() {
+    let whole = go_on(begin(), None, &mut Vec::new(), usize::MAX, 1);
+    assert_same_bits(&go_on(begin(), None, &mut Vec::new(), usize::MAX, 2), &whole);
+    let recipe = Recipe { seed: 1, checkpoint_steps: None, ..recipe() };
+    let other = Trainer::new(recipe, &splits(), preprocess());
+    let state = other.begin(initialise(&graph(), 0));
+    let state = other.run(&mut engine(1), state, None, &mut |_| Ok(ControlFlow::Continue(())));
+    assert_ne!(state.unwrap().weights, whole.weights);
+}
+
+#[test]
+fn run_learns_and_its_best_epoch_is_kept() {
+    let folder = TempDir::new().unwrap();
+    let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
+    let recipe = Recipe { epochs: 12, label_smoothing: 0.0, augment: Vec::new(), ..recipe() };
+    let trainer = Trainer::new(recipe, &splits(), preprocess());
+    let mut engine = engine(2);
+    let (mut bests, mut rows) = (Vec::new(), Vec::new());
+    let mut observe = |event: Event<'_>| {
+        if let Event::Epoch { row, best, .. } = event {
+            rows.push(row.clone());
+            bests.extend(best.then_some(row.epoch));
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    let state = trainer.begin(initialise(&graph(), 0));
+    let state = trainer.run(&mut engine, state, Some(&mut checkpoints), &mut observe).unwrap();
+    assert_eq!(rows, state.rows);
+    let best: Row = state.best().unwrap().clone();
+    assert_eq!(bests.last(), Some(&best.epoch));
+    assert!(best.eval_top1 > 80.0, "{best:?}");
+    let kept = checkpoints.load(best.step).unwrap();
+    engine.load(&kept.weights).unwrap();
+    let report = evaluate(&mut engine, &splits().validation, &preprocess(), &mut |_| {}).unwrap();
+    assert_eq!((report.top1_percent, report.loss), (best.eval_top1, best.eval_loss));
+}
+
+#[test]
+fn damaged_checkpoint_costs_a_step_and_changes_nothing() {
+    let whole = go_on(begin(), None, &mut Vec::new(), usize::MAX, 1);
+    let folder = TempDir::new().unwrap();
+    let mut log = Vec::new();
+    let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
+    go_on(begin(), Some(&mut checkpoints), &mut log, 6, 1);
+    let path = folder.path().join("step-00000006/momenta.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&path, bytes).unwrap();
+    let found = checkpoints.newest().unwrap();
+    let state = found.state.unwrap();
+    assert_eq!((state.step, found.damaged.len()), (5, 1));
+    let resumed = go_on(state, Some(&mut checkpoints), &mut log, usize::MAX, 1);
+    assert_same_bits(&resumed, &whole);
+}
+
+#[test]
+fn state_of_another_run_is_refused() {
+    let refused = |trainer: &Trainer| {
+        let run =
+            trainer.run(&mut engine(1), begin(), None, &mut |_| Ok(ControlFlow::Continue(())));
+        match run {
+            Err(FitError::Mismatch { differences }) => differences,
+            other => panic!("{other:?}"),
+        }
+    };
+    let recipe = Recipe { lr: 0.5, ..recipe() };
+    let differences = refused(&Trainer::new(recipe, &splits(), preprocess()));
+    assert!(differences.len() == 1 && differences[0].starts_with("lr: 0.5"), "{differences:?}");
+    let other = Splits { train: images(40, 9), ..splits() };
+    let differences = refused(&Trainer::new(self::recipe(), &other, preprocess()));
+    assert!(differences[0].starts_with("training images: "), "{differences:?}");
+}
+
+#[test]
+fn observer_that_fails_ends_the_run() {
+    let mut observe = |event: Event<'_>| {
+        let full = matches!(event, Event::Log(_));
+        if full { Err("the log's disk is full".into()) } else { Ok(ControlFlow::Continue(())) }
+    };
+    let error = trainer().run(&mut engine(1), begin(), None, &mut observe).unwrap_err();
+    assert_eq!(error.to_string(), "the log's disk is full");
+}
+
+/// The CPU engine, with one value made infinite in one step.
+struct Broken {
+    engine: CpuEngine,
+    step: usize,
+    at: usize,
+    loss: bool,
+    updates: usize,
+}
+
+impl Engine for Broken {
+    fn graph(&self) -> &Graph {
+        self.engine.graph()
+    }
+
+    fn batch(&self) -> usize {
+        self.engine.batch()
+    }
+
+    fn load(&mut self, weights: &Weights) -> Result<(), EngineError> {
+        self.engine.load(weights)
+    }
+
+    fn weights(&self) -> Weights {
+        self.engine.weights()
+    }
+
+    fn forward(&mut self, images: &[f32], keep: &[NodeId]) -> Result<Forward, EngineError> {
+        self.engine.forward(images, keep)
+    }
+
+    fn gradients(
+        &mut self,
+        images: &[f32],
+        labels: &[u32],
+        options: &StepOptions,
+    ) -> Result<Loss, EngineError> {
+        let mut loss = self.engine.gradients(images, labels, options)?;
+        self.step += 1;
+        if self.step == self.at {
+            if self.loss {
+                loss.value = f64::NAN;
+            } else {
+                self.engine.gradient_buffer()[0] = f32::INFINITY;
+            }
+        }
+        Ok(loss)
+    }
+
+    fn gradient_buffer(&mut self) -> &mut [f32] {
+        self.engine.gradient_buffer()
+    }
+
+    fn gradient_tensors(&self) -> Weights {
+        self.engine.gradient_tensors()
+    }
+
+    fn update(&mut self, sgd: &Sgd) {
+        self.updates += 1;
+        self.engine.update(sgd);
+    }
+
+    fn momenta(&self) -> Weights {
+        self.engine.momenta()
+    }
+
+    fn load_momenta(&mut self, momenta: &Weights) -> Result<(), EngineError> {
+        self.engine.load_momenta(momenta)
+    }
+}
+
+#[test]
+fn run_stops_before_an_update_that_is_not_finite() {
+    for loss in [true, false] {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
+        let mut broken = Broken { engine: engine(1), step: 0, at: 7, loss, updates: 0 };
+        let run = trainer().run(&mut broken, begin(), Some(&mut checkpoints), &mut |_| {
+            Ok(ControlFlow::Continue(()))
+        });
+        let Err(FitError::Diverged(diverged)) = run else { panic!("{run:?}") };
+        assert_eq!((diverged.epoch, diverged.step, broken.updates), (2, 7, 6));
+        let names: Vec<String> = graph().params().map(|(name, _)| name).collect();
+        assert!(if loss { diverged.what == "loss" } else { names.contains(&diverged.what) });
+        // The last good state is kept, and the run can go on from it with a sound engine.
+        let last = checkpoints.newest().unwrap().state.unwrap();
+        assert_eq!(last.step, 6);
+        assert!(last.weights.iter().all(|(_, t)| t.data().iter().all(|v| v.is_finite())));
+    }
+}
+
+#[test]
+fn learning_rate_that_is_far_too_high_diverges() {
+    let recipe = Recipe { lr: 1e30, warmup_epochs: 0.0, ..recipe() };
+    let trainer = Trainer::new(recipe, &splits(), preprocess());
+    let state = trainer.begin(initialise(&graph(), 0));
+    let run = trainer.run(&mut engine(1), state, None, &mut |_| Ok(ControlFlow::Continue(())));
+    assert!(matches!(run, Err(FitError::Diverged(_))), "{run:?}");
+}
