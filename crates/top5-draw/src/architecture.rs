@@ -81,14 +81,17 @@ impl Family {
 /// The picture of `graph` as SVG.
 pub fn architecture(graph: &Graph) -> String {
     let drawing = Drawing::new(graph);
-    let tallest = drawing.blocks.iter().map(|block| side(block.leader(graph).shape())).fold(1.0, f64::max);
-    let looks: Vec<Look> = drawing.blocks.iter().map(|block| Look::new(graph, &drawing, block, tallest)).collect();
+    let tallest =
+        drawing.blocks.iter().map(|block| side(block.leader(graph).shape())).fold(1.0, f64::max);
+    let looks: Vec<Look> =
+        drawing.blocks.iter().map(|block| Look::new(graph, &drawing, block, tallest)).collect();
     let forms: Vec<Form> = looks.iter().map(|look| look.form).collect();
     let layout = place(&drawing, &forms, [LEFT, TOP], WIDTH);
 
     let legend = layout.size[1] + 4.0;
     let size = [layout.size[0].max(640.0) + LEFT, legend + 28.0];
-    let mut svg = Svg::new(size[0], size[1], &format!("Architecture of {}", graph.name()), &describe(graph));
+    let mut svg =
+        Svg::new(size[0], size[1], &format!("Architecture of {}", graph.name()), &describe(graph));
     let heading = [LEFT, 30.0];
     svg.label(heading, 20.0, "start", graph.name());
     svg.coloured_label([LEFT, 50.0], 12.0, "start", MUTED, &totals(graph));
@@ -215,7 +218,9 @@ fn label(node: &Node) -> String {
         "Input" => "input".to_owned(),
         "Conv2d" | "TableConv2d" => attributes.clone(),
         "Linear" | "EuclideanRbf" => format!("{} {}", short(node), node.shape()),
-        "MaxPool2d" | "AvgPool2d" | "Subsampling" | "SliceChannels" => format!("{} {attributes}", short(node)),
+        "MaxPool2d" | "AvgPool2d" | "Subsampling" | "SliceChannels" => {
+            format!("{} {attributes}", short(node))
+        }
         "Subsample" => format!("every {}", attributes.trim_start_matches('/')),
         _ => short(node).to_owned(),
     }
@@ -264,8 +269,7 @@ fn tooltip(graph: &Graph, block: &Block) -> String {
         }
         line
     };
-    let lines: Vec<String> =
-        block.nodes.iter().flatten().map(|&id| line(graph.node(id))).collect();
+    let lines: Vec<String> = block.nodes.iter().flatten().map(|&id| line(graph.node(id))).collect();
     lines.join("\n")
 }
 
@@ -291,7 +295,7 @@ fn draw_frames(svg: &mut Svg, layout: &Layout) {
         let rect = svg.element("rect").set("x", x).set("y", y).set("rx", 6.0);
         let rect = rect.set("width", width).set("height", height).set("fill", "#f3f3f0");
         rect.set("stroke", MUTED).set("stroke-dasharray", "4 3").close();
-        svg.label([x + 6.0, y + 14.0], 13.0, "start", &format!("×{}", frame.repeat));
+        svg.label([x + 2.0, y - 4.0], 13.0, "start", &format!("×{}", frame.repeat));
     }
 }
 
@@ -317,8 +321,10 @@ fn draw_headings(svg: &mut Svg, graph: &Graph, drawing: &Drawing, layout: &Layou
             .take(strand.units.iter().map(|unit| unit.blocks.len()).sum())
             .flat_map(|block| block.inputs.iter().copied().filter(|&input| input < first))
             .collect();
-        let names: Vec<&str> =
-            sources.iter().map(|&source| drawing.blocks[source].leader(graph).name.as_str()).collect();
+        let names: Vec<&str> = sources
+            .iter()
+            .map(|&source| drawing.blocks[source].leader(graph).name.as_str())
+            .collect();
         let what = match &strand.output {
             Some(output) => format!("output {output}"),
             None => "read by no output".to_owned(),

@@ -96,7 +96,10 @@ impl Drawing {
         for range in cut(merged, strand) {
             let members = &strand[range];
             let repeats = members.len() > 1
-                && last.is_some_and(|last| signature(graph, merged, strand, last) == signature(graph, merged, strand, members));
+                && last.is_some_and(|last| {
+                    signature(graph, merged, strand, last)
+                        == signature(graph, merged, strand, members)
+                });
             last = Some(members);
             if let (true, Some(unit)) = (repeats, units.last_mut()) {
                 unit.repeat += 1;
@@ -193,7 +196,8 @@ fn signature(graph: &Graph, merged: &[Block], strand: &[usize], unit: &[usize]) 
     for block in unit {
         for &id in &merged[*block].nodes[0] {
             let spec = &graph.node(id).spec;
-            text += &format!("{} {} {} {};", spec.kind, spec.label, spec.output, spec.param_count());
+            text +=
+                &format!("{} {} {} {};", spec.kind, spec.label, spec.output, spec.param_count());
         }
         for input in &merged[*block].inputs {
             match (place(input), first) {

@@ -18,8 +18,9 @@ const LANE_GAP: f64 = 8.0;
 const LINE_LANE: f64 = 5.0;
 /// Space between rows, in which lines return to the left.
 const ROW_GAP: f64 = 40.0;
-/// Space above and below a repeated unit's frame.
+/// Space below a repeated unit, and above it, with its number, for the frame.
 const FRAME: f64 = 7.0;
+const FRAME_HEAD: f64 = 24.0;
 
 /// A block's size and what else its place depends on.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +119,8 @@ impl Layout {
         // How a line gets from the end of the row before to the start of this one.
         let mut around: Vec<[f64; 2]> = Vec::new();
         for row in break_rows(&strand.units, &grids, forms, width) {
-            let most = |side: fn(&Grid) -> f64| grids[row.clone()].iter().map(side).fold(0.0, f64::max);
+            let most =
+                |side: fn(&Grid) -> f64| grids[row.clone()].iter().map(side).fold(0.0, f64::max);
             let (above, below) = (most(|grid| grid.above), most(|grid| grid.below));
             let axis = self.size[1] + above;
             if !around.is_empty() {
@@ -130,7 +132,8 @@ impl Layout {
                 self.place_unit(unit, grid, [x, axis]);
                 for to in unit.blocks.clone() {
                     for &from in &drawing.blocks[to].inputs {
-                        let start = [self.places[from].x + forms[from].width / 2.0, self.places[from].y];
+                        let start =
+                            [self.places[from].x + forms[from].width / 2.0, self.places[from].y];
                         let points = if unit.blocks.contains(&from) {
                             vec![start, [self.places[from].column[1], start[1]]]
                         } else if from < first {
@@ -161,8 +164,9 @@ impl Layout {
             self.places[block] = Place { x: middle, y: axis + grid.height(cell.lane), column };
         }
         if unit.repeat > 1 {
-            let corner = [x + 3.0, axis - grid.above + 2.0];
-            let size = [grid.width - 6.0, grid.above + grid.below - 4.0];
+            // The lines that fork at the unit's left end are inside, those at the next unit's outside.
+            let corner = [x - 5.0, axis - grid.above + FRAME_HEAD - FRAME];
+            let size = [grid.width - 2.0, grid.above + grid.below - FRAME_HEAD + FRAME];
             self.frames.push(Frame { corner, size, repeat: unit.repeat });
         }
     }
@@ -253,11 +257,11 @@ impl Grid {
             columns.push(columns[columns.len() - 1] + width);
         }
         let (lanes, [top, bottom]) = stack(&halves, joins_equals);
-        let frame = if unit.repeat > 1 { FRAME } else { 0.0 };
+        let [head, foot] = if unit.repeat > 1 { [FRAME_HEAD, FRAME] } else { [0.0; 2] };
         Self {
             width: columns[columns.len() - 1],
-            above: above.max(-top) + frame,
-            below: below.max(bottom) + frame,
+            above: above.max(-top) + head,
+            below: below.max(bottom) + foot,
             cells,
             passages,
             columns,

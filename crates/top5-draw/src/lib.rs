@@ -6,8 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod architecture;
+mod axis;
 mod blocks;
+mod curves;
+mod history;
 mod layout;
 mod svg;
 
 pub use architecture::architecture;
+pub use curves::{Epoch, Run, curves};
+pub use history::{Entry, history};

@@ -229,7 +229,10 @@ mod tests {
 
     #[test]
     fn special_characters_are_escaped() {
-        assert_eq!(escape("a<b & \"c\" 'd' >\u{1}×"), "a&lt;b &amp; &quot;c&quot; &#39;d&#39; &gt;\u{FFFD}×");
+        assert_eq!(
+            escape("a<b & \"c\" 'd' >\u{1}×"),
+            "a&lt;b &amp; &quot;c&quot; &#39;d&#39; &gt;\u{FFFD}×"
+        );
     }
 
     #[test]
