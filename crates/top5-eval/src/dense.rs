@@ -11,9 +11,10 @@
 
 use serde::{Deserialize, Serialize};
 use top5_data::{CropMode, Image, Ink, Preprocess};
-use top5_graph::{Engine, EngineError, Graph, GraphError, Tensor, Weights};
+use top5_graph::{Engine, EngineError, Graph, Tensor, Weights};
 
 use crate::crops::{View, scale};
+use crate::evaluate::EvaluationError;
 use crate::metric::softmax;
 
 /// How a map of logits becomes one row.
@@ -38,45 +39,6 @@ pub struct Dense {
     pub flip: bool,
 }
 
-/// Why an image cannot be evaluated densely.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DenseError {
-    /// The network has no dense form at this size.
-    Graph(GraphError),
-    /// The engine refused.
-    Engine(EngineError),
-}
-
-impl std::fmt::Display for DenseError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Graph(error) => error.fmt(f),
-            Self::Engine(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for DenseError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Graph(error) => Some(error),
-            Self::Engine(error) => Some(error),
-        }
-    }
-}
-
-impl From<GraphError> for DenseError {
-    fn from(error: GraphError) -> Self {
-        Self::Graph(error)
-    }
-}
-
-impl From<EngineError> for DenseError {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
-    }
-}
-
 /// Makes an engine for a graph, for one image at a time.
 pub type MakeEngine<'a> = dyn FnMut(Graph) -> Result<Box<dyn Engine>, EngineError> + 'a;
 
@@ -95,7 +57,7 @@ impl<'a> DenseNetwork<'a> {
     }
 
     /// The map of logits for an image in network form, order C H W: [1, classes, rows, columns], or [1, classes].
-    pub fn map(&mut self, image: &[f32], input: [usize; 3]) -> Result<Tensor, DenseError> {
+    pub fn map(&mut self, image: &[f32], input: [usize; 3]) -> Result<Tensor, EvaluationError> {
         let engine = match self.engine.take() {
             Some(engine) if engine.graph().input() == input => self.engine.insert(engine),
             Some(_) | None => {
@@ -114,7 +76,7 @@ impl<'a> DenseNetwork<'a> {
         image: &Image,
         protocol: &Dense,
         preprocess: &Preprocess,
-    ) -> Result<Vec<f64>, DenseError> {
+    ) -> Result<Vec<f64>, EvaluationError> {
         let [channels, least_height, least_width] = self.graph.input();
         let mut rows = Vec::new();
         for &shorter in &protocol.shorter {

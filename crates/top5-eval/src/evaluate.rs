@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use top5_data::{Batch, DataError, Dataset, Image, Loader, LoaderOptions, Preprocess};
-use top5_graph::{Engine, EngineError};
+use top5_graph::{Engine, EngineError, GraphError};
 
 use crate::metric;
 use crate::report::{Report, Tally};
@@ -26,6 +26,8 @@ pub enum EvaluationError {
         /// The dataset's.
         dataset: usize,
     },
+    /// The network has no dense form at an image's size.
+    Graph(GraphError),
     /// The engine refused its images.
     Engine(EngineError),
 }
@@ -39,6 +41,7 @@ impl fmt::Display for EvaluationError {
                 f,
                 "the network tells {network} classes apart, the dataset has {dataset}: use a dataset of the same classes"
             ),
+            Self::Graph(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
         }
     }
@@ -48,6 +51,7 @@ impl std::error::Error for EvaluationError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Data(error) => Some(error),
+            Self::Graph(error) => Some(error),
             Self::Engine(error) => Some(error),
             Self::Empty { .. } | Self::Classes { .. } => None,
         }
@@ -57,6 +61,12 @@ impl std::error::Error for EvaluationError {
 impl From<DataError> for EvaluationError {
     fn from(error: DataError) -> Self {
         Self::Data(error)
+    }
+}
+
+impl From<GraphError> for EvaluationError {
+    fn from(error: GraphError) -> Self {
+        Self::Graph(error)
     }
 }
 
@@ -108,11 +118,11 @@ pub fn evaluate(
 }
 
 /// Asks `classify` for the probabilities of every image, one after the other, and counts as [`evaluate`] does.
-pub fn evaluate_with(
+pub fn evaluate_with<E: From<EvaluationError>>(
     dataset: &dyn Dataset,
-    classify: &mut dyn FnMut(&Image) -> Result<Vec<f64>, EvaluationError>,
+    classify: &mut dyn FnMut(&Image) -> Result<Vec<f64>, E>,
     progress: &mut dyn FnMut(usize),
-) -> Result<Report, EvaluationError> {
+) -> Result<Report, E> {
     let mut counter = Counter::new(dataset)?;
     let classes = dataset.classes().len();
     for index in 0..dataset.len() {
@@ -121,7 +131,7 @@ pub fn evaluate_with(
                 let probabilities = classify(&sample.image)?;
                 if probabilities.len() != classes {
                     let network = probabilities.len();
-                    return Err(EvaluationError::Classes { network, dataset: classes });
+                    return Err(EvaluationError::Classes { network, dataset: classes }.into());
                 }
                 let label = sample.label as usize;
                 counter.tally.add(&probabilities, label, -probabilities[label].ln());
@@ -130,7 +140,7 @@ pub fn evaluate_with(
         }
         progress(counter.tally.seen());
     }
-    counter.finish()
+    Ok(counter.finish()?)
 }
 
 /// A tally, and the first error for when there is nothing else to tell.

@@ -93,7 +93,7 @@ fn one_view_counts_as_the_plain_evaluation() {
     let mut engine = engine(graph(8), 4);
     let plain = evaluate(&mut engine, &dataset, &preprocess(), &mut |_| {}).unwrap();
     let crops = Crops::One { shorter: 8 };
-    let mut classify = |image: &Image| {
+    let mut classify = |image: &Image| -> Result<Vec<f64>, EvaluationError> {
         let views = crops.views([image.height, image.width], [8, 8]);
         Ok(average(&mut engine, image, &views, &preprocess())?)
     };

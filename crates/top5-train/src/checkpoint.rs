@@ -161,8 +161,8 @@ impl Checkpoints {
         Ok(Self { folder, _lock: lock })
     }
 
-    /// Writes a checkpoint of this state, then deletes those that are neither among the newest nor the best epoch's. On an
-    /// error the earlier ones are untouched.
+    /// Writes a checkpoint of this state, then deletes those that are neither among the newest nor the best epoch's, and
+    /// those of later steps. On an error the earlier ones are untouched.
     pub fn save(&mut self, state: &State) -> Result<(), CheckpointError> {
         let path = self.path(state.step);
         let unfinished = self.folder.join(format!(".step-{:08}.tmp", state.step));
@@ -179,10 +179,12 @@ impl Checkpoints {
         }
         written?;
         let best = state.best().map(|row| row.step);
-        for step in self.steps()?.into_iter().rev().skip(KEPT) {
-            if Some(step) != best {
-                remove_folder(&self.path(step))?;
-            }
+        let steps = self.steps()?;
+        // A run goes on from the newest that is whole: whatever lies ahead of it is damaged.
+        let (past, ahead): (Vec<_>, Vec<_>) = steps.into_iter().partition(|&s| s <= state.step);
+        let old = past.into_iter().rev().skip(KEPT).filter(|&step| Some(step) != best);
+        for step in old.chain(ahead) {
+            remove_folder(&self.path(step))?;
         }
         Ok(())
     }
@@ -389,7 +391,11 @@ mod tests {
         let mut checkpoints = open(&folder);
         fs::create_dir(checkpoints.path(5)).unwrap();
         fs::create_dir(checkpoints.folder.join(".step-00000005.tmp")).unwrap();
-        checkpoints.save(&state(5)).unwrap();
+        fs::create_dir(checkpoints.path(9)).unwrap();
+        for step in 3..=5 {
+            checkpoints.save(&state(step)).unwrap();
+        }
+        assert_eq!(checkpoints.steps().unwrap(), [4, 5]);
         assert_eq!(checkpoints.newest().unwrap().state, Some(state(5)));
     }
 
