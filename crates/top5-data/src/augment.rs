@@ -56,8 +56,8 @@ impl Augment {
     /// The changes that the embedded digits are trained with.
     pub fn digits() -> Vec<Self> {
         vec![
-            Self::Redraw { probability: 0.5 },
-            Self::Affine { degrees: 12.0, scale: 0.1, shear: 0.2 },
+            Self::Redraw { probability: 0.8 },
+            Self::Affine { degrees: 15.0, scale: 0.2, shear: 0.4 },
             Self::Shift { pixels: 1 },
         ]
     }

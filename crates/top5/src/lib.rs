@@ -37,6 +37,7 @@ pub use pipeline::preprocessing;
 pub use recipes::{recipe, recipes};
 pub use top5_cpu::{CpuEngine, Options};
 pub use top5_data as data;
+pub use top5_draw as draw;
 pub use top5_eval as eval;
 pub use top5_formats as formats;
 pub use top5_graph as graph;

@@ -213,6 +213,9 @@ pub(super) struct ModelsArgs {
     /// Write a Markdown table
     #[arg(long, conflicts_with = "json")]
     pub(super) markdown: bool,
+    /// Also draw the history: error against MACs, area for parameters
+    #[arg(long, value_name = "FILE.svg")]
+    pub(super) plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -228,6 +231,9 @@ pub(super) struct ShowArgs {
     /// Write a Markdown table
     #[arg(long, conflicts_with = "json")]
     pub(super) markdown: bool,
+    /// Also draw the layers
+    #[arg(long, value_name = "FILE.svg")]
+    pub(super) svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

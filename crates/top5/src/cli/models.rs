@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
+use top5::draw;
 use top5::zoo::{self, Ensemble, Fact, Network, Published};
 
 use super::args::ModelsArgs;
@@ -72,6 +73,10 @@ pub(super) fn run(args: &ModelsArgs, output: Output) -> Result<()> {
         );
         return Err(Stop::BadInput(message).into());
     }
+    if let Some(path) = &args.plot {
+        let entries: Vec<draw::Entry> = rows.iter().filter_map(Row::entry).collect();
+        output.file(path, draw::history(&entries).as_bytes())?;
+    }
     if output.json {
         #[derive(Serialize)]
         struct Models {
@@ -96,6 +101,19 @@ pub(super) fn run(args: &ModelsArgs, output: Output) -> Result<()> {
 }
 
 impl Row {
+    /// Its mark in the history: the first published top-5 error.
+    fn entry(&self) -> Option<draw::Entry> {
+        let (error, top5) = self.published.iter().find_map(|error| Some((error, error.top5?)))?;
+        Some(draw::Entry {
+            name: self.name.to_owned(),
+            year: self.year,
+            params: self.params,
+            macs: self.macs,
+            top5_error: f64::from(top5),
+            protocol: format!("{}, {}", error.set, error.protocol),
+        })
+    }
+
     fn cells(&self) -> [String; 9] {
         let sees = self.receptive_field.map(|[h, w]| format!("{h}×{w}"));
         let error = self.published.first().map(|error| {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
+use top5::write_whole;
 
 /// The version of the JSON documents' layout: it changes when a field changes its meaning or goes away.
 pub(super) const SCHEMA_VERSION: u32 = 1;
@@ -53,6 +55,13 @@ impl Output {
         }
         let document = Document { schema_version: SCHEMA_VERSION, value };
         self.text(&(serde_json::to_string_pretty(&document)? + "\n"))
+    }
+
+    /// Writes a file that the user named, and says so. What is there is replaced.
+    pub(super) fn file(self, path: &Path, bytes: &[u8]) -> Result<()> {
+        write_whole(path, bytes)?;
+        self.note(&format!("written: {}", path.display()));
+        Ok(())
     }
 
     /// Says something on stderr, unless the user wants quiet.

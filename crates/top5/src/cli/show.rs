@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
+use top5::draw;
 use top5::graph::{self, Row};
 use top5::zoo::{self, Settings};
 
@@ -44,6 +45,9 @@ pub(super) fn run(args: &ShowArgs, output: Output) -> Result<()> {
         input: args.input.unwrap_or(registered.input),
     };
     let graph = network.with(settings)?;
+    if let Some(path) = &args.svg {
+        output.file(path, draw::architecture(&graph).as_bytes())?;
+    }
     if output.json {
         return output.document(&Network {
             name: network.name,

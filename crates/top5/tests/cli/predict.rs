@@ -175,6 +175,11 @@ fn layers_are_shown_in_every_form() {
     assert_eq!(document["params"], sum);
     assert!(place.text("show lenet").lines().last().unwrap().contains("44,426"));
     assert!(place.text("show lenet --markdown").contains("| conv1 | Conv2d | 5×5, 6 |"));
+    for line in ["show lenet --svg lenet.svg", "models * --plot history.svg"] {
+        place.text(line);
+        let svg = fs::read_to_string(place.path(line.rsplit(' ').next().unwrap())).unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{line}");
+    }
     place.fails("show lenat", 3, &["nearest: lenet"]);
     place.fails("show lenet --input 1x2x2", 3, &["lenet", "5×5 does not fit 2×2"]);
     place.fails("show lenet --input 28", 2, &["3x224x224"]);
