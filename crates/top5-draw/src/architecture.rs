@@ -80,20 +80,12 @@ impl Family {
 
 /// The picture of `graph` as SVG.
 pub fn architecture(graph: &Graph) -> String {
-    let drawing = Drawing::new(graph);
-    let tallest =
-        drawing.blocks.iter().map(|block| side(block.leader(graph).shape())).fold(1.0, f64::max);
-    let looks: Vec<Look> =
-        drawing.blocks.iter().map(|block| Look::new(graph, &drawing, block, tallest)).collect();
-    let forms: Vec<Form> = looks.iter().map(|look| look.form).collect();
-    let layout = place(&drawing, &forms, [LEFT, TOP], WIDTH);
-
+    let (drawing, looks, layout) = compose(graph);
     let legend = layout.size[1] + 4.0;
     let size = [layout.size[0].max(640.0) + LEFT, legend + 28.0];
-    let mut svg =
-        Svg::new(size[0], size[1], &format!("Architecture of {}", graph.name()), &describe(graph));
-    let heading = [LEFT, 30.0];
-    svg.label(heading, 20.0, "start", graph.name());
+    let title = format!("Architecture of {}", graph.name());
+    let mut svg = Svg::new(size[0], size[1], &title, &describe(graph));
+    svg.label([LEFT, 30.0], 20.0, "start", graph.name());
     svg.coloured_label([LEFT, 50.0], 12.0, "start", MUTED, &totals(graph));
     draw_arrowhead(&mut svg);
     draw_frames(&mut svg, &layout);
@@ -104,6 +96,18 @@ pub fn architecture(graph: &Graph) -> String {
     draw_headings(&mut svg, graph, &drawing, &layout);
     draw_legend(&mut svg, &looks, legend);
     svg.finish()
+}
+
+/// What is drawn, how it looks and where it goes.
+fn compose(graph: &Graph) -> (Drawing, Vec<Look>, Layout) {
+    let drawing = Drawing::new(graph);
+    let sides = drawing.blocks.iter().map(|block| side(block.leader(graph).shape()));
+    let tallest = sides.fold(1.0, f64::max);
+    let look = |block| Look::new(graph, &drawing, block, tallest);
+    let looks: Vec<Look> = drawing.blocks.iter().map(look).collect();
+    let forms: Vec<Form> = looks.iter().map(|look| look.form).collect();
+    let layout = place(&drawing, &forms, [LEFT, TOP], WIDTH);
+    (drawing, looks, layout)
 }
 
 fn totals(graph: &Graph) -> String {
@@ -343,5 +347,137 @@ fn draw_legend(svg: &mut Svg, looks: &[Look], y: f64) {
         swatch.set("stroke", INK).set("stroke-width", 0.75).close();
         svg.label([x + 17.0, y + 10.0], LABEL, "start", family.name());
         x += 17.0 + text_width(family.name(), LABEL) + 16.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use top5_graph::{GraphError, Var, concat, k, net};
+
+    fn squeeze(x: Var<'_>) -> Var<'_> {
+        x.scale(x.global_avg_pool().linear(2).relu().linear(x.channels()).sigmoid())
+    }
+
+    fn graphs() -> Vec<Graph> {
+        let build = |name, body: for<'g> fn(Var<'g>) -> Var<'g>| -> Result<Graph, GraphError> {
+            net(name, [3, 32, 32], |x| {
+                let y = body(x.conv(8, k(3).pad(1)));
+                y.conv(3, 1).global_avg_pool().linear(4).output("aux", 0.3);
+                y.global_avg_pool().linear(10)
+            })
+        };
+        let graphs = [
+            build("residual", |x| (x.conv_bn(8, 1).relu().conv_bn(8, 1) + x).relu()),
+            build("projected", |x| {
+                let shortcut = x.conv_bn(8, 1);
+                shortcut + squeeze(x.conv_bn(8, 1).relu().conv_bn(8, k(3).pad(1)))
+            }),
+            build("nested", |x| {
+                let inner = concat([x.conv(4, 1), x.conv(4, 1).relu().conv(4, k(3).pad(1))]);
+                inner.conv(8, 1).times(0.2) + x
+            }),
+            build("inception", |x| {
+                let a = x.conv(4, 1);
+                let b = x.conv(4, 1).relu();
+                let b = [b.conv(2, k([1, 3]).pad([0, 1])), b.conv(2, k([3, 1]).pad([1, 0]))];
+                let c = x.conv(4, 1).relu().conv(4, k(3).pad(1));
+                let c = [c.conv(2, k([1, 3]).pad([0, 1])), c.conv(2, k([3, 1]).pad([1, 0]))];
+                concat([a, b[0], b[1], c[0], c[1], x.max_pool(k(3).pad(1)), x])
+            }),
+            build("long", |x| {
+                (0..20).fold(x, |x, i| x.conv(8 + i, 1).relu() + x.conv(8 + i, k(3).pad(1)))
+            }),
+        ];
+        graphs.into_iter().map(Result::unwrap).collect()
+    }
+
+    /// A block's left, top, right and bottom.
+    fn area(look: &Look, place: &crate::layout::Place) -> [f64; 4] {
+        let [w, h] = [look.form.width / 2.0, look.form.height / 2.0];
+        [place.x - w, place.y - h, place.x + w, place.y + h]
+    }
+
+    fn meet(a: [f64; 4], b: [f64; 4]) -> bool {
+        a[0] < b[2] - 0.01 && b[0] < a[2] - 0.01 && a[1] < b[3] - 0.01 && b[1] < a[3] - 0.01
+    }
+
+    #[test]
+    fn blocks_with_their_labels_are_apart_and_on_the_page() {
+        for graph in graphs() {
+            let (_, looks, layout) = compose(&graph);
+            let areas: Vec<[f64; 4]> = looks
+                .iter()
+                .zip(&layout.places)
+                .map(|(look, place)| {
+                    let [_, top, _, bottom] = area(look, place);
+                    let half = look.form.width.max(look.form.label_width) / 2.0;
+                    let (left, right) = (place.x - half, place.x + half);
+                    [left, top - look.form.above, right, bottom + look.form.below]
+                })
+                .collect();
+            for (i, a) in areas.iter().enumerate() {
+                assert!(a[0] >= 0.0 && a[1] >= 50.0, "{}: {a:?}", graph.name());
+                assert!(a[2] <= layout.size[0] && a[3] <= layout.size[1], "{}", graph.name());
+                assert!(areas[..i].iter().all(|b| !meet(*a, *b)), "{}: block {i}", graph.name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_input_of_a_block_is_one_line_that_ends_at_it_and_crosses_none() {
+        for graph in graphs() {
+            let (drawing, looks, layout) = compose(&graph);
+            let areas: Vec<[f64; 4]> =
+                looks.iter().zip(&layout.places).map(|(look, place)| area(look, place)).collect();
+            let mut drawn: Vec<(usize, usize)> =
+                layout.lines.iter().map(|line| (line.from, line.to)).collect();
+            let mut wanted: Vec<(usize, usize)> = Vec::new();
+            for (to, block) in drawing.blocks.iter().enumerate() {
+                wanted.extend(block.inputs.iter().map(|&from| (from, to)));
+            }
+            drawn.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(drawn, wanted, "{}", graph.name());
+            let main = drawing.strands[0].units.last().unwrap().blocks.end;
+            for line in &layout.lines {
+                let [x, y] = line.points[line.points.len() - 1];
+                assert!((x - areas[line.to][0]).abs() < 0.01, "{}", graph.name());
+                assert!((y - layout.places[line.to].y).abs() < 0.01, "{}", graph.name());
+                let stub = line.from < main && line.to >= main;
+                assert!(stub || (line.points[0][0] - areas[line.from][2]).abs() < 0.01);
+                for ends in line.points.windows(2) {
+                    let [[x1, y1], [x2, y2]] = [ends[0], ends[1]];
+                    assert!(x1 == x2 || y1 == y2, "{}: a slanted line", graph.name());
+                    let segment = [x1.min(x2), y1.min(y2) - 0.02, x1.max(x2), y1.max(y2) + 0.02];
+                    let segment = [segment[0] - 0.02, segment[1], segment[2] + 0.02, segment[3]];
+                    for (block, area) in areas.iter().enumerate() {
+                        let end = block == line.from || block == line.to;
+                        assert!(end || !meet(segment, *area), "{}: {line:?}", graph.name());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_pass_blocks_do_not_share_a_lane() {
+        for graph in graphs() {
+            let (_, _, layout) = compose(&graph);
+            let mut passing: Vec<(f64, f64, f64, usize)> = Vec::new();
+            for line in &layout.lines {
+                for ends in line.points.windows(2) {
+                    let [[x1, y1], [x2, y2]] = [ends[0], ends[1]];
+                    // Returns to the left are shared on purpose.
+                    if y1 == y2 && x2 - x1 > 40.0 {
+                        let other = passing.iter().find(|(y, from, to, source)| {
+                            *y == y1 && *source != line.from && x1 < to - 0.01 && *from < x2 - 0.01
+                        });
+                        assert!(other.is_none(), "{}: {line:?} and {other:?}", graph.name());
+                        passing.push((y1, x1, x2, line.from));
+                    }
+                }
+            }
+        }
     }
 }

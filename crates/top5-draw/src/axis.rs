@@ -32,7 +32,9 @@ impl Axis {
     /// times powers of ten.
     pub(crate) fn logarithmic(values: impl Iterator<Item = f64>, positions: [f64; 2]) -> Self {
         let [low, high] = range(values.filter(|v| *v > 0.0)).unwrap_or([1.0, 10.0]);
-        let ends = [(low / 1.25).log10(), (high * 1.25).log10()];
+        // Ticks are at most a factor of 2.5 apart, so that one is always within the ends.
+        let margin = if high < 2.0 * low { 1.6 } else { 1.25 };
+        let ends = [(low / margin).log10(), (high * margin).log10()];
         let decades = ends[0].floor() as i32..=ends[1].floor() as i32;
         let ticks = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(decade)));
         let ticks = ticks.filter(|tick| (ends[0]..=ends[1]).contains(&tick.log10())).collect();

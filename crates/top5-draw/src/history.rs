@@ -193,13 +193,13 @@ fn draw_legend(svg: &mut Svg, years: &[u16]) {
         svg.label([x + 10.0, y + 4.0], LABEL, "start", &year.to_string());
         x += 56.0;
     }
-    let mut x = X[1] - 190.0;
+    let mut x = X[1] - 230.0;
     for millions in [5, 25, 140] {
         let radius = radius(millions * 1_000_000);
         x += radius;
-        let circle = svg.element("circle").set("cx", x).set("cy", y - 8.0).set("r", radius);
+        let circle = svg.element("circle").set("cx", x).set("cy", y - 10.0).set("r", radius);
         circle.set("fill", "none").set("stroke", MUTED).close();
-        svg.label([x + radius + 4.0, y - 4.0], LABEL, "start", &format!("{millions} M"));
+        svg.label([x + radius + 4.0, y - 6.0], LABEL, "start", &format!("{millions} M"));
         x += radius + 42.0;
     }
 }

@@ -344,7 +344,9 @@ impl<'a> Lanes<'a> {
             while occupied.clone().any(|column| self.taken.contains(&(chosen, column))) {
                 chosen += step;
             }
-            self.taken.extend(occupied.map(|column| (chosen, column)));
+            // A new lane is the branch's from the start, so that it does not look like the end of another branch.
+            let from = if chosen == lane { column } else { 0 };
+            self.taken.extend((from..occupied.end).map(|column| (chosen, column)));
             if !passed.is_empty() {
                 self.passages.insert((source, user), chosen);
             }

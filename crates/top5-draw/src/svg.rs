@@ -200,7 +200,7 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// Width in pixels that `text` takes at `size`, roughly: fonts differ from viewer to viewer.
 pub(crate) fn text_width(text: &str, size: f64) -> f64 {
-    text.chars().count() as f64 * size * 0.58
+    text.chars().count() as f64 * size * 0.63
 }
 
 /// 1234567 as `1.2 M`, with a prefix for every power of a thousand.
