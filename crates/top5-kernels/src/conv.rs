@@ -277,7 +277,7 @@ macro_rules! by_width {
     ($width:expr, $ob:literal, $rows:literal, [$($p:literal)*], $strip:expr, $simd:expr, $row:expr, $col:expr) => {
         match $width {
             // SAFETY: `Direct::run` has checked that all elements are there; see `Strip::tile`.
-            $($p => unsafe { $strip.with_pixel::<S, $ob, $rows, $p>($simd, $row, $col) },)*
+            $($p => unsafe { $strip.with_pixel::<S, $ob, $p, { $p / $rows }>($simd, $row, $col) },)*
             _ => unreachable!("tiles are at most 14 pixels wide"),
         }
     };
@@ -297,7 +297,7 @@ impl Kernel for Strip<'_> {
         while row < self.rows.end {
             if S::TILE[1] > 0 && pairs && row + 1 < self.rows.end {
                 let (width, col) = (self.cols.len(), self.cols.start);
-                by_width!(width, 2, 2, [1 2 3 4 5 6 7], self, simd, row, col);
+                by_width!(2 * width, 2, 2, [2 4 6 8 10 12 14], self, simd, row, col);
                 row += 2;
                 continue;
             }
@@ -323,7 +323,7 @@ impl Strip<'_> {
     /// # Safety
     /// As [`Strip::tile`].
     #[inline(always)]
-    unsafe fn with_pixel<S: Simd, const OB: usize, const R: usize, const P: usize>(
+    unsafe fn with_pixel<S: Simd, const OB: usize, const P: usize, const Q: usize>(
         &self,
         simd: S,
         row: usize,
@@ -332,21 +332,22 @@ impl Strip<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             match self.geom.x.pixel {
-                LANES => self.tile::<S, OB, R, P>(simd, row, col, LANES),
-                pixel => self.tile::<S, OB, R, P>(simd, row, col, pixel),
+                LANES => self.tile::<S, OB, P, Q>(simd, row, col, LANES),
+                pixel => self.tile::<S, OB, P, Q>(simd, row, col, pixel),
             }
         }
     }
 
-    /// Computes R rows of P pixels of OB output blocks.
+    /// Computes P pixels of OB output blocks: the first Q in `row`, the others in the next one.
     ///
     /// # Safety
     /// - `geom.check` passed for the lengths of `x` and `y` (and of the activation to add), and `w.len()` is
     ///   `packed_len()`;
-    /// - `row + R − 1`, `col + P − 1` and `k + OB − 1` are within the output, and `pixel` is `geom.x.pixel`;
+    /// - `row` (and the next one, if P > Q), `col + Q − 1` and `k + OB − 1` are within the output, and `pixel` is
+    ///   `geom.x.pixel`;
     /// - nothing else accesses these pixels of `y` meanwhile.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const OB: usize, const R: usize, const P: usize>(
+    unsafe fn tile<S: Simd, const OB: usize, const P: usize, const Q: usize>(
         &self,
         simd: S,
         row: usize,
@@ -356,12 +357,13 @@ impl Strip<'_> {
         let Self { geom, epilogue, .. } = self;
         let bias =
             |ob: usize| epilogue.bias.map_or(simd.zero(), |bias| simd.load(&bias[self.k + ob]));
-        let mut acc: [[[S::V; P]; R]; OB] = from_fn(|ob| [[bias(ob); P]; R]);
+        let mut acc: [[S::V; P]; OB] = from_fn(|ob| [bias(ob); P]);
         let at = geom.x.offset + self.image * geom.x.image + row * geom.x.row + col * pixel;
         // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
         unsafe {
             let x = self.x.as_ptr().add(at);
             let stride = geom.weight_stride();
+            let below = if P > Q { geom.x.row } else { 0 };
             let mut w = self.w.as_ptr().add(self.k * stride);
             let first = geom.first[self.k];
             for b in first..first + geom.blocks {
@@ -372,14 +374,18 @@ impl Strip<'_> {
                         for lane in 0..lanes {
                             let weights: [S::V; OB] =
                                 from_fn(|ob| simd.load(&*w.add(ob * stride + lane)));
-                            for r in 0..R {
-                                for p in 0..P {
-                                    let value = x.add(r * geom.x.row + p * pixel + lane);
-                                    let value = simd.splat(*value);
-                                    for ob in 0..OB {
-                                        acc[ob][r][p] =
-                                            simd.mul_add(value, weights[ob], acc[ob][r][p]);
-                                    }
+                            // Two loops without a condition: they are unrolled, so that acc is in registers.
+                            for p in 0..Q {
+                                let value = simd.splat(*x.add(p * pixel + lane));
+                                for ob in 0..OB {
+                                    acc[ob][p] = simd.mul_add(value, weights[ob], acc[ob][p]);
+                                }
+                            }
+                            let next = x.add(below);
+                            for p in Q..P {
+                                let value = simd.splat(*next.add((p - Q) * pixel + lane));
+                                for ob in 0..OB {
+                                    acc[ob][p] = simd.mul_add(value, weights[ob], acc[ob][p]);
                                 }
                             }
                         }
@@ -388,37 +394,21 @@ impl Strip<'_> {
                 }
             }
         }
-        for r in 0..R {
-            // SAFETY: the caller's promises.
-            unsafe { self.finish::<S, OB, P>(simd, row + r, col, from_fn(|ob| acc[ob][r])) };
-        }
-    }
-
-    /// The epilogue of P pixels of a row.
-    ///
-    /// # Safety
-    /// As [`Strip::tile`], with R = 1.
-    #[inline(always)]
-    unsafe fn finish<S: Simd, const OB: usize, const P: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        col: usize,
-        acc: [[S::V; P]; OB],
-    ) {
-        let Self { geom, epilogue, .. } = self;
         let place = |s: &Strides, ob: usize| {
             s.offset + self.image * s.image + (self.k + ob) * s.block + row * s.row + col * s.pixel
         };
+        let pixel = |s: &Strides, p: usize| {
+            if p < Q { p * s.pixel } else { s.row + (p - Q) * s.pixel }
+        };
         for ob in 0..OB {
             let start = place(&geom.y, ob);
-            let add = epilogue.add.map(|(add, at)| (&add[place(&at, ob)..], at.pixel));
+            let add = epilogue.add.map(|(add, at)| (&add[place(&at, ob)..], at));
             for p in 0..P {
                 // SAFETY: within `y` by `geom.check`, and ours alone (third promise of the caller).
-                let y = unsafe { &mut *self.y.pointer().add(start + p * geom.y.pixel) };
+                let y = unsafe { &mut *self.y.pointer().add(start + pixel(&geom.y, p)) };
                 let mut value = acc[ob][p];
-                if let Some((add, distance)) = add {
-                    value = simd.add(value, simd.load(&add[p * distance]));
+                if let Some((add, at)) = add {
+                    value = simd.add(value, simd.load(&add[pixel(&at, p)]));
                 }
                 if epilogue.accumulate {
                     value = simd.add(value, simd.load(y));
