@@ -26,6 +26,7 @@ mod inception_v4;
 mod lenet;
 mod lenet5;
 mod overfeat;
+mod resnet;
 mod vgg;
 mod zfnet;
 
@@ -46,6 +47,7 @@ static FAMILIES: &[&[Network]] = &[
     bn_inception::NETWORKS,
     inception_v3::NETWORKS,
     inception_v4::NETWORKS,
+    resnet::NETWORKS,
 ];
 
 static ENSEMBLES: &[&[Ensemble]] = &[zfnet::ENSEMBLES];
