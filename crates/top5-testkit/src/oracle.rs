@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use top5_graph::random::{hash, mix};
-use top5_graph::{Engine, Graph, Op, Sgd, StepOptions, Tensor, Weights};
+use top5_graph::{Engine, Graph, Sgd, StepOptions, Tensor, Weights};
 
 /// The folder `shared` beside the repository, or the one that the variable `TOP5_SHARED` names. `None`, with a
 /// message, where there is none: then a test that needs it is skipped.
@@ -63,7 +63,7 @@ pub fn weights_renamed(graph: &Graph, peer: &dyn Fn(&str) -> String) -> Weights 
     params
         .map(|(node, param)| {
             let name = node.param_name(param);
-            let batch_norm = matches!(node.op, Op::BatchNorm2d(_));
+            let batch_norm = node.spec.kind == "BatchNorm2d";
             let tensor = tensor(&peer(&name), &param.shape, batch_norm);
             (name, tensor)
         })
