@@ -1,11 +1,12 @@
 //! Which convolution kernel runs where.
 
+use crate::tuning::{LayerShape, Tuning};
 use top5_kernels::conv::{ConvGeom, Direct};
 use top5_kernels::winograd::Winograd;
 use top5_kernels::{Isa, LANES};
 
 /// What plans are made for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Machinery {
     pub(crate) isa: Isa,
     pub(crate) threads: usize,
@@ -13,6 +14,8 @@ pub(crate) struct Machinery {
     pub(crate) batch: usize,
     /// Direct convolution only.
     pub(crate) exact: bool,
+    /// Choices that go before ours.
+    pub(crate) tuning: Tuning,
 }
 
 /// A convolution kernel.
@@ -24,17 +27,25 @@ pub(crate) enum ConvKernel {
 
 impl Machinery {
     /// The kernel for a loop nest.
+    pub(crate) fn choose(&self, geom: &ConvGeom) -> ConvKernel {
+        self.consider(geom).0
+    }
+
+    /// The kernel for a loop nest, and why.
     ///
     /// Winograd's transforms cost a fixed number of operations per channel of input and output, its products 36 per
     /// channel pair and tile of 16 outputs, of which ragged edges use a part; the direct kernel needs 9 per channel
     /// pair and output. Transformed weights are four times as large, and each chunk of tiles reads them once.
-    pub(crate) fn choose(&self, geom: &ConvGeom) -> ConvKernel {
-        let direct = || ConvKernel::Direct(Direct::new(self.isa, geom.clone()));
-        if self.exact {
-            return direct();
+    pub(crate) fn consider(&self, geom: &ConvGeom) -> (ConvKernel, String) {
+        let candidates = self.candidates(geom);
+        let tuned = self.tuning.kernel(&LayerShape::new(geom, self.batch));
+        if let Some(kernel) = candidates.iter().find(|kernel| tuned == Some(kernel.name())) {
+            return (kernel.clone(), "measured".to_owned());
         }
-        let Some(winograd) = Winograd::new(self.isa, geom.clone(), self.batch) else {
-            return direct();
+        let [ConvKernel::Direct(_), ConvKernel::Winograd(_)] = &candidates[..] else {
+            let only = candidates.into_iter().next().expect("direct convolution runs anything");
+            let why = if self.exact { "exact" } else { "the only one" };
+            return (only, why.to_owned());
         };
         let tiles = (geom.rows.div_ceil(4) * geom.cols.div_ceil(4) * self.batch) as f64;
         let [inputs, outputs] = [geom.blocks, geom.out_blocks()].map(|b| (b * LANES) as f64);
@@ -42,11 +53,20 @@ impl Machinery {
         let products = 36.0 * tiles * inputs * outputs;
         let transforms = 36.0 * tiles * (6.0 * inputs + 6.0 * outputs);
         let weights = 36.0 * 4.0 * inputs * outputs;
-        if products + transforms + weights < direct_cost {
-            ConvKernel::Winograd(winograd)
-        } else {
-            direct()
+        let cost = (products + transforms + weights) / direct_cost;
+        let why = format!("Winograd costs {cost:.2} of direct");
+        let [direct, winograd] = candidates.try_into().expect("matched above");
+        (if cost < 1.0 { winograd } else { direct }, why)
+    }
+
+    /// The kernels that can run a loop nest, the direct one first.
+    pub(crate) fn candidates(&self, geom: &ConvGeom) -> Vec<ConvKernel> {
+        let mut kernels = vec![ConvKernel::Direct(Direct::new(self.isa, geom.clone()))];
+        if !self.exact {
+            let winograd = Winograd::new(self.isa, geom.clone(), self.batch);
+            kernels.extend(winograd.map(ConvKernel::Winograd));
         }
+        kernels
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::choose::Machinery;
 use crate::lower::{Mode, lower};
-use crate::plan::{Plan, Summary};
+use crate::plan::Plan;
 use crate::run::{Machine, Run, memory};
+use crate::summary::Summary;
+use crate::tuning::Tuning;
 use std::collections::BTreeMap;
 use top5_graph::{
     Engine, EngineError, Forward, Graph, Loss, NodeId, Sgd, StepOptions, Tensor, Weights,
@@ -12,7 +14,7 @@ use top5_kernels::elementwise::SgdStep;
 use top5_kernels::{Block, Isa, Threads, channels};
 
 /// How the engine is to run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The instruction set; the best available one if none is given.
     pub isa: Option<Isa>,
@@ -22,6 +24,42 @@ pub struct Options {
     pub exact: bool,
     /// Most bytes that the parameters and activations of one plan may take.
     pub memory_limit: Option<u64>,
+    /// Kernels chosen by measurement.
+    pub tuning: Tuning,
+}
+
+impl Options {
+    /// What they say about plans, for this many threads and images on this instruction set.
+    fn machinery(&self, isa: Isa, threads: usize, batch: usize) -> Machinery {
+        let (exact, tuning) = (self.exact, self.tuning.clone());
+        Machinery { isa, threads, batch: batch.max(1), exact, tuning }
+    }
+
+    fn thread_count(&self) -> usize {
+        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(available).max(1)
+    }
+}
+
+/// The plan that an engine with these options makes. The instruction set may be one that this machine lacks.
+pub fn plan(
+    graph: &Graph,
+    batch: usize,
+    mode: Mode,
+    options: &Options,
+) -> Result<Summary, EngineError> {
+    let isa = options.isa.unwrap_or_else(Isa::detect);
+    let machinery = options.machinery(isa, options.thread_count(), batch);
+    match mode {
+        Mode::Inference => summarise(&graph.inference(), &machinery, mode),
+        Mode::Training => summarise(graph, &machinery, mode),
+    }
+}
+
+fn summarise(graph: &Graph, machinery: &Machinery, mode: Mode) -> Result<Summary, EngineError> {
+    let program = lower(graph, machinery, mode, &[])?;
+    let plan = Plan::new(&program, machinery.batch);
+    Ok(Summary::new(graph, machinery, mode, &program, &plan))
 }
 
 /// Runs a graph on the CPU. Plans are made, and their memory is taken, when they are first needed.
@@ -56,12 +94,10 @@ impl CpuEngine {
     /// inference in the memory allowed.
     pub fn new(graph: Graph, batch: usize, options: &Options) -> Result<Self, EngineError> {
         let isa = options.isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::detect);
-        let available = || std::thread::available_parallelism().map_or(1, usize::from);
         let zeros = |shape: &[usize]| Tensor::zeros(shape);
         let weights = graph.params().map(|(name, param)| (name, zeros(&param.shape))).collect();
-        let batch = batch.max(1);
-        let threads = Threads::new(options.threads.unwrap_or_else(available));
-        let machinery = Machinery { isa, threads: threads.count(), batch, exact: options.exact };
+        let threads = Threads::new(options.thread_count());
+        let machinery = options.machinery(isa, threads.count(), batch);
         let engine = Self {
             inference_graph: graph.inference(),
             graph,
@@ -94,20 +130,18 @@ impl CpuEngine {
         let needed = memory(&program, &plan, training).iter().sum();
         match self.memory_limit {
             Some(allowed) if needed > allowed => Err(EngineError::Memory { needed, allowed }),
-            Some(_) | None => Ok(Machine::new(self.machinery, program, plan, training)),
+            Some(_) | None => Ok(Machine::new(self.machinery.isa, program, plan, training)),
         }
     }
 
     /// The plan for inference.
     pub fn inference_summary(&self) -> Result<Summary, EngineError> {
-        let machine = self.plan(Mode::Inference, &[])?;
-        Ok(machine.summary(|step| self.inference_graph.node(step.node).name.clone()))
+        summarise(&self.inference_graph, &self.machinery, Mode::Inference)
     }
 
     /// The plan for training.
     pub fn training_summary(&self) -> Result<Summary, EngineError> {
-        let machine = self.plan(Mode::Training, &[])?;
-        Ok(machine.summary(|step| self.graph.node(step.node).name.clone()))
+        summarise(&self.graph, &self.machinery, Mode::Training)
     }
 
     /// Runs inference as [`Engine::forward`] does, for its duration: `before` is called with the number of each step of
@@ -123,6 +157,39 @@ impl CpuEngine {
         let threads = &self.threads;
         machine.run(&Run { threads, n, images, labels: &[], smoothing: 0.0, seed: 0 }, before);
         Ok(())
+    }
+
+    /// Runs [`Engine::gradients`] for its duration, and calls `before` as [`CpuEngine::trace`] does, with the steps of
+    /// [`CpuEngine::training_summary`].
+    pub fn trace_gradients(
+        &mut self,
+        images: &[f32],
+        labels: &[u32],
+        options: &StepOptions,
+        before: &mut dyn FnMut(usize),
+    ) -> Result<Loss, EngineError> {
+        let n = self.count(images)?;
+        if labels.len() != n {
+            return Err(EngineError::Labels { expected: n, got: labels.len() });
+        }
+        let outputs = self.graph.outputs().iter().map(|o| self.graph.node(o.node));
+        let classes = outputs.map(|node| node.shape().channels()).min().unwrap_or(0);
+        let wrong = labels.iter().position(|&label| label as usize >= classes);
+        if let Some(index) = wrong {
+            return Err(EngineError::Label { index, label: labels[index], classes });
+        }
+        self.training()?;
+        if let Some(inference) = &mut self.inference {
+            // Running statistics change.
+            inference.stale = true;
+        }
+        let machine = &mut self.training.as_mut().expect("made above").machine;
+        let StepOptions { label_smoothing: smoothing, seed } = *options;
+        let run = Run { threads: &self.threads, n, images, labels, smoothing, seed };
+        let value = machine.run(&run, before);
+        let logits = self.graph.logits();
+        let logits = tensor_of(machine, logits.id, vec![self.graph.classes()], n);
+        Ok(Loss { value, logits })
     }
 
     /// The number of images in `images`.
@@ -253,28 +320,7 @@ impl Engine for CpuEngine {
         labels: &[u32],
         options: &StepOptions,
     ) -> Result<Loss, EngineError> {
-        let n = self.count(images)?;
-        if labels.len() != n {
-            return Err(EngineError::Labels { expected: n, got: labels.len() });
-        }
-        let outputs = self.graph.outputs().iter().map(|o| self.graph.node(o.node));
-        let classes = outputs.map(|node| node.shape().channels()).min().unwrap_or(0);
-        let wrong = labels.iter().position(|&label| label as usize >= classes);
-        if let Some(index) = wrong {
-            return Err(EngineError::Label { index, label: labels[index], classes });
-        }
-        self.training()?;
-        if let Some(inference) = &mut self.inference {
-            // Running statistics change.
-            inference.stale = true;
-        }
-        let machine = &mut self.training.as_mut().expect("made above").machine;
-        let StepOptions { label_smoothing: smoothing, seed } = *options;
-        let run = Run { threads: &self.threads, n, images, labels, smoothing, seed };
-        let value = machine.run(&run, &mut |_| ());
-        let logits = self.graph.logits();
-        let logits = tensor_of(machine, logits.id, vec![self.graph.classes()], n);
-        Ok(Loss { value, logits })
+        self.trace_gradients(images, labels, options, &mut |_| ())
     }
 
     fn gradient_buffer(&mut self) -> &mut [f32] {

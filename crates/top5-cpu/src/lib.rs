@@ -22,7 +22,11 @@ mod lower;
 mod plan;
 mod run;
 mod step;
+mod summary;
+mod tuning;
 
-pub use engine::{CpuEngine, Options};
-pub use plan::{PlannedStep, Summary};
+pub use engine::{CpuEngine, Options, plan};
+pub use lower::Mode;
+pub use summary::{Choice, PlannedStep, Summary};
 pub use top5_kernels::Isa;
+pub use tuning::{LayerShape, Tuning};

@@ -13,9 +13,9 @@ use top5_graph::ops::Activation;
 use top5_graph::{EngineError, Graph, Node, NodeId, Op, Shape, Window, k};
 use top5_kernels::{LANES, Layout};
 
-/// What the steps are for.
+/// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// Batch normalisation with running statistics, folded where possible; no dropout.
     Inference,
     /// Batch statistics, dropout; every activation that a backward pass reads is kept.

@@ -1,11 +1,10 @@
-//! Addresses: where each buffer lies in one arena, and the plan in a form for people.
+//! Addresses: where each buffer lies in one arena.
 //!
 //! A buffer lives from the first step that writes it to the last that touches it. Buffers that never live at the same
 //! time may share memory: the largest are placed first, each at the lowest offset that is free throughout its life.
 
 use crate::lower::Program;
 use crate::step::BufferId;
-use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
 /// The memory plan for one largest batch.
@@ -71,48 +70,5 @@ impl Plan {
     pub(crate) fn range(&self, program: &Program, id: BufferId, n: usize) -> Range<usize> {
         let start = self.offsets[id.0];
         start..start + program.buffers[id.0].len(n)
-    }
-}
-
-/// One step of a plan, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedStep {
-    /// The layer.
-    pub layer: String,
-    /// What runs.
-    pub kernel: String,
-    /// What was fused into it: `+bias +sum +relu`.
-    pub fused: String,
-    /// Bytes of the result, for the whole batch.
-    pub bytes: u64,
-}
-
-/// A plan, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// What runs, in order.
-    pub steps: Vec<PlannedStep>,
-    /// Bytes of all activations (and gradients) together.
-    pub arena: u64,
-    /// Bytes that they would take if none shared memory.
-    pub unshared: u64,
-    /// Bytes of the parameters as the kernels read them, and in training of their gradients and momenta.
-    pub parameters: u64,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for PlannedStep { layer, kernel, fused, bytes } in &self.steps {
-            writeln!(f, "{layer:<32} {kernel:<34} {fused:<18} {:>9} KiB", bytes.div_ceil(1024))?;
-        }
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        writeln!(
-            f,
-            "{} steps; activations {} MiB ({} MiB unshared), parameters {} MiB",
-            self.steps.len(),
-            mib(self.arena),
-            mib(self.unshared),
-            mib(self.parameters)
-        )
     }
 }

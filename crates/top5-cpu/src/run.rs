@@ -1,12 +1,12 @@
 //! The loop over the steps of a plan.
 
 use crate::bank::Bank;
-use crate::choose::{ConvKernel, Machinery};
+use crate::choose::ConvKernel;
 use crate::geometry::plain_image;
 use crate::loss::{self, Target};
 use crate::lower::Program;
-use crate::plan::{Plan, PlannedStep, Summary};
-use crate::step::{BufferId, Nest, Normalisation, Step, What};
+use crate::plan::Plan;
+use crate::step::{BufferId, Nest, Normalisation, What};
 use std::ops::Range;
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::random::Stream;
@@ -26,7 +26,6 @@ pub(crate) struct Machine {
     arena: Arena,
     /// Gradients of the learned part of the bank, laid out like it; empty for inference.
     pub(crate) gradients: Vec<Block>,
-    batch: usize,
 }
 
 /// What one run depends on beside the parameters.
@@ -53,29 +52,10 @@ pub(crate) fn memory(program: &Program, plan: &Plan, training: bool) -> [u64; 2]
 }
 
 impl Machine {
-    pub(crate) fn new(machinery: Machinery, program: Program, plan: Plan, training: bool) -> Self {
-        let Machinery { isa, batch, .. } = machinery;
+    pub(crate) fn new(isa: Isa, program: Program, plan: Plan, training: bool) -> Self {
         let gradients = if training { vec![Block::ZERO; program.learned] } else { Vec::new() };
         let bank = Bank::new(program.bank.clone());
-        Self { isa, arena: Arena::new(plan.len), program, plan, bank, gradients, batch }
-    }
-
-    /// For people.
-    pub(crate) fn summary(&self, name: impl Fn(&Step) -> String) -> Summary {
-        let bytes = |buffer: &BufferId| {
-            (self.program.buffers[buffer.0].len(self.batch) * size_of::<Block>()) as u64
-        };
-        let steps = self.program.steps.iter().map(|step| PlannedStep {
-            layer: name(step),
-            kernel: step.kernel(),
-            fused: step.fused(),
-            bytes: step.writes.first().map_or(0, bytes),
-        });
-        let training = !self.gradients.is_empty();
-        let [arena, parameters] = memory(&self.program, &self.plan, training);
-        let all = (0..self.program.buffers.len()).map(BufferId);
-        let unshared = all.map(|id| bytes(&id)).sum();
-        Summary { steps: steps.collect(), arena, unshared, parameters }
+        Self { isa, arena: Arena::new(plan.len), program, plan, bank, gradients }
     }
 
     /// The value in a buffer after a run with `n` images.

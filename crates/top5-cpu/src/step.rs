@@ -172,6 +172,11 @@ impl Step {
         text[..end].to_owned()
     }
 
+    /// Whether it does a layer's multiply-accumulates, forward or backward.
+    pub(crate) fn multiplies(&self) -> bool {
+        matches!(self.what, What::Conv { .. } | What::ConvInput { .. } | What::ConvWeights { .. })
+    }
+
     /// What was fused into it: `+bias +sum +relu`.
     pub(crate) fn fused(&self) -> String {
         let mut fused = Vec::new();

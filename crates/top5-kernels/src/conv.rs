@@ -175,15 +175,7 @@ const JOB: usize = 1 << 19;
 impl Direct {
     /// The kernel for this geometry.
     pub fn new(isa: Isa, geom: ConvGeom) -> Self {
-        struct Tile;
-        impl Kernel for Tile {
-            type Output = [usize; 2];
-            #[inline(always)]
-            fn run<S: Simd>(self, _: S) -> [usize; 2] {
-                S::TILE
-            }
-        }
-        let tiles = isa.run(Tile);
+        let tiles = isa.tile();
         let widest = if tiles[1] > 0 { 2 } else { 1 };
         let mut groups = Vec::new();
         let mut k = 0;

@@ -62,6 +62,19 @@ impl Isa {
         }
     }
 
+    /// [`Simd::TILE`] of this instruction set, on any machine; the portable one's where no machine of this kind has it.
+    pub(crate) fn tile(self) -> [usize; 2] {
+        match self {
+            Self::Scalar => Scalar::TILE,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::TILE,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::TILE,
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => Scalar::TILE,
+        }
+    }
+
     /// Runs a kernel compiled for this instruction set.
     ///
     /// # Panics

@@ -19,6 +19,7 @@ pub mod elementwise;
 mod isa;
 pub mod lrn;
 pub mod norm;
+pub mod peak;
 pub mod pool;
 mod simd;
 mod threads;

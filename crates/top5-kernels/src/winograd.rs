@@ -77,15 +77,7 @@ impl Winograd {
         };
         let found: Option<Vec<usize>> = (0..9).map(tap).collect();
         let taps: [usize; 9] = found.filter(|_| geom.taps.len() == 9)?.try_into().ok()?;
-        struct Tile;
-        impl Kernel for Tile {
-            type Output = [usize; 2];
-            #[inline(always)]
-            fn run<S: Simd>(self, _: S) -> [usize; 2] {
-                S::TILE
-            }
-        }
-        let group = if isa.run(Tile)[1] > 0 { 2 } else { 1 };
+        let group = if isa.tile()[1] > 0 { 2 } else { 1 };
         let tiles = [geom.rows.div_ceil(M), geom.cols.div_ceil(M)];
         let total = (tiles[0] * tiles[1] * images).max(1);
         let most = (V_BLOCKS / (POSITIONS * geom.blocks)).clamp(8, 64);

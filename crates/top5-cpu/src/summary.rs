@@ -1,0 +1,144 @@
+//! A plan in a form for people: what `top5 plan` prints and the golden plans of the tests record.
+
+use crate::choose::Machinery;
+use crate::lower::{Mode, Program};
+use crate::plan::Plan;
+use crate::run::memory;
+use crate::step::{BufferId, Step, What};
+use crate::tuning::LayerShape;
+use std::fmt;
+use top5_graph::Graph;
+use top5_kernels::{Block, Isa};
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// The layer.
+    pub layer: String,
+    /// What runs.
+    pub kernel: String,
+    /// What was fused into it: `+bias +sum +relu`.
+    pub fused: String,
+    /// Bytes of the result, for the whole batch.
+    pub bytes: u64,
+    /// Multiply-accumulates of the whole batch as the layer is defined, however few the kernel needs; 0 but for
+    /// convolutions and linear layers.
+    pub macs: u64,
+    /// The choice between kernels, if there was one to make.
+    pub choice: Option<Choice>,
+}
+
+/// Why a kernel was chosen, and what could have run instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What it was chosen for.
+    pub shape: LayerShape,
+    /// The reason.
+    pub why: String,
+    /// All that can run the shape, the chosen kernel included.
+    pub candidates: Vec<String>,
+}
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The instruction set.
+    pub isa: Isa,
+    /// The number of threads.
+    pub threads: usize,
+    /// Most images at once.
+    pub batch: usize,
+    /// What runs, in order.
+    pub steps: Vec<PlannedStep>,
+    /// Bytes of all activations (and gradients) together.
+    pub arena: u64,
+    /// Bytes that they would take if none shared memory.
+    pub unshared: u64,
+    /// Bytes of the parameters as the kernels read them, and in training of their gradients and momenta.
+    pub parameters: u64,
+}
+
+impl Summary {
+    pub(crate) fn new(
+        graph: &Graph,
+        machinery: &Machinery,
+        mode: Mode,
+        program: &Program,
+        plan: &Plan,
+    ) -> Self {
+        let batch = machinery.batch;
+        let bytes = |id: &BufferId| (program.buffers[id.0].len(batch) * size_of::<Block>()) as u64;
+        let steps = program.steps.iter().map(|step| PlannedStep {
+            layer: graph.node(step.node).name.clone(),
+            kernel: step.kernel(),
+            fused: step.fused(),
+            bytes: step.writes.first().map_or(0, bytes),
+            macs: if step.multiplies() {
+                graph.node(step.node).spec.macs * batch as u64
+            } else {
+                0
+            },
+            choice: choice(machinery, step),
+        });
+        let [arena, parameters] = memory(program, plan, mode == Mode::Training);
+        Self {
+            isa: machinery.isa,
+            threads: machinery.threads,
+            batch,
+            steps: steps.collect(),
+            arena,
+            unshared: (0..program.buffers.len()).map(|id| bytes(&BufferId(id))).sum(),
+            parameters,
+        }
+    }
+
+    /// Multiply-accumulates of all steps.
+    pub fn macs(&self) -> u64 {
+        self.steps.iter().map(|step| step.macs).sum()
+    }
+
+    /// Bytes that the plan takes.
+    pub fn memory(&self) -> u64 {
+        self.arena + self.parameters
+    }
+}
+
+/// The choice that was made for a step. Of several loop nests, which differ in their edges, the first one counts.
+fn choice(machinery: &Machinery, step: &Step) -> Option<Choice> {
+    let kernel = if let What::Conv { kernel, .. } = &step.what {
+        kernel
+    } else if let What::ConvInput { nests, .. } = &step.what {
+        &nests.first()?.kernel
+    } else {
+        return None;
+    };
+    let (_, why) = machinery.consider(kernel.geom());
+    let candidates = machinery.candidates(kernel.geom());
+    Some(Choice {
+        shape: LayerShape::new(kernel.geom(), machinery.batch),
+        why,
+        candidates: candidates.iter().map(|kernel| kernel.name().to_owned()).collect(),
+    })
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { isa, threads, batch, .. } = self;
+        let kib = |bytes: u64| bytes.div_ceil(1024);
+        writeln!(f, "{isa}, {threads} threads, batch {batch}")?;
+        for PlannedStep { layer, kernel, fused, bytes, choice, .. } in &self.steps {
+            let why = choice.as_ref().map_or("", |choice| &choice.why);
+            let kib = kib(*bytes);
+            let line = format!("{layer:<32} {kernel:<32} {fused:<18} {kib:>9} KiB  {why}");
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        writeln!(
+            f,
+            "{} steps; activations {} KiB ({} KiB unshared), parameters {} KiB",
+            self.steps.len(),
+            kib(self.arena),
+            kib(self.unshared),
+            kib(self.parameters)
+        )
+    }
+}
