@@ -106,7 +106,7 @@ impl ConvGeom {
     }
 
     /// Whether rows follow each other without a gap at these strides, so that all pixels are one row.
-    fn is_one_row(&self, strides: &Strides) -> bool {
+    pub(crate) fn is_one_row(&self, strides: &Strides) -> bool {
         !self.batch_is_row && strides.row == self.cols * strides.pixel
     }
 

@@ -12,6 +12,7 @@
 //! number of parts, so that results do not depend on the number of threads.
 
 mod arena;
+pub mod bf16;
 mod block;
 pub mod channels;
 pub mod conv;

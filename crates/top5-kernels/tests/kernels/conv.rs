@@ -9,10 +9,10 @@ use top5_testkit::close::assert_close_abs;
 use top5_testkit::enumerate::{ConvCase, convs};
 use top5_testkit::fill::integers;
 
-const N: usize = 2;
+pub(crate) const N: usize = 2;
 
 /// Calls `visit` with the indices in y `[n, k, p, q]`, x `[n, c, h, w]` and w `[k, c / groups, r, s]` of every product.
-fn products(case: &ConvCase, mut visit: impl FnMut(usize, usize, usize)) {
+pub(crate) fn products(case: &ConvCase, mut visit: impl FnMut(usize, usize, usize)) {
     let &ConvCase { in_channels, out_channels, groups, input, window, output } = case;
     let per_group = in_channels / groups;
     let at = |axis: usize, out: usize, tap: usize| {
@@ -46,7 +46,7 @@ fn products(case: &ConvCase, mut visit: impl FnMut(usize, usize, usize)) {
 }
 
 /// The loop nest of a case, where the input's halo is as wide as the windows reach.
-fn geometry(case: &ConvCase, y_halo: [usize; 2]) -> (ConvGeom, Layout, Layout) {
+pub(crate) fn geometry(case: &ConvCase, y_halo: [usize; 2]) -> (ConvGeom, Layout, Layout) {
     let &ConvCase { in_channels, out_channels, groups, input, window, output } = case;
     let reach = [0, 1].map(|axis| {
         let end = (output[axis] - 1) * window.stride[axis] + window.span()[axis];
@@ -93,7 +93,7 @@ fn strides(y: &Layout) -> Strides {
 }
 
 /// For every weight in `[k, c / groups, r, s]` order, its packed block and lane.
-fn places(case: &ConvCase, geom: &ConvGeom) -> Vec<(usize, usize)> {
+pub(crate) fn places(case: &ConvCase, geom: &ConvGeom) -> Vec<(usize, usize)> {
     let [r, s] = case.window.kernel;
     let (per_in, per_out) = (case.in_channels / case.groups, case.out_channels / case.groups);
     (0..case.out_channels * per_in * r * s)
@@ -107,21 +107,21 @@ fn places(case: &ConvCase, geom: &ConvGeom) -> Vec<(usize, usize)> {
 }
 
 /// A convolution with operands, an epilogue, and the result.
-struct Problem {
-    geom: ConvGeom,
-    yl: Layout,
-    x: Vec<Block>,
-    w: Vec<Block>,
+pub(crate) struct Problem {
+    pub(crate) geom: ConvGeom,
+    pub(crate) yl: Layout,
+    pub(crate) x: Vec<Block>,
+    pub(crate) w: Vec<Block>,
     bias: Vec<Block>,
     added: Vec<Block>,
     everything: bool,
     accumulate: bool,
-    want: Vec<f32>,
+    pub(crate) want: Vec<f32>,
 }
 
 impl Problem {
     /// Of three epilogues in turn: plain, with everything, and accumulating.
-    fn new(case: &ConvCase, turn: usize) -> Self {
+    pub(crate) fn new(case: &ConvCase, turn: usize) -> Self {
         let (everything, accumulate) = (turn % 3 == 1, turn % 3 == 2);
         let (geom, xl, yl) = geometry(case, if everything { [1, 2] } else { [0, 0] });
         let (x, w) = (integers("x", elements(N, &xl)), integers("w", places(case, &geom).len()));
@@ -143,7 +143,7 @@ impl Problem {
         Self { geom, yl, x, w: packed, bias, added, everything, accumulate, want }
     }
 
-    fn epilogue(&self) -> Epilogue<'_> {
+    pub(crate) fn epilogue(&self) -> Epilogue<'_> {
         Epilogue {
             bias: self.everything.then_some(&self.bias[..]),
             add: self.everything.then_some((&self.added[..], strides(&self.yl))),
@@ -153,7 +153,7 @@ impl Problem {
     }
 
     /// What the output holds before the run.
-    fn output(&self) -> Vec<Block> {
+    pub(crate) fn output(&self) -> Vec<Block> {
         if self.accumulate { self.added.clone() } else { unwritten(N, &self.yl) }
     }
 }

@@ -1,6 +1,7 @@
 //! Every kernel on every instruction set of the machine against plain loops, over all small geometries, smallest first.
 //! Inputs are small integers, so that sums are exact in any order and results are compared without a tolerance.
 
+mod bf16;
 mod channels;
 mod conv;
 mod elementwise;

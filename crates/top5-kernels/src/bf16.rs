@@ -1,0 +1,180 @@
+//! bfloat16: the upper half of an f32, and vectors that multiply pairs of them.
+//!
+//! A bf16 has the range of an f32 and 8 bits of precision. Products of two are exact in f32, sums are kept in f32. A
+//! *pair* is two channels of one pixel that lie next to each other, 32 bits together; the instruction for it multiplies
+//! sixteen pairs and adds both products to sixteen sums, twice the work of an f32 instruction.
+//!
+//! [`SimdBf16`] is to these kernels what [`Simd`] is to the others, and [`Bf16Isa::run`] is their door.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod conv;
+mod portable;
+
+pub use conv::DirectBf16;
+
+use crate::block::{Block, LANES};
+use crate::isa::Isa;
+use crate::simd::Simd;
+use crate::threads::Threads;
+#[cfg(target_arch = "x86_64")]
+use avx512::Avx512Bf16;
+use portable::Portable;
+use std::fmt;
+
+/// A number in bfloat16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Bf16(pub u16);
+
+impl Bf16 {
+    /// The nearest one, of two the even one. Denormals become zero and NaN stays NaN, as the instructions have it.
+    pub fn from_f32(x: f32) -> Self {
+        let bits = x.to_bits();
+        Self(if x.is_nan() {
+            (bits >> 16) as u16 | 0x40
+        } else if x.abs() < f32::MIN_POSITIVE {
+            (bits >> 16) as u16 & 0x8000
+        } else {
+            ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+        })
+    }
+
+    /// The same number.
+    pub fn to_f32(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+
+    /// Memory for activations in bf16: two pixels' channels in each block.
+    pub fn flat(blocks: &[Block]) -> &[Self] {
+        // SAFETY: a Block is 64 bytes of floats and a Bf16 is repr(transparent) around a u16, for which all bits are
+        // valid; the slice covers exactly these bytes, borrowed for as long.
+        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * 2 * LANES) }
+    }
+
+    /// Memory for activations in bf16, to be changed in place.
+    pub fn flat_mut(blocks: &mut [Block]) -> &mut [Self] {
+        let len = blocks.len() * 2 * LANES;
+        // SAFETY: as in `flat`, and the borrow is exclusive; all bits are valid floats.
+        unsafe { std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast(), len) }
+    }
+}
+
+/// Operations on sixteen pairs at once.
+pub trait SimdBf16: Copy + Send + Sync {
+    /// The vectors of f32 that go with them.
+    type Floats: Simd;
+    /// Sixteen pairs.
+    type Pairs: Copy;
+
+    /// Most pixels of a convolution tile for one and two blocks of output channels; 0 where that many do not fit.
+    const TILE: [usize; 2];
+
+    /// The operations on f32.
+    fn floats(self) -> Self::Floats;
+    /// The same pair in all lanes: its first number in the lower half.
+    fn splat(self, pair: u32) -> Self::Pairs;
+    /// From memory: the bits of each float are a pair.
+    fn load(self, x: &Block) -> Self::Pairs;
+    /// `c + a₁b₁ + a₀b₀` in every lane, rounded after each sum.
+    fn dot(self, a: Self::Pairs, b: Self::Pairs, c: Vector<Self>) -> Vector<Self>;
+    /// Rounded as [`Bf16::from_f32`] does.
+    fn narrow(self, x: Vector<Self>) -> [Bf16; LANES];
+}
+
+/// Sixteen floats of the vectors that go with `D`.
+pub type Vector<D> = <<D as SimdBf16>::Floats as Simd>::V;
+
+/// A computation on pairs, written once. Mark `run` `#[inline(always)]`, as for [`Kernel`](crate::Kernel).
+pub trait KernelBf16 {
+    /// What it returns.
+    type Output;
+
+    /// Computes with the vectors of `simd`.
+    fn run<D: SimdBf16>(self, simd: D) -> Self::Output;
+}
+
+/// Who multiplies pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bf16Isa {
+    /// Portable Rust, which rounds as the instructions do, slowly.
+    Portable,
+    /// x86-64 with AVX-512 and AVX-512 BF16.
+    Avx512,
+}
+
+impl Bf16Isa {
+    /// The one that goes with an instruction set; `None` if this machine has none for it.
+    pub fn of(isa: Isa) -> Option<Self> {
+        match isa {
+            Isa::Scalar => Some(Self::Portable),
+            Isa::Avx2 => None,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Avx512Bf16::new().map(|_| Self::Avx512),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx512 => None,
+        }
+    }
+
+    /// Its name in kernel names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "scalar",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Runs a kernel compiled for it.
+    ///
+    /// # Panics
+    /// If this machine does not have it.
+    #[inline]
+    pub fn run<K: KernelBf16>(self, kernel: K) -> K::Output {
+        match self {
+            Self::Portable => kernel.run(Portable::default()),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+                fn enter<K: KernelBf16>(simd: Avx512Bf16, kernel: K) -> K::Output {
+                    kernel.run(simd)
+                }
+                let simd = Avx512Bf16::new().expect("the engine chooses an available one");
+                // SAFETY: the token exists only where the CPU has these features.
+                unsafe { enter(simd, kernel) }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx512 => panic!("{self} is not an instruction set of this machine"),
+        }
+    }
+}
+
+impl fmt::Display for Bf16Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Blocks that make a job of [`narrow`].
+const JOB: usize = 2048;
+
+/// Rounds `x` to `y`, two blocks to one.
+///
+/// # Panics
+/// If `y` is not half as long as `x`, rounded up.
+pub fn narrow(isa: Bf16Isa, threads: &Threads, x: &[Block], y: &mut [Block]) {
+    struct Piece<'a>(&'a [Block], &'a mut [Bf16]);
+    impl KernelBf16 for Piece<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<D: SimdBf16>(self, simd: D) {
+            for (x, y) in self.0.iter().zip(self.1.as_chunks_mut::<LANES>().0) {
+                *y = simd.narrow(simd.floats().load(x));
+            }
+        }
+    }
+    assert_eq!(y.len(), x.len().div_ceil(2), "two blocks become one");
+    threads.chunks(y, JOB / 2, |i, y| {
+        let x = &x[i * JOB..];
+        isa.run(Piece(&x[..x.len().min(2 * y.len())], Bf16::flat_mut(y)));
+    });
+}

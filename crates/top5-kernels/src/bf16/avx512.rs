@@ -1,0 +1,62 @@
+//! Pairs of bf16 with AVX-512 BF16.
+
+use super::{Bf16, SimdBf16};
+use crate::block::{Block, LANES};
+use crate::simd::Avx512;
+use std::arch::x86_64::*;
+
+/// Proof that the CPU has AVX-512 BF16 and what [`Avx512`] proves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512Bf16(Avx512);
+
+impl Avx512Bf16 {
+    /// The token, if the CPU has the instructions.
+    #[inline]
+    pub(crate) fn new() -> Option<Self> {
+        Avx512::new().filter(|_| is_x86_feature_detected!("avx512bf16")).map(Self)
+    }
+}
+
+/// Calls intrinsics of AVX-512 F and BF16.
+macro_rules! avx512 {
+    ($e:expr) => {
+        // SAFETY: `self` is an `Avx512Bf16`, which `new` makes only where the CPU has the instructions; memory operands
+        // are references to whole blocks of 64 bytes; vectors of the same size are the same bits.
+        unsafe { $e }
+    };
+}
+
+impl SimdBf16 for Avx512Bf16 {
+    type Floats = Avx512;
+    type Pairs = __m512i;
+
+    const TILE: [usize; 2] = [14, 14];
+
+    #[inline(always)]
+    fn floats(self) -> Avx512 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn splat(self, pair: u32) -> __m512i {
+        avx512!(_mm512_set1_epi32(pair.cast_signed()))
+    }
+
+    #[inline(always)]
+    fn load(self, x: &Block) -> __m512i {
+        avx512!(_mm512_load_si512(x.0.as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn dot(self, a: __m512i, b: __m512i, c: __m512) -> __m512 {
+        avx512!({
+            let bits = |x: __m512i| std::mem::transmute::<__m512i, __m512bh>(x);
+            _mm512_dpbf16_ps(c, bits(a), bits(b))
+        })
+    }
+
+    #[inline(always)]
+    fn narrow(self, x: __m512) -> [Bf16; LANES] {
+        avx512!(std::mem::transmute::<__m256bh, [Bf16; LANES]>(_mm512_cvtneps_pbh(x)))
+    }
+}

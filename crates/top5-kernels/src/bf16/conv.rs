@@ -1,0 +1,313 @@
+//! Direct convolution in bf16, in the loop nest of [`conv`](crate::conv).
+//!
+//! Input and weights are bf16, sums and the epilogue f32. Weights are packed as
+//! `[out block][in block][tap][pair of lanes][16][2]`, so that one broadcast pair of input channels meets one block of
+//! weights. With `n` products per output, the result differs from the exact one of the same rounded operands by at most
+//! `(n + 2) · 2⁻²⁴ · Σ|x·w|`, for every order of the sums.
+
+use super::{Bf16, Bf16Isa, KernelBf16, SimdBf16, Vector};
+use crate::block::Block;
+use crate::conv::{ConvGeom, Epilogue, Strides};
+use crate::simd::Simd;
+use crate::threads::{Shore, Threads};
+use std::array::from_fn;
+use std::ops::Range;
+
+/// Direct convolution in bf16, with its work split into jobs.
+#[derive(Clone, Debug)]
+pub struct DirectBf16 {
+    isa: Bf16Isa,
+    name: String,
+    geom: ConvGeom,
+    /// (first output block, number of output blocks) of every group that shares its reads.
+    groups: Vec<(usize, usize)>,
+    /// Pixels that make a job.
+    pixels_per_job: usize,
+}
+
+/// Multiply-accumulates that make a job worth starting.
+const JOB: usize = 1 << 20;
+
+impl DirectBf16 {
+    /// The kernel for this geometry, whose input strides count bf16 elements.
+    pub fn new(isa: Bf16Isa, geom: ConvGeom) -> Self {
+        struct Tile;
+        impl KernelBf16 for Tile {
+            type Output = [usize; 2];
+            #[inline(always)]
+            fn run<D: SimdBf16>(self, _: D) -> [usize; 2] {
+                D::TILE
+            }
+        }
+        let tiles = isa.run(Tile);
+        let widest = if tiles[1] > 0 { 2 } else { 1 };
+        let mut groups = Vec::new();
+        let mut k = 0;
+        while k < geom.out_blocks() {
+            let same = geom.first[k..].iter().take_while(|&&f| f == geom.first[k]).count();
+            let taken = same.min(widest);
+            groups.push((k, taken));
+            k += taken;
+        }
+        let pixels = (geom.rows * geom.cols).max(1);
+        let job = (geom.macs() / 16).clamp(JOB, 4 * JOB);
+        let pixels_per_job = job.div_ceil((geom.macs() / pixels / groups.len().max(1)).max(1));
+        let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
+        let name = format!("bf16_conv_direct_{blocks}x{}_{isa}", tiles[blocks - 1]);
+        Self { isa, name, geom, groups, pixels_per_job }
+    }
+
+    /// Its name, with the largest tile (output blocks × pixels): `bf16_conv_direct_2x14_avx512`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its geometry.
+    pub fn geom(&self) -> &ConvGeom {
+        &self.geom
+    }
+
+    /// Blocks of pairs for one tap.
+    fn pairs(&self) -> usize {
+        self.geom.lanes.div_ceil(2)
+    }
+
+    /// Blocks of weights of one output block.
+    fn weight_stride(&self) -> usize {
+        self.geom.blocks * self.geom.taps.len() * self.pairs()
+    }
+
+    /// Blocks of packed weights.
+    pub fn packed_len(&self) -> usize {
+        self.geom.out_blocks() * self.weight_stride()
+    }
+
+    /// Rounds weights that are packed for direct convolution in f32 into pairs.
+    ///
+    /// # Panics
+    /// If a length is not that of this geometry.
+    pub fn pack(&self, threads: &Threads, weights: &[Block], packed: &mut [Block]) {
+        assert_eq!(weights.len(), self.geom.packed_len(), "packed for another geometry");
+        assert_eq!(packed.len(), self.packed_len(), "memory for another geometry");
+        let (lanes, taps) = (self.geom.lanes, self.geom.blocks * self.geom.taps.len());
+        threads.chunks(packed, self.weight_stride(), |k, packed| {
+            let weights = weights[k * taps * lanes..].chunks_exact(lanes);
+            for (packed, weights) in packed.chunks_exact_mut(self.pairs()).zip(weights) {
+                for (packed, weights) in packed.iter_mut().zip(weights.chunks(2)) {
+                    let bits = |i: usize, lane: usize| {
+                        weights.get(i).map_or(0, |w| u32::from(Bf16::from_f32(w.0[lane]).0))
+                    };
+                    packed.0 = from_fn(|lane| f32::from_bits(bits(0, lane) | bits(1, lane) << 16));
+                }
+            }
+        });
+    }
+
+    /// Computes `n` images: `x` with the packed weights `w` to `y`.
+    ///
+    /// # Panics
+    /// If an operand is too short for the geometry. Where lanes are odd in number, one element more is read than they
+    /// are.
+    pub fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: &[Bf16],
+        w: &[Block],
+        epilogue: &Epilogue<'_>,
+        y: &mut [Block],
+    ) {
+        let geom = &self.geom;
+        geom.check(n, x.len().saturating_sub(geom.lanes.min(geom.depth) % 2), y.len());
+        assert_eq!(w.len(), self.packed_len(), "the weights are packed for another geometry");
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
+        let (images, cols) = geom.extent(n);
+        if let Some((add, at)) = epilogue.add {
+            ConvGeom { y: at, ..geom.clone() }.check(n, x.len(), add.len());
+        }
+        let linear = geom.is_one_row(&geom.x)
+            && geom.is_one_row(&geom.y)
+            && epilogue.add.is_none_or(|(_, at)| geom.is_one_row(&at));
+        // Pixels are split by columns of the one row, or by whole rows.
+        let (rows, cols) = if linear { (1, geom.rows * cols) } else { (geom.rows, cols) };
+        let splits = match (linear, geom.batch_is_row) {
+            (true, _) => cols.div_ceil(self.pixels_per_job),
+            (false, false) => rows.div_ceil(self.pixels_per_job.div_ceil(cols)),
+            (false, true) => 1,
+        };
+        let part = |of: usize, i: usize| i * of / splits..(i + 1) * of / splits;
+        let out = Shore(y.as_mut_ptr());
+        threads.run(images * splits * self.groups.len(), |job| {
+            let (rest, group) = (job / self.groups.len(), job % self.groups.len());
+            let (image, i) = (rest / splits, rest % splits);
+            let (rows, cols) =
+                if linear { (0..1, part(cols, i)) } else { (part(rows, i), 0..cols) };
+            let (k, ob) = self.groups[group];
+            self.isa.run(Strip { kernel: self, x, w, epilogue, y: out, image, k, ob, rows, cols });
+        });
+    }
+}
+
+/// One job: some rows of one image, for a group of output blocks. Jobs write different pixels of `y`.
+struct Strip<'a> {
+    kernel: &'a DirectBf16,
+    x: &'a [Bf16],
+    w: &'a [Block],
+    epilogue: &'a Epilogue<'a>,
+    y: Shore,
+    image: usize,
+    k: usize,
+    ob: usize,
+    rows: Range<usize>,
+    cols: Range<usize>,
+}
+
+/// Calls [`Strip::tile`] for the width at hand.
+macro_rules! by_width {
+    ($width:expr, $ob:literal, $rows:literal, [$($p:literal)*], $strip:expr, $simd:expr, $row:expr, $col:expr) => {
+        match $width {
+            // SAFETY: `DirectBf16::run` has checked that all elements are there; see `Strip::tile`.
+            $($p => unsafe { $strip.tile::<D, $ob, $p, { $p / $rows }>($simd, $row, $col) },)*
+            _ => unreachable!("tiles are at most 14 pixels wide"),
+        }
+    };
+}
+
+impl KernelBf16 for Strip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<D: SimdBf16>(self, simd: D) {
+        let widest = D::TILE[self.ob - 1];
+        // Narrow maps: two rows at once, so that a weight that was loaded meets more than a few pixels.
+        let two_rows = self.ob == 2 && 2 * self.cols.len() <= widest;
+        // As few tiles as possible, and none much narrower than the others.
+        let tiles = self.cols.len().div_ceil(widest);
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            if D::TILE[1] > 0 && two_rows && row + 1 < self.rows.end {
+                let (width, col) = (self.cols.len(), self.cols.start);
+                by_width!(2 * width, 2, 2, [2 4 6 8 10 12 14], self, simd, row, col);
+                row += 2;
+                continue;
+            }
+            let mut col = self.cols.start;
+            for tile in 0..tiles {
+                let width = (self.cols.end - col).div_ceil(tiles - tile);
+                if D::TILE[1] > 0 && self.ob == 2 {
+                    by_width!(width, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
+                } else {
+                    by_width!(width, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
+                }
+                col += width;
+            }
+            row += 1;
+        }
+    }
+}
+
+/// Two neighbours, the first in the lower half.
+///
+/// # Safety
+/// Both are there.
+#[inline(always)]
+unsafe fn pair_at(x: *const Bf16) -> u32 {
+    // SAFETY: the caller's promise; all bits are valid.
+    let bits = unsafe { x.cast::<u32>().read_unaligned() };
+    if cfg!(target_endian = "big") { bits.rotate_left(16) } else { bits }
+}
+
+impl Strip<'_> {
+    /// Computes P pixels of OB output blocks: the first Q in `row`, the others in the next one.
+    ///
+    /// # Safety
+    /// - `geom.check` passed for the lengths of `x` and `y` (and of the activation to add), with an element of `x` to
+    ///   spare where lanes are odd in number, and `w.len()` is `packed_len()`;
+    /// - `row` (and the next one, if P > Q), `col + Q − 1` and `k + OB − 1` are within the output;
+    /// - nothing else accesses these pixels of `y` meanwhile.
+    #[inline(always)]
+    unsafe fn tile<D: SimdBf16, const OB: usize, const P: usize, const Q: usize>(
+        &self,
+        simd: D,
+        row: usize,
+        col: usize,
+    ) {
+        let Self { kernel, epilogue, .. } = self;
+        let (geom, floats) = (&kernel.geom, simd.floats());
+        let bias =
+            |ob: usize| epilogue.bias.map_or(floats.zero(), |bias| floats.load(&bias[self.k + ob]));
+        let mut acc: [[Vector<D>; P]; OB] = from_fn(|ob| [bias(ob); P]);
+        let pixel = geom.x.pixel;
+        let at = geom.x.offset + self.image * geom.x.image + row * geom.x.row + col * pixel;
+        // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
+        unsafe {
+            let x = self.x.as_ptr().add(at);
+            let stride = kernel.weight_stride();
+            let below = if P > Q { geom.x.row } else { 0 };
+            let mut w = self.w.as_ptr().add(self.k * stride);
+            let first = geom.first[self.k];
+            for b in first..first + geom.blocks {
+                let pairs = geom.lanes_of(b).div_ceil(2);
+                for &tap in &geom.taps {
+                    if pairs > 0 {
+                        let x = x.add(b * geom.x.block + tap);
+                        for pair in 0..pairs {
+                            let weights: [D::Pairs; OB] =
+                                from_fn(|ob| simd.load(&*w.add(ob * stride + pair)));
+                            // Two loops without a condition: they are unrolled, so that acc is in registers.
+                            for p in 0..Q {
+                                let value = simd.splat(pair_at(x.add(p * pixel + 2 * pair)));
+                                for ob in 0..OB {
+                                    acc[ob][p] = simd.dot(value, weights[ob], acc[ob][p]);
+                                }
+                            }
+                            let next = x.add(below);
+                            for p in Q..P {
+                                let at = next.add((p - Q) * pixel + 2 * pair);
+                                let value = simd.splat(pair_at(at));
+                                for ob in 0..OB {
+                                    acc[ob][p] = simd.dot(value, weights[ob], acc[ob][p]);
+                                }
+                            }
+                        }
+                    }
+                    w = w.add(kernel.pairs());
+                }
+            }
+        }
+        // Every pass is a short loop that is unrolled: a sum that a loop indexes would live in memory all along.
+        macro_rules! each_sum {
+            ($strides:expr, |$sum:ident, $at:ident| $body:expr) => {{
+                let s: &Strides = $strides;
+                let start = s.offset + self.image * s.image + row * s.row + col * s.pixel;
+                for ob in 0..OB {
+                    let start = start + (self.k + ob) * s.block;
+                    for p in 0..Q {
+                        let ($sum, $at) = (&mut acc[ob][p], start + p * s.pixel);
+                        $body
+                    }
+                    for p in Q..P {
+                        let ($sum, $at) = (&mut acc[ob][p], start + s.row + (p - Q) * s.pixel);
+                        $body
+                    }
+                }
+            }};
+        }
+        let y = self.y.pointer();
+        // SAFETY: all places are within `y` and the activation to add by `geom.check`, and those of `y` ours alone (first
+        // and third promise of the caller).
+        unsafe {
+            if let Some((add, at)) = epilogue.add {
+                let add = add.as_ptr();
+                each_sum!(&at, |sum, at| *sum = floats.add(*sum, floats.load(&*add.add(at))));
+            }
+            if epilogue.accumulate {
+                each_sum!(&geom.y, |sum, at| *sum = floats.add(*sum, floats.load(&*y.add(at))));
+            }
+            if epilogue.relu {
+                each_sum!(&geom.y, |sum, _at| *sum = floats.relu(*sum));
+            }
+            each_sum!(&geom.y, |sum, at| floats.store(&mut *y.add(at), *sum));
+        }
+    }
+}

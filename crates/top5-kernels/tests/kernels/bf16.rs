@@ -1,0 +1,224 @@
+//! bfloat16: rounding, and direct convolution. Small integers are exact in bf16; other operands are rounded first, and
+//! compared with f64 within the bound that the kernel states.
+
+use crate::conv::{N, Problem, geometry, places, products};
+use crate::packing::*;
+use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16, narrow};
+use top5_kernels::conv::{ConvGeom, Epilogue, Strides};
+use top5_kernels::{Block, Isa, LANES, Layout, Threads};
+use top5_testkit::enumerate::{ConvCase, convs};
+use top5_testkit::fill::{integers, signed};
+
+/// Everyone here who multiplies pairs with one thread, and the best with three.
+fn bf16_runs() -> Vec<(Bf16Isa, Threads)> {
+    let isas = Isa::available().into_iter().filter_map(Bf16Isa::of);
+    let mut runs: Vec<_> = isas.map(|isa| (isa, Threads::new(1))).collect();
+    let best = runs.last().expect("the portable one is always there").0;
+    runs.push((best, Threads::new(3)));
+    runs
+}
+
+fn narrowed(isa: Bf16Isa, x: &[Block]) -> Vec<Block> {
+    let mut y = vec![Block([f32::NAN; LANES]); x.len().div_ceil(2)];
+    narrow(isa, &Threads::new(1), x, &mut y);
+    y
+}
+
+#[test]
+fn every_bf16_survives_the_way_through_f32() {
+    for bits in 0..=u16::MAX {
+        let x = Bf16(bits).to_f32();
+        let back = Bf16::from_f32(x);
+        if x.is_nan() {
+            assert!(back.to_f32().is_nan(), "{bits:#06x}");
+        } else if x.is_subnormal() {
+            assert_eq!(back.to_f32().to_bits(), (0.0f32).copysign(x).to_bits(), "{bits:#06x}");
+        } else {
+            assert_eq!(back, Bf16(bits));
+        }
+    }
+}
+
+/// Between two neighbours the nearer one is taken, and in the middle the even one.
+#[test]
+fn rounding_is_to_the_nearest_even() {
+    for bits in (0x0080..0x7f7f).chain(0x8080..0xff7f) {
+        let at = |fraction: u32| f32::from_bits((u32::from(bits) << 16) + fraction);
+        let even = bits + bits % 2;
+        for (fraction, want) in [(1, bits), (0x7fff, bits), (0x8000, even), (0x8001, bits + 1)] {
+            assert_eq!(Bf16::from_f32(at(fraction)), Bf16(want), "{bits:#06x} + {fraction:#06x}");
+        }
+    }
+}
+
+#[test]
+fn vectors_round_as_the_numbers_do() {
+    let special = [0.0, -0.0, 1e-40, -1e-40, f32::MIN_POSITIVE, f32::MAX, f32::INFINITY, f32::NAN];
+    let mut values: Vec<f32> = special.iter().flat_map(|&x| [x, -x]).collect();
+    values.extend((0..40_000u32).map(|i| f32::from_bits(i.wrapping_mul(0x0001_0dcd))));
+    values.resize(values.len().next_multiple_of(LANES), 0.0);
+    let x: Vec<Block> =
+        values.chunks_exact(LANES).map(|x| Block(x.try_into().expect("16 values"))).collect();
+    for (isa, threads) in bf16_runs() {
+        let mut y = vec![Block::ZERO; x.len().div_ceil(2)];
+        narrow(isa, &threads, &x, &mut y);
+        for (x, y) in values.iter().zip(Bf16::flat(&y)) {
+            let want = Bf16::from_f32(*x);
+            let same = want == *y || x.is_nan() && y.to_f32().is_nan();
+            assert!(same, "{isa}: {x:e} became {y:?}, expected {want:?}");
+        }
+    }
+}
+
+#[test]
+fn bf16_convolution_of_integers_is_exact() {
+    let runs = bf16_runs();
+    for (i, case) in convs().iter().enumerate() {
+        let problem = Problem::new(case, i);
+        for (isa, threads) in &runs {
+            let kernel = DirectBf16::new(*isa, problem.geom.clone());
+            let x = narrowed(*isa, &problem.x);
+            let mut w = vec![Block([f32::NAN; LANES]); kernel.packed_len()];
+            kernel.pack(threads, &problem.w, &mut w);
+            let mut y = problem.output();
+            kernel.run(threads, N, Bf16::flat(&x), &w, &problem.epilogue(), &mut y);
+            let what = format!("{} {case:?}", kernel.name());
+            assert_same(&what, &unpack(&what, N, &problem.yl, &y), &problem.want);
+        }
+    }
+}
+
+/// A first layer reads plain planes; its kernel's columns are paired, and an odd one is left over.
+#[test]
+fn bf16_first_layer_on_plain_planes_is_exact() {
+    let first = |case: &&ConvCase| case.groups == 1 && case.window.dilation == [1, 1];
+    let runs = bf16_runs();
+    for case in convs().iter().filter(first) {
+        let (blocked, xl, yl) = geometry(case, [0, 0]);
+        let [r, s] = case.window.kernel;
+        // Space for the element that is read beside an odd last one.
+        let image = (xl.channels * xl.plane() + 1).next_multiple_of(LANES);
+        let scaled = |stride: usize| stride / LANES;
+        let geom = ConvGeom {
+            first: vec![0; yl.blocks()],
+            blocks: xl.channels,
+            lanes: s,
+            depth: xl.channels * s,
+            taps: (0..r).map(|i| i * xl.row()).collect(),
+            x: Strides {
+                offset: scaled(blocked.x.offset),
+                image,
+                block: xl.plane(),
+                row: scaled(blocked.x.row),
+                pixel: scaled(blocked.x.pixel),
+            },
+            ..blocked
+        };
+        let x = integers("x", elements(N, &xl));
+        let mut planes = vec![Block::ZERO; N * image / LANES];
+        for (i, x) in x.iter().enumerate() {
+            let (col, row) = (i % xl.width, i / xl.width % xl.height);
+            let (plane, n) = (i / (xl.width * xl.height) % xl.channels, i / (elements(1, &xl)));
+            let at = n * image + plane * xl.plane() + xl.start(row) + col;
+            planes[at / LANES].0[at % LANES] = *x;
+        }
+        let w = integers("w", case.out_channels * xl.channels * r * s);
+        let mut want = vec![0.0; elements(N, &yl)];
+        products(case, |y, xi, wi| want[y] += x[xi] * w[wi]);
+        let mut weights = vec![Block::ZERO; geom.packed_len()];
+        for (i, w) in w.iter().enumerate() {
+            let (j, row, c, k) =
+                (i % s, i / s % r, i / (s * r) % xl.channels, i / (s * r * xl.channels));
+            let block = geom.packed_index(k / LANES, c, row, j).expect("it is read");
+            weights[block].0[k % LANES] = *w;
+        }
+        for (isa, threads) in &runs {
+            let kernel = DirectBf16::new(*isa, geom.clone());
+            let x = narrowed(*isa, &planes);
+            let mut w = vec![Block([f32::NAN; LANES]); kernel.packed_len()];
+            kernel.pack(threads, &weights, &mut w);
+            let mut y = unwritten(N, &yl);
+            kernel.run(threads, N, Bf16::flat(&x), &w, &Epilogue::default(), &mut y);
+            let what = format!("{} {case:?}", kernel.name());
+            assert_same(&what, &unpack(&what, N, &yl, &y), &want);
+        }
+    }
+}
+
+#[test]
+fn bf16_fully_connected_layer_is_exact() {
+    for (isa, threads) in bf16_runs() {
+        for (n, inputs, outputs) in [(1, 1, 1), (2, 16, 17), (5, 33, 40), (15, 20, 5), (31, 7, 64)]
+        {
+            let (xl, yl) = (Layout::new(inputs, 1, 1), Layout::new(outputs, 1, 1));
+            let image = xl.image() * LANES;
+            let geom = ConvGeom {
+                rows: 1,
+                cols: 1,
+                batch_is_row: true,
+                out_channels: outputs,
+                first: vec![0; yl.blocks()],
+                blocks: xl.blocks(),
+                lanes: LANES,
+                depth: inputs,
+                taps: vec![0],
+                x: Strides { image, block: LANES, pixel: image, ..Strides::default() },
+                y: Strides { image: yl.image(), block: 1, pixel: yl.image(), ..Strides::default() },
+            };
+            let (x, w) = (integers("x", n * inputs), integers("w", outputs * inputs));
+            let mut weights = vec![Block::ZERO; geom.packed_len()];
+            let mut want = vec![0.0; n * outputs];
+            for (i, w) in w.iter().enumerate() {
+                let (k, c) = (i / inputs, i % inputs);
+                let block = geom.packed_index(k / LANES, c / LANES, 0, c % LANES).unwrap();
+                weights[block].0[k % LANES] = *w;
+                (0..n).for_each(|i| want[i * outputs + k] += x[i * inputs + c] * w);
+            }
+            let kernel = DirectBf16::new(isa, geom);
+            let mut w = vec![Block::ZERO; kernel.packed_len()];
+            kernel.pack(&threads, &weights, &mut w);
+            let x = narrowed(isa, &pack(n, &xl, &x));
+            let mut y = unwritten(n, &yl);
+            kernel.run(&threads, n, Bf16::flat(&x), &w, &Epilogue::default(), &mut y);
+            let what = format!("{isa} {n} images, {inputs} to {outputs}");
+            assert_same(&what, &unpack(&what, n, &yl, &y), &want);
+        }
+    }
+}
+
+/// The bound of the kernel's documentation, against f64 on the rounded operands.
+#[test]
+fn bf16_convolution_keeps_its_error_bound() {
+    let runs = bf16_runs();
+    for case in convs() {
+        let (geom, xl, yl) = geometry(&case, [0, 0]);
+        let places = places(&case, &geom);
+        let (x, w) = (signed("x", elements(N, &xl)), signed("w", places.len()));
+        let [rx, rw] = [&x, &w].map(|v| {
+            v.iter().map(|&v| f64::from(Bf16::from_f32(v).to_f32())).collect::<Vec<f64>>()
+        });
+        let mut exact = vec![(0.0, 0.0, 0.0); elements(N, &yl)];
+        products(&case, |y, xi, wi| {
+            let product = rx[xi] * rw[wi];
+            let (sum, size, count) = &mut exact[y];
+            (*sum, *size, *count) = (*sum + product, *size + product.abs(), *count + 1.0);
+        });
+        let mut weights = vec![Block::ZERO; geom.packed_len()];
+        places.iter().zip(&w).for_each(|(&(block, lane), &w)| weights[block].0[lane] = w);
+        let x = pack(N, &xl, &x);
+        for (isa, threads) in &runs {
+            let kernel = DirectBf16::new(*isa, geom.clone());
+            let x = narrowed(*isa, &x);
+            let mut w = vec![Block::ZERO; kernel.packed_len()];
+            kernel.pack(threads, &weights, &mut w);
+            let mut y = unwritten(N, &yl);
+            kernel.run(threads, N, Bf16::flat(&x), &w, &Epilogue::default(), &mut y);
+            let what = format!("{} {case:?}", kernel.name());
+            for (got, (sum, size, count)) in unpack(&what, N, &yl, &y).iter().zip(&exact) {
+                let bound = (count + 2.0) * 2f64.powi(-24) * size;
+                let error = (f64::from(*got) - sum).abs();
+                assert!(error <= bound, "{what}: off by {error:e}, allowed {bound:e}");
+            }
+        }
+    }
+}
