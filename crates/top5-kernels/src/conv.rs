@@ -347,9 +347,15 @@ impl Strip<'_> {
         pixel: usize,
     ) {
         let Self { geom, epilogue, .. } = self;
-        let bias =
-            |ob: usize| epilogue.bias.map_or(simd.zero(), |bias| simd.load(&bias[self.k + ob]));
-        let mut acc: [[S::V; P]; OB] = from_fn(|ob| [bias(ob); P]);
+        let mut acc: [[S::V; P]; OB] = [[simd.zero(); P]; OB];
+        if let Some(bias) = epilogue.bias {
+            for ob in 0..OB {
+                let bias = simd.load(&bias[self.k + ob]);
+                for p in 0..P {
+                    acc[ob][p] = bias;
+                }
+            }
+        }
         let at = geom.x.offset + self.image * geom.x.image + row * geom.x.row + col * pixel;
         // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
         unsafe {
@@ -386,30 +392,39 @@ impl Strip<'_> {
                 }
             }
         }
-        let place = |s: &Strides, ob: usize| {
-            s.offset + self.image * s.image + (self.k + ob) * s.block + row * s.row + col * s.pixel
-        };
-        let pixel = |s: &Strides, p: usize| {
-            if p < Q { p * s.pixel } else { s.row + (p - Q) * s.pixel }
-        };
-        for ob in 0..OB {
-            let start = place(&geom.y, ob);
-            let add = epilogue.add.map(|(add, at)| (&add[place(&at, ob)..], at));
-            for p in 0..P {
-                // SAFETY: within `y` by `geom.check`, and ours alone (third promise of the caller).
-                let y = unsafe { &mut *self.y.pointer().add(start + pixel(&geom.y, p)) };
-                let mut value = acc[ob][p];
-                if let Some((add, at)) = add {
-                    value = simd.add(value, simd.load(&add[pixel(&at, p)]));
+        // Every pass is a short loop that is unrolled: a sum that a loop indexes would live in memory all along.
+        macro_rules! each_sum {
+            ($strides:expr, |$sum:ident, $at:ident| $body:expr) => {{
+                let s: &Strides = $strides;
+                let start = s.offset + self.image * s.image + row * s.row + col * s.pixel;
+                for ob in 0..OB {
+                    let start = start + (self.k + ob) * s.block;
+                    for p in 0..Q {
+                        let ($sum, $at) = (&mut acc[ob][p], start + p * s.pixel);
+                        $body
+                    }
+                    for p in Q..P {
+                        let ($sum, $at) = (&mut acc[ob][p], start + s.row + (p - Q) * s.pixel);
+                        $body
+                    }
                 }
-                if epilogue.accumulate {
-                    value = simd.add(value, simd.load(y));
-                }
-                if epilogue.relu {
-                    value = simd.relu(value);
-                }
-                simd.store(y, value);
+            }};
+        }
+        let y = self.y.pointer();
+        // SAFETY: all places are within `y` and the activation to add by `geom.check`, and those of `y` ours alone (first
+        // and third promise of the caller).
+        unsafe {
+            if let Some((add, at)) = epilogue.add {
+                let add = add.as_ptr();
+                each_sum!(&at, |sum, at| *sum = simd.add(*sum, simd.load(&*add.add(at))));
             }
+            if epilogue.accumulate {
+                each_sum!(&geom.y, |sum, at| *sum = simd.add(*sum, simd.load(&*y.add(at))));
+            }
+            if epilogue.relu {
+                each_sum!(&geom.y, |sum, _at| *sum = simd.relu(*sum));
+            }
+            each_sum!(&geom.y, |sum, at| simd.store(&mut *y.add(at), *sum));
         }
     }
 }
