@@ -11,7 +11,7 @@ use top5_graph::{
     Engine, EngineError, Forward, Graph, Loss, NodeId, Sgd, StepOptions, Tensor, Weights,
 };
 use top5_kernels::elementwise::SgdStep;
-use top5_kernels::{Block, Isa, Threads, channels};
+use top5_kernels::{Block, Isa, Threads, channels, peak};
 
 /// How the engine is to run.
 #[derive(Clone, Debug, Default)]
@@ -142,6 +142,12 @@ impl CpuEngine {
     /// The plan for training.
     pub fn training_summary(&self) -> Result<Summary, EngineError> {
         summarise(&self.graph, &self.machinery, Mode::Training)
+    }
+
+    /// Keeps all threads busy with multiply-adds on registers; returns how many floating-point operations that were. See
+    /// [`top5_kernels::peak`].
+    pub fn multiply_adds(&self, rounds: u32) -> u64 {
+        peak::multiply_adds(self.machinery.isa, &self.threads, rounds)
     }
 
     /// Runs inference as [`Engine::forward`] does, for its duration: `before` is called with the number of each step of

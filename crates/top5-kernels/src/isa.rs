@@ -27,12 +27,12 @@ pub trait Kernel {
 }
 
 impl Isa {
+    /// All that there are, the portable one first.
+    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+
     /// All instruction sets of this machine, the portable one first, the best one last.
     pub fn available() -> Vec<Self> {
-        [Self::Scalar, Self::Avx2, Self::Avx512]
-            .into_iter()
-            .filter(|isa| isa.is_available())
-            .collect()
+        Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
     /// The best instruction set of this machine.

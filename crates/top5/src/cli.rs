@@ -1,6 +1,7 @@
 //! The command line: one file per command, and what they share.
 
 mod args;
+mod bench;
 mod convert;
 mod eval;
 mod exit;
@@ -8,11 +9,13 @@ mod inputs;
 mod interrupt;
 mod models;
 mod output;
+mod plan;
 mod predict;
 mod progress;
 mod run_folder;
 mod show;
 mod table;
+mod timing;
 mod train;
 
 use std::process::ExitCode;
@@ -36,6 +39,8 @@ fn dispatch(command: Commands, output: Output) -> Result<()> {
         Commands::Train(args) => train::run(&args, output),
         Commands::Eval(args) => eval::run(&args, output),
         Commands::Predict(args) => predict::run(&args, output),
+        Commands::Plan(args) => plan::run(&args, output),
+        Commands::Bench(args) => bench::run(&args, output),
         Commands::Convert(args) => convert::run(&args, output),
         Commands::Models(args) => models::run(&args, output),
         Commands::Show(args) => show::run(&args, output),

@@ -35,7 +35,10 @@ pub use files::{sha256, write_whole};
 pub use model::{CONFIG_FILE, Model, ModelError, WEIGHTS_FILE};
 pub use pipeline::preprocessing;
 pub use recipes::{recipe, recipes};
-pub use top5_cpu::{CpuEngine, Options};
+pub use top5_cpu::plan;
+pub use top5_cpu::{
+    Choice, CpuEngine, Isa, LayerShape, Mode, Options, PlannedStep, Summary, Tuning,
+};
 pub use top5_data as data;
 pub use top5_draw as draw;
 pub use top5_eval as eval;

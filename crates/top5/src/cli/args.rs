@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use top5::Options;
 use top5::hub::Hub;
+use top5::{Isa, Options};
 
-use super::exit::TABLE;
+use super::exit::{Stop, TABLE};
 use super::output::Output;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
@@ -54,6 +54,10 @@ pub(super) enum Commands {
     Models(ModelsArgs),
     /// Show a network's layers
     Show(ShowArgs),
+    /// Show how a network would run: steps, kernels and why, memory
+    Plan(PlanArgs),
+    /// Measure how fast networks run here
+    Bench(BenchArgs),
     /// Write a model in another format
     #[command(visible_alias = "export")]
     Convert(ConvertArgs),
@@ -64,7 +68,7 @@ pub(super) enum Commands {
     },
 }
 
-/// How the engine runs; nothing here changes a result.
+/// How the engine runs; results agree up to rounding.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct EngineArgs {
     /// Threads; as many as the machine runs at once by default
@@ -74,15 +78,35 @@ pub(super) struct EngineArgs {
     /// Most memory that a plan may take, in MiB
     #[arg(long, value_name = "MIB")]
     pub(super) memory_limit: Option<u64>,
+    /// The instruction set: scalar, avx2 or avx512; the best that the machine has by default
+    #[arg(long, value_name = "NAME", value_parser = parse_isa)]
+    pub(super) isa: Option<Isa>,
+    /// Direct convolution only: a little more exact, and slower
+    #[arg(long)]
+    pub(super) exact: bool,
 }
 
 impl EngineArgs {
-    /// The engine's options.
-    pub(super) fn options(self) -> Options {
+    /// The options of plans, which may be for another machine.
+    pub(super) fn plan_options(&self) -> Options {
         Options {
+            isa: self.isa,
             threads: self.threads.map(usize::from),
+            exact: self.exact,
             memory_limit: self.memory_limit.map(|mib| mib.saturating_mul(1 << 20)),
             ..Options::default()
+        }
+    }
+
+    /// The options of an engine. Fails if this machine lacks the instruction set.
+    pub(super) fn options(&self) -> Result<Options, Stop> {
+        match self.isa.filter(|isa| !isa.is_available()) {
+            None => Ok(self.plan_options()),
+            Some(isa) => {
+                let available: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
+                let available = available.join(", ");
+                Err(Stop::BadInput(format!("this machine has no {isa}; --isa can be {available}")))
+            }
         }
     }
 }
@@ -237,6 +261,44 @@ pub(super) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// The network's name
+    pub(super) network: String,
+    /// Most images at once
+    #[arg(long, short, visible_alias = "batch-size", value_name = "N", default_value = "1")]
+    #[arg(value_parser = positive)]
+    pub(super) batch: usize,
+    /// The plan of a training step
+    #[arg(long)]
+    pub(super) train: bool,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// The networks; some champions by default
+    pub(super) networks: Vec<String>,
+    /// Images at once; several sizes are measured one after the other
+    #[arg(long, short, visible_alias = "batch-size", value_name = "N,…", default_value = "1")]
+    #[arg(value_delimiter = ',', value_parser = positive)]
+    pub(super) batch: Vec<usize>,
+    /// Measure training steps: forward, backward, update
+    #[arg(long)]
+    pub(super) train: bool,
+    /// Also measure every step of the plan
+    #[arg(long)]
+    pub(super) layers: bool,
+    /// For how long each measurement goes on
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
+    pub(super) seconds: f64,
+    #[command(flatten)]
+    pub(super) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
     /// The model: as for `eval`
     #[arg(value_name = "MODEL")]
@@ -263,6 +325,20 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(size @ 1..=65_536) => Ok(size),
         _ => Err("expected a number from 1 to 65536".to_owned()),
     }
+}
+
+/// Reads a time from 0 to an hour.
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds @ 0.0..=3600.0) => Ok(seconds),
+        _ => Err("expected a number of seconds from 0 to 3600".to_owned()),
+    }
+}
+
+/// Reads the name of an instruction set.
+fn parse_isa(text: &str) -> Result<Isa, String> {
+    let named = Isa::ALL.into_iter().find(|isa| isa.name() == text);
+    named.ok_or_else(|| "expected scalar, avx2 or avx512".to_owned())
 }
 
 /// Reads `3x224x224`.

@@ -78,7 +78,7 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
     };
 
     let mut engine =
-        top5::engine(model.graph.inference(), args.batch_size, &args.engine.options())?;
+        top5::engine(model.graph.inference(), args.batch_size, &args.engine.options()?)?;
     engine.load(&model.weights)?;
     let progress = Progress::new(output, "evaluating", part.len());
     let report = evaluate(&mut engine, part, &preprocess, &mut |images| {

@@ -45,7 +45,7 @@ pub(super) fn run(args: &PredictArgs, output: Output) -> Result<()> {
     let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
     let model = Model::open(name, args.weights.weights.as_deref(), &args.weights.hub())?;
     let files = inputs::expand(&args.inputs)?;
-    let mut classifier = Classifier::new(&model, &args.engine.options())?;
+    let mut classifier = Classifier::new(&model, &args.engine.options()?)?;
     output.detail(&format!("{}: {}", model.graph.name(), model.preprocess.describe()));
 
     let (mut results, mut failed, mut code) = (Vec::new(), Vec::new(), None);

@@ -85,7 +85,7 @@ pub(super) fn run(args: &TrainArgs, output: Output) -> Result<()> {
         input: preprocess.as_ref().map_or(network.input, Preprocess::shape),
     })?;
     let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
-    let mut engine = top5::engine(graph.clone(), recipe.batch_size, &args.engine.options())?;
+    let mut engine = top5::engine(graph.clone(), recipe.batch_size, &args.engine.options()?)?;
 
     let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
     let folder = match (&args.out, args.resume) {

@@ -1,0 +1,72 @@
+//! Plans and measurements. No test looks at a time: they hold counts and what the documents say.
+
+use crate::program::Place;
+
+#[test]
+fn plan_tells_steps_kernels_and_reasons() {
+    let place = Place::new();
+    let plan = place.json("plan resnet18 --isa avx512 --threads 2");
+    let steps = plan["steps"].as_array().unwrap();
+    let step = steps.iter().find(|step| step["layer"] == "layer1.0.conv2").unwrap();
+    assert_eq!(step["fused"], "+bias +sum +relu");
+    assert_eq!(step["macs"], 64 * 64 * 9 * 56 * 56);
+    assert!(step["why"].as_str().is_some_and(|why| !why.is_empty()), "{step}");
+    let candidates = step["candidates"].as_array().unwrap();
+    assert!(candidates.contains(&step["kernel"]), "{step}");
+
+    let exact = place.json("plan resnet18 --isa avx512 --exact");
+    let kernels = exact["steps"].as_array().unwrap().iter().map(|step| &step["kernel"]);
+    assert!(kernels.clone().all(|kernel| !kernel.as_str().unwrap().contains("winograd")));
+
+    let text = place.text("plan lenet --train --batch 64");
+    assert!(text.contains("batch 64") && text.contains("Loss"), "{text}");
+}
+
+#[test]
+fn bench_reports_every_network_and_batch() {
+    let place = Place::new();
+    let bench = place.json("bench lenet lenet5 --batch 1,3 --seconds 0 --threads 1");
+    let results = bench["results"].as_array().unwrap();
+    let cases: Vec<_> =
+        results.iter().map(|r| (r["network"].clone(), r["batch"].clone())).collect();
+    let expected = [("lenet", 1), ("lenet", 3), ("lenet5", 1), ("lenet5", 3)];
+    assert_eq!(cases, expected.map(|(name, batch)| (name.into(), batch.into())));
+    assert_eq!(bench["threads"], 1);
+    for result in results {
+        assert!(result["ms"]["runs"].as_u64() >= Some(5), "{result}");
+        assert!(result["peak_gflops"].as_f64() > Some(0.0), "{result}");
+        let ms = |quantile: &str| result["ms"][quantile].as_f64().unwrap();
+        assert!(ms("min") <= ms("lower") && ms("lower") <= ms("median"), "{result}");
+        assert!(result["layers"].is_null(), "{result}");
+    }
+    assert_eq!(results[1]["macs"].as_u64(), results[0]["macs"].as_u64().map(|macs| 3 * macs));
+}
+
+#[test]
+fn bench_measures_every_step_of_the_plan() {
+    let place = Place::new();
+    for (mode, more) in [("", 0), ("--train", 1)] {
+        let plan = place.json(&format!("plan lenet --batch 2 {mode}"));
+        let bench = place.json(&format!("bench lenet --batch 2 --seconds 0 --layers {mode}"));
+        let layers = bench["results"][0]["layers"].as_array().unwrap();
+        let steps = plan["steps"].as_array().unwrap();
+        assert_eq!(layers.len(), steps.len() + more, "{mode}");
+        for (layer, step) in layers.iter().zip(steps) {
+            assert_eq!((&layer["layer"], &layer["kernel"]), (&step["layer"], &step["kernel"]));
+        }
+        let shares: f64 = layers.iter().map(|layer| layer["share"].as_f64().unwrap()).sum();
+        assert!((shares - 1.0).abs() < 1e-9, "{shares}");
+    }
+    let text = place.text("bench lenet --seconds 0 --layers");
+    assert!(text.contains("of peak") && text.contains("conv2"), "{text}");
+}
+
+#[test]
+fn wrong_measurements_are_refused() {
+    let place = Place::new();
+    place.fails("bench lenet --seconds=-1", 2, &["seconds"]);
+    place.fails("bench lenet --isa sse9", 2, &["avx2"]);
+    place.fails("bench nonet --seconds 0", 3, &["nonet", "nearest"]);
+    place.fails("bench lenet lenet5 --weights x.safetensors", 2, &["exactly one"]);
+    place.fails("plan resnet1", 3, &["nearest"]);
+}
