@@ -105,7 +105,10 @@ impl Lowering<'_> {
             Op::Concat(_) => {
                 let pieces: Vec<_> = pieces(self, node).zip(x).enumerate().collect();
                 for (i, ((to, count), x)) in pieces {
-                    let what = What::CopyChannels { from: 0, to, count, zero: ragged && i == 0 };
+                    let what = match i {
+                        0 => What::CopyChannels { from: 0, to, count, zero: ragged },
+                        _ => What::PlaceChannels { to, count },
+                    };
                     self.step(id, what, [x], [y], i == 0);
                 }
             }

@@ -190,6 +190,9 @@ impl Machine {
             &What::CopyChannels { from, to, count, .. } => {
                 call!(|[x: 0], y| channels::copy(threads, n, x, from, y, to, count, accumulate));
             }
+            &What::PlaceChannels { to, count } => {
+                call!(|[x: 0], y| channels::copy(threads, n, x, 0, y, to, count, false));
+            }
             &What::Subsample(stride) => {
                 call!(|[x: 0], y| channels::subsample(threads, n, stride, x, y));
             }

@@ -88,6 +88,8 @@ pub(crate) enum What {
     Scale,
     /// x → a range of channels of y, also added. `zero`: what is not written becomes zero.
     CopyChannels { from: usize, to: usize, count: usize, zero: bool },
+    /// x → a range of channels of y, whose other channels stay
+    PlaceChannels { to: usize, count: usize },
     /// x → y
     Subsample(usize),
     /// x → y

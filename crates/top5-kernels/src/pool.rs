@@ -112,7 +112,11 @@ impl Kernel for Plane<'_, &mut Max<'_>> {
         let this = Plane { body: (), geom: self.geom, input: self.input, output: self.output };
         this.outputs(|at, out| {
             let mut best = s.splat(f32::NEG_INFINITY);
-            this.window(at, |row, col| best = s.max(best, s.load(&x[row + col])));
+            this.window(at, |row, col| {
+                let larger = s.max(best, s.load(&x[row + col]));
+                // A NaN is unequal to itself, and stays.
+                best = s.select_equal(best, best, larger, best);
+            });
             s.store(&mut y[out], best);
         });
     }

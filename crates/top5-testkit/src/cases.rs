@@ -232,6 +232,13 @@ fn residuals() -> Vec<Case> {
 
 fn branches() -> Vec<Case> {
     vec![
+        case("concat of whole blocks", [4, 5, 6], |x| {
+            let x = x.conv(32, k(3).pad(1)).relu();
+            let a = x.conv(16, 1).relu();
+            let b = x.conv(48, k(3).pad(1)).relu();
+            let y = concat([a, b, x]).conv(32, 1).relu();
+            concat([y, y.conv(16, 1)]).conv(17, k(3)).relu().flatten().linear(3)
+        }),
         case("ragged concat", [4, 5, 6], |x| {
             let a = x.conv(5, 1).relu();
             let b = x.conv(3, 1).relu().conv(19, k(3).pad(1)).relu();
