@@ -431,6 +431,17 @@ pub fn concat<'g>(parts: impl IntoIterator<Item = Var<'g>>) -> Var<'g> {
     first.builder.append(Concat.into(), parts.iter().map(|x| x.node).collect(), Location::caller())
 }
 
+/// The sum of any number of maps of one shape, added from the first to the last.
+///
+/// # Panics
+/// If there are no parts: that is a mistake in the page, not in its input.
+#[track_caller]
+pub fn sum<'g>(parts: impl IntoIterator<Item = Var<'g>>) -> Var<'g> {
+    let parts: Vec<Var<'g>> = parts.into_iter().collect();
+    let first = parts.first().expect("a sum has parts");
+    first.builder.append(Add.into(), parts.iter().map(|x| x.node).collect(), Location::caller())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ mod summary;
 mod tensor;
 mod window;
 
-pub use builder::{Scope, Var, concat, net};
+pub use builder::{Scope, Var, concat, net, sum};
 pub use count::ReceptiveField;
 pub use engine::{Engine, EngineError, Forward, Loss, Sgd, StepOptions};
 pub use error::{GraphError, ShapeError};

@@ -117,7 +117,7 @@ fn slim(settings: &Settings) -> Result<Graph, GraphError> {
     })
 }
 
-fn classify<'g>(x: Var<'g>, settings: &Settings) -> Var<'g> {
+pub(crate) fn classify<'g>(x: Var<'g>, settings: &Settings) -> Var<'g> {
     x.global_avg_pool().linear(settings.classes).named("fc")
 }
 

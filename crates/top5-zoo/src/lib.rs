@@ -15,19 +15,27 @@
 
 #![forbid(unsafe_code)]
 
+pub mod forms;
 mod registry;
 mod search;
 
 mod alexnet;
 mod bn_inception;
+mod densenet;
+mod dpn;
 mod googlenet;
 mod inception_v3;
 mod inception_v4;
 mod lenet;
 mod lenet5;
 mod overfeat;
+mod preact_resnet;
 mod resnet;
+mod resnext;
+mod senet;
+mod trimps_soushen;
 mod vgg;
+mod wide_resnet;
 mod zfnet;
 
 pub use registry::{
@@ -48,9 +56,15 @@ static FAMILIES: &[&[Network]] = &[
     inception_v3::NETWORKS,
     inception_v4::NETWORKS,
     resnet::NETWORKS,
+    preact_resnet::NETWORKS,
+    wide_resnet::NETWORKS,
+    resnext::NETWORKS,
+    densenet::NETWORKS,
+    senet::NETWORKS,
+    dpn::NETWORKS,
 ];
 
-static ENSEMBLES: &[&[Ensemble]] = &[zfnet::ENSEMBLES];
+static ENSEMBLES: &[&[Ensemble]] = &[zfnet::ENSEMBLES, trimps_soushen::ENSEMBLES];
 
 /// All networks, in the order of history.
 pub fn networks() -> impl Iterator<Item = &'static Network> {

@@ -13,10 +13,10 @@ use top5_graph::{Graph, GraphError, Init, Var, Window, k, net};
 pub(crate) type Unit = for<'g> fn(Var<'g>, Conv2d) -> Var<'g>;
 
 /// The network of Table 1 with this residual branch of (input, stage's width, stride).
-fn resnet(
+pub(crate) fn resnet(
     name: &str,
     depths: [usize; 4],
-    branch: Branch,
+    branch: impl for<'g> Fn(Var<'g>, usize, usize) -> Var<'g>,
     s: &Settings,
 ) -> Result<Graph, GraphError> {
     net(name, s.input, |x| {
@@ -27,8 +27,6 @@ fn resnet(
         x.global_avg_pool().linear(s.classes).named("fc")
     })
 }
-
-pub(crate) type Branch = for<'g> fn(Var<'g>, usize, usize) -> Var<'g>;
 
 pub(crate) fn stem(x: Var<'_>) -> Var<'_> {
     let x = unit(x, Conv2d::new(64, k(7).stride(2).pad(3))).relu();
@@ -133,6 +131,8 @@ fn stride_on_3x3<'g>(x: Var<'g>, width: usize, stride: usize) -> Var<'g> {
 fn stride_on_1x1<'g>(x: Var<'g>, width: usize, stride: usize) -> Var<'g> {
     Bottleneck { strides: [stride, 1], ..Bottleneck::new(width, 1) }.branch(x)
 }
+
+type Branch = for<'g> fn(Var<'g>, usize, usize) -> Var<'g>;
 
 /// The article's: a 3×3 for the stem, no pooling, and a branch and a projection with names of its own.
 fn article(

@@ -28,6 +28,39 @@ fn every_network_has_the_figures_it_is_registered_with() {
 }
 
 #[test]
+fn zoo_is_complete() {
+    let stages = |depths: [&str; 5], prefix: &str, suffix: &str| -> Vec<String> {
+        depths.iter().map(|depth| format!("{prefix}{depth}{suffix}")).collect()
+    };
+    const DEPTHS: [&str; 5] = ["18", "34", "50", "101", "152"];
+    let mut names: Vec<String> = [
+        "lenet lenet5 alexnet alexnet_owt alexnet_28 overfeat_fast overfeat_accurate zfnet zfnet_b clarifai",
+        "vgg11 vgg11_lrn vgg13 vgg16 vgg16_c vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn",
+        "vgg11_bn_cifar vgg13_bn_cifar vgg16_bn_cifar vgg19_bn_cifar googlenet googlenet_bn googlenet_cifar",
+        "bn_inception bn_inception_slim inception_v3 inception_v4 inception_resnet_v2",
+        "resnet50_v1 resnet101_v1 resnet152_v1 resnetv2_50 preact_resnet200 resnet200",
+        "resnet20_cifar resnet32_cifar resnet44_cifar resnet56_cifar resnet110_cifar",
+        "wide_resnet50_2 wide_resnet101_2 wrn_68_2 trimps_soushen",
+        "resnext50_32x4d resnext101_32x4d resnext101_32x8d resnext101_64x4d",
+        "resnext50_32x4d_a resnext50_32x4d_b resnext50_cifar resnext101_cifar resnext152_cifar",
+        "seresnext50_32x4d seresnext101_32x4d senet154 se_bn_inception seresnet50_cifar_516",
+        "densenet121 densenet161 densenet169 densenet201 dpn68 dpn92 dpn98 dpn107 dpn131",
+    ]
+    .iter()
+    .flat_map(|line| line.split(' ').map(str::to_owned))
+    .collect();
+    for (prefix, suffix) in
+        [("resnet", ""), ("resnet", "_cifar"), ("seresnet", ""), ("seresnet", "_cifar")]
+    {
+        names.extend(stages(DEPTHS, prefix, suffix));
+    }
+    let wanted: BTreeSet<String> = names.into_iter().collect();
+    let registered = networks().map(|n| n.name).chain(ensembles().map(|e| e.name));
+    let registered: BTreeSet<String> = registered.map(str::to_owned).collect();
+    assert_eq!(registered, wanted);
+}
+
+#[test]
 fn figures_are_those_counted_elsewhere() {
     // Parameters without auxiliary heads, and billions of multiply-accumulates to the printed digit.
     let counted = [
@@ -50,6 +83,22 @@ fn figures_are_those_counted_elsewhere() {
         ("inception_v3", 23_834_568, Some(5.71)),
         ("inception_v4", 42_679_816, Some(12.25)),
         ("inception_resnet_v2", 55_843_464, Some(13.16)),
+        ("resnet18", 11_689_512, Some(1.81)),
+        ("resnet34", 21_797_672, Some(3.66)),
+        ("resnet50", 25_557_032, Some(4.09)),
+        ("resnet50_v1", 25_557_032, Some(3.86)),
+        ("resnet101", 44_549_160, Some(7.80)),
+        ("resnet152", 60_192_808, Some(11.51)),
+        ("resnext50_32x4d", 25_028_904, Some(4.23)),
+        ("resnext101_32x4d", 44_177_704, Some(7.97)),
+        ("resnext101_64x4d", 83_455_272, Some(15.46)),
+        ("seresnet50", 28_088_024, Some(4.09)),
+        ("seresnext50_32x4d", 27_559_896, Some(4.23)),
+        ("seresnext101_32x4d", 48_955_416, Some(7.98)),
+        ("senet154", 115_088_984, Some(20.69)),
+        ("dpn92", 37_668_392, Some(6.5)),
+        ("dpn98", 61_570_728, Some(11.67)),
+        ("dpn131", 79_254_504, Some(16.01)),
     ];
     for (name, params, billions) in counted {
         let graph = graph(name).inference();
@@ -150,7 +199,22 @@ fn every_network_takes_another_number_of_classes() {
 
 #[test]
 fn pooled_heads_take_other_sizes() {
-    for name in ["googlenet_cifar", "bn_inception", "bn_inception_slim", "inception_v4"] {
+    for name in [
+        "googlenet_cifar",
+        "bn_inception",
+        "bn_inception_slim",
+        "inception_v4",
+        "resnet50",
+        "resnet20_cifar",
+        "preact_resnet200",
+        "resnext50_32x4d",
+        "resnext50_32x4d_a",
+        "senet154",
+        "se_bn_inception",
+        "seresnet18_cifar",
+        "densenet121",
+        "dpn92",
+    ] {
         let network = network(name).unwrap();
         let [_, height, width] = network.input;
         let graph = at(name, height + 32, width + 64).unwrap();
@@ -159,6 +223,16 @@ fn pooled_heads_take_other_sizes() {
     for (name, side) in [("vgg16", 448), ("alexnet_owt", 416)] {
         let params = at(name, side, side).unwrap().param_count();
         assert_eq!(params as u64, network(name).unwrap().params, "{name}");
+    }
+}
+
+#[test]
+fn variants_for_cifar_take_its_images() {
+    let cifar: Vec<_> = networks().filter(|network| network.name.ends_with("_cifar")).collect();
+    assert_eq!(cifar.len(), 4 + 1 + 5 + 5 + 3 + 5);
+    for network in cifar {
+        assert_eq!(network.input, [3, 32, 32], "{}", network.name);
+        assert!(matches!(network.classes, 10 | 100), "{}", network.name);
     }
 }
 
