@@ -1,8 +1,12 @@
 //! The engine against PyTorch: every file of `shared/reference` whose network is in the zoo.
 
+use std::path::PathBuf;
 use top5_cpu::{CpuEngine, Isa, Options};
 use top5_graph::Graph;
-use top5_testkit::oracle::{self, Tolerances, check_forward, check_training};
+use top5_testkit::oracle::{
+    self, Tolerances, check_forward, check_forward_with, check_training, weights_for,
+};
+use top5_zoo::Network;
 
 fn graph(name: &str) -> Graph {
     top5_zoo::network(name).unwrap().graph().unwrap()
@@ -15,6 +19,66 @@ fn forward(name: &str, options: &Options, tolerance: f64) {
     assert_eq!(graph.param_count(), case.parameters, "{name}");
     let mut engine = CpuEngine::new(graph, case.input.shape[0], options).unwrap();
     check_forward(&mut engine, &case, tolerance);
+}
+
+/// The networks that `shared/reference/forward` has a file for.
+fn files() -> Vec<&'static Network> {
+    let Some(shared) = oracle::shared() else { return Vec::new() };
+    let files = std::fs::read_dir(shared.join("reference/forward")).unwrap();
+    let name = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let mut names: Vec<String> = files.map(|file| name(file.unwrap().path())).collect();
+    names.sort();
+    assert!(names.len() > 60, "only {} files", names.len());
+    names.iter().map(|name| top5_zoo::network(name).unwrap()).collect()
+}
+
+/// Every network of a family that there is a file for: parameters equal, logits within 1e-5 with exact kernels and
+/// within 1e-4 with those that the engine chooses.
+fn equals_its_peers(family: &str) {
+    for network in files().into_iter().filter(|network| network.family == family) {
+        let Some(case) = oracle::forward(network.name) else { return };
+        let graph = network.graph().unwrap();
+        assert_eq!(graph.input(), case.input.shape[1..], "{}", network.name);
+        assert_eq!(graph.param_count(), case.parameters, "{}", network.name);
+        let weights = weights_for(&graph);
+        for (exact, tolerance) in [(true, 1e-5), (false, 1e-4)] {
+            let options = Options { exact, ..Options::default() };
+            let mut engine = CpuEngine::new(graph.clone(), case.input.shape[0], &options).unwrap();
+            check_forward_with(&mut engine, &weights, &case, tolerance);
+        }
+    }
+}
+
+macro_rules! families {
+    ($($test:ident: $family:literal,)*) => {
+        const FAMILIES: &[&str] = &[$($family),*];
+        $(#[test]
+        fn $test() {
+            equals_its_peers($family);
+        })*
+    };
+}
+
+families! {
+    lenets_equal_the_articles: "LeNet",
+    alexnets_equal_their_peers: "AlexNet",
+    vggs_equal_their_peers: "VGG",
+    googlenets_equal_their_peers: "GoogLeNet",
+    inceptions_equal_their_peers: "Inception",
+    resnets_equal_their_peers: "ResNet",
+    preactivation_resnets_equal_timms: "ResNet-v2",
+    wide_resnets_equal_torchvisions: "Wide ResNet",
+    resnexts_equal_their_peers: "ResNeXt",
+    densenets_equal_torchvisions: "DenseNet",
+    senets_equal_their_peers: "SENet",
+    dpns_equal_timms: "DPN",
+}
+
+#[test]
+fn every_file_is_compared() {
+    for network in files() {
+        assert!(FAMILIES.contains(&network.family), "{}: {}", network.name, network.family);
+    }
 }
 
 fn train(name: &str, options: &Options, tolerances: Tolerances) {
