@@ -2,27 +2,63 @@
 
 use crate::block::Block;
 use std::ops::Range;
+use std::ptr::NonNull;
 
-/// Memory whose ranges can be borrowed together, some to write and some to read.
+/// Memory whose ranges can be borrowed together, some to write and some to read. Pages that are never written to are
+/// never taken from the system.
 #[derive(Debug)]
 pub struct Arena {
-    memory: Vec<Block>,
+    /// Zeroed by the allocator.
+    allocation: NonNull<u8>,
+    layout: std::alloc::Layout,
+    /// The first block, at a multiple of a large page.
+    base: NonNull<Block>,
+    len: usize,
 }
+
+/// Bytes of a large page.
+const PAGE: usize = 1 << 21;
+
+// SAFETY: an arena owns its memory, which holds plain numbers.
+unsafe impl Send for Arena {}
+// SAFETY: as above, and a shared arena is only read.
+unsafe impl Sync for Arena {}
 
 impl Arena {
     /// Zeroed memory for this many blocks.
     pub fn new(blocks: usize) -> Self {
-        Self { memory: vec![Block::ZERO; blocks] }
+        let bytes =
+            blocks.checked_mul(size_of::<Block>()).expect("an arena fits the address space");
+        let align = if bytes < PAGE { align_of::<Block>() } else { PAGE };
+        // Aligned by hand: allocators write the zeros of aligned memory, and so take its pages, at once.
+        let layout = std::alloc::Layout::from_size_align(bytes + align, 1)
+            .expect("an arena fits the address space");
+        // SAFETY: the size is not zero.
+        let allocation = unsafe { std::alloc::alloc_zeroed(layout) };
+        let Some(allocation) = NonNull::new(allocation) else {
+            std::alloc::handle_alloc_error(layout)
+        };
+        let offset = allocation.as_ptr().align_offset(align);
+        assert!(offset <= align, "bytes can be aligned");
+        // SAFETY: offset + bytes is at most the size of the allocation (asserted above).
+        let base = unsafe { allocation.add(offset) }.cast::<Block>();
+        if align == PAGE {
+            advise(base.as_ptr(), bytes);
+        }
+        Self { allocation, layout, base, len: blocks }
     }
 
     /// All of it.
     pub fn all(&mut self) -> &mut [Block] {
-        &mut self.memory
+        // SAFETY: `base` is aligned and has `len` initialised (zeroed) blocks; `self` is exclusively borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
     }
 
     /// One range, to read.
     pub fn slice(&self, range: Range<usize>) -> &[Block] {
-        &self.memory[range]
+        // SAFETY: as in `all`, but shared.
+        let all = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) };
+        &all[range]
     }
 
     /// Borrows `writes` exclusively and `reads` shared.
@@ -34,7 +70,7 @@ impl Arena {
         writes: [Range<usize>; W],
         reads: [Range<usize>; R],
     ) -> ([&mut [Block]; W], [&[Block]; R]) {
-        let len = self.memory.len();
+        let len = self.len;
         let within = |r: &Range<usize>| r.start <= r.end && r.end <= len;
         assert!(writes.iter().chain(&reads).all(within), "a range is outside the arena");
         let apart = |a: &Range<usize>, b: &Range<usize>| {
@@ -47,7 +83,7 @@ impl Arena {
                 "ranges overlap: {write:?}"
             );
         }
-        let base = self.memory.as_mut_ptr();
+        let base = self.base.as_ptr();
         // SAFETY: every range is within the memory, the ranges to write overlap no other range (both asserted above),
         // and the returned borrows keep `self` exclusively borrowed.
         unsafe {
@@ -58,6 +94,31 @@ impl Arena {
         }
     }
 }
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout in `new`, and no borrow outlives `self`.
+        unsafe { std::alloc::dealloc(self.allocation.as_ptr(), self.layout) }
+    }
+}
+
+/// Asks for large pages, of which the processor's address translation remembers more memory. A wish: it may fail.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn advise(start: *mut Block, bytes: usize) {
+    unsafe extern "C" {
+        fn madvise(
+            start: *mut std::ffi::c_void,
+            len: usize,
+            advice: std::ffi::c_int,
+        ) -> std::ffi::c_int;
+    }
+    const HUGE_PAGES: std::ffi::c_int = 14;
+    // SAFETY: the range is memory that we own, and the advice does not change its contents.
+    let _ = unsafe { madvise(start.cast(), bytes, HUGE_PAGES) };
+}
+
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn advise(_: *mut Block, _: usize) {}
 
 #[cfg(test)]
 mod tests {

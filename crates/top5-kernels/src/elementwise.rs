@@ -76,7 +76,7 @@ impl Pointwise<2> for TanhGradient {
 }
 
 /// Pixels that make a job worth starting.
-const JOB: usize = 512;
+pub(crate) const JOB: usize = 512;
 
 /// Applies `op` to every pixel of `n` images. All layouts have the same channels, height and width.
 pub fn pointwise<const N: usize>(
@@ -191,13 +191,8 @@ impl SgdStep {
         }
         assert!(w.len() == v.len() && w.len() == g.len());
         const PIECE: usize = 1024;
-        let momenta = crate::threads::Shore(v.as_mut_ptr());
-        threads.chunks(w, PIECE, |i, w| {
-            let at = i * PIECE;
-            // SAFETY: the momenta are as many as the weights (asserted above), and the piece that belongs to the
-            // weights of this job is touched by no other job.
-            let v = unsafe { std::slice::from_raw_parts_mut(momenta.pointer().add(at), w.len()) };
-            let g = &g[at..][..w.len()];
+        threads.chunk_pairs((w, PIECE), (v, PIECE), |i, w, v| {
+            let g = &g[i * PIECE..][..w.len()];
             isa.run(Piece(self, w, v, g));
         });
     }

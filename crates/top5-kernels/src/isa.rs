@@ -75,6 +75,19 @@ impl Isa {
         }
     }
 
+    /// [`Simd::GRADIENT_TILE`] of this instruction set, likewise.
+    pub(crate) fn gradient_tile(self) -> usize {
+        match self {
+            Self::Scalar => Scalar::GRADIENT_TILE,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::GRADIENT_TILE,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::GRADIENT_TILE,
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => Scalar::GRADIENT_TILE,
+        }
+    }
+
     /// Runs a kernel compiled for this instruction set.
     ///
     /// # Panics

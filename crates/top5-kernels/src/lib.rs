@@ -24,6 +24,7 @@ pub mod peak;
 pub mod pool;
 mod simd;
 mod threads;
+pub mod transpose;
 pub mod weight_gradient;
 pub mod winograd;
 

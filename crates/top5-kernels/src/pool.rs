@@ -36,6 +36,16 @@ impl PoolGeom {
         o * self.stride[axis] + tap * self.dilation[axis] - self.pad[axis]
     }
 
+    /// Along `axis`, the outputs (of `outputs`) whose windows are within the input (of `size`) as a whole.
+    fn whole_windows(&self, axis: usize, size: usize, outputs: usize) -> Range<usize> {
+        let span = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
+        let first = self.pad[axis].div_ceil(self.stride[axis]);
+        let end = (size + self.pad[axis])
+            .checked_sub(span)
+            .map_or(0, |room| room / self.stride[axis] + 1);
+        first..end.min(outputs).max(first)
+    }
+
     /// Along `axis`, how many elements an average counts when padding counts.
     fn padded_count(&self, axis: usize, o: usize, size: usize) -> usize {
         let start = o * self.stride[axis];
@@ -108,17 +118,51 @@ impl Kernel for Plane<'_, &mut Max<'_>> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Max { x, y } = &mut *self.body;
-        let this = Plane { body: (), geom: self.geom, input: self.input, output: self.output };
-        this.outputs(|at, out| {
-            let mut best = s.splat(f32::NEG_INFINITY);
-            this.window(at, |row, col| {
-                let larger = s.max(best, s.load(&x[row + col]));
+        let geom = self.geom;
+        let width = self.input.width;
+        let inside = geom.whole_windows(1, width, self.output.width);
+        for oy in 0..self.output.height {
+            let rows = geom.taps(0, oy, self.input.height);
+            for ox in 0..self.output.width {
+                let (at, rows) = ([oy, ox], rows.clone());
+                let max = match (inside.contains(&ox), geom.kernel[1]) {
+                    (true, 2) => self.largest::<S, 2>(s, at, rows, 0..2),
+                    (true, 3) => self.largest::<S, 3>(s, at, rows, 0..3),
+                    _ => self.largest::<S, 0>(s, at, rows, geom.taps(1, ox, width)),
+                };
+                s.store(&mut self.body.y[self.output.start(oy) + ox], max);
+            }
+        }
+    }
+}
+
+impl Plane<'_, &mut Max<'_>> {
+    /// The largest element of a window. Its columns are `cols`, COLS of them if that is not 0.
+    #[inline(always)]
+    fn largest<S: Simd, const COLS: usize>(
+        &self,
+        s: S,
+        [oy, ox]: [usize; 2],
+        rows: Range<usize>,
+        cols: Range<usize>,
+    ) -> S::V {
+        let mut best = s.splat(f32::NEG_INFINITY);
+        let step = self.geom.dilation[1];
+        let count = if COLS > 0 { COLS } else { cols.len() };
+        if count == 0 {
+            return best;
+        }
+        let first = self.geom.position(1, ox, cols.start);
+        for r in rows {
+            let row = self.input.start(self.geom.position(0, oy, r));
+            let x = &self.body.x[row + first..][..(count - 1) * step + 1];
+            for c in 0..count {
+                let larger = s.max(best, s.load(&x[c * step]));
                 // A NaN is unequal to itself, and stays.
                 best = s.select_equal(best, best, larger, best);
-            });
-            s.store(&mut y[out], best);
-        });
+            }
+        }
+        best
     }
 }
 
@@ -133,23 +177,57 @@ impl Kernel for Plane<'_, &mut MaxGradient<'_>> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
+        let geom = self.geom;
+        let width = self.input.width;
+        let inside = geom.whole_windows(1, width, self.output.width);
+        for oy in 0..self.output.height {
+            let rows = geom.taps(0, oy, self.input.height);
+            for ox in 0..self.output.width {
+                let (at, rows) = ([oy, ox], rows.clone());
+                match (inside.contains(&ox), geom.kernel[1]) {
+                    (true, 2) => self.scatter::<S, 2>(s, at, rows, 0..2),
+                    (true, 3) => self.scatter::<S, 3>(s, at, rows, 0..3),
+                    _ => self.scatter::<S, 0>(s, at, rows, geom.taps(1, ox, width)),
+                }
+            }
+        }
+    }
+}
+
+impl Plane<'_, &mut MaxGradient<'_>> {
+    /// Adds the gradient of one output to that of the first element which equals the maximum. The window's columns are
+    /// `cols`, COLS of them if that is not 0.
+    #[inline(always)]
+    fn scatter<S: Simd, const COLS: usize>(
+        &mut self,
+        s: S,
+        [oy, ox]: [usize; 2],
+        rows: Range<usize>,
+        cols: Range<usize>,
+    ) {
         let MaxGradient { x, y: (y, yl), dy, dx: (dx, dl) } = &mut *self.body;
-        let this = Plane { body: (), geom: self.geom, input: self.input, output: self.output };
-        let (input, down, across) = (this.input, dl.row(), this.input.row());
-        this.outputs(|[oy, ox], out| {
-            let max = s.load(&y[yl.start(oy) + ox]);
-            // What is left of dy: the first element that equals the maximum takes it.
-            let mut left = s.load(&dy[out]);
-            this.window([oy, ox], |row, col| {
-                let value = s.load(&x[row + col]);
-                let taken = s.select_equal(value, max, left, s.zero());
+        let max = s.load(&y[yl.start(oy) + ox]);
+        // What is left of dy: the first element that equals the maximum takes it.
+        let mut left = s.load(&dy[self.output.start(oy) + ox]);
+        let step = self.geom.dilation[1];
+        let count = if COLS > 0 { COLS } else { cols.len() };
+        if count == 0 {
+            return;
+        }
+        let first = self.geom.position(1, ox, cols.start);
+        for r in rows {
+            let row = self.geom.position(0, oy, r);
+            let span = (count - 1) * step + 1;
+            let x = &x[self.input.start(row) + first..][..span];
+            let dx = &mut dx[dl.start(row) + first..][..span];
+            for c in 0..count {
+                let taken = s.select_equal(s.load(&x[c * step]), max, left, s.zero());
                 left = s.sub(left, taken);
-                let line = (row - input.start(0)) / across;
-                let dx = &mut dx[dl.start(0) + line * down + col];
-                s.store(dx, s.add(s.load(dx), taken));
-            });
-        });
+                let sum = s.add(s.load(&dx[c * step]), taken);
+                s.store(&mut dx[c * step], sum);
+            }
+        }
     }
 }
 

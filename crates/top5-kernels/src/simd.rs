@@ -16,7 +16,7 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 pub(crate) use scalar::Scalar;
 
-use crate::block::Block;
+use crate::block::{Block, LANES};
 
 /// Operations on sixteen floats at once.
 pub trait Simd: Copy + Send + Sync {
@@ -53,6 +53,35 @@ pub trait Simd: Copy + Send + Sync {
     fn select_equal(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
     /// `yes` where `a > 0`, zero elsewhere.
     fn select_positive(self, a: Self::V, yes: Self::V) -> Self::V;
+
+    /// Rows to columns: lane `j` of the result's vector `i` is lane `i` of vector `j`.
+    #[inline(always)]
+    fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES] {
+        let mut from = [Block::ZERO; LANES];
+        for i in 0..LANES {
+            self.store(&mut from[i], rows[i]);
+        }
+        let mut columns = rows;
+        for i in 0..LANES {
+            let mut column = Block::ZERO;
+            for j in 0..LANES {
+                column.0[j] = from[j].0[i];
+            }
+            columns[i] = self.load(&column);
+        }
+        columns
+    }
+
+    /// To memory, past the caches where the CPU can, for what is too large for them. [`Simd::fence`] comes before
+    /// another thread reads it.
+    #[inline(always)]
+    fn stream(self, y: &mut Block, x: Self::V) {
+        self.store(y, x);
+    }
+
+    /// Orders what was streamed before what follows.
+    #[inline(always)]
+    fn fence(self) {}
 
     /// All lanes zero.
     #[inline(always)]

@@ -156,6 +156,32 @@ impl Threads {
             job(i, unsafe { std::slice::from_raw_parts_mut(base.pointer().add(start), piece) });
         });
     }
+
+    /// Splits `a` into pieces of `a_len` and `b` into as many pieces of `b_len` (the last ones may be shorter) and calls
+    /// `job(i, piece i of a, piece i of b)` for each.
+    ///
+    /// # Panics
+    /// If the numbers of pieces differ.
+    pub fn chunk_pairs(
+        &self,
+        (a, a_len): (&mut [Block], usize),
+        (b, b_len): (&mut [Block], usize),
+        job: impl Fn(usize, &mut [Block], &mut [Block]) + Sync,
+    ) {
+        let (total, len) = (b.len(), b_len.max(1));
+        assert_eq!(a.len().div_ceil(a_len.max(1)), total.div_ceil(len), "pieces of both slices");
+        let base = Shore(b.as_mut_ptr());
+        self.chunks(a, a_len, |i, a| {
+            let start = i * len;
+            // SAFETY: i is below the number of pieces (those of `a` are as many, asserted above), so `start` is within `b`;
+            // pieces of different i do not overlap and end at `total`; each i is run once, and `b` stays exclusively
+            // borrowed until all are done.
+            let b = unsafe {
+                std::slice::from_raw_parts_mut(base.pointer().add(start), len.min(total - start))
+            };
+            job(i, a, b);
+        });
+    }
 }
 
 /// A pointer that jobs may share: each writes its own part.
@@ -357,5 +383,18 @@ mod tests {
         pool.chunks(&mut blocks, 4, |i, piece| piece.fill(Block([i as f32 + 1.0; 16])));
         let firsts: Vec<f32> = blocks.iter().map(|b| b.0[0]).collect();
         assert_eq!(firsts, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0]);
+    }
+
+    #[test]
+    fn pairs_of_chunks_cover_both_slices() {
+        let pool = Threads::new(2);
+        let (mut a, mut b) = (vec![Block::ZERO; 5], vec![Block::ZERO; 9]);
+        pool.chunk_pairs((&mut a, 2), (&mut b, 4), |i, a, b| {
+            a.fill(Block([i as f32 + 1.0; 16]));
+            b.fill(Block([a.len() as f32; 16]));
+        });
+        let firsts = |blocks: &[Block]| blocks.iter().map(|b| b.0[0]).collect::<Vec<f32>>();
+        assert_eq!(firsts(&a), [1.0, 1.0, 2.0, 2.0, 3.0]);
+        assert_eq!(firsts(&b), [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0]);
     }
 }

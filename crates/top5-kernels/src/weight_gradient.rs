@@ -1,37 +1,61 @@
 //! The gradient of a convolution with respect to its weights and bias.
 //!
 //! ```text
-//! for every output block k, input block b it reads:                           one job
-//!     for image, strip of rows, tap t:
-//!         acc[l] += x[image, b, pixel + t, l] · dy[image, k, pixel]           for all pixels of the strip
+//! for some output blocks and some input blocks that they read:                one job
+//!     for image, strip of pixels:
+//!         for pairs of output blocks k, input block b, tap t:
+//!             acc[l][k] += x[image, b, pixel + t, l] · dy[image, k, pixel]    for all pixels of the strip
 //! ```
 //!
-//! The accumulators are 16 lanes of one tap; each job owns a contiguous piece of the packed gradient. Where there are
-//! few jobs, the images are split into a number of parts that depends on the geometry alone, summed in order at the end.
+//! A tile of accumulators is some lanes of one tap for some output blocks. The strips of a job's blocks stay in the
+//! second-level cache while all pairs are formed, those of one pair in the first. Where there are few jobs, the images are
+//! split into a number of parts that depends on the geometry alone, summed in order at the end.
 
 use crate::block::{Block, LANES, Layout};
 use crate::conv::ConvGeom;
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
-use crate::threads::Threads;
+use crate::threads::{Shore, Threads};
+use std::ops::Range;
 
 /// The weight gradient of one convolution.
 #[derive(Clone, Debug)]
 pub struct WeightGradient {
     isa: Isa,
     geom: ConvGeom,
-    rows_per_strip: usize,
+    /// Runs of output blocks that read the same input blocks, cut to the length of a job's.
+    rows: Vec<Range<usize>>,
+    /// Input blocks of a job.
+    columns: usize,
 }
 
 /// Jobs that are enough to share among threads.
 const JOBS: usize = 16;
+/// Most output and input blocks of a job.
+const GROUP: [usize; 2] = [8, 4];
+/// Pixels of a strip.
+const STRIP: usize = 160;
+/// Blocks that the parts' gradients may take together.
+const PARTS_BLOCKS: usize = 1 << 17;
 
 impl WeightGradient {
     /// The kernel for the geometry of the forward pass: its `y` is where the output's gradient is.
     pub fn new(isa: Isa, geom: ConvGeom) -> Self {
-        // A strip's rows of both operands stay in the first cache while the taps pass over them.
-        let rows_per_strip = (192 / geom.cols.max(1)).clamp(1, geom.rows.max(1));
-        Self { isa, geom, rows_per_strip }
+        let [mut high, mut wide] = GROUP;
+        loop {
+            let rows = runs(&geom, high);
+            let jobs = rows.len() * geom.blocks.div_ceil(wide);
+            let parts = JOBS.div_ceil(jobs.max(1));
+            let splits = !geom.batch_is_row && parts * geom.packed_len() <= PARTS_BLOCKS;
+            if parts == 1 || splits || high * wide == 1 {
+                return Self { isa, geom, rows, columns: wide };
+            }
+            if wide > 1 {
+                wide /= 2;
+            } else {
+                high /= 2;
+            }
+        }
     }
 
     /// Its name: `f32_conv_weight_gradient_avx512`.
@@ -39,11 +63,14 @@ impl WeightGradient {
         format!("f32_conv_weight_gradient_{}", self.isa)
     }
 
+    fn jobs(&self) -> usize {
+        self.rows.len() * self.geom.blocks.div_ceil(self.columns)
+    }
+
     /// Into how many parts the images are split.
     fn parts(&self, n: usize) -> usize {
         let (images, _) = self.geom.extent(n);
-        let jobs = self.geom.out_blocks() * self.geom.blocks;
-        JOBS.div_ceil(jobs).min(images).max(1)
+        JOBS.div_ceil(self.jobs()).min(images).max(1)
     }
 
     /// Blocks of scratch memory for at most `n` images.
@@ -68,24 +95,36 @@ impl WeightGradient {
         geom.check(n, x.len(), dy.len());
         assert_eq!(dw.len(), geom.packed_len(), "the gradient is packed for another geometry");
         let (images, cols) = geom.extent(n);
-        let parts = self.parts(n);
-        let piece = geom.taps.len() * geom.lanes;
-        let jobs = geom.out_blocks() * geom.blocks;
-        let compute = |part: usize, job: usize, dw: &mut [Block]| {
-            let (k, b) = (job / geom.blocks, geom.first[job / geom.blocks] + job % geom.blocks);
-            let images = part * images / parts..(part + 1) * images / parts;
-            let strip = self.rows_per_strip;
-            dw.fill(Block::ZERO);
-            self.isa.run(Pair { geom, x, dy, dw, images, cols, strip, k, b });
+        let (parts, jobs) = (self.parts(n), self.jobs());
+        let per_row = geom.blocks.div_ceil(self.columns);
+        let compute = |part: usize, job: usize, dw: Shore| {
+            let first = job % per_row * self.columns;
+            let job = Job {
+                geom,
+                x,
+                dy,
+                dw,
+                images: part * images / parts..(part + 1) * images / parts,
+                cols,
+                ks: self.rows[job / per_row].clone(),
+                bs: first..(first + self.columns).min(geom.blocks),
+            };
+            self.isa.run(job);
         };
         if parts == 1 {
-            threads.chunks(dw, piece, |job, dw| compute(0, job, dw));
-            return;
+            let dw = Shore(dw.as_mut_ptr());
+            return threads.run(jobs, |job| compute(0, job, dw));
         }
-        let work = &mut work[..parts * dw.len()];
-        threads.chunks(work, piece, |i, dw| compute(i / jobs, i % jobs, dw));
         let len = dw.len();
+        let work = &mut work[..parts * len];
+        let copies = Shore(work.as_mut_ptr());
+        threads.run(parts * jobs, |i| {
+            // A copy of its own for each part; `work` holds as many.
+            let copy = Shore(copies.pointer().wrapping_add(i / jobs * len));
+            compute(i / jobs, i % jobs, copy);
+        });
         let work = &*work;
+        let piece = geom.taps.len() * geom.lanes;
         threads.chunks(dw, piece, |job, dw| {
             for (i, sum) in dw.iter_mut().enumerate() {
                 let at = job * piece + i;
@@ -99,98 +138,186 @@ impl WeightGradient {
     }
 }
 
-/// One job: all taps of one pair of blocks.
-struct Pair<'a> {
+/// The output blocks in runs of at most `most` that read the same input blocks.
+fn runs(geom: &ConvGeom, most: usize) -> Vec<Range<usize>> {
+    let mut runs = Vec::new();
+    let mut k = 0;
+    while k < geom.out_blocks() {
+        let same = geom.first[k..].iter().take_while(|&&first| first == geom.first[k]).count();
+        runs.push(k..k + same.min(most));
+        k += same.min(most);
+    }
+    runs
+}
+
+/// One job: all taps of all pairs of some blocks, over some images.
+struct Job<'a> {
     geom: &'a ConvGeom,
     x: &'a [f32],
     dy: &'a [Block],
-    dw: &'a mut [Block],
-    images: std::ops::Range<usize>,
+    /// A packed gradient, of which the pairs are this job's alone.
+    dw: Shore,
+    images: Range<usize>,
     cols: usize,
-    strip: usize,
-    k: usize,
-    b: usize,
+    ks: Range<usize>,
+    /// Input blocks, counted from the first that the output blocks read.
+    bs: Range<usize>,
 }
 
-impl Kernel for Pair<'_> {
+/// Some pixels of an image.
+#[derive(Clone)]
+struct Strip {
+    image: usize,
+    rows: Range<usize>,
+    cols: Range<usize>,
+}
+
+impl Kernel for Job<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
+    fn run<S: Simd>(self, simd: S) {
         let geom = self.geom;
-        let lanes = geom.lanes_of(self.b);
+        for k in self.ks.clone() {
+            for b in self.bs.clone() {
+                for i in 0..geom.taps.len() * geom.lanes {
+                    // SAFETY: the pair is within the packed gradient, and this job's alone.
+                    unsafe { *self.pair(k, b).add(i) = Block::ZERO };
+                }
+            }
+        }
+        let linear =
+            geom.x.row == self.cols * geom.x.pixel && geom.y.row == self.cols * geom.y.pixel;
+        let (rows, cols) = if linear { (1, geom.rows * self.cols) } else { (geom.rows, self.cols) };
+        let (down, across) = if rows == 1 { (1, STRIP) } else { (STRIP.div_ceil(cols), cols) };
         for image in self.images.clone() {
-            for start in (0..geom.rows).step_by(self.strip) {
-                let rows = start..(start + self.strip).min(geom.rows);
-                for tap in 0..geom.taps.len() {
-                    let mut lane = 0;
-                    while lane < lanes {
-                        let width = (lanes - lane).min(S::GRADIENT_TILE);
-                        let rows = rows.clone();
-                        macro_rules! by_width {
-                            ($($l:literal)*) => {
-                                match width {
-                                    // SAFETY: `WeightGradient::run` has checked the geometry; the lanes are there.
-                                    $($l if $l <= S::GRADIENT_TILE => unsafe {
-                                        self.tap::<S, $l>(simd, image, rows, tap, lane)
-                                    },)*
-                                    _ => unreachable!("a tile has at most 16 lanes"),
-                                }
-                            };
-                        }
-                        by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
-                        lane += width;
-                    }
+            for row in (0..rows).step_by(down) {
+                for col in (0..cols).step_by(across) {
+                    let rows = row..(row + down).min(rows);
+                    let cols = col..(col + across).min(cols);
+                    self.strip(simd, &Strip { image, rows, cols });
                 }
             }
         }
     }
 }
 
-impl Pair<'_> {
-    /// Adds one strip's products for L lanes of a tap.
+impl Job<'_> {
+    /// The packed gradient of output block k with respect to the `b`-th input block that it reads.
     ///
     /// # Safety
-    /// - `geom.check` passed for the lengths of `x` and `dy`, and `dw` holds `taps·lanes` blocks;
-    /// - `image`, `rows`, `tap` and `lane + L − 1` are within the geometry.
+    /// Both are blocks of the geometry.
     #[inline(always)]
-    unsafe fn tap<S: Simd, const L: usize>(
-        &mut self,
+    unsafe fn pair(&self, k: usize, b: usize) -> *mut Block {
+        let piece = self.geom.taps.len() * self.geom.lanes;
+        // SAFETY: the packed gradient has `packed_len` blocks, a piece for each pair.
+        unsafe { self.dw.pointer().add((k * self.geom.blocks + b) * piece) }
+    }
+
+    /// Adds the products of one strip for all pairs.
+    #[inline(always)]
+    fn strip<S: Simd>(&self, simd: S, strip: &Strip) {
+        let geom = self.geom;
+        // Tiles of few lanes take more output blocks, so that there are enough accumulators.
+        let most = [4, 2].into_iter().find(|&ob| S::GRADIENT_TILE / ob >= geom.lanes.min(8));
+        let mut k = self.ks.start;
+        while k < self.ks.end {
+            let left = self.ks.end - k;
+            let taken = match most.unwrap_or(1) {
+                4 if left >= 4 => 4,
+                2.. if left >= 2 => 2,
+                _ => 1,
+            };
+            for b in self.bs.clone() {
+                let lanes = geom.lanes_of(geom.first[k] + b);
+                for tap in 0..geom.taps.len() {
+                    let mut lane = 0;
+                    while lane < lanes {
+                        let width = (lanes - lane).min(S::GRADIENT_TILE / taken);
+                        macro_rules! by_shape {
+                            ($(($ob:literal: $($l:literal)*))*) => {
+                                match (taken, width) {
+                                    // SAFETY: `WeightGradient::run` has checked the geometry; blocks and lanes are there.
+                                    $($(($ob, $l) if $l * $ob <= S::GRADIENT_TILE => unsafe {
+                                        self.tile::<S, $l, $ob>(simd, strip, [k, b], tap, lane)
+                                    },)*)*
+                                    _ => unreachable!("a tile has at most 16 accumulators"),
+                                }
+                            };
+                        }
+                        by_shape!((1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+                            (2: 1 2 3 4 5 6 7 8) (4: 1 2 3 4));
+                        lane += width;
+                    }
+                }
+            }
+            k += taken;
+        }
+    }
+
+    /// Adds one strip's products for L lanes of a tap and OB output blocks.
+    ///
+    /// # Safety
+    /// - `geom.check` passed for the lengths of `x` and `dy`, and `dw` is a packed gradient;
+    /// - the strip, `tap`, `lane + L − 1`, the output blocks `k` to `k + OB − 1` and the `b`-th input block that they read
+    ///   are within the geometry; these pairs are this job's.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const L: usize, const OB: usize>(
+        &self,
         simd: S,
-        image: usize,
-        rows: std::ops::Range<usize>,
+        strip: &Strip,
+        [k, b]: [usize; 2],
         tap: usize,
         lane: usize,
     ) {
         let Self { geom, x, dy, .. } = *self;
-        let dw = &mut self.dw[tap * geom.lanes + lane..][..L];
-        let mut acc: [S::V; L] = std::array::from_fn(|l| simd.load(&dw[l]));
-        for row in rows {
+        let place = tap * geom.lanes + lane;
+        let mut acc = [[simd.zero(); OB]; L];
+        for ob in 0..OB {
+            for l in 0..L {
+                // SAFETY: the caller's second promise.
+                acc[l][ob] = simd.load(unsafe { &*self.pair(k + ob, b).add(place + l) });
+            }
+        }
+        for row in strip.rows.clone() {
             let at = geom.x.offset
-                + image * geom.x.image
-                + self.b * geom.x.block
+                + strip.image * geom.x.image
+                + (geom.first[k] + b) * geom.x.block
                 + row * geom.x.row
+                + strip.cols.start * geom.x.pixel
                 + geom.taps[tap]
                 + lane;
-            let from =
-                geom.y.offset + image * geom.y.image + self.k * geom.y.block + row * geom.y.row;
-            // SAFETY: all offsets are below what `geom.check` asserted.
+            let from = geom.y.offset
+                + strip.image * geom.y.image
+                + k * geom.y.block
+                + row * geom.y.row
+                + strip.cols.start * geom.y.pixel;
+            // SAFETY: all offsets are below what `geom.check` asserted; the last step beyond is not read from.
             unsafe {
                 let mut x = x.as_ptr().add(at);
                 let mut dy = dy.as_ptr().add(from);
-                for col in 0..self.cols {
-                    let gradient = simd.load(&*dy);
+                for _ in strip.cols.clone() {
+                    let mut gradient = [simd.zero(); OB];
+                    for ob in 0..OB {
+                        gradient[ob] = simd.load(&*dy.add(ob * geom.y.block));
+                    }
                     for l in 0..L {
-                        acc[l] = simd.mul_add(simd.splat(*x.add(l)), gradient, acc[l]);
+                        let value = simd.splat(*x.add(l));
+                        for ob in 0..OB {
+                            acc[l][ob] = simd.mul_add(value, gradient[ob], acc[l][ob]);
+                        }
                     }
-                    if col + 1 < self.cols {
-                        x = x.add(geom.x.pixel);
-                        dy = dy.add(geom.y.pixel);
-                    }
+                    x = x.wrapping_add(geom.x.pixel);
+                    dy = dy.wrapping_add(geom.y.pixel);
                 }
             }
         }
-        dw.iter_mut().zip(acc).for_each(|(dw, acc)| simd.store(dw, acc));
+        for ob in 0..OB {
+            for l in 0..L {
+                // SAFETY: the caller's second promise.
+                simd.store(unsafe { &mut *self.pair(k + ob, b).add(place + l) }, acc[l][ob]);
+            }
+        }
     }
 }
 

@@ -24,6 +24,11 @@
 //!      ⎣0  1    0    −5/2  0  1⎦        ⎣ 0     0      1  ⎦
 //! ```
 
+mod gradient;
+mod weights;
+
+pub use gradient::WinogradGradient;
+
 use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Epilogue, Strides};
 use crate::isa::{Isa, Kernel};
@@ -61,22 +66,28 @@ pub struct Winograd {
     split: bool,
 }
 
+/// For each kernel element, in row-major order, its tap; `None` if the geometry is not a dense 3×3 convolution of stride
+/// 1 over channel blocks.
+fn taps(geom: &ConvGeom) -> Option<[usize; 9]> {
+    let dense = geom.first.iter().all(|&first| first == 0) && geom.lanes == LANES;
+    let unit = geom.x.pixel == LANES && geom.y.pixel == 1 && !geom.batch_is_row;
+    let whole = [geom.x.offset, geom.x.image, geom.x.block, geom.x.row];
+    if !dense || !unit || whole.iter().any(|at| !at.is_multiple_of(LANES)) {
+        return None;
+    }
+    let tap = |i: usize| {
+        let place = i / 3 * geom.x.row + i % 3 * LANES;
+        geom.taps.iter().position(|&tap| tap == place)
+    };
+    let found: Option<Vec<usize>> = (0..9).map(tap).collect();
+    found.filter(|_| geom.taps.len() == 9)?.try_into().ok()
+}
+
 impl Winograd {
     /// The kernel for this geometry and up to `images` images at once; `None` if it is not a dense 3×3 convolution of
     /// stride 1 over channel blocks.
     pub fn new(isa: Isa, geom: ConvGeom, images: usize) -> Option<Self> {
-        let dense = geom.first.iter().all(|&first| first == 0) && geom.lanes == LANES;
-        let unit = geom.x.pixel == LANES && geom.y.pixel == 1 && !geom.batch_is_row;
-        let whole = [geom.x.offset, geom.x.image, geom.x.block, geom.x.row];
-        if !dense || !unit || whole.iter().any(|at| !at.is_multiple_of(LANES)) {
-            return None;
-        }
-        let tap = |i: usize| {
-            let place = i / 3 * geom.x.row + i % 3 * LANES;
-            geom.taps.iter().position(|&tap| tap == place)
-        };
-        let found: Option<Vec<usize>> = (0..9).map(tap).collect();
-        let taps: [usize; 9] = found.filter(|_| geom.taps.len() == 9)?.try_into().ok()?;
+        let taps = taps(&geom)?;
         let group = if isa.tile()[1] > 0 { 2 } else { 1 };
         let tiles = [geom.rows.div_ceil(M), geom.cols.div_ceil(M)];
         let total = (tiles[0] * tiles[1] * images).max(1);
@@ -130,28 +141,6 @@ impl Winograd {
 
     fn groups(&self) -> usize {
         self.geom.out_blocks().div_ceil(self.group)
-    }
-
-    /// Transforms weights that are packed for direct convolution of the same geometry.
-    pub fn pack(&self, threads: &Threads, direct: &[Block], packed: &mut [Block]) {
-        let geom = &self.geom;
-        assert_eq!(direct.len(), geom.packed_len(), "the weights are packed for another geometry");
-        assert_eq!(packed.len(), self.packed_len(), "the transform has another length");
-        let piece = POSITIONS * geom.blocks * LANES * self.group;
-        threads.chunks(packed, piece, |g, packed| {
-            let range = self.group_range(g);
-            for (i, k) in range.clone().enumerate() {
-                for channel in 0..geom.blocks * LANES {
-                    let (b, lane) = (channel / LANES, channel % LANES);
-                    let at = (k * geom.blocks + b) * 9 * LANES + lane;
-                    let kernel = from_fn(|element| &direct[at + self.taps[element] * LANES]);
-                    let to = |position: usize| {
-                        (position * geom.blocks * LANES + channel) * range.len() + i
-                    };
-                    self.isa.run(Weights { kernel, packed, to });
-                }
-            }
-        });
     }
 
     /// Computes `n` images: `x` with the packed weights `u` to `y`.
@@ -209,36 +198,6 @@ impl Winograd {
     fn place(&self, tile: usize) -> [usize; 3] {
         let [down, across] = self.tiles;
         [tile / (down * across), tile / across % down, tile % across]
-    }
-}
-
-/// `G g Gᵀ` of sixteen outputs for one input channel.
-struct Weights<'a, F> {
-    kernel: [&'a Block; 9],
-    packed: &'a mut [Block],
-    to: F,
-}
-
-impl<F: Fn(usize) -> usize> Kernel for Weights<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let line = |[g0, g1, g2]: [f64; 3]| -> [f64; T] {
-            let (even, odd) = (-(2.0 * g0 + g2) / 3.0, 2.0 * FRAC_1_SQRT_2 / 3.0 * g1);
-            let (far, far_odd) = (g0 / 6.0 + g2 / 3.0, SQRT_2 / 6.0 * g1);
-            [g0, even - odd, even + odd, far + far_odd, far - far_odd, g2]
-        };
-        for lane in 0..LANES {
-            let g = |r: usize, s: usize| f64::from(self.kernel[r * 3 + s].0[lane]);
-            let columns: [[f64; T]; 3] = from_fn(|s| line([g(0, s), g(1, s), g(2, s)]));
-            for r in 0..T {
-                let row = line(from_fn(|s| columns[s][r]));
-                for (s, value) in row.into_iter().enumerate() {
-                    self.packed[(self.to)(r * T + s)].0[lane] = value as f32;
-                }
-            }
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! AVX-512: one register of sixteen floats.
 
 use super::Simd;
-use crate::block::Block;
+use crate::block::{Block, LANES};
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX-512 F, VL, BW and DQ (and AVX2 and FMA).
@@ -95,5 +95,55 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn select_positive(self, a: __m512, yes: __m512) -> __m512 {
         avx512!(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, _mm512_setzero_ps()), yes))
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [__m512; LANES]) -> [__m512; LANES] {
+        // Closures lose the instruction set where they are not inlined, so these are macros.
+        macro_rules! pairs {
+            ($unpack:ident, $a:expr, $b:expr) => {
+                avx512!(_mm512_castpd_ps($unpack(_mm512_castps_pd($a), _mm512_castps_pd($b))))
+            };
+        }
+        macro_rules! quarters {
+            ($pick:literal, $a:expr, $b:expr) => {
+                avx512!(_mm512_shuffle_f32x4::<$pick>($a, $b))
+            };
+        }
+        let mut twos = rows;
+        for i in 0..8 {
+            twos[2 * i] = avx512!(_mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]));
+            twos[2 * i + 1] = avx512!(_mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]));
+        }
+        // In quarter q of vector 4i + c: column 4q + c of rows 4i to 4i + 3.
+        let mut fours = rows;
+        for i in 0..4 {
+            fours[4 * i] = pairs!(_mm512_unpacklo_pd, twos[4 * i], twos[4 * i + 2]);
+            fours[4 * i + 1] = pairs!(_mm512_unpackhi_pd, twos[4 * i], twos[4 * i + 2]);
+            fours[4 * i + 2] = pairs!(_mm512_unpacklo_pd, twos[4 * i + 1], twos[4 * i + 3]);
+            fours[4 * i + 3] = pairs!(_mm512_unpackhi_pd, twos[4 * i + 1], twos[4 * i + 3]);
+        }
+        let mut columns = rows;
+        for c in 0..4 {
+            let even = quarters!(0x88, fours[c], fours[4 + c]);
+            let odd = quarters!(0xdd, fours[c], fours[4 + c]);
+            let even_below = quarters!(0x88, fours[8 + c], fours[12 + c]);
+            let odd_below = quarters!(0xdd, fours[8 + c], fours[12 + c]);
+            columns[c] = quarters!(0x88, even, even_below);
+            columns[4 + c] = quarters!(0x88, odd, odd_below);
+            columns[8 + c] = quarters!(0xdd, even, even_below);
+            columns[12 + c] = quarters!(0xdd, odd, odd_below);
+        }
+        columns
+    }
+
+    #[inline(always)]
+    fn stream(self, y: &mut Block, x: __m512) {
+        avx512!(_mm512_stream_ps(y.0.as_mut_ptr(), x))
+    }
+
+    #[inline(always)]
+    fn fence(self) {
+        avx512!(_mm_sfence())
     }
 }

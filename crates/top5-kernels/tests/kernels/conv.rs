@@ -2,8 +2,9 @@
 
 use crate::packing::*;
 use top5_kernels::conv::{ConvGeom, Direct, Epilogue, Strides};
+use top5_kernels::transpose::transpose;
 use top5_kernels::weight_gradient::{WeightGradient, sum_pixels};
-use top5_kernels::winograd::Winograd;
+use top5_kernels::winograd::{Winograd, WinogradGradient};
 use top5_kernels::{Block, LANES, Layout};
 use top5_testkit::close::assert_close_abs;
 use top5_testkit::enumerate::{ConvCase, convs};
@@ -304,6 +305,83 @@ fn weight_gradient_is_exact() {
                 dw.iter().all(|b| b.0.iter().all(|v| v.is_finite())),
                 "{what}: not all written"
             );
+        }
+    }
+}
+
+/// As the forward transform: relative to the largest result, by a few units of f32's precision.
+#[test]
+fn winograd_weight_gradient_is_close() {
+    let runs = runs();
+    let mut cases = winograd_cases();
+    // Enough tiles, or enough channels, for every way to split the work.
+    let large = [([46, 45], 3, 17), ([63, 64], 33, 16), ([5, 6], 150, 70)];
+    cases.extend(large.map(|(input, in_channels, out_channels)| ConvCase {
+        in_channels,
+        out_channels,
+        groups: 1,
+        input,
+        window: top5_graph::k(3).pad(1),
+        output: input,
+    }));
+    for case in &cases {
+        let (geom, xl, yl) = geometry(case, [1, 0]);
+        let (x, dy) = (integers("x", elements(N, &xl)), integers("dy", elements(N, &yl)));
+        let places = places(case, &geom);
+        let mut want = vec![0.0; places.len()];
+        products(case, |y, xi, wi| want[wi] += x[xi] * dy[y]);
+        let largest = want.iter().fold(1.0, |m: f32, v| m.max(v.abs()));
+        let (x, dy) = (pack(N, &xl, &x), pack(N, &yl, &dy));
+        let mut first = None;
+        for (isa, threads) in &runs {
+            let kernel = WinogradGradient::new(*isa, geom.clone(), N).expect("3×3, stride 1");
+            let mut work = vec![Block([f32::NAN; LANES]); kernel.workspace(threads.count())];
+            let mut dw = vec![Block([f32::NAN; LANES]); geom.packed_len()];
+            kernel.run(threads, N, &x, &dy, &mut work, &mut dw);
+            let what = format!("{} {case:?}", kernel.name());
+            let got: Vec<f32> = places.iter().map(|&(b, lane)| dw[b].0[lane]).collect();
+            assert_close_abs(&what, &got, &want, 2e-6 * f64::from(largest));
+            assert!(
+                dw.iter().all(|b| b.0.iter().all(|v| v.is_finite())),
+                "{what}: not all written"
+            );
+            if *isa == top5_kernels::Isa::detect() {
+                assert!(
+                    *first.get_or_insert_with(|| dw.clone()) == dw,
+                    "{what}: depends on threads"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn transposed_weights_swap_inputs_and_outputs() {
+    for (isa, threads) in runs() {
+        for case in convs().iter().filter(|case| case.groups == 1) {
+            let (geom, xl, _) = geometry(case, [0, 0]);
+            let w = integers("w", places(case, &geom).len());
+            let mut packed = vec![Block::ZERO; geom.packed_len()];
+            places(case, &geom).iter().zip(&w).for_each(|(&(b, lane), &w)| packed[b].0[lane] = w);
+            let elements: Vec<usize> = (0..geom.taps.len()).rev().step_by(2).collect();
+            let back = ConvGeom {
+                out_channels: case.in_channels,
+                first: vec![0; xl.blocks()],
+                blocks: geom.out_blocks(),
+                depth: case.out_channels,
+                taps: vec![0; elements.len()],
+                ..geom.clone()
+            };
+            let mut swapped = vec![Block([f32::NAN; LANES]); back.packed_len()];
+            transpose(isa, &threads, &geom, &packed, &back, &elements, &mut swapped);
+            for (i, &(block, lane)) in places(case, &geom).iter().enumerate() {
+                let taps = geom.taps.len();
+                let (element, c) = (i % taps, i / taps % case.in_channels);
+                let k = i / (taps * case.in_channels);
+                let Some(tap) = elements.iter().position(|&e| e == element) else { continue };
+                let at = back.packed_index(c / LANES, k / LANES, tap, k % LANES).unwrap();
+                assert_eq!(swapped[at].0[c % LANES], packed[block].0[lane], "{isa} {case:?} {i}");
+            }
         }
     }
 }

@@ -1,0 +1,582 @@
+//! The weight gradient in Winograd's domain, for convolutions with a 3×3 kernel and stride 1.
+//!
+//! `Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` is linear in the kernel g, so that with the gradient of the output tile
+//!
+//! ```text
+//! V[36] = Bᵀ d B           of the input tiles, as in the forward pass   [position][input block][tile][16]
+//! Z[36] = A dY Aᵀ          of the tiles of the output's gradient        [position][output block][tile][16]
+//! M[36] = Σ_tiles V·Z      a matrix product                             [position][output block][input block][16][16]
+//! dg    = Gᵀ M G
+//! ```
+//!
+//! (Lavin & Gray, CVPR 2016, section 4; the points are those of the forward pass). M is 4 times as large as the
+//! weights. Where it is small beside V and Z, the tiles are split into parts, each with an M of its own, which are summed
+//! in order; where it is large, V and Z of all tiles are kept, and each job makes the M of a few pairs of blocks and
+//! transforms it while it is in the cache. Either way the split depends on the geometry and the number of images alone.
+
+use super::{M, POSITIONS, T, input_line, taps};
+use crate::block::{Block, LANES};
+use crate::conv::ConvGeom;
+use crate::isa::{Isa, Kernel};
+use crate::simd::Simd;
+use crate::threads::{Shore, Threads};
+use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::ops::Range;
+
+/// Blocks of V and Z of one chunk of tiles: half of a second-level cache.
+const CHUNK_BLOCKS: usize = 1 << 13;
+/// Blocks that all copies of M may take together.
+const PARTS_BLOCKS: usize = 1 << 19;
+/// Blocks of M that stay in a second-level cache beside a chunk.
+const SMALL_M: usize = 3 << 12;
+/// Most copies of M.
+const PARTS: usize = 8;
+/// Jobs that are enough to share among threads.
+const JOBS: usize = 16;
+
+/// The weight gradient of one convolution, for one largest batch.
+#[derive(Clone, Debug)]
+pub struct WinogradGradient {
+    isa: Isa,
+    geom: ConvGeom,
+    /// For each kernel element, in row-major order, its tap.
+    taps: [usize; 9],
+    /// Tiles per image: rows, columns.
+    tiles: [usize; 2],
+    /// Most images.
+    images: usize,
+    split: Split,
+    /// Accumulators: input lanes × output blocks.
+    shape: [usize; 2],
+}
+
+/// How the work is split.
+#[derive(Clone, Copy, Debug)]
+enum Split {
+    /// By tiles: this many parts, each in chunks of so many tiles.
+    Tiles { parts: usize, chunk: usize },
+    /// By pairs of blocks: a job has so many input blocks and output blocks.
+    Pairs { inputs: usize, outputs: usize },
+}
+
+impl WinogradGradient {
+    /// The kernel for the geometry of the forward pass (its `y` is where the output's gradient is) and up to `images`
+    /// images at once; `None` if it is not a dense 3×3 convolution of stride 1 over channel blocks.
+    pub fn new(isa: Isa, geom: ConvGeom, images: usize) -> Option<Self> {
+        let taps = taps(&geom)?;
+        let (inputs, outputs) = (geom.blocks, geom.out_blocks());
+        let tiles = [geom.rows.div_ceil(M), geom.cols.div_ceil(M)];
+        let total = (tiles[0] * tiles[1] * images).max(1);
+        let m = POSITIONS * inputs * outputs * LANES;
+        // A large M is read and written once per chunk, which then has to be worth it.
+        let least = if m <= SMALL_M { 32 } else { 96 };
+        let chunk = (CHUNK_BLOCKS / (POSITIONS * (inputs + outputs))).clamp(least, 128).min(total);
+        let parts = PARTS.min(PARTS_BLOCKS / m).min(total / chunk);
+        let split = if parts >= PARTS / 2 {
+            Split::Tiles { parts, chunk }
+        } else {
+            let outputs_per_job = 2.min(outputs);
+            let rows = outputs.div_ceil(outputs_per_job);
+            Split::Pairs { inputs: (inputs * rows / JOBS).clamp(1, 4), outputs: outputs_per_job }
+        };
+        let shape = match isa.gradient_tile() {
+            16 if outputs > 1 => [8, 2],
+            lanes => [lanes, 1],
+        };
+        Some(Self { isa, geom, taps, tiles, images, split, shape })
+    }
+
+    /// Its name: `f32_conv_winograd_4x3_weight_gradient_avx512`.
+    pub fn name(&self) -> String {
+        format!("f32_conv_winograd_4x3_weight_gradient_{}", self.isa)
+    }
+
+    /// Blocks of V and Z for one tile.
+    fn per_tile(&self) -> usize {
+        POSITIONS * (self.geom.blocks + self.geom.out_blocks())
+    }
+
+    /// Blocks of M.
+    fn m_len(&self) -> usize {
+        POSITIONS * self.geom.blocks * self.geom.out_blocks() * LANES
+    }
+
+    /// Blocks of scratch memory for this many threads.
+    pub fn workspace(&self, threads: usize) -> usize {
+        match self.split {
+            Split::Tiles { parts, chunk } => {
+                parts * self.m_len() + threads * chunk * self.per_tile()
+            }
+            Split::Pairs { inputs, outputs } => {
+                let tiles = self.images * self.tiles[0] * self.tiles[1];
+                tiles * self.per_tile() + threads * POSITIONS * inputs * outputs * LANES
+            }
+        }
+    }
+
+    /// Writes the packed gradient to `dw`, for `n` images `x` and the gradients `dy` of their outputs. Places of `dw` that
+    /// hold no weight become zero.
+    pub fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: &[Block],
+        dy: &[Block],
+        work: &mut [Block],
+        dw: &mut [Block],
+    ) {
+        let geom = &self.geom;
+        geom.check(n, x.len() * LANES, dy.len());
+        assert_eq!(dw.len(), geom.packed_len(), "the gradient is packed for another geometry");
+        assert!(n <= self.images, "more images than planned");
+        let total = n * self.tiles[0] * self.tiles[1];
+        match self.split {
+            Split::Tiles { parts, chunk } => {
+                let (m, scratch) = work.split_at_mut(parts * self.m_len());
+                let copies = Shore(m.as_mut_ptr());
+                let len = chunk * self.per_tile();
+                threads.run_with_scratch(parts, scratch, len, |part, scratch| {
+                    // SAFETY: part < parts, so the copy is within `m`, and it is this job's alone.
+                    let m = unsafe {
+                        let at = copies.pointer().add(part * self.m_len());
+                        std::slice::from_raw_parts_mut(at, self.m_len())
+                    };
+                    let tiles = part * total / parts..(part + 1) * total / parts;
+                    self.part(x, dy, tiles, chunk, scratch, m);
+                });
+                self.gather(threads, m, dw);
+            }
+            Split::Pairs { inputs, outputs } => {
+                let (vz, m) = work.split_at_mut(total * self.per_tile());
+                self.pairs(threads, x, dy, total, [inputs, outputs], (vz, m), dw);
+            }
+        }
+    }
+
+    /// M of some tiles, chunk by chunk.
+    fn part(
+        &self,
+        x: &[Block],
+        dy: &[Block],
+        tiles: Range<usize>,
+        chunk: usize,
+        scratch: &mut [Block],
+        m: &mut [Block],
+    ) {
+        let (inputs, outputs) = (self.geom.blocks, self.geom.out_blocks());
+        m.fill(Block::ZERO);
+        for start in tiles.clone().step_by(chunk) {
+            let tiles = start..(start + chunk).min(tiles.end);
+            let (v, z) = scratch.split_at_mut(POSITIONS * inputs * tiles.len());
+            let all = 0..tiles.len();
+            let [to_v, to_z] = [&mut *v, &mut *z].map(|part| Shore(part.as_mut_ptr()));
+            for b in 0..inputs {
+                let (first, at, len) = (tiles.start, all.clone(), tiles.len());
+                self.isa.run(Inputs { kernel: self, x, first, at, len, b, v: to_v });
+            }
+            for k in 0..outputs {
+                let (first, at, len) = (tiles.start, all.clone(), tiles.len());
+                self.isa.run(Outputs { kernel: self, dy, first, at, len, k, z: to_z });
+            }
+            let (ks, bs) = (0..outputs, 0..inputs);
+            let (v, z, m) = (&*v, &*z, &mut *m);
+            self.isa.run(Product { kernel: self, v, z, tiles: tiles.len(), ks, bs, m });
+        }
+    }
+
+    /// Sums the copies of M and transforms it.
+    fn gather(&self, threads: &Threads, copies: &[Block], dw: &mut [Block]) {
+        threads.chunks(dw, 9 * LANES, |pair, dw| {
+            let (step, at) = (self.m_len() / POSITIONS, pair * LANES);
+            self.isa.run(Kernels { taps: &self.taps, copies, len: self.m_len(), step, at, dw });
+        });
+    }
+
+    /// V and Z of all tiles, then M and its transform for a few pairs of blocks at a time.
+    fn pairs(
+        &self,
+        threads: &Threads,
+        x: &[Block],
+        dy: &[Block],
+        total: usize,
+        [wide, high]: [usize; 2],
+        (vz, m): (&mut [Block], &mut [Block]),
+        dw: &mut [Block],
+    ) {
+        let (inputs, outputs) = (self.geom.blocks, self.geom.out_blocks());
+        let (v, z) = vz.split_at_mut(POSITIONS * inputs * total);
+        let [to_v, to_z] = [&mut *v, &mut *z].map(|part| Shore(part.as_mut_ptr()));
+        // Jobs: some tiles of a block.
+        let pieces = JOBS.div_ceil(inputs + outputs).min(total.div_ceil(16)).max(1);
+        threads.run((inputs + outputs) * pieces, |job| {
+            let (block, piece) = (job / pieces, job % pieces);
+            let at = piece * total / pieces..(piece + 1) * total / pieces;
+            if block < inputs {
+                let b = block;
+                self.isa.run(Inputs { kernel: self, x, first: 0, at, len: total, b, v: to_v });
+            } else {
+                let k = block - inputs;
+                self.isa.run(Outputs { kernel: self, dy, first: 0, at, len: total, k, z: to_z });
+            }
+        });
+        let (v, z) = (&*v, &*z);
+        let (columns, rows) = (inputs.div_ceil(wide), outputs.div_ceil(high));
+        let out = Shore(dw.as_mut_ptr());
+        let len = POSITIONS * wide * high * LANES;
+        threads.run_with_scratch(rows * columns, m, len, |job, m| {
+            let (row, column) = (job / columns, job % columns);
+            let ks = row * high..((row + 1) * high).min(outputs);
+            let bs = column * wide..((column + 1) * wide).min(inputs);
+            let m = &mut m[..POSITIONS * ks.len() * bs.len() * LANES];
+            m.fill(Block::ZERO);
+            let (tiles, step) = (total, m.len() / POSITIONS);
+            let (these, those) = (ks.clone(), bs.clone());
+            let product = Product { kernel: self, v, z, tiles, ks: these, bs: those, m: &mut *m };
+            self.isa.run(product);
+            for (i, k) in ks.enumerate() {
+                for (j, b) in bs.clone().enumerate() {
+                    // SAFETY: k and b are blocks of the geometry, so the pair is within `dw` (`packed_len`, asserted in
+                    // `run`), and it is this job's alone.
+                    let dw = unsafe {
+                        let at = out.pointer().add((k * inputs + b) * 9 * LANES);
+                        std::slice::from_raw_parts_mut(at, 9 * LANES)
+                    };
+                    let (copies, len, at) = (&*m, m.len(), (i * bs.len() + j) * LANES);
+                    self.isa.run(Kernels { taps: &self.taps, copies, len, step, at, dw });
+                }
+            }
+        });
+    }
+
+    /// Image, row and column of a tile.
+    fn place(&self, tile: usize) -> [usize; 3] {
+        let [down, across] = self.tiles;
+        [tile / (down * across), tile / across % down, tile % across]
+    }
+}
+
+/// V of one input block, for the tiles `at` of `len` from tile `first` on.
+struct Inputs<'a> {
+    kernel: &'a WinogradGradient,
+    x: &'a [Block],
+    first: usize,
+    at: Range<usize>,
+    len: usize,
+    b: usize,
+    v: Shore,
+}
+
+impl Kernel for Inputs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let geom = &self.kernel.geom;
+        let row = geom.x.row / LANES;
+        for t in self.at.clone() {
+            let [n, down, across] = self.kernel.place(self.first + t);
+            // Rows and columns of the tile that some output of the image needs; the others count as zero.
+            let size = [geom.rows + 2 - down * M, geom.cols + 2 - across * M];
+            let block = (geom.x.offset + n * geom.x.image + self.b * geom.x.block) / LANES;
+            let from = block + down * M * row + across * M;
+            // SAFETY: rows and columns below `size` are read by the outputs of the image, so they are within `x`
+            // (`geom.check` in `WinogradGradient::run`). b is a block and t a tile of V, which has 36·blocks·len blocks;
+            // these tiles of block b are this job's alone.
+            unsafe {
+                if size[0] >= T && size[1] >= T {
+                    self.tile(s, from, [T; 2], t);
+                } else {
+                    self.tile(s, from, size, t);
+                }
+            }
+        }
+    }
+}
+
+impl Inputs<'_> {
+    /// `Bᵀ d B` of the tile whose first pixel is block `from` of x.
+    ///
+    /// # Safety
+    /// The first `rows` rows and `cols` columns of the tile are within x; `t` is a tile of V, and nothing else accesses
+    /// that tile of the input block.
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(&self, s: S, from: usize, [rows, cols]: [usize; 2], t: usize) {
+        let geom = &self.kernel.geom;
+        let row = geom.x.row / LANES;
+        let mut half = [[s.zero(); T]; T];
+        for c in 0..T {
+            let mut column = [s.zero(); T];
+            for r in 0..T {
+                if r < rows && c < cols {
+                    // SAFETY: within x, by the caller's first promise.
+                    column[r] = s.load(unsafe { self.x.get_unchecked(from + r * row + c) });
+                }
+            }
+            let column = input_line(s, column);
+            for r in 0..T {
+                half[r][c] = column[r];
+            }
+        }
+        let (to, step) = (self.b * self.len + t, geom.blocks * self.len);
+        for r in 0..T {
+            let line = input_line(s, half[r]);
+            for c in 0..T {
+                // SAFETY: within V and ours alone, by the caller's second promise.
+                s.store(unsafe { &mut *self.v.pointer().add(to + (r * T + c) * step) }, line[c]);
+            }
+        }
+    }
+}
+
+/// Z of one output block, for the tiles `at` of `len` from tile `first` on.
+struct Outputs<'a> {
+    kernel: &'a WinogradGradient,
+    dy: &'a [Block],
+    first: usize,
+    at: Range<usize>,
+    len: usize,
+    k: usize,
+    z: Shore,
+}
+
+impl Kernel for Outputs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let geom = &self.kernel.geom;
+        let at = geom.y;
+        for t in self.at.clone() {
+            let [n, down, across] = self.kernel.place(self.first + t);
+            let size = [geom.rows - down * M, geom.cols - across * M];
+            let from =
+                at.offset + n * at.image + self.k * at.block + down * M * at.row + across * M;
+            // SAFETY: rows and columns below `size` are outputs of the image, so they are within `dy` (`geom.check` in
+            // `WinogradGradient::run`). k is a block and t a tile of Z, which has 36·out_blocks·len blocks; these tiles of
+            // block k are this job's alone.
+            unsafe {
+                if size[0] >= M && size[1] >= M {
+                    self.tile(s, from, [M; 2], t);
+                } else {
+                    self.tile(s, from, size, t);
+                }
+            }
+        }
+    }
+}
+
+impl Outputs<'_> {
+    /// `A dY Aᵀ` of the tile whose first pixel is block `from` of dy.
+    ///
+    /// # Safety
+    /// The first `rows` rows and `cols` columns of the tile are within dy; `t` is a tile of Z, and nothing else accesses
+    /// that tile of the output block.
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(&self, s: S, from: usize, [rows, cols]: [usize; 2], t: usize) {
+        let geom = &self.kernel.geom;
+        let mut half = [[s.zero(); M]; T];
+        for c in 0..M {
+            let mut column = [s.zero(); M];
+            for r in 0..M {
+                if r < rows && c < cols {
+                    // SAFETY: within dy, by the caller's first promise.
+                    let pixel = unsafe { self.dy.get_unchecked(from + r * geom.y.row + c) };
+                    column[r] = s.load(pixel);
+                }
+            }
+            let column = gradient_line(s, column);
+            for r in 0..T {
+                half[r][c] = column[r];
+            }
+        }
+        let (to, step) = (self.k * self.len + t, geom.out_blocks() * self.len);
+        for r in 0..T {
+            let line = gradient_line(s, half[r]);
+            for c in 0..T {
+                // SAFETY: within Z and ours alone, by the caller's second promise.
+                s.store(unsafe { &mut *self.z.pointer().add(to + (r * T + c) * step) }, line[c]);
+            }
+        }
+    }
+}
+
+/// `A y` for four vectors.
+#[inline(always)]
+fn gradient_line<S: Simd>(s: S, y: [S::V; M]) -> [S::V; T] {
+    let [half, two] = [0.5, 2.0].map(|x| s.splat(x));
+    let [a, b] = [FRAC_1_SQRT_2, SQRT_2].map(|x| s.splat(x as f32));
+    let near = s.mul_add(half, y[2], y[0]);
+    let near_odd = s.mul(a, s.mul_add(half, y[3], y[1]));
+    let far = s.mul_add(two, y[2], y[0]);
+    let far_odd = s.mul(b, s.mul_add(two, y[3], y[1]));
+    [
+        y[0],
+        s.add(near, near_odd),
+        s.sub(near, near_odd),
+        s.add(far, far_odd),
+        s.sub(far, far_odd),
+        y[3],
+    ]
+}
+
+/// Adds V·Z over all tiles to M of some pairs of blocks.
+struct Product<'a> {
+    kernel: &'a WinogradGradient,
+    v: &'a [Block],
+    z: &'a [Block],
+    tiles: usize,
+    ks: Range<usize>,
+    bs: Range<usize>,
+    m: &'a mut [Block],
+}
+
+impl Kernel for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (inputs, outputs) = (self.kernel.geom.blocks, self.kernel.geom.out_blocks());
+        let pairs = self.ks.len() * self.bs.len();
+        let tiles = self.tiles;
+        assert!(self.ks.end <= outputs && self.bs.end <= inputs);
+        assert!(self.v.len() >= POSITIONS * inputs * tiles);
+        assert!(self.z.len() >= POSITIONS * outputs * tiles);
+        assert!(self.m.len() >= POSITIONS * pairs * LANES);
+        let [lanes, high] = self.kernel.shape;
+        for position in 0..POSITIONS {
+            let mut i = 0;
+            while i < self.ks.len() {
+                let taken = high.min(self.ks.len() - i);
+                let z = (position * outputs + self.ks.start + i) * tiles;
+                for j in 0..self.bs.len() {
+                    let v = (position * inputs + self.bs.start + j) * tiles;
+                    let m = (position * pairs + i * self.bs.len() + j) * LANES;
+                    let mut lane = 0;
+                    while lane < LANES {
+                        // One block alone has the accumulators of both.
+                        let width = (lanes * high / taken).min(LANES - lane);
+                        macro_rules! by_shape {
+                            ($(($l:literal, $ob:literal))*) => {
+                                match (width, taken) {
+                                    // SAFETY: the blocks and lanes are those of the geometry, so that all reads are within
+                                    // V and Z and all writes within M (asserted above).
+                                    $(($l, $ob) if $l * $ob <= S::GRADIENT_TILE => unsafe {
+                                        self.tile::<S, $l, $ob>(s, v, z, m + lane, lane);
+                                    },)*
+                                    _ => unreachable!("the shapes are those of the instruction sets"),
+                                }
+                            };
+                        }
+                        by_shape!((16, 1)(8, 2)(6, 1)(4, 1)(2, 1));
+                        lane += width;
+                    }
+                }
+                i += taken;
+            }
+        }
+    }
+}
+
+impl Product<'_> {
+    /// L input lanes from `lane` on of the input block whose tiles begin at block `v`, for OB output blocks whose tiles
+    /// begin at `z`, into M at `m`.
+    ///
+    /// # Safety
+    /// V has `tiles` blocks from `v` on, Z has OB·`tiles` from `z` on, and M has L from `m` on, and again after each
+    /// further row of input blocks; `lane + L` is at most 16.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const L: usize, const OB: usize>(
+        &mut self,
+        s: S,
+        v: usize,
+        z: usize,
+        m: usize,
+        lane: usize,
+    ) {
+        let (tiles, row) = (self.tiles, self.bs.len() * LANES);
+        let mut acc = [[s.zero(); OB]; L];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut v = self.v.as_ptr().add(v).cast::<f32>().add(lane);
+            let mut z = self.z.as_ptr().add(z);
+            for _ in 0..tiles {
+                let mut gradient = [s.zero(); OB];
+                for ob in 0..OB {
+                    gradient[ob] = s.load(&*z.add(ob * tiles));
+                }
+                for l in 0..L {
+                    let value = s.splat(*v.add(l));
+                    for ob in 0..OB {
+                        acc[l][ob] = s.mul_add(value, gradient[ob], acc[l][ob]);
+                    }
+                }
+                v = v.wrapping_add(LANES);
+                z = z.wrapping_add(1);
+            }
+            for ob in 0..OB {
+                for l in 0..L {
+                    let m = self.m.get_unchecked_mut(m + ob * row + l);
+                    let sum = s.add(s.load(m), acc[l][ob]);
+                    s.store(m, sum);
+                }
+            }
+        }
+    }
+}
+
+/// `Gᵀ M G` for the sixteen lanes of a pair of blocks, M being the sum of copies.
+struct Kernels<'a> {
+    taps: &'a [usize; 9],
+    copies: &'a [Block],
+    /// Blocks of a copy.
+    len: usize,
+    /// Blocks from one position to the next.
+    step: usize,
+    /// Place of the pair within a position.
+    at: usize,
+    dw: &'a mut [Block],
+}
+
+impl Kernel for Kernels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for lane in 0..LANES {
+            let mut half = [[s.zero(); T]; 3];
+            for c in 0..T {
+                let mut column = [s.zero(); T];
+                for r in 0..T {
+                    let at = (r * T + c) * self.step + self.at + lane;
+                    for copy in self.copies.chunks_exact(self.len) {
+                        column[r] = s.add(column[r], s.load(&copy[at]));
+                    }
+                }
+                let column = kernel_line(s, column);
+                for r in 0..3 {
+                    half[r][c] = column[r];
+                }
+            }
+            for r in 0..3 {
+                let line = kernel_line(s, half[r]);
+                for c in 0..3 {
+                    s.store(&mut self.dw[self.taps[r * 3 + c] * LANES + lane], line[c]);
+                }
+            }
+        }
+    }
+}
+
+/// `Gᵀ m` for six vectors.
+#[inline(always)]
+fn kernel_line<S: Simd>(s: S, m: [S::V; T]) -> [S::V; 3] {
+    let [two_thirds, third, sixth] = [-2.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0].map(|x: f32| s.splat(x));
+    let [a, b] = [2.0 * FRAC_1_SQRT_2 / 3.0, SQRT_2 / 6.0].map(|x| s.splat(x as f32));
+    let (near, near_odd) = (s.add(m[1], m[2]), s.sub(m[2], m[1]));
+    let (far, far_odd) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
+    [
+        s.mul_add(two_thirds, near, s.mul_add(sixth, far, m[0])),
+        s.mul_add(a, near_odd, s.mul(b, far_odd)),
+        s.mul_add(third, s.sub(far, near), m[5]),
+    ]
+}
