@@ -7,10 +7,10 @@
 use crate::choose::ConvKernel;
 use crate::emit::{average, lrn_geom, pieces, pool_geom};
 use crate::lower::Lowering;
-use crate::step::{BufferId, Nest, What};
+use crate::step::{BufferId, Extent, Nest, What};
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::{Node, NodeId, Op};
-use top5_kernels::weight_gradient::WeightGradient;
+use top5_kernels::norm;
 use top5_kernels::{LANES, Layout};
 
 /// The gradients of the values, by home.
@@ -20,8 +20,9 @@ impl Lowering<'_> {
     /// Appends loss and backward steps.
     pub(crate) fn backward(&mut self) {
         let mut gradients = Gradients(vec![None; self.graph.nodes().len()]);
+        self.forget_values();
         for output in self.graph.outputs() {
-            let logits = self.value(output.node);
+            let logits = self.value_again(output.node);
             let (dy, fresh) = self.gradient(&mut gradients, output.node);
             let what = What::Loss { weight: output.weight };
             self.step(output.node, what, [logits], [dy], fresh);
@@ -34,51 +35,103 @@ impl Lowering<'_> {
         }
     }
 
+    /// The buffer of a node's value in the backward pass. One that was not kept is computed again, once.
+    fn value_again(&mut self, id: NodeId) -> BufferId {
+        let home = self.home(id);
+        if let Some(buffer) = self.kept_value(home) {
+            return buffer;
+        }
+        let node = self.graph.node(home);
+        let x = self.value_again(node.inputs[0]);
+        let statistics = self.sides[home.index()].expect("made by the forward pass");
+        let y = self.new_value(home);
+        let what = What::Normalise(self.normalisation(node));
+        self.step(home, what, [x, statistics], [y], true);
+        y
+    }
+
     /// The buffer of the gradient of a node's value, and whether nothing was added to it yet.
     fn gradient(&mut self, gradients: &mut Gradients, id: NodeId) -> (BufferId, bool) {
         let home = self.home(id).index();
         if let Some(buffer) = gradients.0[home] {
             return (buffer, false);
         }
-        // The backward pass of the convolution that made the value reads beyond its edges.
-        let conv = self.slots[home].conv.as_ref();
-        let halo = conv.map_or([0, 0], |conv| conv.shape.gradient_halo());
-        let layout = Layout { halo, ..self.layout(id) };
+        let layout = self.gradient_layout(id);
         let buffer = self.new_activation(layout);
         gradients.0[home] = Some(buffer);
         (buffer, true)
     }
 
+    /// Where the pixels of the gradient of a node's value are.
+    fn gradient_layout(&self, id: NodeId) -> Layout {
+        let mut maker = self.graph.node(self.home(id));
+        // The gradient of a normalisation's input takes the place of its output's.
+        while self.may_undo_in_place(maker) {
+            maker = self.graph.node(self.home(maker.inputs[0]));
+        }
+        // The backward pass of the convolution that made the value reads beyond its edges.
+        let conv = self.slots[maker.id.index()].conv.as_ref();
+        let halo = conv.map_or([0, 0], |conv| conv.shape.gradient_halo());
+        Layout { halo, ..self.layout(id) }
+    }
+
+    /// Whether the gradient of the node's value is of no more use when that of its input is computed.
+    fn may_undo_in_place(&self, node: &Node) -> bool {
+        matches!(node.op, Op::BatchNorm2d(_)) && self.heads[node.id.index()].sum.is_none()
+    }
+
+    /// Makes `dy` the gradient of a node's value, if nothing was added to that yet and the pixels are in the same places.
+    fn hand_over(&self, gradients: &mut Gradients, id: NodeId, dy: BufferId) -> bool {
+        let gradient = &mut gradients.0[self.home(id).index()];
+        let fits = self.program.buffers[dy.0].layout == self.gradient_layout(id);
+        if gradient.is_some() || !fits {
+            return false;
+        }
+        *gradient = Some(dy);
+        true
+    }
+
     /// The steps that take the gradient `dy` of the node's value to its inputs and parameters.
     fn undo(&mut self, gradients: &mut Gradients, node: &Node, dy: BufferId) {
         let id = node.id;
-        let y = self.value(id);
-        let x: Vec<BufferId> = node.inputs.iter().map(|&input| self.value(input)).collect();
         let normalises = matches!(node.op, Op::BatchNorm2d(_));
         if self.heads[id.index()].relu && !normalises {
+            let y = self.value_again(id);
             self.step(id, What::MaskPositive, [y], [dy], false);
         }
         // The input itself needs no gradient.
         let needed = |lowering: &Self, i: usize| lowering.home(node.inputs[i]).index() != 0;
         macro_rules! to_input {
-            ($i:expr, $what:expr, $reads:expr) => {
+            ($i:expr, $what:expr, [$($read:expr),*]) => {
                 if needed(self, $i) {
+                    let reads = [$($read),*];
                     let (dx, fresh) = self.gradient(gradients, node.inputs[$i]);
-                    self.step(id, $what, $reads, [dx], fresh);
+                    self.step(id, $what, reads, [dx], fresh);
                 }
+            };
+        }
+        macro_rules! x {
+            ($i:expr) => {
+                self.value_again(node.inputs[$i])
+            };
+        }
+        macro_rules! y {
+            () => {
+                self.value_again(id)
             };
         }
         match &node.op {
             Op::Input(_) => {}
             Op::Conv2d(_) | Op::TableConv2d(_) | Op::Linear(_) => {
-                self.undo_conv(node, x[0], dy);
+                let x = x!(0);
+                self.undo_conv(node, x, dy);
                 if needed(self, 0) {
                     let (dx, fresh) = self.gradient(gradients, node.inputs[0]);
                     self.undo_conv_input(node, dy, dx, fresh);
                 }
             }
             Op::MaxPool2d(op) => {
-                to_input!(0, What::MaxPoolGradient(pool_geom(&op.window)), [x[0], y, dy]);
+                to_input!(0, What::MaxPoolGradient(pool_geom(&op.window)), [x!(0), y!(), dy]);
             }
             Op::AvgPool2d(_) | Op::GlobalAvgPool(_) => {
                 let (geom, divisor) = average(node).expect("the node is an average");
@@ -89,40 +142,26 @@ impl Lowering<'_> {
                 let layout = self.program.buffers[sums.0].layout;
                 let d_sums = self.new_activation(layout);
                 let scratch = self.scratch(2 * layout.blocks());
+                let work = self.normalisation_work(&layout);
                 let what = What::NormaliseGradient(self.normalisation(node));
-                self.step(id, what, [sums, y, dy], [d_sums, scratch], true);
+                self.step(id, what, [sums], [d_sums, scratch, work, dy], true);
                 let (geom, divisor) = average(node).expect("the node is an average");
                 to_input!(0, What::AverageGradient(geom, divisor), [d_sums]);
             }
-            Op::BatchNorm2d(_) => {
-                let statistics = self.sides[id.index()].expect("made by the forward pass");
-                let layout = self.layout(node.inputs[0]);
-                let (dx, fresh) = if needed(self, 0) {
-                    self.gradient(gradients, node.inputs[0])
-                } else {
-                    (self.new_activation(layout), true)
-                };
-                let scratch = self.scratch(2 * layout.blocks());
-                let what = What::NormaliseGradient(self.normalisation(node));
-                self.step(id, what, [x[0], y, dy, statistics], [dx, scratch], fresh);
-            }
+            Op::BatchNorm2d(_) => self.undo_norm(gradients, node, dy),
             Op::LocalResponseNorm(op) => {
-                to_input!(0, What::LrnGradient(lrn_geom(op)), [x[0], dy]);
+                to_input!(0, What::LrnGradient(lrn_geom(op)), [x!(0), dy]);
             }
-            Op::Activation(Activation::Relu) => to_input!(0, What::ReluGradient, [y, dy]),
-            Op::Activation(Activation::Sigmoid) => to_input!(0, What::SigmoidGradient, [y, dy]),
+            Op::Activation(Activation::Relu) => to_input!(0, What::ReluGradient, [y!(), dy]),
+            Op::Activation(Activation::Sigmoid) => to_input!(0, What::SigmoidGradient, [y!(), dy]),
             Op::Activation(Activation::ScaledTanh) => {
-                to_input!(0, What::ScaledTanhGradient, [y, dy]);
+                to_input!(0, What::ScaledTanhGradient, [y!(), dy]);
             }
             &Op::Dropout(Dropout { p }) => to_input!(0, What::DropoutGradient { p }, [dy]),
-            Op::Add(_) => {
-                for i in 0..node.inputs.len() {
-                    to_input!(i, What::Times(1.0), [dy]);
-                }
-            }
+            Op::Add(_) => self.undo_sum(gradients, node, dy),
             Op::Scale(_) => {
-                to_input!(0, What::Scale, [dy, x[1]]);
-                to_input!(1, What::ScaleFactorGradient, [x[0], dy]);
+                to_input!(0, What::Scale, [dy, x!(1)]);
+                to_input!(1, What::ScaleFactorGradient, [x!(0), dy]);
             }
             Op::MulConstant(op) => to_input!(0, What::Times(op.factor), [dy]),
             Op::Concat(_) => {
@@ -143,10 +182,68 @@ impl Lowering<'_> {
             }
             Op::Subsample(op) => to_input!(0, What::SubsampleGradient(op.stride), [dy]),
             Op::Flatten(_) => to_input!(0, What::Unflatten, [dy]),
-            Op::Softmax(_) => to_input!(0, What::SoftmaxGradient, [y, dy]),
+            Op::Softmax(_) => to_input!(0, What::SoftmaxGradient, [y!(), dy]),
             Op::EuclideanRbf(_) => {
                 let codes = self.slots[id.index()].weight.expect("assigned");
-                to_input!(0, What::EuclideanRbfGradient { codes }, [x[0], dy]);
+                to_input!(0, What::EuclideanRbfGradient { codes }, [x!(0), dy]);
+            }
+        }
+    }
+
+    /// Scratch memory of a normalisation's sums.
+    fn normalisation_work(&mut self, layout: &Layout) -> BufferId {
+        let blocks = norm::workspace(layout.blocks());
+        self.new_buffer(*layout, Extent::PerImage(blocks))
+    }
+
+    /// The gradients of a batch normalisation's input and parameters, and of what was added to it.
+    fn undo_norm(&mut self, gradients: &mut Gradients, node: &Node, dy: BufferId) {
+        let x = self.value_again(node.inputs[0]);
+        let statistics = self.sides[node.id.index()].expect("made by the forward pass");
+        let (input, layout) = (node.inputs[0], self.layout(node.inputs[0]));
+        let sums = self.scratch(2 * layout.blocks());
+        let work = self.normalisation_work(&layout);
+        let what = What::NormaliseGradient(self.normalisation(node));
+        // The network's input needs no gradient, but the kernel computes one.
+        let needed = self.home(input).index() != 0;
+        if self.may_undo_in_place(node) && (!needed || self.hand_over(gradients, input, dy)) {
+            return self.step(node.id, what, [x, statistics], [dy, sums, work], false);
+        }
+        let (dx, fresh) = if needed {
+            self.gradient(gradients, input)
+        } else {
+            (self.new_activation(layout), true)
+        };
+        let Some(sum) = self.heads[node.id.index()].sum else {
+            return self.step(node.id, what, [x, statistics], [dx, sums, work, dy], fresh);
+        };
+        let writes = [dx, sums, work, dy];
+        if self.heads[node.id.index()].relu {
+            let y = self.value_again(node.id);
+            self.step(node.id, what, [x, statistics, y], writes, fresh);
+        } else {
+            self.step(node.id, what, [x, statistics], writes, fresh);
+        }
+        if self.home(sum).index() != 0 && !self.hand_over(gradients, sum, dy) {
+            let (dx, fresh) = self.gradient(gradients, sum);
+            self.step(node.id, What::Times(1.0), [dy], [dx], fresh);
+        }
+    }
+
+    /// The gradient of each summand is that of the sum: one takes over its memory, the others get copies.
+    fn undo_sum(&mut self, gradients: &mut Gradients, node: &Node, dy: BufferId) {
+        let homes: Vec<NodeId> = node.inputs.iter().map(|&input| self.home(input)).collect();
+        let mut heir = None;
+        for (i, &home) in homes.iter().enumerate() {
+            let once = homes.iter().filter(|&&other| other == home).count() == 1;
+            if heir.is_none() && once && home.index() != 0 && self.hand_over(gradients, home, dy) {
+                heir = Some(i);
+            }
+        }
+        for (i, &home) in homes.iter().enumerate() {
+            if heir != Some(i) && home.index() != 0 {
+                let (dx, fresh) = self.gradient(gradients, home);
+                self.step(node.id, What::Times(1.0), [dy], [dx], fresh);
             }
         }
     }
@@ -155,8 +252,8 @@ impl Lowering<'_> {
     fn undo_conv(&mut self, node: &Node, x: BufferId, dy: BufferId) {
         let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
         let at = self.program.buffers[dy.0].layout;
-        let kernel = WeightGradient::new(self.machinery.isa, unit.shape.forward(&unit.source, &at));
-        let scratch = self.scratch(kernel.workspace(usize::MAX));
+        let kernel = self.machinery.choose_gradient(unit.shape.forward(&unit.source, &at));
+        let scratch = self.scratch(kernel.workspace(self.machinery.threads));
         let mask = unit.packing.mask();
         let what = What::ConvWeights { kernel, weight: unit.weight, mask };
         self.step(node.id, what, [x, dy], [scratch], true);

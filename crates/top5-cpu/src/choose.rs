@@ -2,8 +2,9 @@
 
 use crate::tuning::{LayerShape, Tuning};
 use top5_kernels::conv::{ConvGeom, Direct};
-use top5_kernels::winograd::Winograd;
-use top5_kernels::{Isa, LANES};
+use top5_kernels::weight_gradient::WeightGradient;
+use top5_kernels::winograd::{Winograd, WinogradGradient};
+use top5_kernels::{Block, Isa, LANES, Threads};
 
 /// What plans are made for.
 #[derive(Clone, Debug)]
@@ -25,6 +26,13 @@ pub(crate) enum ConvKernel {
     Winograd(Winograd),
 }
 
+/// A kernel for the gradient of a convolution's weights.
+#[derive(Clone, Debug)]
+pub(crate) enum GradientKernel {
+    Direct(WeightGradient),
+    Winograd(WinogradGradient),
+}
+
 impl Machinery {
     /// The kernel for a loop nest.
     pub(crate) fn choose(&self, geom: &ConvGeom) -> ConvKernel {
@@ -32,10 +40,6 @@ impl Machinery {
     }
 
     /// The kernel for a loop nest, and why.
-    ///
-    /// Winograd's transforms cost a fixed number of operations per channel of input and output, its products 36 per
-    /// channel pair and tile of 16 outputs, of which ragged edges use a part; the direct kernel needs 9 per channel
-    /// pair and output. Transformed weights are four times as large, and each chunk of tiles reads them once.
     pub(crate) fn consider(&self, geom: &ConvGeom) -> (ConvKernel, String) {
         let candidates = self.candidates(geom);
         let tuned = self.tuning.kernel(&LayerShape::new(geom, self.batch));
@@ -47,13 +51,7 @@ impl Machinery {
             let why = if self.exact { "exact" } else { "the only one" };
             return (only, why.to_owned());
         };
-        let tiles = (geom.rows.div_ceil(4) * geom.cols.div_ceil(4) * self.batch) as f64;
-        let [inputs, outputs] = [geom.blocks, geom.out_blocks()].map(|b| (b * LANES) as f64);
-        let direct_cost = (9 * geom.rows * geom.cols * self.batch) as f64 * inputs * outputs;
-        let products = 36.0 * tiles * inputs * outputs;
-        let transforms = 36.0 * tiles * (6.0 * inputs + 6.0 * outputs);
-        let weights = 36.0 * 4.0 * inputs * outputs;
-        let cost = (products + transforms + weights) / direct_cost;
+        let cost = self.cost(geom);
         let why = format!("Winograd costs {cost:.2} of direct");
         let [direct, winograd] = candidates.try_into().expect("matched above");
         (if cost < 1.0 { winograd } else { direct }, why)
@@ -67,6 +65,30 @@ impl Machinery {
             kernels.extend(winograd.map(ConvKernel::Winograd));
         }
         kernels
+    }
+
+    /// The kernel for the gradient of a convolution's weights.
+    pub(crate) fn choose_gradient(&self, geom: ConvGeom) -> GradientKernel {
+        let pays = !self.exact && self.cost(&geom) < 1.0;
+        match WinogradGradient::new(self.isa, geom.clone(), self.batch) {
+            Some(winograd) if pays => GradientKernel::Winograd(winograd),
+            Some(_) | None => GradientKernel::Direct(WeightGradient::new(self.isa, geom)),
+        }
+    }
+
+    /// The cost of Winograd's algorithm relative to that of direct convolution.
+    ///
+    /// The transforms cost a fixed number of operations per channel of input and output, the products 36 per channel pair
+    /// and tile of 16 outputs, of which ragged edges use a part; the direct kernel needs 9 per channel pair and output.
+    /// Transformed weights are four times as large, and each chunk of tiles reads them once.
+    fn cost(&self, geom: &ConvGeom) -> f64 {
+        let tiles = (geom.rows.div_ceil(4) * geom.cols.div_ceil(4) * self.batch) as f64;
+        let [inputs, outputs] = [geom.blocks, geom.out_blocks()].map(|b| (b * LANES) as f64);
+        let direct = (9 * geom.rows * geom.cols * self.batch) as f64 * inputs * outputs;
+        let products = 36.0 * tiles * inputs * outputs;
+        let transforms = 36.0 * tiles * (6.0 * inputs + 6.0 * outputs);
+        let weights = 36.0 * 4.0 * inputs * outputs;
+        (products + transforms + weights) / direct
     }
 }
 
@@ -99,6 +121,40 @@ impl ConvKernel {
         match self {
             Self::Direct(_) => 0,
             Self::Winograd(kernel) => kernel.packed_len(),
+        }
+    }
+}
+
+impl GradientKernel {
+    /// Its name, as in tables of plans.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Direct(kernel) => kernel.name(),
+            Self::Winograd(kernel) => kernel.name(),
+        }
+    }
+
+    /// Blocks of scratch memory.
+    pub(crate) fn workspace(&self, threads: usize) -> usize {
+        match self {
+            Self::Direct(kernel) => kernel.workspace(usize::MAX),
+            Self::Winograd(kernel) => kernel.workspace(threads),
+        }
+    }
+
+    /// Writes the packed gradient of the weights to `dw`.
+    pub(crate) fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: &[Block],
+        dy: &[Block],
+        work: &mut [Block],
+        dw: &mut [Block],
+    ) {
+        match self {
+            Self::Direct(kernel) => kernel.run(threads, n, Block::flat(x), dy, work, dw),
+            Self::Winograd(kernel) => kernel.run(threads, n, x, dy, work, dw),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::step::{BufferId, Extent, Normalisation, What};
 use top5_graph::ops::{Activation, Dropout, LocalResponseNorm};
 use top5_graph::{Node, Op, Window};
 use top5_kernels::lrn::LrnGeom;
+use top5_kernels::norm;
 use top5_kernels::pool::{Divisor, PoolGeom};
 use top5_kernels::{LANES, Layout};
 
@@ -77,12 +78,20 @@ impl Lowering<'_> {
                     return self.step(id, What::Normalise(normal), [x[0]], [y], true);
                 }
                 let layout = Layout::new(node.shape().channels(), 1, 1);
-                let statistics = self.new_buffer(layout, Extent::Fixed(2 * layout.blocks()));
+                let blocks = layout.blocks();
+                let statistics = self.new_buffer(layout, Extent::Fixed(2 * blocks));
+                let work = self.new_buffer(layout, Extent::PerImage(norm::workspace(blocks)));
                 self.sides[id.index()] = Some(statistics);
                 let running = self.slots[id.index()].statistics.expect("assigned");
                 let what = What::BatchStatistics { running, momentum: op.momentum };
-                self.step(id, what, [x[0]], [statistics], true);
-                self.step(id, What::Normalise(normal), [x[0], statistics], [y], true);
+                self.step(id, what, [x[0]], [statistics, work], true);
+                let what = What::Normalise(normal);
+                match self.heads[id.index()].sum {
+                    Some(sum) => {
+                        self.step(id, what, [x[0], statistics, self.value(sum)], [y], true);
+                    }
+                    None => self.step(id, what, [x[0], statistics], [y], true),
+                }
             }
             Op::LocalResponseNorm(op) => {
                 self.step(id, What::Lrn(lrn_geom(op)), [x[0]], [y], true);
@@ -164,6 +173,7 @@ impl Lowering<'_> {
             bias: slots.bias.expect("assigned"),
             statistics: if of_batch { None } else { slots.statistics },
             eps,
+            sum: of_batch && self.heads[node.id.index()].sum.is_some(),
             relu: self.heads[node.id.index()].relu,
         }
     }

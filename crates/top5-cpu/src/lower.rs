@@ -199,27 +199,30 @@ impl<'g> Lowering<'g> {
             }
             let mut head = self.heads[node.id.index()];
             let convolves = conv_shape(self.graph, node).is_some();
+            let normalises = matches!(node.op, Op::BatchNorm2d(_));
             let adds = matches!(node.op, Op::Add(_)) && node.inputs.len() == 2;
-            let fuses = convolves || adds || matches!(node.op, Op::BatchNorm2d(_));
-            if convolves && self.mode == Mode::Inference {
-                if let Some(user) =
-                    self.only_user(head.tail).filter(|u| matches!(u.op, Op::BatchNorm2d(_)))
+            let training = self.mode == Mode::Training;
+            let is_norm = |user: &&Node| matches!(user.op, Op::BatchNorm2d(_));
+            if let (true, false, Some(user)) =
+                (convolves, training, self.only_user(head.tail).filter(is_norm))
+            {
+                head.norm = Some(user.id);
+                head.tail = user.id;
+            }
+            // Whatever is last before the sum adds it.
+            if (if training { normalises } else { convolves })
+                && let Some(user) = self.only_user(head.tail).filter(|u| matches!(u.op, Op::Add(_)))
+            {
+                let other = user.inputs.iter().find(|&&input| input != head.tail);
+                // The other summand must exist by now.
+                if let (2, Some(&other)) = (user.inputs.len(), other)
+                    && other.index() < node.id.index()
                 {
-                    head.norm = Some(user.id);
+                    head.sum = Some(other);
                     head.tail = user.id;
                 }
-                if let Some(user) = self.only_user(head.tail).filter(|u| matches!(u.op, Op::Add(_)))
-                {
-                    let other = user.inputs.iter().find(|&&input| input != head.tail);
-                    // The other summand must exist by now.
-                    if let (2, Some(&other)) = (user.inputs.len(), other)
-                        && other.index() < node.id.index()
-                    {
-                        head.sum = Some(other);
-                        head.tail = user.id;
-                    }
-                }
             }
+            let fuses = convolves || adds || normalises;
             let relu = |u: &&Node| matches!(u.op, Op::Activation(Activation::Relu));
             if fuses && let Some(user) = self.only_user(head.tail).filter(relu) {
                 head.relu = true;
@@ -347,6 +350,24 @@ impl<'g> Lowering<'g> {
     /// The buffer of a node's value, which has been emitted.
     pub(crate) fn value(&self, id: NodeId) -> BufferId {
         self.values[self.home(id).index()].expect("a node comes after its inputs")
+    }
+
+    /// The buffer of a value, by its home, if it has one.
+    pub(crate) fn kept_value(&self, home: NodeId) -> Option<BufferId> {
+        self.values[home.index()]
+    }
+
+    /// Gives up the values that the backward pass computes again: those of normalisations, which cost no more than a pass
+    /// over their input. They are half of all that would have to be kept.
+    pub(crate) fn forget_values(&mut self) {
+        for node in self.graph.nodes() {
+            let head = &self.heads[node.id.index()];
+            let cheap = matches!(node.op, Op::BatchNorm2d(_)) && head.sum.is_none();
+            let shown = (node.id.index()..=head.tail.index()).any(|i| self.pinned[i]);
+            if cheap && !shown && self.home(node.id) == node.id {
+                self.values[node.id.index()] = None;
+            }
+        }
     }
 
     /// A new buffer for the value of the unit that `id` heads.

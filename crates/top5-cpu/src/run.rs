@@ -10,11 +10,12 @@ use crate::step::{BufferId, Nest, Normalisation, What};
 use std::ops::Range;
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::random::Stream;
-use top5_kernels::conv::{ConvGeom, Epilogue, Strides};
+use top5_kernels::conv::{Epilogue, Strides};
 use top5_kernels::elementwise::{self, Operand, map, pointwise};
 use top5_kernels::norm::{self, Normal};
+use top5_kernels::transpose::transpose;
 use top5_kernels::weight_gradient::sum_pixels;
-use top5_kernels::{Arena, Block, Isa, LANES, Layout, Threads, channels, lrn, pool};
+use top5_kernels::{Arena, Block, Isa, Layout, Threads, channels, lrn, pool};
 
 /// A plan with its memory.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Machine {
         let wl = |i: usize| &program.buffers[step.writes[i].0].layout;
         let accumulate = !step.fresh;
         if step.fresh && !step.writes.is_empty() {
-            prepare(&step.what, arena, w(0), wl(0));
+            prepare(threads, &step.what, arena, w(0), wl(0));
         }
         /// A kernel that reads activations and writes one.
         macro_rules! call {
@@ -130,23 +131,22 @@ impl Machine {
                 call!(|[x: 0], y| pool::average(isa, threads, n, geom, *divisor, x, y));
             }
             What::BatchStatistics { running, momentum } => {
-                call!(|[x: 0], y| {
-                    norm::statistics(isa, threads, n, x, y.0);
-                    let count = n * x.1.height * x.1.width;
-                    let range = bank.plan.range(*running);
-                    follow(&mut bank.values[range], y.0, *momentum, count);
-                });
+                let ([statistics, work], [x]) = arena.lend([w(0), w(1)], [r(0)]);
+                let layout = rl(0);
+                norm::statistics(isa, threads, n, (x, layout), work, statistics);
+                let count = n * layout.height * layout.width;
+                let range = bank.plan.range(*running);
+                follow(&mut bank.values[range], statistics, *momentum, count);
             }
             What::Normalise(normal) => {
-                if normal.statistics.is_some() {
-                    let normal = normal_of(bank, normal, &[]);
-                    call!(|[x: 0], y| norm::normalise(isa, threads, n, &normal, x, y));
-                } else {
-                    call!(|[x: 0, statistics: 1], y| {
-                        let normal = normal_of(bank, normal, statistics.0);
-                        norm::normalise(isa, threads, n, &normal, x, y);
-                    });
-                }
+                // Statistics in a slot are not among what is read.
+                let first = usize::from(normal.statistics.is_none());
+                let statistics = if first == 1 { r(1) } else { 0..0 };
+                let sum = if normal.sum { r(1 + first) } else { 0..0 };
+                let ([y], [x, statistics, sum]) = arena.lend([w(0)], [r(0), statistics, sum]);
+                let sum = normal.sum.then(|| (sum, rl(1 + first)));
+                let normal = normal_of(bank, normal, statistics);
+                norm::normalise(isa, threads, n, &normal, (x, rl(0)), sum, (y, wl(0)));
             }
             What::Lrn(geom) => call!(|[x: 0], y| lrn::forward(isa, threads, n, geom, x, y)),
             What::Relu => call!(|[x: 0], y| pointwise(isa, threads, n, elementwise::Relu, [x], y)),
@@ -215,7 +215,7 @@ impl Machine {
                 let epilogue = Epilogue { accumulate, ..Epilogue::default() };
                 for Nest { kernel, elements } in nests {
                     let packed = &mut packed[..kernel.geom().packed_len()];
-                    transpose(threads, forward, weights, kernel.geom(), elements, packed);
+                    transpose(isa, threads, forward, weights, kernel.geom(), elements, packed);
                     let mut scratch = [&mut *dx, &mut *work, &mut *u];
                     convolve(run, kernel, dy, packed, &epilogue, &mut scratch);
                 }
@@ -223,7 +223,7 @@ impl Machine {
             What::ConvWeights { kernel, weight, mask } => {
                 let dw = &mut gradients[bank.plan.range(*weight)];
                 call!(|[x: 0, dy: 1], work| {
-                    kernel.run(threads, n, Block::flat(x.0), dy.0, work.0, dw);
+                    kernel.run(threads, n, x.0, dy.0, work.0, dw);
                 });
                 for (dw, mask) in dw.iter_mut().zip(mask.iter().flatten()) {
                     dw.0.iter_mut().zip(mask.0).for_each(|(dw, mask)| *dw *= mask);
@@ -254,22 +254,23 @@ impl Machine {
                 pool::average_gradient(isa, threads, n, geom, *divisor, dy, dx);
             }),
             What::NormaliseGradient(normal) => {
-                let (dx_at, rest) = (wl(0), [rl(0), rl(1), rl(2)]);
-                let backward =
-                    |normal: &Normal<'_>, dx, sums: &mut [Block], reads: [&[Block]; 3]| {
-                        let [x, y, dy] = [0, 1, 2].map(|i| (reads[i], rest[i]));
-                        let dx = (dx, dx_at);
-                        norm::gradient(isa, threads, n, normal, x, y, dy, sums, dx, accumulate);
-                    };
-                let writes = [w(0), w(1)];
-                if normal.statistics.is_some() {
-                    let ([dx, sums], reads) = arena.lend(writes, [r(0), r(1), r(2)]);
-                    backward(&normal_of(bank, normal, &[]), dx, sums, reads);
+                let first = usize::from(normal.statistics.is_none());
+                let statistics = if first == 1 { r(1) } else { 0..0 };
+                let masks = normal.sum && normal.relu;
+                let output = if masks { r(1 + first) } else { 0..0 };
+                let in_place = step.writes.len() == 3;
+                let dy = if in_place { 0..0 } else { w(3) };
+                let ([result, sums, work, dy], [x, statistics, y]) =
+                    arena.lend([w(0), w(1), w(2), dy], [r(0), statistics, output]);
+                let y = masks.then(|| (y, rl(1 + first)));
+                let (dy, dx) = if in_place {
+                    ((result, wl(0)), None)
                 } else {
-                    let ([dx, sums], [x, y, dy, statistics]) =
-                        arena.lend(writes, [r(0), r(1), r(2), r(3)]);
-                    backward(&normal_of(bank, normal, statistics), dx, sums, [x, y, dy]);
-                }
+                    ((dy, wl(3)), Some((result, wl(0))))
+                };
+                let constants = normal_of(bank, normal, statistics);
+                let x = (x, rl(0));
+                norm::gradient(isa, threads, n, &constants, x, y, dy, work, sums, dx, accumulate);
                 for (slot, first) in [(normal.bias, 0), (normal.weight, 1)] {
                     let out = gradients[bank.plan.range(slot)].iter_mut();
                     let sums = arena.slice(w(1)).iter().skip(first).step_by(2);
@@ -303,7 +304,13 @@ impl Machine {
 
 /// Readies the memory of a result that nothing has been written to: zeros where the kernel only adds or leaves gaps,
 /// and in the halo.
-fn prepare(what: &What, arena: &mut Arena, result: Range<usize>, layout: &Layout) {
+fn prepare(
+    threads: &Threads,
+    what: &What,
+    arena: &mut Arena,
+    result: Range<usize>,
+    layout: &Layout,
+) {
     let ([result], []) = arena.lend([result], []);
     let partial = matches!(
         what,
@@ -319,7 +326,7 @@ fn prepare(what: &What, arena: &mut Arena, result: Range<usize>, layout: &Layout
             | What::ConvInput { covers: false, .. }
     );
     if partial {
-        result.fill(Block::ZERO);
+        threads.chunks(result, 1 << 12, |_, piece| piece.fill(Block::ZERO));
     } else if !matches!(what, What::PadPlanes | What::ConvWeights { .. }) {
         layout.clear_halo(result);
     }
@@ -394,35 +401,4 @@ fn follow(running: &mut [Block], batch: &[Block], momentum: f32, count: usize) {
             *running = (f64::from(*running) + f64::from(momentum) * change) as f32;
         }
     }
-}
-
-/// Packs the weights for a loop nest of the backward pass: inputs and outputs swapped, tile by tile.
-fn transpose(
-    threads: &Threads,
-    forward: &ConvGeom,
-    weights: &[Block],
-    geom: &ConvGeom,
-    elements: &[usize],
-    packed: &mut [Block],
-) {
-    // A piece: one block of the convolution's inputs, which are the outputs here.
-    threads.chunks(packed, geom.weight_stride(), |k, piece| {
-        for (i, tile) in piece.chunks_exact_mut(LANES).enumerate() {
-            let (block, tap) = (geom.first[k] + i / elements.len(), i % elements.len());
-            // The last block of a group may reach beyond the outputs.
-            let source = (block < forward.out_blocks())
-                .then(|| forward.packed_index(block, k, elements[tap], 0))
-                .flatten();
-            match source {
-                Some(source) => {
-                    for (j, from) in weights[source..][..LANES].iter().enumerate() {
-                        for (to, value) in tile.iter_mut().zip(from.0) {
-                            to.0[j] = value;
-                        }
-                    }
-                }
-                None => tile.fill(Block::ZERO),
-            }
-        }
-    });
 }

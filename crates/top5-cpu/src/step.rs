@@ -1,12 +1,11 @@
 //! What a plan consists of: steps that read and write buffers.
 
 use crate::bank::SlotId;
-use crate::choose::ConvKernel;
+use crate::choose::{ConvKernel, GradientKernel};
 use top5_graph::NodeId;
 use top5_kernels::conv::ConvGeom;
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::pool::{Divisor, PoolGeom};
-use top5_kernels::weight_gradient::WeightGradient;
 use top5_kernels::{Block, Layout};
 
 /// The number of a buffer.
@@ -66,9 +65,9 @@ pub(crate) enum What {
     MaxPool(PoolGeom),
     /// x → y
     Average(PoolGeom, Divisor),
-    /// x → statistics; the running ones follow
+    /// x → statistics, scratch; the running ones follow
     BatchStatistics { running: SlotId, momentum: f32 },
-    /// x, and statistics unless they are in a slot → y
+    /// x (, statistics unless they are in a slot) (, summand) → y
     Normalise(Normalisation),
     /// x → y
     Lrn(LrnGeom),
@@ -104,7 +103,7 @@ pub(crate) enum What {
     /// dy → dx, scratch, transformed weights, transposed weights
     ConvInput { nests: Vec<Nest>, forward: ConvGeom, weight: SlotId, covers: bool },
     /// x, dy → scratch; the gradient of a slot
-    ConvWeights { kernel: WeightGradient, weight: SlotId, mask: Option<Vec<Block>> },
+    ConvWeights { kernel: GradientKernel, weight: SlotId, mask: Option<Vec<Block>> },
     /// dy; the gradient of a slot
     ConvBias { bias: SlotId },
     /// y → dy, in place: zero where y is not positive
@@ -119,7 +118,8 @@ pub(crate) enum What {
     MaxPoolGradient(PoolGeom),
     /// dy → dx, added
     AverageGradient(PoolGeom, Divisor),
-    /// x, y, dy (, statistics) → dx (also added), sums; the gradients of two slots
+    /// x (, statistics unless they are in a slot) (, y if a ReLU followed a sum) → dx (also added), sums, scratch, dy; or in
+    /// the place of dy → dy, sums, scratch. The gradients of two slots
     NormaliseGradient(Normalisation),
     /// x, dy → dx, added
     LrnGradient(LrnGeom),
@@ -145,6 +145,8 @@ pub(crate) struct Normalisation {
     /// Where mean and variance are, unless they are the batch's and in a buffer.
     pub(crate) statistics: Option<SlotId>,
     pub(crate) eps: f32,
+    /// Another activation is added.
+    pub(crate) sum: bool,
     pub(crate) relu: bool,
 }
 
@@ -186,9 +188,10 @@ impl Step {
             fused.extend(bias.map(|_| "bias"));
             fused.extend((self.reads.len() > 1).then_some("sum"));
             fused.extend(relu.then_some("relu"));
-        } else if let What::Normalise(Normalisation { relu: true, .. }) | What::Add { relu: true } =
-            &self.what
-        {
+        } else if let What::Normalise(normal) | What::NormaliseGradient(normal) = &self.what {
+            fused.extend(normal.sum.then_some("sum"));
+            fused.extend(normal.relu.then_some("relu"));
+        } else if let What::Add { relu: true } = &self.what {
             fused.push("relu");
         }
         fused.iter().map(|f| format!("+{f}")).collect::<Vec<_>>().join(" ")

@@ -1,95 +1,117 @@
-//! Batch normalisation, optionally followed by a ReLU: statistics, application, and the backward pass.
+//! Batch normalisation, optionally followed by a sum and a ReLU: statistics, application, and the backward pass.
 //!
 //! ```text
-//! forward:   mean, var over images and pixels;  y = (x − mean)·weight/√(var + eps) + bias
+//! forward:   mean, var over images and pixels;  y = (x − mean)·weight/√(var + eps) + bias (+ summand)
 //! backward:  x̂ = (x − mean)/√(var + eps)
 //!            dbias = Σ dy, dweight = Σ dy·x̂, dx = weight/√(var + eps)·(dy − dbias/m − x̂·dweight/m)
 //! ```
 //!
-//! (Ioffe & Szegedy, ICML 2015, algorithm 1 and section 3). Sums are f32 within a plane and f64 across images; the
-//! variance is a second pass over the differences from the mean.
+//! (Ioffe & Szegedy, ICML 2015, algorithm 1 and section 3). Sums are f32 within a plane and f64 across planes. The
+//! variance of a plane is taken about its own mean, while the plane is in the cache, so that a mean far from zero costs no
+//! digits; planes are combined as Chan, Golub & LeVeque do (The American Statistician, 1983).
+//!
+//! A ReLU's gradient passes where its output is positive. Without a summand that output is computed again from x, by the
+//! same operations, so that the backward pass need not read it.
 
 use crate::block::{Block, LANES, Layout};
-use crate::elementwise::Operand;
+use crate::elementwise::{JOB, Operand};
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
 use crate::threads::Threads;
 
-/// Sums two values per channel over the images' planes of one block: what `visit` makes of each pixel.
-fn sums<K: Kernel<Output = [Block; 2]>>(
-    isa: Isa,
-    n: usize,
-    plane: impl Fn(usize) -> K,
-) -> [[f64; LANES]; 2] {
-    let mut sums = [[0.0; LANES]; 2];
-    for image in 0..n {
-        let parts = isa.run(plane(image));
-        for (sum, part) in sums.iter_mut().zip(parts) {
-            sum.iter_mut().zip(part.0).for_each(|(sum, part)| *sum += f64::from(part));
-        }
-    }
-    sums
+/// Planes that make a job worth starting.
+fn planes_per_job(layout: &Layout) -> usize {
+    JOB.div_ceil((layout.height * layout.width).max(1))
 }
 
-/// The sum of a plane's differences from a center, and of their squares.
+/// The plane with this number.
+fn part<'a>((x, layout): Operand<'a>, plane: usize) -> Operand<'a> {
+    (&x[plane * layout.plane()..][..layout.plane()], layout)
+}
+
+/// The mean of a plane, and the sum of the squares of the differences from it.
 struct Moments<'a> {
     x: Operand<'a>,
-    center: Block,
+    out: &'a mut [Block],
 }
 
 impl Kernel for Moments<'_> {
-    type Output = [Block; 2];
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> [Block; 2] {
+    fn run<S: Simd>(self, s: S) {
         let (x, layout) = self.x;
-        let center = s.load(&self.center);
-        let [mut sum, mut squares] = [s.zero(); 2];
+        let share = s.splat(1.0 / (layout.height * layout.width) as f32);
+        let mut sum = s.zero();
         for row in 0..layout.height {
+            let mut line = s.zero();
             for pixel in layout.pixels(x, row) {
-                let difference = s.sub(s.load(pixel), center);
-                sum = s.add(sum, difference);
-                squares = s.mul_add(difference, difference, squares);
+                line = s.add(line, s.load(pixel));
             }
+            sum = s.add(sum, line);
         }
-        let mut out = [Block::ZERO; 2];
-        s.store(&mut out[0], sum);
-        s.store(&mut out[1], squares);
-        out
+        let mean = s.mul(sum, share);
+        // What rounding left: the sum of the differences is not quite zero.
+        let [mut rest, mut squares] = [s.zero(); 2];
+        for row in 0..layout.height {
+            let [mut line, mut line_squares] = [s.zero(); 2];
+            for pixel in layout.pixels(x, row) {
+                let difference = s.sub(s.load(pixel), mean);
+                line = s.add(line, difference);
+                line_squares = s.mul_add(difference, difference, line_squares);
+            }
+            rest = s.add(rest, line);
+            squares = s.add(squares, line_squares);
+        }
+        let rest = s.mul(rest, share);
+        s.store(&mut self.out[0], s.add(mean, rest));
+        s.store(&mut self.out[1], squares);
     }
 }
 
-/// Writes mean and biased variance of every channel over `n` images to `statistics`: two blocks per channel block.
+/// Blocks of scratch memory per image for layouts of this many channel blocks.
+pub fn workspace(blocks: usize) -> usize {
+    2 * blocks
+}
+
+/// Writes mean and biased variance of every channel over `n` images to `statistics`: two blocks per channel block. `work`
+/// has [`workspace`] blocks per image.
 pub fn statistics(
     isa: Isa,
     threads: &Threads,
     n: usize,
-    (x, layout): Operand<'_>,
+    x: Operand<'_>,
+    work: &mut [Block],
     statistics: &mut [Block],
 ) {
-    let count = (n * layout.height * layout.width) as f64;
-    threads.chunks(&mut statistics[..2 * layout.blocks()], 2, |k, out| {
-        let moments = |center: Block| {
-            sums(isa, n, |image| {
-                let x = &x[image * layout.image() + k * layout.plane()..][..layout.plane()];
-                Moments { x: (x, layout), center }
-            })
-        };
-        let mean = moments(Block::ZERO)[0].map(|sum| (sum / count) as f32);
-        // The rounding of the mean is corrected: var = E[d²] − E[d]² for the differences d from the rounded mean.
-        let [rest, squares] = moments(Block(mean));
-        let variance = |lane: usize| {
-            let rest: f64 = rest[lane] / count;
-            (squares[lane] / count - rest * rest).max(0.0) as f32
-        };
-        out[0] = Block(mean);
-        out[1] = Block(std::array::from_fn(variance));
+    let layout = x.1;
+    let blocks = layout.blocks();
+    let moments = &mut work[..n * workspace(blocks)];
+    let per_job = planes_per_job(layout);
+    threads.chunks(moments, 2 * per_job, |job, out| {
+        for (i, out) in out.chunks_exact_mut(2).enumerate() {
+            isa.run(Moments { x: part(x, job * per_job + i), out });
+        }
     });
-}
-
-/// `1/√(var + eps)`
-pub fn inverse_deviation(variance: &Block, eps: f32) -> Block {
-    Block(variance.0.map(|v| (1.0 / (f64::from(v) + f64::from(eps)).sqrt()) as f32))
+    let moments = &*moments;
+    let area = (layout.height * layout.width) as f64;
+    threads.chunks(&mut statistics[..2 * blocks], 2, |k, out| {
+        let planes = || (0..n).map(|image| &moments[2 * (image * blocks + k)..][..2]);
+        let mut mean = [0.0f64; LANES];
+        for plane in planes() {
+            mean.iter_mut().zip(plane[0].0).for_each(|(mean, m)| *mean += f64::from(m));
+        }
+        let mean = mean.map(|sum| sum / n as f64);
+        let mut squares = [0.0f64; LANES];
+        for plane in planes() {
+            for lane in 0..LANES {
+                let difference = f64::from(plane[0].0[lane]) - mean[lane];
+                squares[lane] += f64::from(plane[1].0[lane]) + area * difference * difference;
+            }
+        }
+        out[0] = Block(mean.map(|mean| mean as f32));
+        out[1] = Block(squares.map(|sum| (sum / (n as f64 * area)) as f32));
+    });
 }
 
 /// The learned and measured values of one normalisation, one block per channel block each.
@@ -109,174 +131,269 @@ pub struct Normal<'a> {
     pub relu: bool,
 }
 
-/// `y = (x − mean)·weight/√(var + eps) + bias`, then the ReLU if there is one.
+/// What a normalisation does to the channels of one block.
+struct Constants<V> {
+    mean: V,
+    /// 1/√(var + eps)
+    deviation: V,
+    /// weight/√(var + eps)
+    factor: V,
+    bias: V,
+}
+
+impl Normal<'_> {
+    #[inline(always)]
+    fn constants<S: Simd>(&self, s: S, k: usize) -> Constants<S::V> {
+        let variance = s.add(s.load(&self.statistics[2 * k + 1]), s.splat(self.eps));
+        let deviation = s.div(s.splat(1.0), s.sqrt(variance));
+        Constants {
+            mean: s.load(&self.statistics[2 * k]),
+            deviation,
+            factor: s.mul(s.load(&self.weight[k]), deviation),
+            bias: s.load(&self.bias[k]),
+        }
+    }
+}
+
+impl<V: Copy> Constants<V> {
+    #[inline(always)]
+    fn apply<S: Simd<V = V>>(&self, s: S, x: V) -> V {
+        s.mul_add(s.sub(x, self.mean), self.factor, self.bias)
+    }
+}
+
+/// `y = (x − mean)·weight/√(var + eps) + bias`, then the summand if there is one, then the ReLU if there is one.
 pub fn normalise(
     isa: Isa,
     threads: &Threads,
     n: usize,
     normal: &Normal<'_>,
-    (x, xl): Operand<'_>,
+    x: Operand<'_>,
+    summand: Option<Operand<'_>>,
     (y, yl): (&mut [Block], &Layout),
 ) {
     struct Plane<'a> {
+        normal: &'a Normal<'a>,
+        k: usize,
         x: Operand<'a>,
+        summand: Option<Operand<'a>>,
         y: (&'a mut [Block], &'a Layout),
-        mean: Block,
-        factor: Block,
-        bias: Block,
-        relu: bool,
     }
     impl Kernel for Plane<'_> {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
-            let Self { x: (x, xl), y: (y, yl), relu, .. } = self;
-            let [mean, factor, bias] = [self.mean, self.factor, self.bias].map(|b| s.load(&b));
+            let Self { normal, k, x: (x, xl), summand, y: (y, yl) } = self;
+            let constants = normal.constants(s, k);
             for row in 0..yl.height {
-                for (y, x) in yl.pixels_mut(y, row).iter_mut().zip(xl.pixels(x, row)) {
-                    let value = s.mul_add(s.sub(s.load(x), mean), factor, bias);
-                    s.store(y, if relu { s.relu(value) } else { value });
+                let (x, y) = (xl.pixels(x, row), yl.pixels_mut(y, row));
+                if let Some((summand, sl)) = summand {
+                    for ((y, x), summand) in y.iter_mut().zip(x).zip(sl.pixels(summand, row)) {
+                        let value = s.add(constants.apply(s, s.load(x)), s.load(summand));
+                        s.store(y, if normal.relu { s.relu(value) } else { value });
+                    }
+                } else {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        let value = constants.apply(s, s.load(x));
+                        s.store(y, if normal.relu { s.relu(value) } else { value });
+                    }
                 }
             }
         }
     }
-    threads.chunks(&mut y[..n * yl.image()], yl.plane(), |plane, y| {
-        let k = plane % yl.blocks();
-        let deviation = inverse_deviation(&normal.statistics[2 * k + 1], normal.eps);
-        let factor = Block(std::array::from_fn(|l| normal.weight[k].0[l] * deviation.0[l]));
-        isa.run(Plane {
-            x: (&x[plane * xl.plane()..][..xl.plane()], xl),
-            y: (y, yl),
-            mean: normal.statistics[2 * k],
-            factor,
-            bias: normal.bias[k],
-            relu: normal.relu,
-        });
+    let per_job = planes_per_job(yl);
+    threads.chunks(&mut y[..n * yl.image()], per_job * yl.plane(), |job, y| {
+        for (i, y) in y.chunks_exact_mut(yl.plane()).enumerate() {
+            let plane = job * per_job + i;
+            isa.run(Plane {
+                normal,
+                k: plane % yl.blocks(),
+                x: part(x, plane),
+                summand: summand.map(|summand| part(summand, plane)),
+                y: (y, yl),
+            });
+        }
     });
 }
 
-/// One plane of the backward pass.
-struct Backward<'a, O> {
+/// Sums dy and dy·x̂ over a plane, dy being masked by the ReLU before.
+struct Sums<'a> {
+    normal: &'a Normal<'a>,
+    k: usize,
     x: Operand<'a>,
-    /// The output, if a ReLU followed: its gradient passes where it is positive.
+    /// The output, where it cannot be computed from x; the mask is written to dy then.
     y: Option<Operand<'a>>,
-    dy: Operand<'a>,
-    mean: Block,
-    deviation: Block,
-    body: O,
+    dy: (&'a mut [Block], &'a Layout),
+    out: &'a mut [Block],
 }
 
-impl<O> Backward<'_, O> {
-    /// Calls `visit` with (row, column, dy, x̂) of every pixel.
-    #[inline(always)]
-    fn pixels<S: Simd>(&self, s: S, mut visit: impl FnMut(usize, usize, S::V, S::V)) {
-        let [mean, deviation] = [self.mean, self.deviation].map(|b| s.load(&b));
-        let ((x, xl), (dy, dl)) = (self.x, self.dy);
-        for row in 0..xl.height {
-            let mask = self.y.map(|(y, yl)| yl.pixels(y, row));
-            for (col, (x, dy)) in xl.pixels(x, row).iter().zip(dl.pixels(dy, row)).enumerate() {
-                let mut gradient = s.load(dy);
-                if let Some(mask) = mask {
-                    gradient = s.select_positive(s.load(&mask[col]), gradient);
-                }
-                visit(row, col, gradient, s.mul(s.sub(s.load(x), mean), deviation));
-            }
-        }
-    }
-}
-
-/// Sums dy and dy·x̂.
-struct GradientSums;
-
-impl Kernel for Backward<'_, GradientSums> {
-    type Output = [Block; 2];
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> [Block; 2] {
-        let [mut sum, mut product] = [s.zero(); 2];
-        self.pixels(s, |_, _, dy, normal| {
-            sum = s.add(sum, dy);
-            product = s.mul_add(dy, normal, product);
-        });
-        let mut out = [Block::ZERO; 2];
-        s.store(&mut out[0], sum);
-        s.store(&mut out[1], product);
-        out
-    }
-}
-
-/// Writes or adds dx.
-struct InputGradient<'a> {
-    dx: &'a mut [Block],
-    layout: &'a Layout,
-    factor: Block,
-    /// Means of dy and of dy·x̂.
-    means: [Block; 2],
-    accumulate: bool,
-}
-
-impl Kernel for Backward<'_, &mut InputGradient<'_>> {
+impl Kernel for Sums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { x, y, dy, mean, deviation, body } = self;
-        let this = Backward { x, y, dy, mean, deviation, body: () };
-        let factor = s.load(&body.factor);
-        let means = body.means.map(|b| s.load(&b));
-        let keep = s.splat(f32::from(u8::from(body.accumulate)));
-        this.pixels(s, |row, col, dy, normal| {
-            let dx = &mut body.dx[body.layout.start(row) + col];
-            let centred = s.sub(s.sub(dy, means[0]), s.mul(normal, means[1]));
-            s.store(dx, s.mul_add(factor, centred, s.mul(keep, s.load(dx))));
-        });
+        let Self { normal, k, x: (x, xl), y, dy: (dy, dl), out } = self;
+        let constants = normal.constants(s, k);
+        let [mut sum, mut product] = [s.zero(); 2];
+        for row in 0..xl.height {
+            let (x, dy) = (xl.pixels(x, row), dl.pixels_mut(dy, row));
+            let [mut line, mut line_product] = [s.zero(); 2];
+            macro_rules! pixel {
+                ($x:expr, $dy:expr) => {{
+                    let normal = s.mul(s.sub($x, constants.mean), constants.deviation);
+                    line = s.add(line, $dy);
+                    line_product = s.mul_add($dy, normal, line_product);
+                }};
+            }
+            if let Some((y, yl)) = y {
+                for ((dy, x), y) in dy.iter_mut().zip(x).zip(yl.pixels(y, row)) {
+                    let masked = s.select_positive(s.load(y), s.load(dy));
+                    s.store(dy, masked);
+                    pixel!(s.load(x), masked);
+                }
+            } else if normal.relu {
+                for (dy, x) in dy.iter().zip(x) {
+                    let x = s.load(x);
+                    let masked = s.select_positive(constants.apply(s, x), s.load(dy));
+                    pixel!(x, masked);
+                }
+            } else {
+                for (dy, x) in dy.iter().zip(x) {
+                    let dy = s.load(dy);
+                    pixel!(s.load(x), dy);
+                }
+            }
+            sum = s.add(sum, line);
+            product = s.add(product, line_product);
+        }
+        s.store(&mut out[0], sum);
+        s.store(&mut out[1], product);
     }
 }
 
-/// The backward pass. `sums` gets dbias and dweight of every channel block, alternating; `dx` is written or added to.
-/// `y` is the output, needed if a ReLU follows.
+/// dx of a plane: in place of dy, written, or added.
+struct InputGradient<'a> {
+    normal: &'a Normal<'a>,
+    k: usize,
+    x: Operand<'a>,
+    /// Whether dy is still to be masked.
+    mask: bool,
+    /// Means of dy and of dy·x̂.
+    means: [Block; 2],
+    dy: Option<Operand<'a>>,
+    dx: (&'a mut [Block], &'a Layout),
+    accumulate: bool,
+}
+
+impl Kernel for InputGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { normal, k, x: (x, xl), mask, dy, dx: (dx, dl), accumulate, .. } = self;
+        let constants = normal.constants(s, k);
+        let means = [s.load(&self.means[0]), s.load(&self.means[1])];
+        for row in 0..xl.height {
+            let (x, dx) = (xl.pixels(x, row), dl.pixels_mut(dx, row));
+            macro_rules! gradient {
+                ($x:expr, $dy:expr) => {{
+                    let (x, dy) = (s.load($x), s.load($dy));
+                    let dy = if mask { s.select_positive(constants.apply(s, x), dy) } else { dy };
+                    let normal = s.mul(s.sub(x, constants.mean), constants.deviation);
+                    let centred = s.sub(s.sub(dy, means[0]), s.mul(normal, means[1]));
+                    s.mul(constants.factor, centred)
+                }};
+            }
+            match dy {
+                None => {
+                    for (dx, x) in dx.iter_mut().zip(x) {
+                        let value = gradient!(x, dx);
+                        s.store(dx, value);
+                    }
+                }
+                Some((dy, dyl)) if accumulate => {
+                    for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dyl.pixels(dy, row)) {
+                        let value = s.add(s.load(dx), gradient!(x, dy));
+                        s.store(dx, value);
+                    }
+                }
+                Some((dy, dyl)) => {
+                    for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dyl.pixels(dy, row)) {
+                        let value = gradient!(x, dy);
+                        s.store(dx, value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The backward pass over `n` images. `sums_out` gets dbias and dweight of every channel block, alternating. The gradient
+/// of x takes the place of `dy`, or is written (or, with `accumulate`, added) to a `dx` of its own. `work` has
+/// [`workspace`] blocks per image.
+///
+/// `y` is the output if a ReLU followed a sum: `dy` is masked in place then, and is the gradient of the summand too.
 pub fn gradient(
     isa: Isa,
     threads: &Threads,
     n: usize,
     normal: &Normal<'_>,
     x: Operand<'_>,
-    y: Operand<'_>,
-    dy: Operand<'_>,
+    y: Option<Operand<'_>>,
+    (dy, layout): (&mut [Block], &Layout),
+    work: &mut [Block],
     sums_out: &mut [Block],
-    (dx, layout): (&mut [Block], &Layout),
+    dx: Option<(&mut [Block], &Layout)>,
     accumulate: bool,
 ) {
     let blocks = layout.blocks();
-    let share = if normal.of_batch { 1.0 / (n * layout.height * layout.width) as f64 } else { 0.0 };
-    fn part<'a>((x, l): Operand<'a>, plane: usize) -> Operand<'a> {
-        (&x[plane * l.plane()..][..l.plane()], l)
-    }
-    let mask = |plane: usize| normal.relu.then(|| part(y, plane));
-    let backward = |plane: usize| {
-        let k = plane % blocks;
-        let deviation = inverse_deviation(&normal.statistics[2 * k + 1], normal.eps);
-        (part(x, plane), mask(plane), part(dy, plane), normal.statistics[2 * k], deviation)
-    };
+    let per_job = planes_per_job(layout);
+    let dy = &mut dy[..n * layout.image()];
+    let sums = &mut work[..n * workspace(blocks)];
+    threads.chunk_pairs(
+        (&mut *dy, per_job * layout.plane()),
+        (sums, 2 * per_job),
+        |job, dy, out| {
+            let planes = dy.chunks_exact_mut(layout.plane()).zip(out.chunks_exact_mut(2));
+            for (i, (dy, out)) in planes.enumerate() {
+                let plane = job * per_job + i;
+                let (k, y) = (plane % blocks, y.map(|y| part(y, plane)));
+                isa.run(Sums { normal, k, x: part(x, plane), y, dy: (dy, layout), out });
+            }
+        },
+    );
+    let sums = &*sums;
     threads.chunks(&mut sums_out[..2 * blocks], 2, |k, out| {
-        let sums = sums(isa, n, |image| {
-            let (x, y, dy, mean, deviation) = backward(image * blocks + k);
-            Backward { x, y, dy, mean, deviation, body: GradientSums }
-        });
-        out[0] = Block(sums[0].map(|sum| sum as f32));
-        out[1] = Block(sums[1].map(|sum| sum as f32));
+        for (i, out) in out.iter_mut().enumerate() {
+            let mut sum = [0.0f64; LANES];
+            for image in 0..n {
+                let part = &sums[2 * (image * blocks + k) + i].0;
+                sum.iter_mut().zip(part).for_each(|(sum, &part)| *sum += f64::from(part));
+            }
+            *out = Block(sum.map(|sum| sum as f32));
+        }
     });
     let sums = &*sums_out;
-    threads.chunks(&mut dx[..n * layout.image()], layout.plane(), |plane, dx| {
-        let k = plane % blocks;
-        if !accumulate {
-            dx.fill(Block::ZERO);
+    let share = if normal.of_batch { 1.0 / (n * layout.height * layout.width) as f64 } else { 0.0 };
+    let (from, to, out) = match dx {
+        None => (None, dy, layout),
+        Some((dx, out)) => (Some((&*dy, layout)), &mut dx[..n * out.image()], out),
+    };
+    threads.chunks(to, per_job * out.plane(), |job, dx| {
+        for (i, dx) in dx.chunks_exact_mut(out.plane()).enumerate() {
+            let plane = job * per_job + i;
+            let k = plane % blocks;
+            let mean = |sum: f32| (f64::from(sum) * share) as f32;
+            isa.run(InputGradient {
+                normal,
+                k,
+                x: part(x, plane),
+                mask: normal.relu && y.is_none(),
+                means: [0, 1].map(|i| Block(sums[2 * k + i].0.map(mean))),
+                dy: from.map(|dy| part(dy, plane)),
+                dx: (dx, out),
+                accumulate,
+            });
         }
-        let (x, y, dy, mean, deviation) = backward(plane);
-        let factor = Block(std::array::from_fn(|l| normal.weight[k].0[l] * deviation.0[l]));
-        let means =
-            [0, 1].map(|i| Block(sums[2 * k + i].0.map(|sum| (f64::from(sum) * share) as f32)));
-        let body = &mut InputGradient { dx, layout, factor, means, accumulate };
-        isa.run(Backward { x, y, dy, mean, deviation, body });
     });
 }

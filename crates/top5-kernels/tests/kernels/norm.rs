@@ -2,7 +2,7 @@
 
 use crate::packing::*;
 use top5_kernels::lrn::{self, LrnGeom};
-use top5_kernels::norm::{Normal, gradient, normalise, statistics};
+use top5_kernels::norm::{Normal, gradient, normalise, statistics, workspace};
 use top5_kernels::{Block, LANES, Layout};
 use top5_testkit::close::assert_close;
 use top5_testkit::enumerate::CHANNELS;
@@ -32,7 +32,8 @@ fn statistics_hold_for_a_mean_far_from_zero() {
             let x: Vec<f32> =
                 signed("x", elements(N, &layout)).into_iter().map(|x| 100.0 + 0.5 * x).collect();
             let mut out = vec![Block([f32::NAN; LANES]); 2 * layout.blocks()];
-            statistics(isa, &threads, N, (&pack(N, &layout, &x), &layout), &mut out);
+            let mut work = unwritten_blocks(N * workspace(layout.blocks()));
+            statistics(isa, &threads, N, (&pack(N, &layout, &x), &layout), &mut work, &mut out);
             for (c, x) in by_channel(&x, channels).iter().enumerate() {
                 let (mean, var) = moments(x);
                 let got = [0, 1].map(|i| out[2 * (c / LANES) + i].0[c % LANES]);
@@ -49,7 +50,9 @@ fn batch_normalisation_and_its_gradient_equal_f64() {
     for (isa, threads) in runs() {
         for channels in CHANNELS {
             for (relu, of_batch) in [(false, true), (true, true), (false, false), (true, false)] {
-                batch_norm(isa, &threads, channels, relu, of_batch);
+                for summed in [false, true] {
+                    batch_norm(isa, &threads, channels, [relu, of_batch, summed]);
+                }
             }
         }
     }
@@ -59,13 +62,14 @@ fn batch_norm(
     isa: top5_kernels::Isa,
     threads: &top5_kernels::Threads,
     channels: usize,
-    relu: bool,
-    of_batch: bool,
+    [relu, of_batch, summed]: [bool; 3],
 ) {
-    let what = format!("{isa}, {channels} channels, relu {relu}, of the batch {of_batch}");
+    let what =
+        format!("{isa}, {channels} channels, relu {relu}, of the batch {of_batch}, sum {summed}");
     let (xl, yl) = (layout(channels, SIZE, [0, 1]), layout(channels, SIZE, [2, 0]));
     let len = elements(N, &xl);
     let (x, dy, start) = (signed("x", len), signed("dy", len), signed("dx", len));
+    let (summand, sl) = (signed("summand", len), layout(channels, SIZE, [1, 0]));
     let (weight, bias) = (signed("weight", channels), signed("bias", channels));
     let eps = 1e-3;
     let planes = by_channel(&x, channels);
@@ -85,12 +89,15 @@ fn batch_norm(
     };
     let out = |i: usize| {
         let (c, normal, _) = of(i);
-        normal * f64::from(weight[c]) + f64::from(bias[c])
+        let summand = if summed { f64::from(summand[i]) } else { 0.0 };
+        normal * f64::from(weight[c]) + f64::from(bias[c]) + summand
     };
     let want: Vec<f64> = (0..len).map(|i| if relu { out(i).max(0.0) } else { out(i) }).collect();
     let xb = pack(N, &xl, &x);
     let mut y = unwritten(N, &yl);
-    normalise(isa, threads, N, &normal, (&xb, &xl), (&mut y, &yl));
+    let summand = pack(N, &sl, &summand);
+    let summand = summed.then_some((&summand[..], &sl));
+    normalise(isa, threads, N, &normal, (&xb, &xl), summand, (&mut y, &yl));
     assert_close(&what, &unpack(&what, N, &yl, &y), &want, 1e-6);
 
     let passed = |i: usize| if relu && out(i) <= 0.0 { 0.0 } else { f64::from(dy[i]) };
@@ -101,30 +108,41 @@ fn batch_norm(
         sums[c][1] += passed(i) * normal;
     }
     let share = if of_batch { 1.0 / (N * AREA) as f64 } else { 0.0 };
-    for accumulate in [false, true] {
+    let masked: Vec<f64> = (0..len).map(passed).collect();
+    for way in [Way::InPlace, Way::Written, Way::Added] {
         let want: Vec<f64> = (0..len)
             .map(|i| {
                 let (c, normal, factor) = of(i);
-                let kept = if accumulate { f64::from(start[i]) } else { 0.0 };
+                let kept = if way == Way::Added { f64::from(start[i]) } else { 0.0 };
                 kept + factor * (passed(i) - share * (sums[c][0] + normal * sums[c][1]))
             })
             .collect();
-        let mut got = vec![Block([f32::NAN; LANES]); 2 * xl.blocks()];
-        let mut dx = if accumulate { pack(N, &xl, &start) } else { unwritten(N, &xl) };
-        let dyb = pack(N, &yl, &dy);
+        let mut got = unwritten_blocks(2 * xl.blocks());
+        let mut work = unwritten_blocks(N * workspace(xl.blocks()));
+        let mut dx = if way == Way::Added { pack(N, &xl, &start) } else { unwritten(N, &xl) };
+        let mut dyb = pack(N, &yl, &dy);
         gradient(
             isa,
             threads,
             N,
             &normal,
             (&xb, &xl),
-            (&y, &yl),
-            (&dyb, &yl),
+            (summed && relu).then_some((&y[..], &yl)),
+            (&mut dyb, &yl),
+            &mut work,
             &mut got,
-            (&mut dx, &xl),
-            accumulate,
+            (way != Way::InPlace).then_some((&mut dx[..], &xl)),
+            way == Way::Added,
         );
-        assert_close(&format!("{what}, dx"), &unpack(&what, N, &xl, &dx), &want, 1e-5);
+        let what = format!("{what}, dx {way:?}");
+        if way == Way::InPlace {
+            assert_close(&what, &unpack(&what, N, &yl, &dyb), &want, 1e-5);
+        } else {
+            assert_close(&what, &unpack(&what, N, &xl, &dx), &want, 1e-5);
+            if summed {
+                assert_close(&what, &unpack(&what, N, &yl, &dyb), &masked, 0.0);
+            }
+        }
         for (i, name) in ["dbias", "dweight"].into_iter().enumerate() {
             let part: Vec<Block> = got.iter().skip(i).step_by(2).copied().collect();
             let part = unpack(&what, 1, &Layout::new(channels, 1, 1), &part);
@@ -132,6 +150,18 @@ fn batch_norm(
             assert_close(&format!("{what}, {name}"), &part, &want, 1e-5);
         }
     }
+}
+
+/// Where the gradient of x goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    InPlace,
+    Written,
+    Added,
+}
+
+fn unwritten_blocks(len: usize) -> Vec<Block> {
+    vec![Block([f32::NAN; LANES]); len]
 }
 
 #[test]
