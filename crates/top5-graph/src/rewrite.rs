@@ -1,4 +1,4 @@
-//! Networks made from networks: without auxiliary heads, at another input size, fully convolutional.
+//! Networks made from networks: without auxiliary heads or dropout, at another input size, fully convolutional.
 
 use crate::error::{GraphError, ShapeError};
 use crate::graph::{Graph, Node, NodeId};
@@ -23,6 +23,12 @@ impl Graph {
         self.rebuild(|node| needed[node.id.0].then(|| node.op.clone()))
             .map(|graph| Self { outputs: graph.outputs[..1].to_vec(), ..graph })
             .expect("a part of a valid network is valid")
+    }
+
+    /// The same network without its dropout layers: what trains with these weights when nothing is dropped.
+    pub fn without_dropout(&self) -> Self {
+        self.rebuild(|node| (!matches!(node.op, Op::Dropout(_))).then(|| node.op.clone()))
+            .expect("dropout changes no shape")
     }
 
     /// The same layers for another input. Fails where a layer does not fit, a fully connected one for instance.
@@ -149,6 +155,14 @@ mod tests {
         assert_eq!(graph.param_count() - bare.param_count(), 8 * 10 + 10);
         assert!(bare.find("aux").is_none());
         assert_eq!(bare.logits().name, graph.logits().name);
+    }
+
+    #[test]
+    fn dropout_is_left_out_alone() {
+        let (graph, bare) = (headed(), headed().without_dropout());
+        assert_eq!(bare.nodes().len(), graph.nodes().len() - 1);
+        assert!(graph.params().eq(bare.params()));
+        assert_eq!(bare.outputs().len(), 2);
     }
 
     #[test]

@@ -194,7 +194,7 @@ pub fn check_forward_with(
     );
 }
 
-/// How far a training run may be from the file, relatively.
+/// How far a training run may be from the file, relatively, in every value that the file holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerances {
     /// Of the loss before the first step.
@@ -203,83 +203,121 @@ pub struct Tolerances {
     pub losses: f64,
     /// Of each gradient of the first step: norm and first values, relative to the norm.
     pub gradients: f64,
-    /// Of each parameter and buffer after the last step: norm and first values, relative to the norm; `None` where
-    /// the file is too ill-conditioned to say.
-    pub state: Option<f64>,
+    /// Of each parameter and buffer after the last step: norm and first values, relative to the norm.
+    pub state: f64,
 }
 
-/// Loads the weights by name into `engine`, trains as the file says and compares. The graph must be without dropout.
+/// Loads the weights by name into `engine`, trains as the file says and compares every value. The graph must be without
+/// dropout.
 #[track_caller]
 pub fn check_training(engine: &mut dyn Engine, case: &TrainingCase, tolerances: Tolerances) {
-    let weights = weights_for(engine.graph());
-    check_training_with(engine, &weights, &str::to_owned, case, tolerances);
-}
-
-/// As [`check_training`], with these weights and the peer's name for each of the graph's tensors.
-#[track_caller]
-pub fn check_training_with(
-    engine: &mut dyn Engine,
-    weights: &Weights,
-    peer: &dyn Fn(&str) -> String,
-    case: &TrainingCase,
-    tolerances: Tolerances,
-) {
-    let network = &case.network;
-    engine.load(weights).unwrap_or_else(|error| panic!("{network}: {error}"));
-    let classes = engine.graph().classes();
-    let options = StepOptions { label_smoothing: 0.0, seed: 0 };
-    for (step, &want) in case.losses.iter().enumerate() {
-        let (images, labels) = case.step(step, classes);
-        let loss = engine
-            .gradients(images.data(), &labels, &options)
-            .unwrap_or_else(|error| panic!("{network}: {error}"));
+    let run = TrainingRun::new(engine, case);
+    for (step, (&got, &want)) in run.losses.iter().zip(&case.losses).enumerate() {
         let tolerance = if step == 0 { tolerances.first_loss } else { tolerances.losses };
-        assert_close(&format!("{network}: loss of step {step}"), &[loss.value], &[want], tolerance);
-        if step == 0 {
-            let gradients = engine.gradient_tensors();
-            check_digests(
-                network,
-                "gradient",
-                &gradients,
-                peer,
-                &case.gradients,
-                tolerances.gradients,
-            );
-        }
-        engine.update(&case.sgd());
+        let what = format!("{}: loss of step {step}", case.network);
+        assert_close(&what, &[got], &[want], tolerance);
     }
-    if let Some(tolerance) = tolerances.state {
-        check_digests(network, "state", &engine.weights(), peer, &case.state, tolerance);
+    for (what, tensors, digests, tolerance) in [
+        ("gradient", &run.gradients, &case.gradients, tolerances.gradients),
+        ("state", &run.state, &case.state, tolerances.state),
+    ] {
+        for (name, got, want, scale) in paired(&case.network, what, tensors, digests) {
+            if let Err(message) = close_abs(&got, want, tolerance * scale) {
+                let network = &case.network;
+                panic!("{network}: {what} of {name} (norm, then first values): {message}");
+            }
+        }
     }
 }
 
-/// Compares norms and first values; the tensors must be those of the file.
+/// How far a training run was from the file, relatively, in the norms of its tensors.
+#[derive(Clone, Debug)]
+pub struct TrainingErrors {
+    /// Of the loss before each step.
+    pub losses: Vec<f64>,
+    /// Of the norm of each gradient of the first step, in ascending order.
+    pub gradients: Vec<f64>,
+    /// Of the norm of each parameter and buffer after the last step, in ascending order.
+    pub state: Vec<f64>,
+}
+
+/// Trains as [`check_training`] does, and measures. Panics where something is not finite.
 #[track_caller]
-fn check_digests(
+pub fn training_errors(engine: &mut dyn Engine, case: &TrainingCase) -> TrainingErrors {
+    let run = TrainingRun::new(engine, case);
+    let relative = |got: f64, want: f64, scale: f64| {
+        assert!(got.is_finite(), "{}: {got}, expected {want}", case.network);
+        (got - want).abs() / scale
+    };
+    let norms = |what, tensors, digests| {
+        let pairs = paired(&case.network, what, tensors, digests).into_iter();
+        let mut errors: Vec<f64> =
+            pairs.map(|(_, got, want, scale)| relative(got[0], want[0], scale)).collect();
+        errors.sort_by(f64::total_cmp);
+        errors
+    };
+    let losses = run.losses.iter().zip(&case.losses);
+    TrainingErrors {
+        losses: losses.map(|(&got, &want)| relative(got, want, want)).collect(),
+        gradients: norms("gradient", &run.gradients, &case.gradients),
+        state: norms("state", &run.state, &case.state),
+    }
+}
+
+/// What an engine made of a training file.
+struct TrainingRun {
+    losses: Vec<f64>,
+    gradients: Weights,
+    state: Weights,
+}
+
+impl TrainingRun {
+    #[track_caller]
+    fn new(engine: &mut dyn Engine, case: &TrainingCase) -> Self {
+        let network = &case.network;
+        let weights = weights_for(engine.graph());
+        engine.load(&weights).unwrap_or_else(|error| panic!("{network}: {error}"));
+        let classes = engine.graph().classes();
+        let options = StepOptions { label_smoothing: 0.0, seed: 0 };
+        let mut run = Self { losses: Vec::new(), gradients: Weights::new(), state: Weights::new() };
+        for step in 0..case.losses.len() {
+            let (images, labels) = case.step(step, classes);
+            let loss = engine.gradients(images.data(), &labels, &options);
+            run.losses.push(loss.unwrap_or_else(|error| panic!("{network}: {error}")).value);
+            if step == 0 {
+                run.gradients = engine.gradient_tensors();
+            }
+            engine.update(&case.sgd());
+        }
+        run.state = engine.weights();
+        run
+    }
+}
+
+/// A tensor's name, its digest, the file's digest of it, and what differences of the two are relative to.
+type Paired<'a> = (&'a str, Digest, &'a Digest, f64);
+
+/// Pairs tensors with the digests of the file, which must be those of the same tensors.
+#[track_caller]
+fn paired<'a>(
     network: &str,
     what: &str,
-    tensors: &Weights,
-    peer: &dyn Fn(&str) -> String,
-    digests: &BTreeMap<String, Digest>,
-    tolerance: f64,
-) {
+    tensors: &'a Weights,
+    digests: &'a BTreeMap<String, Digest>,
+) -> Vec<Paired<'a>> {
     assert_eq!(tensors.len(), digests.len(), "{network}: number of {what} tensors");
-    let scale: f64 = digests.values().map(|digest| digest[0]).fold(0.0, f64::max);
-    for (name, tensor) in tensors.iter() {
-        let digest = digests.get(&peer(name));
-        let digest = digest.unwrap_or_else(|| panic!("{network}: the file has no {what} {name}"));
-        let values = tensor.data();
-        let norm = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-        let got: Vec<f64> = std::iter::once(norm)
-            .chain(values.iter().take(digest.len() - 1).copied().map(f64::from))
-            .collect();
+    let largest: f64 = digests.values().map(|digest| digest[0]).fold(0.0, f64::max);
+    let pair = |(name, tensor): (&'a str, &Tensor)| {
+        let want = digests.get(name);
+        let want = want.unwrap_or_else(|| panic!("{network}: the file has no {what} {name}"));
+        let values = tensor.data().iter().copied().map(f64::from);
+        let norm = values.clone().map(|v| v * v).sum::<f64>().sqrt();
+        let got = std::iter::once(norm).chain(values.take(want.len() - 1)).collect();
         // The gradient of a bias in front of a batch normalisation is zero up to rounding.
-        let zero = digest[0] < 1e-7 * scale;
-        let bound = tolerance * if zero { scale } else { digest[0] };
-        if let Err(message) = close_abs(&got, digest, bound) {
-            panic!("{network}: {what} of {name} (norm, then first values): {message}");
-        }
-    }
+        let zero = want[0] < 1e-7 * largest;
+        (name, got, want, if zero { largest } else { want[0] })
+    };
+    tensors.iter().map(pair).collect()
 }
 
 /// Compares means and L2 norms of activations with the peer's: `pairs` are (path of the tap, our activation). Names the

@@ -86,14 +86,12 @@ fn resnet20_equals_pytorch() {
 
 #[test]
 fn lenet_trains_as_in_pytorch() {
-    let tolerances =
-        Tolerances { first_loss: 1e-10, losses: 1e-7, gradients: 1e-7, state: Some(1e-6) };
+    let tolerances = Tolerances { first_loss: 1e-10, losses: 1e-7, gradients: 1e-7, state: 1e-6 };
     train(lenet(), tolerances);
 }
 
 #[test]
 fn resnet20_trains_as_in_pytorch() {
-    let tolerances =
-        Tolerances { first_loss: 1e-10, losses: 1e-7, gradients: 1e-7, state: Some(1e-6) };
+    let tolerances = Tolerances { first_loss: 1e-10, losses: 1e-7, gradients: 1e-7, state: 1e-6 };
     train(resnet20(), tolerances);
 }

@@ -1,0 +1,143 @@
+//! Training against PyTorch: every file of `shared/reference/training`.
+//!
+//! The file is in float64. How far an f32 run may be from it is what PyTorch's own f32 runs differ from it by, three times:
+//! the largest of those that the reference's README states and of those that `scripts/training_spread.py` measures with
+//! PyTorch's other kernels and with weights that differ by a rounding. Where rounding puts one ReLU or one maximum on its other side, the gradients of all layers
+//! before it move by orders of magnitude more than by rounding itself, and so does every later loss; the first loss does
+//! not, so it is held tightly everywhere.
+
+use top5_cpu::{CpuEngine, Isa, Options};
+use top5_testkit::oracle::{self, TrainingErrors, training_errors};
+
+/// What PyTorch's f32 runs differ by at most.
+struct Spread {
+    network: &'static str,
+    first_loss: f64,
+    /// Of all losses; infinite where the file is too ill-conditioned to say.
+    losses: f64,
+    /// Of the norms of the first step's gradients, the median over tensors.
+    gradients: f64,
+    /// Of the norms of parameters and buffers after the last step; infinite as for the losses.
+    state: f64,
+}
+
+const fn spread(network: &'static str, [losses, gradients, state]: [f64; 3]) -> Spread {
+    Spread { network, first_loss: losses.min(1e-6), losses, gradients, state }
+}
+
+const SPREADS: &[Spread] = &[
+    spread("lenet", [6.5e-8, 7.0e-8, 2.5e-7]),
+    spread("alexnet_28", [7.4e-7, 4.9e-7, 4.4e-4]),
+    spread("alexnet_owt", [2.4e-3, 1.2e-5, 1.6e-3]),
+    spread("vgg11_bn_cifar", [1.3e-7, 2.3e-7, 4.4e-4]),
+    spread("resnet20_cifar", [4.7e-6, 2.0e-7, 3.2e-4]),
+    spread("resnet18_cifar", [3.0e-5, 6.5e-6, 7.0e-4]),
+    spread("resnet18", [2.0e-5, 8.1e-5, 2.2e-4]),
+    spread("seresnet18_cifar", [2.1e-7, 1.3e-6, 3.6e-5]),
+    spread("seresnet50_cifar", [2.4e-4, 1.1e-4, 2.3e-3]),
+    spread("googlenet_cifar", [f64::INFINITY, 3.8e-4, f64::INFINITY]),
+    spread("resnext50_cifar", [f64::INFINITY, 2.5e-4, f64::INFINITY]),
+];
+
+/// Trains, and names what is further from the file than `factor` times the spread.
+fn check(spread: &Spread, options: &Options, factor: f64) {
+    let Some(case) = oracle::training(spread.network) else { return };
+    let graph = top5_zoo::network(spread.network).unwrap().graph().unwrap().without_dropout();
+    let mut engine = CpuEngine::new(graph, case.batch.shape[0], options).unwrap();
+    let TrainingErrors { losses, gradients, state } = training_errors(&mut engine, &case);
+    let largest = losses.iter().copied().fold(0.0, f64::max);
+    for (what, error, spread) in [
+        ("first loss", losses[0], spread.first_loss),
+        ("losses", largest, spread.losses),
+        ("gradients, median", gradients[gradients.len() / 2], spread.gradients),
+        ("state", state[state.len() - 1], spread.state),
+    ] {
+        let bound = (factor * spread).max(1e-6 * factor / 3.0);
+        let network = &case.network;
+        assert!(error <= bound, "{network}, {options:?}: {what} {error:.1e} > {bound:.1e}");
+    }
+}
+
+/// Direct convolution, which every f32 run is compared with.
+fn exact(isa: Option<Isa>) -> Options {
+    Options { isa, exact: true, ..Options::default() }
+}
+
+/// Winograd's transforms round some ten times more than direct convolution, so more often to the other side.
+const WINOGRAD: Spread = Spread {
+    network: "",
+    first_loss: 3e-5,
+    losses: f64::INFINITY,
+    gradients: 3e-4,
+    state: f64::INFINITY,
+};
+
+fn train(network: &'static str) {
+    let spread = SPREADS.iter().find(|spread| spread.network == network).unwrap();
+    check(spread, &exact(None), 3.0);
+    check(&Spread { network, ..WINOGRAD }, &Options::default(), 3.0);
+}
+
+#[test]
+fn every_file_is_compared() {
+    let Some(shared) = oracle::shared() else { return };
+    let files = std::fs::read_dir(shared.join("reference/training")).unwrap();
+    let mut files: Vec<String> = files
+        .map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().into())
+        .collect();
+    let mut compared: Vec<&str> = SPREADS.iter().map(|spread| spread.network).collect();
+    files.sort();
+    compared.sort_unstable();
+    assert_eq!(files, compared);
+}
+
+#[test]
+fn small_networks_train_as_in_pytorch_on_every_instruction_set() {
+    for isa in Isa::available() {
+        for spread in SPREADS {
+            if ["lenet", "alexnet_28", "resnet20_cifar"].contains(&spread.network) {
+                check(spread, &exact(Some(isa)), 3.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn lenet_trains_as_in_pytorch() {
+    train("lenet");
+}
+
+#[test]
+fn alexnet_28_trains_as_in_pytorch() {
+    train("alexnet_28");
+}
+
+#[test]
+fn alexnet_owt_trains_as_in_pytorch() {
+    train("alexnet_owt");
+}
+
+#[test]
+fn vgg11_bn_cifar_trains_as_in_pytorch() {
+    train("vgg11_bn_cifar");
+}
+
+#[test]
+fn resnet20_cifar_trains_as_in_pytorch() {
+    train("resnet20_cifar");
+}
+
+#[test]
+fn resnet18_cifar_trains_as_in_pytorch() {
+    train("resnet18_cifar");
+}
+
+#[test]
+fn resnet18_trains_as_in_pytorch() {
+    train("resnet18");
+}
+
+#[test]
+fn googlenet_cifar_trains_as_in_pytorch() {
+    train("googlenet_cifar");
+}
