@@ -2,8 +2,7 @@
 //!
 //! The pixels are those of Pillow's `convert("RGB")`, except that gray stays one channel: palettes are expanded, 16-bit
 //! samples keep their high byte (Pillow cuts gray ones off at 255 instead), and alpha is dropped unless it alone draws the
-//! picture. JPEG is decoded by zune-jpeg, whose arithmetic differs from libjpeg's by a few levels. Sizes are judged from the
-//! header, before anything is allocated for pixels.
+//! picture. Sizes are judged from the header, before anything is allocated for pixels.
 
 use std::io::Cursor;
 use std::panic::catch_unwind;
@@ -13,6 +12,7 @@ use image::{ImageDecoder, ImageFormat, ImageReader};
 
 use crate::error::ImageError;
 use crate::image::Image;
+use crate::jpeg;
 
 /// What an image may claim before it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +38,12 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Image, ImageError> {
         .ok()
         .and_then(|format| Some((format, name(format)?)))
         .ok_or_else(|| ImageError::UnknownFormat { start: start() })?;
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
-        return Err(damaged(name, "it ends before its end-of-image marker"));
-    }
     // The decoders keep no state outside the call, so that nothing broken can be seen after an unwind.
-    catch_unwind(|| decode_as(bytes, format, name, limits))
+    let decode = || match format == ImageFormat::Jpeg {
+        true => jpeg::decode(bytes, limits),
+        false => decode_as(bytes, format, name, limits),
+    };
+    catch_unwind(decode)
         .unwrap_or_else(|_| Err(damaged(name, "the decoder gave up with an internal error")))
 }
 
@@ -67,7 +68,7 @@ fn most_pixels_per_byte(format: &str) -> u64 {
     match format {
         "PNM" => 8,         // one bit per pixel, uncompressed
         "WebP" => u64::MAX, // a plain lossless image costs no bits at all
-        _ => 1032 * 8,      // deflate's best ratio at one bit per pixel; JPEG and BMP stay below it
+        _ => 1032 * 8,      // deflate's best ratio at one bit per pixel; BMP stays below it
     }
 }
 
@@ -163,29 +164,11 @@ fn lay_on_paper<A: Iterator<Item = u8>>(image: Image, alpha: impl Fn() -> A) -> 
     laid
 }
 
-fn too_large(format: &'static str, width: u32, height: u32, limit: String) -> ImageError {
+pub(crate) fn too_large(
+    format: &'static str,
+    width: u32,
+    height: u32,
+    limit: String,
+) -> ImageError {
     ImageError::TooLarge { format, width: u64::from(width), height: u64::from(height), limit }
-}
-
-/// Whether the file goes on to its end-of-image marker. The decoder fills what is missing with gray and says nothing;
-/// Pillow refuses such a file, and so does this.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut rest = bytes.get(2..).unwrap_or_default();
-    loop {
-        // Entropy-coded data and fill bytes are skipped: a marker is 0xFF and a byte that is neither 0x00 nor 0xFF.
-        let Some(at) = rest.windows(2).position(|w| w[0] == 0xFF && !matches!(w[1], 0 | 0xFF))
-        else {
-            return false;
-        };
-        let marker = rest[at + 1];
-        rest = &rest[at + 2..];
-        match marker {
-            0xD9 => return true,
-            0x01 | 0xD0..=0xD8 => {}
-            _ => {
-                let length = rest.first_chunk().map_or(0, |&l| usize::from(u16::from_be_bytes(l)));
-                rest = rest.get(length.max(2)..).unwrap_or_default();
-            }
-        }
-    }
 }

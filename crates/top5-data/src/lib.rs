@@ -14,6 +14,7 @@ pub mod error;
 pub mod folder;
 pub mod idx;
 pub mod image;
+mod jpeg;
 pub mod loader;
 pub mod preprocess;
 pub mod resize;

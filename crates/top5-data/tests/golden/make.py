@@ -1,12 +1,14 @@
-"""Writes resize.txt and the images of ../images with Pillow 13, whose results are the expectation. Run: python3 make.py
+"""Writes resize.txt and the images of ../images with Pillow 13, whose results are the expectation. Run: python3 make.py [FOLDER]
 
 resize.txt: channels, height, width, new height, new width, filter, CRC-32 of the resized bytes. The pixels of the input are the
 upper bytes of a linear congruential generator, so that the test can make them again.
+jpeg.txt, where a folder of JPEG files is given: for each file its name and the CRC-32 of its pixels, converted to RGB.
 images/NAME.EXT: a small image; images/NAME_EXT.pixels: what Pillow decodes from it, converted to RGB, order H W C.
 """
 
 import os
 import struct
+import sys
 import zlib
 
 import numpy
@@ -84,6 +86,9 @@ def images(folder):
     colour.save(path("full.jpg"), quality=90, subsampling=0)
     colour.save(path("half.jpg"), quality=90, subsampling=2)
     colour.save(path("progressive.jpg"), quality=90, progressive=True)
+    colour.save(path("progressive_full.jpg"), quality=40, subsampling=0, progressive=True)
+    colour.save(path("wide.jpg"), quality=75, subsampling=1)
+    colour.save(path("restart.jpg"), quality=80, subsampling=2, restart_marker_blocks=1)
     gray.save(path("gray.jpg"), quality=90)
     colour.convert("CMYK").save(path("cmyk.jpg"), quality=95)
     for name in sorted(os.listdir(folder)):
@@ -99,3 +104,8 @@ if __name__ == "__main__":
     with open(os.path.join(here, "resize.txt"), "w") as file:
         file.write("\n".join(resized()) + "\n")
     images(os.path.join(here, "..", "images"))
+    for folder in sys.argv[1:]:
+        with open(os.path.join(here, "jpeg.txt"), "w") as file:
+            for name in sorted(os.listdir(folder)):
+                with Image.open(os.path.join(folder, name)) as image:
+                    file.write(f"{name} {zlib.crc32(image.convert('RGB').tobytes()):08x}\n")
