@@ -157,6 +157,62 @@ impl Dataset for Subset {
     }
 }
 
+/// Several datasets of the same classes, one after the other.
+pub struct Joined {
+    parts: Vec<Arc<dyn Dataset>>,
+}
+
+impl Joined {
+    /// The samples of all parts. Panics where there is no part, or one has other classes.
+    pub fn new(parts: Vec<Arc<dyn Dataset>>) -> Self {
+        let same = parts.iter().all(|part| part.classes() == parts[0].classes());
+        assert!(same && !parts.is_empty(), "joined datasets have the same classes");
+        Self { parts }
+    }
+
+    /// The part of a sample, and its number there.
+    fn find(&self, mut index: usize) -> Option<(&Arc<dyn Dataset>, usize)> {
+        for part in &self.parts {
+            match index.checked_sub(part.len()) {
+                Some(rest) => index = rest,
+                None => return Some((part, index)),
+            }
+        }
+        None
+    }
+}
+
+impl Dataset for Joined {
+    fn name(&self) -> &str {
+        self.parts[0].name()
+    }
+
+    fn classes(&self) -> &[String] {
+        self.parts[0].classes()
+    }
+
+    fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        let beyond = || DataError::Index { name: self.name().to_owned(), index, len: self.len() };
+        let (part, index) = self.find(index).ok_or_else(beyond)?;
+        part.sample(index)
+    }
+
+    fn label(&self, index: usize) -> u32 {
+        let (part, index) = self.find(index).expect("the caller asks for a sample that is there");
+        part.label(index)
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut print = Fingerprint::new();
+        self.parts.iter().for_each(|part| print.number(part.fingerprint()));
+        print.0
+    }
+}
+
 /// The parts of a dataset. The best epoch is chosen on `validation`; `test` is looked at once, at the end.
 #[derive(Clone)]
 pub struct Splits {
@@ -171,6 +227,12 @@ pub struct Splits {
 }
 
 impl Splits {
+    /// All samples: those of the training, the validation and the test part, in this order.
+    pub fn whole(&self) -> Arc<dyn Dataset> {
+        let parts = [Some(&self.train), Some(&self.validation), self.test.as_ref()];
+        Arc::new(Joined::new(parts.into_iter().flatten().map(Arc::clone).collect()))
+    }
+
     /// Carves a validation part out of `train`: `fraction` of every class, drawn with `seed`, at least one sample of a
     /// class that has two. Depends on the labels and the seed only. Fails when either side would be empty.
     pub fn carve(
@@ -271,6 +333,18 @@ mod tests {
         assert_eq!(again.train.fingerprint(), splits.train.fingerprint());
         let other = Splits::carve(all, None, 0.25, 8).unwrap();
         assert_ne!(other.train.fingerprint(), splits.train.fingerprint());
+    }
+
+    #[test]
+    fn whole_has_every_sample_once() {
+        let (train, test) = (dataset([vec![0; 9], vec![1; 6]].concat()), dataset(vec![2, 2]));
+        let whole = Splits::carve(train, Some(test), 0.3, 1).unwrap().whole();
+        assert_eq!(whole.len(), 17);
+        let mut labels: Vec<u32> = (0..17).map(|i| whole.sample(i).unwrap().label).collect();
+        assert_eq!(labels, (0..17).map(|i| whole.label(i)).collect::<Vec<u32>>());
+        labels.sort_unstable();
+        assert_eq!(labels, [vec![0; 9], vec![1; 6], vec![2; 2]].concat());
+        assert!(matches!(whole.sample(17), Err(DataError::Index { index: 17, len: 17, .. })));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub mod resize;
 pub mod source;
 
 pub use augment::Augment;
-pub use dataset::{Dataset, MemoryDataset, Sample, Splits, Subset};
+pub use dataset::{Dataset, Joined, MemoryDataset, Sample, Splits, Subset};
 pub use decode::{Limits, decode};
 pub use digits::{digits, normalise_digit};
 pub use error::{DataError, ImageError};

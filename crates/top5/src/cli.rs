@@ -11,6 +11,7 @@ mod models;
 mod output;
 mod plan;
 mod predict;
+mod preprocess;
 mod progress;
 mod run_folder;
 mod show;

@@ -10,6 +10,7 @@ use top5::{Isa, Options};
 
 use super::exit::{Stop, TABLE};
 use super::output::Output;
+use super::preprocess::PreprocessArgs;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
 #[derive(Debug, Parser)]
@@ -29,39 +30,91 @@ Examples:
   top5 eval runs/lenet-digits           top-1 and top-5 on the test images
   top5 show resnet50                    its layers, parameters and MACs";
 
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  top5 train lenet                                    on the embedded digits, into runs/lenet-digits
+  top5 train lenet --data fashion-mnist --out fashion
+  top5 train resnet20_cifar --data photos/ --epochs 20
+  top5 train recipe.toml                              everything as the file says
+  top5 train --resume --out fashion                   go on after Ctrl-C, a crash or a power cut";
+
+const EVAL_EXAMPLES: &str = "\
+Examples:
+  top5 eval runs/lenet-digits --per-class
+  top5 eval model.safetensors --data imagenet/ --split validation
+  top5 eval resnet20_cifar --weights resnet20.th --data photos/ --split all --json";
+
+const PREDICT_EXAMPLES: &str = "\
+Examples:
+  top5 predict digit.png                              with the embedded LeNet
+  top5 predict photos/ scan.jpg --model runs/mine --top 3
+  top5 predict - --json < digit.png";
+
+const MODELS_EXAMPLES: &str = "\
+Examples:
+  top5 models
+  top5 models 'resnet*' --csv
+  top5 models --plot history.svg";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  top5 show lenet
+  top5 show resnet50 --classes 10 --input 3x256x256 --svg resnet50.svg";
+
+const CONVERT_EXAMPLES: &str = "\
+Examples:
+  top5 convert runs/lenet-digits lenet.onnx
+  top5 convert runs/lenet-digits lenet-for-timm       a folder that timm loads
+  top5 convert resnet20.th resnet20.safetensors";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  top5 completions bash > ~/.local/share/bash-completion/completions/top5
+  top5 completions fish > ~/.config/fish/completions/top5.fish";
+
+/// Headings of groups of flags in `--help`.
+const OUTPUT: &str = "Output";
+const ENGINE: &str = "Engine";
+
 #[derive(Debug, Args)]
 struct OutputArgs {
     /// Write one JSON document to stdout
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = OUTPUT)]
     json: bool,
     /// Say nothing on stderr but errors and warnings
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
     quiet: bool,
     /// Say more on stderr
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = OUTPUT)]
     verbose: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Commands {
     /// Train a network; without more arguments, on the embedded digits
+    #[command(before_help = TRAIN_EXAMPLES)]
     Train(TrainArgs),
     /// Evaluate a model: top-1, top-5, loss, per class
+    #[command(before_help = EVAL_EXAMPLES)]
     Eval(EvalArgs),
     /// Say what images show
+    #[command(before_help = PREDICT_EXAMPLES)]
     Predict(PredictArgs),
     /// List the networks with their published numbers
+    #[command(before_help = MODELS_EXAMPLES)]
     Models(ModelsArgs),
     /// Show a network's layers
+    #[command(before_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
     /// Show how a network would run: steps, kernels and why, memory
     Plan(PlanArgs),
     /// Measure how fast networks run here
     Bench(BenchArgs),
     /// Write a model in another format
-    #[command(visible_alias = "export")]
+    #[command(visible_alias = "export", before_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
     /// Print the completions for a shell
+    #[command(before_help = COMPLETIONS_EXAMPLES)]
     Completions {
         /// The shell
         shell: Shell,
@@ -72,11 +125,11 @@ pub(super) enum Commands {
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct EngineArgs {
     /// Threads; as many as the machine runs at once by default
-    #[arg(long, short = 'j', visible_alias = "workers", value_name = "N")]
+    #[arg(long, short = 'j', visible_alias = "workers", value_name = "N", help_heading = ENGINE)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: Option<u16>,
     /// Most memory that a plan may take, in MiB
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", help_heading = ENGINE)]
     pub(super) memory_limit: Option<u64>,
     /// The instruction set: scalar, avx2 or avx512; the best that the machine has by default
     #[arg(long, value_name = "NAME", value_parser = parse_isa)]
@@ -194,6 +247,8 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "PERCENT")]
     pub(super) min_top1: Option<f64>,
     #[command(flatten)]
+    pub(super) preprocess: PreprocessArgs,
+    #[command(flatten)]
     pub(super) engine: EngineArgs,
 }
 
@@ -206,6 +261,8 @@ pub(super) enum Split {
     Validation,
     /// What the result is reported on
     Test,
+    /// Every image, for example of a folder that is not divided
+    All,
 }
 
 #[derive(Debug, Args)]
@@ -222,6 +279,8 @@ pub(super) struct PredictArgs {
     #[arg(long, short = 'k', visible_alias = "topk", value_name = "K", default_value = "5")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) top: u16,
+    #[command(flatten)]
+    pub(super) preprocess: PreprocessArgs,
     #[command(flatten)]
     pub(super) engine: EngineArgs,
 }

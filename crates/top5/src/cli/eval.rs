@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 use top5::Model;
-use top5::data::{self, Ink, OnBad, OpenOptions, Preprocess};
+use top5::data::{self, Dataset, Ink, OnBad, OpenOptions, Preprocess};
 use top5::eval::{ClassCount, evaluate, percent};
 use top5::graph::Engine;
 
@@ -31,6 +31,9 @@ struct Evaluation {
     skipped: usize,
     top1: f64,
     top5: f64,
+    /// Images whose class came first, and was among the first five.
+    top1_right: usize,
+    top5_right: usize,
     loss: f64,
     per_class: Vec<Class>,
 }
@@ -55,38 +58,48 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
             (data.as_deref().unwrap_or(DEFAULT_DATA), validation, seed)
         }
     };
-    let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
+    // The evaluation itself finds bad files: looking for them before would decode every file twice.
+    let on_bad = OnBad::Fail;
     let splits =
         data::open(data, &OpenOptions { validation, seed, on_bad, ..OpenOptions::default() })?;
-    for error in splits.skipped.iter() {
-        output.warn(&format!("left out: {error}"));
-    }
     let (split, part) = match args.split {
-        Split::Train => ("train", Some(&splits.train)),
-        Split::Validation => ("validation", Some(&splits.validation)),
-        Split::Test => ("test", splits.test.as_ref()),
+        Split::Train => ("train", Some(splits.train)),
+        Split::Validation => ("validation", Some(splits.validation)),
+        Split::Test => ("test", splits.test),
+        Split::All => ("all", Some(splits.whole())),
     };
     let Some(part) = part else {
-        let message =
-            format!("{data} has no test images: choose --split validation, or give other --data");
+        let message = format!(
+            "{data} has no test images: choose --split all or validation, or give other --data"
+        );
         return Err(Stop::BadInput(message).into());
     };
+    warn_of_names(&model, part.as_ref(), output);
     // The embedded digits already look like what drawn ones are brought to.
     let preprocess = match data {
         "digits" => Preprocess { ink: Ink::AsIs, ..model.preprocess.clone() },
         _ => model.preprocess.clone(),
     };
+    let preprocess = args.preprocess.apply(preprocess)?;
 
     let mut engine =
         top5::engine(model.graph.inference(), args.batch_size, &args.engine.options()?)?;
     engine.load(&model.weights)?;
     let progress = Progress::new(output, "evaluating", part.len());
-    let report = evaluate(&mut engine, part, &preprocess, &mut |images| {
+    let report = evaluate(&mut engine, &part, &preprocess, &mut |images| {
         progress.set(images, String::new);
     })?;
     drop(progress);
     for unread in &report.errors {
         output.warn(&format!("left out: {}", unread.error));
+    }
+    if !report.errors.is_empty() && !args.data.skip_bad {
+        let (bad, all) = (report.errors.len(), part.len());
+        let message = format!(
+            "{bad} of {all} images could not be used, see above: replace them, or leave them out \
+             with --skip-bad"
+        );
+        return Err(Stop::BadInput(message).into());
     }
 
     let evaluation = Evaluation {
@@ -95,9 +108,11 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
         split,
         preprocess: preprocess.describe(),
         images: report.images,
-        skipped: splits.skipped.len() + report.errors.len(),
+        skipped: report.errors.len(),
         top1: report.top1_percent,
         top5: report.top5_percent,
+        top1_right: report.top1,
+        top5_right: report.top5,
         loss: report.loss,
         per_class: report.per_class.iter().filter(|_| args.per_class).map(Class::from).collect(),
     };
@@ -111,6 +126,21 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
             Err(Stop::CheckFailed(message).into())
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Classes are compared by their numbers; names that differ are a hint that the numbers mean something else.
+fn warn_of_names(model: &Model, part: &dyn Dataset, output: Output) {
+    let numbered = |names: &[String]| names.iter().enumerate().all(|(i, n)| *n == i.to_string());
+    let (ours, theirs) = (&model.classes, part.classes());
+    if ours.len() != theirs.len() || numbered(ours) || numbered(theirs) {
+        return;
+    }
+    if let Some(i) = (0..ours.len()).find(|&i| ours[i] != theirs[i]) {
+        output.warn(&format!(
+            "class {i} is {:?} to the model and {:?} in the data: classes are compared by number",
+            ours[i], theirs[i]
+        ));
     }
 }
 

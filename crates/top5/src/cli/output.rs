@@ -23,6 +23,21 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
+/// A command line to type next: the program as the user called it, and these words, quoted where the shell needs it.
+pub(super) fn command_line(words: &[&str]) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "top5".to_owned());
+    let words = std::iter::once(&*program).chain(words.iter().copied());
+    words.map(quoted).collect::<Vec<String>>().join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=,:@%+".contains(c);
+    match word.chars().all(plain) && !word.is_empty() {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// How the user wants to be told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
@@ -87,5 +102,22 @@ impl Output {
     pub(super) fn animated(self) -> bool {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         !self.quiet && !dumb && io::stderr().is_terminal()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_the_shell_where_they_must() {
+        for plain in ["runs/lenet-digits", "--per-class", "a=1,2", "é.png"] {
+            assert_eq!(quoted(plain), plain);
+        }
+        assert_eq!(quoted("my run"), "'my run'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("$x"), "'$x'");
+        assert_eq!(quoted(""), "''");
+        assert!(command_line(&["eval", "my run"]).ends_with(" eval 'my run'"));
     }
 }

@@ -43,7 +43,8 @@ struct Failed {
 /// Runs the command.
 pub(super) fn run(args: &PredictArgs, output: Output) -> Result<()> {
     let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
-    let model = Model::open(name, args.weights.weights.as_deref(), &args.weights.hub())?;
+    let mut model = Model::open(name, args.weights.weights.as_deref(), &args.weights.hub())?;
+    model.preprocess = args.preprocess.apply(model.preprocess)?;
     let files = inputs::expand(&args.inputs)?;
     let mut classifier = Classifier::new(&model, &args.engine.options()?)?;
     output.detail(&format!("{}: {}", model.graph.name(), model.preprocess.describe()));

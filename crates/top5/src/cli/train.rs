@@ -19,7 +19,7 @@ use top5::{CpuEngine, Model, WEIGHTS_FILE, sha256, write_whole};
 use super::args::TrainArgs;
 use super::exit::Stop;
 use super::interrupt::Interrupt;
-use super::output::Output;
+use super::output::{Output, command_line};
 use super::progress::Progress;
 use super::run_folder::{CHECKPOINTS, CONFIG, RunFolder};
 
@@ -247,11 +247,9 @@ impl Run {
         })?;
         match interrupt.signal() {
             Some(signal) if !state.is_finished() => {
-                let message = format!(
-                    "stopped after step {}; go on with\n  top5 train --resume --out {}",
-                    state.step,
-                    folder.path().display()
-                );
+                let folder = folder.path().display().to_string();
+                let next = command_line(&["train", "--resume", "--out", &folder]);
+                let message = format!("stopped after step {}; go on with\n  {next}", state.step);
                 Err(Stop::Interrupted { signal, message }.into())
             }
             Some(_) | None => Ok(state),
@@ -345,8 +343,8 @@ fn describe(summary: &Summary) -> String {
         ),
         None => "the data have no test images".to_owned(),
     };
-    let per_class = format!("top5 eval {run} --per-class");
-    let predict = format!("top5 predict FILE --model {run}");
+    let per_class = command_line(&["eval", run, "--per-class"]);
+    let predict = command_line(&["predict", "FILE", "--model", run]);
     format!(
         "{network} on {data}: {test}\n\
          best of {epochs} epochs: {best_epoch}, with {validation_top1:.2} % on the validation images; \

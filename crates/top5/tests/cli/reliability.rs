@@ -1,0 +1,165 @@
+//! Runs that are killed, interrupted, damaged and begun twice: each goes on, and ends with the bits of one that was never
+//! disturbed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use top5::graph::random::Stream;
+
+use crate::program::{Place, Ran, parse};
+
+/// A short run on the embedded digits that writes a checkpoint at every step.
+const SHORT: &str = "train lenet --epochs 2 --batch-size 128 --checkpoint-every 1";
+/// Its steps.
+const STEPS: usize = 2 * (1197 / 128);
+
+/// The SHA-256 of a finished run's weights, as `train --json` states it.
+fn hash(summary: &Value) -> String {
+    summary["weights_sha256"].as_str().unwrap().to_owned()
+}
+
+fn start(place: &Place, line: &str) -> Child {
+    let mut command = place.command(line);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The folders of the run's checkpoints, oldest first.
+fn checkpoints(place: &Place, run: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place.path(run).join("checkpoints")).unwrap();
+    let mut folders: Vec<PathBuf> =
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+#[test]
+fn threads_do_not_change_the_weights_and_seeds_do() {
+    let place = Place::new();
+    let run = |more: &str| hash(&place.json(&format!("{SHORT} {more}")));
+    let one = run("--threads 1 --out one");
+    assert_eq!(run("--threads 2 --out two"), one);
+    assert_ne!(run("--seed 8 --out other"), one);
+}
+
+/// Starts the run and kills it after a random time, until it was killed `kills` times; one that ends before its time counts
+/// for nothing and is begun again. Then it may end: its summary.
+fn train_under_fire(place: &Place, group: usize, kills: usize, stream: &mut Stream) -> Value {
+    let mut killed = 0;
+    for attempt in 0.. {
+        let line = format!("{SHORT} --out run-{group}-{attempt} --resume --json");
+        while killed < kills {
+            let mut child = start(place, &line);
+            thread::sleep(Duration::from_millis(stream.below(250) as u64));
+            child.kill().unwrap();
+            let ran = Ran::from(child.wait_with_output().unwrap());
+            match ran.code {
+                None => killed += 1,
+                Some(code) => {
+                    assert_eq!(code, 0, "{ran:?}");
+                    break;
+                }
+            }
+        }
+        if killed == kills {
+            return place.json(line.trim_end_matches(" --json"));
+        }
+    }
+    unreachable!("the attempts do not end")
+}
+
+/// Each killed run is taken up again by the next, until the last one finishes.
+#[cfg(unix)]
+#[test]
+fn killed_runs_end_with_the_same_weights_exhaustive() {
+    let groups = if std::env::var_os("TOP5_EXHAUSTIVE").is_some() { 25 } else { 3 };
+    let place = Place::new();
+    let whole = hash(&place.json(&format!("{SHORT} --out whole")));
+    let mut stream = Stream::new(groups as u64, 1);
+    for group in 0..groups {
+        let summary = train_under_fire(&place, group, 2, &mut stream);
+        assert_eq!(hash(&summary), whole, "group {group}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupted_run_writes_a_checkpoint_and_resumes() {
+    let place = Place::new();
+    let line = "train lenet --epochs 2 --seed 7 --batch-size 128";
+    let whole = hash(&place.json(&format!("{line} --out whole")));
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let run = format!("stopped-{code}");
+        let child = start(&place, &format!("{line} --out {run}"));
+        // This file is there once signals are awaited.
+        while !place.path(&run).join("environment.json").exists() {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let kill = std::process::Command::new("kill")
+            .args([format!("-{signal}"), child.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("--resume --out {run}")), "{ran:?}");
+        assert_eq!(checkpoints(&place, &run).len(), 1);
+        assert_eq!(hash(&place.json(&format!("train --out {run} --resume"))), whole);
+    }
+}
+
+#[test]
+fn damaged_checkpoint_is_passed_over() {
+    let place = Place::new();
+    let line = format!("{SHORT} --out run");
+    let whole = hash(&place.json(&line));
+    for file in ["weights.safetensors", "momenta.safetensors", "state.json", "manifest.json"] {
+        for harm in ["flip", "cut", "delete"] {
+            let newest = checkpoints(&place, "run").pop().unwrap();
+            assert!(newest.ends_with(format!("step-{STEPS:08}")), "{newest:?}");
+            damage(&newest.join(file), harm);
+            let ran = place.run(&format!("{line} --resume --json"));
+            assert_eq!(ran.code, Some(0), "{file}, {harm}: {ran:?}");
+            let words = ["damaged", "step-", &format!("going on after step {}", STEPS - 1)];
+            for word in words {
+                assert!(ran.stderr.contains(word), "{file}, {harm}: no {word} in {ran:?}");
+            }
+            assert_eq!(hash(&parse(&ran.stdout)), whole, "{file}, {harm}");
+        }
+    }
+    for folder in checkpoints(&place, "run") {
+        damage(&folder.join("weights.safetensors"), "flip");
+    }
+    let before = fs::read(place.path("run/model.safetensors")).unwrap();
+    place.fails(&format!("{line} --resume"), 3, &["damaged", "another folder"]);
+    assert_eq!(fs::read(place.path("run/model.safetensors")).unwrap(), before);
+}
+
+fn damage(path: &Path, harm: &str) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    match harm {
+        "flip" => bytes[middle] ^= 1,
+        "cut" => bytes.truncate(middle),
+        _ => return fs::remove_file(path).unwrap(),
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn second_run_in_a_folder_is_refused_while_the_first_one_lasts() {
+    let place = Place::new();
+    let mut child = start(&place, "train lenet --out run");
+    let lock = place.path("run/checkpoints/lock");
+    while fs::read_to_string(&lock).unwrap_or_default().trim().is_empty() {
+        thread::sleep(Duration::from_millis(2));
+    }
+    let holder = child.id().to_string();
+    place.fails("train lenet --out run --resume", 4, &["is being written by", &holder]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.fails("train lenet --out run", 4, &["not empty", "--resume"]);
+    place.fails("train lenet --out run --resume --seed 3", 3, &["seed"]);
+}
