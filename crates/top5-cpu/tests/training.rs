@@ -141,3 +141,18 @@ fn resnet18_trains_as_in_pytorch() {
 fn googlenet_cifar_trains_as_in_pytorch() {
     train("googlenet_cifar");
 }
+
+#[test]
+fn seresnet18_cifar_trains_as_in_pytorch() {
+    train("seresnet18_cifar");
+}
+
+#[test]
+fn seresnet50_cifar_trains_as_in_pytorch() {
+    train("seresnet50_cifar");
+}
+
+#[test]
+fn resnext50_cifar_trains_as_in_pytorch() {
+    train("resnext50_cifar");
+}
