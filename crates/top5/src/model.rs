@@ -135,6 +135,12 @@ impl Model {
         Self::from_bytes(LENET_DIGITS)
     }
 
+    /// A network before training: its weights are drawn as its layers declare, its classes have numbers for names.
+    pub fn untrained(network: &'static Network, seed: u64) -> Result<Self> {
+        let weights = top5_train::initialise(&network.graph()?, seed);
+        Self::assemble(weights, Some(network), None, None)
+    }
+
     /// The model that `name` stands for: a file of weights, a folder with `model.safetensors` (a run's or timm's),
     /// `hf-hub:ORG/NAME`, or, together with `weights` (any of these), a network's name. Without weights, `lenet` is the
     /// embedded model.

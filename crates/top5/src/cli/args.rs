@@ -365,6 +365,9 @@ pub(super) struct ConvertArgs {
     /// What to write: NAME.safetensors, NAME.onnx, or a folder for timm
     #[arg(value_name = "OUT")]
     pub(super) output: PathBuf,
+    /// A network with random weights, as training starts from them, drawn with this seed
+    #[arg(long, value_name = "SEED", conflicts_with = "weights")]
+    pub(super) init: Option<u64>,
     /// ONNX: the number of images at once; any number by default
     #[arg(long, value_name = "N")]
     pub(super) batch: Option<usize>,

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use top5::formats::onnx;
-use top5::{CONFIG_FILE, Model, WEIGHTS_FILE, write_whole};
+use top5::{CONFIG_FILE, Model, WEIGHTS_FILE, write_whole, zoo};
 
 use super::args::ConvertArgs;
 use super::exit::Stop;
@@ -23,7 +23,10 @@ struct Converted {
 
 /// Runs the command.
 pub(super) fn run(args: &ConvertArgs, output: Output) -> Result<()> {
-    let model = Model::open(&args.input, args.weights.weights.as_deref(), &args.weights.hub())?;
+    let model = match args.init {
+        Some(seed) => Model::untrained(zoo::network(&args.input)?, seed)?,
+        None => Model::open(&args.input, args.weights.weights.as_deref(), &args.weights.hub())?,
+    };
     let out = &args.output;
     let files = match out.extension().and_then(OsStr::to_str) {
         Some("safetensors") => vec![(out.clone(), model.to_bytes())],

@@ -70,3 +70,18 @@ fn wrong_measurements_are_refused() {
     place.fails("bench lenet lenet5 --weights x.safetensors", 2, &["exactly one"]);
     place.fails("plan resnet1", 3, &["nearest"]);
 }
+
+#[test]
+fn untrained_network_is_written_and_measured() {
+    let place = Place::new();
+    for file in ["one.safetensors", "again.safetensors"] {
+        place.text(&format!("convert lenet {file} --init 7"));
+    }
+    place.text("convert lenet other.safetensors --init 8");
+    let read = |file: &str| std::fs::read(place.path(file)).unwrap();
+    assert_eq!(read("one.safetensors"), read("again.safetensors"));
+    assert_ne!(read("one.safetensors"), read("other.safetensors"));
+    let bench = place.json("bench lenet --weights one.safetensors --seconds 0");
+    assert_eq!(bench["results"][0]["network"], "lenet");
+    place.fails("convert lenet x.onnx --init 1 --weights one.safetensors", 2, &["--init"]);
+}
