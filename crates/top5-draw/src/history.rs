@@ -23,13 +23,13 @@ pub struct Entry {
     pub protocol: String,
 }
 
-const SIZE: [f64; 2] = [960.0, 640.0];
+const SIZE: [f64; 2] = [1280.0, 880.0];
 /// Ends of the chart.
-const X: [f64; 2] = [70.0, 930.0];
-const Y: [f64; 2] = [540.0, 90.0];
+const X: [f64; 2] = [70.0, 1240.0];
+const Y: [f64; 2] = [780.0, 90.0];
 const LABEL: f64 = 11.0;
 /// Radius of a disc for a million parameters.
-const RADIUS: f64 = 2.6;
+const RADIUS: f64 = 2.2;
 
 /// Draws the entries whose MACs and error are positive and finite; the description says how many were left out.
 pub fn history(entries: &[Entry]) -> String {

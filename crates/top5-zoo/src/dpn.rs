@@ -145,33 +145,26 @@ fn dpn(
                 let x = x.apply(Conv2d::new(first.0, first.1).no_bias()).named("conv");
                 norm(x)
             };
-            let x = x.max_pool(k(3).stride(2).pad(1)).named("conv1_pool");
-            let mut paths = Paths { both: x, residual: x, dense: x };
+            let mut x = x.max_pool(k(3).stride(2).pad(1)).named("conv1_pool");
             for (index, (depth, increment, residual)) in stages.into_iter().enumerate() {
                 let stride = if index == 0 { 1 } else { 2 };
                 let block = Block { residual, increment, width: width << index, groups };
                 for i in 0..depth {
                     let _block = x.scope(format!("conv{}_{}", index + 2, i + 1));
-                    paths = block.apply(paths, (i == 0).then_some(stride));
+                    x = block.apply(x, (i == 0).then_some(stride));
                 }
             }
             let _last = x.scope("conv5_bn_ac");
-            norm(paths.both)
+            norm(x)
         };
         x.global_avg_pool().conv(s.classes, 1).named("classifier").flatten()
     })
 }
 
-/// What goes from block to block: the two paths, and both side by side.
-#[derive(Clone, Copy)]
-struct Paths<'g> {
-    both: Var<'g>,
-    residual: Var<'g>,
-    dense: Var<'g>,
-}
-
 struct Block {
+    /// Channels of the residual path, which come first.
     residual: usize,
+    /// Channels that the block adds to the dense path.
     increment: usize,
     width: usize,
     groups: usize,
@@ -180,25 +173,25 @@ struct Block {
 impl Block {
     /// Figure 2(d): a bottleneck reads both paths; a part of its output is added to one, the rest is appended to the
     /// other. The first block of a stage projects both paths first, with its stride.
-    fn apply<'g>(&self, paths: Paths<'g>, projection: Option<usize>) -> Paths<'g> {
+    fn apply<'g>(&self, x: Var<'g>, projection: Option<usize>) -> Var<'g> {
         let &Self { residual, increment, width, groups } = self;
-        let x = paths.both;
-        let stride = projection.unwrap_or(1);
-        let (summed, dense) = match projection {
-            None => (paths.residual, paths.dense),
+        let paths = match projection {
+            None => x,
             Some(stride) => {
                 let conv = Conv2d::new(residual + 2 * increment, k(1).stride(stride));
-                let projected = norm_conv(x, &format!("c1x1_w_s{stride}"), conv);
-                (projected.slice(0, residual), projected.slice(residual, 2 * increment))
+                norm_conv(x, &format!("c1x1_w_s{stride}"), conv)
             }
         };
+        let conv = Conv2d::new(width, k(3).stride(projection.unwrap_or(1)).pad(1));
         let y = norm_conv(x, "c1x1_a", Conv2d::new(width, 1));
-        let conv = Conv2d::new(width, k(3).stride(stride).pad(1)).groups(groups);
-        let y = norm_conv(y, "c3x3_b", conv);
+        let y = norm_conv(y, "c3x3_b", conv.groups(groups));
         let y = norm_conv(y, "c1x1_c", Conv2d::new(residual + increment, 1));
-        let residual_path = summed + y.slice(0, residual);
-        let dense = concat([dense, y.slice(residual, increment)]);
-        Paths { both: concat([residual_path, dense]), residual: residual_path, dense }
+        let dense = paths.slice(residual, paths.channels().saturating_sub(residual));
+        concat([
+            paths.slice(0, residual) + y.slice(0, residual),
+            dense,
+            y.slice(residual, increment),
+        ])
     }
 }
 

@@ -51,7 +51,12 @@ pub(crate) static NETWORKS: &[Network] = &[
         classes: 1000,
         params: 13_004_888,
         macs: 1_498_376_192,
-        published: Fact::Missing("not in the paper, and torchvision's figure was not at hand"),
+        published: Fact::Known(&[Published::val(
+            30.22,
+            10.47,
+            "1 crop, torchvision's weights",
+            "torchvision's documentation",
+        )]),
         init: "PyTorch's default: uniform in ±1/√fan_in",
         preprocessing: Preprocessing {
             resample: Resample::Bilinear,

@@ -45,7 +45,7 @@ struct Error {
     source: &'static str,
 }
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 11] = [
     ("name", false),
     ("year", true),
     ("input", true),
@@ -53,8 +53,27 @@ const COLUMNS: [Column; 9] = [
     ("MACs", true),
     ("activations", true),
     ("sees", true),
-    ("published error, top-1 / top-5", false),
+    ("top-1", true),
+    ("top-5", true),
+    ("error measured", false),
     ("place", false),
+];
+
+/// The columns of `--csv`, under the names that timm's results have where they have them.
+const RECORD: [&str; 13] = [
+    "model",
+    "year",
+    "place",
+    "input",
+    "classes",
+    "param_count",
+    "macs",
+    "activations",
+    "receptive_field",
+    "top1_err",
+    "top5_err",
+    "set",
+    "protocol",
 ];
 
 /// Runs the command.
@@ -74,7 +93,9 @@ pub(super) fn run(args: &ModelsArgs, output: Output) -> Result<()> {
         return Err(Stop::BadInput(message).into());
     }
     if let Some(path) = &args.plot {
-        let entries: Vec<draw::Entry> = rows.iter().filter_map(Row::entry).collect();
+        let mut entries: Vec<draw::Entry> = rows.iter().filter_map(Row::entry).collect();
+        // Two forms of one network are one disc.
+        entries.dedup_by_key(|entry| (entry.params, entry.macs, entry.top5_error.to_bits()));
         output.file(path, draw::history(&entries).as_bytes())?;
     }
     if output.json {
@@ -85,15 +106,8 @@ pub(super) fn run(args: &ModelsArgs, output: Output) -> Result<()> {
         return output.document(&Models { models: rows });
     }
     if args.csv {
-        let titles = ["model", "year", "input", "classes", "param_count", "macs", "activations"];
-        let cells = |row: &Row| {
-            let input = row.input.map(size).unwrap_or_default();
-            let classes = row.classes.map(|classes| classes.to_string()).unwrap_or_default();
-            let [params, macs] = [row.params, row.macs].map(|count| count.to_string());
-            let year = row.year.to_string();
-            [row.name.to_owned(), year, input, classes, params, macs, row.activations.to_string()]
-        };
-        return output.text(&table::csv(titles, &rows.iter().map(cells).collect::<Vec<_>>()));
+        let records: Vec<_> = rows.iter().map(Row::record).collect();
+        return output.text(&table::csv(RECORD, &records));
     }
     let cells: Vec<_> = rows.iter().map(Row::cells).collect();
     let form = if args.markdown { table::markdown } else { table::aligned };
@@ -114,13 +128,9 @@ impl Row {
         })
     }
 
-    fn cells(&self) -> [String; 9] {
-        let sees = self.receptive_field.map(|[h, w]| format!("{h}×{w}"));
-        let error = self.published.first().map(|error| {
-            let percent = |value: Option<f32>| value.map_or("–".to_owned(), |v| v.to_string());
-            let (top1, top5) = (percent(error.top1), percent(error.top5));
-            format!("{top1} / {top5}  ({}, {})", error.set, error.protocol)
-        });
+    fn cells(&self) -> [String; 11] {
+        let error = self.published.first();
+        let measured = error.map(|error| format!("{}: {}", error.set, error.protocol));
         [
             self.name.to_owned(),
             self.year.to_string(),
@@ -128,11 +138,39 @@ impl Row {
             short(self.params),
             short(self.macs),
             short(self.activations),
-            sees.unwrap_or_default(),
-            error.unwrap_or_default(),
+            self.receptive_field.map(area).unwrap_or_default(),
+            percent(error.and_then(|error| error.top1)),
+            percent(error.and_then(|error| error.top5)),
+            measured.unwrap_or_default(),
             self.place.unwrap_or_default().to_owned(),
         ]
     }
+
+    /// Its line of `--csv`.
+    fn record(&self) -> [String; 13] {
+        let error = self.published.first();
+        [
+            self.name.to_owned(),
+            self.year.to_string(),
+            self.place.unwrap_or_default().to_owned(),
+            self.input.map(size).unwrap_or_default(),
+            self.classes.map(|classes| classes.to_string()).unwrap_or_default(),
+            self.params.to_string(),
+            self.macs.to_string(),
+            self.activations.to_string(),
+            self.receptive_field.map(area).unwrap_or_default(),
+            percent(error.and_then(|error| error.top1)),
+            percent(error.and_then(|error| error.top5)),
+            error.map(|error| error.set.clone()).unwrap_or_default(),
+            error.map(|error| error.protocol.to_owned()).unwrap_or_default(),
+        ]
+    }
+}
+
+/// An error as the papers print it, with at least one decimal.
+fn percent(value: Option<f32>) -> String {
+    let text = value.map(|value| value.to_string()).unwrap_or_default();
+    if text.is_empty() || text.contains('.') { text } else { text + ".0" }
 }
 
 fn of_network(network: &'static Network) -> Result<Row> {
@@ -198,6 +236,11 @@ fn errors(published: &Fact<&'static [Published]>) -> Vec<Error> {
         source: error.source,
     };
     published.iter().map(row).collect()
+}
+
+/// `195×195`.
+fn area([height, width]: [usize; 2]) -> String {
+    format!("{height}×{width}")
 }
 
 /// `3×224×224`.
