@@ -20,7 +20,6 @@ impl Lowering<'_> {
     /// Appends loss and backward steps.
     pub(crate) fn backward(&mut self) {
         let mut gradients = Gradients(vec![None; self.graph.nodes().len()]);
-        self.forget_values();
         for output in self.graph.outputs() {
             let logits = self.value_again(output.node);
             let (dy, fresh) = self.gradient(&mut gradients, output.node);
@@ -75,9 +74,14 @@ impl Lowering<'_> {
         Layout { halo, ..self.layout(id) }
     }
 
-    /// Whether the gradient of the node's value is of no more use when that of its input is computed.
+    /// Whether the gradient of the node's value is of no more use when that of its input is computed, and is not that of a
+    /// sum, which would have other edges.
     fn may_undo_in_place(&self, node: &Node) -> bool {
-        matches!(node.op, Op::BatchNorm2d(_)) && self.heads[node.id.index()].sum.is_none()
+        let is_summand =
+            || self.heads.iter().any(|head| head.sum.map(|sum| self.home(sum)) == Some(node.id));
+        matches!(node.op, Op::BatchNorm2d(_))
+            && self.heads[node.id.index()].sum.is_none()
+            && !is_summand()
     }
 
     /// Makes `dy` the gradient of a node's value, if nothing was added to that yet and the pixels are in the same places.
@@ -95,7 +99,7 @@ impl Lowering<'_> {
     fn undo(&mut self, gradients: &mut Gradients, node: &Node, dy: BufferId) {
         let id = node.id;
         let normalises = matches!(node.op, Op::BatchNorm2d(_));
-        if self.heads[id.index()].relu && !normalises {
+        if self.heads[id.index()].relu && !normalises && !self.is_pooled_alone(id) {
             let y = self.value_again(id);
             self.step(id, What::MaskPositive, [y], [dy], false);
         }
@@ -131,7 +135,9 @@ impl Lowering<'_> {
                 }
             }
             Op::MaxPool2d(op) => {
-                to_input!(0, What::MaxPoolGradient(pool_geom(&op.window)), [x!(0), y!(), dy]);
+                let (geom, input) = (pool_geom(&op.window), self.home(node.inputs[0]));
+                let relu = self.is_pooled_alone(input);
+                to_input!(0, What::MaxPoolGradient { geom, relu }, [x!(0), y!(), dy]);
             }
             Op::AvgPool2d(_) | Op::GlobalAvgPool(_) => {
                 let (geom, divisor) = average(node).expect("the node is an average");
@@ -188,6 +194,15 @@ impl Lowering<'_> {
                 to_input!(0, What::EuclideanRbfGradient { codes }, [x!(0), dy]);
             }
         }
+    }
+
+    /// Whether a max-pooling is all that reads the value that this node makes with its ReLU, so that the pooling's backward
+    /// pass can undo the ReLU: the largest element of a window is positive or gets no gradient.
+    fn is_pooled_alone(&self, home: NodeId) -> bool {
+        let head = &self.heads[home.index()];
+        let masks = head.relu && !matches!(self.graph.node(home).op, Op::BatchNorm2d(_));
+        let user = self.only_user(head.tail);
+        masks && user.is_some_and(|user| matches!(user.op, Op::MaxPool2d(_)))
     }
 
     /// Scratch memory of a normalisation's sums.
@@ -276,15 +291,14 @@ impl Lowering<'_> {
         let most = |len: &dyn Fn(&ConvKernel) -> usize| {
             nests.iter().map(|nest| len(&nest.kernel)).max().unwrap_or(0)
         };
-        let [work, u, transposed] = [
-            most(&|kernel| kernel.workspace(threads)),
-            most(&ConvKernel::transformed_len),
+        let [work, transposed] = [
+            most(&|kernel| kernel.workspace(threads, false)),
             most(&|kernel| kernel.geom().packed_len()),
         ]
         .map(|blocks| self.scratch(blocks));
         let covers = unit.shape.covers_input();
         let what =
             What::ConvInput { nests, forward: unit.packing.geom, weight: unit.weight, covers };
-        self.step(node.id, what, [dy], [dx, work, u, transposed], fresh);
+        self.step(node.id, what, [dy], [dx, work, transposed], fresh);
     }
 }

@@ -108,19 +108,12 @@ impl ConvKernel {
         }
     }
 
-    /// Blocks of scratch memory.
-    pub(crate) fn workspace(&self, threads: usize) -> usize {
+    /// Blocks of scratch memory, with weights in a form of its own or packed for direct convolution.
+    pub(crate) fn workspace(&self, threads: usize, transformed: bool) -> usize {
         match self {
             Self::Direct(_) => 0,
-            Self::Winograd(kernel) => kernel.workspace(threads),
-        }
-    }
-
-    /// Blocks of weights in a form of its own; 0 if it reads those packed for direct convolution.
-    pub(crate) fn transformed_len(&self) -> usize {
-        match self {
-            Self::Direct(_) => 0,
-            Self::Winograd(kernel) => kernel.packed_len(),
+            Self::Winograd(kernel) if transformed => kernel.workspace(threads),
+            Self::Winograd(kernel) => kernel.direct_workspace(threads),
         }
     }
 }

@@ -145,13 +145,12 @@ impl Lowering<'_> {
         let head = self.heads[node.id.index()];
         let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
         let (kernel, weight, bias) = (unit.kernel, unit.weight, unit.bias);
-        let work = self.scratch(kernel.workspace(self.machinery.threads));
-        let transforms = unit.packing.transform.is_none();
-        let u = self.scratch(if transforms { kernel.transformed_len() } else { 0 });
+        let transformed = unit.packing.transform.is_some();
+        let work = self.scratch(kernel.workspace(self.machinery.threads, transformed));
         let what = What::Conv { kernel, weight, bias, relu: head.relu };
         match head.sum {
-            Some(sum) => self.step(node.id, what, [x, self.value(sum)], [y, work, u], true),
-            None => self.step(node.id, what, [x], [y, work, u], true),
+            Some(sum) => self.step(node.id, what, [x, self.value(sum)], [y, work], true),
+            None => self.step(node.id, what, [x], [y, work], true),
         }
     }
 

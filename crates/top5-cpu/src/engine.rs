@@ -1,7 +1,7 @@
 //! The engine: plans for inference and training, and the parameters between them.
 
 use crate::choose::Machinery;
-use crate::lower::{Mode, lower};
+use crate::lower::{Mode, Program, lower};
 use crate::plan::Plan;
 use crate::run::{Machine, Run, memory};
 use crate::summary::Summary;
@@ -51,15 +51,44 @@ pub fn plan(
     let isa = options.isa.unwrap_or_else(Isa::detect);
     let machinery = options.machinery(isa, options.thread_count(), batch);
     match mode {
-        Mode::Inference => summarise(&graph.inference(), &machinery, mode),
-        Mode::Training => summarise(graph, &machinery, mode),
+        Mode::Inference => summarise(&graph.inference(), &machinery, mode, options.memory_limit),
+        Mode::Training => summarise(graph, &machinery, mode, options.memory_limit),
     }
 }
 
-fn summarise(graph: &Graph, machinery: &Machinery, mode: Mode) -> Result<Summary, EngineError> {
-    let program = lower(graph, machinery, mode, &[])?;
-    let plan = Plan::new(&program, machinery.batch);
+fn summarise(
+    graph: &Graph,
+    machinery: &Machinery,
+    mode: Mode,
+    limit: Option<u64>,
+) -> Result<Summary, EngineError> {
+    let (program, plan) = make(graph, machinery, mode, &[], limit)?;
     Ok(Summary::new(graph, machinery, mode, &program, &plan))
+}
+
+/// Lowers a graph and places its buffers. Training keeps every activation that its backward pass reads, unless that takes
+/// more than `limit` bytes; then those that are cheap to compute again are not kept.
+fn make(
+    graph: &Graph,
+    machinery: &Machinery,
+    mode: Mode,
+    kept: &[NodeId],
+    limit: Option<u64>,
+) -> Result<(Program, Plan), EngineError> {
+    let made = |recompute: bool| {
+        let program = lower(graph, machinery, mode, kept, recompute)?;
+        let plan = Plan::new(&program, machinery.batch);
+        Ok((program, plan))
+    };
+    let (program, plan) = made(false)?;
+    if mode == Mode::Training && limit.is_some_and(|limit| needed(&program, &plan, mode) > limit) {
+        return made(true);
+    }
+    Ok((program, plan))
+}
+
+fn needed(program: &Program, plan: &Plan, mode: Mode) -> u64 {
+    memory(program, plan, mode == Mode::Training).iter().sum()
 }
 
 /// Runs a graph on the CPU. Plans are made, and their memory is taken, when they are first needed.
@@ -108,7 +137,10 @@ impl CpuEngine {
             inference: None,
             training: None,
         };
-        engine.plan(Mode::Inference, &[])?;
+        let (graph, machinery, mode) =
+            (&engine.inference_graph, &engine.machinery, Mode::Inference);
+        let (program, plan) = make(graph, machinery, mode, &[], engine.memory_limit)?;
+        engine.allow(needed(&program, &plan, mode))?;
         Ok(engine)
     }
 
@@ -125,23 +157,33 @@ impl CpuEngine {
     fn plan(&self, mode: Mode, kept: &[NodeId]) -> Result<Machine, EngineError> {
         let training = mode == Mode::Training;
         let graph = if training { &self.graph } else { &self.inference_graph };
-        let program = lower(graph, &self.machinery, mode, kept)?;
-        let plan = Plan::new(&program, self.machinery.batch);
-        let needed = memory(&program, &plan, training).iter().sum();
-        match self.memory_limit {
-            Some(allowed) if needed > allowed => Err(EngineError::Memory { needed, allowed }),
-            Some(_) | None => Ok(Machine::new(self.machinery.isa, program, plan, training)),
-        }
+        let (program, plan) = make(graph, &self.machinery, mode, kept, self.memory_limit)?;
+        self.allow(needed(&program, &plan, mode))?;
+        Ok(Machine::new(self.machinery.isa, program, plan, training))
     }
 
     /// The plan for inference.
     pub fn inference_summary(&self) -> Result<Summary, EngineError> {
-        summarise(&self.inference_graph, &self.machinery, Mode::Inference)
+        summarise(&self.inference_graph, &self.machinery, Mode::Inference, self.memory_limit)
     }
 
     /// The plan for training.
     pub fn training_summary(&self) -> Result<Summary, EngineError> {
-        summarise(&self.graph, &self.machinery, Mode::Training)
+        summarise(&self.graph, &self.machinery, Mode::Training, self.memory_limit)
+    }
+
+    /// Fails if training cannot be planned or needs more memory than allowed; else returns the bytes that it needs.
+    pub fn training_memory(&self) -> Result<u64, EngineError> {
+        let needed = self.training_summary()?.memory();
+        self.allow(needed)?;
+        Ok(needed)
+    }
+
+    fn allow(&self, needed: u64) -> Result<(), EngineError> {
+        match self.memory_limit {
+            Some(allowed) if needed > allowed => Err(EngineError::Memory { needed, allowed }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Keeps all threads busy with multiply-adds on registers; returns how many floating-point operations that were. See

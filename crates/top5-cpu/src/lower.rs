@@ -45,12 +45,14 @@ pub(crate) struct Program {
     pub(crate) results: Vec<(NodeId, BufferId)>,
 }
 
-/// Lowers `graph`. The activations of `pinned` nodes will exist.
+/// Lowers `graph`. The activations of `pinned` nodes will exist. With `recompute`, training does not keep what is cheap to
+/// compute again.
 pub(crate) fn lower(
     graph: &Graph,
     machinery: &Machinery,
     mode: Mode,
     pinned: &[NodeId],
+    recompute: bool,
 ) -> Result<Program, EngineError> {
     let mut lowering = Lowering::new(graph, machinery, mode, pinned);
     lowering.form_units();
@@ -61,6 +63,9 @@ pub(crate) fn lower(
         lowering.emit(node);
     }
     if mode == Mode::Training {
+        if recompute {
+            lowering.forget_values();
+        }
         lowering.backward();
     }
     Ok(lowering.finish())
@@ -102,7 +107,7 @@ pub(crate) struct Head {
     norm: Option<NodeId>,
     pub(crate) sum: Option<NodeId>,
     pub(crate) relu: bool,
-    tail: NodeId,
+    pub(crate) tail: NodeId,
 }
 
 fn layout_of(shape: Shape) -> Layout {
@@ -183,7 +188,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// The only reader of a node's activation, if nothing else needs it.
-    fn only_user(&self, id: NodeId) -> Option<&'g Node> {
+    pub(crate) fn only_user(&self, id: NodeId) -> Option<&'g Node> {
         match self.users[id.index()].as_slice() {
             [user] if !self.pinned[id.index()] => Some(self.graph.node(*user)),
             [..] => None,
@@ -357,9 +362,9 @@ impl<'g> Lowering<'g> {
         self.values[home.index()]
     }
 
-    /// Gives up the values that the backward pass computes again: those of normalisations, which cost no more than a pass
-    /// over their input. They are half of all that would have to be kept.
-    pub(crate) fn forget_values(&mut self) {
+    /// Gives up the values that the backward pass can compute again for a pass over memory: those of normalisations, about
+    /// half of all that it reads.
+    fn forget_values(&mut self) {
         for node in self.graph.nodes() {
             let head = &self.heads[node.id.index()];
             let cheap = matches!(node.op, Op::BatchNorm2d(_)) && head.sum.is_none();

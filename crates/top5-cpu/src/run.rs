@@ -114,7 +114,7 @@ impl Machine {
                 let epilogue =
                     Epilogue { bias: bias.map(slots), relu: *relu, ..Epilogue::default() };
                 let weights = bank.slot(*weight);
-                let writes = [w(0), w(1), w(2)];
+                let writes = [w(0), w(1)];
                 let (mut scratch, x, add);
                 if step.reads.len() == 1 {
                     (scratch, [x]) = arena.lend(writes, [r(0)]);
@@ -209,14 +209,14 @@ impl Machine {
                 });
             }
             What::ConvInput { nests, forward, weight, .. } => {
-                let writes = [w(0), w(1), w(2), w(3)];
-                let ([dx, work, u, packed], [dy]) = arena.lend(writes, [r(0)]);
+                let writes = [w(0), w(1), w(2)];
+                let ([dx, work, packed], [dy]) = arena.lend(writes, [r(0)]);
                 let weights = bank.slot(*weight);
                 let epilogue = Epilogue { accumulate, ..Epilogue::default() };
                 for Nest { kernel, elements } in nests {
                     let packed = &mut packed[..kernel.geom().packed_len()];
                     transpose(isa, threads, forward, weights, kernel.geom(), elements, packed);
-                    let mut scratch = [&mut *dx, &mut *work, &mut *u];
+                    let mut scratch = [&mut *dx, &mut *work];
                     convolve(run, kernel, dy, packed, &epilogue, &mut scratch);
                 }
             }
@@ -247,8 +247,8 @@ impl Machine {
                 let op = elementwise::TanhGradient { amplitude, slope };
                 pointwise(isa, threads, n, op, [y, dy], dx);
             }),
-            What::MaxPoolGradient(geom) => call!(|[x: 0, y: 1, dy: 2], dx| {
-                pool::max_gradient(isa, threads, n, geom, x, y, dy, dx);
+            What::MaxPoolGradient { geom, relu } => call!(|[x: 0, y: 1, dy: 2], dx| {
+                pool::max_gradient(isa, threads, n, geom, x, y, dy, dx, *relu, accumulate);
             }),
             What::AverageGradient(geom, divisor) => call!(|[dy: 0], dx| {
                 pool::average_gradient(isa, threads, n, geom, *divisor, dy, dx);
@@ -314,8 +314,7 @@ fn prepare(
     let ([result], []) = arena.lend([result], []);
     let partial = matches!(
         what,
-        What::MaxPoolGradient(_)
-            | What::AverageGradient(..)
+        What::AverageGradient(..)
             | What::LrnGradient(_)
             | What::ReluGradient
             | What::SigmoidGradient
@@ -344,26 +343,23 @@ fn pad_planes(run: &Run<'_>, x: &mut [Block], layout: &Layout) {
     }
 }
 
-/// A convolution with weights packed for direct convolution, or already in the kernel's own form. `writes`: the result,
-/// scratch, and memory for the transformed weights.
+/// A convolution with weights packed for direct convolution, or in the kernel's own form, which has another length.
 fn convolve(
     run: &Run<'_>,
     kernel: &ConvKernel,
     x: &[Block],
     weights: &[Block],
     epilogue: &Epilogue<'_>,
-    [y, work, u]: &mut [&mut [Block]; 3],
+    [y, work]: &mut [&mut [Block]; 2],
 ) {
     let (threads, n) = (run.threads, run.n);
     match kernel {
         ConvKernel::Direct(kernel) => kernel.run(threads, n, Block::flat(x), weights, epilogue, y),
-        ConvKernel::Winograd(kernel) if u.is_empty() => {
+        ConvKernel::Winograd(kernel) if weights.len() == kernel.packed_len() => {
             kernel.run(threads, n, x, weights, epilogue, work, y);
         }
         ConvKernel::Winograd(kernel) => {
-            let u = &mut u[..kernel.packed_len()];
-            kernel.pack(threads, weights, u);
-            kernel.run(threads, n, x, u, epilogue, work, y);
+            kernel.run_direct(threads, n, x, weights, epilogue, work, y);
         }
     }
 }

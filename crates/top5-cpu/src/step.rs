@@ -59,7 +59,7 @@ pub(crate) enum What {
     Pack,
     /// The images to plain planes with a halo: → x
     PadPlanes,
-    /// x (, sum) → y, scratch, transformed weights (empty if the slot holds them)
+    /// x (, sum) → y, scratch
     Conv { kernel: ConvKernel, weight: SlotId, bias: Option<SlotId>, relu: bool },
     /// x → y
     MaxPool(PoolGeom),
@@ -100,7 +100,7 @@ pub(crate) enum What {
 
     /// logits → their gradient; adds `weight` times the loss
     Loss { weight: f32 },
-    /// dy → dx, scratch, transformed weights, transposed weights
+    /// dy → dx, scratch, transposed weights
     ConvInput { nests: Vec<Nest>, forward: ConvGeom, weight: SlotId, covers: bool },
     /// x, dy → scratch; the gradient of a slot
     ConvWeights { kernel: GradientKernel, weight: SlotId, mask: Option<Vec<Block>> },
@@ -114,8 +114,8 @@ pub(crate) enum What {
     SigmoidGradient,
     /// y, dy → dx, added
     ScaledTanhGradient,
-    /// x, y, dy → dx, added
-    MaxPoolGradient(PoolGeom),
+    /// x, y, dy → dx, also added. `relu`: x is the output of a ReLU, which is undone as well.
+    MaxPoolGradient { geom: PoolGeom, relu: bool },
     /// dy → dx, added
     AverageGradient(PoolGeom, Divisor),
     /// x (, statistics unless they are in a slot) (, y if a ReLU followed a sum) → dx (also added), sums, scratch, dy; or in

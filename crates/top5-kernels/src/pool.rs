@@ -36,9 +36,14 @@ impl PoolGeom {
         o * self.stride[axis] + tap * self.dilation[axis] - self.pad[axis]
     }
 
+    /// Along `axis`, the positions from the first to the last element of a window.
+    fn span(&self, axis: usize) -> usize {
+        (self.kernel[axis] - 1) * self.dilation[axis] + 1
+    }
+
     /// Along `axis`, the outputs (of `outputs`) whose windows are within the input (of `size`) as a whole.
     fn whole_windows(&self, axis: usize, size: usize, outputs: usize) -> Range<usize> {
-        let span = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
+        let span = self.span(axis);
         let first = self.pad[axis].div_ceil(self.stride[axis]);
         let end = (size + self.pad[axis])
             .checked_sub(span)
@@ -171,6 +176,10 @@ struct MaxGradient<'a> {
     y: (&'a [Block], &'a Layout),
     dy: &'a [Block],
     dx: (&'a mut [Block], &'a Layout),
+    /// A ReLU came before: no gradient passes where the maximum is not positive.
+    relu: bool,
+    /// dx holds nothing yet, and no element is in two windows.
+    write: bool,
 }
 
 impl Kernel for Plane<'_, &mut MaxGradient<'_>> {
@@ -196,8 +205,8 @@ impl Kernel for Plane<'_, &mut MaxGradient<'_>> {
 }
 
 impl Plane<'_, &mut MaxGradient<'_>> {
-    /// Adds the gradient of one output to that of the first element which equals the maximum. The window's columns are
-    /// `cols`, COLS of them if that is not 0.
+    /// Takes the gradient of one output to the first element which equals the maximum. The window's columns are `cols`,
+    /// COLS of them if that is not 0.
     #[inline(always)]
     fn scatter<S: Simd, const COLS: usize>(
         &mut self,
@@ -206,10 +215,13 @@ impl Plane<'_, &mut MaxGradient<'_>> {
         rows: Range<usize>,
         cols: Range<usize>,
     ) {
-        let MaxGradient { x, y: (y, yl), dy, dx: (dx, dl) } = &mut *self.body;
+        let MaxGradient { x, y: (y, yl), dy, dx: (dx, dl), relu, write } = &mut *self.body;
         let max = s.load(&y[yl.start(oy) + ox]);
         // What is left of dy: the first element that equals the maximum takes it.
         let mut left = s.load(&dy[self.output.start(oy) + ox]);
+        if *relu {
+            left = s.select_positive(max, left);
+        }
         let step = self.geom.dilation[1];
         let count = if COLS > 0 { COLS } else { cols.len() };
         if count == 0 {
@@ -224,7 +236,7 @@ impl Plane<'_, &mut MaxGradient<'_>> {
             for c in 0..count {
                 let taken = s.select_equal(s.load(&x[c * step]), max, left, s.zero());
                 left = s.sub(left, taken);
-                let sum = s.add(s.load(&dx[c * step]), taken);
+                let sum = if *write { taken } else { s.add(s.load(&dx[c * step]), taken) };
                 s.store(&mut dx[c * step], sum);
             }
         }
@@ -299,7 +311,9 @@ pub fn max(
     });
 }
 
-/// Adds to `dx` the gradient of [`max`]: each output's goes to the first of the largest elements of its window.
+/// The gradient of [`max`], written to `dx` or (with `accumulate`) added: each output's goes to the first of the largest
+/// elements of its window. With `relu`, that of outputs which are not positive goes nowhere: the gradient before a ReLU
+/// that made x.
 pub fn max_gradient(
     isa: Isa,
     threads: &Threads,
@@ -309,11 +323,27 @@ pub fn max_gradient(
     y: Operand<'_>,
     dy: Operand<'_>,
     (dx, dl): (&mut [Block], &Layout),
+    relu: bool,
+    accumulate: bool,
 ) {
+    let apart = [0, 1].iter().all(|&axis| geom.stride[axis] >= geom.span(axis));
+    let output = [dy.1.height, dy.1.width];
+    let all = [0, 1].iter().all(|&axis| {
+        let size = [dl.height, dl.width][axis];
+        geom.kernel[axis] == geom.stride[axis]
+            && geom.dilation[axis] == 1
+            && geom.pad[axis] == 0
+            && output[axis] * geom.stride[axis] == size
+    });
     threads.chunks(&mut dx[..n * dl.image()], dl.plane(), |i, dx| {
+        if !(accumulate || all) {
+            dx.fill(Block::ZERO);
+        }
         let y = (plane(y, i), y.1);
-        let body = &mut MaxGradient { x: plane(x, i), y, dy: plane(dy, i), dx: (dx, dl) };
-        isa.run(Plane { geom, input: x.1, output: dy.1, body });
+        let write = apart && !accumulate;
+        let (x, input, dy, output) = (plane(x, i), x.1, plane(dy, i), dy.1);
+        let body = &mut MaxGradient { x, y, dy, dx: (dx, dl), relu, write };
+        isa.run(Plane { geom, input, output, body });
     });
 }
 

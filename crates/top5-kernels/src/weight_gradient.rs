@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for some output blocks and some input blocks that they read:                one job
-//!     for image, strip of pixels:
+//!     for strip of pixels of one or more images:
 //!         for pairs of output blocks k, input block b, tap t:
 //!             acc[l][k] += x[image, b, pixel + t, l] · dy[image, k, pixel]    for all pixels of the strip
 //! ```
@@ -164,10 +164,10 @@ struct Job<'a> {
     bs: Range<usize>,
 }
 
-/// Some pixels of an image.
+/// Some pixels of some images: a part of one, or several as a whole.
 #[derive(Clone)]
 struct Strip {
-    image: usize,
+    images: Range<usize>,
     rows: Range<usize>,
     cols: Range<usize>,
 }
@@ -190,12 +190,14 @@ impl Kernel for Job<'_> {
             geom.x.row == self.cols * geom.x.pixel && geom.y.row == self.cols * geom.y.pixel;
         let (rows, cols) = if linear { (1, geom.rows * self.cols) } else { (geom.rows, self.cols) };
         let (down, across) = if rows == 1 { (1, STRIP) } else { (STRIP.div_ceil(cols), cols) };
-        for image in self.images.clone() {
+        let step = (STRIP / (rows * cols).max(1)).max(1);
+        for image in self.images.clone().step_by(step) {
+            let images = image..(image + step).min(self.images.end);
             for row in (0..rows).step_by(down) {
                 for col in (0..cols).step_by(across) {
                     let rows = row..(row + down).min(rows);
                     let cols = col..(col + across).min(cols);
-                    self.strip(simd, &Strip { image, rows, cols });
+                    self.strip(simd, &Strip { images: images.clone(), rows, cols });
                 }
             }
         }
@@ -279,36 +281,38 @@ impl Job<'_> {
                 acc[l][ob] = simd.load(unsafe { &*self.pair(k + ob, b).add(place + l) });
             }
         }
-        for row in strip.rows.clone() {
-            let at = geom.x.offset
-                + strip.image * geom.x.image
-                + (geom.first[k] + b) * geom.x.block
-                + row * geom.x.row
-                + strip.cols.start * geom.x.pixel
-                + geom.taps[tap]
-                + lane;
-            let from = geom.y.offset
-                + strip.image * geom.y.image
-                + k * geom.y.block
-                + row * geom.y.row
-                + strip.cols.start * geom.y.pixel;
-            // SAFETY: all offsets are below what `geom.check` asserted; the last step beyond is not read from.
-            unsafe {
-                let mut x = x.as_ptr().add(at);
-                let mut dy = dy.as_ptr().add(from);
-                for _ in strip.cols.clone() {
-                    let mut gradient = [simd.zero(); OB];
-                    for ob in 0..OB {
-                        gradient[ob] = simd.load(&*dy.add(ob * geom.y.block));
-                    }
-                    for l in 0..L {
-                        let value = simd.splat(*x.add(l));
+        for image in strip.images.clone() {
+            for row in strip.rows.clone() {
+                let at = geom.x.offset
+                    + image * geom.x.image
+                    + (geom.first[k] + b) * geom.x.block
+                    + row * geom.x.row
+                    + strip.cols.start * geom.x.pixel
+                    + geom.taps[tap]
+                    + lane;
+                let from = geom.y.offset
+                    + image * geom.y.image
+                    + k * geom.y.block
+                    + row * geom.y.row
+                    + strip.cols.start * geom.y.pixel;
+                // SAFETY: all offsets are below what `geom.check` asserted; the last step beyond is not read from.
+                unsafe {
+                    let mut x = x.as_ptr().add(at);
+                    let mut dy = dy.as_ptr().add(from);
+                    for _ in strip.cols.clone() {
+                        let mut gradient = [simd.zero(); OB];
                         for ob in 0..OB {
-                            acc[l][ob] = simd.mul_add(value, gradient[ob], acc[l][ob]);
+                            gradient[ob] = simd.load(&*dy.add(ob * geom.y.block));
                         }
+                        for l in 0..L {
+                            let value = simd.splat(*x.add(l));
+                            for ob in 0..OB {
+                                acc[l][ob] = simd.mul_add(value, gradient[ob], acc[l][ob]);
+                            }
+                        }
+                        x = x.wrapping_add(geom.x.pixel);
+                        dy = dy.wrapping_add(geom.y.pixel);
                     }
-                    x = x.wrapping_add(geom.x.pixel);
-                    dy = dy.wrapping_add(geom.y.pixel);
                 }
             }
         }

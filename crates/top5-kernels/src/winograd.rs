@@ -45,8 +45,12 @@ const T: usize = 6;
 /// Positions of a transformed tile.
 const POSITIONS: usize = T * T;
 
-/// Blocks of V that a job may fill: about half of a second-level cache.
-const V_BLOCKS: usize = 1 << 14;
+/// Blocks of V that a job may fill, so that M and U stay in a second-level cache beside it.
+const V_BLOCKS: usize = 1 << 13;
+/// Most tiles of a chunk of one job, and of a chunk that all jobs share.
+const CHUNK: [usize; 2] = [28, 64];
+/// Tiles that threads share.
+const SHARED: usize = 128;
 
 /// The kernel for one geometry and largest batch.
 #[derive(Clone, Debug)]
@@ -62,7 +66,9 @@ pub struct Winograd {
     group: usize,
     /// Tiles of a chunk.
     chunk: usize,
-    /// All threads work on one chunk: its transform is shared, the groups are the jobs. Otherwise the chunks are.
+    /// Most chunks.
+    chunks: usize,
+    /// The transform of all chunks is shared, the groups are the jobs. Otherwise the chunks are.
     split: bool,
 }
 
@@ -91,16 +97,17 @@ impl Winograd {
         let group = if isa.tile()[1] > 0 { 2 } else { 1 };
         let tiles = [geom.rows.div_ceil(M), geom.cols.div_ceil(M)];
         let total = (tiles[0] * tiles[1] * images).max(1);
-        let most = (V_BLOCKS / (POSITIONS * geom.blocks)).clamp(8, 64);
-        // Few tiles: the threads share them, so that each reads a part of U only.
-        let split = total <= 2 * most;
+        let most = (V_BLOCKS / (POSITIONS * geom.blocks)).clamp(8, CHUNK[0]);
+        // Few tiles: the threads share them, so that each reads a part of U only, and once.
+        let split = total <= SHARED;
         let chunk = if split {
-            total.min(64)
+            total.div_ceil(total.div_ceil(CHUNK[1]))
         } else {
             total.div_ceil((total.div_ceil(most)).next_multiple_of(4))
         };
+        let chunks = total.div_ceil(chunk);
         let name = format!("f32_conv_winograd_4x3_{isa}");
-        Some(Self { isa, name, geom, taps, tiles, group, chunk, split })
+        Some(Self { isa, name, geom, taps, tiles, group, chunk, chunks, split })
     }
 
     /// Its name: `f32_conv_winograd_4x3_avx512`.
@@ -130,8 +137,11 @@ impl Winograd {
 
     /// Blocks of scratch memory for this many threads.
     pub fn workspace(&self, threads: usize) -> usize {
-        let shared = if self.split { self.v_len() } else { 0 };
-        shared + threads * (self.m_len() + self.v_len() - shared)
+        if self.split {
+            self.chunks * self.v_len() + threads * self.m_len()
+        } else {
+            threads * (self.v_len() + self.m_len())
+        }
     }
 
     /// Output blocks of group `g`.
@@ -154,44 +164,80 @@ impl Winograd {
         work: &mut [Block],
         y: &mut [Block],
     ) {
-        let geom = &self.geom;
-        geom.check(n, x.len() * LANES, y.len());
         assert_eq!(u.len(), self.packed_len(), "the weights are packed for another geometry");
-        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
-        if let Some((add, at)) = epilogue.add {
-            ConvGeom { y: at, ..geom.clone() }.check(n, x.len() * LANES, add.len());
+        let len = self.group_len();
+        let group = |g: usize| &u[g * len..][..len.min(u.len() - g * len)];
+        self.check(n, x, epilogue, y);
+        if self.split {
+            return self.run_split(threads, n, x, epilogue, (work, 0), y, |g, _, each| {
+                each(group(g));
+            });
         }
         let out = Shore(y.as_mut_ptr());
         let total = n * self.tiles[0] * self.tiles[1];
-        let chunks = total.div_ceil(self.chunk);
         let range = |c: usize| c * self.chunk..((c + 1) * self.chunk).min(total);
-        if self.split {
-            let (v, m) = work.split_at_mut(self.v_len());
-            for tiles in (0..chunks).map(range) {
-                // Jobs: input blocks. V is written in pieces that interleave, one per position.
-                let shared = Shore(v.as_mut_ptr());
-                threads.run(geom.blocks, |b| {
-                    self.isa.run(Inputs { kernel: self, x, v: shared, tiles: tiles.clone(), b });
-                });
-                let v = &*v;
-                threads.run_with_scratch(self.groups(), m, self.m_len(), |g, m| {
-                    let tiles = tiles.clone();
-                    self.isa.run(Group { kernel: self, v, u, m, tiles, g, epilogue, y: out });
-                });
-            }
-            return;
-        }
+        let chunks = total.div_ceil(self.chunk);
         threads.run_with_scratch(chunks, work, self.v_len() + self.m_len(), |c, scratch| {
             let (v, m) = scratch.split_at_mut(self.v_len());
-            for b in 0..geom.blocks {
+            for b in 0..self.geom.blocks {
                 let v = Shore(v.as_mut_ptr());
                 self.isa.run(Inputs { kernel: self, x, v, tiles: range(c), b });
             }
             for g in 0..self.groups() {
-                let (v, tiles) = (&*v, range(c));
+                let (v, u, tiles) = (&*v, group(g), range(c));
                 self.isa.run(Group { kernel: self, v, u, m, tiles, g, epilogue, y: out });
             }
         });
+    }
+
+    /// Asserts that a run reads and writes nothing but `x`, the epilogue's operands and `y`.
+    fn check(&self, n: usize, x: &[Block], epilogue: &Epilogue<'_>, y: &[Block]) {
+        let geom = &self.geom;
+        geom.check(n, x.len() * LANES, y.len());
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
+        if let Some((add, at)) = epilogue.add {
+            ConvGeom { y: at, ..geom.clone() }.check(n, x.len() * LANES, add.len());
+        }
+    }
+
+    /// A run whose threads share V. `weights` gives the part of U that belongs to a group to what it is given, with `own`
+    /// blocks of scratch memory of its own. `work` has `own` blocks for each thread beside its [`Winograd::workspace`].
+    fn run_split(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: &[Block],
+        epilogue: &Epilogue<'_>,
+        (work, own): (&mut [Block], usize),
+        y: &mut [Block],
+        weights: impl Fn(usize, &mut [Block], &mut dyn FnMut(&[Block])) + Sync,
+    ) {
+        let total = n * self.tiles[0] * self.tiles[1];
+        let chunks = total.div_ceil(self.chunk);
+        let range = |c: usize| c * self.chunk..((c + 1) * self.chunk).min(total);
+        let (v, scratch) = work.split_at_mut(chunks * self.v_len());
+        let shared = Shore(v.as_mut_ptr());
+        // Jobs: input blocks of a chunk. V is written in pieces that interleave, one per position.
+        threads.run(chunks * self.geom.blocks, |job| {
+            let (c, b) = (job / self.geom.blocks, job % self.geom.blocks);
+            let v = Shore(shared.pointer().wrapping_add(c * self.v_len()));
+            self.isa.run(Inputs { kernel: self, x, v, tiles: range(c), b });
+        });
+        let (v, out) = (&*v, Shore(y.as_mut_ptr()));
+        threads.run_with_scratch(self.groups(), scratch, self.m_len() + own, |g, scratch| {
+            let (m, own) = scratch.split_at_mut(self.m_len());
+            weights(g, own, &mut |u| {
+                for (c, v) in v.chunks_exact(self.v_len()).enumerate() {
+                    let (m, tiles) = (&mut *m, range(c));
+                    self.isa.run(Group { kernel: self, v, u, m, tiles, g, epilogue, y: out });
+                }
+            });
+        });
+    }
+
+    /// Blocks of U of a whole group.
+    fn group_len(&self) -> usize {
+        POSITIONS * self.geom.blocks * LANES * self.group
     }
 
     /// Image, row and column of a tile.
@@ -311,6 +357,7 @@ impl Inputs<'_> {
 struct Group<'a> {
     kernel: &'a Winograd,
     v: &'a [Block],
+    /// The group's own.
     u: &'a [Block],
     m: &'a mut [Block],
     tiles: Range<usize>,
@@ -346,7 +393,7 @@ impl Group<'_> {
         let count = self.tiles.len();
         let passes = count.div_ceil(widest);
         let group = POSITIONS * blocks * LANES;
-        let u = &self.u[self.g * kernel.group * group..][..OB * group];
+        let u = &self.u[..OB * group];
         assert!(self.v.len() >= kernel.v_len() && self.m.len() >= POSITIONS * OB * chunk);
         for position in 0..POSITIONS {
             let u = &u[position * blocks * LANES * OB..][..blocks * LANES * OB];

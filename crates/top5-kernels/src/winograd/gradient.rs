@@ -23,8 +23,8 @@ use crate::threads::{Shore, Threads};
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
 
-/// Blocks of V and Z of one chunk of tiles: half of a second-level cache.
-const CHUNK_BLOCKS: usize = 1 << 13;
+/// Blocks of V and Z of one chunk of tiles, less than half of a second-level cache.
+const CHUNK_BLOCKS: usize = 7 << 10;
 /// Blocks that all copies of M may take together.
 const PARTS_BLOCKS: usize = 1 << 19;
 /// Blocks of M that stay in a second-level cache beside a chunk.
@@ -69,9 +69,9 @@ impl WinogradGradient {
         let total = (tiles[0] * tiles[1] * images).max(1);
         let m = POSITIONS * inputs * outputs * LANES;
         // A large M is read and written once per chunk, which then has to be worth it.
-        let least = if m <= SMALL_M { 32 } else { 96 };
+        let (least, most) = if m <= SMALL_M { (24, PARTS) } else { (96, PARTS / 2) };
         let chunk = (CHUNK_BLOCKS / (POSITIONS * (inputs + outputs))).clamp(least, 128).min(total);
-        let parts = PARTS.min(PARTS_BLOCKS / m).min(total / chunk);
+        let parts = most.min(PARTS_BLOCKS / m).min(total / chunk);
         let split = if parts >= PARTS / 2 {
             Split::Tiles { parts, chunk }
         } else {
@@ -164,7 +164,10 @@ impl WinogradGradient {
         m: &mut [Block],
     ) {
         let (inputs, outputs) = (self.geom.blocks, self.geom.out_blocks());
-        m.fill(Block::ZERO);
+        if tiles.is_empty() {
+            m.fill(Block::ZERO);
+        }
+        let first = tiles.start;
         for start in tiles.clone().step_by(chunk) {
             let tiles = start..(start + chunk).min(tiles.end);
             let (v, z) = scratch.split_at_mut(POSITIONS * inputs * tiles.len());
@@ -179,8 +182,8 @@ impl WinogradGradient {
                 self.isa.run(Outputs { kernel: self, dy, first, at, len, k, z: to_z });
             }
             let (ks, bs) = (0..outputs, 0..inputs);
-            let (v, z, m) = (&*v, &*z, &mut *m);
-            self.isa.run(Product { kernel: self, v, z, tiles: tiles.len(), ks, bs, m });
+            let (v, z, m, add) = (&*v, &*z, &mut *m, start > first);
+            self.isa.run(Product { kernel: self, v, z, tiles: tiles.len(), ks, bs, m, add });
         }
     }
 
@@ -228,11 +231,19 @@ impl WinogradGradient {
             let ks = row * high..((row + 1) * high).min(outputs);
             let bs = column * wide..((column + 1) * wide).min(inputs);
             let m = &mut m[..POSITIONS * ks.len() * bs.len() * LANES];
-            m.fill(Block::ZERO);
             let (tiles, step) = (total, m.len() / POSITIONS);
             let (these, those) = (ks.clone(), bs.clone());
-            let product = Product { kernel: self, v, z, tiles, ks: these, bs: those, m: &mut *m };
-            self.isa.run(product);
+            let (product, add) = (&mut *m, false);
+            self.isa.run(Product {
+                kernel: self,
+                v,
+                z,
+                tiles,
+                ks: these,
+                bs: those,
+                m: product,
+                add,
+            });
             for (i, k) in ks.enumerate() {
                 for (j, b) in bs.clone().enumerate() {
                     // SAFETY: k and b are blocks of the geometry, so the pair is within `dw` (`packed_len`, asserted in
@@ -419,7 +430,7 @@ fn gradient_line<S: Simd>(s: S, y: [S::V; M]) -> [S::V; T] {
     ]
 }
 
-/// Adds V·Z over all tiles to M of some pairs of blocks.
+/// V·Z over all tiles as M of some pairs of blocks, or added to it.
 struct Product<'a> {
     kernel: &'a WinogradGradient,
     v: &'a [Block],
@@ -428,6 +439,7 @@ struct Product<'a> {
     ks: Range<usize>,
     bs: Range<usize>,
     m: &'a mut [Block],
+    add: bool,
 }
 
 impl Kernel for Product<'_> {
@@ -516,7 +528,7 @@ impl Product<'_> {
             for ob in 0..OB {
                 for l in 0..L {
                     let m = self.m.get_unchecked_mut(m + ob * row + l);
-                    let sum = s.add(s.load(m), acc[l][ob]);
+                    let sum = if self.add { s.add(s.load(m), acc[l][ob]) } else { acc[l][ob] };
                     s.store(m, sum);
                 }
             }

@@ -2,8 +2,9 @@
 //!
 //! Training computes it anew in each step, for the forward pass and, from transposed weights, for the backward pass.
 
-use super::{POSITIONS, T, Winograd};
+use super::{T, Winograd};
 use crate::block::{Block, LANES};
+use crate::conv::Epilogue;
 use crate::isa::Kernel;
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
@@ -19,10 +20,49 @@ impl Winograd {
         assert_eq!(direct.len(), geom.packed_len(), "the weights are packed for another geometry");
         assert_eq!(packed.len(), self.packed_len(), "the transform has another length");
         let u = Shore(packed.as_mut_ptr());
+        let stream = packed.len() > STREAMED;
         // Jobs: an input block of a group of outputs. Each writes pieces that interleave with the others'.
         threads.run(self.groups() * geom.blocks, |job| {
             let (g, b) = (job / geom.blocks, job % geom.blocks);
-            self.isa.run(Weights { kernel: self, direct, u, g, b });
+            // The groups before this one are whole, so this is within `packed` (its length is asserted above).
+            let u = Shore(u.pointer().wrapping_add(g * self.group_len()));
+            self.isa.run(Weights { kernel: self, direct, u, g, b, stream });
+        });
+    }
+
+    /// Blocks of scratch memory for [`Winograd::run_direct`].
+    pub fn direct_workspace(&self, threads: usize) -> usize {
+        let own = if self.split { threads * self.group_len() } else { self.packed_len() };
+        self.workspace(threads) + own
+    }
+
+    /// As [`Winograd::run`], with weights that are packed for direct convolution. Where the threads share V, U is never in
+    /// memory as a whole: each group transforms what it needs.
+    pub fn run_direct(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: &[Block],
+        direct: &[Block],
+        epilogue: &Epilogue<'_>,
+        work: &mut [Block],
+        y: &mut [Block],
+    ) {
+        let len = self.geom.packed_len();
+        assert_eq!(direct.len(), len, "the weights are packed for another geometry");
+        if !self.split {
+            let (u, work) = work.split_at_mut(self.packed_len());
+            self.pack(threads, direct, u);
+            return self.run(threads, n, x, u, epilogue, work, y);
+        }
+        self.check(n, x, epilogue, y);
+        let own = self.group_len();
+        self.run_split(threads, n, x, epilogue, (work, own), y, |g, u, each| {
+            let to = Shore(u.as_mut_ptr());
+            for b in 0..self.geom.blocks {
+                self.isa.run(Weights { kernel: self, direct, u: to, g, b, stream: false });
+            }
+            each(u);
         });
     }
 }
@@ -31,9 +71,12 @@ impl Winograd {
 struct Weights<'a> {
     kernel: &'a Winograd,
     direct: &'a [Block],
+    /// Where that of the group begins; it has `group_len` blocks, fewer if the group is not whole.
     u: Shore,
     g: usize,
     b: usize,
+    /// Write past the caches.
+    stream: bool,
 }
 
 impl Kernel for Weights<'_> {
@@ -41,13 +84,11 @@ impl Kernel for Weights<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { kernel, direct, u, g, b } = self;
+        let Self { kernel, direct, u, g, b, stream } = self;
         let blocks = kernel.geom.blocks;
         let range = kernel.group_range(g);
         let len = range.len();
-        let start = g * kernel.group * POSITIONS * blocks * LANES;
-        assert!(start + POSITIONS * blocks * LANES * len <= kernel.packed_len() && b < blocks);
-        let streams = kernel.packed_len() > STREAMED;
+        assert!(b < blocks);
         for lane in 0..LANES {
             for (i, k) in range.clone().enumerate() {
                 let element = &direct[(k * blocks + b) * 9 * LANES + lane..];
@@ -66,11 +107,10 @@ impl Kernel for Weights<'_> {
                     let line = weight_line(s, half[r]);
                     for c in 0..T {
                         let at = ((r * T + c) * blocks + b) * LANES + lane;
-                        // SAFETY: at < 36·blocks·16 and i < len, so this is within U, which has `packed_len` blocks
-                        // (asserted in `Winograd::pack`, and above for this group); only this job writes input block b
-                        // of the group.
-                        let u = unsafe { &mut *u.pointer().add(start + at * len + i) };
-                        if streams {
+                        // SAFETY: at < 36·blocks·16 (b is asserted above) and i < len, so this is within the group's U;
+                        // only this job writes its input block b.
+                        let u = unsafe { &mut *u.pointer().add(at * len + i) };
+                        if stream {
                             s.stream(u, line[c]);
                         } else {
                             s.store(u, line[c]);

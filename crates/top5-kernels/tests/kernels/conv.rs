@@ -279,6 +279,12 @@ fn winograd_convolution_is_close() {
             let what = format!("{} {case:?}", kernel.name());
             let got = unpack(&what, N, &problem.yl, &y);
             assert_close_abs(&what, &got, &problem.want, 2e-6 * f64::from(largest));
+            // The same from weights that are transformed on the way.
+            let mut work = vec![Block([f32::NAN; LANES]); kernel.direct_workspace(threads.count())];
+            let mut y = problem.output();
+            let (x, w) = (&problem.x, &problem.w);
+            kernel.run_direct(threads, N, x, w, &problem.epilogue(), &mut work, &mut y);
+            assert_same(&what, &unpack(&what, N, &problem.yl, &y), &got);
         }
     }
 }

@@ -54,14 +54,18 @@ fn maximum_and_its_gradient_are_exact() {
         // Few values: equal maxima are common, and the first of them counts.
         let x = integers("x", elements(N, &xl));
         let dy = integers("dy", elements(N, &yl));
+        let (relu, accumulate) = (i % 3 == 1, i % 4 < 2);
         let mut dwant = integers("dx", x.len());
-        let start = pack(N, &xl, &dwant);
+        let start = if accumulate { pack(N, &xl, &dwant) } else { unwritten(N, &xl) };
+        if !accumulate {
+            dwant.fill(0.0);
+        }
         let mut want = Vec::new();
         for ((cells, _), dy) in windows(case).iter().zip(&dy) {
             let best =
                 cells.iter().copied().reduce(|a, b| if x[b] > x[a] { b } else { a }).unwrap();
             want.push(x[best]);
-            dwant[best] += dy;
+            dwant[best] += if relu && x[best] <= 0.0 { 0.0 } else { *dy };
         }
         let (x, dy) = (pack(N, &xl, &x), pack(N, &yl, &dy));
         for (isa, threads) in &runs {
@@ -71,7 +75,9 @@ fn maximum_and_its_gradient_are_exact() {
             max(*isa, threads, N, &geom, (&x, &xl), (&mut y, &yl));
             assert_same(&what, &unpack(&what, N, &yl, &y), &want);
             let mut dx = start.clone();
-            max_gradient(*isa, threads, N, &geom, (&x, &xl), (&y, &yl), (&dy, &yl), (&mut dx, &xl));
+            let out = (&mut dx[..], &xl);
+            let (xs, ys, dys) = ((&x[..], &xl), (&y[..], &yl), (&dy[..], &yl));
+            max_gradient(*isa, threads, N, &geom, xs, ys, dys, out, relu, accumulate);
             assert_same(&format!("{what}, gradient"), &unpack(&what, N, &xl, &dx), &dwant);
         }
     }

@@ -1,0 +1,62 @@
+//! What a training plan does when memory is short: first it keeps less, then it refuses.
+
+use top5_cpu::{CpuEngine, Options};
+use top5_graph::{Engine, EngineError, Graph, StepOptions, Weights, k, net};
+use top5_testkit::fill::signed;
+
+const BATCH: usize = 4;
+
+fn graph() -> Graph {
+    net("blocks", [3, 16, 16], |x| {
+        let x = x.conv_bn(16, k(3).pad(1)).relu();
+        let y = x.conv_bn(16, k(3).pad(1)).relu();
+        let y = y.conv_bn(16, k(3).pad(1));
+        let x = (y + x).relu().max_pool(k(2).stride(2));
+        x.conv_bn(32, 1).relu().global_avg_pool().linear(5)
+    })
+    .unwrap()
+}
+
+fn engine(memory_limit: Option<u64>) -> CpuEngine {
+    let options = Options { memory_limit, threads: Some(2), ..Options::default() };
+    CpuEngine::new(graph(), BATCH, &options).unwrap()
+}
+
+fn step(engine: &mut CpuEngine) -> Result<Weights, EngineError> {
+    let mut weights = Weights::new();
+    for (name, param) in graph().params() {
+        let mut tensor = top5_graph::Tensor::zeros(param.shape.clone());
+        let values = signed(&name, tensor.data().len());
+        tensor.data_mut().iter_mut().zip(values).for_each(|(to, value)| *to = value.abs() + 0.1);
+        weights.insert(name, tensor);
+    }
+    engine.load(&weights)?;
+    let images = signed("images", BATCH * 3 * 16 * 16);
+    let options = StepOptions { label_smoothing: 0.0, seed: 0 };
+    engine.gradients(&images, &[0, 1, 2, 3], &options)?;
+    Ok(engine.gradient_tensors())
+}
+
+#[test]
+fn a_plan_that_keeps_less_computes_the_same_gradients() {
+    let mut roomy = engine(None);
+    let most = roomy.training_memory().unwrap();
+    let mut tight = engine(Some(most - 1));
+    assert!(tight.training_memory().unwrap() < most);
+    let (one, other) = (step(&mut roomy).unwrap(), step(&mut tight).unwrap());
+    for ((name, a), (_, b)) in one.iter().zip(other.iter()) {
+        assert_eq!(a.data(), b.data(), "{name}");
+    }
+}
+
+#[test]
+fn a_plan_that_does_not_fit_is_refused() {
+    let least = {
+        let most = engine(None).training_memory().unwrap();
+        engine(Some(most - 1)).training_memory().unwrap()
+    };
+    let mut short = engine(Some(least - 1));
+    let refused = short.training_memory().unwrap_err();
+    assert_eq!(refused, EngineError::Memory { needed: least, allowed: least - 1 });
+    assert_eq!(step(&mut short).unwrap_err(), refused);
+}
