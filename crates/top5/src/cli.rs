@@ -7,6 +7,7 @@ mod eval;
 mod exit;
 mod inputs;
 mod interrupt;
+mod memory;
 mod models;
 mod output;
 mod plan;

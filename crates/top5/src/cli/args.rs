@@ -9,6 +9,7 @@ use top5::hub::Hub;
 use top5::{Isa, Options};
 
 use super::exit::{Stop, TABLE};
+use super::memory;
 use super::output::Output;
 use super::preprocess::PreprocessArgs;
 
@@ -128,7 +129,7 @@ pub(super) struct EngineArgs {
     #[arg(long, short = 'j', visible_alias = "workers", value_name = "N", help_heading = ENGINE)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: Option<u16>,
-    /// Most memory that a plan may take, in MiB
+    /// Most memory that a plan may take, in MiB; what is available by default
     #[arg(long, value_name = "MIB", help_heading = ENGINE)]
     pub(super) memory_limit: Option<u64>,
     /// The instruction set: scalar, avx2 or avx512; the best that the machine has by default
@@ -154,7 +155,11 @@ impl EngineArgs {
     /// The options of an engine. Fails if this machine lacks the instruction set.
     pub(super) fn options(&self) -> Result<Options, Stop> {
         match self.isa.filter(|isa| !isa.is_available()) {
-            None => Ok(self.plan_options()),
+            None => {
+                let options = self.plan_options();
+                let memory_limit = options.memory_limit.or_else(memory::available);
+                Ok(Options { memory_limit, ..options })
+            }
             Some(isa) => {
                 let available: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
                 let available = available.join(", ");

@@ -86,6 +86,8 @@ pub(super) fn run(args: &TrainArgs, output: Output) -> Result<()> {
     })?;
     let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
     let mut engine = top5::engine(graph.clone(), recipe.batch_size, &args.engine.options()?)?;
+    // Before anything is written: a step that does not fit would fail at its start.
+    engine.training_memory()?;
 
     let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
     let folder = match (&args.out, args.resume) {

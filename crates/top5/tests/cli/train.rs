@@ -38,6 +38,14 @@ fn diverging_run_stops_with_code_5() {
 }
 
 #[test]
+fn a_step_that_does_not_fit_is_refused_before_anything_is_made() {
+    let place = Place::new();
+    let args = "train lenet --batch-size 512 --memory-limit 24 --out run";
+    place.fails(args, 4, &["MiB", "smaller batch"]);
+    assert!(!place.path("run").exists());
+}
+
+#[test]
 fn bad_data_are_reported_and_nothing_is_made() {
     let place = Place::new();
     fs::create_dir_all(place.path("mnist")).unwrap();
