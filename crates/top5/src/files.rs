@@ -34,6 +34,22 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     written.with_context(|| format!("writing {} ({} bytes)", path.display(), bytes.len()))
 }
 
+/// Makes a folder, and those above it that are missing, and brings their names to the disk.
+pub fn make_folder(path: &Path) -> Result<()> {
+    let make = || -> io::Result<()> {
+        let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+        fs::create_dir_all(path)?;
+        #[cfg(unix)]
+        for made in missing {
+            let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+            File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        Ok(())
+    };
+    make().with_context(|| format!("making {}", path.display()))
+}
+
 /// The SHA-256 of some bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -42,6 +58,17 @@ pub fn sha256(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_are_made_with_those_above_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/c");
+        make_folder(&path).unwrap();
+        make_folder(&path).unwrap();
+        assert!(path.is_dir());
+        fs::write(folder.path().join("file"), b"").unwrap();
+        assert!(make_folder(&folder.path().join("file/d")).is_err());
+    }
 
     #[test]
     fn failed_write_leaves_nothing_and_changes_nothing() {

@@ -31,7 +31,7 @@ mod recipes;
 
 pub use classifier::{Classifier, Prediction};
 pub use engine::engine;
-pub use files::{sha256, write_whole};
+pub use files::{make_folder, sha256, write_whole};
 pub use model::{CONFIG_FILE, Model, ModelError, WEIGHTS_FILE};
 pub use pipeline::preprocessing;
 pub use recipes::{recipe, recipes};

@@ -1,7 +1,6 @@
 //! The `top5` command.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stderr, reason = "a command-line tool reports on stderr")]
 
 mod cli;
 

@@ -16,8 +16,8 @@ use super::progress::Progress;
 use super::table::{self, Column};
 use super::train::read_saved;
 
-/// The dataset of a model that comes from no run.
-const DEFAULT_DATA: &str = "digits";
+/// The dataset of a model of drawn digits that comes from no run.
+const DIGITS: &str = "digits";
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -55,7 +55,12 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
         (None, Some(recipe)) => (recipe.data.as_str(), recipe.validation, recipe.seed),
         (data, None) => {
             let OpenOptions { validation, seed, .. } = OpenOptions::default();
-            (data.as_deref().unwrap_or(DEFAULT_DATA), validation, seed)
+            let usual = Some(DIGITS).filter(|_| model.preprocess.ink == Ink::Drawn);
+            let Some(data) = data.as_deref().or(usual) else {
+                let message = "on which images? give --data, a dataset's name or a folder";
+                return Err(Stop::Usage(message.to_owned()).into());
+            };
+            (data, validation, seed)
         }
     };
     // The evaluation itself finds bad files: looking for them before would decode every file twice.
@@ -77,7 +82,7 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
     warn_of_names(&model, part.as_ref(), output);
     // The embedded digits already look like what drawn ones are brought to.
     let preprocess = match data {
-        "digits" => Preprocess { ink: Ink::AsIs, ..model.preprocess.clone() },
+        DIGITS => Preprocess { ink: Ink::AsIs, ..model.preprocess.clone() },
         _ => model.preprocess.clone(),
     };
     let preprocess = args.preprocess.apply(preprocess)?;

@@ -13,6 +13,8 @@ use top5::hub::HubError;
 use top5::train::{CheckpointError, Diverged, FitError, RecipeError};
 use top5::zoo::UnknownName;
 
+use super::output::say;
+
 /// The exit codes, as `--help` prints them.
 pub(super) const TABLE: &str = "\
 Exit codes:
@@ -68,8 +70,8 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match error.downcast_ref::<Stop>() {
-        Some(Stop::Interrupted { message, .. }) => eprintln!("{message}"),
-        Some(_) | None => eprintln!("error: {}", describe(error)),
+        Some(Stop::Interrupted { message, .. }) => say(message),
+        Some(_) | None => say(&format!("error: {}", describe(error))),
     }
     ExitCode::from(code(error))
 }

@@ -38,6 +38,11 @@ fn quoted(word: &str) -> String {
     }
 }
 
+/// Writes a line to stderr. That nobody can read it, or that its disk is full, is no reason to stop.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// How the user wants to be told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
@@ -82,20 +87,20 @@ impl Output {
     /// Says something on stderr, unless the user wants quiet.
     pub(super) fn note(self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            say(text);
         }
     }
 
     /// Says on stderr what only the curious want to know.
     pub(super) fn detail(self, text: &str) {
         if self.verbose {
-            eprintln!("{text}");
+            say(text);
         }
     }
 
     /// Says on stderr that something is not as it should be.
     pub(super) fn warn(self, text: &str) {
-        eprintln!("warning: {text}");
+        say(&format!("warning: {text}"));
     }
 
     /// Whether moving progress bars may be drawn on stderr.

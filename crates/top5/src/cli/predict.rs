@@ -60,6 +60,7 @@ pub(super) fn run(args: &PredictArgs, output: Output) -> Result<()> {
                 predictions: predictions.into_iter().map(Class::from).collect(),
             }),
             Ok(predictions) => output.text(&line(&name, &predictions))?,
+            Err(error) if files.len() == 1 && !output.json => return Err(error),
             Err(error) => {
                 let (found, error) = (exit::code(&error), exit::describe(&error));
                 output.warn(&error);

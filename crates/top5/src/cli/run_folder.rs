@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use top5::make_folder;
 
 use super::exit::Stop;
 
@@ -53,7 +54,7 @@ impl RunFolder {
     }
 
     fn make(path: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        make_folder(&path)?;
         Ok(Self { path })
     }
 

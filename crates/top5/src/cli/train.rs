@@ -78,10 +78,18 @@ pub(super) fn run(args: &TrainArgs, output: Output) -> Result<()> {
     for error in splits.skipped.iter() {
         output.warn(&format!("left out: {error}"));
     }
+    let found = splits.train.classes().len();
+    if let Some(classes) = recipe.classes.filter(|&classes| classes != found) {
+        let message = format!(
+            "the recipe says {classes} classes, {} has {found}: leave `classes` out, or give other data",
+            recipe.data
+        );
+        return Err(Stop::BadInput(message).into());
+    }
     let network = zoo::network(&recipe.network)?;
     let preprocess = recipe.preprocess();
     let graph = network.with(Settings {
-        classes: recipe.classes.unwrap_or(splits.train.classes().len()),
+        classes: found,
         input: preprocess.as_ref().map_or(network.input, Preprocess::shape),
     })?;
     let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));

@@ -38,6 +38,8 @@ fn bad_images_end_an_evaluation_or_are_counted_out() {
     pets(&place);
     place.text("train lenet --data pets --epochs 1 --batch-size 2 --out run");
     fs::write(place.path("pets/dog/1.png"), b"no image").unwrap();
+    // The file alone does not say what it learnt from.
+    place.fails("eval run/model.safetensors", 2, &["--data"]);
     let all = "eval run --data pets --split all";
     place.fails(all, 3, &["pets/dog/1.png", "1 of 8 images", "--skip-bad"]);
     let ran = place.run(&format!("{all} --skip-bad --json"));

@@ -97,7 +97,8 @@ fn bad_images_are_reported_and_the_others_go_on() {
         assert!(ran.stderr.contains(&format!("drawn/{name}.png: ")), "{ran:?}");
     }
     assert!(ran.stderr.contains("4 of 8 images"), "{ran:?}");
-    place.fails("predict absent.png", 4, &["absent.png"]);
+    place.fails("predict absent.png", 4, &["error: cannot read absent.png"]);
+    place.fails("predict drawn/cut.png", 3, &["error: drawn/cut.png"]);
     fs::create_dir(place.path("none")).unwrap();
     place.fails("predict none", 3, &["none", "expected", ".png"]);
 }
@@ -197,6 +198,17 @@ fn stdout_has_no_escapes_and_may_be_closed() {
     drop(reader);
     let ran = Ran::from(place.command("models").stdout(writer).output().unwrap());
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
+
+/// What nobody can read is no reason to stop.
+#[cfg(target_os = "linux")]
+#[test]
+fn stderr_may_be_full() {
+    let place = Place::new();
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let ran = |line: &str| place.command(line).stderr(full()).output().unwrap().status.code();
+    assert_eq!(ran("train lenet --epochs 1 --batch-size 512"), Some(0));
+    assert_eq!(ran("predict absent.png"), Some(4));
 }
 
 #[test]

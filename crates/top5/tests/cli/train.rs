@@ -115,4 +115,10 @@ fn bad_data_are_reported_and_nothing_is_made() {
         }
     }
     place.fails("train lenet --data bad --out bad-run", 3, &[".png"]);
+
+    let recipe =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes/lenet-digits.toml"));
+    fs::write(place.path("five.toml"), format!("classes = 5\n{}", recipe.unwrap())).unwrap();
+    place.fails("train five.toml --out run", 3, &["5 classes", "digits has 10"]);
+    assert!(!place.path("run").exists());
 }
