@@ -1,5 +1,6 @@
 //! Which convolution kernel runs where.
 
+use crate::lower::Mode;
 use crate::tuning::{LayerShape, Tuning};
 use top5_kernels::conv::{ConvGeom, Direct};
 use top5_kernels::weight_gradient::WeightGradient;
@@ -34,6 +35,14 @@ pub(crate) enum GradientKernel {
 }
 
 impl Machinery {
+    /// For plans of this mode. Measured choices are for inference, which transforms its weights beforehand.
+    pub(crate) fn in_mode(&self, mode: Mode) -> Self {
+        match mode {
+            Mode::Inference => self.clone(),
+            Mode::Training => Self { tuning: Tuning::default(), ..self.clone() },
+        }
+    }
+
     /// The kernel for a loop nest.
     pub(crate) fn choose(&self, geom: &ConvGeom) -> ConvKernel {
         self.consider(geom).0

@@ -24,7 +24,7 @@ pub struct Options {
     pub exact: bool,
     /// Most bytes that the parameters and activations of one plan may take.
     pub memory_limit: Option<u64>,
-    /// Kernels chosen by measurement.
+    /// Kernels for inference chosen by measurement.
     pub tuning: Tuning,
 }
 
@@ -63,7 +63,7 @@ fn summarise(
     limit: Option<u64>,
 ) -> Result<Summary, EngineError> {
     let (program, plan) = make(graph, machinery, mode, &[], limit)?;
-    Ok(Summary::new(graph, machinery, mode, &program, &plan))
+    Ok(Summary::new(graph, &machinery.in_mode(mode), mode, &program, &plan))
 }
 
 /// Lowers a graph and places its buffers. Training keeps every activation that its backward pass reads, unless that takes
@@ -75,6 +75,7 @@ fn make(
     kept: &[NodeId],
     limit: Option<u64>,
 ) -> Result<(Program, Plan), EngineError> {
+    let machinery = &machinery.in_mode(mode);
     let made = |recompute: bool| {
         let program = lower(graph, machinery, mode, kept, recompute)?;
         let plan = Plan::new(&program, machinery.batch);

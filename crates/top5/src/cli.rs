@@ -7,6 +7,7 @@ mod eval;
 mod exit;
 mod inputs;
 mod interrupt;
+mod kernels;
 mod memory;
 mod models;
 mod output;
@@ -19,6 +20,8 @@ mod show;
 mod table;
 mod timing;
 mod train;
+mod tune;
+mod tuning;
 
 use std::process::ExitCode;
 
@@ -43,6 +46,8 @@ fn dispatch(command: Commands, output: Output) -> Result<()> {
         Commands::Predict(args) => predict::run(&args, output),
         Commands::Plan(args) => plan::run(&args, output),
         Commands::Bench(args) => bench::run(&args, output),
+        Commands::Kernels(args) => kernels::run(&args, output),
+        Commands::Tune(args) => tune::run(&args, output),
         Commands::Convert(args) => convert::run(&args, output),
         Commands::Models(args) => models::run(&args, output),
         Commands::Show(args) => show::run(&args, output),

@@ -3,15 +3,18 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use top5::hub::Hub;
 use top5::{Isa, Options};
 
 use super::exit::{Stop, TABLE};
+use super::kernels::ConvShape;
 use super::memory;
 use super::output::Output;
 use super::preprocess::PreprocessArgs;
+use super::tuning;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
 #[derive(Debug, Parser)]
@@ -111,6 +114,10 @@ pub(super) enum Commands {
     Plan(PlanArgs),
     /// Measure how fast networks run here
     Bench(BenchArgs),
+    /// Measure every kernel that can run a convolution
+    Kernels(KernelsArgs),
+    /// Measure which kernel runs each layer fastest, and save it for --tuning
+    Tune(TuneArgs),
     /// Write a model in another format
     #[command(visible_alias = "export", before_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
@@ -123,7 +130,7 @@ pub(super) enum Commands {
 }
 
 /// How the engine runs; results agree up to rounding.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct EngineArgs {
     /// Threads; as many as the machine runs at once by default
     #[arg(long, short = 'j', visible_alias = "workers", value_name = "N", help_heading = ENGINE)]
@@ -138,32 +145,36 @@ pub(super) struct EngineArgs {
     /// Direct convolution only: a little more exact, and slower
     #[arg(long)]
     pub(super) exact: bool,
+    /// Kernels for inference as `top5 tune` measured them
+    #[arg(long, value_name = "FILE")]
+    pub(super) tuning: Option<PathBuf>,
 }
 
 impl EngineArgs {
-    /// The options of plans, which may be for another machine.
-    pub(super) fn plan_options(&self) -> Options {
-        Options {
+    /// The options of plans, which may be for another machine. Fails if the tuning cannot be read.
+    pub(super) fn plan_options(&self) -> Result<Options> {
+        Ok(Options {
             isa: self.isa,
             threads: self.threads.map(usize::from),
             exact: self.exact,
             memory_limit: self.memory_limit.map(|mib| mib.saturating_mul(1 << 20)),
-            ..Options::default()
-        }
+            tuning: self.tuning.as_deref().map(tuning::read).transpose()?.unwrap_or_default(),
+        })
     }
 
-    /// The options of an engine. Fails if this machine lacks the instruction set.
-    pub(super) fn options(&self) -> Result<Options, Stop> {
+    /// The options of an engine. Also fails if this machine lacks the instruction set.
+    pub(super) fn options(&self) -> Result<Options> {
         match self.isa.filter(|isa| !isa.is_available()) {
             None => {
-                let options = self.plan_options();
+                let options = self.plan_options()?;
                 let memory_limit = options.memory_limit.or_else(memory::available);
                 Ok(Options { memory_limit, ..options })
             }
             Some(isa) => {
                 let available: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
                 let available = available.join(", ");
-                Err(Stop::BadInput(format!("this machine has no {isa}; --isa can be {available}")))
+                let message = format!("this machine has no {isa}; --isa can be {available}");
+                Err(Stop::BadInput(message).into())
             }
         }
     }
@@ -358,6 +369,43 @@ pub(super) struct BenchArgs {
     pub(super) seconds: f64,
     #[command(flatten)]
     pub(super) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KernelsArgs {
+    /// Channels, height and width of the input, filters, height and width of the kernel, stride, padding, groups, images
+    #[arg(long, value_name = "C,H,W,K,R,S,STRIDE,PAD,GROUPS,BATCH", value_parser = ConvShape::parse)]
+    pub(super) conv: ConvShape,
+    /// Push weights and images out of the caches before each call
+    #[arg(long)]
+    pub(super) cold: bool,
+    /// For how long each kernel is measured
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    pub(super) seconds: f64,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TuneArgs {
+    /// The networks
+    #[arg(required = true)]
+    pub(super) networks: Vec<String>,
+    /// Images at once; several sizes are measured one after the other
+    #[arg(long, short, visible_alias = "batch-size", value_name = "N,…", default_value = "1")]
+    #[arg(value_delimiter = ',', value_parser = positive)]
+    pub(super) batch: Vec<usize>,
+    /// The file to write; what it already knows is kept, but for the shapes that are measured now
+    #[arg(long, short, value_name = "FILE", default_value = "tuning.json")]
+    pub(super) out: PathBuf,
+    /// Forget what the file already knows
+    #[arg(long)]
+    pub(super) anew: bool,
+    /// For how long each network is measured
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
+    pub(super) seconds: f64,
     #[command(flatten)]
     pub(super) engine: EngineArgs,
 }

@@ -29,7 +29,7 @@ const NETWORKS: [&str; 8] = [
 ];
 
 /// The seed of weights and images.
-const SEED: u64 = 0;
+pub(super) const SEED: u64 = 0;
 
 /// Small steps: the weights stay ordinary numbers however often they are taken.
 const SGD: Sgd = Sgd { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, nesterov: false };
@@ -237,7 +237,7 @@ fn network(name: &str, args: &BenchArgs) -> Result<(Graph, Weights)> {
 }
 
 /// 10⁹ operations per second, two for each multiply-accumulate.
-fn rate(macs: u64, ms: f64) -> f64 {
+pub(super) fn rate(macs: u64, ms: f64) -> f64 {
     if ms > 0.0 { 2e-6 * macs as f64 / ms } else { 0.0 }
 }
 
@@ -324,6 +324,6 @@ impl Layer {
 }
 
 /// `12.3 %`.
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }

@@ -40,7 +40,7 @@ struct Step {
 pub(super) fn run(args: &PlanArgs, output: Output) -> Result<()> {
     let network = zoo::network(&args.network)?;
     let mode = if args.train { Mode::Training } else { Mode::Inference };
-    let plan = top5::plan(&network.graph()?, args.batch, mode, &args.engine.plan_options())?;
+    let plan = top5::plan(&network.graph()?, args.batch, mode, &args.engine.plan_options()?)?;
     if !output.json {
         return output.text(&plan.to_string());
     }

@@ -85,3 +85,58 @@ fn untrained_network_is_written_and_measured() {
     assert_eq!(bench["results"][0]["network"], "lenet");
     place.fails("convert lenet x.onnx --init 1 --weights one.safetensors", 2, &["--init"]);
 }
+
+#[test]
+fn kernels_lists_all_that_can_run_a_convolution() {
+    let place = Place::new();
+    let line = "kernels --conv 32,10,10,32,3,3,1,1,1,2 --seconds 0 --threads 1";
+    let kernels = place.json(line);
+    assert_eq!(kernels["macs"], 2 * 32 * 32 * 9 * 10 * 10);
+    let all = kernels["kernels"].as_array().unwrap();
+    assert!(all.len() >= 2, "{kernels}");
+    assert_eq!(all.iter().filter(|kernel| !kernel["chosen"].is_null()).count(), 1, "{kernels}");
+    assert!(all.iter().all(|kernel| kernel["ms"]["median"].as_f64() > Some(0.0)), "{kernels}");
+
+    let exact = place.json(&format!("{line} --exact --cold"));
+    assert_eq!(exact["kernels"].as_array().map(Vec::len), Some(1), "{exact}");
+    place.fails("kernels --conv 32,10,10", 2, &["C,H,W,K,R,S"]);
+    place.fails("kernels --conv 32,2,2,32,7,7,1,0,1,1", 2, &["conv"]);
+}
+
+#[test]
+fn tuned_kernels_are_those_that_plans_use() {
+    let place = Place::new();
+    let tuned = place.json("tune resnet20_cifar --seconds 0 --out t.json");
+    let network = &tuned["networks"][0];
+    let shapes = network["shapes"].as_array().unwrap();
+    assert!(!shapes.is_empty(), "{tuned}");
+    let plan = place.json("plan resnet20_cifar --tuning t.json");
+    let kernel = |layer: &serde_json::Value| {
+        let steps = plan["steps"].as_array().unwrap();
+        &steps.iter().find(|step| step["layer"] == *layer).unwrap()["kernel"]
+    };
+    for shape in shapes {
+        assert!(shape["kernels"].as_object().unwrap().len() > 1, "{shape}");
+        for layer in shape["layers"].as_array().unwrap() {
+            assert_eq!(kernel(layer), &shape["fastest"]);
+        }
+    }
+    place.json("bench resnet20_cifar --seconds 0 --tuning t.json");
+
+    // What another run measures is added.
+    let first = std::fs::read_to_string(place.path("t.json")).unwrap();
+    place.json("tune resnet20_cifar --batch 2 --seconds 0 --out t.json");
+    let second = std::fs::read_to_string(place.path("t.json")).unwrap();
+    let entries = |text: &str| text.matches("\"kernel\"").count();
+    assert_eq!(entries(&second), 2 * entries(&first));
+}
+
+#[test]
+fn unusable_tuning_is_refused() {
+    let place = Place::new();
+    place.fails("plan lenet --tuning missing.json", 4, &["missing.json"]);
+    for text in ["", "{}", "{\"schema_version\": 9, \"layers\": []}"] {
+        std::fs::write(place.path("t.json"), text).unwrap();
+        place.fails("plan lenet --tuning t.json", 3, &["t.json", "top5 tune"]);
+    }
+}
