@@ -5,7 +5,6 @@ use crate::elementwise::Operand;
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
 use crate::threads::Threads;
-use std::ops::Range;
 
 /// A pooling window. Pairs are `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,17 +22,14 @@ pub struct PoolGeom {
 }
 
 impl PoolGeom {
-    /// Along `axis`, the input positions (of `size`) that output `o` sees, as a range of window elements.
-    fn taps(&self, axis: usize, o: usize, size: usize) -> Range<usize> {
+    /// Along `axis`, the input positions (of `size`) that output `o` sees.
+    #[inline(always)]
+    fn taps(&self, axis: usize, o: usize, size: usize) -> Taps {
         let (start, pad, step) = (o * self.stride[axis], self.pad[axis], self.dilation[axis]);
-        let first = pad.saturating_sub(start).div_ceil(step);
-        let end = (size + pad).saturating_sub(start).div_ceil(step).min(self.kernel[axis]);
-        first..end.max(first)
-    }
-
-    /// Along `axis`, the input position of window element `tap` of output `o`.
-    fn position(&self, axis: usize, o: usize, tap: usize) -> usize {
-        o * self.stride[axis] + tap * self.dilation[axis] - self.pad[axis]
+        let turns = |distance: usize| if step == 1 { distance } else { distance.div_ceil(step) };
+        let first = turns(pad.saturating_sub(start));
+        let end = turns((size + pad).saturating_sub(start)).min(self.kernel[axis]).max(first);
+        Taps { at: (start + first * step).wrapping_sub(pad), step, len: end - first }
     }
 
     /// Along `axis`, the positions from the first to the last element of a window.
@@ -41,20 +37,26 @@ impl PoolGeom {
         (self.kernel[axis] - 1) * self.dilation[axis] + 1
     }
 
-    /// Along `axis`, the outputs (of `outputs`) whose windows are within the input (of `size`) as a whole.
-    fn whole_windows(&self, axis: usize, size: usize, outputs: usize) -> Range<usize> {
-        let span = self.span(axis);
-        let first = self.pad[axis].div_ceil(self.stride[axis]);
-        let end = (size + self.pad[axis])
-            .checked_sub(span)
-            .map_or(0, |room| room / self.stride[axis] + 1);
-        first..end.min(outputs).max(first)
-    }
-
     /// Along `axis`, how many elements an average counts when padding counts.
     fn padded_count(&self, axis: usize, o: usize, size: usize) -> usize {
         let start = o * self.stride[axis];
         self.kernel[axis].min((size + self.pad[axis] + self.pad_end[axis]).saturating_sub(start))
+    }
+}
+
+/// Some positions along an axis.
+#[derive(Clone, Copy)]
+struct Taps {
+    /// The first; meaningless if there is none.
+    at: usize,
+    step: usize,
+    len: usize,
+}
+
+impl Taps {
+    #[inline(always)]
+    fn positions(self) -> impl Iterator<Item = usize> {
+        (0..self.len).map(move |i| self.at + i * self.step)
     }
 }
 
@@ -70,111 +72,63 @@ pub enum Divisor {
 }
 
 impl Divisor {
+    #[inline(always)]
     fn reciprocal(self, g: &PoolGeom, [y, x]: [usize; 2], [h, w]: [usize; 2]) -> f32 {
         let count = match self {
             Self::Padded => g.padded_count(0, y, h) * g.padded_count(1, x, w),
-            Self::Inside => g.taps(0, y, h).len() * g.taps(1, x, w).len(),
+            Self::Inside => g.taps(0, y, h).len * g.taps(1, x, w).len,
             Self::One => 1,
         };
         1.0 / count.max(1) as f32
     }
 }
 
-/// One plane of a pooling: the kernels below differ in what they do to it.
-struct Plane<'a, B> {
-    geom: &'a PoolGeom,
-    input: &'a Layout,
-    output: &'a Layout,
-    body: B,
-}
-
-impl<B> Plane<'_, B> {
-    /// Calls `visit` with (output position, input row, input column) of every element of the window at (y, x).
-    #[inline(always)]
-    fn window(&self, [y, x]: [usize; 2], mut visit: impl FnMut(usize, usize)) {
-        let cols = self.geom.taps(1, x, self.input.width);
-        for r in self.geom.taps(0, y, self.input.height) {
-            let row = self.input.start(self.geom.position(0, y, r));
-            for s in cols.clone() {
-                visit(row, self.geom.position(1, x, s));
+/// Runs the body for every window: `at` are the output's coordinates, `out` is its position in its plane, `rows` and `cols`
+/// are the taps. A macro, because a closure that is not inlined loses the instruction set.
+macro_rules! windows {
+    ($geom:expr, $input:expr, $output:expr, |$at:ident, $out:ident, $rows:ident, $cols:ident| $body:expr) => {
+        for y in 0..$output.height {
+            let $rows = $geom.taps(0, y, $input.height);
+            for x in 0..$output.width {
+                let $cols = $geom.taps(1, x, $input.width);
+                let ($at, $out) = ([y, x], $output.start(y) + x);
+                $body
             }
         }
-    }
-
-    /// Calls `visit` for every output pixel, in row-major order: its coordinates and its position in its plane.
-    #[inline(always)]
-    fn outputs(&self, mut visit: impl FnMut([usize; 2], usize)) {
-        for y in 0..self.output.height {
-            let row = self.output.start(y);
-            for x in 0..self.output.width {
-                visit([y, x], row + x);
-            }
-        }
-    }
+    };
 }
 
 struct Max<'a> {
-    x: &'a [Block],
-    y: &'a mut [Block],
+    geom: &'a PoolGeom,
+    x: Operand<'a>,
+    y: (&'a mut [Block], &'a Layout),
 }
 
-impl Kernel for Plane<'_, &mut Max<'_>> {
+impl Kernel for Max<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let geom = self.geom;
-        let width = self.input.width;
-        let inside = geom.whole_windows(1, width, self.output.width);
-        for oy in 0..self.output.height {
-            let rows = geom.taps(0, oy, self.input.height);
-            for ox in 0..self.output.width {
-                let (at, rows) = ([oy, ox], rows.clone());
-                let max = match (inside.contains(&ox), geom.kernel[1]) {
-                    (true, 2) => self.largest::<S, 2>(s, at, rows, 0..2),
-                    (true, 3) => self.largest::<S, 3>(s, at, rows, 0..3),
-                    _ => self.largest::<S, 0>(s, at, rows, geom.taps(1, ox, width)),
-                };
-                s.store(&mut self.body.y[self.output.start(oy) + ox], max);
+        let Self { geom, x: (x, input), y: (y, output) } = self;
+        windows!(geom, input, output, |_at, out, rows, cols| {
+            let mut best = s.splat(f32::NEG_INFINITY);
+            for row in rows.positions() {
+                for col in cols.positions() {
+                    let larger = s.max(best, s.load(&x[input.start(row) + col]));
+                    // A NaN is unequal to itself, and stays.
+                    best = s.select_equal(best, best, larger, best);
+                }
             }
-        }
-    }
-}
-
-impl Plane<'_, &mut Max<'_>> {
-    /// The largest element of a window. Its columns are `cols`, COLS of them if that is not 0.
-    #[inline(always)]
-    fn largest<S: Simd, const COLS: usize>(
-        &self,
-        s: S,
-        [oy, ox]: [usize; 2],
-        rows: Range<usize>,
-        cols: Range<usize>,
-    ) -> S::V {
-        let mut best = s.splat(f32::NEG_INFINITY);
-        let step = self.geom.dilation[1];
-        let count = if COLS > 0 { COLS } else { cols.len() };
-        if count == 0 {
-            return best;
-        }
-        let first = self.geom.position(1, ox, cols.start);
-        for r in rows {
-            let row = self.input.start(self.geom.position(0, oy, r));
-            let x = &self.body.x[row + first..][..(count - 1) * step + 1];
-            for c in 0..count {
-                let larger = s.max(best, s.load(&x[c * step]));
-                // A NaN is unequal to itself, and stays.
-                best = s.select_equal(best, best, larger, best);
-            }
-        }
-        best
+            s.store(&mut y[out], best);
+        });
     }
 }
 
 struct MaxGradient<'a> {
-    x: &'a [Block],
-    y: (&'a [Block], &'a Layout),
-    dy: &'a [Block],
+    geom: &'a PoolGeom,
+    x: Operand<'a>,
+    y: Operand<'a>,
+    dy: Operand<'a>,
     dx: (&'a mut [Block], &'a Layout),
     /// A ReLU came before: no gradient passes where the maximum is not positive.
     relu: bool,
@@ -182,111 +136,83 @@ struct MaxGradient<'a> {
     write: bool,
 }
 
-impl Kernel for Plane<'_, &mut MaxGradient<'_>> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let geom = self.geom;
-        let width = self.input.width;
-        let inside = geom.whole_windows(1, width, self.output.width);
-        for oy in 0..self.output.height {
-            let rows = geom.taps(0, oy, self.input.height);
-            for ox in 0..self.output.width {
-                let (at, rows) = ([oy, ox], rows.clone());
-                match (inside.contains(&ox), geom.kernel[1]) {
-                    (true, 2) => self.scatter::<S, 2>(s, at, rows, 0..2),
-                    (true, 3) => self.scatter::<S, 3>(s, at, rows, 0..3),
-                    _ => self.scatter::<S, 0>(s, at, rows, geom.taps(1, ox, width)),
-                }
-            }
-        }
-    }
-}
-
-impl Plane<'_, &mut MaxGradient<'_>> {
-    /// Takes the gradient of one output to the first element which equals the maximum. The window's columns are `cols`,
-    /// COLS of them if that is not 0.
-    #[inline(always)]
-    fn scatter<S: Simd, const COLS: usize>(
-        &mut self,
-        s: S,
-        [oy, ox]: [usize; 2],
-        rows: Range<usize>,
-        cols: Range<usize>,
-    ) {
-        let MaxGradient { x, y: (y, yl), dy, dx: (dx, dl), relu, write } = &mut *self.body;
-        let max = s.load(&y[yl.start(oy) + ox]);
-        // What is left of dy: the first element that equals the maximum takes it.
-        let mut left = s.load(&dy[self.output.start(oy) + ox]);
-        if *relu {
-            left = s.select_positive(max, left);
-        }
-        let step = self.geom.dilation[1];
-        let count = if COLS > 0 { COLS } else { cols.len() };
-        if count == 0 {
-            return;
-        }
-        let first = self.geom.position(1, ox, cols.start);
-        for r in rows {
-            let row = self.geom.position(0, oy, r);
-            let span = (count - 1) * step + 1;
-            let x = &x[self.input.start(row) + first..][..span];
-            let dx = &mut dx[dl.start(row) + first..][..span];
-            for c in 0..count {
-                let taken = s.select_equal(s.load(&x[c * step]), max, left, s.zero());
-                left = s.sub(left, taken);
-                let sum = if *write { taken } else { s.add(s.load(&dx[c * step]), taken) };
-                s.store(&mut dx[c * step], sum);
-            }
-        }
-    }
-}
-
-struct Average<'a> {
-    x: &'a [Block],
-    y: &'a mut [Block],
-    divisor: Divisor,
-}
-
-impl Kernel for Plane<'_, &mut Average<'_>> {
+impl Kernel for MaxGradient<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Average { x, y, divisor } = &mut *self.body;
-        let this = Plane { body: (), geom: self.geom, input: self.input, output: self.output };
-        let size = [this.input.height, this.input.width];
-        this.outputs(|at, out| {
+        let Self { geom, x: (x, input), y: (y, yl), dy: (dy, output), .. } = self;
+        let (dx, dl) = self.dx;
+        windows!(geom, input, output, |at, out, rows, cols| {
+            let max = s.load(&y[yl.start(at[0]) + at[1]]);
+            // What is left of dy: the first element that equals the maximum takes it.
+            let mut left = s.load(&dy[out]);
+            if self.relu {
+                left = s.select_positive(max, left);
+            }
+            for row in rows.positions() {
+                for col in cols.positions() {
+                    let value = s.load(&x[input.start(row) + col]);
+                    let taken = s.select_equal(value, max, left, s.zero());
+                    left = s.sub(left, taken);
+                    let dx = &mut dx[dl.start(row) + col];
+                    s.store(dx, if self.write { taken } else { s.add(s.load(dx), taken) });
+                }
+            }
+        });
+    }
+}
+
+struct Average<'a> {
+    geom: &'a PoolGeom,
+    divisor: Divisor,
+    x: Operand<'a>,
+    y: (&'a mut [Block], &'a Layout),
+}
+
+impl Kernel for Average<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { geom, divisor, x: (x, input), y: (y, output) } = self;
+        let size = [input.height, input.width];
+        windows!(geom, input, output, |at, out, rows, cols| {
             let mut sum = s.zero();
-            this.window(at, |row, col| sum = s.add(sum, s.load(&x[row + col])));
-            let mean = s.mul(sum, s.splat(divisor.reciprocal(this.geom, at, size)));
+            for row in rows.positions() {
+                for col in cols.positions() {
+                    sum = s.add(sum, s.load(&x[input.start(row) + col]));
+                }
+            }
+            let mean = s.mul(sum, s.splat(divisor.reciprocal(geom, at, size)));
             s.store(&mut y[out], mean);
         });
     }
 }
 
 struct AverageGradient<'a> {
-    dy: &'a [Block],
-    dx: &'a mut [Block],
+    geom: &'a PoolGeom,
     divisor: Divisor,
+    dy: Operand<'a>,
+    dx: (&'a mut [Block], &'a Layout),
 }
 
-impl Kernel for Plane<'_, &mut AverageGradient<'_>> {
+impl Kernel for AverageGradient<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let AverageGradient { dy, dx, divisor } = &mut *self.body;
-        let this = Plane { body: (), geom: self.geom, input: self.input, output: self.output };
-        let size = [this.input.height, this.input.width];
-        this.outputs(|at, out| {
-            let share = s.splat(divisor.reciprocal(this.geom, at, size));
+        let Self { geom, divisor, dy: (dy, output), dx: (dx, input) } = self;
+        let size = [input.height, input.width];
+        windows!(geom, input, output, |at, out, rows, cols| {
+            let share = s.splat(divisor.reciprocal(geom, at, size));
             let share = s.mul(share, s.load(&dy[out]));
-            this.window(at, |row, col| {
-                let dx = &mut dx[row + col];
-                s.store(dx, s.add(s.load(dx), share));
-            });
+            for row in rows.positions() {
+                for col in cols.positions() {
+                    let dx = &mut dx[input.start(row) + col];
+                    s.store(dx, s.add(s.load(dx), share));
+                }
+            }
         });
     }
 }
@@ -306,8 +232,7 @@ pub fn max(
     (y, output): (&mut [Block], &Layout),
 ) {
     threads.chunks(&mut y[..n * output.image()], output.plane(), |i, y| {
-        let body = &mut Max { x: plane(x, i), y };
-        isa.run(Plane { geom, input: x.1, output, body });
+        isa.run(Max { geom, x: (plane(x, i), x.1), y: (y, output) });
     });
 }
 
@@ -339,11 +264,9 @@ pub fn max_gradient(
         if !(accumulate || all) {
             dx.fill(Block::ZERO);
         }
-        let y = (plane(y, i), y.1);
+        let [x, y, dy] = [x, y, dy].map(|operand| (plane(operand, i), operand.1));
         let write = apart && !accumulate;
-        let (x, input, dy, output) = (plane(x, i), x.1, plane(dy, i), dy.1);
-        let body = &mut MaxGradient { x, y, dy, dx: (dx, dl), relu, write };
-        isa.run(Plane { geom, input, output, body });
+        isa.run(MaxGradient { geom, x, y, dy, dx: (dx, dl), relu, write });
     });
 }
 
@@ -358,8 +281,7 @@ pub fn average(
     (y, output): (&mut [Block], &Layout),
 ) {
     threads.chunks(&mut y[..n * output.image()], output.plane(), |i, y| {
-        let body = &mut Average { x: plane(x, i), y, divisor };
-        isa.run(Plane { geom, input: x.1, output, body });
+        isa.run(Average { geom, divisor, x: (plane(x, i), x.1), y: (y, output) });
     });
 }
 
@@ -374,7 +296,6 @@ pub fn average_gradient(
     (dx, input): (&mut [Block], &Layout),
 ) {
     threads.chunks(&mut dx[..n * input.image()], input.plane(), |i, dx| {
-        let body = &mut AverageGradient { dy: plane(dy, i), dx, divisor };
-        isa.run(Plane { geom, input, output: dy.1, body });
+        isa.run(AverageGradient { geom, divisor, dy: (plane(dy, i), dy.1), dx: (dx, input) });
     });
 }
