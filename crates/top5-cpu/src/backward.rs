@@ -166,7 +166,7 @@ impl Lowering<'_> {
             &Op::Dropout(Dropout { p }) => to_input!(0, What::DropoutGradient { p }, [dy]),
             Op::Add(_) => self.undo_sum(gradients, node, dy),
             Op::Scale(_) => {
-                to_input!(0, What::Scale, [dy, x!(1)]);
+                to_input!(0, What::Scale { relu: false }, [dy, x!(1)]);
                 to_input!(1, What::ScaleFactorGradient, [x!(0), dy]);
             }
             Op::MulConstant(op) => to_input!(0, What::Times(op.factor), [dy]),

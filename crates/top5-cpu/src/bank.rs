@@ -5,7 +5,7 @@ use std::ops::Range;
 use top5_graph::{Tensor, Weights};
 use top5_kernels::conv::ConvGeom;
 use top5_kernels::winograd::Winograd;
-use top5_kernels::{Block, LANES, Threads};
+use top5_kernels::{Arena, Block, LANES, Threads};
 
 /// Which (output, input) channel pairs a weight tensor connects, in the order of its kernels.
 #[derive(Clone, Debug)]
@@ -182,7 +182,7 @@ impl BankPlan {
 #[derive(Debug)]
 pub(crate) struct Bank {
     pub(crate) plan: BankPlan,
-    pub(crate) values: Vec<Block>,
+    pub(crate) values: Arena,
 }
 
 fn tensor<'a>(weights: &'a Weights, name: &str) -> &'a [f32] {
@@ -197,7 +197,7 @@ fn write_vector(values: &[f32], blocks: &mut [Block]) {
 
 impl Bank {
     pub(crate) fn new(plan: BankPlan) -> Self {
-        let values = vec![Block::ZERO; plan.len];
+        let values = Arena::new(plan.len);
         Self { plan, values }
     }
 

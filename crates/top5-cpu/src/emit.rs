@@ -109,7 +109,13 @@ impl Lowering<'_> {
                     self.step(id, What::Times(1.0), [more], [y], false);
                 }
             }
-            Op::Scale(_) => self.step(id, What::Scale, [x[0], x[1]], [y], true),
+            Op::Scale(_) => {
+                let what = What::Scale { relu: self.heads[id.index()].relu };
+                match self.heads[id.index()].sum {
+                    Some(sum) => self.step(id, what, [x[0], x[1], self.value(sum)], [y], true),
+                    None => self.step(id, what, [x[0], x[1]], [y], true),
+                }
+            }
             Op::MulConstant(op) => self.step(id, What::Times(op.factor), [x[0]], [y], true),
             Op::Concat(_) => {
                 let pieces: Vec<_> = pieces(self, node).zip(x).enumerate().collect();

@@ -214,8 +214,9 @@ impl<'g> Lowering<'g> {
                 head.norm = Some(user.id);
                 head.tail = user.id;
             }
+            let scales = matches!(node.op, Op::Scale(_)) && !training;
             // Whatever is last before the sum adds it.
-            if (if training { normalises } else { convolves })
+            if (if training { normalises } else { convolves || scales })
                 && let Some(user) = self.only_user(head.tail).filter(|u| matches!(u.op, Op::Add(_)))
             {
                 let other = user.inputs.iter().find(|&&input| input != head.tail);
@@ -227,7 +228,7 @@ impl<'g> Lowering<'g> {
                     head.tail = user.id;
                 }
             }
-            let fuses = convolves || adds || normalises;
+            let fuses = convolves || adds || normalises || scales;
             let relu = |u: &&Node| matches!(u.op, Op::Activation(Activation::Relu));
             if fuses && let Some(user) = self.only_user(head.tail).filter(relu) {
                 head.relu = true;

@@ -62,7 +62,7 @@ impl Machine {
     /// The value in a buffer after a run with `n` images.
     pub(crate) fn value(&self, id: BufferId, n: usize) -> Operand<'_> {
         let range = self.plan.range(&self.program, id, n);
-        (self.arena.slice(range), &self.program.buffers[id.0].layout)
+        (&self.arena[range], &self.program.buffers[id.0].layout)
     }
 
     /// Runs all steps; returns the loss. Calls `before` with the number of each step before it, and with the number of
@@ -184,9 +184,13 @@ impl Machine {
                     }
                 }
             }),
-            What::Scale => call!(|[x: 0, factors: 1], y| {
-                channels::scale(isa, threads, n, x, factors.0, y, accumulate);
-            }),
+            &What::Scale { relu } => {
+                let sum = if step.reads.len() > 2 { r(2) } else { 0..0 };
+                let ([y], [x, factors, add]) = arena.lend([w(0)], [r(0), r(1), sum]);
+                let add = (step.reads.len() > 2).then(|| (add, rl(2)));
+                let epilogue = channels::ScaleEpilogue { add, accumulate, relu };
+                channels::scale(isa, threads, n, (x, rl(0)), factors, &epilogue, (y, wl(0)));
+            }
             &What::CopyChannels { from, to, count, .. } => {
                 call!(|[x: 0], y| channels::copy(threads, n, x, from, y, to, count, accumulate));
             }
@@ -231,7 +235,7 @@ impl Machine {
             }
             What::ConvBias { bias } => {
                 let db = &mut gradients[bank.plan.range(*bias)];
-                sum_pixels(isa, threads, n, rl(0), arena.slice(r(0)), db);
+                sum_pixels(isa, threads, n, rl(0), &arena[r(0)], db);
             }
             What::MaskPositive => call!(|[out: 0], y| {
                 pointwise(isa, threads, n, elementwise::MaskPositive, [out], y);
@@ -273,7 +277,7 @@ impl Machine {
                 norm::gradient(isa, threads, n, &constants, x, y, dy, work, sums, dx, accumulate);
                 for (slot, first) in [(normal.bias, 0), (normal.weight, 1)] {
                     let out = gradients[bank.plan.range(slot)].iter_mut();
-                    let sums = arena.slice(w(1)).iter().skip(first).step_by(2);
+                    let sums = arena[w(1)].iter().skip(first).step_by(2);
                     out.zip(sums).for_each(|(out, sum)| *out = *sum);
                 }
             }

@@ -83,8 +83,8 @@ pub(crate) enum What {
     Add { relu: bool },
     /// x → y, also added
     Times(f32),
-    /// x, factors → y, also added
-    Scale,
+    /// x, factors (, sum) → y, also added
+    Scale { relu: bool },
     /// x → a range of channels of y, also added. `zero`: what is not written becomes zero.
     CopyChannels { from: usize, to: usize, count: usize, zero: bool },
     /// x → a range of channels of y, whose other channels stay
@@ -191,6 +191,9 @@ impl Step {
         } else if let What::Normalise(normal) | What::NormaliseGradient(normal) = &self.what {
             fused.extend(normal.sum.then_some("sum"));
             fused.extend(normal.relu.then_some("relu"));
+        } else if let What::Scale { relu } = &self.what {
+            fused.extend((self.reads.len() > 2).then_some("sum"));
+            fused.extend(relu.then_some("relu"));
         } else if let What::Add { relu: true } = &self.what {
             fused.push("relu");
         }

@@ -1,10 +1,10 @@
-//! One piece of memory for all activations, lent out in ranges.
+//! Large pieces of memory: one for all activations, lent out in ranges, one for all parameters.
 
 use crate::block::Block;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 
-/// Memory whose ranges can be borrowed together, some to write and some to read. Pages that are never written to are
+/// A slice of blocks whose ranges can be borrowed together, some to write and some to read. Pages that are never written to are
 /// never taken from the system.
 #[derive(Debug)]
 pub struct Arena {
@@ -48,19 +48,6 @@ impl Arena {
         Self { allocation, layout, base, len: blocks }
     }
 
-    /// All of it.
-    pub fn all(&mut self) -> &mut [Block] {
-        // SAFETY: `base` is aligned and has `len` initialised (zeroed) blocks; `self` is exclusively borrowed.
-        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
-    }
-
-    /// One range, to read.
-    pub fn slice(&self, range: Range<usize>) -> &[Block] {
-        // SAFETY: as in `all`, but shared.
-        let all = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) };
-        &all[range]
-    }
-
     /// Borrows `writes` exclusively and `reads` shared.
     ///
     /// # Panics
@@ -92,6 +79,22 @@ impl Arena {
                 reads.map(|r| std::slice::from_raw_parts(base.add(r.start), r.len())),
             )
         }
+    }
+}
+
+impl Deref for Arena {
+    type Target = [Block];
+
+    fn deref(&self) -> &[Block] {
+        // SAFETY: `base` is aligned and has `len` initialised (zeroed) blocks; `self` is borrowed as long.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Arena {
+    fn deref_mut(&mut self) -> &mut [Block] {
+        // SAFETY: as in `deref`, and `self` is exclusively borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
     }
 }
 
@@ -132,7 +135,7 @@ mod tests {
         let ([a], [b, c]) = arena.lend([left], [right, part]);
         a[1] = Block([1.0; 16]);
         assert_eq!((b[0], c.len()), (Block::ZERO, 1));
-        assert_eq!(arena.slice(1..2)[0], Block([1.0; 16]));
+        assert_eq!(arena[1], Block([1.0; 16]));
     }
 
     #[test]

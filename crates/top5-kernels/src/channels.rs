@@ -198,46 +198,67 @@ pub fn subsample_gradient(
     });
 }
 
-/// `y ← x·factor` (or `y ← y + x·factor`), one factor per image and channel: the scale of SENet, and its gradient with
-/// respect to the map.
+/// What [`scale`] adds to the product, and whether `max(0, ·)` follows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ScaleEpilogue<'a> {
+    /// Another map.
+    pub add: Option<Operand<'a>>,
+    /// The output's old value.
+    pub accumulate: bool,
+    /// Whether `max(0, ·)` comes last.
+    pub relu: bool,
+}
+
+/// `y ← x·factor`, one factor per image and channel, and the epilogue: the scale of SENet with the residual sum after it,
+/// and its gradient with respect to the map.
 pub fn scale(
     isa: Isa,
     threads: &Threads,
     n: usize,
     (x, xl): Operand<'_>,
     factors: &[Block],
+    epilogue: &ScaleEpilogue<'_>,
     (y, yl): (&mut [Block], &Layout),
-    accumulate: bool,
 ) {
     struct Plane<'a> {
         x: Operand<'a>,
         factor: &'a Block,
+        epilogue: ScaleEpilogue<'a>,
         y: &'a mut [Block],
         yl: &'a Layout,
-        accumulate: bool,
     }
     impl Kernel for Plane<'_> {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
+            let ScaleEpilogue { add, accumulate, relu } = self.epilogue;
             let factor = s.load(self.factor);
-            let keep = s.splat(f32::from(u8::from(self.accumulate)));
             for row in 0..self.yl.height {
                 let x = self.x.1.pixels(self.x.0, row);
-                for (y, x) in self.yl.pixels_mut(self.y, row).iter_mut().zip(x) {
-                    let kept = s.mul(keep, s.load(y));
-                    s.store(y, s.mul_add(s.load(x), factor, kept));
+                let add = add.map(|(add, al)| al.pixels(add, row));
+                for (i, y) in self.yl.pixels_mut(self.y, row).iter_mut().enumerate() {
+                    let mut value = s.mul(s.load(&x[i]), factor);
+                    if let Some(add) = add {
+                        value = s.add(value, s.load(&add[i]));
+                    }
+                    if accumulate {
+                        value = s.add(value, s.load(y));
+                    }
+                    if relu {
+                        value = s.relu(value);
+                    }
+                    s.store(y, value);
                 }
             }
         }
     }
+    let plane = |layout: &Layout, i: usize| i * layout.plane()..(i + 1) * layout.plane();
     let planes = n * yl.blocks();
-    threads.chunks(&mut y[..planes * yl.plane()], yl.plane(), |plane, y| {
-        if !accumulate {
-            y.fill(Block::ZERO);
-        }
-        let x = (&x[plane * xl.plane()..][..xl.plane()], xl);
-        isa.run(Plane { x, factor: &factors[plane], y, yl, accumulate });
+    threads.chunks(&mut y[..planes * yl.plane()], yl.plane(), |i, y| {
+        let x = (&x[plane(xl, i)], xl);
+        let add = epilogue.add.map(|(add, al)| (&add[plane(al, i)], al));
+        let epilogue = ScaleEpilogue { add, ..*epilogue };
+        isa.run(Plane { x, factor: &factors[i], epilogue, y, yl });
     });
 }
 

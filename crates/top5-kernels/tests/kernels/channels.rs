@@ -4,8 +4,8 @@ use crate::packing::{
     assert_same, elements, layout, pack as to_blocks, runs, unpack as to_values, unwritten,
 };
 use top5_kernels::channels::{
-    copy, flatten, pack, pad_planes, scale, scale_factor_gradient, subsample, subsample_gradient,
-    unflatten, unpack,
+    ScaleEpilogue, copy, flatten, pack, pad_planes, scale, scale_factor_gradient, subsample,
+    subsample_gradient, unflatten, unpack,
 };
 use top5_kernels::{Block, LANES, Layout, Threads};
 use top5_testkit::enumerate::CHANNELS;
@@ -151,8 +151,16 @@ fn scale_and_its_gradients_are_exact() {
                 let (xb, sb) = (to_blocks(N, &xl, &x), to_blocks(N, &yl, &start));
                 let fb = to_blocks(N, &vector, &factors);
                 let mut y = if accumulate { sb.clone() } else { unwritten(N, &yl) };
-                scale(isa, &threads, N, (&xb, &xl), &fb, (&mut y, &yl), accumulate);
+                let epilogue = ScaleEpilogue { accumulate, ..ScaleEpilogue::default() };
+                scale(isa, &threads, N, (&xb, &xl), &fb, &epilogue, (&mut y, &yl));
                 assert_same(&what, &to_values(&what, N, &yl, &y), &want);
+                let mut y = unwritten(N, &yl);
+                let add = Some((sb.as_slice(), &yl));
+                let epilogue = ScaleEpilogue { add, accumulate: false, relu: true };
+                scale(isa, &threads, N, (&xb, &xl), &fb, &epilogue, (&mut y, &yl));
+                let sum = |i: usize| (start[i] + x[i] * factors[i / AREA]).max(0.0);
+                let summed: Vec<f32> = (0..x.len()).map(sum).collect();
+                assert_same(&what, &to_values(&what, N, &yl, &y), &summed);
                 let mut df =
                     if accumulate { to_blocks(N, &vector, &fstart) } else { unwritten(N, &vector) };
                 scale_factor_gradient(
