@@ -68,8 +68,9 @@ impl Lowering<'_> {
         while self.may_undo_in_place(maker) {
             maker = self.graph.node(self.home(maker.inputs[0]));
         }
-        // The backward pass of the convolution that made the value reads beyond its edges.
+        // The backward pass of the convolution that made the value reads beyond its edges, unless it ends there.
         let conv = self.slots[maker.id.index()].conv.as_ref();
+        let conv = conv.filter(|_| self.home(maker.inputs[0]).index() != 0);
         let halo = conv.map_or([0, 0], |conv| conv.shape.gradient_halo());
         Layout { halo, ..self.layout(id) }
     }

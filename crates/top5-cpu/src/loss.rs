@@ -117,6 +117,9 @@ pub(crate) fn euclidean_rbf_gradient(
     }
 }
 
+/// Pixels that make a job worth starting.
+const JOB: usize = 256;
+
 /// `y ← factor·x` (or added) with the dropout factor of each element, drawn at its index in `[n, c, h, w]`.
 pub(crate) fn dropout(
     threads: &Threads,
@@ -127,19 +130,24 @@ pub(crate) fn dropout(
     accumulate: bool,
 ) {
     let planes = n * to.blocks();
-    threads.chunks(&mut y[..planes * to.plane()], to.plane(), |plane, y| {
-        let (image, block) = (plane / to.blocks(), plane % to.blocks());
-        let x = &x[plane * from.plane()..][..from.plane()];
-        for row in 0..to.height {
-            let pixels = to.pixels_mut(y, row).iter_mut().zip(from.pixels(x, row));
-            for (col, (y, x)) in pixels.enumerate() {
-                if !accumulate {
-                    *y = Block::ZERO;
-                }
-                for lane in 0..to.lanes(block) {
-                    let channel = image * to.channels + block * LANES + lane;
-                    let index = (channel * to.height + row) * to.width + col;
-                    y.0[lane] += x.0[lane] * op.factor(stream.uniform_at(index as u64));
+    // A plane of a vector is one pixel: too little for a job.
+    let per_job = JOB.div_ceil(to.plane());
+    threads.chunks(&mut y[..planes * to.plane()], per_job * to.plane(), |job, y| {
+        for (i, y) in y.chunks_exact_mut(to.plane()).enumerate() {
+            let plane = job * per_job + i;
+            let (image, block) = (plane / to.blocks(), plane % to.blocks());
+            let x = &x[plane * from.plane()..][..from.plane()];
+            for row in 0..to.height {
+                let pixels = to.pixels_mut(y, row).iter_mut().zip(from.pixels(x, row));
+                for (col, (y, x)) in pixels.enumerate() {
+                    if !accumulate {
+                        *y = Block::ZERO;
+                    }
+                    for lane in 0..to.lanes(block) {
+                        let channel = image * to.channels + block * LANES + lane;
+                        let index = (channel * to.height + row) * to.width + col;
+                        y.0[lane] += x.0[lane] * op.factor(stream.uniform_at(index as u64));
+                    }
                 }
             }
         }

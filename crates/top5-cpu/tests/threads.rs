@@ -1,0 +1,59 @@
+//! A training step gives the same bits for any number of threads.
+
+use top5_cpu::{CpuEngine, Options};
+use top5_graph::{Engine, Graph, Sgd, StepOptions, Tensor, Weights, k, net};
+use top5_testkit::fill::signed;
+
+const BATCH: usize = 6;
+
+/// Convolutions that Winograd's algorithm splits by tiles and by channels, strided and 1×1 ones, sums and poolings.
+fn graph() -> Graph {
+    net("threads", [3, 24, 24], |x| {
+        let x = x.conv_bn(32, k(3).pad(1)).relu();
+        let y = x.conv_bn(32, k(3).pad(1)).relu();
+        let y = y.conv_bn(32, k(3).pad(1));
+        let x = (y + x).relu().max_pool(k(3).stride(2).pad(1));
+        let y = x.conv_bn(96, k(3).stride(2).pad(1)).relu();
+        let y = y.conv_bn(96, k(3).pad(1));
+        let x = (x.conv_bn(96, k(1).stride(2)) + y).relu();
+        x.conv(160, k(3).pad(1)).relu().dropout(0.2).global_avg_pool().linear(5)
+    })
+    .unwrap()
+}
+
+/// Gradients and weights after two steps.
+fn train(threads: usize) -> [Weights; 2] {
+    let options = Options { threads: Some(threads), ..Options::default() };
+    let mut engine = CpuEngine::new(graph(), BATCH, &options).unwrap();
+    let mut weights = Weights::new();
+    for (name, param) in graph().params() {
+        let mut tensor = Tensor::zeros(param.shape.clone());
+        let values = signed(&name, tensor.data().len());
+        let positive = name.ends_with("running_var");
+        for (to, value) in tensor.data_mut().iter_mut().zip(values) {
+            *to = if positive { 1.0 + value.abs() } else { 0.2 * value };
+        }
+        weights.insert(name, tensor);
+    }
+    engine.load(&weights).unwrap();
+    for step in 0..2 {
+        let images = signed(&format!("images{step}"), BATCH * 3 * 24 * 24);
+        let options = StepOptions { label_smoothing: 0.1, seed: step };
+        engine.gradients(&images, &[0, 1, 2, 3, 4, 0], &options).unwrap();
+        engine.update(&Sgd { lr: 0.05, momentum: 0.9, weight_decay: 1e-4, nesterov: true });
+    }
+    [engine.gradient_tensors(), engine.weights()]
+}
+
+#[test]
+fn a_training_step_does_not_depend_on_the_number_of_threads() {
+    let one = train(1);
+    assert!(one[0].iter().all(|(_, tensor)| tensor.data().iter().any(|&value| value != 0.0)));
+    for threads in [2, 3, 7] {
+        for (one, other) in one.iter().zip(&train(threads)) {
+            for ((name, a), (_, b)) in one.iter().zip(other.iter()) {
+                assert_eq!(a.data(), b.data(), "{name}, {threads} threads");
+            }
+        }
+    }
+}
