@@ -138,7 +138,7 @@ impl Winograd {
     /// Blocks of scratch memory for this many threads.
     pub fn workspace(&self, threads: usize) -> usize {
         if self.split {
-            self.chunks * self.v_len() + threads * self.m_len()
+            self.chunks * (self.v_len() + threads * self.m_len())
         } else {
             threads * (self.v_len() + self.m_len())
         }
@@ -170,7 +170,7 @@ impl Winograd {
         self.check(n, x, epilogue, y);
         if self.split {
             return self.run_split(threads, n, x, epilogue, (work, 0), y, |g, _, each| {
-                each(group(g));
+                each(group(g), 0..self.geom.blocks);
             });
         }
         let out = Shore(y.as_mut_ptr());
@@ -184,8 +184,8 @@ impl Winograd {
                 self.isa.run(Inputs { kernel: self, x, v, tiles: range(c), b });
             }
             for g in 0..self.groups() {
-                let (v, u, tiles) = (&*v, group(g), range(c));
-                self.isa.run(Group { kernel: self, v, u, m, tiles, g, epilogue, y: out });
+                let (v, u, bs, tiles) = (&*v, group(g), 0..self.geom.blocks, range(c));
+                self.isa.run(Group { kernel: self, v, u, bs, m, tiles, g, epilogue, y: out });
             }
         });
     }
@@ -200,8 +200,9 @@ impl Winograd {
         }
     }
 
-    /// A run whose threads share V. `weights` gives the part of U that belongs to a group to what it is given, with `own`
-    /// blocks of scratch memory of its own. `work` has `own` blocks for each thread beside its [`Winograd::workspace`].
+    /// A run whose threads share V. `weights` gives the part of U that belongs to a group to what it is given, as a whole or
+    /// in pieces of some input blocks in turn, with `own` blocks of scratch memory of its own. `work` has `own` blocks for
+    /// each thread beside its [`Winograd::workspace`].
     fn run_split(
         &self,
         threads: &Threads,
@@ -210,7 +211,7 @@ impl Winograd {
         epilogue: &Epilogue<'_>,
         (work, own): (&mut [Block], usize),
         y: &mut [Block],
-        weights: impl Fn(usize, &mut [Block], &mut dyn FnMut(&[Block])) + Sync,
+        weights: impl Fn(usize, &mut [Block], &mut dyn FnMut(&[Block], Range<usize>)) + Sync,
     ) {
         let total = n * self.tiles[0] * self.tiles[1];
         let chunks = total.div_ceil(self.chunk);
@@ -224,12 +225,14 @@ impl Winograd {
             self.isa.run(Inputs { kernel: self, x, v, tiles: range(c), b });
         });
         let (v, out) = (&*v, Shore(y.as_mut_ptr()));
-        threads.run_with_scratch(self.groups(), scratch, self.m_len() + own, |g, scratch| {
-            let (m, own) = scratch.split_at_mut(self.m_len());
-            weights(g, own, &mut |u| {
-                for (c, v) in v.chunks_exact(self.v_len()).enumerate() {
-                    let (m, tiles) = (&mut *m, range(c));
-                    self.isa.run(Group { kernel: self, v, u, m, tiles, g, epilogue, y: out });
+        let all = chunks * self.m_len();
+        threads.run_with_scratch(self.groups(), scratch, all + own, |g, scratch| {
+            let (m, own) = scratch.split_at_mut(all);
+            weights(g, own, &mut |u, bs| {
+                let chunks = v.chunks_exact(self.v_len()).zip(m.chunks_exact_mut(self.m_len()));
+                for (c, (v, m)) in chunks.enumerate() {
+                    let (bs, tiles) = (bs.clone(), range(c));
+                    self.isa.run(Group { kernel: self, v, u, bs, m, tiles, g, epilogue, y: out });
                 }
             });
         });
@@ -357,8 +360,9 @@ impl Inputs<'_> {
 struct Group<'a> {
     kernel: &'a Winograd,
     v: &'a [Block],
-    /// The group's own.
+    /// The group's own, of some input blocks; M is made when they are the first, and complete when they are the last.
     u: &'a [Block],
+    bs: Range<usize>,
     m: &'a mut [Block],
     tiles: Range<usize>,
     g: usize,
@@ -376,6 +380,9 @@ impl Kernel for Group<'_> {
             1 => self.multiply::<S, 1>(s, S::TILE[0]),
             _ => self.multiply::<S, 2>(s, S::TILE[1]),
         }
+        if self.bs.end < self.kernel.geom.blocks {
+            return;
+        }
         for (i, k) in range.enumerate() {
             for (t, tile) in self.tiles.clone().enumerate() {
                 self.output(s, i, k, t, tile);
@@ -389,14 +396,13 @@ impl Group<'_> {
     #[inline(always)]
     fn multiply<S: Simd, const OB: usize>(&mut self, s: S, widest: usize) {
         let kernel = self.kernel;
-        let (blocks, chunk) = (kernel.geom.blocks, kernel.chunk);
         let count = self.tiles.len();
         let passes = count.div_ceil(widest);
-        let group = POSITIONS * blocks * LANES;
-        let u = &self.u[..OB * group];
-        assert!(self.v.len() >= kernel.v_len() && self.m.len() >= POSITIONS * OB * chunk);
+        assert!(self.bs.end <= kernel.geom.blocks && self.m.len() >= POSITIONS * OB * kernel.chunk);
+        assert!(self.v.len() >= kernel.v_len());
+        let len = self.bs.len() * LANES * OB;
         for position in 0..POSITIONS {
-            let u = &u[position * blocks * LANES * OB..][..blocks * LANES * OB];
+            let u = &self.u[position * len..][..len];
             let mut t = 0;
             for pass in 0..passes {
                 let width = (count - t).div_ceil(passes - pass);
@@ -419,7 +425,8 @@ impl Group<'_> {
     /// M of P tiles at one position.
     ///
     /// # Safety
-    /// V has `v_len` blocks, M `36·OB·chunk`, and `t + P` is at most `chunk`.
+    /// V has `v_len` blocks, M `36·OB·chunk`, `u` `OB·16` for each of bs, bs are blocks of the geometry, and `t + P` is at
+    /// most `chunk`.
     #[inline(always)]
     unsafe fn product<S: Simd, const OB: usize, const P: usize>(
         &mut self,
@@ -428,14 +435,23 @@ impl Group<'_> {
         position: usize,
         t: usize,
     ) {
-        let (blocks, chunk) = (self.kernel.geom.blocks, self.kernel.chunk);
+        let (blocks, chunk, bs) = (self.kernel.geom.blocks, self.kernel.chunk, self.bs.clone());
         let mut acc = [[s.zero(); P]; OB];
-        // SAFETY: position < 36, b < blocks and t + p < chunk, so ((position·blocks + b)·chunk + t + p) < v_len; the
-        // weights are read in order, OB·16·blocks of them.
+        if bs.start > 0 {
+            for ob in 0..OB {
+                let m = &self.m[(position * OB + ob) * chunk + t..][..P];
+                for p in 0..P {
+                    acc[ob][p] = s.load(&m[p]);
+                }
+            }
+        }
+        // SAFETY: position < 36, b < blocks for the b of bs, and t + p < chunk, so ((position·blocks + b)·chunk + t + p) <
+        // v_len; the weights are read in order, OB·16 for each b.
         unsafe {
-            let mut v = self.v.as_ptr().add(position * blocks * chunk + t).cast::<f32>();
+            let from = (position * blocks + bs.start) * chunk + t;
+            let mut v = self.v.as_ptr().add(from).cast::<f32>();
             let mut u = u.as_ptr();
-            for _ in 0..blocks {
+            for _ in bs {
                 for lane in 0..LANES {
                     let weights: [S::V; OB] = from_fn(|ob| s.load(&*u.add(ob)));
                     for p in 0..P {

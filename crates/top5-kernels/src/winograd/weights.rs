@@ -2,16 +2,19 @@
 //!
 //! Training computes it anew in each step, for the forward pass and, from transposed weights, for the backward pass.
 
-use super::{T, Winograd};
+use super::{POSITIONS, T, Winograd};
 use crate::block::{Block, LANES};
 use crate::conv::Epilogue;
 use crate::isa::Kernel;
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::ops::Range;
 
 /// Blocks of U above which it is written past the caches: half of a last-level cache.
 const STREAMED: usize = 1 << 18;
+/// Input blocks of a piece of U that is used at once: with M, it stays in a second-level cache.
+const PIECE: usize = 4;
 
 impl Winograd {
     /// Transforms weights that are packed for direct convolution of the same geometry.
@@ -26,18 +29,19 @@ impl Winograd {
             let (g, b) = (job / geom.blocks, job % geom.blocks);
             // The groups before this one are whole, so this is within `packed` (its length is asserted above).
             let u = Shore(u.pointer().wrapping_add(g * self.group_len()));
-            self.isa.run(Weights { kernel: self, direct, u, g, b, stream });
+            let bs = 0..geom.blocks;
+            self.isa.run(Weights { kernel: self, direct, u, bs, g, b, stream });
         });
     }
 
     /// Blocks of scratch memory for [`Winograd::run_direct`].
     pub fn direct_workspace(&self, threads: usize) -> usize {
-        let own = if self.split { threads * self.group_len() } else { self.packed_len() };
+        let own = if self.split { threads * self.piece_len() } else { self.packed_len() };
         self.workspace(threads) + own
     }
 
     /// As [`Winograd::run`], with weights that are packed for direct convolution. Where the threads share V, U is never in
-    /// memory as a whole: each group transforms what it needs.
+    /// memory as a whole: each group transforms what it needs, some input blocks at a time.
     pub fn run_direct(
         &self,
         threads: &Threads,
@@ -56,14 +60,23 @@ impl Winograd {
             return self.run(threads, n, x, u, epilogue, work, y);
         }
         self.check(n, x, epilogue, y);
-        let own = self.group_len();
+        let own = self.piece_len();
         self.run_split(threads, n, x, epilogue, (work, own), y, |g, u, each| {
-            let to = Shore(u.as_mut_ptr());
-            for b in 0..self.geom.blocks {
-                self.isa.run(Weights { kernel: self, direct, u: to, g, b, stream: false });
+            for start in (0..self.geom.blocks).step_by(PIECE) {
+                let bs = start..(start + PIECE).min(self.geom.blocks);
+                let to = Shore(u.as_mut_ptr());
+                for b in bs.clone() {
+                    let (bs, u) = (bs.clone(), to);
+                    self.isa.run(Weights { kernel: self, direct, u, bs, g, b, stream: false });
+                }
+                each(u, bs);
             }
-            each(u);
         });
+    }
+
+    /// Blocks of a piece of U.
+    fn piece_len(&self) -> usize {
+        POSITIONS * PIECE.min(self.geom.blocks) * LANES * self.group
     }
 }
 
@@ -71,8 +84,9 @@ impl Winograd {
 struct Weights<'a> {
     kernel: &'a Winograd,
     direct: &'a [Block],
-    /// Where that of the group begins; it has `group_len` blocks, fewer if the group is not whole.
+    /// Where the piece for the input blocks `bs` begins; it has 36·16 blocks for each of them and of the group's outputs.
     u: Shore,
+    bs: Range<usize>,
     g: usize,
     b: usize,
     /// Write past the caches.
@@ -84,11 +98,11 @@ impl Kernel for Weights<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { kernel, direct, u, g, b, stream } = self;
+        let Self { kernel, direct, u, bs, g, b, stream } = self;
         let blocks = kernel.geom.blocks;
         let range = kernel.group_range(g);
         let len = range.len();
-        assert!(b < blocks);
+        assert!(bs.contains(&b));
         for lane in 0..LANES {
             for (i, k) in range.clone().enumerate() {
                 let element = &direct[(k * blocks + b) * 9 * LANES + lane..];
@@ -106,9 +120,9 @@ impl Kernel for Weights<'_> {
                 for r in 0..T {
                     let line = weight_line(s, half[r]);
                     for c in 0..T {
-                        let at = ((r * T + c) * blocks + b) * LANES + lane;
-                        // SAFETY: at < 36·blocks·16 (b is asserted above) and i < len, so this is within the group's U;
-                        // only this job writes its input block b.
+                        let at = ((r * T + c) * bs.len() + b - bs.start) * LANES + lane;
+                        // SAFETY: at < 36·bs·16 (b is asserted above) and i < len, so this is within the piece; only
+                        // this job writes its input block b.
                         let u = unsafe { &mut *u.pointer().add(at * len + i) };
                         if stream {
                             s.stream(u, line[c]);
