@@ -292,11 +292,9 @@ impl Lowering<'_> {
         let most = |len: &dyn Fn(&ConvKernel) -> usize| {
             nests.iter().map(|nest| len(&nest.kernel)).max().unwrap_or(0)
         };
-        let [work, transposed] = [
-            most(&|kernel| kernel.workspace(threads, false)),
-            most(&|kernel| kernel.geom().packed_len()),
-        ]
-        .map(|blocks| self.scratch(blocks));
+        let [work, transposed] =
+            [most(&|kernel| kernel.workspace(threads, false)), most(&ConvKernel::transposed_len)]
+                .map(|blocks| self.scratch(blocks));
         let covers = unit.shape.covers_input();
         let what =
             What::ConvInput { nests, forward: unit.packing.geom, weight: unit.weight, covers };

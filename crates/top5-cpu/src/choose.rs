@@ -127,6 +127,16 @@ impl ConvKernel {
     }
 }
 
+impl ConvKernel {
+    /// Blocks of the weights of a backward pass, if it does not swap inputs and outputs on the way.
+    pub(crate) fn transposed_len(&self) -> usize {
+        match self {
+            Self::Direct(kernel) => kernel.geom().packed_len(),
+            Self::Winograd(_) => 0,
+        }
+    }
+}
+
 impl GradientKernel {
     /// Its name, as in tables of plans.
     pub(crate) fn name(&self) -> String {

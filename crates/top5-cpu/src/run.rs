@@ -15,6 +15,7 @@ use top5_kernels::elementwise::{self, Operand, map, pointwise};
 use top5_kernels::norm::{self, Normal};
 use top5_kernels::transpose::transpose;
 use top5_kernels::weight_gradient::sum_pixels;
+use top5_kernels::winograd::Source;
 use top5_kernels::{Arena, Block, Isa, Layout, Threads, channels, lrn, pool};
 
 /// A plan with its memory.
@@ -218,6 +219,11 @@ impl Machine {
                 let weights = bank.slot(*weight);
                 let epilogue = Epilogue { accumulate, ..Epilogue::default() };
                 for Nest { kernel, elements } in nests {
+                    if let ConvKernel::Winograd(kernel) = kernel {
+                        let source = Source::Transposed { forward, weights, elements };
+                        kernel.run_direct(threads, n, dy, source, &epilogue, work, dx);
+                        continue;
+                    }
                     let packed = &mut packed[..kernel.geom().packed_len()];
                     transpose(isa, threads, forward, weights, kernel.geom(), elements, packed);
                     let mut scratch = [&mut *dx, &mut *work];
@@ -363,7 +369,8 @@ fn convolve(
             kernel.run(threads, n, x, weights, epilogue, work, y);
         }
         ConvKernel::Winograd(kernel) => {
-            kernel.run_direct(threads, n, x, weights, epilogue, work, y);
+            let source = Source::Packed(weights);
+            kernel.run_direct(threads, n, x, source, epilogue, work, y);
         }
     }
 }

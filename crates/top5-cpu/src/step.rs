@@ -100,7 +100,7 @@ pub(crate) enum What {
 
     /// logits → their gradient; adds `weight` times the loss
     Loss { weight: f32 },
-    /// dy → dx, scratch, transposed weights
+    /// dy → dx, scratch, transposed weights (for direct convolution)
     ConvInput { nests: Vec<Nest>, forward: ConvGeom, weight: SlotId, covers: bool },
     /// x, dy → scratch; the gradient of a slot
     ConvWeights { kernel: GradientKernel, weight: SlotId, mask: Option<Vec<Block>> },

@@ -28,6 +28,7 @@ mod gradient;
 mod weights;
 
 pub use gradient::WinogradGradient;
+pub use weights::Source;
 
 use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Epilogue, Strides};

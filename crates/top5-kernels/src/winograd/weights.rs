@@ -4,7 +4,7 @@
 
 use super::{POSITIONS, T, Winograd};
 use crate::block::{Block, LANES};
-use crate::conv::Epilogue;
+use crate::conv::{ConvGeom, Epilogue};
 use crate::isa::Kernel;
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
@@ -16,11 +16,79 @@ const STREAMED: usize = 1 << 18;
 /// Input blocks of a piece of U that is used at once: with M, it stays in a second-level cache.
 const PIECE: usize = 4;
 
+/// Weights that are packed for direct convolution.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// For the geometry at hand.
+    Packed(&'a [Block]),
+    /// For the loop nest `forward` whose backward pass it is, with inputs and outputs swapped. `elements` are the taps of
+    /// `forward` that the taps at hand stand for.
+    Transposed {
+        /// A dense convolution.
+        forward: &'a ConvGeom,
+        /// Its weights.
+        weights: &'a [Block],
+        /// Nine taps.
+        elements: &'a [usize],
+    },
+}
+
+impl Source<'_> {
+    /// Asserts that these are weights for `geom`.
+    fn check(&self, geom: &ConvGeom) {
+        match *self {
+            Self::Packed(direct) => {
+                assert_eq!(direct.len(), geom.packed_len(), "weights for another geometry");
+            }
+            Self::Transposed { forward, weights, elements } => {
+                assert_eq!(weights.len(), forward.packed_len(), "weights for another geometry");
+                let sizes = [forward.blocks, forward.out_blocks(), forward.taps.len()];
+                assert_eq!(sizes, [geom.out_blocks(), geom.blocks, 9], "another geometry");
+                assert!(elements.len() == 9 && forward.lanes == LANES);
+            }
+        }
+    }
+
+    /// The weights of output block `k` and input block `b`, sixteen blocks for each tap: where they are, or put into
+    /// `own`.
+    #[inline(always)]
+    fn pair<'b, S: Simd>(
+        &'b self,
+        s: S,
+        geom: &ConvGeom,
+        [k, b]: [usize; 2],
+        own: &'b mut [Block; 9 * LANES],
+    ) -> &'b [Block] {
+        match *self {
+            Self::Packed(direct) => &direct[(k * geom.blocks + b) * 9 * LANES..][..9 * LANES],
+            Self::Transposed { forward, weights, elements } => {
+                let pair = &weights[(b * forward.blocks + k) * 9 * LANES..][..9 * LANES];
+                for tap in 0..9 {
+                    let tile = &pair[elements[tap] * LANES..][..LANES];
+                    let mut rows = [s.zero(); LANES];
+                    for i in 0..LANES {
+                        rows[i] = s.load(&tile[i]);
+                    }
+                    let columns = s.transpose(rows);
+                    for i in 0..LANES {
+                        s.store(&mut own[tap * LANES + i], columns[i]);
+                    }
+                }
+                own
+            }
+        }
+    }
+}
+
 impl Winograd {
     /// Transforms weights that are packed for direct convolution of the same geometry.
     pub fn pack(&self, threads: &Threads, direct: &[Block], packed: &mut [Block]) {
+        self.transform(threads, Source::Packed(direct), packed);
+    }
+
+    fn transform(&self, threads: &Threads, source: Source<'_>, packed: &mut [Block]) {
         let geom = &self.geom;
-        assert_eq!(direct.len(), geom.packed_len(), "the weights are packed for another geometry");
+        source.check(geom);
         assert_eq!(packed.len(), self.packed_len(), "the transform has another length");
         let u = Shore(packed.as_mut_ptr());
         let stream = packed.len() > STREAMED;
@@ -30,7 +98,7 @@ impl Winograd {
             // The groups before this one are whole, so this is within `packed` (its length is asserted above).
             let u = Shore(u.pointer().wrapping_add(g * self.group_len()));
             let bs = 0..geom.blocks;
-            self.isa.run(Weights { kernel: self, direct, u, bs, g, b, stream });
+            self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream });
         });
     }
 
@@ -47,18 +115,17 @@ impl Winograd {
         threads: &Threads,
         n: usize,
         x: &[Block],
-        direct: &[Block],
+        source: Source<'_>,
         epilogue: &Epilogue<'_>,
         work: &mut [Block],
         y: &mut [Block],
     ) {
-        let len = self.geom.packed_len();
-        assert_eq!(direct.len(), len, "the weights are packed for another geometry");
         if !self.split {
             let (u, work) = work.split_at_mut(self.packed_len());
-            self.pack(threads, direct, u);
+            self.transform(threads, source, u);
             return self.run(threads, n, x, u, epilogue, work, y);
         }
+        source.check(&self.geom);
         self.check(n, x, epilogue, y);
         let own = self.piece_len();
         self.run_split(threads, n, x, epilogue, (work, own), y, |g, u, each| {
@@ -67,7 +134,7 @@ impl Winograd {
                 let to = Shore(u.as_mut_ptr());
                 for b in bs.clone() {
                     let (bs, u) = (bs.clone(), to);
-                    self.isa.run(Weights { kernel: self, direct, u, bs, g, b, stream: false });
+                    self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream: false });
                 }
                 each(u, bs);
             }
@@ -83,7 +150,7 @@ impl Winograd {
 /// U of one input block of a group of outputs.
 struct Weights<'a> {
     kernel: &'a Winograd,
-    direct: &'a [Block],
+    source: Source<'a>,
     /// Where the piece for the input blocks `bs` begins; it has 36·16 blocks for each of them and of the group's outputs.
     u: Shore,
     bs: Range<usize>,
@@ -98,19 +165,19 @@ impl Kernel for Weights<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { kernel, direct, u, bs, g, b, stream } = self;
-        let blocks = kernel.geom.blocks;
+        let Self { kernel, source, u, bs, g, b, stream } = self;
         let range = kernel.group_range(g);
         let len = range.len();
         assert!(bs.contains(&b));
-        for lane in 0..LANES {
-            for (i, k) in range.clone().enumerate() {
-                let element = &direct[(k * blocks + b) * 9 * LANES + lane..];
+        let mut own = [Block::ZERO; 9 * LANES];
+        for (i, k) in range.enumerate() {
+            let pair = source.pair(s, &kernel.geom, [k, b], &mut own);
+            for lane in 0..LANES {
                 let mut half = [[s.zero(); 3]; T];
                 for c in 0..3 {
                     let mut column = [s.zero(); 3];
                     for r in 0..3 {
-                        column[r] = s.load(&element[kernel.taps[r * 3 + c] * LANES]);
+                        column[r] = s.load(&pair[kernel.taps[r * 3 + c] * LANES + lane]);
                     }
                     let column = weight_line(s, column);
                     for r in 0..T {

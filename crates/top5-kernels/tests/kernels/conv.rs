@@ -4,7 +4,7 @@ use crate::packing::*;
 use top5_kernels::conv::{ConvGeom, Direct, Epilogue, Strides};
 use top5_kernels::transpose::transpose;
 use top5_kernels::weight_gradient::{WeightGradient, sum_pixels};
-use top5_kernels::winograd::{Winograd, WinogradGradient};
+use top5_kernels::winograd::{Source, Winograd, WinogradGradient};
 use top5_kernels::{Block, LANES, Layout};
 use top5_testkit::close::assert_close_abs;
 use top5_testkit::enumerate::{ConvCase, convs};
@@ -283,7 +283,25 @@ fn winograd_convolution_is_close() {
             let mut work = vec![Block([f32::NAN; LANES]); kernel.direct_workspace(threads.count())];
             let mut y = problem.output();
             let (x, w) = (&problem.x, &problem.w);
-            kernel.run_direct(threads, N, x, w, &problem.epilogue(), &mut work, &mut y);
+            let source = Source::Packed(w);
+            kernel.run_direct(threads, N, x, source, &problem.epilogue(), &mut work, &mut y);
+            assert_same(&what, &unpack(&what, N, &problem.yl, &y), &got);
+            // And from weights whose inputs and outputs are swapped.
+            let geom = &problem.geom;
+            let forward = ConvGeom {
+                out_channels: case.in_channels,
+                first: vec![0; geom.blocks],
+                blocks: geom.out_blocks(),
+                depth: case.out_channels,
+                ..geom.clone()
+            };
+            let elements: Vec<usize> = (0..9).rev().collect();
+            let mut weights = vec![Block::ZERO; forward.packed_len()];
+            transpose(*isa, threads, geom, w, &forward, &elements, &mut weights);
+            let source =
+                Source::Transposed { forward: &forward, weights: &weights, elements: &elements };
+            let mut y = problem.output();
+            kernel.run_direct(threads, N, x, source, &problem.epilogue(), &mut work, &mut y);
             assert_same(&what, &unpack(&what, N, &problem.yl, &y), &got);
         }
     }
