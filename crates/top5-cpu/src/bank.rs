@@ -1,10 +1,10 @@
 //! Parameters in the form that the kernels read, and the way to and from named tensors.
 
+use crate::choose::ConvKernel;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use top5_graph::{Tensor, Weights};
 use top5_kernels::conv::ConvGeom;
-use top5_kernels::winograd::Winograd;
 use top5_kernels::{Arena, Block, LANES, Threads};
 
 /// Which (output, input) channel pairs a weight tensor connects, in the order of its kernels.
@@ -41,7 +41,7 @@ pub(crate) struct Packing {
     pub(crate) plain: bool,
     pub(crate) connections: Connections,
     /// The tensor is stored in this kernel's form.
-    pub(crate) transform: Option<Winograd>,
+    pub(crate) transform: Option<ConvKernel>,
 }
 
 impl Packing {
@@ -65,7 +65,7 @@ impl Packing {
 
     /// Blocks of the packed tensor.
     pub(crate) fn len(&self) -> usize {
-        self.transform.as_ref().map_or(self.geom.packed_len(), Winograd::packed_len)
+        self.transform.as_ref().map_or(self.geom.packed_len(), ConvKernel::transformed_len)
     }
 
     /// Packs a tensor, each output channel times its factor if there are factors.
@@ -76,10 +76,10 @@ impl Packing {
         factors: Option<&[f32]>,
         packed: &mut [Block],
     ) {
-        if let Some(winograd) = &self.transform {
+        if let Some(kernel) = &self.transform {
             let mut direct = vec![Block::ZERO; self.geom.packed_len()];
             Self { transform: None, ..self.clone() }.pack(threads, tensor, factors, &mut direct);
-            return winograd.pack(threads, &direct, packed);
+            return kernel.transform(threads, &direct, packed);
         }
         packed.fill(Block::ZERO);
         self.places(|index, o, place| {

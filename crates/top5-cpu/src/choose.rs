@@ -2,6 +2,7 @@
 
 use crate::lower::Mode;
 use crate::tuning::{LayerShape, Tuning};
+use top5_kernels::bf16::{Bf16Isa, DirectBf16};
 use top5_kernels::conv::{ConvGeom, Direct};
 use top5_kernels::weight_gradient::WeightGradient;
 use top5_kernels::winograd::{Winograd, WinogradGradient};
@@ -16,6 +17,8 @@ pub(crate) struct Machinery {
     pub(crate) batch: usize,
     /// Direct convolution only.
     pub(crate) exact: bool,
+    /// Who multiplies bf16, if plans may use it.
+    pub(crate) bf16: Option<Bf16Isa>,
     /// Choices that go before ours.
     pub(crate) tuning: Tuning,
 }
@@ -25,6 +28,8 @@ pub(crate) struct Machinery {
 pub(crate) enum ConvKernel {
     Direct(Direct),
     Winograd(Winograd),
+    /// Reads a copy of the input in bf16.
+    Bf16(DirectBf16),
 }
 
 /// A kernel for the gradient of a convolution's weights.
@@ -35,11 +40,11 @@ pub(crate) enum GradientKernel {
 }
 
 impl Machinery {
-    /// For plans of this mode. Measured choices are for inference, which transforms its weights beforehand.
+    /// For plans of this mode. Measured choices and bf16 are for inference, which transforms its weights beforehand.
     pub(crate) fn in_mode(&self, mode: Mode) -> Self {
         match mode {
             Mode::Inference => self.clone(),
-            Mode::Training => Self { tuning: Tuning::default(), ..self.clone() },
+            Mode::Training => Self { tuning: Tuning::default(), bf16: None, ..self.clone() },
         }
     }
 
@@ -50,20 +55,35 @@ impl Machinery {
 
     /// The kernel for a loop nest, and why.
     pub(crate) fn consider(&self, geom: &ConvGeom) -> (ConvKernel, String) {
-        let candidates = self.candidates(geom);
+        let mut candidates = self.candidates(geom);
         let tuned = self.tuning.kernel(&LayerShape::new(geom, self.batch));
         if let Some(kernel) = candidates.iter().find(|kernel| tuned == Some(kernel.name())) {
             return (kernel.clone(), "measured".to_owned());
         }
-        let [ConvKernel::Direct(_), ConvKernel::Winograd(_)] = &candidates[..] else {
-            let only = candidates.into_iter().next().expect("direct convolution runs anything");
-            let why = if self.exact { "exact" } else { "the only one" };
-            return (only, why.to_owned());
-        };
-        let cost = self.cost(geom);
-        let why = format!("Winograd costs {cost:.2} of direct");
-        let [direct, winograd] = candidates.try_into().expect("matched above");
-        (if cost < 1.0 { winograd } else { direct }, why)
+        if candidates.len() == 1 {
+            let only = candidates.remove(0);
+            return (only, if self.exact { "exact" } else { "the only one" }.to_owned());
+        }
+        let costs: Vec<f64> = candidates.iter().map(|kernel| self.cost(kernel)).collect();
+        let cost =
+            |(kernel, cost): (&ConvKernel, &f64)| format!("{} costs {cost:.2}", kernel.method());
+        let others: Vec<String> = candidates.iter().zip(&costs).skip(1).map(cost).collect();
+        let best = (0..costs.len()).min_by(|&a, &b| costs[a].total_cmp(&costs[b])).unwrap_or(0);
+        (candidates.swap_remove(best), format!("{} of direct", others.join(", ")))
+    }
+
+    /// The cost of a kernel relative to that of direct convolution. In bf16 two products cost as much as one, and the
+    /// input is rounded first.
+    fn cost(&self, kernel: &ConvKernel) -> f64 {
+        let geom = kernel.geom();
+        match kernel {
+            ConvKernel::Direct(_) => 1.0,
+            ConvKernel::Winograd(_) => self.winograd_cost(geom),
+            ConvKernel::Bf16(_) => {
+                let pairs = geom.lanes.div_ceil(2) as f64 / geom.lanes as f64;
+                pairs + 6.0 * geom.x.image as f64 / geom.macs() as f64
+            }
+        }
     }
 
     /// The kernels that can run a loop nest, the direct one first.
@@ -72,13 +92,16 @@ impl Machinery {
         if !self.exact {
             let winograd = Winograd::new(self.isa, geom.clone(), self.batch);
             kernels.extend(winograd.map(ConvKernel::Winograd));
+            let bf16 = self.bf16.map(|isa| DirectBf16::new(isa, geom.clone()));
+            let bf16 = bf16.filter(DirectBf16::stays_within_image);
+            kernels.extend(bf16.map(ConvKernel::Bf16));
         }
         kernels
     }
 
     /// The kernel for the gradient of a convolution's weights.
     pub(crate) fn choose_gradient(&self, geom: ConvGeom) -> GradientKernel {
-        let pays = !self.exact && self.cost(&geom) < 1.0;
+        let pays = !self.exact && self.winograd_cost(&geom) < 1.0;
         match WinogradGradient::new(self.isa, geom.clone(), self.batch) {
             Some(winograd) if pays => GradientKernel::Winograd(winograd),
             Some(_) | None => GradientKernel::Direct(WeightGradient::new(self.isa, geom)),
@@ -90,7 +113,7 @@ impl Machinery {
     /// The transforms cost a fixed number of operations per channel of input and output, the products 36 per channel pair
     /// and tile of 16 outputs, of which ragged edges use a part; the direct kernel needs 9 per channel pair and output.
     /// Transformed weights are four times as large, and each chunk of tiles reads them once.
-    fn cost(&self, geom: &ConvGeom) -> f64 {
+    fn winograd_cost(&self, geom: &ConvGeom) -> f64 {
         let tiles = (geom.rows.div_ceil(4) * geom.cols.div_ceil(4) * self.batch) as f64;
         let [inputs, outputs] = [geom.blocks, geom.out_blocks()].map(|b| (b * LANES) as f64);
         let direct = (9 * geom.rows * geom.cols * self.batch) as f64 * inputs * outputs;
@@ -102,11 +125,21 @@ impl Machinery {
 }
 
 impl ConvKernel {
+    /// The method, in explanations.
+    fn method(&self) -> &'static str {
+        match self {
+            Self::Direct(_) => "direct",
+            Self::Winograd(_) => "Winograd",
+            Self::Bf16(_) => "bf16",
+        }
+    }
+
     /// Its name, as in tables of plans.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Direct(kernel) => kernel.name(),
             Self::Winograd(kernel) => kernel.name(),
+            Self::Bf16(kernel) => kernel.name(),
         }
     }
 
@@ -114,15 +147,34 @@ impl ConvKernel {
         match self {
             Self::Direct(kernel) => kernel.geom(),
             Self::Winograd(kernel) => kernel.geom(),
+            Self::Bf16(kernel) => kernel.geom(),
         }
     }
 
     /// Blocks of scratch memory, with weights in a form of its own or packed for direct convolution.
     pub(crate) fn workspace(&self, threads: usize, transformed: bool) -> usize {
         match self {
-            Self::Direct(_) => 0,
+            Self::Direct(_) | Self::Bf16(_) => 0,
             Self::Winograd(kernel) if transformed => kernel.workspace(threads),
             Self::Winograd(kernel) => kernel.direct_workspace(threads),
+        }
+    }
+
+    /// Blocks of weights in a form of its own; 0 if it reads those packed for direct convolution.
+    pub(crate) fn transformed_len(&self) -> usize {
+        match self {
+            Self::Direct(_) => 0,
+            Self::Winograd(kernel) => kernel.packed_len(),
+            Self::Bf16(kernel) => kernel.packed_len(),
+        }
+    }
+
+    /// From weights packed for direct convolution to that form.
+    pub(crate) fn transform(&self, threads: &Threads, weights: &[Block], own: &mut [Block]) {
+        match self {
+            Self::Direct(_) => {}
+            Self::Winograd(kernel) => kernel.pack(threads, weights, own),
+            Self::Bf16(kernel) => kernel.pack(threads, weights, own),
         }
     }
 }

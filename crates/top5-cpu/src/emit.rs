@@ -1,5 +1,6 @@
 //! The forward steps of each unit.
 
+use crate::choose::ConvKernel;
 use crate::lower::{Lowering, Mode};
 use crate::step::{BufferId, Extent, Normalisation, What};
 use top5_graph::ops::{Activation, Dropout, LocalResponseNorm};
@@ -151,6 +152,7 @@ impl Lowering<'_> {
         let head = self.heads[node.id.index()];
         let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
         let (kernel, weight, bias) = (unit.kernel, unit.weight, unit.bias);
+        let x = if let ConvKernel::Bf16(_) = &kernel { self.narrowed(node.inputs[0]) } else { x };
         let transformed = unit.packing.transform.is_some();
         let work = self.scratch(kernel.workspace(self.machinery.threads, transformed));
         let what = What::Conv { kernel, weight, bias, relu: head.relu };

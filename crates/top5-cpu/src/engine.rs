@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use top5_graph::{
     Engine, EngineError, Forward, Graph, Loss, NodeId, Sgd, StepOptions, Tensor, Weights,
 };
+use top5_kernels::bf16::Bf16Isa;
 use top5_kernels::elementwise::SgdStep;
 use top5_kernels::{Block, Isa, Threads, channels, peak};
 
@@ -22,23 +23,50 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Direct convolution only: a little more exact, and slower.
     pub exact: bool,
+    /// The precision of products; training is always in f32.
+    pub precision: Precision,
     /// Most bytes that the parameters and activations of one plan may take.
     pub memory_limit: Option<u64>,
     /// Kernels for inference chosen by measurement.
     pub tuning: Tuning,
 }
 
+/// How precise products of convolutions and linear layers are at inference. Sums are in f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 24 bits.
+    #[default]
+    F32,
+    /// 8 bits, of inputs and weights: where that is faster than Winograd in f32. The CPU must multiply bf16 itself, or
+    /// the instruction set be [`Isa::Scalar`], which does the same slowly.
+    Bf16,
+}
+
 impl Options {
-    /// What they say about plans, for this many threads and images on this instruction set.
-    fn machinery(&self, isa: Isa, threads: usize, batch: usize) -> Machinery {
+    /// What they say about plans, for this many threads and images on this instruction set. Fails if there is no bf16
+    /// with it and they ask for that.
+    fn machinery(&self, isa: Isa, threads: usize, batch: usize) -> Result<Machinery, EngineError> {
+        let bf16 = match self.precision {
+            Precision::F32 => None,
+            Precision::Bf16 => Some(Bf16Isa::of(isa).ok_or_else(|| no_bf16(isa))?),
+        };
         let (exact, tuning) = (self.exact, self.tuning.clone());
-        Machinery { isa, threads, batch: batch.max(1), exact, tuning }
+        Ok(Machinery { isa, threads, batch: batch.max(1), exact, bf16, tuning })
     }
 
     fn thread_count(&self) -> usize {
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
         self.threads.unwrap_or_else(available).max(1)
     }
+}
+
+fn no_bf16(isa: Isa) -> EngineError {
+    let machine = isa.name();
+    let why = format!(
+        "bf16 needs a CPU with AVX-512 BF16, and this is {machine} without it; use f32, or the instruction set scalar, \
+         which computes the same slowly"
+    );
+    EngineError::Machine { why }
 }
 
 /// The plan that an engine with these options makes. The instruction set may be one that this machine lacks.
@@ -49,7 +77,7 @@ pub fn plan(
     options: &Options,
 ) -> Result<Summary, EngineError> {
     let isa = options.isa.unwrap_or_else(Isa::detect);
-    let machinery = options.machinery(isa, options.thread_count(), batch);
+    let machinery = options.machinery(isa, options.thread_count(), batch)?;
     match mode {
         Mode::Inference => summarise(&graph.inference(), &machinery, mode, options.memory_limit),
         Mode::Training => summarise(graph, &machinery, mode, options.memory_limit),
@@ -127,7 +155,10 @@ impl CpuEngine {
         let zeros = |shape: &[usize]| Tensor::zeros(shape);
         let weights = graph.params().map(|(name, param)| (name, zeros(&param.shape))).collect();
         let threads = Threads::new(options.thread_count());
-        let machinery = options.machinery(isa, threads.count(), batch);
+        let machinery = options.machinery(isa, threads.count(), batch)?;
+        if machinery.bf16.is_some_and(|bf16| !bf16.is_available()) {
+            return Err(no_bf16(isa));
+        }
         let engine = Self {
             inference_graph: graph.inference(),
             graph,
@@ -160,7 +191,7 @@ impl CpuEngine {
         let graph = if training { &self.graph } else { &self.inference_graph };
         let (program, plan) = make(graph, &self.machinery, mode, kept, self.memory_limit)?;
         self.allow(needed(&program, &plan, mode))?;
-        Ok(Machine::new(self.machinery.isa, program, plan, training))
+        Ok(Machine::new(&self.machinery, program, plan, training))
     }
 
     /// The plan for inference.

@@ -25,7 +25,7 @@ mod step;
 mod summary;
 mod tuning;
 
-pub use engine::{CpuEngine, Options, plan};
+pub use engine::{CpuEngine, Options, Precision, plan};
 pub use lower::Mode;
 pub use summary::{Choice, PlannedStep, Summary};
 pub use top5_kernels::Isa;

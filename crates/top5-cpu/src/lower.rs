@@ -96,6 +96,8 @@ pub(crate) struct Lowering<'g> {
     pub(crate) slots: Vec<Slots>,
     /// The buffer of each value, by home.
     values: Vec<Option<BufferId>>,
+    /// The buffer of its copy in bf16, by home.
+    narrowed: Vec<Option<BufferId>>,
     /// For each head, the buffer that its backward pass needs beside input and output.
     pub(crate) sides: Vec<Option<BufferId>>,
     pub(crate) program: Program,
@@ -182,6 +184,7 @@ impl<'g> Lowering<'g> {
             plain_input: false,
             slots: vec![Slots::default(); nodes.len()],
             values: vec![None; nodes.len()],
+            narrowed: vec![None; nodes.len()],
             sides: vec![None; nodes.len()],
             program,
         }
@@ -386,6 +389,20 @@ impl<'g> Lowering<'g> {
         buffer
     }
 
+    /// The buffer of a copy in bf16 of a node's value, which has been emitted. All that read it share the copy.
+    pub(crate) fn narrowed(&mut self, id: NodeId) -> BufferId {
+        let (home, x) = (self.home(id), self.value(id));
+        if let Some(copy) = self.narrowed[home.index()] {
+            return copy;
+        }
+        let Buffer { layout, extent } = self.program.buffers[x.0];
+        let Extent::PerImage(blocks) = extent else { unreachable!("values are per image") };
+        let copy = self.new_buffer(layout, Extent::PerImage(blocks.div_ceil(2)));
+        self.step(home, What::Narrow, [x], [copy], true);
+        self.narrowed[home.index()] = Some(copy);
+        copy
+    }
+
     pub(crate) fn new_buffer(&mut self, layout: Layout, extent: Extent) -> BufferId {
         self.program.buffers.push(Buffer { layout, extent });
         BufferId(self.program.buffers.len() - 1)
@@ -489,12 +506,8 @@ impl<'g> Lowering<'g> {
         let bank = &mut self.program.bank;
         let kernel = self.machinery.choose(&geom);
         // A trained weight is stored for direct convolution and transformed in each step.
-        let transform = match &kernel {
-            ConvKernel::Winograd(winograd) if self.mode == Mode::Inference => {
-                Some(winograd.clone())
-            }
-            ConvKernel::Winograd(_) | ConvKernel::Direct(_) => None,
-        };
+        let transforms = self.mode == Mode::Inference && kernel.transformed_len() > 0;
+        let transform = transforms.then(|| kernel.clone());
         let packing = Packing { geom, kernel: shape.window.kernel, plain, connections, transform };
         let name = format!("{}.weight", node.name);
         let len = packing.len();

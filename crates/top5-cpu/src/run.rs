@@ -1,7 +1,7 @@
 //! The loop over the steps of a plan.
 
 use crate::bank::Bank;
-use crate::choose::ConvKernel;
+use crate::choose::{ConvKernel, Machinery};
 use crate::geometry::plain_image;
 use crate::loss::{self, Target};
 use crate::lower::Program;
@@ -10,6 +10,7 @@ use crate::step::{BufferId, Nest, Normalisation, What};
 use std::ops::Range;
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::random::Stream;
+use top5_kernels::bf16::{Bf16, Bf16Isa, narrow};
 use top5_kernels::conv::{Epilogue, Strides};
 use top5_kernels::elementwise::{self, Operand, map, pointwise};
 use top5_kernels::norm::{self, Normal};
@@ -22,6 +23,7 @@ use top5_kernels::{Arena, Block, Isa, Layout, Threads, channels, lrn, pool};
 #[derive(Debug)]
 pub(crate) struct Machine {
     isa: Isa,
+    bf16: Option<Bf16Isa>,
     pub(crate) program: Program,
     plan: Plan,
     pub(crate) bank: Bank,
@@ -54,10 +56,11 @@ pub(crate) fn memory(program: &Program, plan: &Plan, training: bool) -> [u64; 2]
 }
 
 impl Machine {
-    pub(crate) fn new(isa: Isa, program: Program, plan: Plan, training: bool) -> Self {
+    pub(crate) fn new(machinery: &Machinery, program: Program, plan: Plan, training: bool) -> Self {
+        let &Machinery { isa, bf16, .. } = machinery;
         let gradients = if training { vec![Block::ZERO; program.learned] } else { Vec::new() };
         let bank = Bank::new(program.bank.clone());
-        Self { isa, arena: Arena::new(plan.len), program, plan, bank, gradients }
+        Self { isa, bf16, arena: Arena::new(plan.len), program, plan, bank, gradients }
     }
 
     /// The value in a buffer after a run with `n` images.
@@ -81,8 +84,9 @@ impl Machine {
 
     /// Runs one step; returns its share of the loss.
     fn step(&mut self, run: &Run<'_>, at: usize) -> f64 {
-        let Self { isa, program, plan, bank, arena, gradients, .. } = self;
-        let (isa, step, Run { threads, n, .. }) = (*isa, &program.steps[at], *run);
+        let Self { isa, bf16, program, plan, bank, arena, gradients } = self;
+        let (isa, bf16) = (*isa, *bf16);
+        let (step, Run { threads, n, .. }) = (&program.steps[at], *run);
         let r = |i: usize| plan.range(program, step.reads[i], n);
         let w = |i: usize| plan.range(program, step.writes[i], n);
         let rl = |i: usize| &program.buffers[step.reads[i].0].layout;
@@ -110,6 +114,10 @@ impl Machine {
                 let ([x], []) = arena.lend([w(0)], []);
                 pad_planes(run, x, wl(0));
             }
+            What::Narrow => call!(|[x: 0], y| {
+                let bf16 = bf16.expect("the plan was made for a machine with bf16");
+                narrow(bf16, threads, x.0, &mut y.0[..x.0.len().div_ceil(2)]);
+            }),
             What::Conv { kernel, weight, bias, relu } => {
                 let slots = |id| bank.slot(id);
                 let epilogue =
@@ -336,7 +344,7 @@ fn prepare(
     );
     if partial {
         threads.chunks(result, 1 << 12, |_, piece| piece.fill(Block::ZERO));
-    } else if !matches!(what, What::PadPlanes | What::ConvWeights { .. }) {
+    } else if !matches!(what, What::PadPlanes | What::Narrow | What::ConvWeights { .. }) {
         layout.clear_halo(result);
     }
 }
@@ -365,6 +373,9 @@ fn convolve(
     let (threads, n) = (run.threads, run.n);
     match kernel {
         ConvKernel::Direct(kernel) => kernel.run(threads, n, Block::flat(x), weights, epilogue, y),
+        ConvKernel::Bf16(kernel) => {
+            kernel.run(threads, n, Bf16::flat(x), weights, epilogue, y);
+        }
         ConvKernel::Winograd(kernel) if weights.len() == kernel.packed_len() => {
             kernel.run(threads, n, x, weights, epilogue, work, y);
         }

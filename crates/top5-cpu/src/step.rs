@@ -13,7 +13,7 @@ use top5_kernels::{Block, Layout};
 pub(crate) struct BufferId(pub(crate) usize);
 
 /// A piece of the arena.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Buffer {
     /// Where pixels are, for activations and their gradients.
     pub(crate) layout: Layout,
@@ -59,7 +59,9 @@ pub(crate) enum What {
     Pack,
     /// The images to plain planes with a halo: → x
     PadPlanes,
-    /// x (, sum) → y, scratch
+    /// x → the same in bf16
+    Narrow,
+    /// x (in bf16 if the kernel reads that) (, sum) → y, scratch
     Conv { kernel: ConvKernel, weight: SlotId, bias: Option<SlotId>, relu: bool },
     /// x → y
     MaxPool(PoolGeom),

@@ -88,6 +88,11 @@ pub enum EngineError {
         /// What is not supported, and what to do instead.
         why: String,
     },
+    /// The machine cannot do what the options ask for.
+    Machine {
+        /// What it lacks, and what to do instead.
+        why: String,
+    },
     /// The plan needs more memory than it may have.
     Memory {
         /// Bytes needed.
@@ -114,6 +119,7 @@ impl fmt::Display for EngineError {
                 )
             }
             Self::Unsupported { node, why } => write!(f, "layer {node}: {why}"),
+            Self::Machine { why } => f.write_str(why),
             Self::Memory { needed, allowed } => write!(
                 f,
                 "the plan needs {} MiB and may use {} MiB; use a smaller batch or input",
@@ -132,6 +138,7 @@ impl std::error::Error for EngineError {
             | Self::Labels { .. }
             | Self::Label { .. }
             | Self::Unsupported { .. }
+            | Self::Machine { .. }
             | Self::Memory { .. } => None,
         }
     }

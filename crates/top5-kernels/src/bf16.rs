@@ -104,15 +104,34 @@ pub enum Bf16Isa {
 }
 
 impl Bf16Isa {
-    /// The one that goes with an instruction set; `None` if this machine has none for it.
+    /// The one that goes with an instruction set, if there is one. A machine may have the instruction set without it.
     pub fn of(isa: Isa) -> Option<Self> {
         match isa {
             Isa::Scalar => Some(Self::Portable),
             Isa::Avx2 => None,
+            Isa::Avx512 => Some(Self::Avx512),
+        }
+    }
+
+    /// [`SimdBf16::TILE`], on any machine; the portable one's where no machine of this kind has it.
+    pub(crate) fn tile(self) -> [usize; 2] {
+        match self {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => Avx512Bf16::new().map(|_| Self::Avx512),
+            Self::Avx512 => Avx512Bf16::TILE,
             #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx512 => None,
+            Self::Avx512 => Portable::TILE,
+            Self::Portable => Portable::TILE,
+        }
+    }
+
+    /// Whether this machine has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512Bf16::new().is_some(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx512 => false,
         }
     }
 

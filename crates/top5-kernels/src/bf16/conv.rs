@@ -31,15 +31,7 @@ const JOB: usize = 1 << 20;
 impl DirectBf16 {
     /// The kernel for this geometry, whose input strides count bf16 elements.
     pub fn new(isa: Bf16Isa, geom: ConvGeom) -> Self {
-        struct Tile;
-        impl KernelBf16 for Tile {
-            type Output = [usize; 2];
-            #[inline(always)]
-            fn run<D: SimdBf16>(self, _: D) -> [usize; 2] {
-                D::TILE
-            }
-        }
-        let tiles = isa.run(Tile);
+        let tiles = isa.tile();
         let widest = if tiles[1] > 0 { 2 } else { 1 };
         let mut groups = Vec::new();
         let mut k = 0;
@@ -55,6 +47,16 @@ impl DirectBf16 {
         let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
         let name = format!("bf16_conv_direct_{blocks}x{}_{isa}", tiles[blocks - 1]);
         Self { isa, name, geom, groups, pixels_per_job }
+    }
+
+    /// Whether all that an image's last pixel reads is within the image: an odd last lane is read with a neighbour.
+    pub fn stays_within_image(&self) -> bool {
+        let ConvGeom { rows, cols, blocks, lanes, x, .. } = &self.geom;
+        let last = self.geom.first.iter().max().map_or(0, |&f| f) + blocks;
+        let tap = self.geom.taps.iter().max().map_or(0, |&tap| tap);
+        let pixel = if self.geom.batch_is_row { 0 } else { (cols - 1) * x.pixel };
+        let start = x.offset + (last - 1) * x.block + (rows - 1) * x.row + pixel;
+        start + tap + lanes.next_multiple_of(2) <= x.image
     }
 
     /// Its name, with the largest tile (output blocks × pixels): `bf16_conv_direct_2x14_avx512`.
