@@ -42,6 +42,16 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// Its name in options: `f32`, `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 impl Options {
     /// What they say about plans, for this many threads and images on this instruction set. Fails if there is no bf16
     /// with it and they ask for that.

@@ -37,7 +37,7 @@ pub use pipeline::preprocessing;
 pub use recipes::{recipe, recipes};
 pub use top5_cpu::plan;
 pub use top5_cpu::{
-    Choice, CpuEngine, Isa, LayerShape, Mode, Options, PlannedStep, Summary, Tuning,
+    Choice, CpuEngine, Isa, LayerShape, Mode, Options, PlannedStep, Precision, Summary, Tuning,
 };
 pub use top5_data as data;
 pub use top5_draw as draw;

@@ -44,6 +44,7 @@ struct Bench {
     isa: String,
     threads: usize,
     exact: bool,
+    precision: &'static str,
     results: Vec<Measured>,
 }
 
@@ -100,6 +101,7 @@ pub(super) fn run(args: &BenchArgs, output: Output) -> Result<()> {
         isa: String::new(),
         threads: 0,
         exact: options.exact,
+        precision: options.precision.name(),
         results: Vec::new(),
     };
     for name in &names {
@@ -286,10 +288,10 @@ impl fmt::Display for Bench {
         let cpu = self.cpu.as_deref().unwrap_or("unknown processor");
         writeln!(
             f,
-            "{cpu}, {} threads, {}; peak probed beside the runs: {least:.0} to {most:.0} GFLOP/s.\n\
+            "{cpu}, {} threads, {}, {}; peak in f32 probed beside the runs: {least:.0} to {most:.0} GFLOP/s.\n\
              ms: the median. GFLOP/s: two operations per multiply-accumulate of the network as it is \
              defined,\nhowever few its kernels need.",
-            self.threads, self.isa
+            self.threads, self.isa, self.precision
         )
     }
 }

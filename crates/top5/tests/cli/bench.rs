@@ -18,6 +18,12 @@ fn plan_tells_steps_kernels_and_reasons() {
     let kernels = exact["steps"].as_array().unwrap().iter().map(|step| &step["kernel"]);
     assert!(kernels.clone().all(|kernel| !kernel.as_str().unwrap().contains("winograd")));
 
+    let bf16 = place.json("plan resnet18 --isa avx512 --precision bf16");
+    let kernels = bf16["steps"].as_array().unwrap().iter().map(|step| &step["kernel"]);
+    assert!(kernels.clone().any(|kernel| kernel.as_str().unwrap().starts_with("bf16_")));
+    place.fails("plan resnet18 --isa avx2 --precision bf16", 3, &["AVX-512 BF16", "use f32"]);
+    place.fails("plan resnet18 --exact --precision bf16", 2, &["--exact"]);
+
     let text = place.text("plan lenet --train --batch 64");
     assert!(text.contains("batch 64") && text.contains("Loss"), "{text}");
 }

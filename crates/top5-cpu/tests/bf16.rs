@@ -1,0 +1,100 @@
+//! Inference in bf16: close to f32's, planned where it is faster, and refused where the machine cannot.
+
+use top5_cpu::{CpuEngine, Isa, Mode, Options, Precision, Summary, plan};
+use top5_graph::{Engine, EngineError, Graph};
+use top5_testkit::close::relative_l2;
+use top5_testkit::oracle::{self, image, weights_for};
+
+fn graph(name: &str) -> Graph {
+    top5_zoo::network(name).unwrap().graph().unwrap()
+}
+
+fn bf16(isa: Isa) -> Options {
+    Options { isa: Some(isa), precision: Precision::Bf16, ..Options::default() }
+}
+
+/// The engines of this machine that compute in bf16, for a graph.
+fn engines(graph: &Graph, batch: usize) -> Vec<CpuEngine> {
+    let isas = Isa::available().into_iter();
+    isas.filter_map(|isa| CpuEngine::new(graph.clone(), batch, &bf16(isa)).ok()).collect()
+}
+
+fn in_bf16(plan: &Summary) -> usize {
+    plan.steps.iter().filter(|step| step.kernel.starts_with("bf16_")).count()
+}
+
+/// With weights and images that are noise, which is the worst case: rounding to 8 bits adds 0.4 % of noise per layer at
+/// most, and nothing averages it out.
+fn stays_close(name: &str) {
+    let Some(case) = oracle::forward(name) else { return };
+    let graph = graph(name);
+    let weights = weights_for(&graph);
+    let images = image(&case.input.name, &case.input.shape);
+    let engines = engines(&graph, case.input.shape[0]);
+    assert!(!engines.is_empty(), "the portable one is always there");
+    for mut engine in engines {
+        assert!(in_bf16(&engine.inference_summary().unwrap()) > 0, "{name}");
+        engine.load(&weights).unwrap();
+        let logits = engine.forward(images.data(), &[]).unwrap().logits;
+        let error = relative_l2(logits.data(), &case.logits.concat()).unwrap();
+        assert!(error < 0.03, "{name} on {}: {error:.1e}", engine.isa());
+        assert!(error > 1e-5, "{name} on {}: {error:.1e} is not bf16", engine.isa());
+    }
+}
+
+#[test]
+fn lenet_stays_close_in_bf16() {
+    stays_close("lenet");
+}
+
+#[test]
+fn residual_network_stays_close_in_bf16() {
+    stays_close("resnet20_cifar");
+}
+
+#[test]
+fn grouped_network_with_gates_stays_close_in_bf16() {
+    stays_close("seresnet18_cifar");
+    stays_close("resnext50_cifar");
+}
+
+#[test]
+fn branches_share_their_input_in_bf16() {
+    let plan = plan(&graph("googlenet"), 1, Mode::Inference, &bf16(Isa::Scalar)).unwrap();
+    let narrowed = plan.steps.iter().filter(|step| step.kernel == "Narrow");
+    let narrowed: Vec<&str> = narrowed.map(|step| step.layer.as_str()).collect();
+    let mut once = narrowed.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), narrowed.len(), "{plan}");
+    assert!(narrowed.len() < in_bf16(&plan), "{plan}");
+}
+
+#[test]
+fn training_is_in_f32() {
+    let plan = plan(&graph("lenet"), 1, Mode::Training, &bf16(Isa::Scalar)).unwrap();
+    assert_eq!(in_bf16(&plan), 0, "{plan}");
+}
+
+#[test]
+fn bf16_is_refused_where_nothing_multiplies_it() {
+    let refused = plan(&graph("lenet"), 1, Mode::Inference, &bf16(Isa::Avx2));
+    let Err(EngineError::Machine { why }) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("AVX-512 BF16") && why.contains("use f32"), "{why}");
+}
+
+#[test]
+fn results_in_bf16_do_not_depend_on_the_number_of_threads() {
+    let graph = graph("resnet20_cifar");
+    let weights = weights_for(&graph);
+    let images = image("x", &[3, 3, 32, 32]);
+    let mut results = [1, 2, 5].map(|threads| {
+        let isa = engines(&graph, 3).pop().unwrap().isa();
+        let options = Options { threads: Some(threads), ..bf16(isa) };
+        let mut engine = CpuEngine::new(graph.clone(), 3, &options).unwrap();
+        engine.load(&weights).unwrap();
+        engine.forward(images.data(), &[]).unwrap().logits
+    });
+    let first = results[0].clone();
+    results.iter_mut().for_each(|result| assert_eq!(result.data(), first.data()));
+}
