@@ -177,13 +177,11 @@ impl ConvKernel {
             Self::Bf16(kernel) => kernel.pack(threads, weights, own),
         }
     }
-}
 
-impl ConvKernel {
     /// Blocks of the weights of a backward pass, if it does not swap inputs and outputs on the way.
     pub(crate) fn transposed_len(&self) -> usize {
         match self {
-            Self::Direct(kernel) => kernel.geom().packed_len(),
+            Self::Direct(_) | Self::Bf16(_) => self.geom().packed_len(),
             Self::Winograd(_) => 0,
         }
     }
