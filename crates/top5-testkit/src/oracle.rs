@@ -70,6 +70,18 @@ pub fn weights_renamed(graph: &Graph, peer: &dyn Fn(&str) -> String) -> Weights 
         .collect()
 }
 
+/// The weights with about a third of the values moved by one unit in their last place, which depends on the seed: what
+/// differs between runs from these is luck of rounding.
+pub fn rounded(weights: &Weights, seed: u64) -> Weights {
+    let change = |(name, tensor): (&str, &Tensor)| {
+        let draws = values(&format!("{name}, rounded {seed}"), tensor.data().len());
+        let data = tensor.data().iter().zip(draws).map(|(value, draw)| value * (1.0 + 1e-7 * draw));
+        let tensor = Tensor::new(tensor.shape(), data.collect()).expect("the shape stays");
+        (name.to_owned(), tensor)
+    };
+    weights.iter().map(change).collect()
+}
+
 /// The image tensor of a name, in `[batch, channels, height, width]`.
 pub fn image(name: &str, shape: &[usize]) -> Tensor {
     Tensor::new(shape, values(name, shape.iter().product())).expect("one value per element")
@@ -211,7 +223,8 @@ pub struct Tolerances {
 /// dropout.
 #[track_caller]
 pub fn check_training(engine: &mut dyn Engine, case: &TrainingCase, tolerances: Tolerances) {
-    let run = TrainingRun::new(engine, case);
+    let weights = weights_for(engine.graph());
+    let run = TrainingRun::new(engine, &weights, case);
     for (step, (&got, &want)) in run.losses.iter().zip(&case.losses).enumerate() {
         let tolerance = if step == 0 { tolerances.first_loss } else { tolerances.losses };
         let what = format!("{}: loss of step {step}", case.network);
@@ -241,10 +254,14 @@ pub struct TrainingErrors {
     pub state: Vec<f64>,
 }
 
-/// Trains as [`check_training`] does, and measures. Panics where something is not finite.
+/// Trains from these weights as [`check_training`] does, and measures. Panics where something is not finite.
 #[track_caller]
-pub fn training_errors(engine: &mut dyn Engine, case: &TrainingCase) -> TrainingErrors {
-    let run = TrainingRun::new(engine, case);
+pub fn training_errors(
+    engine: &mut dyn Engine,
+    weights: &Weights,
+    case: &TrainingCase,
+) -> TrainingErrors {
+    let run = TrainingRun::new(engine, weights, case);
     let relative = |got: f64, want: f64, scale: f64| {
         assert!(got.is_finite(), "{}: {got}, expected {want}", case.network);
         (got - want).abs() / scale
@@ -273,10 +290,9 @@ struct TrainingRun {
 
 impl TrainingRun {
     #[track_caller]
-    fn new(engine: &mut dyn Engine, case: &TrainingCase) -> Self {
+    fn new(engine: &mut dyn Engine, weights: &Weights, case: &TrainingCase) -> Self {
         let network = &case.network;
-        let weights = weights_for(engine.graph());
-        engine.load(&weights).unwrap_or_else(|error| panic!("{network}: {error}"));
+        engine.load(weights).unwrap_or_else(|error| panic!("{network}: {error}"));
         let classes = engine.graph().classes();
         let options = StepOptions { label_smoothing: 0.0, seed: 0 };
         let mut run = Self { losses: Vec::new(), gradients: Weights::new(), state: Weights::new() };
