@@ -3,7 +3,8 @@
 //! Departures: layers and names of the networks for ImageNet are timm's, so the SE-ResNets have the stride on the 3×3
 //! (the authors' have it on the first 1×1) and no excitation has fewer than 8 channels inside; fully connected layers of
 //! an excitation are 1×1 convolutions. `se_bn_inception` is the authors': one excitation after each module. The networks
-//! for CIFAR-100 are the article's: their convolutions have biases, and a ReLU stands before the squeeze.
+//! for CIFAR-100 are the article's: their convolutions have biases, and a ReLU stands before the squeeze. The article
+//! prints a last stage of 516, which `seresnet50_cifar_516` has; its code has 512.
 
 use crate::bn_inception::{self, bn_inception};
 use crate::registry::{Fact, Network, Paper, Preprocessing, Published, Settings};

@@ -26,9 +26,21 @@ pub(crate) static ENSEMBLES: &[Ensemble] = &[Ensemble {
         ("wrn_68_2", 1.0 / 6.0),
     ],
     published: Fact::Known(&[
-        Published::val_top5(2.92, "5 networks, several scales, dense", "the slides"),
+        Published::val_top5(
+            2.92,
+            "5 networks, several scales, dense",
+            "the slides, as a review quotes them",
+        ),
         Published::test_top5(2.99, "5 networks, several scales, dense", "ILSVRC-2016 results"),
-        Published::val_top5(3.52, "Inception-ResNet-v2 alone, the best", "the slides"),
-        Published::val_top5(4.65, "the worst of the five alone", "the slides"),
+        Published::val_top5(
+            3.52,
+            "Inception-ResNet-v2 alone, the best",
+            "the slides, as a review quotes them",
+        ),
+        Published::val_top5(
+            4.65,
+            "the worst of the five alone",
+            "the slides, as a review quotes them",
+        ),
     ]),
 }];
