@@ -3,6 +3,8 @@
 //! All steps build the dev profile with the workspace's own features and the same flags for dependencies, so that
 //! nothing is compiled twice: clippy and rustdoc share the checked dependencies, tests and doctests the built ones.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -18,6 +20,7 @@ pub(crate) fn run() -> Result<()> {
     step(&mut times, "lints", || {
         execute(cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     })?;
+    step(&mut times, "other targets", other_targets)?;
     step(&mut times, "documentation", || {
         let mut command = cargo(&["doc", "--workspace", "--no-deps"]);
         command.env("RUSTDOCFLAGS", "-D warnings");
@@ -31,6 +34,30 @@ pub(crate) fn run() -> Result<()> {
         println!("{name:<16}{:>8.1} s", time.as_secs_f64());
     }
     println!("\n{}", tests + doctests);
+    Ok(())
+}
+
+/// Targets whose instruction sets no machine of ours has, and the flags that switch these on.
+const TARGETS: [(&str, &str); 2] = [
+    ("aarch64-unknown-linux-gnu", "-C target-feature=+neon"),
+    ("wasm32-unknown-unknown", "-C target-feature=+simd128"),
+];
+
+/// Compiles the engine for those of them whose standard library is installed, and names the others.
+fn other_targets() -> Result<()> {
+    for (target, flags) in TARGETS {
+        let mut rustc = Command::new("rustc");
+        let library = rustc.args(["--print", "target-libdir", "--target", target]).output();
+        let library = library.context("asking rustc for its targets")?;
+        let library = String::from_utf8_lossy(&library.stdout).trim().to_owned();
+        if library.is_empty() || !Path::new(&library).is_dir() {
+            println!("not checked: {target} (`rustup target add {target}` installs it)");
+            continue;
+        }
+        let mut command = cargo(&["check", "-p", "top5-cpu", "--target", target]);
+        command.env("RUSTFLAGS", flags);
+        execute(command)?;
+    }
     Ok(())
 }
 

@@ -13,7 +13,8 @@ pub enum Shape {
 }
 
 /// No activation of one sample, and no parameter tensor, may hold more elements than this (4 TiB of f32).
-pub(crate) const MAX_ELEMENTS: usize = 1 << 40;
+pub(crate) const MAX_ELEMENTS: usize =
+    if usize::BITS < 64 { 1 << 28 } else { 1_usize.rotate_left(40) };
 
 /// The product of `dims`, or an error when it is zero or beyond [`MAX_ELEMENTS`].
 pub(crate) fn volume(dims: &[usize]) -> Result<usize, ShapeError> {

@@ -108,7 +108,7 @@ impl Bf16Isa {
     pub fn of(isa: Isa) -> Option<Self> {
         match isa {
             Isa::Scalar => Some(Self::Portable),
-            Isa::Avx2 => None,
+            Isa::Avx2 | Isa::Neon | Isa::Simd128 => None,
             Isa::Avx512 => Some(Self::Avx512),
         }
     }

@@ -1,5 +1,9 @@
 //! Instruction sets: which there are, and the one door through which code for them is entered.
 
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+use crate::simd::Neon;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::simd::Simd128;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Scalar, Simd};
@@ -10,6 +14,10 @@ use std::fmt;
 pub enum Isa {
     /// Portable Rust.
     Scalar,
+    /// AArch64 with NEON.
+    Neon,
+    /// WebAssembly compiled with simd128.
+    Simd128,
     /// x86-64 with AVX2 and FMA.
     Avx2,
     /// x86-64 with AVX-512 F, VL, BW and DQ.
@@ -26,9 +34,16 @@ pub trait Kernel {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
+/// A constant of [`Simd`].
+trait Constant {
+    type Value;
+
+    fn of<S: Simd>(self) -> Self::Value;
+}
+
 impl Isa {
     /// All that there are, the portable one first.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 5] = [Self::Scalar, Self::Neon, Self::Simd128, Self::Avx2, Self::Avx512];
 
     /// All instruction sets of this machine, the portable one first, the best one last.
     pub fn available() -> Vec<Self> {
@@ -44,6 +59,8 @@ impl Isa {
     pub fn is_available(self) -> bool {
         match self {
             Self::Scalar => true,
+            Self::Neon => cfg!(all(target_arch = "aarch64", target_feature = "neon")),
+            Self::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Avx2::new().is_some(),
             #[cfg(target_arch = "x86_64")]
@@ -53,10 +70,12 @@ impl Isa {
         }
     }
 
-    /// Its name in kernel names and options: `scalar`, `avx2`, `avx512`.
+    /// Its name in kernel names and options: `scalar`, `neon`, `simd128`, `avx2`, `avx512`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            Self::Neon => "neon",
+            Self::Simd128 => "simd128",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         }
@@ -64,27 +83,39 @@ impl Isa {
 
     /// [`Simd::TILE`] of this instruction set, on any machine; the portable one's where no machine of this kind has it.
     pub(crate) fn tile(self) -> [usize; 2] {
-        match self {
-            Self::Scalar => Scalar::TILE,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => Avx2::TILE,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => Avx512::TILE,
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => Scalar::TILE,
+        struct Tile;
+        impl Constant for Tile {
+            type Value = [usize; 2];
+            fn of<S: Simd>(self) -> [usize; 2] {
+                S::TILE
+            }
         }
+        self.constant(Tile)
     }
 
     /// [`Simd::GRADIENT_TILE`] of this instruction set, likewise.
     pub(crate) fn gradient_tile(self) -> usize {
+        struct Tile;
+        impl Constant for Tile {
+            type Value = usize;
+            fn of<S: Simd>(self) -> usize {
+                S::GRADIENT_TILE
+            }
+        }
+        self.constant(Tile)
+    }
+
+    fn constant<C: Constant>(self, constant: C) -> C::Value {
         match self {
-            Self::Scalar => Scalar::GRADIENT_TILE,
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Self::Neon => constant.of::<Neon>(),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128 => constant.of::<Simd128>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => Avx2::GRADIENT_TILE,
+            Self::Avx2 => constant.of::<Avx2>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => Avx512::GRADIENT_TILE,
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => Scalar::GRADIENT_TILE,
+            Self::Avx512 => constant.of::<Avx512>(),
+            _ => constant.of::<Scalar>(),
         }
     }
 
@@ -96,6 +127,11 @@ impl Isa {
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             Self::Scalar => kernel.run(Scalar),
+            // Every function of such a program may use these.
+            #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+            Self::Neon => kernel.run(Neon),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128 => kernel.run(Simd128),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
                 #[target_feature(enable = "avx2,fma")]
@@ -116,8 +152,7 @@ impl Isa {
                 // SAFETY: the token exists only where the CPU has these features.
                 unsafe { enter(simd, kernel) }
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => panic!("{self} is not an instruction set of this machine"),
+            _ => panic!("{self} is not an instruction set of this machine"),
         }
     }
 }

@@ -1,20 +1,29 @@
 //! Vectors of sixteen floats.
 //!
 //! The trait has the few operations that the kernels need; all intrinsics are in its implementations. A vector always
-//! has the 16 lanes of a [`Block`]: one register of AVX-512, two of AVX2, an array for the portable path. Holding a
-//! token (a value of the implementing type) proves that the CPU has the instructions.
+//! has the 16 lanes of a [`Block`]: one register of AVX-512, two of AVX2, four of NEON and of WebAssembly's simd128, an
+//! array for the portable path. Holding a token (a value of the implementing type) proves that the CPU has the
+//! instructions.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod neon;
 mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+pub(crate) use neon::Neon;
 pub(crate) use scalar::Scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) use simd128::Simd128;
 
 use crate::block::{Block, LANES};
 

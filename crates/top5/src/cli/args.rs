@@ -475,7 +475,7 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
 /// Reads the name of an instruction set.
 fn parse_isa(text: &str) -> Result<Isa, String> {
     let named = Isa::ALL.into_iter().find(|isa| isa.name() == text);
-    named.ok_or_else(|| "expected scalar, avx2 or avx512".to_owned())
+    named.ok_or_else(|| format!("expected one of {}", Isa::ALL.map(Isa::name).join(", ")))
 }
 
 /// Reads `3x224x224`.
