@@ -345,7 +345,11 @@ fn prepare(
     if partial {
         threads.chunks(result, 1 << 12, |_, piece| piece.fill(Block::ZERO));
     } else if !matches!(what, What::PadPlanes | What::Narrow | What::ConvWeights { .. }) {
-        layout.clear_halo(result);
+        // In jobs of several planes.
+        let planes = (1 << 12) / layout.plane().max(1) + 1;
+        if !layout.is_dense() {
+            threads.chunks(result, planes * layout.plane(), |_, piece| layout.clear_halo(piece));
+        }
     }
 }
 

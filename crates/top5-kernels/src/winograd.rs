@@ -139,7 +139,7 @@ impl Winograd {
     /// Blocks of scratch memory for this many threads.
     pub fn workspace(&self, threads: usize) -> usize {
         if self.split {
-            self.chunks * (self.v_len() + threads * self.m_len())
+            self.split_workspace(threads, 1, 0)
         } else {
             threads * (self.v_len() + self.m_len())
         }
@@ -170,8 +170,9 @@ impl Winograd {
         let group = |g: usize| &u[g * len..][..len.min(u.len() - g * len)];
         self.check(n, x, epilogue, y);
         if self.split {
-            return self.run_split(threads, n, x, epilogue, (work, 0), y, |g, _, each| {
-                each(group(g), 0..self.geom.blocks);
+            let shape = [self.geom.blocks, 1, 0];
+            return self.run_split(threads, n, x, epilogue, shape, work, y, |g, _, _, each| {
+                each(group(g));
             });
         }
         let out = Shore(y.as_mut_ptr());
@@ -201,42 +202,56 @@ impl Winograd {
         }
     }
 
-    /// A run whose threads share V. `weights` gives the part of U that belongs to a group to what it is given, as a whole or
-    /// in pieces of some input blocks in turn, with `own` blocks of scratch memory of its own. `work` has `own` blocks for
-    /// each thread beside its [`Winograd::workspace`].
+    /// A run whose threads share V, `piece` input blocks and `wide` groups at a time. `weights` gives the part of U that
+    /// belongs to a group and some input blocks to what it is given, with `own` blocks of scratch memory of its own.
+    /// `work` has [`Winograd::split_workspace`] blocks.
     fn run_split(
         &self,
         threads: &Threads,
         n: usize,
         x: &[Block],
         epilogue: &Epilogue<'_>,
-        (work, own): (&mut [Block], usize),
+        [piece, wide, own]: [usize; 3],
+        work: &mut [Block],
         y: &mut [Block],
-        weights: impl Fn(usize, &mut [Block], &mut dyn FnMut(&[Block], Range<usize>)) + Sync,
+        weights: impl Fn(usize, Range<usize>, &mut [Block], &mut dyn FnMut(&[Block])) + Sync,
     ) {
+        let blocks = self.geom.blocks;
         let total = n * self.tiles[0] * self.tiles[1];
         let chunks = total.div_ceil(self.chunk);
         let range = |c: usize| c * self.chunk..((c + 1) * self.chunk).min(total);
         let (v, scratch) = work.split_at_mut(chunks * self.v_len());
         let shared = Shore(v.as_mut_ptr());
         // Jobs: input blocks of a chunk. V is written in pieces that interleave, one per position.
-        threads.run(chunks * self.geom.blocks, |job| {
-            let (c, b) = (job / self.geom.blocks, job % self.geom.blocks);
+        threads.run(chunks * blocks, |job| {
+            let (c, b) = (job / blocks, job % blocks);
             let v = Shore(shared.pointer().wrapping_add(c * self.v_len()));
             self.isa.run(Inputs { kernel: self, x, v, tiles: range(c), b });
         });
         let (v, out) = (&*v, Shore(y.as_mut_ptr()));
-        let all = chunks * self.m_len();
-        threads.run_with_scratch(self.groups(), scratch, all + own, |g, scratch| {
-            let (m, own) = scratch.split_at_mut(all);
-            weights(g, own, &mut |u, bs| {
-                let chunks = v.chunks_exact(self.v_len()).zip(m.chunks_exact_mut(self.m_len()));
-                for (c, (v, m)) in chunks.enumerate() {
-                    let (bs, tiles) = (bs.clone(), range(c));
-                    self.isa.run(Group { kernel: self, v, u, bs, m, tiles, g, epilogue, y: out });
+        let of_group = chunks * self.m_len();
+        let len = wide * of_group + own;
+        threads.run_with_scratch(self.groups().div_ceil(wide), scratch, len, |job, scratch| {
+            let (m, own) = scratch.split_at_mut(wide * of_group);
+            let groups = job * wide..((job + 1) * wide).min(self.groups());
+            for start in (0..blocks).step_by(piece) {
+                let bs = start..(start + piece).min(blocks);
+                for (g, m) in groups.clone().zip(m.chunks_exact_mut(of_group)) {
+                    weights(g, bs.clone(), own, &mut |u| {
+                        let vs = v.chunks_exact(self.v_len());
+                        for (c, (v, m)) in vs.zip(m.chunks_exact_mut(self.m_len())).enumerate() {
+                            let (kernel, bs, tiles, y) = (self, bs.clone(), range(c), out);
+                            self.isa.run(Group { kernel, v, u, bs, m, tiles, g, epilogue, y });
+                        }
+                    });
                 }
-            });
+            }
         });
+    }
+
+    /// Blocks of scratch memory of [`Winograd::run_split`], where `wide` groups and `own` blocks belong to a job.
+    fn split_workspace(&self, threads: usize, wide: usize, own: usize) -> usize {
+        self.chunks * self.v_len() + threads * (wide * self.chunks * self.m_len() + own)
     }
 
     /// Blocks of U of a whole group.

@@ -104,8 +104,20 @@ impl Winograd {
 
     /// Blocks of scratch memory for [`Winograd::run_direct`].
     pub fn direct_workspace(&self, threads: usize) -> usize {
-        let own = if self.split { threads * self.piece_len() } else { self.packed_len() };
-        self.workspace(threads) + own
+        if self.split {
+            let [_, wide, own] = self.direct_shape();
+            self.split_workspace(threads, wide, own)
+        } else {
+            self.workspace(threads) + self.packed_len()
+        }
+    }
+
+    /// Input blocks of a piece, groups of a job, and blocks of a piece of U.
+    fn direct_shape(&self) -> [usize; 3] {
+        let piece = PIECE.min(self.geom.blocks);
+        // Where there are many groups, two of them read each piece of V.
+        let wide = if self.groups() >= 16 { 2 } else { 1 };
+        [piece, wide, POSITIONS * piece * LANES * self.group]
     }
 
     /// As [`Winograd::run`], with weights that are packed for direct convolution. Where the threads share V, U is never in
@@ -127,23 +139,15 @@ impl Winograd {
         }
         source.check(&self.geom);
         self.check(n, x, epilogue, y);
-        let own = self.piece_len();
-        self.run_split(threads, n, x, epilogue, (work, own), y, |g, u, each| {
-            for start in (0..self.geom.blocks).step_by(PIECE) {
-                let bs = start..(start + PIECE).min(self.geom.blocks);
-                let to = Shore(u.as_mut_ptr());
-                for b in bs.clone() {
-                    let (bs, u) = (bs.clone(), to);
-                    self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream: false });
-                }
-                each(u, bs);
+        let shape = self.direct_shape();
+        self.run_split(threads, n, x, epilogue, shape, work, y, |g, bs, u, each| {
+            let to = Shore(u.as_mut_ptr());
+            for b in bs.clone() {
+                let (bs, u) = (bs.clone(), to);
+                self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream: false });
             }
+            each(u);
         });
-    }
-
-    /// Blocks of a piece of U.
-    fn piece_len(&self) -> usize {
-        POSITIONS * PIECE.min(self.geom.blocks) * LANES * self.group
     }
 }
 
