@@ -70,7 +70,6 @@ class Worker:
             [sys.executable, HERE / "worker.py", peer, str(model), str(batch)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
-        self.facts = self.read()
 
     def read(self):
         line = self.process.stdout.readline()
@@ -138,11 +137,13 @@ def measure(network, batch, args):
     peers, failed = [Top5("top5", args, network, batch)], {}
     for name, options in (option.split("=", 1) for option in args.variant):
         peers.append(Top5(name, args, network, batch, options.split()))
-    for peer in wanted:
+    workers = [Worker(peer, model, batch) for peer in wanted]
+    for worker in workers:
         try:
-            peers.append(Worker(peer, model, batch))
+            worker.facts = worker.read()
+            peers.append(worker)
         except RuntimeError as error:
-            failed[peer] = str(error).strip().splitlines()[-1]
+            failed[worker.peer] = str(error).strip().splitlines()[-1]
     reference = next((p.facts["logits"] for p in peers if p.peer == "onnxruntime"), None)
     cpu = processor()
     best = max((r["peers"]["top5"]["peak_gflops"] for r in known(args) if r.get("cpu") == cpu), default=0.0)
