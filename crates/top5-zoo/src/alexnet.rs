@@ -2,7 +2,8 @@
 //! NIPS 2012, section 3.5 and Figure 2. ILSVRC-2012: first in classification.
 //! Departures: the input is 227×227, since 55×55 maps do not come from the printed 224. `alexnet_owt` is the network
 //! of Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997, as torchvision
-//! ships it; `alexnet_28` is the article's, for digits.
+//! ships it; `alexnet_28` is the article's, for digits; `alexnet_caffe` is Caffe's replication, which normalises
+//! otherwise.
 
 use crate::registry::{Fact, Network, Paper, Preprocessing, Published, Settings};
 use top5_graph::ops::{AlphaOver, Conv2d};
@@ -32,6 +33,23 @@ pub(crate) static NETWORKS: &[Network] = &[
         init: "N(0, 0.01); biases 1 in conv2, conv4, conv5 and the hidden linear layers, else 0 (section 5)",
         preprocessing: Preprocessing::caffe(256),
         build: alexnet,
+    },
+    Network {
+        name: "alexnet_caffe",
+        aliases: &["bvlc_alexnet"],
+        family: "AlexNet",
+        year: 2012,
+        place: Fact::Missing("a replication, not entered in the contest"),
+        paper: PAPER,
+        section: "Caffe's bvlc_alexnet",
+        input: [3, 227, 227],
+        classes: 1000,
+        params: 60_965_224,
+        macs: 724_406_816,
+        published: Fact::Missing("Caffe's model zoo gives its accuracy only as of training"),
+        init: "N(0, 0.01), 0.005 in fc6 and fc7; biases 0.1 in conv2, conv4, conv5, fc6 and fc7, else 0",
+        preprocessing: Preprocessing::caffe(256),
+        build: alexnet_caffe,
     },
     Network {
         name: "alexnet_owt",
@@ -87,19 +105,41 @@ pub(crate) fn normalise(x: Var<'_>) -> Var<'_> {
 }
 
 fn alexnet(settings: &Settings) -> Result<Graph, GraphError> {
-    let normal = || Init::Normal(0.01);
-    let two_gpus = |filters, window| Conv2d::new(filters, window).groups(2);
-    net("alexnet", settings.input, |x| {
+    two_gpus("alexnet", normalise, [0.01, 0.01], 1.0, settings)
+}
+
+/// As Caffe's replication has it: α multiplies the mean of the squares, which is added to 1.
+fn alexnet_caffe(settings: &Settings) -> Result<Graph, GraphError> {
+    two_gpus("alexnet_caffe", normalise_by_mean, [0.01, 0.005], 0.1, settings)
+}
+
+fn normalise_by_mean(x: Var<'_>) -> Var<'_> {
+    x.lrn(5, 1e-4, 0.75, 1.0, AlphaOver::Mean)
+}
+
+/// Figure 2. Weights start with the first deviation, those of the hidden linear layers with the second; `bias` is where
+/// the biases start that are not zero.
+fn two_gpus(
+    name: &str,
+    normalise: for<'g> fn(Var<'g>) -> Var<'g>,
+    [deviation, hidden]: [f32; 2],
+    bias: f32,
+    settings: &Settings,
+) -> Result<Graph, GraphError> {
+    let normal = || Init::Normal(deviation);
+    let hidden = || Init::Normal(hidden);
+    let grouped = |filters, window| Conv2d::new(filters, window).groups(2);
+    net(name, settings.input, |x| {
         let x = x.conv(96, k(11).stride(4)).init(normal(), 0.0).relu();
         let x = normalise(x).max_pool(k(3).stride(2));
-        let x = x.apply(two_gpus(256, k(5).pad(2))).init(normal(), 1.0).relu();
+        let x = x.apply(grouped(256, k(5).pad(2))).init(normal(), bias).relu();
         let x = normalise(x).max_pool(k(3).stride(2));
         let x = x.conv(384, k(3).pad(1)).init(normal(), 0.0).relu();
-        let x = x.apply(two_gpus(384, k(3).pad(1))).init(normal(), 1.0).relu();
-        let x = x.apply(two_gpus(256, k(3).pad(1))).init(normal(), 1.0).relu();
+        let x = x.apply(grouped(384, k(3).pad(1))).init(normal(), bias).relu();
+        let x = x.apply(grouped(256, k(3).pad(1))).init(normal(), bias).relu();
         let x = x.max_pool(k(3).stride(2)).adaptive_avg_pool([6, 6]).flatten();
-        let x = x.linear(4096).named("fc6").init(normal(), 1.0).relu().dropout(0.5);
-        let x = x.linear(4096).named("fc7").init(normal(), 1.0).relu().dropout(0.5);
+        let x = x.linear(4096).named("fc6").init(hidden(), bias).relu().dropout(0.5);
+        let x = x.linear(4096).named("fc7").init(hidden(), bias).relu().dropout(0.5);
         x.linear(settings.classes).named("fc8").init(normal(), 0.0)
     })
 }

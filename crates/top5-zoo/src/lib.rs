@@ -33,6 +33,7 @@ mod preact_resnet;
 mod resnet;
 mod resnext;
 mod senet;
+mod senet_released;
 mod trimps_soushen;
 mod vgg;
 mod wide_resnet;
@@ -61,6 +62,7 @@ static FAMILIES: &[&[Network]] = &[
     resnext::NETWORKS,
     densenet::NETWORKS,
     senet::NETWORKS,
+    senet_released::NETWORKS,
     dpn::NETWORKS,
 ];
 

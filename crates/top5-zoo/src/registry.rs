@@ -233,7 +233,7 @@ impl Preprocessing {
     }
 
     /// What Caffe's networks expect: bytes from 0 to 255, blue first, the mean subtracted.
-    pub(crate) const fn caffe(resize: usize) -> Self {
+    pub const fn caffe(resize: usize) -> Self {
         Self {
             resize,
             resample: Resample::Bilinear,

@@ -1,8 +1,9 @@
 //! ResNet. He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385,
 //! Table 1, Figure 5 and section 4.2. ILSVRC-2015: first in classification.
 //! Departures: the stride of `resnet50` and deeper is on the 3×3, as torchvision, timm and the article have it;
-//! `resnet50_v1` and deeper have the paper's, on the first 1×1. `resnet200` is timm's, post-activation. `resnet18_cifar`
-//! to `resnet152_cifar` are the article's for CIFAR-100; `resnet20_cifar` to `resnet110_cifar` are those of section 4.2
+//! `resnet50_v1` and deeper are the paper's as its authors released them in Caffe, with the stride on the first 1×1 and
+//! Caffe's first pooling, which rounds up and pads nothing. `resnet200` is timm's, post-activation. `resnet18_cifar` to
+//! `resnet152_cifar` are the article's for CIFAR-100; `resnet20_cifar` to `resnet110_cifar` are those of section 4.2
 //! (parameter-free shortcuts, option A) with the tensor names of akamaster's replication.
 
 use crate::registry::{Fact, Network, Paper, Preprocessing, Published, Set, Settings};
@@ -19,13 +20,29 @@ pub(crate) fn resnet(
     branch: impl for<'g> Fn(Var<'g>, usize, usize) -> Var<'g>,
     s: &Settings,
 ) -> Result<Graph, GraphError> {
+    net(name, s.input, |x| table_1(stem(x), depths, branch, s))
+}
+
+/// The authors' own, in Caffe.
+fn released(name: &str, depths: [usize; 4], s: &Settings) -> Result<Graph, GraphError> {
     net(name, s.input, |x| {
-        let x = stages(stem(x), depths, |x, width, stride| {
-            let y = branch(x, width, stride);
-            (y + shortcut(x, y.channels(), k(1).stride(stride))).relu()
-        });
-        x.global_avg_pool().linear(s.classes).named("fc")
+        let x = unit(x, Conv2d::new(64, k(7).stride(2).pad(3))).relu();
+        table_1(x.max_pool(k(3).stride(2).ceil()), depths, stride_on_1x1, s)
     })
+}
+
+/// All that follows the first pooling.
+fn table_1<'g>(
+    x: Var<'g>,
+    depths: [usize; 4],
+    branch: impl for<'v> Fn(Var<'v>, usize, usize) -> Var<'v>,
+    s: &Settings,
+) -> Var<'g> {
+    let x = stages(x, depths, |x, width, stride| {
+        let y = branch(x, width, stride);
+        (y + shortcut(x, y.channels(), k(1).stride(stride))).relu()
+    });
+    x.global_avg_pool().linear(s.classes).named("fc")
 }
 
 pub(crate) fn stem(x: Var<'_>) -> Var<'_> {
@@ -362,7 +379,7 @@ pub(crate) static NETWORKS: &[Network] = &[
             Published::val(20.74, 5.25, DENSE, "Table 4"),
             Published::val(24.7, 7.8, "1 crop", "the authors' repository"),
         ]),
-        build: |s| resnet("resnet50_v1", [3, 4, 6, 3], stride_on_1x1, s),
+        build: |s| released("resnet50_v1", [3, 4, 6, 3], s),
         ..V1
     },
     Network {
@@ -374,7 +391,7 @@ pub(crate) static NETWORKS: &[Network] = &[
             Published::val(19.87, 4.60, DENSE, "Table 4"),
             Published::val(23.6, 7.1, "1 crop", "the authors' repository"),
         ]),
-        build: |s| resnet("resnet101_v1", [3, 4, 23, 3], stride_on_1x1, s),
+        build: |s| released("resnet101_v1", [3, 4, 23, 3], s),
         ..V1
     },
     Network {
@@ -387,7 +404,7 @@ pub(crate) static NETWORKS: &[Network] = &[
             Published::test_top5(3.57, SIX, "Table 5"),
             Published::val(23.0, 6.7, "1 crop", "the authors' repository"),
         ]),
-        build: |s| resnet("resnet152_v1", [3, 8, 36, 3], stride_on_1x1, s),
+        build: |s| released("resnet152_v1", [3, 8, 36, 3], s),
         ..V1
     },
     Network {

@@ -178,12 +178,12 @@ pub(crate) static NETWORKS: &[Network] = &[
     },
 ];
 
-const REPOSITORY: &str = "the authors' repository";
-const TIMM: &str = "timm's results";
+pub(crate) const REPOSITORY: &str = "the authors' repository";
+pub(crate) const TIMM: &str = "timm's results";
 const ON_1X1: &str = "1 crop, the authors' weights, the stride on the first 1×1";
 const TRAINED_AT_320: &str = "1 crop of 320×320, trained at that size";
 
-const BASE: Network = Network {
+pub(crate) const BASE: Network = Network {
     name: "",
     aliases: &[],
     family: "SENet",
@@ -234,10 +234,14 @@ fn senet(
     })
 }
 
-/// Equations 2 to 4: squeeze to one value per channel, excite through `inside` values, scale.
 fn excite(x: Var<'_>, inside: usize) -> Var<'_> {
+    excite_named(x, "se", inside)
+}
+
+/// Equations 2 to 4: squeeze to one value per channel, excite through `inside` values, scale.
+pub(crate) fn excite_named<'g>(x: Var<'g>, name: &str, inside: usize) -> Var<'g> {
     let factors = {
-        let _se = x.scope("se");
+        let _excitation = x.scope(name);
         let z = x.global_avg_pool().conv(inside, 1).named("fc1").relu();
         z.conv(x.channels(), 1).named("fc2").sigmoid()
     };

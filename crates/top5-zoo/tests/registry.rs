@@ -34,7 +34,7 @@ fn zoo_is_complete() {
     };
     const DEPTHS: [&str; 5] = ["18", "34", "50", "101", "152"];
     let mut names: Vec<String> = [
-        "lenet lenet5 alexnet alexnet_owt alexnet_28 overfeat_fast overfeat_accurate zfnet zfnet_b clarifai",
+        "lenet lenet5 alexnet alexnet_owt alexnet_28 alexnet_caffe overfeat_fast overfeat_accurate zfnet zfnet_b clarifai",
         "vgg11 vgg11_lrn vgg13 vgg16 vgg16_c vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn",
         "vgg11_bn_cifar vgg13_bn_cifar vgg16_bn_cifar vgg19_bn_cifar googlenet googlenet_bn googlenet_cifar",
         "bn_inception bn_inception_slim inception_v3 inception_v4 inception_resnet_v2",
@@ -44,6 +44,8 @@ fn zoo_is_complete() {
         "resnext50_32x4d resnext101_32x4d resnext101_32x8d resnext101_64x4d",
         "resnext50_32x4d_a resnext50_32x4d_b resnext50_cifar resnext101_cifar resnext152_cifar",
         "seresnext50_32x4d seresnext101_32x4d senet154 se_bn_inception seresnet50_cifar_516",
+        "legacy_seresnet50 legacy_seresnet101 legacy_seresnet152 legacy_senet154",
+        "legacy_seresnext50_32x4d legacy_seresnext101_32x4d",
         "densenet121 densenet161 densenet169 densenet201 dpn68 dpn92 dpn98 dpn107 dpn131",
     ]
     .iter()
