@@ -1,132 +1,16 @@
 //! From the names of a file to those of a graph, and from the names to the network.
 //!
 //! Graphs have the names of torchvision, timm or the article's code, so most files fit as they are. Older and foreign
-//! names are translated by tables of rules; the table that leaves the fewest differences is used.
+//! names are translated by tables of rules; the table that knows the most names is used.
 
-use std::collections::BTreeMap;
-use top5_graph::{Graph, Tensor, Weights, WeightsError};
-
-/// A rule: a pattern and what replaces it. `#` stands for a number and `*` for any text; the replacement takes them in
-/// order. Rules are tried in turn, and the first that matches is applied.
-type Rule = (&'static str, &'static str);
-
-/// DenseNets before torchvision 0.3.
-const OLD_DENSENET: &[Rule] = &[("*.norm.#.*", "*.norm#.*"), ("*.conv.#.*", "*.conv#.*")];
-
-/// SE networks of pretrained-models and timm's `legacy_` ones; `layer0` has one convolution or, in SENet-154, three.
-const OLD_SENET: &[Rule] =
-    &[("*.se_module.*", "*.se.*"), ("layer0.*", "*"), ("last_linear.*", "fc.*")];
-const OLD_SENET_154: &[Rule] = &[
-    ("*.se_module.*", "*.se.*"),
-    ("layer0.conv1.*", "conv1.0.*"),
-    ("layer0.bn1.*", "conv1.1.*"),
-    ("layer0.conv2.*", "conv1.3.*"),
-    ("layer0.bn2.*", "conv1.4.*"),
-    ("layer0.conv3.*", "conv1.6.*"),
-    ("layer0.bn3.*", "bn1.*"),
-    ("last_linear.*", "fc.*"),
-];
-
-/// Other networks of pretrained-models call the classifier so.
-const OLD_CLASSIFIER: &[Rule] = &[("last_linear.*", "fc.*")];
-
-/// BVLC's GoogLeNet.
-const CAFFE_GOOGLENET: &[Rule] = &[
-    ("conv1/7x7_s2.*", "conv1.conv.*"),
-    ("conv2/3x3_reduce.*", "conv2.conv.*"),
-    ("conv2/3x3.*", "conv3.conv.*"),
-    ("inception_*/1x1.*", "inception*.branch1.conv.*"),
-    ("inception_*/3x3_reduce.*", "inception*.branch2.0.conv.*"),
-    ("inception_*/3x3.*", "inception*.branch2.1.conv.*"),
-    ("inception_*/5x5_reduce.*", "inception*.branch3.0.conv.*"),
-    ("inception_*/5x5.*", "inception*.branch3.1.conv.*"),
-    ("inception_*/pool_proj.*", "inception*.branch4.1.conv.*"),
-    ("loss3/classifier.*", "fc.*"),
-    ("loss#/conv.*", "aux#.conv.conv.*"),
-    ("loss#/fc.*", "aux#.fc1.*"),
-    ("loss#/classifier.*", "aux#.fc2.*"),
-];
-
-const CAFFE_VGG_16: &[Rule] = &[
-    ("conv1_1.*", "features.0.*"),
-    ("conv1_2.*", "features.2.*"),
-    ("conv2_1.*", "features.5.*"),
-    ("conv2_2.*", "features.7.*"),
-    ("conv3_1.*", "features.10.*"),
-    ("conv3_2.*", "features.12.*"),
-    ("conv3_3.*", "features.14.*"),
-    ("conv4_1.*", "features.17.*"),
-    ("conv4_2.*", "features.19.*"),
-    ("conv4_3.*", "features.21.*"),
-    ("conv5_1.*", "features.24.*"),
-    ("conv5_2.*", "features.26.*"),
-    ("conv5_3.*", "features.28.*"),
-    ("fc6.*", "classifier.0.*"),
-    ("fc7.*", "classifier.3.*"),
-    ("fc8.*", "classifier.6.*"),
-];
-
-const CAFFE_VGG_19: &[Rule] = &[
-    ("conv1_1.*", "features.0.*"),
-    ("conv1_2.*", "features.2.*"),
-    ("conv2_1.*", "features.5.*"),
-    ("conv2_2.*", "features.7.*"),
-    ("conv3_1.*", "features.10.*"),
-    ("conv3_2.*", "features.12.*"),
-    ("conv3_3.*", "features.14.*"),
-    ("conv3_4.*", "features.16.*"),
-    ("conv4_1.*", "features.19.*"),
-    ("conv4_2.*", "features.21.*"),
-    ("conv4_3.*", "features.23.*"),
-    ("conv4_4.*", "features.25.*"),
-    ("conv5_1.*", "features.28.*"),
-    ("conv5_2.*", "features.30.*"),
-    ("conv5_3.*", "features.32.*"),
-    ("conv5_4.*", "features.34.*"),
-    ("fc6.*", "classifier.0.*"),
-    ("fc7.*", "classifier.3.*"),
-    ("fc8.*", "classifier.6.*"),
-];
-
-/// How a file's names become a graph's.
-#[derive(Clone, Copy)]
-enum Scheme {
-    Rules(&'static [Rule]),
-    /// The names of He et al.'s released ResNets.
-    CaffeResnet,
-}
-
-/// All schemes; the first leaves names as they are.
-const SCHEMES: &[Scheme] = &[
-    Scheme::Rules(&[]),
-    Scheme::Rules(OLD_CLASSIFIER),
-    Scheme::Rules(OLD_DENSENET),
-    Scheme::Rules(OLD_SENET),
-    Scheme::Rules(OLD_SENET_154),
-    Scheme::Rules(CAFFE_GOOGLENET),
-    Scheme::Rules(CAFFE_VGG_16),
-    Scheme::Rules(CAFFE_VGG_19),
-    Scheme::CaffeResnet,
-];
+use crate::names::{Names, origins};
+use std::collections::{BTreeMap, BTreeSet};
+use top5_graph::{Graph, Node, Tensor, Weights, WeightsError};
 
 /// Beginnings of the names of auxiliary heads, which a graph for inference does not have.
 const AUXILIARY: [&str; 5] = ["AuxLogits.", "aux1.", "aux2.", "aux_logits.", "aux."];
 /// What wrappers put before all names.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
-
-impl Scheme {
-    fn rename(self, name: &str) -> String {
-        // No known name is longer, and matching takes more than linear time.
-        if name.len() > 256 {
-            return name.to_owned();
-        }
-        let renamed = match self {
-            Self::Rules(rules) => rules.iter().find_map(|(from, to)| rewrite(name, from, to)),
-            Self::CaffeResnet => from_caffe_resnet(name),
-        };
-        renamed.unwrap_or_else(|| name.to_owned())
-    }
-}
 
 /// The tensors of `graph`, taken from `weights` under whatever known names they have.
 ///
@@ -136,16 +20,14 @@ pub fn fit(weights: Weights, graph: &Graph) -> Result<Weights, WeightsError> {
     let wanted: BTreeMap<String, &[usize]> =
         graph.params().map(|(name, param)| (name, param.shape.as_slice())).collect();
     let names = clean_names(&weights);
-    let scheme = SCHEMES
-        .iter()
-        .min_by_key(|scheme| {
-            let hits = names.iter().filter(|(_, name)| wanted.contains_key(&scheme.rename(name)));
-            names.len() - hits.count()
-        })
-        .copied()
-        .unwrap_or(Scheme::Rules(&[]));
+    let known = |origin: &Names| {
+        names.iter().filter(|(_, name)| wanted.contains_key(&origin.rename(name))).count()
+    };
+    // Of equal ones the first, which is the one that leaves names as they are.
+    let origin = origins().iter().rev().max_by_key(|origin| known(origin));
+    let origin = origin.expect("there are origins");
     let renamed: BTreeMap<String, String> =
-        names.into_iter().map(|(old, new)| (old, scheme.rename(&new))).collect();
+        names.into_iter().map(|(old, new)| (old, origin.rename(&new))).collect();
     let mut fitted = Weights::new();
     for (old, tensor) in weights {
         let Some(name) = renamed.get(&old) else { continue };
@@ -154,7 +36,7 @@ pub fn fit(weights: Weights, graph: &Graph) -> Result<Weights, WeightsError> {
             continue;
         }
         let tensor = match shape {
-            Some(shape) if same_but_ones(tensor.shape(), shape) => {
+            Some(shape) if same_layout(tensor.shape(), shape) => {
                 Tensor::new(shape, tensor.into_data()).expect("ones do not change the product")
             }
             Some(_) | None => tensor,
@@ -163,12 +45,12 @@ pub fn fit(weights: Weights, graph: &Graph) -> Result<Weights, WeightsError> {
         let name = if fitted.tensor(name).is_none() { name.clone() } else { old };
         fitted.insert(name, tensor);
     }
-    absorb_biases(&mut fitted, &wanted);
+    reconcile_biases(&mut fitted, graph);
     fitted.check(graph)?;
     Ok(fitted)
 }
 
-/// Those of `candidates` whose tensors are all in `weights`, by name and shape, under one of the known schemes.
+/// Those of `candidates` whose tensors are all in `weights`, by name and shape, under the names of one of the known origins.
 ///
 /// Networks that differ in their windows only (`resnet50` and `resnet50_v1`) have the same tensors: all are returned,
 /// in the order given. When the class count is another, the networks that fit but for it are returned.
@@ -177,11 +59,11 @@ pub fn recognise<'g>(
     candidates: impl IntoIterator<Item = &'g Graph>,
 ) -> Vec<&'g str> {
     let names = clean_names(weights);
-    let files: Vec<BTreeMap<String, &[usize]>> = SCHEMES
+    let files: Vec<BTreeMap<String, &[usize]>> = origins()
         .iter()
-        .map(|scheme| {
+        .map(|origin| {
             let shape = |old: &str| weights.tensor(old).map_or(&[][..], Tensor::shape);
-            names.iter().map(|(old, name)| (scheme.rename(name), shape(old))).collect()
+            names.iter().map(|(old, name)| (origin.rename(name), shape(old))).collect()
         })
         .collect();
     let mut exact = Vec::new();
@@ -211,12 +93,19 @@ pub fn non_finite(weights: &Weights) -> Vec<(&str, usize)> {
 
 /// How many tensors have another first dimension; `None` when names or other dimensions differ.
 fn differences(file: &BTreeMap<String, &[usize]>, graph: &Graph) -> Option<usize> {
+    // These may be missing, and there may be more of them.
+    let free: BTreeSet<String> = normalised(graph).map(|(conv, _)| bias_of(conv)).collect();
     let mut count = 0;
     let mut found = 0;
     for (name, param) in graph.params() {
-        let &shape = file.get(&name)?;
+        let Some(&shape) = file.get(&name) else {
+            if free.contains(&name) {
+                continue;
+            }
+            return None;
+        };
         found += 1;
-        if same_but_ones(shape, &param.shape) {
+        if same_layout(shape, &param.shape) {
             continue;
         }
         // Another number of classes changes the first dimension of classifiers alone.
@@ -226,11 +115,12 @@ fn differences(file: &BTreeMap<String, &[usize]>, graph: &Graph) -> Option<usize
         }
         count += 1;
     }
-    let auxiliary = |name: &&String| AUXILIARY.iter().any(|prefix| name.starts_with(prefix));
+    let wanted: BTreeSet<String> = graph.params().map(|(name, _)| name).collect();
+    let auxiliary = |name: &String| AUXILIARY.iter().any(|prefix| name.starts_with(prefix));
+    let allowed =
+        |name: &&String| !wanted.contains(*name) && (free.contains(*name) || auxiliary(name));
     let extra = file.len() - found;
-    let heads = file.keys().filter(auxiliary).count();
-    let heads_wanted = graph.params().filter(|(name, _)| auxiliary(&name)).count();
-    (extra == heads.saturating_sub(heads_wanted)).then_some(count)
+    (extra == file.keys().filter(allowed).count()).then_some(count)
 }
 
 /// (name in the file, name without wrappers) of all tensors that belong to a network.
@@ -248,92 +138,57 @@ fn clean_names(weights: &Weights) -> Vec<(String, String)> {
     names
 }
 
-/// A bias before a batch normalisation, where the graph has none, is taken off the running mean: He et al.'s ResNet-50
-/// has one after its first convolution.
-fn absorb_biases(weights: &mut Weights, wanted: &BTreeMap<String, &[usize]>) {
-    if wanted.contains_key("conv1.bias") {
-        return;
-    }
-    let Some(bias) = weights.tensor("conv1.bias").cloned() else { return };
-    if let Some(mean) = weights.tensor_mut("bn1.running_mean")
-        && mean.shape() == bias.shape()
-    {
-        mean.data_mut().iter_mut().zip(bias.data()).for_each(|(mean, bias)| *mean -= bias);
-        weights.remove("conv1.bias");
-    }
-}
-
-/// Whether two shapes are equal when dimensions of one are left out.
-fn same_but_ones(a: &[usize], b: &[usize]) -> bool {
-    a.iter().filter(|&&d| d != 1).eq(b.iter().filter(|&&d| d != 1))
-}
-
-/// Applies a rule; `None` when the pattern does not match the whole name.
-fn rewrite(name: &str, pattern: &str, replacement: &str) -> Option<String> {
-    let mut parts = Vec::new();
-    matched(name, pattern, &mut parts).then(|| {
-        let mut parts = parts.into_iter();
-        replacement.chars().fold(String::new(), |mut text, c| {
-            match c {
-                '#' | '*' => text.push_str(parts.next().unwrap_or_default()),
-                _ => text.push(c),
+/// A bias of a convolution before a batch normalisation changes nothing that the running mean cannot. One that the graph
+/// lacks is taken off the mean (He et al.'s ResNet-50 has one after its first convolution); where the graph has them and
+/// the file has none at all, they are zero (Hu et al.'s SE-BN-Inception).
+fn reconcile_biases(weights: &mut Weights, graph: &Graph) {
+    let mut missing = Vec::new();
+    let mut present = false;
+    for (conv, norm) in normalised(graph) {
+        let bias = bias_of(conv);
+        let wanted = conv.spec.params.iter().find(|param| param.role == "bias");
+        match (wanted, weights.tensor(&bias).cloned()) {
+            (Some(_), Some(_)) => present = true,
+            (Some(param), None) => missing.push((bias, param.shape.clone())),
+            (None, Some(tensor)) => {
+                let mean = weights.tensor_mut(&format!("{}.running_mean", norm.name));
+                if let Some(mean) = mean.filter(|mean| mean.shape() == tensor.shape()) {
+                    let pairs = mean.data_mut().iter_mut().zip(tensor.data());
+                    pairs.for_each(|(mean, bias)| *mean -= bias);
+                    weights.remove(&bias);
+                }
             }
-            text
-        })
-    })
-}
-
-/// Whether the pattern matches, with what its wildcards stand for.
-fn matched<'n>(name: &'n str, pattern: &str, parts: &mut Vec<&'n str>) -> bool {
-    let Some(first) = pattern.chars().next() else { return name.is_empty() };
-    let rest = &pattern[first.len_utf8()..];
-    let longest = match first {
-        '*' => name.len(),
-        '#' => name.bytes().take_while(u8::is_ascii_digit).count(),
-        _ => return name.strip_prefix(first).is_some_and(|name| matched(name, rest, parts)),
-    };
-    for end in (1..=longest).filter(|&end| name.is_char_boundary(end)) {
-        parts.push(&name[..end]);
-        if matched(&name[end..], rest, parts) {
-            return true;
+            (None, None) => {}
         }
-        parts.pop();
     }
-    false
+    if !present {
+        missing
+            .into_iter()
+            .for_each(|(name, shape)| drop(weights.insert(name, Tensor::zeros(shape))));
+    }
 }
 
-/// `res4b7_branch2a`, `bn4b7_branch2a` to `layer3.7.conv1`, `layer3.7.bn1`; `branch1` is the shortcut.
-fn from_caffe_resnet(name: &str) -> Option<String> {
-    let (layer, role) = name.rsplit_once('.')?;
-    let layer = match layer {
-        "conv1" => "conv1".to_owned(),
-        "bn_conv1" => "bn1".to_owned(),
-        "fc1000" => "fc".to_owned(),
-        _ => {
-            let (kind, rest) = match layer.strip_prefix("res") {
-                Some(rest) => ("conv", rest),
-                None => ("bn", layer.strip_prefix("bn")?),
-            };
-            let (block, branch) = rest.split_once("_branch")?;
-            let (stage, block) = block.split_at_checked(1)?;
-            let stage: usize = stage.parse().ok()?;
-            let index: usize = match block.as_bytes() {
-                &[letter @ b'a'..=b'z'] => usize::from(letter - b'a'),
-                [b'b', ..] => block[1..].parse().ok()?,
-                _ => return None,
-            };
-            let place = match (branch, kind) {
-                ("1", "conv") => "downsample.0".to_owned(),
-                ("1", _) => "downsample.1".to_owned(),
-                ("2a", _) => format!("{kind}1"),
-                ("2b", _) => format!("{kind}2"),
-                ("2c", _) => format!("{kind}3"),
-                _ => return None,
-            };
-            format!("layer{}.{index}.{place}", stage.checked_sub(1)?)
+/// The convolutions that a batch normalisation follows, each with it.
+fn normalised(graph: &Graph) -> impl Iterator<Item = (&Node, &Node)> {
+    let norms = graph.nodes().iter().filter(|node| node.spec.kind == "BatchNorm2d");
+    let pairs = norms.map(|norm| (graph.node(norm.inputs[0]), norm));
+    pairs.filter(|(conv, _)| conv.spec.kind == "Conv2d")
+}
+
+fn bias_of(conv: &Node) -> String {
+    format!("{}.bias", conv.name)
+}
+
+/// Whether a tensor of shape `a` can stand for one of shape `b` as it lies in memory: dimensions of one do not matter, and
+/// a linear layer may be a convolution over the whole map.
+fn same_layout(a: &[usize], b: &[usize]) -> bool {
+    let whole_map = |a: &[usize], b: &[usize]| match (a, b) {
+        (&[outputs, c, h, w], &[rows, inputs]) => {
+            outputs == rows && c.checked_mul(h).and_then(|n| n.checked_mul(w)) == Some(inputs)
         }
+        _ => false,
     };
-    Some(format!("{layer}.{role}"))
+    a.iter().filter(|&&d| d != 1).eq(b.iter().filter(|&&d| d != 1)) || whole_map(a, b)
 }
 
 #[cfg(test)]
@@ -374,47 +229,6 @@ mod tests {
 
     fn renamed(weights: &Weights, name: impl Fn(&str) -> String) -> Weights {
         weights.iter().map(|(old, tensor)| (name(old), tensor.clone())).collect()
-    }
-
-    #[test]
-    fn rules_rewrite_whole_names() {
-        let rules = |rules, name: &str| Scheme::Rules(rules).rename(name);
-        let dense = "features.denseblock1.denselayer12.";
-        assert_eq!(
-            rules(OLD_DENSENET, &format!("{dense}norm.2.running_var")),
-            format!("{dense}norm2.running_var")
-        );
-        assert_eq!(
-            rules(OLD_DENSENET, "features.transition1.norm.weight"),
-            "features.transition1.norm.weight"
-        );
-        assert_eq!(rules(OLD_SENET, "layer1.0.se_module.fc1.bias"), "layer1.0.se.fc1.bias");
-        assert_eq!(rules(OLD_SENET, "layer0.bn1.weight"), "bn1.weight");
-        assert_eq!(rules(OLD_SENET_154, "layer0.conv2.weight"), "conv1.3.weight");
-        assert_eq!(
-            rules(CAFFE_GOOGLENET, "inception_4e/3x3_reduce.weight"),
-            "inception4e.branch2.0.conv.weight"
-        );
-        assert_eq!(rules(CAFFE_GOOGLENET, "loss2/fc.bias"), "aux2.fc1.bias");
-        assert_eq!(rules(CAFFE_GOOGLENET, "loss3/classifier.bias"), "fc.bias");
-    }
-
-    #[test]
-    fn released_resnets_are_renamed() {
-        for (caffe, ours) in [
-            ("conv1.weight", "conv1.weight"),
-            ("bn_conv1.running_mean", "bn1.running_mean"),
-            ("res2a_branch1.weight", "layer1.0.downsample.0.weight"),
-            ("bn2a_branch1.bias", "layer1.0.downsample.1.bias"),
-            ("res5c_branch2c.weight", "layer4.2.conv3.weight"),
-            ("bn4b22_branch2b.weight", "layer3.22.bn2.weight"),
-            ("fc1000.bias", "fc.bias"),
-        ] {
-            assert_eq!(from_caffe_resnet(caffe).as_deref(), Some(ours));
-        }
-        for name in ["res", "res.weight", "resé_branch.w", "res0a_branch2a.w", "bn2_branch1.w"] {
-            assert_eq!(from_caffe_resnet(name), None, "{name}");
-        }
     }
 
     #[test]

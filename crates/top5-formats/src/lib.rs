@@ -11,6 +11,7 @@ pub mod caffe;
 mod detect;
 mod element;
 mod error;
+mod names;
 pub mod onnx;
 pub mod overfeat;
 mod protobuf;

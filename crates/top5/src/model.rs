@@ -3,7 +3,6 @@
 //! It is a safetensors file whose metadata hold the network's name, the classes and the preprocessing. Weights of other
 //! origin, without these metadata, are recognised by their tensors' names and shapes.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +10,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::json;
 use top5_data::Preprocess;
-use top5_formats::{self as formats, safetensors, timm};
+use top5_formats::{self as formats, Format, Loaded, safetensors, timm};
 use top5_graph::{Graph, GraphError, Weights, WeightsError};
-use top5_zoo::{Network, Settings};
+use top5_zoo::{Colours, Network, Settings};
 
 use crate::files::{sha256, write_whole};
 use crate::hub::{Hub, Repo};
-use crate::pipeline::{Pipeline, preprocessing};
+use crate::pipeline::{Pipeline, caffe_preprocessing, preprocessing};
 
 /// The name of the file of weights in a run's folder and in timm's.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
@@ -73,6 +72,18 @@ pub enum ModelError {
         /// The file's SHA-256.
         found: String,
     },
+    /// Weights of Caffe's for a network that is built in another way.
+    Caffe {
+        /// The network that was named.
+        named: &'static str,
+        /// The one that the weights belong to.
+        meant: &'static str,
+    },
+    /// Weights that are NaN or infinite.
+    NonFinite {
+        /// The tensors that have some, with their number.
+        tensors: Vec<(String, usize)>,
+    },
     /// A network's name where weights are needed.
     Untrained {
         /// The network.
@@ -111,6 +122,23 @@ impl fmt::Display for ModelError {
                 "its SHA-256 should begin with {expected}, as its name says, and is {found}: download \
                  it again"
             ),
+            Self::Caffe { named, meant } => write!(
+                f,
+                "these weights were trained in Caffe, where strides, pooling or normalisation are not \
+                 those of {named} although the tensors are: load them as {meant}"
+            ),
+            Self::NonFinite { tensors } => {
+                let count: usize = tensors.iter().map(|(_, count)| count).sum();
+                write!(f, "{count} weights are NaN or infinite:")?;
+                const LISTED: usize = 8;
+                for (name, count) in tensors.iter().take(LISTED) {
+                    write!(f, "\n    {count} in {name}")?;
+                }
+                if let Some(more) = tensors.len().checked_sub(LISTED).filter(|&more| more > 0) {
+                    write!(f, "\n    … and more in {more} other tensors")?;
+                }
+                f.write_str("\n  training diverged, or the file is damaged: take an older one")
+            }
             Self::Untrained { network } => write!(
                 f,
                 "{network} is a network without weights: give --weights, or a run's folder after \
@@ -138,7 +166,7 @@ impl Model {
     /// A network before training: its weights are drawn as its layers declare, its classes have numbers for names.
     pub fn untrained(network: &'static Network, seed: u64) -> Result<Self> {
         let weights = top5_train::initialise(&network.graph()?, seed);
-        Self::assemble(weights, Some(network), None, None)
+        Self::assemble(weights, Format::Safetensors, Some(network), None, None)
     }
 
     /// The model that `name` stands for: a file of weights, a folder with `model.safetensors` (a run's or timm's),
@@ -165,7 +193,7 @@ impl Model {
     /// Reads a file of [`Model::to_bytes`], or other weights in safetensors whose network is recognised.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let file = formats::read_weights(bytes)?;
-        Self::described(file.weights, &file.metadata, None, None)
+        Self::described(file, None, None)
     }
 
     /// The model as a safetensors file: equal models give equal bytes.
@@ -206,11 +234,11 @@ impl Model {
     /// The model of these weights, as the file's metadata describe it; then as timm's `config.json` does; then as the
     /// registry does.
     fn described(
-        weights: Weights,
-        metadata: &BTreeMap<String, String>,
+        file: Loaded,
         network: Option<&'static Network>,
         config: Option<timm::Config>,
     ) -> Result<Self> {
+        let metadata = &file.metadata;
         let wrong = |reason: String| ModelError::Metadata { reason };
         let of_json = |error: serde_json::Error| wrong(error.to_string());
         let architecture = config.as_ref().map(|config| &config.architecture);
@@ -226,21 +254,27 @@ impl Model {
         let pipeline =
             pipeline.or_else(|| config.map(|config| Pipeline::from_timm(config.pretrained_cfg)));
         let preprocess = pipeline.map(Pipeline::resolve).transpose().map_err(wrong)?;
-        Self::assemble(weights, network, classes, preprocess)
+        Self::assemble(file.weights, file.format, network, classes, preprocess)
     }
 
     fn assemble(
         weights: Weights,
+        format: Format,
         network: Option<&'static Network>,
         classes: Option<Vec<String>>,
         preprocess: Option<Preprocess>,
     ) -> Result<Self> {
         let input = preprocess.as_ref().map(Preprocess::shape);
         let network = match network {
-            Some(network) => network,
-            None => recognise(&weights)?,
+            Some(network) => check_caffe(network, &weights, format)?,
+            None => recognise(&weights, format)?,
         };
         let (graph, weights) = fit(network, weights, input)?;
+        let bad = formats::non_finite(&weights);
+        if !bad.is_empty() {
+            let tensors = bad.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+            return Err(ModelError::NonFinite { tensors }.into());
+        }
         let count = graph.classes();
         let classes = match classes {
             Some(classes) if classes.len() == count => classes,
@@ -250,7 +284,12 @@ impl Model {
             }
             None => (0..count).map(|class| class.to_string()).collect(),
         };
-        let preprocess = preprocess.unwrap_or_else(|| preprocessing(network, graph.input()));
+        let preprocess = preprocess.unwrap_or_else(|| match format {
+            Format::Caffe => caffe_preprocessing(network, graph.input()),
+            Format::Safetensors | Format::Torch | Format::Overfeat(_) | Format::Onnx => {
+                preprocessing(network, graph.input())
+            }
+        });
         Ok(Self { graph, weights, classes, preprocess })
     }
 }
@@ -289,7 +328,7 @@ impl Source {
             let bytes = fs::read(&self.weights)?;
             check_name(&self.weights, &bytes)?;
             let file = formats::read_weights(&bytes)?;
-            Model::described(file.weights, &file.metadata, network, config)
+            Model::described(file, network, config)
         };
         load().with_context(|| reading(&self.weights))
     }
@@ -345,17 +384,16 @@ fn other_classes(graph: &Graph, error: &WeightsError) -> Option<usize> {
     error.mismatched.iter().find(|mismatch| mismatch.name == head)?.got.first().copied()
 }
 
-/// The first network of the registry that has these tensors: those with the same ones differ in strides only, and the
-/// usual one is registered first.
-fn recognise(weights: &Weights) -> Result<&'static Network> {
+/// The network of the registry that has these tensors: of several, the one that is built as Caffe builds it if the file is
+/// Caffe's, otherwise the one that is registered first, which is the usual one.
+fn recognise(weights: &Weights, format: Format) -> Result<&'static Network> {
     let graphs: Vec<Graph> =
         top5_zoo::networks().map(Network::graph).collect::<Result<_, GraphError>>()?;
-    let inference: Vec<Graph> = graphs.iter().map(Graph::inference).collect();
-    let found = [&graphs, &inference]
-        .into_iter()
-        .find_map(|graphs| formats::recognise(weights, graphs).first().copied());
-    if let Some(name) = found {
-        return Ok(top5_zoo::network(name)?);
+    let found = formats::recognise(weights, &graphs);
+    let found: Vec<_> = found.into_iter().map(top5_zoo::network).collect::<Result<_, _>>()?;
+    let caffe = found.iter().find(|network| format == Format::Caffe && is_caffe(network));
+    if let Some(network) = caffe.or(found.first()) {
+        return Ok(network);
     }
     let differences = graphs.iter().filter_map(|graph| weights.check(graph).err());
     let wrong = |error: &WeightsError| {
@@ -363,4 +401,26 @@ fn recognise(weights: &Weights) -> Result<&'static Network> {
     };
     let nearest = differences.min_by_key(wrong).filter(|_| !weights.is_empty());
     Err(ModelError::Unrecognised { nearest }.into())
+}
+
+/// The network, unless the file is Caffe's and another network has the same tensors and is built as Caffe builds it.
+fn check_caffe(
+    network: &'static Network,
+    weights: &Weights,
+    format: Format,
+) -> Result<&'static Network> {
+    if format != Format::Caffe || is_caffe(network) {
+        return Ok(network);
+    }
+    match recognise(weights, format) {
+        Ok(meant) if is_caffe(meant) && network.params == meant.params => {
+            Err(ModelError::Caffe { named: network.name, meant: meant.name }.into())
+        }
+        Ok(_) | Err(_) => Ok(network),
+    }
+}
+
+/// Whether the network is built, and its images prepared, as in Caffe.
+fn is_caffe(network: &Network) -> bool {
+    network.preprocessing.colours == Colours::Bgr
 }

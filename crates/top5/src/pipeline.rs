@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use top5_data::{CropMode, Filter, Ink, Preprocess};
 use top5_formats::timm;
-use top5_zoo::{Colours, Network, Resample};
+use top5_zoo::{Colours, Network, Preprocessing, Resample};
 
 /// Greatest side of an input, and least share that a crop keeps: what a file says decides how much memory a resize takes.
 const MAX_SIDE: usize = 4096;
@@ -109,7 +109,15 @@ impl Pipeline {
 
 /// How the zoo says that a network's images are prepared, for an input of this size.
 pub fn preprocessing(network: &Network, input: [usize; 3]) -> Preprocess {
-    let preprocessing = &network.preprocessing;
+    prepared(&network.preprocessing, input)
+}
+
+/// How images are prepared for a network whose weights are Caffe's, whatever others expect of it.
+pub(crate) fn caffe_preprocessing(network: &Network, input: [usize; 3]) -> Preprocess {
+    prepared(&Preprocessing::caffe(network.preprocessing.resize), input)
+}
+
+fn prepared(preprocessing: &Preprocessing, input: [usize; 3]) -> Preprocess {
     let [channels, height, width] = input;
     let statistics = |values: [f32; 3]| {
         // Channels are always stored red first here.

@@ -7,3 +7,4 @@ mod program;
 mod readme;
 mod reliability;
 mod train;
+mod weights;

@@ -1,0 +1,77 @@
+//! Weights from strangers, as a user runs into them: damaged, hostile, or another network's.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use top5::graph::{Tensor, Weights};
+use top5::{Model, formats::safetensors, zoo};
+
+use crate::program::Place;
+
+fn file(weights: &Weights) -> Vec<u8> {
+    safetensors::write(weights, &BTreeMap::new())
+}
+
+fn resnet20() -> Weights {
+    let graph = zoo::network("resnet20_cifar").unwrap().graph().unwrap();
+    let variance = |name: &str| if name.ends_with("running_var") { 1.0 } else { 0.25 };
+    graph
+        .params()
+        .map(|(name, param)| {
+            let values = vec![variance(&name); param.elements()];
+            (name, Tensor::new(param.shape.clone(), values).unwrap())
+        })
+        .collect()
+}
+
+/// A pickle in PyTorch's legacy container that would call `os.system("touch CANARY")`.
+fn touching(canary: &str) -> Vec<u8> {
+    let command = format!("touch {canary}");
+    [
+        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02cos\nsystem\nX".as_slice(),
+        &(command.len() as u32).to_le_bytes(),
+        command.as_bytes(),
+        b"\x85R.",
+    ]
+    .concat()
+}
+
+#[test]
+fn hostile_files_end_with_3_and_a_message_and_run_nothing() {
+    let place = Place::new();
+    let canary = place.path("canary");
+    let whole = file(&resnet20());
+    let mut infinite = resnet20();
+    infinite.tensor_mut("linear.bias").unwrap().data_mut()[3] = f32::INFINITY;
+    let mut foreign = resnet20();
+    let tensor = foreign.remove("conv1.weight").unwrap();
+    foreign.insert("conv1.weights", tensor);
+    for (name, bytes, word) in [
+        ("code.pth", touching(canary.to_str().unwrap()), "os.system"),
+        ("cut.safetensors", whole[..whole.len() / 2].to_vec(), "damaged safetensors"),
+        ("long.safetensors", [whole.as_slice(), b"x"].concat(), "after the last tensor"),
+        ("huge.safetensors", [u64::MAX.to_le_bytes().as_slice(), b"{}"].concat(), "weights"),
+        ("page.pth", b"<!DOCTYPE html><title>Sign in</title>".to_vec(), "web page"),
+        ("layers.caffemodel", b"\x0a\x04tiny\xa2\x06\x7f".to_vec(), "Caffe"),
+        ("infinite.safetensors", file(&infinite), "1 weights are NaN or infinite"),
+        ("foreign.safetensors", file(&foreign), "nearest: conv1.weights"),
+        ("empty.pt", Vec::new(), "empty"),
+    ] {
+        fs::write(place.path(name), bytes).unwrap();
+        let line = format!("convert resnet20_cifar out.safetensors --weights {name}");
+        place.fails(&line, 3, &[word, name]);
+        assert!(!place.path("out.safetensors").exists(), "{name}");
+    }
+    assert!(!canary.exists());
+}
+
+#[test]
+fn weights_are_recognised_and_survive_every_way_through_the_program() {
+    let place = Place::new();
+    let wrapped: Weights =
+        resnet20().into_iter().map(|(name, tensor)| (format!("module.{name}"), tensor)).collect();
+    fs::write(place.path("theirs.safetensors"), file(&wrapped)).unwrap();
+    assert_eq!(place.json("convert theirs.safetensors folder")["network"], "resnet20_cifar");
+    place.text("convert local-dir:folder again.safetensors");
+    assert_eq!(Model::load(place.path("again.safetensors")).unwrap().weights, resnet20());
+}
