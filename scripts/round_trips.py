@@ -1,0 +1,197 @@
+"""Whether others run what `top5 convert` writes, and top5 reads what they write.
+
+    cargo build --release -p top5 --bins --examples
+    python3 scripts/round_trips.py [--folder target/release] [--small] [--markdown FILE] [NETWORK ...]
+
+For every network of the registry (or those named), weights that are a hash of their names are converted and run by
+
+- ONNX Runtime: batch normalisation folded or not, the batch fixed or free; the ONNX checker looks at each file first;
+- timm, which builds and loads the folder by itself (`local-dir:`), where it has the network;
+- torchvision, where it has the network;
+
+and the logits are compared with those of top5's own engine, by relative L2. Then PyTorch writes what it loaded in both of its
+containers and safetensors, and top5 must read the same bits back.
+
+What is not installed is installed: into target/round-trips, from the package index, some 3 GB with PyTorch. With
+`--small`, PyTorch is used only where this Python has it, and a few small networks stand for all of them.
+
+The last line counts the failures, and the exit code is 1 if there are any.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import venv
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TOLERANCE = 1e-4
+ONNX_PEERS = ["numpy", "safetensors", "onnx", "onnxruntime"]
+TORCH_PEERS = ["torch", "torchvision", "timm"]
+SMALL = ["lenet", "lenet5", "alexnet_28", "resnet20_cifar", "googlenet_cifar"]
+# What torchvision calls them; elsewhere its name is ours, unless it stands for another network there.
+TORCHVISION = {"alexnet_owt": "alexnet", "googlenet_bn": "googlenet"}
+ANOTHER = {"alexnet", "googlenet"}
+
+
+def install(packages):
+    """Goes on in a Python that has these packages."""
+    if all(importlib.util.find_spec(package) for package in packages):
+        return
+    folder = ROOT / "target/round-trips"
+    python = folder / "bin/python"
+    if pathlib.Path(sys.prefix) == folder:
+        sys.exit(f"error: {', '.join(packages)} were installed into {folder} and cannot be found: delete that folder")
+    venv.create(folder, with_pip=True, system_site_packages=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+    os.execv(python, [str(python), *sys.argv])
+
+
+def distance(got, want):
+    import numpy as np
+
+    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    if got.shape != want.shape:
+        raise ValueError(f"logits of shape {got.shape} where {want.shape} were expected")
+    return float(np.linalg.norm(got - want) / np.linalg.norm(want))
+
+
+class Check:
+    """One network in a folder of its own."""
+
+    def __init__(self, programs, name, folder):
+        from safetensors.numpy import load_file
+
+        self.top5, self.name, self.folder = programs / "top5", name, pathlib.Path(folder)
+        subprocess.run([programs / "examples/logits", name, folder], check=True, capture_output=True)
+        self.weights = self.folder / "weights.safetensors"
+        answers = load_file(self.folder / "logits.safetensors")
+        self.images, self.logits = answers["images"], answers["logits"]
+
+    def convert(self, out, *options, weights=None):
+        out = self.folder / out
+        given = ["--weights", weights or self.weights]
+        subprocess.run(
+            [self.top5, "convert", self.name, out, *given, "--force", "--quiet", *options],
+            check=True,
+            capture_output=True,
+        )
+        return out
+
+    def onnx(self):
+        """The worst distance of ONNX Runtime's logits over all forms of the file."""
+        import onnx
+        import onnxruntime
+
+        worst = 0.0
+        batch = len(self.images)
+        for fold in [[], ["--no-fold"]]:
+            for fixed in [[], ["--batch", str(batch)]]:
+                path = self.convert("model.onnx", *fold, *fixed)
+                onnx.checker.check_model(str(path), full_check=True)
+                session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+                logits = session.run(None, {"input": self.images})[0]
+                worst = max(worst, distance(logits, self.logits))
+                if not fixed:
+                    one = session.run(None, {"input": self.images[1:]})[0]
+                    worst = max(worst, distance(one, self.logits[1:]))
+        return worst
+
+    def timm(self):
+        """timm's logits for the folder that top5 wrote; None where timm lacks the network."""
+        import timm
+
+        out = self.convert("timm")
+        config = json.loads((out / "config.json").read_text())
+        if config["architecture"] not in timm.list_models():
+            return None
+        model = timm.create_model(f"local-dir:{out}", pretrained=True)
+        return self.run(model, "timm")
+
+    def torchvision(self):
+        """torchvision's logits for the safetensors that top5 wrote; None where torchvision lacks the network."""
+        import torchvision
+        from safetensors.torch import load_file
+
+        name = TORCHVISION.get(self.name, self.name)
+        if name not in torchvision.models.list_models() or self.name in ANOTHER:
+            return None
+        # Their transform of the input belongs to their weights, not to the network.
+        other = {"transform_input": False, "init_weights": False, "aux_logits": True}
+        model = torchvision.models.get_model(name, **(other if name in ("googlenet", "inception_v3") else {}))
+        model.load_state_dict(load_file(self.convert("ours.safetensors")))
+        return self.run(model, "torchvision")
+
+    def run(self, model, peer):
+        """The model's logits, after its state dict has come back through every container."""
+        import torch
+        from safetensors.torch import save_file
+
+        with torch.no_grad():
+            logits = model.eval()(torch.from_numpy(self.images)).numpy()
+        state = model.state_dict()
+        ours = self.convert("ours.safetensors").read_bytes()
+        paths = [self.folder / f"{peer}{suffix}" for suffix in (".safetensors", ".pth", "-old.pth")]
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, paths[0])
+        torch.save({"state_dict": state, "epoch": 3}, paths[1])
+        torch.save(state, paths[2], _use_new_zipfile_serialization=False)
+        for path in paths:
+            if self.convert("back.safetensors", weights=path).read_bytes() != ours:
+                raise ValueError(f"{path.name} does not come back as it was")
+        return distance(logits, self.logits)
+
+
+def checks(check, torch):
+    yield "ONNX Runtime", check.onnx
+    if torch:
+        yield "timm", check.timm
+        yield "torchvision", check.torchvision
+
+
+def failed(error):
+    if isinstance(error, subprocess.CalledProcessError):
+        return error.stderr.decode().strip()
+    return f"{type(error).__name__}: {error}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK")
+    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "target/release", help="where top5 was built")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--markdown", type=pathlib.Path, help="append the rows of a table to this file")
+    args = parser.parse_args()
+    install(ONNX_PEERS if args.small else ONNX_PEERS + TORCH_PEERS)
+    torch = all(importlib.util.find_spec(package) for package in TORCH_PEERS)
+
+    listed = subprocess.run([args.folder / "top5", "models", "--json"], check=True, capture_output=True)
+    registered = [model["name"] for model in json.loads(listed.stdout)["models"] if not model["members"]]
+    names = args.networks or (SMALL if args.small else registered)
+    failures = 0
+    for name in names:
+        cells = []
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                check = Check(args.folder, name, folder)
+                for peer, distance_of in checks(check, torch):
+                    error = distance_of()
+                    cells.append("–" if error is None else f"{error:.1e}")
+                    if error is not None and not error <= TOLERANCE:
+                        raise ValueError(f"{peer}: {error:.1e} is more than {TOLERANCE}")
+                print(f"{name:<24}{'  '.join(cells)}", flush=True)
+            except Exception as error:  # One network that fails must not hide the others.
+                failures += 1
+                print(f"{name:<24}{'  '.join(cells)}  FAILED: {failed(error)}", flush=True)
+        if args.markdown:
+            with args.markdown.open("a") as file:
+                file.write(f"| `{name}` | {' | '.join(cells)} |\n")
+    print(f"{len(names)} networks, {failures} failures")
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()
