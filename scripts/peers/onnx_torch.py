@@ -5,6 +5,8 @@ reads its input, as torchvision's do. The forward pass is generated as straight-
 interpreter between the layers.
 """
 
+import operator
+
 import onnx
 import torch
 import torch.nn.functional as F
@@ -102,6 +104,19 @@ class Converter:
     def Flatten(self, node, a):
         assert a.get("axis", 1) == 1
         return self.call(torch.flatten, self.value(node.input[0]), 1)
+
+    def Pad(self, node, _):
+        pads = self.constants[node.input[1]].tolist()
+        half = len(pads) // 2
+        pad = [side for i in reversed(range(half)) for side in (pads[i], pads[half + i])]
+        return self.call(F.pad, self.value(node.input[0]), pad)
+
+    def Slice(self, node, _):
+        starts, ends, axes, steps = (self.constants[name].tolist() for name in node.input[1:])
+        cut = [slice(None)] * 4
+        for start, end, axis, step in zip(starts, ends, axes, steps):
+            cut[axis] = slice(start, end, step)
+        return self.call(operator.getitem, self.value(node.input[0]), tuple(cut))
 
     def Identity(self, node, _):
         return self.value(node.input[0])
