@@ -20,3 +20,8 @@ fn engine_conforms_on_every_instruction_set() {
 fn engine_conforms_with_more_threads_than_work() {
     conforms(&Options { threads: Some(5), exact: true, ..Options::default() });
 }
+
+#[test]
+fn engine_conforms_with_its_own_choice_of_kernels() {
+    conforms(&Options::default());
+}

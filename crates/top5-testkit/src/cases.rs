@@ -305,6 +305,11 @@ fn groups() -> Vec<Case> {
             let x = x.apply(grouped(96, k(3).pad(1), 2)).relu();
             x.global_avg_pool().linear(3)
         }),
+        // The second group's outputs end within a block, so that all inputs are read by both blocks of outputs.
+        case("groups across blocks", [3, 12, 12], move |x| {
+            let x = x.conv(32, 1).relu().apply(grouped(24, k(3).pad(1), 2)).relu();
+            x.global_avg_pool().linear(3)
+        }),
         case("groups of five and of one", [4, 5, 4], move |x| {
             let x = x.conv(20, 1).relu().apply(grouped(12, k(3).pad(1), 4)).relu();
             x.apply(grouped(24, k(1), 12)).relu().flatten().linear(3)

@@ -42,8 +42,8 @@ impl Source<'_> {
             }
             Self::Transposed { forward, weights, elements } => {
                 assert_eq!(weights.len(), forward.packed_len(), "weights for another geometry");
-                let sizes = [forward.blocks, forward.out_blocks(), forward.taps.len()];
-                assert_eq!(sizes, [geom.out_blocks(), geom.blocks, 9], "another geometry");
+                let sizes = [forward.out_blocks(), forward.taps.len()];
+                assert_eq!(sizes, [geom.blocks, 9], "another geometry");
                 assert!(elements.len() == 9 && forward.lanes == LANES);
             }
         }
@@ -62,16 +62,21 @@ impl Source<'_> {
         match *self {
             Self::Packed(direct) => &direct[(k * geom.blocks + b) * 9 * LANES..][..9 * LANES],
             Self::Transposed { forward, weights, elements } => {
-                let pair = &weights[(b * forward.blocks + k) * 9 * LANES..][..9 * LANES];
                 for tap in 0..9 {
-                    let tile = &pair[elements[tap] * LANES..][..LANES];
+                    let put = &mut own[tap * LANES..][..LANES];
+                    // Outputs of one group do not read the inputs of another.
+                    let Some(at) = forward.packed_index(b, k, elements[tap], 0) else {
+                        put.fill(Block::ZERO);
+                        continue;
+                    };
+                    let tile = &weights[at..][..LANES];
                     let mut rows = [s.zero(); LANES];
                     for i in 0..LANES {
                         rows[i] = s.load(&tile[i]);
                     }
                     let columns = s.transpose(rows);
                     for i in 0..LANES {
-                        s.store(&mut own[tap * LANES + i], columns[i]);
+                        s.store(&mut put[i], columns[i]);
                     }
                 }
                 own
