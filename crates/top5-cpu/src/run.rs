@@ -361,7 +361,7 @@ fn pad_planes(run: &Run<'_>, x: &mut [Block], layout: &Layout) {
     let planes = [channels, height, width];
     let x = Block::flat_mut(x).chunks_exact_mut(plain_image(layout));
     for (x, image) in x.zip(run.images.chunks_exact(image)).take(run.n) {
-        channels::pad_planes(run.threads, image, planes, x, padded, halo);
+        channels::pad_planes(image, planes, x, padded, halo);
     }
 }
 

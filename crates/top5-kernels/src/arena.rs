@@ -31,7 +31,9 @@ impl Arena {
             blocks.checked_mul(size_of::<Block>()).expect("an arena fits the address space");
         let align = if bytes < PAGE { align_of::<Block>() } else { PAGE };
         // Aligned by hand: allocators write the zeros of aligned memory, and so take its pages, at once.
-        let layout = std::alloc::Layout::from_size_align(bytes + align, 1)
+        let layout = bytes
+            .checked_add(align)
+            .and_then(|bytes| std::alloc::Layout::from_size_align(bytes, 1).ok())
             .expect("an arena fits the address space");
         // SAFETY: the size is not zero.
         let allocation = unsafe { std::alloc::alloc_zeroed(layout) };

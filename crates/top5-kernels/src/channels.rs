@@ -46,7 +46,6 @@ pub fn unpack(n: usize, (x, layout): Operand<'_>, images: &mut [f32]) {
 
 /// Copies images from `[n, c, h, w]` into plain planes of `rows × cols` floats, at (`top`, `left`); the rest is zero.
 pub fn pad_planes(
-    threads: &Threads,
     images: &[f32],
     [planes, h, w]: [usize; 3],
     y: &mut [f32],
@@ -55,8 +54,8 @@ pub fn pad_planes(
 ) {
     assert!(images.len() >= planes * h * w && y.len() >= planes * rows * cols);
     assert!(top + h <= rows && left + w <= cols);
-    // One job: the copy is bound by memory, and the next step's jobs need it whole.
-    let _ = threads;
+    // Not split among threads: the copy is bound by memory.
+    y[planes * rows * cols..].fill(0.0);
     for (plane, y) in y.chunks_exact_mut(rows * cols).take(planes).enumerate() {
         y.fill(0.0);
         for row in 0..h {

@@ -79,12 +79,12 @@ impl ConvGeom {
 
     /// Packed blocks of one output block.
     pub fn weight_stride(&self) -> usize {
-        self.blocks * self.taps.len() * self.lanes
+        self.blocks.saturating_mul(self.taps.len()).saturating_mul(self.lanes)
     }
 
     /// Packed blocks in all.
     pub fn packed_len(&self) -> usize {
-        self.out_blocks() * self.weight_stride()
+        self.out_blocks().saturating_mul(self.weight_stride())
     }
 
     /// The packed block that holds, for the 16 channels of output block `k`, the weights of input block `b` (an absolute
@@ -117,30 +117,36 @@ impl ConvGeom {
         self.rows * cols * self.taps.len() * lanes * self.out_blocks() * LANES
     }
 
-    /// Asserts that every element a run with `n` images touches is within `x` floats and `y` blocks.
+    /// Asserts that every element a run with `n` images touches is within `x` floats and `y` blocks, and that no two
+    /// outputs have one place. Sums that overflow are too large.
     pub(crate) fn check(&self, n: usize, x: usize, y: usize) {
         let (images, cols) = self.extent(n);
-        if images * self.rows * cols == 0 {
+        if [images, self.rows, cols].contains(&0) {
             return;
         }
         assert!(
             self.lanes > 0 && self.blocks > 0 && !self.taps.is_empty() && !self.first.is_empty()
         );
-        let reach = |s: &Strides, blocks: usize| {
-            s.offset
-                + (images - 1) * s.image
-                + (blocks - 1) * s.block
-                + (self.rows - 1) * s.row
-                + (cols - 1) * s.pixel
+        let axes = |s: &Strides, blocks: usize| {
+            [(s.image, images), (s.block, blocks), (s.row, self.rows), (s.pixel, cols)]
         };
-        let last = self.first.iter().max().map_or(0, |&f| f) + self.blocks;
+        let reach = |s: &Strides, blocks: usize| {
+            axes(s, blocks).into_iter().fold(s.offset, |reach, (stride, count)| {
+                reach.saturating_add(stride.saturating_mul(count - 1))
+            })
+        };
+        let last = self.first.iter().max().map_or(0, |&f| f).saturating_add(self.blocks);
         let read = last.min(self.depth.div_ceil(self.lanes)).max(1);
         let tap = self.taps.iter().max().map_or(0, |&t| t);
-        assert!(
-            reach(&self.x, read) + tap + self.lanes.min(self.depth) <= x,
-            "the input is too short"
-        );
+        let input = reach(&self.x, read).saturating_add(tap);
+        assert!(input.saturating_add(self.lanes.min(self.depth)) <= x, "the input is too short");
         assert!(reach(&self.y, self.out_blocks()) < y, "the output is too short");
+        let mut axes = axes(&self.y, self.out_blocks());
+        axes.sort_unstable();
+        axes.into_iter().filter(|&(_, count)| count > 1).fold(0, |within, (stride, count)| {
+            assert!(stride > within, "two outputs have one place");
+            within + stride * (count - 1)
+        });
     }
 }
 
@@ -224,6 +230,9 @@ impl Direct {
         assert_eq!(w.len(), geom.packed_len(), "the weights are packed for another geometry");
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
         let (images, cols) = geom.extent(n);
+        if [images, geom.rows, cols].contains(&0) {
+            return;
+        }
         if let Some((add, at)) = epilogue.add {
             ConvGeom { y: at, ..geom.clone() }.check(n, x.len(), add.len());
         }

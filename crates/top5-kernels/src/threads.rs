@@ -8,7 +8,7 @@ use crate::block::Block;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{self, JoinHandle};
 
 /// Turns of the waiting loop before a worker sleeps: some tens of microseconds.
@@ -92,7 +92,11 @@ impl Threads {
         len: usize,
         job: impl Fn(usize, &mut [Block]) + Sync,
     ) {
-        assert!(scratch.len() >= self.count() * len, "a piece of scratch memory for each thread");
+        let needed = self.count().checked_mul(len);
+        assert!(
+            needed.is_some_and(|needed| scratch.len() >= needed),
+            "a piece of scratch memory for each thread"
+        );
         let base = Shore(scratch.as_mut_ptr());
         self.run_numbered(jobs, |thread, i| {
             // SAFETY: thread numbers are below `count` and no two threads of a call have the same, so the pieces are
@@ -105,8 +109,13 @@ impl Threads {
 
     /// Calls `job` with the number of the thread, 0 for the calling one, and that of the job.
     fn run_numbered(&self, jobs: usize, job: impl Fn(usize, usize) + Sync) {
-        let guard =
-            if jobs > 1 && !self.workers.is_empty() { self.calls.try_lock().ok() } else { None };
+        // A job that panicked leaves nothing half-done behind the lock.
+        let lock = || match self.calls.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let guard = if jobs > 1 && !self.workers.is_empty() { lock() } else { None };
         let Some(_guard) = guard else {
             return (0..jobs).for_each(|i| job(0, i));
         };
@@ -133,10 +142,11 @@ impl Threads {
             shared.next.store(jobs, Relaxed);
         }
         shared.close();
+        let elsewhere = shared.panicked.swap(false, Relaxed);
         if let Err(panic) = outcome {
             resume_unwind(panic);
         }
-        assert!(!shared.panicked.swap(false, Relaxed), "a job panicked on another thread");
+        assert!(!elsewhere, "a job panicked on another thread");
     }
 
     /// Splits `items` into pieces of `len` (the last may be shorter) and calls `job(i, piece i)` for each.
@@ -360,6 +370,17 @@ mod tests {
             total.fetch_add(1, Relaxed);
         });
         assert_eq!(total.load(Relaxed), 8);
+        // On all threads: each job waits, with an end, for the other one to begin.
+        let (begun, met) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        pool.run(2, |_| {
+            begun.fetch_add(1, Relaxed);
+            let both = (0..1_000_000).any(|_| {
+                thread::yield_now();
+                begun.load(Relaxed) == 2
+            });
+            met.fetch_add(usize::from(both), Relaxed);
+        });
+        assert_eq!(met.load(Relaxed), 2);
     }
 
     #[test]

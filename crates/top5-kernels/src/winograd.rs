@@ -77,9 +77,11 @@ pub struct Winograd {
 /// 1 over channel blocks.
 fn taps(geom: &ConvGeom) -> Option<[usize; 9]> {
     let dense = geom.first.iter().all(|&first| first == 0) && geom.lanes == LANES;
+    // Every block that is read exists: the products do not stop at the depth.
+    let whole_depth = geom.blocks > 0 && geom.depth.div_ceil(LANES) >= geom.blocks;
     let unit = geom.x.pixel == LANES && geom.y.pixel == 1 && !geom.batch_is_row;
     let whole = [geom.x.offset, geom.x.image, geom.x.block, geom.x.row];
-    if !dense || !unit || whole.iter().any(|at| !at.is_multiple_of(LANES)) {
+    if !dense || !whole_depth || !unit || whole.iter().any(|at| !at.is_multiple_of(LANES)) {
         return None;
     }
     let tap = |i: usize| {
