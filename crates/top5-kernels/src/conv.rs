@@ -175,6 +175,10 @@ pub struct Direct {
     pixels_per_job: usize,
 }
 
+/// Blocks of weights from those in use to those that are asked for: as far as memory is late. The processor's own
+/// prefetching ends at every page.
+pub(crate) const AHEAD: usize = 64;
+
 /// Multiply-accumulates that make a job worth starting.
 const JOB: usize = 1 << 19;
 
@@ -381,6 +385,9 @@ impl Strip<'_> {
                         for lane in 0..lanes {
                             let weights: [S::V; OB] =
                                 from_fn(|ob| simd.load(&*w.add(ob * stride + lane)));
+                            for ob in 0..OB {
+                                simd.prefetch(w.wrapping_add(ob * stride + lane + AHEAD));
+                            }
                             // Two loops without a condition: they are unrolled, so that acc is in registers.
                             for p in 0..Q {
                                 let value = simd.splat(*x.add(p * pixel + lane));

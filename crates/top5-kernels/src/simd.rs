@@ -92,6 +92,10 @@ pub trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn fence(self) {}
 
+    /// Asks for a cache line that will be read soon. Any address may be named, also one where nothing is.
+    #[inline(always)]
+    fn prefetch(self, _at: *const Block) {}
+
     /// All lanes zero.
     #[inline(always)]
     fn zero(self) -> Self::V {

@@ -31,7 +31,7 @@ pub use gradient::WinogradGradient;
 pub use weights::Source;
 
 use crate::block::{Block, LANES};
-use crate::conv::{ConvGeom, Epilogue, Strides};
+use crate::conv::{AHEAD, ConvGeom, Epilogue, Strides};
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
@@ -472,6 +472,9 @@ impl Group<'_> {
             for _ in bs {
                 for lane in 0..LANES {
                     let weights: [S::V; OB] = from_fn(|ob| s.load(&*u.add(ob)));
+                    for ob in 0..OB {
+                        s.prefetch(u.wrapping_add(ob + AHEAD * OB));
+                    }
                     for p in 0..P {
                         let value = s.splat(*v.add(p * LANES + lane));
                         for ob in 0..OB {
