@@ -3,6 +3,7 @@
 //! It is a safetensors file whose metadata hold the network's name, the classes and the preprocessing. Weights of other
 //! origin, without these metadata, are recognised by their tensors' names and shapes.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -207,6 +208,14 @@ impl Model {
         ];
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
         safetensors::write(&self.weights, &metadata.into_iter().collect())
+    }
+
+    /// The model without auxiliary heads: only what its logits need.
+    pub fn inference(self) -> Self {
+        let graph = self.graph.inference();
+        let needed: BTreeSet<String> = graph.params().map(|(name, _)| name).collect();
+        let weights = self.weights.into_iter().filter(|(name, _)| needed.contains(name)).collect();
+        Self { graph, weights, ..self }
     }
 
     /// timm's `config.json` for this model.

@@ -23,12 +23,17 @@ struct Converted {
 
 /// Runs the command.
 pub(super) fn run(args: &ConvertArgs, output: Output) -> Result<()> {
-    let model = match args.init {
+    let mut model = match args.init {
         Some(seed) => Model::untrained(zoo::network(&args.input)?, seed)?,
         None => Model::open(&args.input, args.weights.weights.as_deref(), &args.weights.hub())?,
     };
     let out = &args.output;
-    let files = match out.extension().and_then(OsStr::to_str) {
+    let extension = out.extension().and_then(OsStr::to_str);
+    if extension.is_none() {
+        // timm builds its networks without auxiliary heads, and refuses a file that has them.
+        model = model.inference();
+    }
+    let files = match extension {
         Some("safetensors") => vec![(out.clone(), model.to_bytes())],
         Some("onnx") => {
             let options = onnx::Options { fold: !args.no_fold, batch: args.batch };

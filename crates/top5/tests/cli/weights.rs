@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use top5::formats::{self, safetensors};
 use top5::graph::{Tensor, Weights};
-use top5::{Model, formats::safetensors, zoo};
+use top5::{Model, zoo};
 
 use crate::program::Place;
 
@@ -74,4 +75,24 @@ fn weights_are_recognised_and_survive_every_way_through_the_program() {
     assert_eq!(place.json("convert theirs.safetensors folder")["network"], "resnet20_cifar");
     place.text("convert local-dir:folder again.safetensors");
     assert_eq!(Model::load(place.path("again.safetensors")).unwrap().weights, resnet20());
+}
+
+#[test]
+fn timms_folder_is_without_auxiliary_heads_and_the_other_file_has_them() {
+    let place = Place::new();
+    let written = |out: &str| {
+        let parameters =
+            place.json(&format!("convert inception_v3 {out} --init 0"))["parameters"].clone();
+        let path = if out == "folder" { "folder/model.safetensors" } else { out };
+        let file = formats::read_weights(&fs::read(place.path(path)).unwrap()).unwrap();
+        (parameters, file.weights.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>())
+    };
+    let (all, names) = written("whole.safetensors");
+    assert_eq!(all, 27_161_264);
+    assert!(names.iter().any(|name| name == "AuxLogits.fc.weight"));
+    let (needed, main) = written("folder");
+    assert_eq!(needed, 23_834_568);
+    let names: Vec<_> = names.into_iter().filter(|name| !name.starts_with("AuxLogits.")).collect();
+    assert_eq!(main, names);
+    assert_eq!(place.json("convert folder again.safetensors")["parameters"], 23_834_568);
 }
