@@ -140,7 +140,7 @@ fn clean_names(weights: &Weights) -> Vec<(String, String)> {
 
 /// A bias of a convolution before a batch normalisation changes nothing that the running mean cannot. One that the graph
 /// lacks is taken off the mean (He et al.'s ResNet-50 has one after its first convolution); where the graph has them and
-/// the file has none at all, they are zero (Hu et al.'s SE-BN-Inception).
+/// the file has none at all, they are zero (a BN-Inception that was trained without them).
 fn reconcile_biases(weights: &mut Weights, graph: &Graph) {
     let mut missing = Vec::new();
     let mut present = false;

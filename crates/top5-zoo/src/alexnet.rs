@@ -68,7 +68,15 @@ pub(crate) static NETWORKS: &[Network] = &[
         classes: 1000,
         params: 61_100_840,
         macs: 714_188_480,
-        published: Fact::Known(&[Published::val(39.74, 17.47, "1 crop", "pytorchcv's README")]),
+        published: Fact::Known(&[
+            Published::val(
+                43.48,
+                20.93,
+                "1 crop, torchvision's weights",
+                "torchvision's documentation",
+            ),
+            Published::val(39.74, 17.47, "1 crop, retrained", "pytorchcv's README"),
+        ]),
         init: "PyTorch's default: uniform in ±1/√fan_in",
         preprocessing: Preprocessing::torchvision(256),
         build: alexnet_owt,

@@ -26,7 +26,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         preprocessing: Preprocessing::caffe(256),
         build: |settings| {
             net("bn_inception", settings.input, |x| {
-                classify(bn_inception(x, |module| module), settings)
+                classify(bn_inception(x, biased, |module| module), settings)
             })
         },
         ..BASE
@@ -86,14 +86,18 @@ const TABLE: [(&str, Widths); 10] = [
 pub(crate) type Unit = for<'g> fn(Var<'g>, &str, usize, Window) -> Var<'g>;
 
 /// Everything before the classifier, with Caffe's rounding. `after` is applied to the output of each module.
-pub(crate) fn bn_inception<'g>(mut x: Var<'g>, after: impl Fn(Var<'g>) -> Var<'g>) -> Var<'g> {
+pub(crate) fn bn_inception<'g>(
+    mut x: Var<'g>,
+    unit: Unit,
+    after: impl Fn(Var<'g>) -> Var<'g>,
+) -> Var<'g> {
     let pool = k(3).stride(2).ceil();
-    x = biased(x, "conv1", 64, k(7).stride(2).pad(3)).max_pool(pool);
-    x = biased(x, "conv2", 64, k(1));
-    x = biased(x, "conv3", 192, k(3).pad(1)).max_pool(pool);
+    x = unit(x, "conv1", 64, k(7).stride(2).pad(3)).max_pool(pool);
+    x = unit(x, "conv2", 64, k(1));
+    x = unit(x, "conv3", 192, k(3).pad(1)).max_pool(pool);
     for (name, widths) in TABLE {
         let _module = x.scope(format!("inception{name}"));
-        x = after(inception(x, name, widths, k(3).stride(2).pad(1), pool, biased));
+        x = after(inception(x, name, widths, k(3).stride(2).pad(1), pool, unit));
     }
     x
 }
