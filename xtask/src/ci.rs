@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::source::{Source, read_sources};
-use crate::{cargo, root, run as execute, runner, tidy};
+use crate::{cargo, metadata, root, run as execute, runner, tidy};
 
 /// Runs every step; the last line of a green run is `N passed, 0 failed`.
 pub(crate) fn run() -> Result<()> {
@@ -28,6 +28,7 @@ pub(crate) fn run() -> Result<()> {
     })?;
     let tests = step(&mut times, "tests", || runner::unit_tests(&[]))?;
     let doctests = step(&mut times, "doctests", runner::doctests)?;
+    step(&mut times, "round trips", round_trips)?;
 
     println!("\n{}", table_of_lines(&read_sources(root())?));
     for (name, time) in &times {
@@ -59,6 +60,25 @@ fn other_targets() -> Result<()> {
         execute(command)?;
     }
     Ok(())
+}
+
+/// Lets others run what `top5 convert` writes: a few networks, where `.ci/run` has put those others.
+fn round_trips() -> Result<()> {
+    const PEERS: &str = "target/round-trips/bin/python";
+    let python = root().join(PEERS);
+    if !python.is_file() {
+        ensure!(std::env::var_os("CI").is_none(), "{PEERS} is missing: `.ci/run` makes it");
+        println!(
+            "not run: `python3 scripts/round_trips.py --small` installs ONNX Runtime and runs them"
+        );
+        return Ok(());
+    }
+    // What the tests have built.
+    execute(cargo(&["build", "--workspace", "--bins", "--examples"]))?;
+    let mut script = Command::new(python);
+    script.args(["scripts/round_trips.py", "--small", "--folder"]);
+    script.arg(metadata::target_folder()?.join("debug")).current_dir(root());
+    execute(script)
 }
 
 /// Announces a step, times it, and names it in the error.

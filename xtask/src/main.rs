@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
-  ci          everything a change must pass: fmt, tidy, clippy, docs, tests
+  ci          everything a change must pass: fmt, tidy, clippy, docs, tests, round trips
   tidy        the architecture invariants of ARCHITECTURE.md
   bless       rewrite the golden files from what the program prints now
   exhaustive  the long sweeps, in release mode";
@@ -85,7 +85,8 @@ fn run(mut command: Command) -> Result<()> {
 
 /// The command as one types it.
 fn line(command: &Command) -> String {
-    let arguments = command.get_args().map(|argument| argument.to_string_lossy());
-    let words: Vec<_> = std::iter::once("cargo".into()).chain(arguments).collect();
+    let program = Path::new(command.get_program()).file_stem().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     format!("`{}`", words.join(" "))
 }

@@ -1,5 +1,7 @@
 //! The workspace's packages and what they depend on, as `cargo metadata` tells it.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -20,14 +22,25 @@ pub(crate) struct Dependency {
     pub(crate) is_dev: bool,
 }
 
-/// Asks cargo; nothing is resolved, fetched or built.
+/// The packages of the workspace.
 pub(crate) fn read_packages() -> Result<Vec<Package>> {
+    parse(&read()?).context(FORM)
+}
+
+/// The folder that cargo builds into.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    Ok(read()?["target_directory"].as_str().context(FORM)?.into())
+}
+
+const FORM: &str = "cargo metadata has another form than version 1";
+
+/// Asks cargo; nothing is resolved, fetched or built.
+fn read() -> Result<Value> {
     let mut command = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
     let output = command.output().with_context(|| format!("starting {}", line(&command)))?;
     let told = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{} failed: {told}", line(&command));
-    let metadata = serde_json::from_slice(&output.stdout).context("what cargo metadata printed")?;
-    parse(&metadata).context("cargo metadata has another form than version 1")
+    serde_json::from_slice(&output.stdout).context("what cargo metadata printed")
 }
 
 fn parse(metadata: &Value) -> Option<Vec<Package>> {
