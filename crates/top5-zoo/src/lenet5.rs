@@ -5,7 +5,7 @@
 //! names as the alternative; biases start at zero.
 
 use crate::lenet::PAPER;
-use crate::registry::{Colours, Fact, Network, Preprocessing, Resample, Settings};
+use crate::registry::{Colours, Fact, Network, Preprocessing, Published, Resample, Set, Settings};
 use std::sync::Arc;
 use top5_graph::ops::{EuclideanRbf, Subsampling, TableConv2d};
 use top5_graph::random::{Stream, hash};
@@ -23,7 +23,10 @@ pub(crate) static NETWORKS: &[Network] = &[Network {
     classes: 10,
     params: 60_000,
     macs: 325_680,
-    published: Fact::Missing("the paper's error on MNIST was not checked against the paper"),
+    published: Fact::Known(&[
+        mnist(0.95, "1 network"),
+        mnist(0.8, "1 network, trained with distorted images too"),
+    ]),
     init: "uniform in ±2.4/fan_in (appendix A); biases 0",
     preprocessing: Preprocessing {
         resize: 28,
@@ -35,6 +38,11 @@ pub(crate) static NETWORKS: &[Network] = &[Network {
     },
     build: lenet5,
 }];
+
+const fn mnist(top1: f32, protocol: &'static str) -> Published {
+    let source = "MNIST's web page, which quotes the paper";
+    Published { top1: Some(top1), top5: None, set: Set::MnistTest, protocol, source }
+}
 
 fn lenet5(settings: &Settings) -> Result<Graph, GraphError> {
     let codes = codes(settings.classes);

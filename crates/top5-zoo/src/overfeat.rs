@@ -59,7 +59,7 @@ const BASE: Network = Network {
     params: 0,
     macs: 0,
     published: Fact::Missing(""),
-    init: "N(0, 0.01), biases 0, as remembered of section 3.1",
+    init: "N(0, 0.01) (section 3.1), biases 0",
     preprocessing: Preprocessing {
         resize: 256,
         resample: Resample::Bilinear,

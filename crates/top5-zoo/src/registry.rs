@@ -142,6 +142,8 @@ pub enum Set {
     Validation,
     /// The contest's test images.
     Test,
+    /// The 10,000 test images of MNIST.
+    MnistTest,
     /// The 10,000 test images of CIFAR-10.
     Cifar10Test,
     /// The 10,000 test images of CIFAR-100.
@@ -153,6 +155,7 @@ impl fmt::Display for Set {
         f.write_str(match self {
             Self::Validation => "ILSVRC-2012 validation",
             Self::Test => "ILSVRC test",
+            Self::MnistTest => "MNIST test",
             Self::Cifar10Test => "CIFAR-10 test",
             Self::Cifar100Test => "CIFAR-100 test",
         })
