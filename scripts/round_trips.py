@@ -20,7 +20,9 @@ The last line counts the failures, and the exit code is 1 if there are any.
 """
 
 import argparse
+import datetime
 import filecmp
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -181,6 +183,30 @@ def cell(answer):
     return {None: "–", True: "exact"}.get(answer) or f"{answer:.1e}"
 
 
+def heading():
+    installed = [package for package in TORCH_PEERS + ONNX_PEERS if importlib.util.find_spec(package)]
+    versions = [f"{package} {importlib.metadata.version(package)}" for package in installed]
+    return f"""# Round trips
+
+<!-- Written by `python3 scripts/round_trips.py --markdown docs/round_trips.md`. -->
+
+For those who take networks elsewhere: whether others compute what top5 computes, from the files that `top5 convert` writes.
+The numbers are relative distances (L2) between their logits and those of top5's own engine, on two images; the script
+fails above {TOLERANCE}. A dash: they lack the network.
+
+- **ONNX Runtime** runs the file with batch normalisation folded and not, with the batch fixed and free, after the ONNX
+  checker has passed it. The worst of the four.
+- **timm** builds the network from the folder by itself. **torchvision** loads the tensors strictly, auxiliary heads included.
+- **PyTorch's files**: safetensors and both containers of `torch.save`, written from the peers' own state dicts (from top5's
+  tensors where no peer has the network), come back bit for bit.
+
+{datetime.date.today()}, {", ".join(versions)}.
+
+| network | ONNX Runtime | timm | torchvision | PyTorch's files |
+|---|---|---|---|---|
+"""
+
+
 def failed(error):
     if isinstance(error, subprocess.CalledProcessError):
         return error.stderr.decode().strip()
@@ -192,7 +218,7 @@ def main():
     parser.add_argument("networks", nargs="*", metavar="NETWORK")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "target/release", help="where top5 was built")
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--markdown", type=pathlib.Path, help="append the rows of a table to this file")
+    parser.add_argument("--markdown", type=pathlib.Path, help="write a page with the results, or append to it")
     args = parser.parse_args()
     install(ONNX_PEERS if args.small and "CI" not in os.environ else ONNX_PEERS + TORCH_PEERS)
     torch = all(importlib.util.find_spec(package) for package in TORCH_PEERS)
@@ -215,10 +241,11 @@ def main():
                 print(f"{name:<24}{'  '.join(cells)}  {time.monotonic() - start:.0f} s", flush=True)
             except Exception as error:  # One network that fails must not hide the others.
                 failures += 1
+                cells.append("fails")
                 print(f"{name:<24}{'  '.join(cells)}  FAILED: {failed(error)}", flush=True)
         if args.markdown:
-            with args.markdown.open("a") as file:
-                file.write(f"| `{name}` | {' | '.join(cells)} |\n")
+            page = args.markdown.read_text() if args.markdown.exists() else heading()
+            args.markdown.write_text(f"{page}| `{name}` | {' | '.join(cells)} |\n")
     print(f"{len(names)} networks, {failures} failures")
     sys.exit(failures > 0)
 
