@@ -41,6 +41,13 @@ impl Lowering<'_> {
             return buffer;
         }
         let node = self.graph.node(home);
+        if let Op::Concat(_) = &node.op {
+            let whole = self.new_value(home);
+            for &input in &node.inputs {
+                self.value_again(input);
+            }
+            return whole;
+        }
         let x = self.value_again(node.inputs[0]);
         let statistics = self.sides[home.index()].expect("made by the forward pass");
         let y = self.new_value(home);
@@ -72,7 +79,7 @@ impl Lowering<'_> {
         let conv = self.slots[maker.id.index()].conv.as_ref();
         let conv = conv.filter(|_| self.home(maker.inputs[0]).index() != 0);
         let halo = conv.map_or([0, 0], |conv| conv.shape.gradient_halo());
-        Layout { halo, ..self.layout(id) }
+        self.layout_with(halo, id)
     }
 
     /// Whether the gradient of the node's value is of no more use when that of its input is computed, and is not that of a

@@ -4,7 +4,7 @@ use crate::choose::ConvKernel;
 use crate::lower::{Lowering, Mode};
 use crate::step::{BufferId, Extent, Normalisation, What};
 use top5_graph::ops::{Activation, Dropout, LocalResponseNorm};
-use top5_graph::{Node, Op, Window};
+use top5_graph::{Node, NodeId, Op, Window};
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::norm;
 use top5_kernels::pool::{Divisor, PoolGeom};
@@ -55,7 +55,7 @@ impl Lowering<'_> {
         if self.home(id) != id {
             return;
         }
-        let y = self.new_value(id);
+        let y = self.kept_value(id).unwrap_or_else(|| self.new_value(id));
         let x: Vec<BufferId> = node.inputs.iter().map(|&input| self.value(input)).collect();
         let ragged = !node.shape().channels().is_multiple_of(LANES);
         match &node.op {
@@ -67,7 +67,7 @@ impl Lowering<'_> {
             }
             Op::AvgPool2d(_) | Op::GlobalAvgPool(_) => self.emit_average(node, x[0], y),
             Op::Subsampling(_) => {
-                let layout = Layout { halo: [0, 0], ..self.layout(id) };
+                let layout = self.layout_with([0, 0], id);
                 let sums = self.new_activation(layout);
                 self.sides[id.index()] = Some(sums);
                 self.emit_average(node, x[0], sums);
@@ -119,8 +119,10 @@ impl Lowering<'_> {
             }
             Op::MulConstant(op) => self.step(id, What::Times(op.factor), [x[0]], [y], true),
             Op::Concat(_) => {
-                let pieces: Vec<_> = pieces(self, node).zip(x).enumerate().collect();
-                for (i, ((to, count), x)) in pieces {
+                let pieces: Vec<_> = pieces(self, node).zip(&node.inputs).zip(x).collect();
+                let copied = |((_, input), _): &((_, &NodeId), _)| !self.is_placed(**input);
+                let pieces: Vec<_> = pieces.into_iter().filter(copied).collect();
+                for (i, (((to, count), _), x)) in pieces.into_iter().enumerate() {
                     let what = match i {
                         0 => What::CopyChannels { from: 0, to, count, zero: ragged },
                         _ => What::PlaceChannels { to, count },

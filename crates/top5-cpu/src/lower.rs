@@ -7,6 +7,7 @@
 
 use crate::bank::{BankPlan, Connections, Content, Fold, Packing, SlotId};
 use crate::choose::{ConvKernel, Machinery};
+use crate::emit::pieces;
 use crate::geometry::{ConvShape, Source, plain_image};
 use crate::step::{Buffer, BufferId, Extent, Step, What};
 use top5_graph::ops::Activation;
@@ -45,7 +46,7 @@ pub(crate) struct Program {
     pub(crate) results: Vec<(NodeId, BufferId)>,
 }
 
-/// Lowers `graph`. The activations of `pinned` nodes will exist. With `recompute`, training does not keep what is cheap to
+/// Lowers `graph`. The activations of `pinned` nodes will exist. With `recompute`, training keeps nothing that is cheap to
 /// compute again.
 pub(crate) fn lower(
     graph: &Graph,
@@ -57,15 +58,14 @@ pub(crate) fn lower(
     let mut lowering = Lowering::new(graph, machinery, mode, pinned);
     lowering.form_units();
     lowering.choose_halos();
+    lowering.place_pieces();
     lowering.check()?;
     lowering.assign_slots();
     for node in graph.nodes() {
         lowering.emit(node);
     }
     if mode == Mode::Training {
-        if recompute {
-            lowering.forget_values();
-        }
+        lowering.forget_values(recompute);
         lowering.backward();
     }
     Ok(lowering.finish())
@@ -91,6 +91,9 @@ pub(crate) struct Lowering<'g> {
     /// For each node, the node whose value is its own: itself, or what it is fused into or an alias of.
     home: Vec<NodeId>,
     halos: Vec<[usize; 2]>,
+    /// For each node that a concatenation reads, whose value is made in the memory of the whole: the concatenation, and the
+    /// first channel.
+    places: Vec<Option<(NodeId, usize)>>,
     /// The input is stored in plain planes.
     pub(crate) plain_input: bool,
     pub(crate) slots: Vec<Slots>,
@@ -158,6 +161,15 @@ fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
     }
 }
 
+impl Program {
+    /// The buffer that this one is a part of, or itself, and the block of it at which this one starts.
+    pub(crate) fn whole(&self, id: BufferId) -> (BufferId, usize) {
+        let Extent::Part(of, first) = self.buffers[id.0].extent else { return (id, 0) };
+        let (whole, start) = self.whole(of);
+        (whole, start + first)
+    }
+}
+
 impl<'g> Lowering<'g> {
     fn new(graph: &'g Graph, machinery: &'g Machinery, mode: Mode, pinned: &[NodeId]) -> Self {
         let nodes = graph.nodes();
@@ -181,6 +193,7 @@ impl<'g> Lowering<'g> {
             heads: nodes.iter().map(head).collect(),
             home: nodes.iter().map(|node| node.id).collect(),
             halos: vec![[0, 0]; nodes.len()],
+            places: vec![None; nodes.len()],
             plain_input: false,
             slots: vec![Slots::default(); nodes.len()],
             values: vec![None; nodes.len()],
@@ -303,6 +316,38 @@ impl<'g> Lowering<'g> {
         }
     }
 
+    /// Lets what a concatenation reads be made in its memory, if nothing else reads it and it is whole blocks there.
+    fn place_pieces(&mut self) {
+        for node in self.graph.nodes().iter().filter(|node| matches!(node.op, Op::Concat(_))) {
+            let is_whole = |channels: usize| channels.is_multiple_of(LANES);
+            let pieces: Vec<_> = pieces(self, node).zip(&node.inputs).collect();
+            if self.home(node.id) != node.id
+                || !pieces.iter().all(|&((_, count), _)| is_whole(count))
+            {
+                continue;
+            }
+            for ((first, _), &input) in pieces {
+                let home = self.graph.node(self.home(input));
+                let writes_planes = conv_shape(self.graph, home)
+                    .is_some_and(|conv| !conv.fully_connected)
+                    || matches!(
+                        home.op,
+                        Op::BatchNorm2d(_) | Op::MaxPool2d(_) | Op::AvgPool2d(_) | Op::Concat(_)
+                    );
+                let alone =
+                    self.heads[home.id.index()].tail == input && self.only_user(input).is_some();
+                if writes_planes && alone {
+                    self.places[home.id.index()] = Some((node.id, first));
+                }
+            }
+        }
+    }
+
+    /// Whether a node's value is made in the memory of a concatenation.
+    pub(crate) fn is_placed(&self, id: NodeId) -> bool {
+        self.places[self.home(id).index()].is_some()
+    }
+
     /// Gives a node that shared its input's value a value of its own, and whatever shares it follows.
     fn unshare(&mut self, id: NodeId) {
         let old = self.home[id.index()];
@@ -352,7 +397,15 @@ impl<'g> Lowering<'g> {
 
     /// Where the pixels of a node's value are.
     pub(crate) fn layout(&self, id: NodeId) -> Layout {
-        let halo = self.halos[self.home(id).index()];
+        let home = self.home(id).index();
+        if let Some((whole, _)) = self.places[home] {
+            return self.layout(whole).part(self.graph.node(id).shape().channels());
+        }
+        self.layout_with(self.halos[home], id)
+    }
+
+    /// The layout of something of the size of a node's value, in memory of its own.
+    pub(crate) fn layout_with(&self, halo: [usize; 2], id: NodeId) -> Layout {
         Layout { halo, ..layout_of(self.graph.node(id).shape()) }
     }
 
@@ -366,25 +419,46 @@ impl<'g> Lowering<'g> {
         self.values[home.index()]
     }
 
-    /// Gives up the values that the backward pass can compute again for a pass over memory: those of normalisations, about
-    /// half of all that it reads.
-    fn forget_values(&mut self) {
+    /// Gives up the values that the backward pass can compute again for a pass over memory: concatenations of normalisations
+    /// and, with `everything`, all normalisations, about half of all that it reads.
+    fn forget_values(&mut self, everything: bool) {
         for node in self.graph.nodes() {
-            let head = &self.heads[node.id.index()];
-            let cheap = matches!(node.op, Op::BatchNorm2d(_)) && head.sum.is_none();
-            let shown = (node.id.index()..=head.tail.index()).any(|i| self.pinned[i]);
-            if cheap && !shown && self.home(node.id) == node.id {
+            let in_concat = match self.places[node.id.index()] {
+                Some((whole, _)) => self.is_cheap(self.graph.node(whole)),
+                None => matches!(node.op, Op::Concat(_)),
+            };
+            if self.home(node.id) == node.id && (everything || in_concat) && self.is_cheap(node) {
                 self.values[node.id.index()] = None;
             }
         }
+    }
+
+    /// Whether the value of a node, which is its home, is a normalisation or a concatenation of them.
+    fn is_cheap(&self, node: &Node) -> bool {
+        let head = &self.heads[node.id.index()];
+        let shown = (node.id.index()..=head.tail.index()).any(|i| self.pinned[i]);
+        let cheap = |input: &NodeId| {
+            let home = self.home(*input);
+            self.places[home.index()].is_some() && self.is_cheap(self.graph.node(home))
+        };
+        let normalises = matches!(node.op, Op::BatchNorm2d(_)) && head.sum.is_none();
+        let joins = matches!(node.op, Op::Concat(_)) && node.inputs.iter().all(cheap);
+        !shown && (normalises || joins)
     }
 
     /// A new buffer for the value of the unit that `id` heads.
     pub(crate) fn new_value(&mut self, id: NodeId) -> BufferId {
         let layout = self.layout(id);
         let plain = id.index() == 0 && self.plain_input;
-        let blocks = if plain { plain_image(&layout) / LANES } else { layout.image() };
-        let buffer = self.new_buffer(layout, Extent::PerImage(blocks));
+        let extent = if let Some((whole, channel)) = self.places[id.index()] {
+            let whole = self.kept_value(whole).unwrap_or_else(|| self.new_value(whole));
+            Extent::Part(whole, channel / LANES * layout.plane())
+        } else if plain {
+            Extent::PerImage(plain_image(&layout) / LANES)
+        } else {
+            Extent::PerImage(layout.image())
+        };
+        let buffer = self.new_buffer(layout, extent);
         self.values[id.index()] = Some(buffer);
         buffer
     }

@@ -1,7 +1,8 @@
 //! Addresses: where each buffer lies in one arena.
 //!
 //! A buffer lives from the first step that writes it to the last that touches it. Buffers that never live at the same
-//! time may share memory: the largest are placed first, each at the lowest offset that is free throughout its life.
+//! time may share memory: the largest are placed first, each at the lowest offset that is free throughout its life. A part of
+//! a buffer lies in it, and lives as long.
 
 use crate::lower::Program;
 use crate::step::BufferId;
@@ -18,7 +19,8 @@ pub(crate) struct Plan {
 /// For each buffer, the steps from its first to its last use; `None` if nothing uses it.
 pub(crate) fn lifetimes(program: &Program) -> Vec<Option<RangeInclusive<usize>>> {
     let mut lives = vec![None; program.buffers.len()];
-    let mut touch = |BufferId(buffer): BufferId, at: usize| {
+    let mut touch = |buffer: BufferId, at: usize| {
+        let (BufferId(buffer), _) = program.whole(buffer);
         let live: &mut Option<RangeInclusive<usize>> = &mut lives[buffer];
         let start = live.as_ref().map_or(at, |live| *live.start());
         *live = Some(start..=at);
@@ -68,7 +70,8 @@ impl Plan {
 
     /// Where a buffer is in a run with `n` images.
     pub(crate) fn range(&self, program: &Program, id: BufferId, n: usize) -> Range<usize> {
-        let start = self.offsets[id.0];
+        let (whole, first) = program.whole(id);
+        let start = self.offsets[whole.0] + first;
         start..start + program.buffers[id.0].len(n)
     }
 }

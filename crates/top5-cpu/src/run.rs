@@ -93,7 +93,7 @@ impl Machine {
         let wl = |i: usize| &program.buffers[step.writes[i].0].layout;
         let accumulate = !step.fresh;
         if step.fresh && !step.writes.is_empty() {
-            prepare(threads, &step.what, arena, w(0), wl(0));
+            prepare(threads, n, &step.what, arena, w(0), wl(0));
         }
         /// A kernel that reads activations and writes one.
         macro_rules! call {
@@ -324,6 +324,7 @@ impl Machine {
 /// and in the halo.
 fn prepare(
     threads: &Threads,
+    n: usize,
     what: &What,
     arena: &mut Arena,
     result: Range<usize>,
@@ -346,16 +347,16 @@ fn prepare(
         threads.chunks(result, 1 << 12, |_, piece| piece.fill(Block::ZERO));
     } else if !matches!(what, What::PadPlanes | What::Narrow | What::ConvWeights { .. }) {
         // In jobs of several planes.
-        let planes = (1 << 12) / layout.plane().max(1) + 1;
+        let per_job = (1 << 12) / layout.plane().max(1) + 1;
         if !layout.is_dense() {
-            threads.chunks(result, planes * layout.plane(), |_, piece| layout.clear_halo(piece));
+            threads.planes((result, layout), n, per_job, |_, plane| layout.clear_halo(plane));
         }
     }
 }
 
 /// The images to plain planes, each at its place in the halo.
 fn pad_planes(run: &Run<'_>, x: &mut [Block], layout: &Layout) {
-    let Layout { channels, height, width, halo } = *layout;
+    let Layout { channels, height, width, halo, .. } = *layout;
     let image = channels * height * width;
     let padded = [height + 2 * halo[0], width + 2 * halo[1]];
     let planes = [channels, height, width];

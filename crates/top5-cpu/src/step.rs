@@ -27,6 +27,8 @@ pub(crate) enum Extent {
     PerImage(usize),
     /// Whatever the batch.
     Fixed(usize),
+    /// Some channels of another buffer, from this block of each image on.
+    Part(BufferId, usize),
 }
 
 impl Buffer {
@@ -35,6 +37,7 @@ impl Buffer {
         match self.extent {
             Extent::PerImage(blocks) => n * blocks,
             Extent::Fixed(blocks) => blocks,
+            Extent::Part(..) => self.layout.len(n),
         }
     }
 }

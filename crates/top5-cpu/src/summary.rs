@@ -4,7 +4,7 @@ use crate::choose::Machinery;
 use crate::lower::{Mode, Program};
 use crate::plan::Plan;
 use crate::run::memory;
-use crate::step::{BufferId, Step, What};
+use crate::step::{Buffer, BufferId, Extent, Step, What};
 use crate::tuning::LayerShape;
 use std::fmt;
 use top5_graph::Graph;
@@ -67,7 +67,16 @@ impl Summary {
         plan: &Plan,
     ) -> Self {
         let batch = machinery.batch;
-        let bytes = |id: &BufferId| (program.buffers[id.0].len(batch) * size_of::<Block>()) as u64;
+        let bytes = |id: &BufferId| {
+            let Buffer { layout, extent } = &program.buffers[id.0];
+            let blocks = if let Extent::Part(..) = extent {
+                batch * (layout.image() - layout.gap)
+            } else {
+                program.buffers[id.0].len(batch)
+            };
+            (blocks * size_of::<Block>()) as u64
+        };
+        let whole = |id: &BufferId| program.whole(*id).0 == *id;
         let steps = program.steps.iter().map(|step| PlannedStep {
             layer: graph.node(step.node).name.clone(),
             kernel: step.kernel(),
@@ -87,7 +96,11 @@ impl Summary {
             batch,
             steps: steps.collect(),
             arena,
-            unshared: (0..program.buffers.len()).map(|id| bytes(&BufferId(id))).sum(),
+            unshared: (0..program.buffers.len())
+                .map(BufferId)
+                .filter(whole)
+                .map(|id| bytes(&id))
+                .sum(),
             parameters,
         }
     }

@@ -54,7 +54,7 @@ fn bf16_plans_are_the_golden_ones() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn training_plans_are_the_golden_ones() {
-    for (name, batch) in [("lenet", 64), ("resnet20_cifar", 128)] {
+    for (name, batch) in [("lenet", 64), ("resnet20_cifar", 128), ("googlenet_cifar", 64)] {
         let plan = plan(&graph(name), batch, Mode::Training, &options(Isa::Avx512)).unwrap();
         compare(&format!("{name}-training"), &plan.to_string());
     }

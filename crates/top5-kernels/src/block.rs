@@ -1,5 +1,7 @@
 //! The unit of storage, and where the pixels of an activation are.
 
+use std::ops::Range;
+
 /// Channels per block.
 pub const LANES: usize = 16;
 
@@ -39,12 +41,15 @@ pub struct Layout {
     pub width: usize,
     /// Zero rows above and below, zero columns left and right.
     pub halo: [usize; 2],
+    /// Blocks between the last plane of an image and the first of the next: where this is some channels of a larger map,
+    /// the planes of the others.
+    pub gap: usize,
 }
 
 impl Layout {
     /// A map without a halo.
     pub fn new(channels: usize, height: usize, width: usize) -> Self {
-        Self { channels, height, width, halo: [0, 0] }
+        Self { channels, height, width, halo: [0, 0], gap: 0 }
     }
 
     /// Number of channel blocks.
@@ -67,9 +72,27 @@ impl Layout {
         (self.height + 2 * self.halo[0]) * self.row()
     }
 
-    /// Blocks of one image.
+    /// Blocks from one image to the next.
     pub fn image(&self) -> usize {
-        self.blocks() * self.plane()
+        self.blocks() * self.plane() + self.gap
+    }
+
+    /// Blocks from the first plane of `n` images to their last.
+    pub fn len(&self, n: usize) -> usize {
+        (n * self.image()).saturating_sub(self.gap)
+    }
+
+    /// Where the plane with this number is, counted over the channel blocks of all images.
+    pub fn plane_at(&self, number: usize) -> Range<usize> {
+        let (image, block) = (number / self.blocks(), number % self.blocks());
+        let start = image * self.image() + block * self.plane();
+        start..start + self.plane()
+    }
+
+    /// The layout of `channels` channels of this map, as a part of it.
+    pub fn part(&self, channels: usize) -> Self {
+        let part = Self { channels, gap: 0, ..*self };
+        Self { gap: self.image() - part.image(), ..part }
     }
 
     /// Position in its plane of the pixel at row `y`, column 0 (halo not counted).
@@ -92,21 +115,16 @@ impl Layout {
         self.halo == [0, 0]
     }
 
-    /// Writes zeros to the halo of every plane in `tensor`.
-    pub fn clear_halo(&self, tensor: &mut [Block]) {
-        if self.is_dense() {
-            return;
-        }
+    /// Writes zeros to the halo of a plane.
+    pub fn clear_halo(&self, plane: &mut [Block]) {
         let (row, left) = (self.row(), self.halo[1]);
-        for plane in tensor.chunks_exact_mut(self.plane()) {
-            let (top, rest) = plane.split_at_mut(self.halo[0] * row);
-            let (body, bottom) = rest.split_at_mut(self.height * row);
-            top.fill(Block::ZERO);
-            bottom.fill(Block::ZERO);
-            for line in body.chunks_exact_mut(row) {
-                line[..left].fill(Block::ZERO);
-                line[left + self.width..].fill(Block::ZERO);
-            }
+        let (top, rest) = plane.split_at_mut(self.halo[0] * row);
+        let (body, bottom) = rest.split_at_mut(self.height * row);
+        top.fill(Block::ZERO);
+        bottom.fill(Block::ZERO);
+        for line in body.chunks_exact_mut(row) {
+            line[..left].fill(Block::ZERO);
+            line[left + self.width..].fill(Block::ZERO);
         }
     }
 }

@@ -10,8 +10,7 @@ use crate::threads::Threads;
 pub fn pack(threads: &Threads, n: usize, images: &[f32], y: &mut [Block], layout: &Layout) {
     let (h, w, c) = (layout.height, layout.width, layout.channels);
     assert!(images.len() >= n * c * h * w);
-    let planes = n * layout.blocks();
-    threads.chunks(&mut y[..planes * layout.plane()], layout.plane(), |plane, y| {
+    threads.planes((y, layout), n, 1, |plane, y| {
         let (image, block) = (plane / layout.blocks(), plane % layout.blocks());
         let lanes = layout.lanes(block);
         for row in 0..h {
@@ -31,8 +30,7 @@ pub fn unpack(n: usize, (x, layout): Operand<'_>, images: &mut [f32]) {
     let (h, w, c) = (layout.height, layout.width, layout.channels);
     for image in 0..n {
         for channel in 0..c {
-            let block = image * layout.blocks() + channel / LANES;
-            let plane = &x[block * layout.plane()..][..layout.plane()];
+            let plane = &x[layout.plane_at(image * layout.blocks() + channel / LANES)];
             for row in 0..h {
                 let line = &mut images[((image * c + channel) * h + row) * w..][..w];
                 let pixels = layout.pixels(plane, row);
@@ -80,7 +78,7 @@ pub fn copy(
     assert!(from + count <= xl.channels && to + count <= yl.channels);
     let first = to / LANES;
     threads.chunks(&mut y[..n * yl.image()], yl.image(), |image, y| {
-        let x = &x[image * xl.image()..][..xl.image()];
+        let x = &x[image * xl.image()..][..xl.len(1)];
         for block in first..(to + count).div_ceil(LANES) {
             let y = &mut y[block * yl.plane()..][..yl.plane()];
             // The channels of this block of y that are in the range, and their lanes in x.
@@ -112,7 +110,7 @@ pub fn flatten(threads: &Threads, n: usize, (x, map): Operand<'_>, y: &mut [Bloc
     let blocks = (c * h * w).div_ceil(LANES);
     threads.chunks(&mut y[..n * blocks], blocks, |image, y| {
         let y = Block::flat_mut(y);
-        unpack(1, (&x[image * map.image()..][..map.image()], map), &mut y[..c * h * w]);
+        unpack(1, (&x[image * map.image()..][..map.len(1)], map), &mut y[..c * h * w]);
         y[c * h * w..].fill(0.0);
     });
 }
@@ -160,9 +158,8 @@ pub fn subsample(
     (x, xl): Operand<'_>,
     (y, yl): (&mut [Block], &Layout),
 ) {
-    let planes = n * yl.blocks();
-    threads.chunks(&mut y[..planes * yl.plane()], yl.plane(), |plane, y| {
-        let x = &x[plane * xl.plane()..][..xl.plane()];
+    threads.planes((y, yl), n, 1, |plane, y| {
+        let x = &x[xl.plane_at(plane)];
         for row in 0..yl.height {
             let line = xl.pixels(x, row * stride);
             for (col, y) in yl.pixels_mut(y, row).iter_mut().enumerate() {
@@ -181,9 +178,8 @@ pub fn subsample_gradient(
     (dx, xl): (&mut [Block], &Layout),
     accumulate: bool,
 ) {
-    let planes = n * xl.blocks();
-    threads.chunks(&mut dx[..planes * xl.plane()], xl.plane(), |plane, dx| {
-        let dy = &dy[plane * yl.plane()..][..yl.plane()];
+    threads.planes((dx, xl), n, 1, |plane, dx| {
+        let dy = &dy[yl.plane_at(plane)];
         if !accumulate {
             dx.fill(Block::ZERO);
         }
@@ -251,11 +247,9 @@ pub fn scale(
             }
         }
     }
-    let plane = |layout: &Layout, i: usize| i * layout.plane()..(i + 1) * layout.plane();
-    let planes = n * yl.blocks();
-    threads.chunks(&mut y[..planes * yl.plane()], yl.plane(), |i, y| {
-        let x = (&x[plane(xl, i)], xl);
-        let add = epilogue.add.map(|(add, al)| (&add[plane(al, i)], al));
+    threads.planes((y, yl), n, 1, |i, y| {
+        let x = (&x[xl.plane_at(i)], xl);
+        let add = epilogue.add.map(|(add, al)| (&add[al.plane_at(i)], al));
         let epilogue = ScaleEpilogue { add, ..*epilogue };
         isa.run(Plane { x, factor: &factors[i], epilogue, y, yl });
     });
@@ -291,8 +285,8 @@ pub fn scale_factor_gradient(
     }
     let planes = n * xl.blocks();
     threads.chunks(&mut df[..planes], 1, |plane, df| {
-        let x = (&x[plane * xl.plane()..][..xl.plane()], xl);
-        let dy = (&dy[plane * yl.plane()..][..yl.plane()], yl);
+        let x = (&x[xl.plane_at(plane)], xl);
+        let dy = (&dy[yl.plane_at(plane)], yl);
         let sum = isa.run(Plane(x, dy));
         let kept = if accumulate { df[0] } else { Block::ZERO };
         df[0] = Block(std::array::from_fn(|lane| kept.0[lane] + sum.0[lane]));

@@ -87,14 +87,10 @@ pub fn pointwise<const N: usize>(
     inputs: [Operand<'_>; N],
     (y, layout): (&mut [Block], &Layout),
 ) {
-    let planes = n * layout.blocks();
     let per_job = JOB.div_ceil(layout.plane().max(1));
-    threads.chunks(&mut y[..planes * layout.plane()], per_job * layout.plane(), |job, y| {
-        for (i, y) in y.chunks_exact_mut(layout.plane()).enumerate() {
-            let plane = job * per_job + i;
-            let inputs = inputs.map(|(x, l)| (&x[plane * l.plane()..][..l.plane()], l));
-            isa.run(Plane { op, inputs, y, layout });
-        }
+    threads.planes((y, layout), n, per_job, |plane, y| {
+        let inputs = inputs.map(|(x, l)| (&x[l.plane_at(plane)], l));
+        isa.run(Plane { op, inputs, y, layout });
     });
 }
 
@@ -135,10 +131,9 @@ pub fn map(
     (x, from): Operand<'_>,
     (y, to): (&mut [Block], &Layout),
 ) {
-    let planes = n * to.blocks();
-    threads.chunks(&mut y[..planes * to.plane()], to.plane(), |plane, y| {
+    threads.planes((y, to), n, 1, |plane, y| {
         let lanes = to.lanes(plane % to.blocks());
-        let x = &x[plane * from.plane()..][..from.plane()];
+        let x = &x[from.plane_at(plane)];
         for row in 0..to.height {
             for (y, x) in to.pixels_mut(y, row).iter_mut().zip(from.pixels(x, row)) {
                 for lane in 0..lanes {

@@ -139,7 +139,7 @@ pub fn forward(
 ) {
     assert!(geom.size < 2 * REACH * LANES);
     threads.chunks(&mut y[..n * yl.image()], yl.image(), |image, out| {
-        let x = (&x[image * xl.image()..][..xl.image()], xl);
+        let x = (&x[image * xl.image()..][..xl.len(1)], xl);
         isa.run(Image { geom, x, dy: None, out, ol: yl });
     });
 }
@@ -156,8 +156,8 @@ pub fn gradient(
 ) {
     assert!(geom.size < 2 * REACH * LANES);
     threads.chunks(&mut dx[..n * ol.image()], ol.image(), |image, out| {
-        let x = (&x[image * xl.image()..][..xl.image()], xl);
-        let dy = Some((&dy[image * dl.image()..][..dl.image()], dl));
+        let x = (&x[image * xl.image()..][..xl.len(1)], xl);
+        let dy = Some((&dy[image * dl.image()..][..dl.len(1)], dl));
         isa.run(Image { geom, x, dy, out, ol });
     });
 }

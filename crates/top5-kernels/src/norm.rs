@@ -26,7 +26,7 @@ fn planes_per_job(layout: &Layout) -> usize {
 
 /// The plane with this number.
 fn part<'a>((x, layout): Operand<'a>, plane: usize) -> Operand<'a> {
-    (&x[plane * layout.plane()..][..layout.plane()], layout)
+    (&x[layout.plane_at(plane)], layout)
 }
 
 /// The mean of a plane, and the sum of the squares of the differences from it.
@@ -201,18 +201,14 @@ pub fn normalise(
             }
         }
     }
-    let per_job = planes_per_job(yl);
-    threads.chunks(&mut y[..n * yl.image()], per_job * yl.plane(), |job, y| {
-        for (i, y) in y.chunks_exact_mut(yl.plane()).enumerate() {
-            let plane = job * per_job + i;
-            isa.run(Plane {
-                normal,
-                k: plane % yl.blocks(),
-                x: part(x, plane),
-                summand: summand.map(|summand| part(summand, plane)),
-                y: (y, yl),
-            });
-        }
+    threads.planes((y, yl), n, planes_per_job(yl), |plane, y| {
+        isa.run(Plane {
+            normal,
+            k: plane % yl.blocks(),
+            x: part(x, plane),
+            summand: summand.map(|summand| part(summand, plane)),
+            y: (y, yl),
+        });
     });
 }
 
@@ -377,23 +373,20 @@ pub fn gradient(
     let share = if normal.of_batch { 1.0 / (n * layout.height * layout.width) as f64 } else { 0.0 };
     let (from, to, out) = match dx {
         None => (None, dy, layout),
-        Some((dx, out)) => (Some((&*dy, layout)), &mut dx[..n * out.image()], out),
+        Some((dx, out)) => (Some((&*dy, layout)), dx, out),
     };
-    threads.chunks(to, per_job * out.plane(), |job, dx| {
-        for (i, dx) in dx.chunks_exact_mut(out.plane()).enumerate() {
-            let plane = job * per_job + i;
-            let k = plane % blocks;
-            let mean = |sum: f32| (f64::from(sum) * share) as f32;
-            isa.run(InputGradient {
-                normal,
-                k,
-                x: part(x, plane),
-                mask: normal.relu && y.is_none(),
-                means: [0, 1].map(|i| Block(sums[2 * k + i].0.map(mean))),
-                dy: from.map(|dy| part(dy, plane)),
-                dx: (dx, out),
-                accumulate,
-            });
-        }
+    threads.planes((to, out), n, per_job, |plane, dx| {
+        let k = plane % blocks;
+        let mean = |sum: f32| (f64::from(sum) * share) as f32;
+        isa.run(InputGradient {
+            normal,
+            k,
+            x: part(x, plane),
+            mask: normal.relu && y.is_none(),
+            means: [0, 1].map(|i| Block(sums[2 * k + i].0.map(mean))),
+            dy: from.map(|dy| part(dy, plane)),
+            dx: (dx, out),
+            accumulate,
+        });
     });
 }

@@ -219,7 +219,7 @@ impl Kernel for AverageGradient<'_> {
 
 /// The plane of `x` with this number.
 fn plane<'a>((x, layout): Operand<'a>, i: usize) -> &'a [Block] {
-    &x[i * layout.plane()..][..layout.plane()]
+    &x[layout.plane_at(i)]
 }
 
 /// Maximum over each window; padding never wins. Every window holds at least one element.
@@ -231,7 +231,7 @@ pub fn max(
     x: Operand<'_>,
     (y, output): (&mut [Block], &Layout),
 ) {
-    threads.chunks(&mut y[..n * output.image()], output.plane(), |i, y| {
+    threads.planes((y, output), n, 1, |i, y| {
         isa.run(Max { geom, x: (plane(x, i), x.1), y: (y, output) });
     });
 }
@@ -260,7 +260,7 @@ pub fn max_gradient(
             && geom.pad[axis] == 0
             && output[axis] * geom.stride[axis] == size
     });
-    threads.chunks(&mut dx[..n * dl.image()], dl.plane(), |i, dx| {
+    threads.planes((dx, dl), n, 1, |i, dx| {
         if !(accumulate || all) {
             dx.fill(Block::ZERO);
         }
@@ -280,7 +280,7 @@ pub fn average(
     x: Operand<'_>,
     (y, output): (&mut [Block], &Layout),
 ) {
-    threads.chunks(&mut y[..n * output.image()], output.plane(), |i, y| {
+    threads.planes((y, output), n, 1, |i, y| {
         isa.run(Average { geom, divisor, x: (plane(x, i), x.1), y: (y, output) });
     });
 }
@@ -295,7 +295,7 @@ pub fn average_gradient(
     dy: Operand<'_>,
     (dx, input): (&mut [Block], &Layout),
 ) {
-    threads.chunks(&mut dx[..n * input.image()], input.plane(), |i, dx| {
+    threads.planes((dx, input), n, 1, |i, dx| {
         isa.run(AverageGradient { geom, divisor, dy: (plane(dy, i), dy.1), dx: (dx, input) });
     });
 }

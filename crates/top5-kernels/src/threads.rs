@@ -4,8 +4,9 @@
 //! A call opens a *gate*, works, closes the gate when no job is left and waits for the workers that had entered. A
 //! worker that the system did not schedule in time is simply not waited for, so an oversubscribed machine loses little.
 
-use crate::block::Block;
+use crate::block::{Block, Layout};
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -164,6 +165,29 @@ impl Threads {
             // SAFETY: pieces of different i do not overlap and end at `total`; each i is run once, and `items` stays
             // exclusively borrowed until all are done.
             job(i, unsafe { std::slice::from_raw_parts_mut(base.pointer().add(start), piece) });
+        });
+    }
+
+    /// Calls `job(i, plane i)` for every plane of `n` images in `items`, several to a job.
+    pub fn planes(
+        &self,
+        (items, layout): (&mut [Block], &Layout),
+        n: usize,
+        per_job: usize,
+        job: impl Fn(usize, &mut [Block]) + Sync,
+    ) {
+        assert!(layout.len(n) <= items.len(), "the planes are not within the items");
+        let (planes, per_job) = (n * layout.blocks(), per_job.max(1));
+        let base = Shore(items.as_mut_ptr());
+        self.run(planes.div_ceil(per_job), |i| {
+            for plane in i * per_job..((i + 1) * per_job).min(planes) {
+                let Range { start, end } = layout.plane_at(plane);
+                // SAFETY: `end` is at most the `len` of n images, which is within `items` (asserted above); different planes
+                // do not overlap; each i is run once, and `items` stays exclusively borrowed until all are done.
+                job(plane, unsafe {
+                    std::slice::from_raw_parts_mut(base.pointer().add(start), end - start)
+                });
+            }
         });
     }
 

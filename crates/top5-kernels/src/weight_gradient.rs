@@ -356,7 +356,7 @@ pub fn sum_pixels(
     threads.chunks(&mut db[..layout.blocks()], 1, |k, db| {
         let mut sum = [0.0f64; LANES];
         for image in 0..n {
-            let plane = &dy[image * layout.image() + k * layout.plane()..][..layout.plane()];
+            let plane = &dy[layout.plane_at(image * layout.blocks() + k)];
             let part = isa.run(Plane { layout, plane });
             sum.iter_mut().zip(part.0).for_each(|(sum, part)| *sum += f64::from(part));
         }

@@ -54,7 +54,7 @@ pub(crate) fn geometry(case: &ConvCase, y_halo: [usize; 2]) -> (ConvGeom, Layout
         window.pad[axis].max(end.saturating_sub(window.pad[axis] + input[axis]))
     });
     let x = layout(in_channels, input, reach);
-    let y = layout(out_channels, output, y_halo);
+    let y = part(layout(out_channels, output, y_halo));
     let ranges: Vec<_> = (0..y.blocks())
         .map(|k| {
             let outputs = k * LANES..((k + 1) * LANES).min(out_channels);

@@ -21,7 +21,7 @@ fn check<const K: usize>(
     for (isa, threads) in runs() {
         for channels in CHANNELS {
             for halos in [[[0, 0]; 2], [[1, 2], [2, 0]]] {
-                let [xl, yl] = halos.map(|halo| layout(channels, [5, 7], halo));
+                let [xl, yl] = halos.map(|halo| part(layout(channels, [5, 7], halo)));
                 let fill = if tolerance.is_some() { signed } else { integers };
                 let y = fill("y", elements(N, &yl));
                 let x: [Vec<f32>; K] = std::array::from_fn(|i| fill(&format!("x{i}"), y.len()));

@@ -69,7 +69,7 @@ fn batch_norm(
     let (xl, yl) = (layout(channels, SIZE, [0, 1]), layout(channels, SIZE, [2, 0]));
     let len = elements(N, &xl);
     let (x, dy, start) = (signed("x", len), signed("dy", len), signed("dx", len));
-    let (summand, sl) = (signed("summand", len), layout(channels, SIZE, [1, 0]));
+    let (summand, sl) = (signed("summand", len), part(layout(channels, SIZE, [1, 0])));
     let (weight, bias) = (signed("weight", channels), signed("bias", channels));
     let eps = 1e-3;
     let planes = by_channel(&x, channels);
@@ -94,11 +94,12 @@ fn batch_norm(
     };
     let want: Vec<f64> = (0..len).map(|i| if relu { out(i).max(0.0) } else { out(i) }).collect();
     let xb = pack(N, &xl, &x);
-    let mut y = unwritten(N, &yl);
+    let whole = part(yl);
+    let mut y = unwritten(N, &whole);
     let summand = pack(N, &sl, &summand);
     let summand = summed.then_some((&summand[..], &sl));
-    normalise(isa, threads, N, &normal, (&xb, &xl), summand, (&mut y, &yl));
-    assert_close(&what, &unpack(&what, N, &yl, &y), &want, 1e-6);
+    normalise(isa, threads, N, &normal, (&xb, &xl), summand, (&mut y, &whole));
+    assert_close(&what, &unpack(&what, N, &whole, &y), &want, 1e-6);
 
     let passed = |i: usize| if relu && out(i) <= 0.0 { 0.0 } else { f64::from(dy[i]) };
     let mut sums = vec![[0.0; 2]; channels];
@@ -127,7 +128,7 @@ fn batch_norm(
             N,
             &normal,
             (&xb, &xl),
-            (summed && relu).then_some((&y[..], &yl)),
+            (summed && relu).then_some((&y[..], &whole)),
             (&mut dyb, &yl),
             &mut work,
             &mut got,

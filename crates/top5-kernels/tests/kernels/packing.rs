@@ -14,6 +14,11 @@ pub(crate) fn layout(channels: usize, [height, width]: [usize; 2], halo: [usize;
     Layout { halo, ..Layout::new(channels, height, width) }
 }
 
+/// The layout as that of some channels of a map with more of them.
+pub(crate) fn part(layout: Layout) -> Layout {
+    Layout { gap: 2 * layout.plane(), ..layout }
+}
+
 /// Elements of `n` images.
 pub(crate) fn elements(n: usize, layout: &Layout) -> usize {
     n * layout.channels * layout.height * layout.width
@@ -21,13 +26,14 @@ pub(crate) fn elements(n: usize, layout: &Layout) -> usize {
 
 /// Calls `visit` with (index in `[n, c, h, w]`, block, lane) of every element.
 fn each(n: usize, layout: &Layout, mut visit: impl FnMut(usize, usize, usize)) {
-    let &Layout { channels, height, width, halo } = layout;
+    let &Layout { channels, height, width, halo, .. } = layout;
     let row = width + 2 * halo[1];
     let plane = (height + 2 * halo[0]) * row;
+    let stride = channels.div_ceil(LANES) * plane + layout.gap;
     for i in 0..elements(n, layout) {
         let (x, y) = (i % width, i / width % height);
         let (c, image) = (i / (width * height) % channels, i / (width * height * channels));
-        let block = (image * channels.div_ceil(LANES) + c / LANES) * plane;
+        let block = image * stride + c / LANES * plane;
         visit(i, block + (y + halo[0]) * row + x + halo[1], c % LANES);
     }
 }

@@ -49,8 +49,10 @@ fn maximum_and_its_gradient_are_exact() {
     let runs = runs();
     for (i, case) in pools().iter().enumerate() {
         let halo = if i % 2 == 0 { [0, 0] } else { [1, 2] };
-        let (xl, yl) =
-            (layout(case.channels, case.input, halo), layout(case.channels, case.output, halo));
+        let (xl, yl) = (
+            part(layout(case.channels, case.input, halo)),
+            part(layout(case.channels, case.output, halo)),
+        );
         // Few values: equal maxima are common, and the first of them counts.
         let x = integers("x", elements(N, &xl));
         let dy = integers("dy", elements(N, &yl));
@@ -88,8 +90,10 @@ fn mean_and_its_gradient_equal_plain_loops() {
     let runs = runs();
     for (i, case) in pools().iter().filter(|case| case.window.dilation == [1, 1]).enumerate() {
         let halo = if i % 2 == 0 { [0, 0] } else { [2, 1] };
-        let (xl, yl) =
-            (layout(case.channels, case.input, halo), layout(case.channels, case.output, halo));
+        let (xl, yl) = (
+            part(layout(case.channels, case.input, halo)),
+            part(layout(case.channels, case.output, halo)),
+        );
         let x = integers("x", elements(N, &xl));
         let dy = integers("dy", elements(N, &yl));
         let (packed, dpacked) = (pack(N, &xl, &x), pack(N, &yl, &dy));

@@ -123,19 +123,19 @@ struct Subject {
     mode: Mode,
     images: Vec<f32>,
     labels: Vec<u32>,
-    /// The process before the engine was made.
+    /// The process before anything of the network was made.
     before: Option<Resident>,
 }
 
 impl Subject {
     fn new(name: &str, batch: usize, args: &BenchArgs, options: &Options) -> Result<Self> {
+        let before = Resident::reset();
         let (graph, weights) = network(name, args)?;
         let mode = if args.train { Mode::Training } else { Mode::Inference };
         let mut stream = Stream::new(SEED, top5::graph::random::hash("bench"));
         let count = batch * graph.input().iter().product::<usize>();
         let images = (0..count).map(|_| stream.normal()).collect();
         let labels = (0..batch).map(|_| stream.below(graph.classes()) as u32).collect();
-        let before = Resident::reset();
         let mut engine = top5::engine(graph, batch, options)?;
         engine.load(&weights)?;
         drop(weights);
