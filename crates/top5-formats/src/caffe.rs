@@ -131,7 +131,8 @@ fn blob(message: &[u8]) -> Result<Tensor, FormatError> {
                 if packed.len() % element.size() != 0 {
                     return Err(malformed("a blob whose values are cut"));
                 }
-                data.extend(element.values(packed));
+                let values = element.values(packed);
+                if data.is_empty() { data = values } else { data.extend(values) }
             }
             _ => {}
         }

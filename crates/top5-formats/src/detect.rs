@@ -10,7 +10,7 @@ use top5_graph::Weights;
 pub enum Format {
     /// safetensors
     Safetensors,
-    /// A PyTorch checkpoint, zip or legacy.
+    /// A PyTorch checkpoint: zip, legacy or tar.
     Torch,
     /// OverFeat's raw floats.
     Overfeat(overfeat::Model),
@@ -53,7 +53,7 @@ const MISTAKEN: [(&[u8], &str); 9] = [
 /// Names the format, or says what the bytes are instead.
 pub fn detect(bytes: &[u8]) -> Result<Format, FormatError> {
     let trimmed = bytes.trim_ascii_start();
-    if torch::is_zip(bytes) || torch::is_legacy(bytes) {
+    if torch::is_zip(bytes) || torch::is_legacy(bytes) || torch::is_tar(bytes) {
         return Ok(Format::Torch);
     }
     if safetensors::is_safetensors(bytes) {
@@ -68,9 +68,7 @@ pub fn detect(bytes: &[u8]) -> Result<Format, FormatError> {
     let what = match bytes {
         [] => "the file is empty",
         [0x80, 1..=5, ..] => "a bare pickle; save a state dict with `torch.save`",
-        [..] if bytes.get(257..262) == Some(b"ustar") => {
-            "a tar archive, perhaps of PyTorch before 0.1.10: load and save it with a newer PyTorch"
-        }
+        [..] if bytes.get(257..262) == Some(b"ustar") => "a tar archive: unpack it first",
         // ModelProto begins with its version, NetParameter with its name or a layer.
         [0x08, 1..=20, ..] => return Ok(Format::Onnx),
         [0x0a | 0x12, ..] | [0xa2, 0x06, ..] => return Ok(Format::Caffe),

@@ -1,13 +1,13 @@
 //! safetensors: a length (u64), a JSON header with names, types, shapes and offsets, then the values.
 //!
 //! The reader is strict: the offsets must tile the rest of the file without holes, overlaps or a remainder, names must
-//! be unique, and the header is at most 100 MB and 65,536 tensors. Half, bfloat16, double and 64-bit integer tensors
+//! be unique, and the header has at most 100 MB, 65,536 tensors of eight dimensions and as many metadata. Half, bfloat16, double and 64-bit integer tensors
 //! become f32. The writer's bytes depend on nothing but its arguments: names are sorted, everything is f32.
 
 use crate::element::Element;
 use crate::error::{FormatError, MAX_NAME, quoted};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 use top5_graph::{Tensor, Weights};
@@ -16,6 +16,7 @@ use top5_graph::{Tensor, Weights};
 const METADATA: &str = "__metadata__";
 const MAX_HEADER: usize = 100_000_000;
 const MAX_TENSORS: usize = 1 << 16;
+const MAX_RANK: usize = 8;
 
 /// Reads the tensors, as f32, and the metadata.
 pub fn read(bytes: &[u8]) -> Result<(Weights, BTreeMap<String, String>), FormatError> {
@@ -135,6 +136,7 @@ fn element(name: &str, dtype: &str) -> Result<Element, FormatError> {
 #[serde(deny_unknown_fields)]
 struct Entry {
     dtype: String,
+    #[serde(deserialize_with = "shape")]
     shape: Vec<usize>,
     data_offsets: [usize; 2],
 }
@@ -146,6 +148,59 @@ impl Entry {
         self.shape.iter().try_fold(element, |n, &d| n.checked_mul(d)).ok_or_else(|| {
             malformed(format!("tensor {}: its shape overflows: {:?}", quoted(name), self.shape))
         })
+    }
+}
+
+/// The dimensions, of which no more are kept than a tensor may have.
+fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
+    struct Dimensions;
+    impl<'de> Visitor<'de> for Dimensions {
+        type Value = Vec<usize>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_RANK} dimensions")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Vec<usize>, A::Error> {
+            let mut shape = Vec::new();
+            while let Some(size) = sizes.next_element()? {
+                if shape.len() == MAX_RANK {
+                    return Err(A::Error::invalid_length(MAX_RANK + 1, &self));
+                }
+                shape.push(size);
+            }
+            Ok(shape)
+        }
+    }
+    deserializer.deserialize_seq(Dimensions)
+}
+
+/// Text by key.
+#[derive(Default)]
+struct Metadata(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+                let mut texts = BTreeMap::new();
+                while let Some((key, text)) = map.next_entry()? {
+                    if texts.len() == MAX_TENSORS {
+                        return Err(A::Error::custom(format!("more than {MAX_TENSORS} metadata")));
+                    }
+                    texts.insert(key, text);
+                }
+                Ok(Metadata(texts))
+            }
+        }
+        deserializer.deserialize_map(Texts)
     }
 }
 
@@ -170,7 +225,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-        let mut metadata = None;
+        let mut metadata: Option<Metadata> = None;
         let mut entries = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
             if name == METADATA {
@@ -185,7 +240,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 entries.push((name, map.next_value()?));
             }
         }
-        Ok(Header { metadata: metadata.unwrap_or_default(), entries })
+        Ok(Header { metadata: metadata.unwrap_or_default().0, entries })
     }
 }
 
@@ -276,8 +331,10 @@ mod tests {
             ("overflow", of(&[tensor("a", "[4294967296,4294967296]", 0, 0)]), 0),
             ("2^64", of(&[tensor("a", &format!("[{huge}]"), 0, 8)]), 8),
             ("overflow then zero", of(&[tensor("a", "[4294967296,4294967296,0]", 0, 0)]), 0),
+            ("nine dimensions", of(&[tensor("a", "[2,1,1,1,1,1,1,1,1]", 0, 8)]), 8),
             ("fraction", of(&[tensor("a", "[2.0]", 0, 8)]), 8),
             ("dtype", r#"{"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}}"#.into(), 8),
+            ("other dtype", r#"{"a":{"dtype":"F64","shape":[2],"data_offsets":[0,8]}}"#.into(), 8),
             ("no dtype", r#"{"a":{"shape":[2],"data_offsets":[0,8]}}"#.into(), 8),
             ("field", r#"{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4],"x":1}}"#.into(), 4),
             (
@@ -315,7 +372,11 @@ mod tests {
         let entries: Vec<String> = (0..=MAX_TENSORS)
             .map(|i| format!(r#""{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#))
             .collect();
-        let error = read(&file(&format!("{{{}}}", entries.join(",")), 0)).unwrap_err();
-        assert!(error.to_string().contains("65536"), "{error}");
+        let metadata: Vec<String> = (0..=MAX_TENSORS).map(|i| format!(r#""{i}":"""#)).collect();
+        let metadata = format!(r#"{{"__metadata__":{{{}}}}}"#, metadata.join(","));
+        for header in [format!("{{{}}}", entries.join(",")), metadata] {
+            let error = read(&file(&header, 0)).unwrap_err();
+            assert!(error.to_string().contains("65536"), "{error}");
+        }
     }
 }

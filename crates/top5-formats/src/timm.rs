@@ -3,17 +3,27 @@
 use crate::error::FormatError;
 use serde::{Deserialize, Serialize};
 
+/// Bytes of the longest file that is read; the names of 21,000 classes and their descriptions take four million.
+const LONGEST: usize = 1 << 24;
+
 /// What timm needs to build the network and its preprocessing. A missing field reads as timm's default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
     /// timm's name of the network.
     pub architecture: String,
     /// Number of classes.
-    #[serde(default = "thousand")]
     pub num_classes: usize,
     /// Preprocessing.
-    #[serde(default)]
     pub pretrained_cfg: Preprocessing,
+}
+
+/// [`Config`] as it lies in the file.
+#[derive(Deserialize)]
+struct File {
+    architecture: String,
+    #[serde(default = "thousand")]
+    num_classes: usize,
+    pretrained_cfg: Option<Preprocessing>,
 }
 
 /// How images are prepared: resized so that the crop is `crop_pct` of the shorter side, cropped in the centre, divided
@@ -64,15 +74,16 @@ impl Config {
     /// Reads a file, also in the old form without `pretrained_cfg`.
     pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
         let malformed = |what: String| FormatError::malformed("timm config", what);
-        let json: serde_json::Value =
-            serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-        let flat = json.get("pretrained_cfg").is_none();
-        let parse = |json| serde_json::from_value::<Self>(json);
-        let mut config = parse(json.clone()).map_err(|error| malformed(error.to_string()))?;
-        if flat {
-            config.pretrained_cfg =
-                serde_json::from_value(json).map_err(|error| malformed(error.to_string()))?;
+        if bytes.len() > LONGEST {
+            return Err(malformed(format!("{} bytes, of at most {LONGEST}", bytes.len())));
         }
+        let File { architecture, num_classes, pretrained_cfg } =
+            serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        let pretrained_cfg = match pretrained_cfg {
+            Some(preprocessing) => preprocessing,
+            None => serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?,
+        };
+        let config = Self { architecture, num_classes, pretrained_cfg };
         let Preprocessing { input_size: [channels, h, w], crop_pct, mean, std, .. } =
             &config.pretrained_cfg;
         let finite = |value: &f64| value.is_finite();

@@ -1,11 +1,12 @@
 //! PyTorch checkpoints (`.pth`, `.pt`, `.th`, `.bin`): tensors described by a pickle, values in storages beside it.
 //!
-//! Read are the zip container (PyTorch 1.6 and later) and the legacy one before it, which begins with a magic number.
-//! The pickle is interpreted by a machine that knows the data types of a state dict and nothing else: a global that
+//! Read are the zip container (PyTorch 1.6 and later), the legacy one before it, which begins with a magic number, and
+//! the tar archive of the first versions (before 0.1.10). The pickle is interpreted by a machine that knows the data types of a state dict and nothing else: a global that
 //! is not one of them is refused by its name, so no code of the file is ever run.
 
 mod legacy;
 mod pickle;
+mod tar;
 mod zip;
 
 use crate::element::Element;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use top5_graph::{Tensor, Weights};
 
 pub(crate) use legacy::is_legacy;
+pub(crate) use tar::is_checkpoint as is_tar;
 pub(crate) use zip::is_zip;
 
 /// Keys under which training scripts put the state dict.
@@ -30,8 +32,11 @@ pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
     } else if is_legacy(bytes) {
         let checkpoint = legacy::Checkpoint::open(bytes)?;
         weights(&checkpoint.pickle, bytes.len(), |key| checkpoint.storage(key))
+    } else if is_tar(bytes) {
+        let checkpoint = tar::Checkpoint::open(bytes)?;
+        weights(&checkpoint.pickle, bytes.len(), |key| checkpoint.storage(key))
     } else {
-        Err(malformed("neither a zip archive nor PyTorch's magic number"))
+        Err(malformed("neither a zip archive nor PyTorch's magic number nor its tar archive"))
     }
 }
 
@@ -56,12 +61,10 @@ fn weights<'a>(
     for &(key, value) in state_dict(pickle)? {
         let (Value::Str(name), Value::Object(id)) = (key, value) else { continue };
         let Object::Tensor(tensor) = pickle.object(id) else { continue };
-        let data = match storages.get(tensor.storage.key) {
+        let key = &*tensor.storage.key;
+        let data = match storages.get(key) {
             Some(data) => data,
-            None => {
-                let data = storage(tensor.storage.key)?;
-                storages.entry(tensor.storage.key).or_insert(data)
-            }
+            None => storages.entry(key).or_insert(storage(key)?),
         };
         if name.len() > MAX_NAME {
             return Err(refused(format!("a tensor's name has {} bytes", name.len())));

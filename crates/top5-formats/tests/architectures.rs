@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use top5_formats::{fit, non_finite, read_weights, safetensors};
-use top5_graph::{Graph, Tensor, Weights};
-use top5_zoo::{Settings, networks};
+use top5_graph::{Graph, Tensor, Weights, WeightsError};
+use top5_testkit::files::Stored;
+use top5_testkit::files::torch::{Around, Container, checkpoint};
+use top5_zoo::{Network, Settings, networks};
 
 /// Parameters of the largest network that the gate goes through.
 const GATE: u64 = 3_000_000;
@@ -14,9 +16,32 @@ fn zeros(graph: &Graph) -> Weights {
     graph.params().map(|(name, param)| (name, Tensor::zeros(param.shape.clone()))).collect()
 }
 
-/// As after a way through a file.
-fn through_file(weights: &Weights) -> Weights {
-    read_weights(&safetensors::write(weights, &BTreeMap::new())).unwrap().weights
+/// A file of some format.
+type Writer = fn(&Weights) -> Vec<u8>;
+
+/// Files of every format that has names for tensors, in every type of elements.
+const WRITERS: [Writer; 7] = [
+    |weights| safetensors::write(weights, &BTreeMap::new()),
+    |weights| typed_safetensors(weights, Stored::F16),
+    |weights| typed_safetensors(weights, Stored::F64),
+    |weights| checkpoint(weights, Stored::Bf16, Container::Zip, Around::Nothing),
+    |weights| checkpoint(weights, Stored::F64, Container::EarlyZip, Around::Training),
+    |weights| checkpoint(weights, Stored::F16, Container::Legacy, Around::Training),
+    |weights| checkpoint(weights, Stored::F32, Container::Tar, Around::Nothing),
+];
+
+fn typed_safetensors(weights: &Weights, stored: Stored) -> Vec<u8> {
+    let (mut entries, mut data) = (Vec::new(), Vec::new());
+    for (name, tensor) in weights.iter() {
+        let start = data.len();
+        data.extend(stored.encode(tensor.data()));
+        let (dtype, shape, end) = (stored.name(), tensor.shape(), data.len());
+        entries.push(format!(
+            r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{end}]}}"#
+        ));
+    }
+    let header = format!("{{{}}}", entries.join(","));
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()
 }
 
 /// The name of the first tensor with another shape when its dimensions are reversed.
@@ -26,56 +51,73 @@ fn first_oblong(weights: &Weights) -> String {
     found.expect("some tensor is no cube").0.to_owned()
 }
 
+/// The tensors that this graph takes from a file with these: what `fit` says, through the file.
+struct Import<'g> {
+    writer: Writer,
+    graph: &'g Graph,
+}
+
+impl Import<'_> {
+    fn run(&self, weights: &Weights) -> Result<Weights, WeightsError> {
+        fit(read_weights(&(self.writer)(weights)).unwrap().weights, self.graph)
+    }
+}
+
+fn check(graph: &Graph, network: &Network, writer: Writer, case: &str) {
+    let import = Import { writer, graph };
+    let whole = zeros(graph);
+    assert_eq!(import.run(&whole).as_ref(), Ok(&whole), "{case}");
+
+    let mut transposed = whole.clone();
+    let victim = first_oblong(&transposed);
+    let shape: Vec<usize> = whole.tensor(&victim).unwrap().shape().iter().rev().copied().collect();
+    transposed.insert(&*victim, Tensor::zeros(shape.clone()));
+    let error = import.run(&transposed).unwrap_err();
+    assert_eq!((error.mismatched.len(), error.missing.len()), (1, 0), "{case}: {error}");
+    let mismatch = &error.mismatched[0];
+    assert_eq!((&mismatch.name, &mismatch.got), (&victim, &shape), "{case}");
+
+    let settings = Settings { classes: network.classes + 1, ..network.settings() };
+    let other = network.with(settings).unwrap();
+    let error = Import { writer, graph: &other }.run(&whole).unwrap_err();
+    let head = graph.logits().param_name(&graph.logits().spec.params[0]);
+    assert!(error.mismatched.iter().any(|mismatch| mismatch.name == head), "{case}: {error}");
+    assert!(error.missing.is_empty() && error.unexpected.is_empty(), "{case}: {error}");
+
+    let mut renamed = whole.clone();
+    let tensor = renamed.remove(&victim).unwrap();
+    let error = import.run(&renamed).unwrap_err();
+    assert_eq!((&error.missing, error.unexpected.len()), (&vec![victim.clone()], 0), "{case}");
+    renamed.insert(format!("{victim}s"), tensor);
+    let error = import.run(&renamed).unwrap_err();
+    // A wrapper's prefix stays in the names of what is not known.
+    let [unexpected] = &error.unexpected[..] else { panic!("{case}: {error}") };
+    assert!(unexpected.ends_with(&format!("{victim}s")), "{case}: {error}");
+    assert_eq!(error.nearest(&victim), Some(unexpected.as_str()), "{case}");
+    assert!(error.to_string().contains(&format!("nearest: {unexpected}")), "{case}: {error}");
+
+    let mut extra = whole.clone();
+    extra.insert("one.too.many", Tensor::zeros([1]));
+    let error = import.run(&extra).unwrap_err();
+    assert!(matches!(&error.unexpected[..], [name] if name.ends_with("one.too.many")), "{case}");
+
+    let mut nan = whole;
+    let data = nan.tensor_mut(&victim).unwrap().data_mut();
+    (data[0], data[1]) = (f32::NAN, f32::NEG_INFINITY);
+    let fitted = import.run(&nan).unwrap();
+    assert_eq!(non_finite(&fitted), [(victim.as_str(), 2)], "{case}");
+}
+
 #[test]
 fn exhaustive_files_that_almost_fit_every_network() {
     let all = std::env::var_os("TOP5_EXHAUSTIVE").is_some();
     let mut checked = 0;
     for network in networks().filter(|network| all || network.params <= GATE) {
         let graph = network.graph().unwrap();
-        let name = graph.name();
-        let whole = zeros(&graph);
-        assert_eq!(fit(through_file(&whole), &graph).as_ref(), Ok(&whole), "{name}");
-
-        let mut transposed = whole.clone();
-        let victim = first_oblong(&transposed);
-        let shape: Vec<usize> =
-            whole.tensor(&victim).unwrap().shape().iter().rev().copied().collect();
-        transposed.insert(&*victim, Tensor::zeros(shape.clone()));
-        let error = fit(through_file(&transposed), &graph).unwrap_err();
-        assert_eq!((error.mismatched.len(), error.missing.len()), (1, 0), "{name}: {error}");
-        assert_eq!(
-            (&error.mismatched[0].name, &error.mismatched[0].got),
-            (&victim, &shape),
-            "{name}"
-        );
-
-        let settings = Settings { classes: network.classes + 1, ..network.settings() };
-        let other = network.with(settings).unwrap();
-        let error = fit(whole.clone(), &other).unwrap_err();
-        let head = graph.logits().param_name(&graph.logits().spec.params[0]);
-        assert!(error.mismatched.iter().any(|mismatch| mismatch.name == head), "{name}: {error}");
-        assert!(error.missing.is_empty() && error.unexpected.is_empty(), "{name}: {error}");
-
-        let mut renamed = whole.clone();
-        let tensor = renamed.remove(&victim).unwrap();
-        let error = fit(through_file(&renamed), &graph).unwrap_err();
-        assert_eq!((&error.missing, error.unexpected.len()), (&vec![victim.clone()], 0), "{name}");
-        renamed.insert(format!("{victim}s"), tensor);
-        let error = fit(through_file(&renamed), &graph).unwrap_err();
-        assert_eq!(error.unexpected, [format!("{victim}s")], "{name}");
-        assert_eq!(error.nearest(&victim), Some(format!("{victim}s").as_str()), "{name}");
-        assert!(error.to_string().contains(&format!("nearest: {victim}s")), "{name}: {error}");
-
-        let mut extra = whole.clone();
-        extra.insert("one.too.many", Tensor::zeros([1]));
-        let error = fit(through_file(&extra), &graph).unwrap_err();
-        assert_eq!(error.unexpected, ["one.too.many"], "{name}");
-
-        let mut nan = whole;
-        let data = nan.tensor_mut(&victim).unwrap().data_mut();
-        (data[0], data[1]) = (f32::NAN, f32::NEG_INFINITY);
-        let fitted = fit(through_file(&nan), &graph).unwrap();
-        assert_eq!(non_finite(&fitted), [(victim.as_str(), 2)], "{name}");
+        let writers = if network.params <= GATE { &WRITERS[..] } else { &WRITERS[..1] };
+        for (i, &writer) in writers.iter().enumerate() {
+            check(&graph, network, writer, &format!("{} in format {i}", graph.name()));
+        }
         checked += 1;
     }
     assert!(checked >= 6, "{checked} networks");

@@ -3,9 +3,12 @@
 //! `cargo xtask exhaustive` runs many more mutants than the gate.
 
 use std::collections::BTreeMap;
-use top5_formats::{caffe, read_weights, safetensors, timm, torch};
+use top5_formats::{self as formats, read_weights, safetensors, timm, torch};
 use top5_graph::random::Stream;
 use top5_graph::{Tensor, Weights};
+use top5_testkit::files::Stored;
+use top5_testkit::files::caffe::{self, Form, Layer};
+use top5_testkit::files::torch::{Around, Container, checkpoint};
 
 fn mutants() -> u64 {
     if std::env::var_os("TOP5_EXHAUSTIVE").is_some() { 2_000_000 } else { 20_000 }
@@ -64,61 +67,36 @@ fn exhaustive_mutants_of_safetensors() {
     assert!(read > 0, "no mutant was read: the mutation is too coarse");
 }
 
-/// A legacy checkpoint with one tensor of two floats, in PyTorch's own opcodes.
-fn legacy() -> Vec<u8> {
-    let text = |text: &str| {
-        [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
-    };
-    let tensor = [
-        b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
-        text("storage"),
-        b"ctorch\nFloatStorage\n".to_vec(),
-        text("7"),
-        text("cpu"),
-        b"K\x02NtQK\x00K\x02\x85K\x01\x85\x89}tR".to_vec(),
-    ];
-    [
-        b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.".to_vec(),
-        b"\x80\x02}.\x80\x02}(".to_vec(),
-        text("fc.bias"),
-        tensor.concat(),
-        b"u.\x80\x02](".to_vec(),
-        text("7"),
-        b"e.\x02\0\0\0\0\0\0\0\0\0\x80\x3f\0\0\0\x40".to_vec(),
-    ]
-    .concat()
-}
-
 #[test]
 fn exhaustive_mutants_of_pytorch_checkpoints() {
-    let bytes = legacy();
-    let weights = torch::read(&bytes).unwrap();
-    assert_eq!(weights.tensor("fc.bias").unwrap().data(), [1.0, 2.0]);
-    for end in 0..bytes.len() {
-        assert!(torch::read(&bytes[..end]).is_err(), "cut at {end}");
-    }
-    for seed in 0..mutants() {
-        let mutant = mutate(&bytes, seed);
-        if let Ok(weights) = torch::read(&mutant) {
-            bounded(&weights, mutant.len());
+    for container in Container::ALL {
+        let bytes = checkpoint(&weights(), Stored::F32, container, Around::Training);
+        for seed in 0..mutants() / 4 {
+            let mutant = mutate(&bytes, seed);
+            if let Ok(weights) = torch::read(&mutant) {
+                bounded(&weights, mutant.len());
+            }
         }
     }
 }
 
 #[test]
 fn exhaustive_mutants_of_caffe_models() {
-    // One layer, `fc`, InnerProduct, with a blob of shape 1×2.
-    let blob = b"\x3a\x04\x08\x01\x08\x02\x2a\x08\0\0\x80\x3f\0\0\0\x40";
-    let layer =
-        [b"\x0a\x02fc\x12\x0cInnerProduct\x3a".as_slice(), &[blob.len() as u8], blob].concat();
-    let bytes =
-        [b"\x0a\x04tiny\xa2\x06".as_slice(), &[layer.len() as u8], layer.as_slice()].concat();
-    let weights = caffe::read(&bytes).unwrap();
-    assert_eq!(weights.tensor("fc.weight").unwrap().data(), [1.0, 2.0]);
-    for seed in 0..mutants() {
-        let mutant = mutate(&bytes, seed);
-        if let Ok(weights) = caffe::read(&mutant) {
-            bounded(&weights, mutant.len());
+    let blob = |shape: &[usize]| Tensor::zeros(shape);
+    let layers = [
+        Layer::new("conv1", "Convolution", vec![blob(&[2, 3, 1, 1]), blob(&[2])]),
+        Layer::new("bn", "BatchNorm", vec![blob(&[2]), blob(&[2]), blob(&[1])]),
+        Layer::new("scale", "Scale", vec![blob(&[2]), blob(&[2])]),
+        Layer::new("fc", "InnerProduct", vec![blob(&[1, 2])]),
+    ];
+    let forms = [caffe::model(&layers, Form::Current), caffe::model(&layers[..1], Form::V1)];
+    for bytes in forms {
+        assert!(formats::caffe::read(&bytes).is_ok());
+        for seed in 0..mutants() / 2 {
+            let mutant = mutate(&bytes, seed);
+            if let Ok(weights) = formats::caffe::read(&mutant) {
+                bounded(&weights, mutant.len());
+            }
         }
     }
 }
@@ -130,7 +108,8 @@ fn exhaustive_mutants_of_anything_and_of_configs() {
         num_classes: 10,
         pretrained_cfg: timm::Preprocessing::default(),
     };
-    let (config, legacy) = (config.write(), legacy());
+    let config = config.write();
+    let legacy = checkpoint(&weights(), Stored::F32, Container::Legacy, Around::Nothing);
     for seed in 0..mutants() {
         drop(timm::Config::read(&mutate(&config, seed)));
         // Random bytes, and a head of one format before the tail of another.

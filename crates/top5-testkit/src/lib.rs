@@ -1,5 +1,6 @@
 //! Test kit, for tests only: the comparison, the f64 reference engine, the conformance suite of the
-//! engines, the reader of the reference files, and what to fill and enumerate test inputs with.
+//! engines, the reader of the reference files, writers of other programs' files, and what to fill and enumerate test inputs
+//! with.
 //!
 //! Helpers assert: they panic with a message that names what differs. Nothing here is fast; everything is plain.
 
@@ -9,6 +10,7 @@ pub mod cases;
 pub mod close;
 mod conformance;
 pub mod enumerate;
+pub mod files;
 pub mod fill;
 pub mod oracle;
 mod reference;

@@ -1,5 +1,5 @@
 //! The container before PyTorch 1.6: pickles one after the other (magic number, protocol, machine, content, keys of the
-//! storages), then for each key the number of elements (i64) and the elements.
+//! storages), then for each key the number of elements (i64) and the elements, little-endian on any machine.
 
 use super::malformed;
 use super::pickle::{Pickle, Value};
@@ -32,7 +32,7 @@ impl<'a> Checkpoint<'a> {
         let (keys, mut rest) = Pickle::load(rest)?;
         let widths: BTreeMap<&str, Option<usize>> = pickle
             .storages()
-            .map(|storage| (storage.key, storage.element.map(|element| element.size())))
+            .map(|storage| (&*storage.key, storage.element.map(|element| element.size())))
             .collect();
         let keys = keys.sequence(keys.root).ok_or_else(|| malformed("no list of storages"))?;
         let mut storages = BTreeMap::new();

@@ -6,12 +6,16 @@
 use super::{malformed, refused};
 use crate::element::Element;
 use crate::error::{FormatError, quoted};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// Limit on objects, on the stack and on the memo. A state dict needs some twenty objects per tensor.
+/// Limit on objects, on the stack and on the memo. A state dict needs some ten objects per tensor.
 const MAX_OBJECTS: usize = 1 << 18;
+/// Limit on what all containers hold together, since one can be filled or copied again and again by a few bytes. A state
+/// dict needs some twenty values per tensor.
+const MAX_VALUES: usize = 1 << 20;
 /// No tensor here has more dimensions.
-const MAX_RANK: usize = 8;
+pub(super) const MAX_RANK: usize = 8;
 
 /// A value on the machine's stack.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +36,10 @@ pub(super) enum Global {
     Size,
     RebuildTensor,
     RebuildParameter,
+    /// A dict that counts; schedules of learning rates are kept in one.
+    Counter,
+    /// A type of elements or tensors, or a device, on which no weight depends.
+    Inert,
     /// A storage type; `None` for types that weights do not have.
     Storage(Option<Element>),
 }
@@ -41,6 +49,7 @@ impl Global {
         let storage = |element| Ok(Self::Storage(element));
         match (module, name) {
             ("collections", "OrderedDict") => Ok(Self::OrderedDict),
+            ("collections", "Counter") => Ok(Self::Counter),
             ("torch", "Size") => Ok(Self::Size),
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
             ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
@@ -53,6 +62,16 @@ impl Global {
                 "torch" | "torch.cuda",
                 "IntStorage" | "ShortStorage" | "CharStorage" | "ByteStorage" | "BoolStorage",
             ) => storage(None),
+            (
+                "torch" | "torch.cuda",
+                "HalfTensor" | "FloatTensor" | "DoubleTensor" | "LongTensor" | "IntTensor"
+                | "ShortTensor" | "CharTensor" | "ByteTensor",
+            )
+            | (
+                "torch",
+                "device" | "float16" | "bfloat16" | "float32" | "float64" | "int64" | "int32"
+                | "uint8" | "bool",
+            ) => Ok(Self::Inert),
             _ => Err(refused(format!(
                 "its pickle asks for {}, which no state dict needs and which could run code; save \
                  `model.state_dict()` alone, or convert the file to safetensors",
@@ -76,9 +95,11 @@ pub(super) enum Object<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct StorageRef<'a> {
     pub(super) element: Option<Element>,
-    pub(super) key: &'a str,
+    pub(super) key: Cow<'a, str>,
     /// Number of elements.
     pub(super) len: usize,
+    /// The element where a view of the storage begins, from which tensors count; 0 but in files before PyTorch 0.4.
+    pub(super) start: usize,
 }
 
 /// A view of a storage. `shape` and `stride` have the same length.
@@ -100,12 +121,22 @@ pub(super) struct Pickle<'a> {
 impl<'a> Pickle<'a> {
     /// Runs the pickle at the start of `bytes`; returns what follows it, too.
     pub(super) fn load(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), FormatError> {
+        Self::load_with(bytes, &BTreeMap::new())
+    }
+
+    /// The same for a pickle that refers to these tensors by number.
+    pub(super) fn load_with(
+        bytes: &'a [u8],
+        tensors: &BTreeMap<i64, TensorRef<'a>>,
+    ) -> Result<(Self, &'a [u8]), FormatError> {
         let mut machine = Machine {
+            tensors,
             rest: bytes,
             stack: Vec::new(),
             marks: Vec::new(),
             memo: BTreeMap::new(),
             objects: Vec::new(),
+            values: 0,
         };
         while !machine.step()? {}
         let root = machine.pop()?;
@@ -149,16 +180,19 @@ fn sequence<'o, 'a>(objects: &'o [Object<'a>], value: Value<'a>) -> Option<&'o [
     }
 }
 
-struct Machine<'a> {
+struct Machine<'a, 't> {
+    tensors: &'t BTreeMap<i64, TensorRef<'a>>,
     rest: &'a [u8],
     stack: Vec<Value<'a>>,
     /// Heights of the stack at which marks lie.
     marks: Vec<usize>,
     memo: BTreeMap<usize, Value<'a>>,
     objects: Vec<Object<'a>>,
+    /// Number of values that were put into containers.
+    values: usize,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Machine<'a, '_> {
     /// Executes one opcode; true after `STOP`.
     fn step(&mut self) -> Result<bool, FormatError> {
         let opcode = self.unsigned(1)? as u8;
@@ -188,6 +222,11 @@ impl<'a> Machine<'a> {
                 let value = self.unsigned(4)? as u32 as i32;
                 self.push(Value::Int(i64::from(value)))?;
             }
+            b'I' => {
+                // Python 2 writes numbers beyond 32 bits so.
+                let value = self.line()?.parse();
+                self.push(Value::Int(value.map_err(|_| malformed("a number that is none"))?))?;
+            }
             0x8a => {
                 let size = self.unsigned(1)?;
                 let value = long(self.take(size)?);
@@ -202,10 +241,12 @@ impl<'a> Machine<'a> {
             b'}' => self.push_object(Object::Dict(Vec::new()))?,
             b't' | b'l' => {
                 let items = self.pop_to_mark()?;
+                self.hold(items.len())?;
                 self.push_object(Object::Sequence(items))?;
             }
             0x85..=0x87 => {
                 let items = self.pop_many(usize::from(opcode - 0x84))?;
+                self.hold(items.len())?;
                 self.push_object(Object::Sequence(items))?;
             }
             b'a' => {
@@ -277,6 +318,15 @@ impl<'a> Machine<'a> {
     fn bounded(&self, count: usize) -> Result<(), FormatError> {
         if count > MAX_OBJECTS {
             return Err(refused(format!("its pickle builds more than {MAX_OBJECTS} objects")));
+        }
+        Ok(())
+    }
+
+    /// To be called before `count` values are put into a container.
+    fn hold(&mut self, count: usize) -> Result<(), FormatError> {
+        self.values = self.values.saturating_add(count);
+        if self.values > MAX_VALUES {
+            return Err(refused(format!("its pickle holds more than {MAX_VALUES} values")));
         }
         Ok(())
     }
@@ -360,6 +410,7 @@ impl<'a> Machine<'a> {
     }
 
     fn append(&mut self, items: Vec<Value<'a>>) -> Result<(), FormatError> {
+        self.hold(items.len())?;
         let Object::Sequence(sequence) = self.top()? else {
             return Err(malformed("the pickle appends to something that is no list"));
         };
@@ -371,6 +422,7 @@ impl<'a> Machine<'a> {
         if !items.len().is_multiple_of(2) {
             return Err(malformed("a key without a value in the pickle"));
         }
+        self.hold(items.len())?;
         let Object::Dict(dict) = self.top()? else {
             return Err(malformed("the pickle sets items of something that is no dict"));
         };
@@ -399,7 +451,9 @@ impl<'a> Machine<'a> {
         match (function, arguments) {
             (Value::Global(Global::OrderedDict), []) => self.push_object(Object::Dict(Vec::new())),
             (Value::Global(Global::OrderedDict), [pairs]) => {
-                let pairs = sequence(&self.objects, *pairs).ok_or_else(bad)?;
+                let pairs = *pairs;
+                self.hold(sequence(&self.objects, pairs).map_or(0, <[_]>::len))?;
+                let pairs = sequence(&self.objects, pairs).ok_or_else(bad)?;
                 let pair = |&pair| match sequence(&self.objects, pair)? {
                     &[key, value] => Some((key, value)),
                     _ => None,
@@ -407,16 +461,19 @@ impl<'a> Machine<'a> {
                 let items = pairs.iter().map(pair).collect::<Option<Vec<_>>>().ok_or_else(bad)?;
                 self.push_object(Object::Dict(items))
             }
-            (Value::Global(Global::Size), [size]) => self.push(*size),
+            (Value::Global(Global::Size | Global::Counter), [value]) => self.push(*value),
             (Value::Global(Global::RebuildParameter), [tensor, ..]) => self.push(*tensor),
+            (Value::Global(Global::Inert), _) => self.push(Value::Plain),
             (
                 Value::Global(Global::RebuildTensor),
                 &[Value::Object(storage), Value::Int(offset), shape, stride, ..],
             ) => {
                 let Object::Storage(storage) = &self.objects[storage] else { return Err(bad()) };
+                let offset = usize::try_from(offset).ok();
+                let offset = offset.and_then(|offset| offset.checked_add(storage.start));
                 let tensor = TensorRef {
                     storage: storage.clone(),
-                    offset: usize::try_from(offset).map_err(|_| bad())?,
+                    offset: offset.ok_or_else(bad)?,
                     shape: self.sizes(shape)?,
                     stride: self.sizes(stride)?,
                 };
@@ -441,26 +498,40 @@ impl<'a> Machine<'a> {
             .ok_or_else(|| malformed("a tensor's shape or strides are not at most eight sizes"))
     }
 
-    /// `BINPERSID`: `("storage", type, key, device, elements)`, in legacy files followed by a view, which is `None`.
+    /// `BINPERSID`: `("storage", type, key, device, elements)`, in legacy files followed by `None` or, for a view of the
+    /// storage, by `(key, offset, elements)`. In tar archives the number of a tensor, as text.
     fn persistent(&mut self) -> Result<(), FormatError> {
         let id = self.pop()?;
-        let storage = match sequence(&self.objects, id) {
-            Some(
-                &[
-                    Value::Str("storage"),
-                    Value::Global(Global::Storage(element)),
-                    Value::Str(key),
-                    _,
-                    Value::Int(len),
-                    ref view @ ..,
-                ],
-            ) if view.iter().all(|view| *view == Value::Plain) => {
-                usize::try_from(len).ok().map(|len| StorageRef { element, key, len })
-            }
-            Some(_) | None => None,
+        let unknown = || refused("its pickle refers to no plain storage");
+        if let Value::Str(number) = id {
+            let number = number.parse().map_err(|_| unknown())?;
+            let tensor = self.tensors.get(&number).ok_or_else(unknown)?;
+            return self.push_object(Object::Tensor(tensor.clone()));
+        }
+        let Some(
+            &[
+                Value::Str("storage"),
+                Value::Global(Global::Storage(element)),
+                Value::Str(key),
+                _,
+                Value::Int(len),
+                ref view @ ..,
+            ],
+        ) = sequence(&self.objects, id)
+        else {
+            return Err(unknown());
         };
-        let storage = storage.ok_or_else(|| refused("its pickle refers to no plain storage"))?;
-        self.push_object(Object::Storage(storage))
+        let start = match view {
+            [] | [Value::Plain] => 0,
+            &[view] => match sequence(&self.objects, view) {
+                Some(&[Value::Str(_), Value::Int(start), Value::Int(_)]) => start,
+                Some(_) | None => return Err(unknown()),
+            },
+            [_, _, ..] => return Err(unknown()),
+        };
+        let size = |value: i64| usize::try_from(value).map_err(|_| unknown());
+        let (len, start) = (size(len)?, size(start)?);
+        self.push_object(Object::Storage(StorageRef { element, key: key.into(), len, start }))
     }
 }
 

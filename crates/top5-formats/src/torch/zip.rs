@@ -1,7 +1,7 @@
 //! The container since PyTorch 1.6: a zip archive with `NAME/data.pkl` and one entry `NAME/data/KEY` per storage.
 //!
-//! PyTorch never compresses, so compressed entries are refused and an entry can be no larger than the file. The central
-//! directory is believed only where the local headers agree.
+//! PyTorch never compresses, so compressed entries are refused, and entries that overlap too: all together they are no
+//! larger than the file. The central directory is believed only where the local headers agree.
 
 use super::pickle::Pickle;
 use super::{malformed, refused};
@@ -37,8 +37,13 @@ impl<'a> Archive<'a> {
         let (count, start) = directory(bytes)?;
         let mut fields = Fields::at(bytes, start)?;
         let mut entries = BTreeMap::new();
+        let mut total = 0;
         for _ in 0..count {
             let (name, entry) = entry(bytes, &mut fields)?;
+            total += entry.data.len();
+            if total > bytes.len() {
+                return Err(malformed("zip entries that overlap"));
+            }
             if name.starts_with('/') || name.contains('\\') || name.split('/').any(|p| p == "..") {
                 return Err(refused(format!("an entry is called {}", quoted(name))));
             }
