@@ -54,8 +54,10 @@ fn every_prefix_of_every_container_is_an_error() {
     }
 }
 
+type Members = BTreeMap<String, Vec<u8>>;
+
 /// The members of a tar checkpoint.
-fn members(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+fn members(bytes: &[u8]) -> Members {
     let mut members = BTreeMap::new();
     let mut rest = bytes;
     while rest[0] != 0 {
@@ -73,7 +75,7 @@ fn members(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
 fn hostile_tar_archives_are_refused() {
     let good = checkpoint(&weights(), Stored::F32, Container::Tar, Around::Nothing);
     let parts = members(&good);
-    let build = |change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    let build = |change: &dyn Fn(&mut Members)| {
         let mut parts = parts.clone();
         change(&mut parts);
         let order = ["sys_info", "pickle", "tensors", "storages"];
@@ -92,7 +94,7 @@ fn hostile_tar_archives_are_refused() {
     let with = |name: &'static str, value: &[u8]| {
         build(&|parts| drop(parts.insert(name.into(), value.to_vec())))
     };
-    let mut sum = good.clone();
+    let mut sum = good;
     sum[0] ^= 1;
     for (case, bytes) in [
         ("no storages", build(&|parts| drop(parts.remove("storages")))),
