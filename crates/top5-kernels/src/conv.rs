@@ -175,6 +175,12 @@ pub struct Direct {
     pixels_per_job: usize,
 }
 
+/// Fewest jobs before groups of output blocks share one.
+const JOBS: usize = 32;
+
+/// Most groups of output blocks in a job.
+const TOGETHER: usize = 8;
+
 /// Blocks of weights from those in use to those that are asked for: as far as memory is late. The processor's own
 /// prefetching ends at every page.
 pub(crate) const AHEAD: usize = 64;
@@ -252,13 +258,18 @@ impl Direct {
         };
         let part = |of: usize, i: usize| i * of / splits..(i + 1) * of / splits;
         let out = Shore(y.as_mut_ptr());
-        threads.run(images * splits * self.groups.len(), |job| {
-            let (rest, group) = (job / self.groups.len(), job % self.groups.len());
+        // Groups that read the same pixels one after the other, as many as leave enough jobs.
+        let together = (images * splits * self.groups.len() / JOBS).clamp(1, TOGETHER);
+        let runs = self.groups.len().div_ceil(together);
+        threads.run(images * splits * runs, |job| {
+            let (rest, run) = (job / runs, job % runs);
             let (image, i) = (rest / splits, rest % splits);
             let (rows, cols) =
                 if linear { (0..1, part(cols, i)) } else { (part(rows, i), 0..cols) };
-            let (k, ob) = self.groups[group];
-            self.isa.run(Strip { geom, x, w, epilogue, y: out, image, k, ob, rows, cols });
+            for &(k, ob) in self.groups.iter().skip(run * together).take(together) {
+                let (rows, cols) = (rows.clone(), cols.clone());
+                self.isa.run(Strip { geom, x, w, epilogue, y: out, image, k, ob, rows, cols });
+            }
         });
     }
 }
@@ -375,6 +386,7 @@ impl Strip<'_> {
             let x = self.x.as_ptr().add(at);
             let stride = geom.weight_stride();
             let below = if P > Q { geom.x.row } else { 0 };
+            let next_tile = if P > Q { 2 * below } else { Q * pixel };
             let mut w = self.w.as_ptr().add(self.k * stride);
             let first = geom.first[self.k];
             for b in first..first + geom.blocks {
@@ -387,6 +399,15 @@ impl Strip<'_> {
                                 from_fn(|ob| simd.load(&*w.add(ob * stride + lane)));
                             for ob in 0..OB {
                                 simd.prefetch(w.wrapping_add(ob * stride + lane + AHEAD));
+                            }
+                            // A tile's pixels are too few in a row for the processor to notice what comes next.
+                            if lane < P {
+                                let p = if lane < Q {
+                                    lane * pixel
+                                } else {
+                                    below + (lane - Q) * pixel
+                                };
+                                simd.prefetch(x.wrapping_add(next_tile + p).cast());
                             }
                             // Two loops without a condition: they are unrolled, so that acc is in registers.
                             for p in 0..Q {
