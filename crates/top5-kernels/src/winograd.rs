@@ -347,6 +347,12 @@ impl Inputs<'_> {
     unsafe fn tile<S: Simd>(&self, s: S, at: usize, [rows, cols]: [usize; 2], t: usize) {
         let geom = &self.kernel.geom;
         let row = geom.x.row / LANES;
+        // What the next tile reads beyond this one: rows of maps are too short for the processor to notice.
+        for r in 0..T {
+            for col in T..T + M {
+                s.prefetch(self.x.as_ptr().wrapping_add(at + r * row + col));
+            }
+        }
         // Loops, not closures: what is not inlined loses the instruction set.
         let mut half = [[s.zero(); T]; T];
         for col in 0..T {
