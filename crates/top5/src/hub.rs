@@ -183,44 +183,75 @@ impl Hub {
             .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface/hub")))
             .or_else(|| Some(std::env::home_dir()?.join(".cache/huggingface/hub")))
             .unwrap_or_else(|| ".cache/huggingface/hub".into());
-        let forbidden = variable("HF_HUB_OFFLINE")
-            .is_some_and(|value| !["0", "false", "no", "off"].iter().any(|no| value == *no));
+        let forbidden = variable("HF_HUB_OFFLINE").is_some_and(|value| {
+            !["0", "false", "no", "off"].iter().any(|no| value.eq_ignore_ascii_case(no))
+        });
         let endpoint = variable("HF_ENDPOINT").and_then(|value| value.into_string().ok());
         Self {
             cache,
-            endpoint: endpoint.unwrap_or_else(|| ENDPOINT.to_owned()),
+            endpoint: endpoint.as_deref().unwrap_or(ENDPOINT).trim_end_matches('/').to_owned(),
             offline: offline || forbidden,
         }
     }
 
+    /// The path of the first of the repository's files `names` that is in the cache; of the first that the hub has,
+    /// downloaded, if none is.
+    ///
+    /// # Panics
+    /// If there are no names.
+    pub fn first_file(&self, repo: &Repo, names: &[&str]) -> Result<PathBuf, HubError> {
+        let mut places = names.iter().map(|name| self.place(repo, name));
+        if let Some(cached) = places.find(|path| path.is_file()) {
+            return Ok(cached);
+        }
+        let mut missing = None;
+        for name in names {
+            match self.file(repo, name) {
+                Err(error @ HubError::Status { status: 404, .. }) => {
+                    missing.get_or_insert(error);
+                }
+                found => return found,
+            }
+        }
+        Err(missing.expect("the caller gives names"))
+    }
+
+    /// Where the file is in the cache, if it is there.
+    fn place(&self, repo: &Repo, name: &str) -> PathBuf {
+        let folder = self.cache.join(repo.folder());
+        let reference = folder.join("refs").join(&repo.revision);
+        let commit = fs::read_to_string(reference).ok().filter(|commit| is_hex(commit));
+        let commit = commit.unwrap_or_else(|| repo.revision.clone());
+        folder.join("snapshots").join(commit).join(name)
+    }
+
     /// The path of the repository's file `name` in the cache, downloaded if it is not there.
     pub fn file(&self, repo: &Repo, name: &str) -> Result<PathBuf, HubError> {
-        let folder = self.cache.join(repo.folder());
-        let snapshots = folder.join("snapshots");
-        let reference = folder.join("refs").join(&repo.revision);
-        let commit = fs::read_to_string(&reference).ok().filter(|commit| is_hex(commit));
-        let commit = commit.unwrap_or_else(|| repo.revision.clone());
-        let cached = snapshots.join(commit).join(name);
+        let cached = self.place(repo, name);
         if cached.is_file() {
             return Ok(cached);
         }
         if self.offline {
             return Err(HubError::Offline { path: cached });
         }
+        let folder = self.cache.join(repo.folder());
         let url = format!("{}/{}/resolve/{}/{name}", self.endpoint, repo.id, repo.revision);
         let remote = Remote::describe(&url)?;
         let blob = folder.join("blobs").join(&remote.etag);
         self.download(repo, &remote, &blob)?;
 
-        let snapshot = snapshots.join(&remote.commit);
+        let snapshot = folder.join("snapshots").join(&remote.commit);
         make_folder(&snapshot)?;
         let path = snapshot.join(name);
         if !path.is_file() {
             link(&blob, &path)?;
         }
         if repo.revision != remote.commit {
+            let reference = folder.join("refs").join(&repo.revision);
             make_folder(reference.parent().unwrap_or(&folder))?;
-            fs::write(&reference, &remote.commit).map_err(at(&reference))?;
+            let written = reference.with_extension(format!("{}.tmp", std::process::id()));
+            fs::write(&written, &remote.commit).map_err(at(&written))?;
+            fs::rename(&written, &reference).map_err(at(&reference))?;
         }
         Ok(path)
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -16,7 +17,7 @@ use top5_graph::{Graph, GraphError, Weights, WeightsError};
 use top5_zoo::{Colours, Network, Settings};
 
 use crate::files::{sha256, write_whole};
-use crate::hub::{Hub, Repo};
+use crate::hub::{Hub, HubError, Repo};
 use crate::pipeline::{Pipeline, caffe_preprocessing, preprocessing};
 
 /// The name of the file of weights in a run's folder and in timm's.
@@ -39,6 +40,8 @@ const EMBEDDED: [&str; 2] = ["lenet-digits", "lenet"];
 const NETWORK: &str = "top5.network";
 const CLASSES: &str = "top5.classes";
 const PREPROCESS: &str = "top5.preprocess";
+/// Bytes of the longest that is read; 21,000 classes take half a million.
+const LONGEST_METADATA: usize = 1 << 22;
 
 /// A trained network.
 #[derive(Clone, Debug)]
@@ -250,6 +253,11 @@ impl Model {
         let metadata = &file.metadata;
         let wrong = |reason: String| ModelError::Metadata { reason };
         let of_json = |error: serde_json::Error| wrong(error.to_string());
+        for key in [CLASSES, PREPROCESS] {
+            if metadata.get(key).is_some_and(|text| text.len() > LONGEST_METADATA) {
+                return Err(wrong(format!("{key} is longer than {LONGEST_METADATA} bytes")).into());
+            }
+        }
         let architecture = config.as_ref().map(|config| &config.architecture);
         let named = metadata.get(NETWORK).or(architecture);
         let network = match (network, named) {
@@ -315,8 +323,12 @@ impl Source {
     fn find(name: &str, hub: &Hub) -> Result<Self> {
         if let Some(repo) = name.strip_prefix(HUB) {
             let repo: Repo = repo.parse()?;
-            let config = Some(hub.file(&repo, CONFIG_FILE)?);
-            return Ok(Self { weights: hub.file(&repo, WEIGHTS_FILE)?, config });
+            let config = match hub.file(&repo, CONFIG_FILE) {
+                Ok(config) => Some(config),
+                Err(HubError::Status { status: 404, .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
+            return Ok(Self { weights: hub.first_file(&repo, &WEIGHTS_FILES)?, config });
         }
         let path = Path::new(name.strip_prefix(FOLDER).unwrap_or(name));
         if !path.is_dir() {
@@ -334,9 +346,16 @@ impl Source {
         });
         let config = config.transpose()?;
         let load = || {
+            // A device or a pipe has no length that would bound what is read.
+            if !fs::metadata(&self.weights)?.is_file() {
+                return Err(
+                    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file").into()
+                );
+            }
             let bytes = fs::read(&self.weights)?;
             check_name(&self.weights, &bytes)?;
             let file = formats::read_weights(&bytes)?;
+            drop(bytes);
             Model::described(file, network, config)
         };
         load().with_context(|| reading(&self.weights))

@@ -1,7 +1,10 @@
 //! The built program, as a user runs it.
 
 mod bench;
+mod caffe;
 mod eval;
+mod hostile;
+mod hub;
 mod predict;
 mod program;
 mod readme;

@@ -44,6 +44,31 @@ impl Place {
         Ran::from(self.command(line).output().unwrap())
     }
 
+    /// Runs the program with at most `kib` KiB of address space and a minute of processor time; what takes more is ended by
+    /// a signal.
+    pub(crate) fn run_within(&self, line: &str, kib: usize) -> Ran {
+        self.run_under(
+            "sh",
+            &["-c", "ulimit -v $0 && ulimit -t 60 && exec \"$@\"", &kib.to_string()],
+            line,
+        )
+    }
+
+    /// Runs another program, which gets the line to run ours as its last arguments.
+    pub(crate) fn run_under(&self, program: &str, arguments: &[&str], line: &str) -> Ran {
+        let ours = self.command(line);
+        let mut command = Command::new(program);
+        command.args(arguments).arg(ours.get_program()).args(ours.get_args());
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        for (name, value) in ours.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Ran::from(command.output().unwrap())
+    }
+
     /// Runs the program, which must succeed, and returns its stdout.
     #[track_caller]
     pub(crate) fn text(&self, line: &str) -> String {
