@@ -39,13 +39,18 @@ fn cached(place: &Place, name: &str, bytes: &[u8]) {
     std::os::unix::fs::symlink(Path::new("../../blobs").join(hash), link).unwrap();
 }
 
-/// Whether the system calls of a program can be listed here. Where a CI runs, they must be.
+/// Whether the system calls of a program can be listed here. Where a CI runs, the program that does must be there; some
+/// systems forbid it to look.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn strace() -> bool {
-    let probe =
-        Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    let works = probe.is_ok_and(|status| status.success());
-    assert!(works || std::env::var_os("CI").is_none(), "strace is missing or may not trace");
+    let succeeds = |arguments: &[&str]| {
+        let mut strace = Command::new("strace");
+        let output = strace.args(arguments).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let installed = succeeds(&["--version"]);
+    assert!(installed || std::env::var_os("CI").is_none(), "strace is missing: install it");
+    let works = installed && succeeds(&["-o", "/dev/null", "true"]);
     if !works {
         eprintln!("skipped: strace is missing or may not trace");
     }
