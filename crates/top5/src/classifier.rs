@@ -28,7 +28,7 @@ pub struct Classifier {
 impl Classifier {
     /// Plans the network for one image at a time. Fails when the plan needs more memory than it may have.
     pub fn new(model: &Model, options: &Options) -> Result<Self> {
-        let mut engine = crate::engine(model.graph.inference(), 1, options)?;
+        let mut engine = crate::engine(model.graph.clone(), 1, options)?;
         engine.load(&model.weights)?;
         let (classes, preprocess) = (model.classes.clone(), model.preprocess.clone());
         Ok(Self { engine, classes, preprocess })

@@ -87,8 +87,7 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
     };
     let preprocess = args.preprocess.apply(preprocess)?;
 
-    let mut engine =
-        top5::engine(model.graph.inference(), args.batch_size, &args.engine.options()?)?;
+    let mut engine = top5::engine(model.graph.clone(), args.batch_size, &args.engine.options()?)?;
     engine.load(&model.weights)?;
     let progress = Progress::new(output, "evaluating", part.len());
     let report = evaluate(&mut engine, &part, &preprocess, &mut |images| {
