@@ -21,7 +21,7 @@ Usage: cargo xtask COMMAND
   ci          everything a change must pass: fmt, tidy, clippy, docs, tests, round trips
   tidy        the architecture invariants of ARCHITECTURE.md
   bless       rewrite the golden files from what the program prints now
-  exhaustive  the long sweeps, in release mode";
+  exhaustive  the long sweeps, in release mode, and the kernels under the address sanitizer";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -58,7 +58,27 @@ fn bless() -> Result<()> {
 fn exhaustive() -> Result<()> {
     let counts = runner::exhaustive_tests(&[("TOP5_EXHAUSTIVE", "1")])?;
     println!("{counts}");
-    Ok(())
+    address_sanitizer()
+}
+
+/// The tests of the kernels, where all unsafe code is, under the address sanitizer, which only a nightly compiler has.
+fn address_sanitizer() -> Result<()> {
+    let mut probe = Command::new("rustup");
+    probe.args(["run", "nightly", "rustc", "--version"]);
+    if !probe.output().is_ok_and(|output| output.status.success()) {
+        println!(
+            "skipped: the address sanitizer needs a nightly compiler (rustup toolchain install nightly)"
+        );
+        return Ok(());
+    }
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut tests = Command::new("rustup");
+    tests
+        .args(["run", "nightly", "cargo", "test", "--package", "top5-kernels"])
+        .args(["--target", &target, "--target-dir", "target/asan"])
+        .env("RUSTFLAGS", "-Zsanitizer=address")
+        .current_dir(root());
+    run(tests)
 }
 
 /// The folder of the workspace's manifest.

@@ -176,10 +176,10 @@ pub struct Direct {
 }
 
 /// Fewest jobs before groups of output blocks share one.
-const JOBS: usize = 32;
+pub(crate) const JOBS: usize = 32;
 
 /// Most groups of output blocks in a job.
-const TOGETHER: usize = 8;
+pub(crate) const TOGETHER: usize = 8;
 
 /// Blocks of weights from those in use to those that are asked for: as far as memory is late. The processor's own
 /// prefetching ends at every page.

@@ -7,7 +7,7 @@
 
 use super::{Bf16, Bf16Isa, KernelBf16, SimdBf16, Vector};
 use crate::block::Block;
-use crate::conv::{ConvGeom, Epilogue, Strides};
+use crate::conv::{AHEAD, ConvGeom, Epilogue, JOBS, Strides, TOGETHER};
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
 use std::array::from_fn;
@@ -124,6 +124,9 @@ impl DirectBf16 {
         assert_eq!(w.len(), self.packed_len(), "the weights are packed for another geometry");
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
         let (images, cols) = geom.extent(n);
+        if [images, geom.rows, cols].contains(&0) {
+            return;
+        }
         if let Some((add, at)) = epilogue.add {
             ConvGeom { y: at, ..geom.clone() }.check(n, x.len(), add.len());
         }
@@ -139,13 +142,18 @@ impl DirectBf16 {
         };
         let part = |of: usize, i: usize| i * of / splits..(i + 1) * of / splits;
         let out = Shore(y.as_mut_ptr());
-        threads.run(images * splits * self.groups.len(), |job| {
-            let (rest, group) = (job / self.groups.len(), job % self.groups.len());
+        // Groups that read the same pixels one after the other, as many as leave enough jobs.
+        let together = (images * splits * self.groups.len() / JOBS).clamp(1, TOGETHER);
+        let runs = self.groups.len().div_ceil(together);
+        threads.run(images * splits * runs, |job| {
+            let (rest, run) = (job / runs, job % runs);
             let (image, i) = (rest / splits, rest % splits);
             let (rows, cols) =
                 if linear { (0..1, part(cols, i)) } else { (part(rows, i), 0..cols) };
-            let (k, ob) = self.groups[group];
-            self.isa.run(Strip { kernel: self, x, w, epilogue, y: out, image, k, ob, rows, cols });
+            for &(k, ob) in self.groups.iter().skip(run * together).take(together) {
+                let (kernel, rows, cols) = (self, rows.clone(), cols.clone());
+                self.isa.run(Strip { kernel, x, w, epilogue, y: out, image, k, ob, rows, cols });
+            }
         });
     }
 }
@@ -246,6 +254,7 @@ impl Strip<'_> {
             let x = self.x.as_ptr().add(at);
             let stride = kernel.weight_stride();
             let below = if P > Q { geom.x.row } else { 0 };
+            let next_tile = if P > Q { 2 * below } else { Q * pixel };
             let mut w = self.w.as_ptr().add(self.k * stride);
             let first = geom.first[self.k];
             for b in first..first + geom.blocks {
@@ -256,6 +265,15 @@ impl Strip<'_> {
                         for pair in 0..pairs {
                             let weights: [D::Pairs; OB] =
                                 from_fn(|ob| simd.load(&*w.add(ob * stride + pair)));
+                            for ob in 0..OB {
+                                floats.prefetch(w.wrapping_add(ob * stride + pair + AHEAD));
+                            }
+                            // Two pixels of the next tile, which often share a cache line.
+                            if 2 * pair < P {
+                                let p = 2 * pair;
+                                let p = if p < Q { p * pixel } else { below + (p - Q) * pixel };
+                                floats.prefetch(x.wrapping_add(next_tile + p).cast());
+                            }
                             // Two loops without a condition: they are unrolled, so that acc is in registers.
                             for p in 0..Q {
                                 let value = simd.splat(pair_at(x.add(p * pixel + 2 * pair)));
