@@ -12,7 +12,7 @@ use top5_graph::{
 };
 use top5_kernels::bf16::Bf16Isa;
 use top5_kernels::elementwise::SgdStep;
-use top5_kernels::{Block, Isa, Threads, channels, peak};
+use top5_kernels::{Arena, Block, Isa, Threads, channels, peak};
 
 /// How the engine is to run.
 #[derive(Clone, Debug, Default)]
@@ -154,7 +154,7 @@ struct Inference {
 
 struct Training {
     machine: Machine,
-    momenta: Vec<Block>,
+    momenta: Arena,
 }
 
 impl CpuEngine {
@@ -317,7 +317,7 @@ impl CpuEngine {
             let mut machine = self.plan(Mode::Training, &[])?;
             machine.bank.load(&self.threads, &self.weights);
             self.weights = Weights::new();
-            let momenta = vec![Block::ZERO; machine.program.learned];
+            let momenta = Arena::new(machine.program.learned);
             self.training = Some(Training { machine, momenta });
         }
         Ok(self.training.as_mut().expect("made above"))

@@ -29,7 +29,7 @@ pub(crate) struct Machine {
     pub(crate) bank: Bank,
     arena: Arena,
     /// Gradients of the learned part of the bank, laid out like it; empty for inference.
-    pub(crate) gradients: Vec<Block>,
+    pub(crate) gradients: Arena,
 }
 
 /// What one run depends on beside the parameters.
@@ -58,7 +58,7 @@ pub(crate) fn memory(program: &Program, plan: &Plan, training: bool) -> [u64; 2]
 impl Machine {
     pub(crate) fn new(machinery: &Machinery, program: Program, plan: Plan, training: bool) -> Self {
         let &Machinery { isa, bf16, .. } = machinery;
-        let gradients = if training { vec![Block::ZERO; program.learned] } else { Vec::new() };
+        let gradients = Arena::new(if training { program.learned } else { 0 });
         let bank = Bank::new(program.bank.clone());
         Self { isa, bf16, arena: Arena::new(plan.len), program, plan, bank, gradients }
     }
