@@ -89,40 +89,26 @@ pub fn plan(
     let isa = options.isa.unwrap_or_else(Isa::detect);
     let machinery = options.machinery(isa, options.thread_count(), batch)?;
     match mode {
-        Mode::Inference => summarise(&graph.inference(), &machinery, mode, options.memory_limit),
-        Mode::Training => summarise(graph, &machinery, mode, options.memory_limit),
+        Mode::Inference => summarise(&graph.inference(), &machinery, mode),
+        Mode::Training => summarise(graph, &machinery, mode),
     }
 }
 
-fn summarise(
-    graph: &Graph,
-    machinery: &Machinery,
-    mode: Mode,
-    limit: Option<u64>,
-) -> Result<Summary, EngineError> {
-    let (program, plan) = make(graph, machinery, mode, &[], limit)?;
+fn summarise(graph: &Graph, machinery: &Machinery, mode: Mode) -> Result<Summary, EngineError> {
+    let (program, plan) = make(graph, machinery, mode, &[])?;
     Ok(Summary::new(graph, &machinery.in_mode(mode), mode, &program, &plan))
 }
 
-/// Lowers a graph and places its buffers. Training keeps every activation that its backward pass reads, unless that takes
-/// more than `limit` bytes; then those that are cheap to compute again are not kept.
+/// Lowers a graph and places its buffers.
 fn make(
     graph: &Graph,
     machinery: &Machinery,
     mode: Mode,
     kept: &[NodeId],
-    limit: Option<u64>,
 ) -> Result<(Program, Plan), EngineError> {
     let machinery = &machinery.in_mode(mode);
-    let made = |recompute: bool| {
-        let program = lower(graph, machinery, mode, kept, recompute)?;
-        let plan = Plan::new(&program, machinery.batch);
-        Ok((program, plan))
-    };
-    let (program, plan) = made(false)?;
-    if mode == Mode::Training && limit.is_some_and(|limit| needed(&program, &plan, mode) > limit) {
-        return made(true);
-    }
+    let program = lower(graph, machinery, mode, kept)?;
+    let plan = Plan::new(&program, machinery.batch);
     Ok((program, plan))
 }
 
@@ -181,7 +167,7 @@ impl CpuEngine {
         };
         let (graph, machinery, mode) =
             (&engine.inference_graph, &engine.machinery, Mode::Inference);
-        let (program, plan) = make(graph, machinery, mode, &[], engine.memory_limit)?;
+        let (program, plan) = make(graph, machinery, mode, &[])?;
         engine.allow(needed(&program, &plan, mode))?;
         Ok(engine)
     }
@@ -199,19 +185,19 @@ impl CpuEngine {
     fn plan(&self, mode: Mode, kept: &[NodeId]) -> Result<Machine, EngineError> {
         let training = mode == Mode::Training;
         let graph = if training { &self.graph } else { &self.inference_graph };
-        let (program, plan) = make(graph, &self.machinery, mode, kept, self.memory_limit)?;
+        let (program, plan) = make(graph, &self.machinery, mode, kept)?;
         self.allow(needed(&program, &plan, mode))?;
         Ok(Machine::new(&self.machinery, program, plan, training))
     }
 
     /// The plan for inference.
     pub fn inference_summary(&self) -> Result<Summary, EngineError> {
-        summarise(&self.inference_graph, &self.machinery, Mode::Inference, self.memory_limit)
+        summarise(&self.inference_graph, &self.machinery, Mode::Inference)
     }
 
     /// The plan for training.
     pub fn training_summary(&self) -> Result<Summary, EngineError> {
-        summarise(&self.graph, &self.machinery, Mode::Training, self.memory_limit)
+        summarise(&self.graph, &self.machinery, Mode::Training)
     }
 
     /// Fails if training cannot be planned or needs more memory than allowed; else returns the bytes that it needs.

@@ -46,14 +46,12 @@ pub(crate) struct Program {
     pub(crate) results: Vec<(NodeId, BufferId)>,
 }
 
-/// Lowers `graph`. The activations of `pinned` nodes will exist. With `recompute`, training keeps nothing that is cheap to
-/// compute again.
+/// Lowers `graph`. The activations of `pinned` nodes will exist.
 pub(crate) fn lower(
     graph: &Graph,
     machinery: &Machinery,
     mode: Mode,
     pinned: &[NodeId],
-    recompute: bool,
 ) -> Result<Program, EngineError> {
     let mut lowering = Lowering::new(graph, machinery, mode, pinned);
     lowering.form_units();
@@ -65,7 +63,7 @@ pub(crate) fn lower(
         lowering.emit(node);
     }
     if mode == Mode::Training {
-        lowering.forget_values(recompute);
+        lowering.forget_values();
         lowering.backward();
     }
     Ok(lowering.finish())
@@ -419,15 +417,11 @@ impl<'g> Lowering<'g> {
         self.values[home.index()]
     }
 
-    /// Gives up the values that the backward pass can compute again for a pass over memory: concatenations of normalisations
-    /// and, with `everything`, all normalisations, about half of all that it reads.
-    fn forget_values(&mut self, everything: bool) {
+    /// Gives up the values that the backward pass can compute again for a pass over memory: normalisations and concatenations
+    /// of them, about half of all that it reads.
+    fn forget_values(&mut self) {
         for node in self.graph.nodes() {
-            let in_concat = match self.places[node.id.index()] {
-                Some((whole, _)) => self.is_cheap(self.graph.node(whole)),
-                None => matches!(node.op, Op::Concat(_)),
-            };
-            if self.home(node.id) == node.id && (everything || in_concat) && self.is_cheap(node) {
+            if self.home(node.id) == node.id && self.is_cheap(node) {
                 self.values[node.id.index()] = None;
             }
         }
