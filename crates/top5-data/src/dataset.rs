@@ -234,16 +234,18 @@ impl Splits {
     }
 
     /// Carves a validation part out of `train`: `fraction` of every class, drawn with `seed`, at least one sample of a
-    /// class that has two. Depends on the labels and the seed only. Fails when either side would be empty.
+    /// class that has two; of a `fraction` of zero, none. Depends on the labels and the seed only. Fails when a side would be
+    /// empty that is not meant to be.
     pub fn carve(
         train: Arc<dyn Dataset>,
         test: Option<Arc<dyn Dataset>>,
         fraction: f64,
         seed: u64,
     ) -> Result<Self, DataError> {
-        let share = |members| ((members as f64 * fraction).round() as usize).max(1);
+        let least = usize::from(fraction > 0.0);
+        let share = |members| ((members as f64 * fraction).round() as usize).max(least);
         let [kept, held] = stratify(train.as_ref(), share, seed);
-        if kept.is_empty() || held.is_empty() {
+        if kept.is_empty() || held.len() < least {
             let (name, samples) = (train.name().to_owned(), train.len());
             return Err(DataError::TooFew { name, samples });
         }
@@ -352,6 +354,9 @@ mod tests {
         let error = Splits::carve(dataset(vec![0, 1, 2]), None, 0.5, 0).err().unwrap();
         assert!(matches!(error, DataError::TooFew { samples: 3, .. }), "{error}");
         assert!(Splits::carve(dataset(vec![]), None, 0.5, 0).is_err());
+        let undivided = Splits::carve(dataset(vec![0, 1, 2]), None, 0.0, 0).unwrap();
+        assert_eq!((undivided.train.len(), undivided.validation.len()), (3, 0));
+        assert_eq!(undivided.whole().len(), 3);
     }
 
     #[test]

@@ -18,7 +18,7 @@ const FASHION_MNIST: &str = "/usr/share/datasets/fashion-mnist";
 /// How a dataset is opened.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OpenOptions {
-    /// Share of the training part that becomes the validation part where the source has none.
+    /// Share of the training part that becomes the validation part where the source has none; zero for no such part.
     pub validation: f64,
     /// Seed of that choice.
     pub seed: u64,

@@ -63,6 +63,8 @@ pub(super) fn run(args: &EvalArgs, output: Output) -> Result<()> {
             (data, validation, seed)
         }
     };
+    // A class with one image can only be evaluated whole.
+    let validation = if matches!(args.split, Split::All) { 0.0 } else { validation };
     // The evaluation itself finds bad files: looking for them before would decode every file twice.
     let on_bad = OnBad::Fail;
     let splits =
