@@ -76,28 +76,28 @@ pub fn copy(
     accumulate: bool,
 ) {
     assert!(from + count <= xl.channels && to + count <= yl.channels);
-    let first = to / LANES;
-    threads.chunks(&mut y[..n * yl.image()], yl.image(), |image, y| {
-        let x = &x[image * xl.image()..][..xl.len(1)];
-        for block in first..(to + count).div_ceil(LANES) {
-            let y = &mut y[block * yl.plane()..][..yl.plane()];
-            // The channels of this block of y that are in the range, and their lanes in x.
-            let lanes = to.max(block * LANES)..(to + count).min((block + 1) * LANES);
-            let source = from + lanes.start - to;
-            let aligned = source.is_multiple_of(LANES) && lanes.len() == LANES;
-            let plane = |channel: usize| &x[channel / LANES * xl.plane()..][..xl.plane()];
-            for row in 0..yl.height {
-                let out = yl.pixels_mut(y, row);
-                if aligned && !accumulate {
-                    out.copy_from_slice(xl.pixels(plane(source), row));
-                    continue;
-                }
-                for (i, channel) in lanes.clone().enumerate() {
-                    let lane = (source + i) % LANES;
-                    for (y, x) in out.iter_mut().zip(xl.pixels(plane(source + i), row)) {
-                        let kept = if accumulate { y.0[channel % LANES] } else { 0.0 };
-                        y.0[channel % LANES] = kept + x.0[lane];
-                    }
+    let blocks = to / LANES..(to + count).div_ceil(LANES);
+    threads.planes((y, yl), n, 1, |plane, y| {
+        let (image, block) = (plane / yl.blocks(), plane % yl.blocks());
+        if !blocks.contains(&block) {
+            return;
+        }
+        // The channels of this block of y that are in the range, and their lanes in x.
+        let lanes = to.max(block * LANES)..(to + count).min((block + 1) * LANES);
+        let source = from + lanes.start - to;
+        let aligned = source.is_multiple_of(LANES) && lanes.len() == LANES;
+        let plane = |channel: usize| &x[xl.plane_at(image * xl.blocks() + channel / LANES)];
+        for row in 0..yl.height {
+            let out = yl.pixels_mut(y, row);
+            if aligned && !accumulate {
+                out.copy_from_slice(xl.pixels(plane(source), row));
+                continue;
+            }
+            for (i, channel) in lanes.clone().enumerate() {
+                let lane = (source + i) % LANES;
+                for (y, x) in out.iter_mut().zip(xl.pixels(plane(source + i), row)) {
+                    let kept = if accumulate { y.0[channel % LANES] } else { 0.0 };
+                    y.0[channel % LANES] = kept + x.0[lane];
                 }
             }
         }

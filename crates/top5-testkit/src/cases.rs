@@ -239,6 +239,11 @@ fn branches() -> Vec<Case> {
             let y = concat([a, b, x]).conv(32, 1).relu();
             concat([y, y.conv(16, 1)]).conv(17, k(3)).relu().flatten().linear(3)
         }),
+        case("concat of a concat", [4, 5, 6], |x| {
+            let x = x.conv(16, 1).relu();
+            let inner = concat([x, x.conv(32, k(3).pad(1)).relu(), x.max_pool(k(3).pad(1))]);
+            concat([x.conv_bn(16, 1), inner]).conv(17, k(3).pad(1)).flatten().linear(3)
+        }),
         case("ragged concat", [4, 5, 6], |x| {
             let a = x.conv(5, 1).relu();
             let b = x.conv(3, 1).relu().conv(19, k(3).pad(1)).relu();

@@ -16,7 +16,7 @@ pub(crate) fn layout(channels: usize, [height, width]: [usize; 2], halo: [usize;
 
 /// The layout as that of some channels of a map with more of them.
 pub(crate) fn part(layout: Layout) -> Layout {
-    Layout { gap: 2 * layout.plane(), ..layout }
+    Layout { channels: layout.channels + 2 * LANES, ..layout }.part(layout.channels)
 }
 
 /// Elements of `n` images.
