@@ -82,6 +82,17 @@ impl Layout {
         (n * self.image()).saturating_sub(self.gap)
     }
 
+    /// Whether the planes of `n` images are within so many blocks, however large the numbers.
+    pub(crate) fn fits(&self, n: usize, blocks: usize) -> bool {
+        let padded = |axis: usize, size: usize| self.halo[axis].checked_mul(2)?.checked_add(size);
+        let image = || {
+            let plane = padded(0, self.height)?.checked_mul(padded(1, self.width)?)?;
+            self.blocks().checked_mul(plane)?.checked_add(self.gap)
+        };
+        let end = image().and_then(|image| image.checked_mul(n));
+        end.is_some_and(|end| end.saturating_sub(self.gap) <= blocks)
+    }
+
     /// Where the plane with this number is, counted over the channel blocks of all images.
     pub fn plane_at(&self, number: usize) -> Range<usize> {
         let (image, block) = (number / self.blocks(), number % self.blocks());

@@ -329,6 +329,9 @@ impl Kernel for InputGradient<'_> {
 /// [`workspace`] blocks per image.
 ///
 /// `y` is the output if a ReLU followed a sum: `dy` is masked in place then, and is the gradient of the summand too.
+///
+/// # Panics
+/// If `dy` is a part of a larger map, or an operand is too short.
 pub fn gradient(
     isa: Isa,
     threads: &Threads,
@@ -344,6 +347,7 @@ pub fn gradient(
 ) {
     let blocks = layout.blocks();
     let per_job = planes_per_job(layout);
+    assert_eq!(layout.gap, 0, "dy is a part of a larger map");
     let dy = &mut dy[..n * layout.image()];
     let sums = &mut work[..n * workspace(blocks)];
     threads.chunk_pairs(

@@ -169,6 +169,9 @@ impl Threads {
     }
 
     /// Calls `job(i, plane i)` for every plane of `n` images in `items`, several to a job.
+    ///
+    /// # Panics
+    /// If the items are too few.
     pub fn planes(
         &self,
         (items, layout): (&mut [Block], &Layout),
@@ -176,14 +179,15 @@ impl Threads {
         per_job: usize,
         job: impl Fn(usize, &mut [Block]) + Sync,
     ) {
-        assert!(layout.len(n) <= items.len(), "the planes are not within the items");
+        assert!(layout.fits(n, items.len()), "the planes are not within the items");
         let (planes, per_job) = (n * layout.blocks(), per_job.max(1));
         let base = Shore(items.as_mut_ptr());
         self.run(planes.div_ceil(per_job), |i| {
             for plane in i * per_job..((i + 1) * per_job).min(planes) {
                 let Range { start, end } = layout.plane_at(plane);
-                // SAFETY: `end` is at most the `len` of n images, which is within `items` (asserted above); different planes
-                // do not overlap; each i is run once, and `items` stays exclusively borrowed until all are done.
+                // SAFETY: `end` is at most the `len` of n images, which is within `items` without an overflow (asserted
+                // above); different planes do not overlap; each i is run once, and `items` stays exclusively borrowed
+                // until all are done.
                 job(plane, unsafe {
                     std::slice::from_raw_parts_mut(base.pointer().add(start), end - start)
                 });
@@ -419,6 +423,37 @@ mod tests {
             wrong.fetch_add(usize::from(!same || piece.len() != 2), Relaxed);
         });
         assert_eq!(wrong.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn planes_of_a_part_leave_the_others_alone() {
+        let pool = Threads::new(2);
+        let layout = Layout::new(48, 1, 2).part(32);
+        let mut blocks = vec![Block::ZERO; 2 * 6 - 2];
+        pool.planes((&mut blocks, &layout), 2, 3, |i, plane| {
+            plane.fill(Block([i as f32 + 1.0; 16]))
+        });
+        let got: Vec<f32> = blocks.iter().map(|block| block.0[0]).collect();
+        assert_eq!(got, [1.0, 1.0, 2.0, 2.0, 0.0, 0.0, 3.0, 3.0, 4.0, 4.0]);
+    }
+
+    #[test]
+    fn planes_that_are_not_there_are_refused() {
+        let huge = usize::MAX / 2 + 1;
+        for (layout, n) in [
+            (Layout::new(16, 1, 3), 1),
+            (Layout::new(16, 1, 1), 3),
+            (Layout { gap: huge, ..Layout::new(16, 1, 1) }, 3),
+            (Layout { halo: [0, huge], ..Layout::new(16, 1, 1) }, 1),
+            (Layout::new(16, huge, 2), 1),
+        ] {
+            let mut blocks = vec![Block::ZERO; 2];
+            let pool = Threads::new(1);
+            let call = || pool.planes((&mut blocks, &layout), n, 1, |_, _| panic!("a job ran"));
+            let panic = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
+            let what = panic.downcast_ref::<&str>().copied();
+            assert_eq!(what, Some("the planes are not within the items"), "{layout:?}, {n}");
+        }
     }
 
     #[test]
