@@ -22,6 +22,10 @@
 //! The tile is kept in registers: for OB output blocks it holds OB·P accumulators, OB weights and one broadcast input
 //! (Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018).
 
+mod split;
+
+pub(crate) use split::{Piece, Split};
+
 use crate::block::{Block, LANES};
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
@@ -169,17 +173,8 @@ pub struct Direct {
     isa: Isa,
     name: String,
     geom: ConvGeom,
-    /// (first output block, number of output blocks) of every group that shares its reads.
-    groups: Vec<(usize, usize)>,
-    /// Pixels that make a job.
-    pixels_per_job: usize,
+    split: Split,
 }
-
-/// Fewest jobs before groups of output blocks share one.
-pub(crate) const JOBS: usize = 32;
-
-/// Most groups of output blocks in a job.
-pub(crate) const TOGETHER: usize = 8;
 
 /// Blocks of weights from those in use to those that are asked for: as far as memory is late. The processor's own
 /// prefetching ends at every page.
@@ -191,28 +186,8 @@ const JOB: usize = 1 << 19;
 impl Direct {
     /// The kernel for this geometry.
     pub fn new(isa: Isa, geom: ConvGeom) -> Self {
-        let tiles = isa.tile();
-        let widest = if tiles[1] > 0 { 2 } else { 1 };
-        let mut groups = Vec::new();
-        let mut k = 0;
-        while k < geom.out_blocks() {
-            let same = geom.first[k..].iter().take_while(|&&f| f == geom.first[k]).count();
-            let taken = same.min(widest);
-            groups.push((k, taken));
-            k += taken;
-        }
-        let pixels = (geom.rows * geom.cols).max(1);
-        let job = (geom.macs() / 16).clamp(JOB, 4 * JOB);
-        let pixels_per_job = job.div_ceil((geom.macs() / pixels / groups.len().max(1)).max(1));
-        let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
-        let width = tiles[blocks - 1];
-        Self {
-            isa,
-            name: format!("f32_conv_direct_{blocks}x{width}_{isa}"),
-            geom,
-            groups,
-            pixels_per_job,
-        }
+        let split = Split::new(&geom, isa.tile(), JOB);
+        Self { isa, name: format!("f32_conv_direct_{}_{isa}", split.tile()), geom, split }
     }
 
     /// Its name, with the largest tile (output blocks × pixels): `f32_conv_direct_2x14_avx512`.
@@ -239,53 +214,24 @@ impl Direct {
         geom.check(n, x.len(), y.len());
         assert_eq!(w.len(), geom.packed_len(), "the weights are packed for another geometry");
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
-        let (images, cols) = geom.extent(n);
-        if [images, geom.rows, cols].contains(&0) {
-            return;
-        }
         if let Some((add, at)) = epilogue.add {
             ConvGeom { y: at, ..geom.clone() }.check(n, x.len(), add.len());
         }
-        let linear = geom.is_one_row(&geom.x)
-            && geom.is_one_row(&geom.y)
-            && epilogue.add.is_none_or(|(_, at)| geom.is_one_row(&at));
-        // Pixels are split by columns of the one row, or by whole rows.
-        let (rows, cols) = if linear { (1, geom.rows * cols) } else { (geom.rows, cols) };
-        let splits = match (linear, geom.batch_is_row) {
-            (true, _) => cols.div_ceil(self.pixels_per_job),
-            (false, false) => rows.div_ceil(self.pixels_per_job.div_ceil(cols)),
-            (false, true) => 1,
-        };
-        let part = |of: usize, i: usize| i * of / splits..(i + 1) * of / splits;
-        let out = Shore(y.as_mut_ptr());
-        // Groups that read the same pixels one after the other, as many as leave enough jobs.
-        let together = (images * splits * self.groups.len() / JOBS).clamp(1, TOGETHER);
-        let runs = self.groups.len().div_ceil(together);
-        threads.run(images * splits * runs, |job| {
-            let (rest, run) = (job / runs, job % runs);
-            let (image, i) = (rest / splits, rest % splits);
-            let (rows, cols) =
-                if linear { (0..1, part(cols, i)) } else { (part(rows, i), 0..cols) };
-            for &(k, ob) in self.groups.iter().skip(run * together).take(together) {
-                let (rows, cols) = (rows.clone(), cols.clone());
-                self.isa.run(Strip { geom, x, w, epilogue, y: out, image, k, ob, rows, cols });
-            }
+        let y = Shore(y.as_mut_ptr());
+        self.split.run(threads, n, geom, epilogue, |piece| {
+            self.isa.run(Strip { geom, x, w, epilogue, y, piece });
         });
     }
 }
 
-/// One job: some rows of one image, for a group of output blocks. Jobs write different pixels of `y`.
+/// A piece of the work. Pieces write different pixels of `y`.
 struct Strip<'a> {
     geom: &'a ConvGeom,
     x: &'a [f32],
     w: &'a [Block],
     epilogue: &'a Epilogue<'a>,
     y: Shore,
-    image: usize,
-    k: usize,
-    ob: usize,
-    rows: std::ops::Range<usize>,
-    cols: std::ops::Range<usize>,
+    piece: Piece,
 }
 
 /// Calls [`Strip::with_pixel`] for the width at hand.
@@ -304,23 +250,23 @@ impl Kernel for Strip<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let widest = S::TILE[self.ob - 1];
+        let widest = S::TILE[self.piece.ob - 1];
         // Narrow maps: two rows at once, so that a weight that was loaded meets more than a few pixels.
-        let pairs = self.ob == 2 && 2 * self.cols.len() <= widest;
+        let pairs = self.piece.ob == 2 && 2 * self.piece.cols.len() <= widest;
         // As few tiles as possible, and none much narrower than the others.
-        let tiles = self.cols.len().div_ceil(widest);
-        let mut row = self.rows.start;
-        while row < self.rows.end {
-            if S::TILE[1] > 0 && pairs && row + 1 < self.rows.end {
-                let (width, col) = (self.cols.len(), self.cols.start);
+        let tiles = self.piece.cols.len().div_ceil(widest);
+        let mut row = self.piece.rows.start;
+        while row < self.piece.rows.end {
+            if S::TILE[1] > 0 && pairs && row + 1 < self.piece.rows.end {
+                let (width, col) = (self.piece.cols.len(), self.piece.cols.start);
                 by_width!(2 * width, 2, 2, [2 4 6 8 10 12 14], self, simd, row, col);
                 row += 2;
                 continue;
             }
-            let mut col = self.cols.start;
+            let mut col = self.piece.cols.start;
             for tile in 0..tiles {
-                let width = (self.cols.end - col).div_ceil(tiles - tile);
-                if S::TILE[1] > 0 && self.ob == 2 {
+                let width = (self.piece.cols.end - col).div_ceil(tiles - tile);
+                if S::TILE[1] > 0 && self.piece.ob == 2 {
                     by_width!(width, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
                 } else {
                     by_width!(width, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
@@ -374,21 +320,21 @@ impl Strip<'_> {
         let mut acc: [[S::V; P]; OB] = [[simd.zero(); P]; OB];
         if let Some(bias) = epilogue.bias {
             for ob in 0..OB {
-                let bias = simd.load(&bias[self.k + ob]);
+                let bias = simd.load(&bias[self.piece.k + ob]);
                 for p in 0..P {
                     acc[ob][p] = bias;
                 }
             }
         }
-        let at = geom.x.offset + self.image * geom.x.image + row * geom.x.row + col * pixel;
+        let at = geom.x.offset + self.piece.image * geom.x.image + row * geom.x.row + col * pixel;
         // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
         unsafe {
             let x = self.x.as_ptr().add(at);
             let stride = geom.weight_stride();
             let below = if P > Q { geom.x.row } else { 0 };
             let next_tile = if P > Q { 2 * below } else { Q * pixel };
-            let mut w = self.w.as_ptr().add(self.k * stride);
-            let first = geom.first[self.k];
+            let mut w = self.w.as_ptr().add(self.piece.k * stride);
+            let first = geom.first[self.piece.k];
             for b in first..first + geom.blocks {
                 let lanes = geom.lanes_of(b);
                 for &tap in &geom.taps {
@@ -433,9 +379,9 @@ impl Strip<'_> {
         macro_rules! each_sum {
             ($strides:expr, |$sum:ident, $at:ident| $body:expr) => {{
                 let s: &Strides = $strides;
-                let start = s.offset + self.image * s.image + row * s.row + col * s.pixel;
+                let start = s.offset + self.piece.image * s.image + row * s.row + col * s.pixel;
                 for ob in 0..OB {
-                    let start = start + (self.k + ob) * s.block;
+                    let start = start + (self.piece.k + ob) * s.block;
                     for p in 0..Q {
                         let ($sum, $at) = (&mut acc[ob][p], start + p * s.pixel);
                         $body

@@ -7,11 +7,10 @@
 
 use super::{Bf16, Bf16Isa, KernelBf16, SimdBf16, Vector};
 use crate::block::Block;
-use crate::conv::{AHEAD, ConvGeom, Epilogue, JOBS, Strides, TOGETHER};
+use crate::conv::{AHEAD, ConvGeom, Epilogue, Piece, Split, Strides};
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
 use std::array::from_fn;
-use std::ops::Range;
 
 /// Direct convolution in bf16, with its work split into jobs.
 #[derive(Clone, Debug)]
@@ -19,10 +18,7 @@ pub struct DirectBf16 {
     isa: Bf16Isa,
     name: String,
     geom: ConvGeom,
-    /// (first output block, number of output blocks) of every group that shares its reads.
-    groups: Vec<(usize, usize)>,
-    /// Pixels that make a job.
-    pixels_per_job: usize,
+    split: Split,
 }
 
 /// Multiply-accumulates that make a job worth starting.
@@ -31,22 +27,8 @@ const JOB: usize = 1 << 20;
 impl DirectBf16 {
     /// The kernel for this geometry, whose input strides count bf16 elements.
     pub fn new(isa: Bf16Isa, geom: ConvGeom) -> Self {
-        let tiles = isa.tile();
-        let widest = if tiles[1] > 0 { 2 } else { 1 };
-        let mut groups = Vec::new();
-        let mut k = 0;
-        while k < geom.out_blocks() {
-            let same = geom.first[k..].iter().take_while(|&&f| f == geom.first[k]).count();
-            let taken = same.min(widest);
-            groups.push((k, taken));
-            k += taken;
-        }
-        let pixels = (geom.rows * geom.cols).max(1);
-        let job = (geom.macs() / 16).clamp(JOB, 4 * JOB);
-        let pixels_per_job = job.div_ceil((geom.macs() / pixels / groups.len().max(1)).max(1));
-        let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
-        let name = format!("bf16_conv_direct_{blocks}x{}_{isa}", tiles[blocks - 1]);
-        Self { isa, name, geom, groups, pixels_per_job }
+        let split = Split::new(&geom, isa.tile(), JOB);
+        Self { isa, name: format!("bf16_conv_direct_{}_{isa}", split.tile()), geom, split }
     }
 
     /// Whether all that an image's last pixel reads is within the image: an odd last lane is read with a neighbour.
@@ -123,53 +105,24 @@ impl DirectBf16 {
         geom.check(n, x.len().saturating_sub(geom.lanes.min(geom.depth) % 2), y.len());
         assert_eq!(w.len(), self.packed_len(), "the weights are packed for another geometry");
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
-        let (images, cols) = geom.extent(n);
-        if [images, geom.rows, cols].contains(&0) {
-            return;
-        }
         if let Some((add, at)) = epilogue.add {
             ConvGeom { y: at, ..geom.clone() }.check(n, x.len(), add.len());
         }
-        let linear = geom.is_one_row(&geom.x)
-            && geom.is_one_row(&geom.y)
-            && epilogue.add.is_none_or(|(_, at)| geom.is_one_row(&at));
-        // Pixels are split by columns of the one row, or by whole rows.
-        let (rows, cols) = if linear { (1, geom.rows * cols) } else { (geom.rows, cols) };
-        let splits = match (linear, geom.batch_is_row) {
-            (true, _) => cols.div_ceil(self.pixels_per_job),
-            (false, false) => rows.div_ceil(self.pixels_per_job.div_ceil(cols)),
-            (false, true) => 1,
-        };
-        let part = |of: usize, i: usize| i * of / splits..(i + 1) * of / splits;
-        let out = Shore(y.as_mut_ptr());
-        // Groups that read the same pixels one after the other, as many as leave enough jobs.
-        let together = (images * splits * self.groups.len() / JOBS).clamp(1, TOGETHER);
-        let runs = self.groups.len().div_ceil(together);
-        threads.run(images * splits * runs, |job| {
-            let (rest, run) = (job / runs, job % runs);
-            let (image, i) = (rest / splits, rest % splits);
-            let (rows, cols) =
-                if linear { (0..1, part(cols, i)) } else { (part(rows, i), 0..cols) };
-            for &(k, ob) in self.groups.iter().skip(run * together).take(together) {
-                let (kernel, rows, cols) = (self, rows.clone(), cols.clone());
-                self.isa.run(Strip { kernel, x, w, epilogue, y: out, image, k, ob, rows, cols });
-            }
+        let y = Shore(y.as_mut_ptr());
+        self.split.run(threads, n, geom, epilogue, |piece| {
+            self.isa.run(Strip { kernel: self, x, w, epilogue, y, piece });
         });
     }
 }
 
-/// One job: some rows of one image, for a group of output blocks. Jobs write different pixels of `y`.
+/// A piece of the work. Pieces write different pixels of `y`.
 struct Strip<'a> {
     kernel: &'a DirectBf16,
     x: &'a [Bf16],
     w: &'a [Block],
     epilogue: &'a Epilogue<'a>,
     y: Shore,
-    image: usize,
-    k: usize,
-    ob: usize,
-    rows: Range<usize>,
-    cols: Range<usize>,
+    piece: Piece,
 }
 
 /// Calls [`Strip::tile`] for the width at hand.
@@ -188,23 +141,23 @@ impl KernelBf16 for Strip<'_> {
 
     #[inline(always)]
     fn run<D: SimdBf16>(self, simd: D) {
-        let widest = D::TILE[self.ob - 1];
+        let widest = D::TILE[self.piece.ob - 1];
         // Narrow maps: two rows at once, so that a weight that was loaded meets more than a few pixels.
-        let two_rows = self.ob == 2 && 2 * self.cols.len() <= widest;
+        let two_rows = self.piece.ob == 2 && 2 * self.piece.cols.len() <= widest;
         // As few tiles as possible, and none much narrower than the others.
-        let tiles = self.cols.len().div_ceil(widest);
-        let mut row = self.rows.start;
-        while row < self.rows.end {
-            if D::TILE[1] > 0 && two_rows && row + 1 < self.rows.end {
-                let (width, col) = (self.cols.len(), self.cols.start);
+        let tiles = self.piece.cols.len().div_ceil(widest);
+        let mut row = self.piece.rows.start;
+        while row < self.piece.rows.end {
+            if D::TILE[1] > 0 && two_rows && row + 1 < self.piece.rows.end {
+                let (width, col) = (self.piece.cols.len(), self.piece.cols.start);
                 by_width!(2 * width, 2, 2, [2 4 6 8 10 12 14], self, simd, row, col);
                 row += 2;
                 continue;
             }
-            let mut col = self.cols.start;
+            let mut col = self.piece.cols.start;
             for tile in 0..tiles {
-                let width = (self.cols.end - col).div_ceil(tiles - tile);
-                if D::TILE[1] > 0 && self.ob == 2 {
+                let width = (self.piece.cols.end - col).div_ceil(tiles - tile);
+                if D::TILE[1] > 0 && self.piece.ob == 2 {
                     by_width!(width, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
                 } else {
                     by_width!(width, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
@@ -244,19 +197,20 @@ impl Strip<'_> {
     ) {
         let Self { kernel, epilogue, .. } = self;
         let (geom, floats) = (&kernel.geom, simd.floats());
-        let bias =
-            |ob: usize| epilogue.bias.map_or(floats.zero(), |bias| floats.load(&bias[self.k + ob]));
+        let bias = |ob: usize| {
+            epilogue.bias.map_or(floats.zero(), |bias| floats.load(&bias[self.piece.k + ob]))
+        };
         let mut acc: [[Vector<D>; P]; OB] = from_fn(|ob| [bias(ob); P]);
         let pixel = geom.x.pixel;
-        let at = geom.x.offset + self.image * geom.x.image + row * geom.x.row + col * pixel;
+        let at = geom.x.offset + self.piece.image * geom.x.image + row * geom.x.row + col * pixel;
         // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
         unsafe {
             let x = self.x.as_ptr().add(at);
             let stride = kernel.weight_stride();
             let below = if P > Q { geom.x.row } else { 0 };
             let next_tile = if P > Q { 2 * below } else { Q * pixel };
-            let mut w = self.w.as_ptr().add(self.k * stride);
-            let first = geom.first[self.k];
+            let mut w = self.w.as_ptr().add(self.piece.k * stride);
+            let first = geom.first[self.piece.k];
             for b in first..first + geom.blocks {
                 let pairs = geom.lanes_of(b).div_ceil(2);
                 for &tap in &geom.taps {
@@ -299,9 +253,9 @@ impl Strip<'_> {
         macro_rules! each_sum {
             ($strides:expr, |$sum:ident, $at:ident| $body:expr) => {{
                 let s: &Strides = $strides;
-                let start = s.offset + self.image * s.image + row * s.row + col * s.pixel;
+                let start = s.offset + self.piece.image * s.image + row * s.row + col * s.pixel;
                 for ob in 0..OB {
-                    let start = start + (self.k + ob) * s.block;
+                    let start = start + (self.piece.k + ob) * s.block;
                     for p in 0..Q {
                         let ($sum, $at) = (&mut acc[ob][p], start + p * s.pixel);
                         $body

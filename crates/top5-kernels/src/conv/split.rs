@@ -1,0 +1,98 @@
+//! How the loop nest of a direct convolution is split into jobs.
+
+use super::{ConvGeom, Epilogue};
+use crate::threads::Threads;
+use std::ops::Range;
+
+/// Fewest jobs before groups of output blocks share one.
+const JOBS: usize = 32;
+
+/// Most groups of output blocks in a job.
+const TOGETHER: usize = 8;
+
+/// The split of one geometry.
+#[derive(Clone, Debug)]
+pub(crate) struct Split {
+    /// (first output block, number of output blocks) of every group that shares its reads.
+    groups: Vec<(usize, usize)>,
+    /// Pixels that make a job.
+    pixels_per_job: usize,
+    /// The largest tile: output blocks, pixels.
+    tile: [usize; 2],
+}
+
+/// Some rows and columns of one image, for a group of output blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) image: usize,
+    /// The first output block.
+    pub(crate) k: usize,
+    /// The number of output blocks.
+    pub(crate) ob: usize,
+    pub(crate) rows: Range<usize>,
+    pub(crate) cols: Range<usize>,
+}
+
+impl Split {
+    /// For tiles of most these pixels with one and with two output blocks, in jobs of at least `job` multiply-accumulates.
+    pub(crate) fn new(geom: &ConvGeom, tiles: [usize; 2], job: usize) -> Self {
+        let widest = if tiles[1] > 0 { 2 } else { 1 };
+        let mut groups = Vec::new();
+        let mut k = 0;
+        while k < geom.out_blocks() {
+            let same = geom.first[k..].iter().take_while(|&&f| f == geom.first[k]).count();
+            let taken = same.min(widest);
+            groups.push((k, taken));
+            k += taken;
+        }
+        let pixels = (geom.rows * geom.cols).max(1);
+        let job = (geom.macs() / 16).clamp(job, 4 * job);
+        let pixels_per_job = job.div_ceil((geom.macs() / pixels / groups.len().max(1)).max(1));
+        let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
+        Self { groups, pixels_per_job, tile: [blocks, tiles[blocks - 1]] }
+    }
+
+    /// The largest tile, as names have it: `2x14`.
+    pub(crate) fn tile(&self) -> String {
+        let [blocks, pixels] = self.tile;
+        format!("{blocks}x{pixels}")
+    }
+
+    /// Calls `compute` with every piece of a run with `n` images. Pieces have no output in common.
+    pub(crate) fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        geom: &ConvGeom,
+        epilogue: &Epilogue<'_>,
+        compute: impl Fn(Piece) + Sync,
+    ) {
+        let (images, cols) = geom.extent(n);
+        if [images, geom.rows, cols].contains(&0) {
+            return;
+        }
+        let linear = geom.is_one_row(&geom.x)
+            && geom.is_one_row(&geom.y)
+            && epilogue.add.is_none_or(|(_, at)| geom.is_one_row(&at));
+        // Pixels are split by columns of the one row, or by whole rows.
+        let (rows, cols) = if linear { (1, geom.rows * cols) } else { (geom.rows, cols) };
+        let splits = match (linear, geom.batch_is_row) {
+            (true, _) => cols.div_ceil(self.pixels_per_job),
+            (false, false) => rows.div_ceil(self.pixels_per_job.div_ceil(cols)),
+            (false, true) => 1,
+        };
+        let part = |of: usize, i: usize| i * of / splits..(i + 1) * of / splits;
+        // Groups that read the same pixels one after the other, as many as leave enough jobs.
+        let together = (images * splits * self.groups.len() / JOBS).clamp(1, TOGETHER);
+        let runs = self.groups.len().div_ceil(together);
+        threads.run(images * splits * runs, |job| {
+            let (rest, run) = (job / runs, job % runs);
+            let (image, i) = (rest / splits, rest % splits);
+            let (rows, cols) =
+                if linear { (0..1, part(cols, i)) } else { (part(rows, i), 0..cols) };
+            for &(k, ob) in self.groups.iter().skip(run * together).take(together) {
+                compute(Piece { image, k, ob, rows: rows.clone(), cols: cols.clone() });
+            }
+        });
+    }
+}
