@@ -4,7 +4,7 @@ use crate::choose::ConvKernel;
 use crate::lower::{Lowering, Mode};
 use crate::step::{BufferId, Extent, Normalisation, What};
 use top5_graph::ops::{Activation, Dropout, LocalResponseNorm};
-use top5_graph::{Node, NodeId, Op, Window};
+use top5_graph::{Node, Op, Window};
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::norm;
 use top5_kernels::pool::{Divisor, PoolGeom};
@@ -119,10 +119,10 @@ impl Lowering<'_> {
             }
             Op::MulConstant(op) => self.step(id, What::Times(op.factor), [x[0]], [y], true),
             Op::Concat(_) => {
-                let pieces: Vec<_> = pieces(self, node).zip(&node.inputs).zip(x).collect();
-                let copied = |((_, input), _): &((_, &NodeId), _)| !self.is_placed(**input);
-                let pieces: Vec<_> = pieces.into_iter().filter(copied).collect();
-                for (i, (((to, count), _), x)) in pieces.into_iter().enumerate() {
+                let pieces = pieces(self, node).zip(x).zip(&node.inputs);
+                let copied = pieces.filter(|&(_, &input)| !self.is_placed(input));
+                let copied: Vec<_> = copied.map(|(piece, _)| piece).enumerate().collect();
+                for (i, ((to, count), x)) in copied {
                     let what = match i {
                         0 => What::CopyChannels { from: 0, to, count, zero: ragged },
                         _ => What::PlaceChannels { to, count },

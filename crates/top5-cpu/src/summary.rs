@@ -4,7 +4,7 @@ use crate::choose::Machinery;
 use crate::lower::{Mode, Program};
 use crate::plan::Plan;
 use crate::run::memory;
-use crate::step::{Buffer, BufferId, Extent, Step, What};
+use crate::step::{BufferId, Extent, Step, What};
 use crate::tuning::LayerShape;
 use std::fmt;
 use top5_graph::Graph;
@@ -68,11 +68,11 @@ impl Summary {
     ) -> Self {
         let batch = machinery.batch;
         let bytes = |id: &BufferId| {
-            let Buffer { layout, extent } = &program.buffers[id.0];
-            let blocks = if let Extent::Part(..) = extent {
-                batch * (layout.image() - layout.gap)
-            } else {
-                program.buffers[id.0].len(batch)
+            let buffer = &program.buffers[id.0];
+            let blocks = match buffer.extent {
+                // Without what lies between the images.
+                Extent::Part(..) => batch * buffer.layout.len(1),
+                Extent::PerImage(_) | Extent::Fixed(_) => buffer.len(batch),
             };
             (blocks * size_of::<Block>()) as u64
         };

@@ -1,8 +1,9 @@
 //! safetensors: a length (u64), a JSON header with names, types, shapes and offsets, then the values.
 //!
 //! The reader is strict: the offsets must tile the rest of the file without holes, overlaps or a remainder, names must
-//! be unique, and the header has at most 100 MB, 65,536 tensors of eight dimensions and as many metadata. Half, bfloat16, double and 64-bit integer tensors
-//! become f32. The writer's bytes depend on nothing but its arguments: names are sorted, everything is f32.
+//! be unique, and the header has at most 100 MB, 65,536 tensors of eight dimensions and as many metadata. Half, bfloat16,
+//! double and 64-bit integer tensors become f32. The writer's bytes depend on nothing but its arguments: names are
+//! sorted, everything is f32.
 
 use crate::element::Element;
 use crate::error::{FormatError, MAX_NAME, quoted};

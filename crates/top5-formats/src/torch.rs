@@ -1,8 +1,9 @@
 //! PyTorch checkpoints (`.pth`, `.pt`, `.th`, `.bin`): tensors described by a pickle, values in storages beside it.
 //!
 //! Read are the zip container (PyTorch 1.6 and later), the legacy one before it, which begins with a magic number, and
-//! the tar archive of the first versions (before 0.1.10). The pickle is interpreted by a machine that knows the data types of a state dict and nothing else: a global that
-//! is not one of them is refused by its name, so no code of the file is ever run.
+//! the tar archive of the first versions (before 0.1.10). The pickle is interpreted by a machine that knows the data types
+//! of a state dict and nothing else: a global that is not one of them is refused by its name, so no code of the file is
+//! ever run.
 
 mod legacy;
 mod pickle;
