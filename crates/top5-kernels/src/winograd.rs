@@ -25,6 +25,7 @@
 //! ```
 
 mod gradient;
+mod inputs;
 mod weights;
 
 pub use gradient::WinogradGradient;
@@ -35,6 +36,7 @@ use crate::conv::{AHEAD, ConvGeom, Epilogue, Strides};
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
+use inputs::Inputs;
 use std::array::from_fn;
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
@@ -45,6 +47,18 @@ const M: usize = 4;
 const T: usize = 6;
 /// Positions of a transformed tile.
 const POSITIONS: usize = T * T;
+
+/// Blocks from one position to the next where a position has `len`: an odd number, so that the 36 lines that a tile's
+/// transform writes do not compete for one place of the cache.
+const fn apart(len: usize) -> usize {
+    len | 1
+}
+
+/// Image, row and column of a tile, where an image has so many rows and columns of them.
+#[inline(always)]
+const fn place([down, across]: [usize; 2], tile: usize) -> [usize; 3] {
+    [tile / (down * across), tile / across % down, tile % across]
+}
 
 /// Blocks of V that a job may fill, so that M and U stay in a second-level cache beside it.
 const V_BLOCKS: usize = 1 << 13;
@@ -125,17 +139,22 @@ impl Winograd {
 
     /// Blocks of the transformed weights.
     pub fn packed_len(&self) -> usize {
-        POSITIONS * self.geom.blocks * LANES * self.geom.out_blocks()
+        let last = self.group_range(self.groups() - 1).len();
+        (self.groups() - 1) * self.group_len() + POSITIONS * apart(self.geom.blocks * LANES * last)
     }
 
     /// Blocks of V for one chunk.
     fn v_len(&self) -> usize {
-        POSITIONS * self.geom.blocks * self.chunk
+        POSITIONS * self.v_step()
+    }
+
+    fn v_step(&self) -> usize {
+        apart(self.geom.blocks * self.chunk)
     }
 
     /// Blocks of M for one chunk and group.
     fn m_len(&self) -> usize {
-        POSITIONS * self.group * self.chunk
+        POSITIONS * apart(self.group * self.chunk)
     }
 
     /// Blocks of scratch memory for this many threads.
@@ -185,13 +204,19 @@ impl Winograd {
             let (v, m) = scratch.split_at_mut(self.v_len());
             for b in 0..self.geom.blocks {
                 let v = Shore(v.as_mut_ptr());
-                self.isa.run(Inputs { kernel: self, x, v, tiles: range(c), b });
+                self.isa.run(self.inputs(x, range(c), b, v));
             }
             for g in 0..self.groups() {
                 let (v, u, bs, tiles) = (&*v, group(g), 0..self.geom.blocks, range(c));
                 self.isa.run(Group { kernel: self, v, u, bs, m, tiles, g, epilogue, y: out });
             }
         });
+    }
+
+    /// What makes V of input block `b` of a chunk.
+    fn inputs<'a>(&'a self, x: &'a [Block], tiles: Range<usize>, b: usize, v: Shore) -> Inputs<'a> {
+        let (geom, first, at) = (&self.geom, tiles.start, 0..tiles.len());
+        Inputs { geom, tiles: self.tiles, x, first, at, len: self.chunk, b, v }
     }
 
     /// Asserts that a run reads and writes nothing but `x`, the epilogue's operands and `y`.
@@ -228,7 +253,7 @@ impl Winograd {
         threads.run(chunks * blocks, |job| {
             let (c, b) = (job / blocks, job % blocks);
             let v = Shore(shared.pointer().wrapping_add(c * self.v_len()));
-            self.isa.run(Inputs { kernel: self, x, v, tiles: range(c), b });
+            self.isa.run(self.inputs(x, range(c), b, v));
         });
         let (v, out) = (&*v, Shore(y.as_mut_ptr()));
         let of_group = chunks * self.m_len();
@@ -258,33 +283,8 @@ impl Winograd {
 
     /// Blocks of U of a whole group.
     fn group_len(&self) -> usize {
-        POSITIONS * self.geom.blocks * LANES * self.group
+        POSITIONS * apart(self.geom.blocks * LANES * self.group)
     }
-
-    /// Image, row and column of a tile.
-    fn place(&self, tile: usize) -> [usize; 3] {
-        let [down, across] = self.tiles;
-        [tile / (down * across), tile / across % down, tile % across]
-    }
-}
-
-/// `Bᵀ d` for six vectors.
-#[inline(always)]
-fn input_line<S: Simd>(s: S, d: [S::V; T]) -> [S::V; T] {
-    let [two, half, five_halves] = [-2.0, -0.5, -2.5].map(|x| s.splat(x));
-    let [a, b] = [FRAC_1_SQRT_2, SQRT_2].map(|x| s.splat(x as f32));
-    let near = s.mul_add(two, d[2], d[4]);
-    let near_odd = s.mul(a, s.mul_add(two, d[1], d[3]));
-    let far = s.mul_add(half, d[2], d[4]);
-    let far_odd = s.mul(b, s.mul_add(half, d[1], d[3]));
-    [
-        s.add(s.mul_add(five_halves, d[2], d[4]), d[0]),
-        s.add(near, near_odd),
-        s.sub(near, near_odd),
-        s.add(far, far_odd),
-        s.sub(far, far_odd),
-        s.add(s.mul_add(five_halves, d[3], d[5]), d[1]),
-    ]
 }
 
 /// `Aᵀ m` for six vectors.
@@ -300,84 +300,6 @@ fn output_line<S: Simd>(s: S, m: [S::V; T]) -> [S::V; M] {
         s.mul_add(s.splat(0.5), near, s.mul(s.splat(2.0), far)),
         s.add(m[5], s.mul_add(half_a, near_odd, s.mul(twice_b, far_odd))),
     ]
-}
-
-/// V of one input block of a chunk.
-struct Inputs<'a> {
-    kernel: &'a Winograd,
-    x: &'a [Block],
-    v: Shore,
-    tiles: Range<usize>,
-    b: usize,
-}
-
-impl Kernel for Inputs<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let geom = &self.kernel.geom;
-        for (t, tile) in self.tiles.clone().enumerate() {
-            let [n, down, across] = self.kernel.place(tile);
-            // Rows and columns of the tile that some output of the image needs; the others count as zero.
-            let size = [geom.rows + 2 - down * M, geom.cols + 2 - across * M];
-            let Strides { offset, image, block, row, .. } = geom.x;
-            let at = (offset + n * image + self.b * block + down * M * row) / LANES + across * M;
-            // SAFETY: rows and columns below `size` are read by the outputs of the image, so they are within `x`
-            // (`geom.check` in `Winograd::run`). V holds `v_len` blocks, t is below `chunk`, and only this job writes
-            // input block b.
-            unsafe {
-                if size[0] >= T && size[1] >= T {
-                    self.tile(s, at, [T; 2], t);
-                } else {
-                    self.tile(s, at, size, t);
-                }
-            }
-        }
-    }
-}
-
-impl Inputs<'_> {
-    /// `Bᵀ d B` of the tile whose first pixel is block `at` of x.
-    ///
-    /// # Safety
-    /// The first `rows` rows and `cols` columns of the tile are within x; V has `v_len` blocks and `t` is below the
-    /// chunk; nothing else accesses input block b of tile t of V.
-    #[inline(always)]
-    unsafe fn tile<S: Simd>(&self, s: S, at: usize, [rows, cols]: [usize; 2], t: usize) {
-        let geom = &self.kernel.geom;
-        let row = geom.x.row / LANES;
-        // What the next tile reads beyond this one: rows of maps are too short for the processor to notice.
-        for r in 0..T {
-            for col in T..T + M {
-                s.prefetch(self.x.as_ptr().wrapping_add(at + r * row + col));
-            }
-        }
-        // Loops, not closures: what is not inlined loses the instruction set.
-        let mut half = [[s.zero(); T]; T];
-        for col in 0..T {
-            let mut column = [s.zero(); T];
-            for r in 0..T {
-                if r < rows && col < cols {
-                    // SAFETY: within x, by the caller's first promise.
-                    column[r] = s.load(unsafe { self.x.get_unchecked(at + r * row + col) });
-                }
-            }
-            let column = input_line(s, column);
-            for r in 0..T {
-                half[r][col] = column[r];
-            }
-        }
-        let to = self.b * self.kernel.chunk + t;
-        let step = geom.blocks * self.kernel.chunk;
-        for r in 0..T {
-            let line = input_line(s, half[r]);
-            for c in 0..T {
-                // SAFETY: (r·6 + c)·blocks·chunk + b·chunk + t is below v_len; the caller's other promises.
-                s.store(unsafe { &mut *self.v.pointer().add(to + (r * T + c) * step) }, line[c]);
-            }
-        }
-    }
 }
 
 /// The products and outputs of one group for a chunk.
@@ -422,11 +344,14 @@ impl Group<'_> {
         let kernel = self.kernel;
         let count = self.tiles.len();
         let passes = count.div_ceil(widest);
-        assert!(self.bs.end <= kernel.geom.blocks && self.m.len() >= POSITIONS * OB * kernel.chunk);
+        assert!(
+            self.bs.end <= kernel.geom.blocks
+                && self.m.len() >= POSITIONS * apart(OB * kernel.chunk)
+        );
         assert!(self.v.len() >= kernel.v_len());
         let len = self.bs.len() * LANES * OB;
         for position in 0..POSITIONS {
-            let u = &self.u[position * len..][..len];
+            let u = &self.u[position * apart(len)..][..len];
             let mut t = 0;
             for pass in 0..passes {
                 let width = (count - t).div_ceil(passes - pass);
@@ -463,7 +388,7 @@ impl Group<'_> {
         let mut acc = [[s.zero(); P]; OB];
         if bs.start > 0 {
             for ob in 0..OB {
-                let m = &self.m[(position * OB + ob) * chunk + t..][..P];
+                let m = &self.m[position * apart(OB * chunk) + ob * chunk + t..][..P];
                 for p in 0..P {
                     acc[ob][p] = s.load(&m[p]);
                 }
@@ -472,7 +397,7 @@ impl Group<'_> {
         // SAFETY: position < 36, b < blocks for the b of bs, and t + p < chunk, so ((position·blocks + b)·chunk + t + p) <
         // v_len; the weights are read in order, OB·16 for each b.
         unsafe {
-            let from = (position * blocks + bs.start) * chunk + t;
+            let from = position * apart(blocks * chunk) + bs.start * chunk + t;
             let mut v = self.v.as_ptr().add(from).cast::<f32>();
             let mut u = u.as_ptr();
             for _ in bs {
@@ -493,7 +418,7 @@ impl Group<'_> {
             }
         }
         for ob in 0..OB {
-            let m = &mut self.m[(position * OB + ob) * chunk + t..][..P];
+            let m = &mut self.m[position * apart(OB * chunk) + ob * chunk + t..][..P];
             m.iter_mut().zip(acc[ob]).for_each(|(m, acc)| s.store(m, acc));
         }
     }
@@ -502,7 +427,7 @@ impl Group<'_> {
     #[inline(always)]
     fn output<S: Simd>(&self, s: S, i: usize, k: usize, t: usize, tile: usize) {
         let geom = &self.kernel.geom;
-        let [n, down, across] = self.kernel.place(tile);
+        let [n, down, across] = place(self.kernel.tiles, tile);
         let size = [geom.rows - down * M, geom.cols - across * M];
         let place =
             |at: &Strides| at.offset + n * at.image + k * at.block + down * M * at.row + across * M;
@@ -510,9 +435,9 @@ impl Group<'_> {
         let from = i * self.kernel.chunk + t;
         assert!(
             from < group * self.kernel.chunk
-                && self.m.len() >= POSITIONS * group * self.kernel.chunk
+                && self.m.len() >= POSITIONS * apart(group * self.kernel.chunk)
         );
-        let step = group * self.kernel.chunk;
+        let step = apart(group * self.kernel.chunk);
         let mut half = [[s.zero(); T]; M];
         for c in 0..T {
             let mut column = [s.zero(); T];

@@ -14,7 +14,8 @@
 //! in order; where it is large, V and Z of all tiles are kept, and each job makes the M of a few pairs of blocks and
 //! transforms it while it is in the cache. Either way the split depends on the geometry and the number of images alone.
 
-use super::{M, POSITIONS, T, input_line, taps};
+use super::inputs::Inputs;
+use super::{M, POSITIONS, T, apart, place, taps};
 use crate::block::{Block, LANES};
 use crate::conv::ConvGeom;
 use crate::isa::{Isa, Kernel};
@@ -91,9 +92,9 @@ impl WinogradGradient {
         format!("f32_conv_winograd_4x3_weight_gradient_{}", self.isa)
     }
 
-    /// Blocks of V and Z for one tile.
-    fn per_tile(&self) -> usize {
-        POSITIONS * (self.geom.blocks + self.geom.out_blocks())
+    /// Blocks of V and of Z for so many tiles.
+    fn lengths(&self, tiles: usize) -> [usize; 2] {
+        [self.geom.blocks, self.geom.out_blocks()].map(|blocks| POSITIONS * apart(blocks * tiles))
     }
 
     /// Blocks of M.
@@ -105,11 +106,12 @@ impl WinogradGradient {
     pub fn workspace(&self, threads: usize) -> usize {
         match self.split {
             Split::Tiles { parts, chunk } => {
-                parts * self.m_len() + threads * chunk * self.per_tile()
+                let [v, z] = self.lengths(chunk);
+                parts * self.m_len() + threads * (v + z)
             }
             Split::Pairs { inputs, outputs } => {
-                let tiles = self.images * self.tiles[0] * self.tiles[1];
-                tiles * self.per_tile() + threads * POSITIONS * inputs * outputs * LANES
+                let [v, z] = self.lengths(self.images * self.tiles[0] * self.tiles[1]);
+                v + z + threads * POSITIONS * inputs * outputs * LANES
             }
         }
     }
@@ -134,7 +136,7 @@ impl WinogradGradient {
             Split::Tiles { parts, chunk } => {
                 let (m, scratch) = work.split_at_mut(parts * self.m_len());
                 let copies = Shore(m.as_mut_ptr());
-                let len = chunk * self.per_tile();
+                let len = self.lengths(chunk).iter().sum();
                 threads.run_with_scratch(parts, scratch, len, |part, scratch| {
                     // SAFETY: part < parts, so the copy is within `m`, and it is this job's alone.
                     let m = unsafe {
@@ -147,10 +149,22 @@ impl WinogradGradient {
                 self.gather(threads, m, dw);
             }
             Split::Pairs { inputs, outputs } => {
-                let (vz, m) = work.split_at_mut(total * self.per_tile());
+                let (vz, m) = work.split_at_mut(self.lengths(total).iter().sum());
                 self.pairs(threads, x, dy, total, [inputs, outputs], (vz, m), dw);
             }
         }
+    }
+
+    /// What makes the tiles `at` of `len` from tile `first` on of V of input block `b`.
+    fn inputs<'a>(
+        &'a self,
+        x: &'a [Block],
+        [first, len]: [usize; 2],
+        at: Range<usize>,
+        b: usize,
+        v: Shore,
+    ) -> Inputs<'a> {
+        Inputs { geom: &self.geom, tiles: self.tiles, x, first, at, len, b, v }
     }
 
     /// M of some tiles, chunk by chunk.
@@ -170,12 +184,12 @@ impl WinogradGradient {
         let first = tiles.start;
         for start in tiles.clone().step_by(chunk) {
             let tiles = start..(start + chunk).min(tiles.end);
-            let (v, z) = scratch.split_at_mut(POSITIONS * inputs * tiles.len());
+            let (v, z) = scratch.split_at_mut(self.lengths(tiles.len())[0]);
             let all = 0..tiles.len();
             let [to_v, to_z] = [&mut *v, &mut *z].map(|part| Shore(part.as_mut_ptr()));
             for b in 0..inputs {
                 let (first, at, len) = (tiles.start, all.clone(), tiles.len());
-                self.isa.run(Inputs { kernel: self, x, first, at, len, b, v: to_v });
+                self.isa.run(self.inputs(x, [first, len], at, b, to_v));
             }
             for k in 0..outputs {
                 let (first, at, len) = (tiles.start, all.clone(), tiles.len());
@@ -207,7 +221,7 @@ impl WinogradGradient {
         dw: &mut [Block],
     ) {
         let (inputs, outputs) = (self.geom.blocks, self.geom.out_blocks());
-        let (v, z) = vz.split_at_mut(POSITIONS * inputs * total);
+        let (v, z) = vz.split_at_mut(self.lengths(total)[0]);
         let [to_v, to_z] = [&mut *v, &mut *z].map(|part| Shore(part.as_mut_ptr()));
         // Jobs: some tiles of a block.
         let pieces = JOBS.div_ceil(inputs + outputs).min(total.div_ceil(16)).max(1);
@@ -215,8 +229,7 @@ impl WinogradGradient {
             let (block, piece) = (job / pieces, job % pieces);
             let at = piece * total / pieces..(piece + 1) * total / pieces;
             if block < inputs {
-                let b = block;
-                self.isa.run(Inputs { kernel: self, x, first: 0, at, len: total, b, v: to_v });
+                self.isa.run(self.inputs(x, [0, total], at, block, to_v));
             } else {
                 let k = block - inputs;
                 self.isa.run(Outputs { kernel: self, dy, first: 0, at, len: total, k, z: to_z });
@@ -258,85 +271,6 @@ impl WinogradGradient {
             }
         });
     }
-
-    /// Image, row and column of a tile.
-    fn place(&self, tile: usize) -> [usize; 3] {
-        let [down, across] = self.tiles;
-        [tile / (down * across), tile / across % down, tile % across]
-    }
-}
-
-/// V of one input block, for the tiles `at` of `len` from tile `first` on.
-struct Inputs<'a> {
-    kernel: &'a WinogradGradient,
-    x: &'a [Block],
-    first: usize,
-    at: Range<usize>,
-    len: usize,
-    b: usize,
-    v: Shore,
-}
-
-impl Kernel for Inputs<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let geom = &self.kernel.geom;
-        let row = geom.x.row / LANES;
-        for t in self.at.clone() {
-            let [n, down, across] = self.kernel.place(self.first + t);
-            // Rows and columns of the tile that some output of the image needs; the others count as zero.
-            let size = [geom.rows + 2 - down * M, geom.cols + 2 - across * M];
-            let block = (geom.x.offset + n * geom.x.image + self.b * geom.x.block) / LANES;
-            let from = block + down * M * row + across * M;
-            // SAFETY: rows and columns below `size` are read by the outputs of the image, so they are within `x`
-            // (`geom.check` in `WinogradGradient::run`). b is a block and t a tile of V, which has 36·blocks·len blocks;
-            // these tiles of block b are this job's alone.
-            unsafe {
-                if size[0] >= T && size[1] >= T {
-                    self.tile(s, from, [T; 2], t);
-                } else {
-                    self.tile(s, from, size, t);
-                }
-            }
-        }
-    }
-}
-
-impl Inputs<'_> {
-    /// `Bᵀ d B` of the tile whose first pixel is block `from` of x.
-    ///
-    /// # Safety
-    /// The first `rows` rows and `cols` columns of the tile are within x; `t` is a tile of V, and nothing else accesses
-    /// that tile of the input block.
-    #[inline(always)]
-    unsafe fn tile<S: Simd>(&self, s: S, from: usize, [rows, cols]: [usize; 2], t: usize) {
-        let geom = &self.kernel.geom;
-        let row = geom.x.row / LANES;
-        let mut half = [[s.zero(); T]; T];
-        for c in 0..T {
-            let mut column = [s.zero(); T];
-            for r in 0..T {
-                if r < rows && c < cols {
-                    // SAFETY: within x, by the caller's first promise.
-                    column[r] = s.load(unsafe { self.x.get_unchecked(from + r * row + c) });
-                }
-            }
-            let column = input_line(s, column);
-            for r in 0..T {
-                half[r][c] = column[r];
-            }
-        }
-        let (to, step) = (self.b * self.len + t, geom.blocks * self.len);
-        for r in 0..T {
-            let line = input_line(s, half[r]);
-            for c in 0..T {
-                // SAFETY: within V and ours alone, by the caller's second promise.
-                s.store(unsafe { &mut *self.v.pointer().add(to + (r * T + c) * step) }, line[c]);
-            }
-        }
-    }
 }
 
 /// Z of one output block, for the tiles `at` of `len` from tile `first` on.
@@ -358,13 +292,13 @@ impl Kernel for Outputs<'_> {
         let geom = &self.kernel.geom;
         let at = geom.y;
         for t in self.at.clone() {
-            let [n, down, across] = self.kernel.place(self.first + t);
+            let [n, down, across] = place(self.kernel.tiles, self.first + t);
             let size = [geom.rows - down * M, geom.cols - across * M];
             let from =
                 at.offset + n * at.image + self.k * at.block + down * M * at.row + across * M;
             // SAFETY: rows and columns below `size` are outputs of the image, so they are within `dy` (`geom.check` in
-            // `WinogradGradient::run`). k is a block and t a tile of Z, which has 36·out_blocks·len blocks; these tiles of
-            // block k are this job's alone.
+            // `WinogradGradient::run`). k is a block and t a tile of Z, which has 36·apart(out_blocks·len) blocks;
+            // these tiles of block k are this job's alone.
             unsafe {
                 if size[0] >= M && size[1] >= M {
                     self.tile(s, from, [M; 2], t);
@@ -400,7 +334,7 @@ impl Outputs<'_> {
                 half[r][c] = column[r];
             }
         }
-        let (to, step) = (self.k * self.len + t, geom.out_blocks() * self.len);
+        let (to, step) = (self.k * self.len + t, apart(geom.out_blocks() * self.len));
         for r in 0..T {
             let line = gradient_line(s, half[r]);
             for c in 0..T {
@@ -451,17 +385,17 @@ impl Kernel for Product<'_> {
         let pairs = self.ks.len() * self.bs.len();
         let tiles = self.tiles;
         assert!(self.ks.end <= outputs && self.bs.end <= inputs);
-        assert!(self.v.len() >= POSITIONS * inputs * tiles);
-        assert!(self.z.len() >= POSITIONS * outputs * tiles);
+        let [v_step, z_step] = [inputs, outputs].map(|blocks| apart(blocks * tiles));
+        assert!(self.v.len() >= POSITIONS * v_step && self.z.len() >= POSITIONS * z_step);
         assert!(self.m.len() >= POSITIONS * pairs * LANES);
         let [lanes, high] = self.kernel.shape;
         for position in 0..POSITIONS {
             let mut i = 0;
             while i < self.ks.len() {
                 let taken = high.min(self.ks.len() - i);
-                let z = (position * outputs + self.ks.start + i) * tiles;
+                let z = position * z_step + (self.ks.start + i) * tiles;
                 for j in 0..self.bs.len() {
-                    let v = (position * inputs + self.bs.start + j) * tiles;
+                    let v = position * v_step + (self.bs.start + j) * tiles;
                     let m = (position * pairs + i * self.bs.len() + j) * LANES;
                     let mut lane = 0;
                     while lane < LANES {

@@ -2,7 +2,7 @@
 //!
 //! Training computes it anew in each step, for the forward pass and, from transposed weights, for the backward pass.
 
-use super::{POSITIONS, T, Winograd};
+use super::{POSITIONS, T, Winograd, apart};
 use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Epilogue};
 use crate::isa::Kernel;
@@ -122,7 +122,7 @@ impl Winograd {
         let piece = PIECE.min(self.geom.blocks);
         // Where there are many groups, two of them read each piece of V.
         let wide = if self.groups() >= 16 { 2 } else { 1 };
-        [piece, wide, POSITIONS * piece * LANES * self.group]
+        [piece, wide, POSITIONS * apart(piece * LANES * self.group)]
     }
 
     /// As [`Winograd::run`], with weights that are packed for direct convolution. Where the threads share V, U is never in
@@ -160,7 +160,8 @@ impl Winograd {
 struct Weights<'a> {
     kernel: &'a Winograd,
     source: Source<'a>,
-    /// Where the piece for the input blocks `bs` begins; it has 36·16 blocks for each of them and of the group's outputs.
+    /// Where the piece for the input blocks `bs` begins; at each of 36 positions it has sixteen blocks for each of
+    /// them and of the group's outputs, and what keeps the positions apart.
     u: Shore,
     bs: Range<usize>,
     g: usize,
@@ -178,6 +179,7 @@ impl Kernel for Weights<'_> {
         let range = kernel.group_range(g);
         let len = range.len();
         assert!(bs.contains(&b));
+        let step = apart(bs.len() * LANES * len);
         let mut own = [Block::ZERO; 9 * LANES];
         for (i, k) in range.enumerate() {
             let pair = source.pair(s, &kernel.geom, [k, b], &mut own);
@@ -196,10 +198,10 @@ impl Kernel for Weights<'_> {
                 for r in 0..T {
                     let line = weight_line(s, half[r]);
                     for c in 0..T {
-                        let at = ((r * T + c) * bs.len() + b - bs.start) * LANES + lane;
-                        // SAFETY: at < 36·bs·16 (b is asserted above) and i < len, so this is within the piece; only
-                        // this job writes its input block b.
-                        let u = unsafe { &mut *u.pointer().add(at * len + i) };
+                        let at = (r * T + c) * step + ((b - bs.start) * LANES + lane) * len + i;
+                        // SAFETY: at < 36·step (b is asserted above), so this is within the piece; only this job
+                        // writes its input block b.
+                        let u = unsafe { &mut *u.pointer().add(at) };
                         if stream {
                             s.stream(u, line[c]);
                         } else {

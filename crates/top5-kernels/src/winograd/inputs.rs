@@ -1,0 +1,115 @@
+//! V, the transform of the input, which the forward pass and the weight gradient have in common.
+
+use super::{M, T, apart, place};
+use crate::block::{Block, LANES};
+use crate::conv::ConvGeom;
+use crate::isa::Kernel;
+use crate::simd::Simd;
+use crate::threads::Shore;
+use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+use std::ops::Range;
+
+/// V of one input block, for some tiles.
+pub(super) struct Inputs<'a> {
+    /// That of a run which has been checked.
+    pub(super) geom: &'a ConvGeom,
+    /// Tiles per image: rows, columns.
+    pub(super) tiles: [usize; 2],
+    pub(super) x: &'a [Block],
+    /// The tile that is the first of V.
+    pub(super) first: usize,
+    /// Those to transform, counted from there.
+    pub(super) at: Range<usize>,
+    /// Tiles that V has room for.
+    pub(super) len: usize,
+    pub(super) b: usize,
+    /// Nothing else accesses these tiles of the input block.
+    pub(super) v: Shore,
+}
+
+impl Kernel for Inputs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let geom = self.geom;
+        let row = geom.x.row / LANES;
+        for t in self.at.clone() {
+            let [n, down, across] = place(self.tiles, self.first + t);
+            // Rows and columns of the tile that some output of the image needs; the others count as zero.
+            let size = [geom.rows + 2 - down * M, geom.cols + 2 - across * M];
+            let block = (geom.x.offset + n * geom.x.image + self.b * geom.x.block) / LANES;
+            let from = block + down * M * row + across * M;
+            // SAFETY: rows and columns below `size` are read by the outputs of the image, so they are within `x` (the
+            // geometry has been checked). b is a block and t a tile of V, which has 36·apart(blocks·len) blocks; these
+            // tiles of block b are ours alone.
+            unsafe {
+                if size[0] >= T && size[1] >= T {
+                    self.tile(s, from, [T; 2], t);
+                } else {
+                    self.tile(s, from, size, t);
+                }
+            }
+        }
+    }
+}
+
+impl Inputs<'_> {
+    /// `Bᵀ d B` of the tile whose first pixel is block `from` of x.
+    ///
+    /// # Safety
+    /// The first `rows` rows and `cols` columns of the tile are within x; `t` is a tile of V, and nothing else accesses
+    /// that tile of the input block.
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(&self, s: S, from: usize, [rows, cols]: [usize; 2], t: usize) {
+        let row = self.geom.x.row / LANES;
+        // What the next tile reads beyond this one: rows of maps are too short for the processor to notice.
+        for r in 0..T {
+            for col in T..T + M {
+                s.prefetch(self.x.as_ptr().wrapping_add(from + r * row + col));
+            }
+        }
+        // Loops, not closures: what is not inlined loses the instruction set.
+        let mut half = [[s.zero(); T]; T];
+        for col in 0..T {
+            let mut column = [s.zero(); T];
+            for r in 0..T {
+                if r < rows && col < cols {
+                    // SAFETY: within x, by the caller's first promise.
+                    column[r] = s.load(unsafe { self.x.get_unchecked(from + r * row + col) });
+                }
+            }
+            let column = input_line(s, column);
+            for r in 0..T {
+                half[r][col] = column[r];
+            }
+        }
+        let (to, step) = (self.b * self.len + t, apart(self.geom.blocks * self.len));
+        for r in 0..T {
+            let line = input_line(s, half[r]);
+            for c in 0..T {
+                // SAFETY: within V and ours alone, by the caller's second promise.
+                s.store(unsafe { &mut *self.v.pointer().add(to + (r * T + c) * step) }, line[c]);
+            }
+        }
+    }
+}
+
+/// `Bᵀ d` for six vectors.
+#[inline(always)]
+fn input_line<S: Simd>(s: S, d: [S::V; T]) -> [S::V; T] {
+    let [two, half, five_halves] = [-2.0, -0.5, -2.5].map(|x| s.splat(x));
+    let [a, b] = [FRAC_1_SQRT_2, SQRT_2].map(|x| s.splat(x as f32));
+    let near = s.mul_add(two, d[2], d[4]);
+    let near_odd = s.mul(a, s.mul_add(two, d[1], d[3]));
+    let far = s.mul_add(half, d[2], d[4]);
+    let far_odd = s.mul(b, s.mul_add(half, d[1], d[3]));
+    [
+        s.add(s.mul_add(five_halves, d[2], d[4]), d[0]),
+        s.add(near, near_odd),
+        s.sub(near, near_odd),
+        s.add(far, far_odd),
+        s.sub(far, far_odd),
+        s.add(s.mul_add(five_halves, d[3], d[5]), d[1]),
+    ]
+}
