@@ -1,5 +1,8 @@
-//! A fork-join pool: jobs are taken from one counter by the caller and the workers, which spin briefly for the next
-//! call and then sleep.
+//! A fork-join pool: the caller and the workers, which spin briefly for the next call and then sleep, share out the jobs.
+//!
+//! Each thread begins with a part of the jobs that depends on its number alone, and then takes what is left of the others'.
+//! Calls that go through the same images in the same order so find in the cache of a thread what it wrote there before:
+//! lines that another one wrote come late.
 //!
 //! A call opens a *gate*, works, closes the gate when no job is left and waits for the workers that had entered. A
 //! worker that the system did not schedule in time is simply not waited for, so an oversubscribed machine loses little.
@@ -30,14 +33,22 @@ struct Shared {
     gate: AtomicUsize,
     /// The job of the current call. Written only while the gate is closed and nobody is inside; read only from inside.
     job: UnsafeCell<Option<&'static Job<'static>>>,
-    jobs: AtomicUsize,
-    next: AtomicUsize,
+    /// Its jobs, a range for each thread.
+    ranges: Box<[Jobs]>,
     panicked: AtomicBool,
     stop: AtomicBool,
 }
 
 // SAFETY: `job` is the only field that is not Sync by itself; the gate orders its accesses as written there.
 unsafe impl Sync for Shared {}
+
+/// Some consecutive jobs of the current call, on a cache line of their own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Jobs {
+    next: AtomicUsize,
+    end: AtomicUsize,
+}
 
 struct Worker {
     asleep: Arc<AtomicBool>,
@@ -54,16 +65,15 @@ pub struct Threads {
 impl Threads {
     /// A pool of this many threads, the calling one included (at least 1, at most 1024).
     pub fn new(threads: usize) -> Self {
+        let threads = threads.clamp(1, 1024);
         let shared = Arc::new(Shared {
             gate: AtomicUsize::new(0),
             job: UnsafeCell::new(None),
-            jobs: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
+            ranges: (0..threads).map(|_| Jobs::default()).collect(),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
-        let workers =
-            (1..threads.clamp(1, 1024)).map_while(|i| Worker::start(&shared, i).ok()).collect();
+        let workers = (1..threads).map_while(|i| Worker::start(&shared, i).ok()).collect();
         Self { shared, workers, calls: Mutex::new(()) }
     }
 
@@ -129,8 +139,11 @@ impl Threads {
         // SAFETY: the gate is closed and nobody is inside: that was the state when the previous call returned, and
         // `_guard` excludes other calls.
         unsafe { *shared.job.get() = Some(erased) };
-        shared.jobs.store(jobs, Relaxed);
-        shared.next.store(0, Relaxed);
+        let count = self.count();
+        for (i, range) in shared.ranges.iter().enumerate().take(count) {
+            range.next.store(i * jobs / count, Relaxed);
+            range.end.store((i + 1) * jobs / count, Relaxed);
+        }
         let call = (shared.gate.load(Relaxed) & !(CALL - 1)).wrapping_add(CALL);
         shared.gate.store(call | OPEN, SeqCst);
         for worker in &self.workers {
@@ -140,7 +153,7 @@ impl Threads {
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| shared.work(0, job)));
         if outcome.is_err() {
-            shared.next.store(jobs, Relaxed);
+            shared.ranges.iter().for_each(|range| range.next.store(jobs, Relaxed));
         }
         shared.close();
         let elsewhere = shared.panicked.swap(false, Relaxed);
@@ -252,13 +265,16 @@ impl Drop for Threads {
 
 impl Shared {
     fn work(&self, thread: usize, job: &Job<'_>) {
-        let jobs = self.jobs.load(Relaxed);
-        loop {
-            let i = self.next.fetch_add(1, Relaxed);
-            if i >= jobs {
-                return;
+        let (others, own) = self.ranges.split_at(thread);
+        for range in own.iter().chain(others) {
+            let end = range.end.load(Relaxed);
+            loop {
+                let i = range.next.fetch_add(1, Relaxed);
+                if i >= end {
+                    break;
+                }
+                job(thread, i);
             }
-            job(thread, i);
         }
     }
 
