@@ -28,7 +28,7 @@ pub(crate) struct Machinery {
 pub(crate) enum ConvKernel {
     Direct(Direct),
     Winograd(Winograd),
-    /// Reads a copy of the input in bf16.
+    /// Reads its input in bf16.
     Bf16(DirectBf16),
 }
 
@@ -72,17 +72,13 @@ impl Machinery {
         (candidates.swap_remove(best), format!("{} of direct", others.join(", ")))
     }
 
-    /// The cost of a kernel relative to that of direct convolution. In bf16 two products cost as much as one, and the
-    /// input is rounded first.
+    /// The cost of a kernel relative to that of direct convolution. In bf16 two products cost as much as one.
     fn cost(&self, kernel: &ConvKernel) -> f64 {
         let geom = kernel.geom();
         match kernel {
             ConvKernel::Direct(_) => 1.0,
             ConvKernel::Winograd(_) => self.winograd_cost(geom),
-            ConvKernel::Bf16(_) => {
-                let pairs = geom.lanes.div_ceil(2) as f64 / geom.lanes as f64;
-                pairs + 6.0 * geom.x.image as f64 / geom.macs() as f64
-            }
+            ConvKernel::Bf16(_) => geom.lanes.div_ceil(2) as f64 / geom.lanes as f64,
         }
     }
 
@@ -171,6 +167,15 @@ impl ConvKernel {
             Self::Direct(_) => 0,
             Self::Winograd(kernel) => kernel.packed_len(),
             Self::Bf16(kernel) => kernel.packed_len(),
+        }
+    }
+
+    /// Whether these weights are in a form of its own, which has another length than that for direct convolution.
+    pub(crate) fn reads_own_form(&self, weights: &[Block]) -> bool {
+        match self {
+            Self::Direct(_) => false,
+            Self::Winograd(kernel) => weights.len() == kernel.packed_len(),
+            Self::Bf16(_) => true,
         }
     }
 

@@ -56,12 +56,18 @@ impl Lowering<'_> {
             return;
         }
         let y = self.kept_value(id).unwrap_or_else(|| self.new_value(id));
-        let x: Vec<BufferId> = node.inputs.iter().map(|&input| self.value(input)).collect();
+        let bf16 = self.is_bf16(y);
+        // A convolution's kernel says what it reads, and factors are in f32 always.
+        let convolves = self.slots[id.index()].conv.is_some();
+        let factors = usize::from(matches!(node.op, Op::Scale(_)));
+        let inputs = node.inputs.iter().enumerate().filter(|_| !convolves);
+        let x: Vec<BufferId> =
+            inputs.map(|(i, &input)| self.operand(input, bf16 && i * factors == 0)).collect();
         let ragged = !node.shape().channels().is_multiple_of(LANES);
         match &node.op {
             Op::Input(_) if self.plain_input => self.step(id, What::PadPlanes, [], [y], true),
             Op::Input(_) => self.step(id, What::Pack, [], [y], true),
-            Op::Conv2d(_) | Op::TableConv2d(_) | Op::Linear(_) => self.emit_conv(node, x[0], y),
+            Op::Conv2d(_) | Op::TableConv2d(_) | Op::Linear(_) => self.emit_conv(node, y),
             Op::MaxPool2d(op) => {
                 self.step(id, What::MaxPool(pool_geom(&op.window)), [x[0]], [y], true);
             }
@@ -113,7 +119,10 @@ impl Lowering<'_> {
             Op::Scale(_) => {
                 let what = What::Scale { relu: self.heads[id.index()].relu };
                 match self.heads[id.index()].sum {
-                    Some(sum) => self.step(id, what, [x[0], x[1], self.value(sum)], [y], true),
+                    Some(sum) => {
+                        let sum = self.operand(sum, bf16);
+                        self.step(id, what, [x[0], x[1], sum], [y], true);
+                    }
                     None => self.step(id, what, [x[0], x[1]], [y], true),
                 }
             }
@@ -150,16 +159,21 @@ impl Lowering<'_> {
         }
     }
 
-    fn emit_conv(&mut self, node: &Node, x: BufferId, y: BufferId) {
+    fn emit_conv(&mut self, node: &Node, y: BufferId) {
         let head = self.heads[node.id.index()];
         let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
         let (kernel, weight, bias) = (unit.kernel, unit.weight, unit.bias);
-        let x = if let ConvKernel::Bf16(_) = &kernel { self.narrowed(node.inputs[0]) } else { x };
+        let x = match &kernel {
+            ConvKernel::Direct(_) => self.operand(node.inputs[0], false),
+            ConvKernel::Bf16(_) => self.operand(node.inputs[0], true),
+            ConvKernel::Winograd(_) => self.value(node.inputs[0]),
+        };
+        let sum = head.sum.map(|sum| self.operand(sum, self.is_bf16(y)));
         let transformed = unit.packing.transform.is_some();
         let work = self.scratch(kernel.workspace(self.machinery.threads, transformed));
         let what = What::Conv { kernel, weight, bias, relu: head.relu };
-        match head.sum {
-            Some(sum) => self.step(node.id, what, [x, self.value(sum)], [y, work], true),
+        match sum {
+            Some(sum) => self.step(node.id, what, [x, sum], [y, work], true),
             None => self.step(node.id, what, [x], [y, work], true),
         }
     }

@@ -37,8 +37,9 @@ pub enum Precision {
     /// 24 bits.
     #[default]
     F32,
-    /// 8 bits, of inputs and weights: where that is faster than Winograd in f32. The CPU must multiply bf16 itself, or
-    /// the instruction set be [`Isa::Scalar`], which does the same slowly.
+    /// 8 bits, of inputs and weights: where that is faster than Winograd in f32. Activations between layers are stored in
+    /// 8 bits as well, but for those that a caller asks for. The CPU must multiply bf16 itself, or the instruction set be
+    /// [`Isa::Scalar`], which does the same slowly.
     Bf16,
 }
 

@@ -23,6 +23,7 @@ mod geometry;
 mod loss;
 mod lower;
 mod plan;
+mod precision;
 mod run;
 mod step;
 mod summary;

@@ -59,6 +59,7 @@ pub(crate) fn lower(
     lowering.place_pieces();
     lowering.check()?;
     lowering.assign_slots();
+    lowering.choose_precisions();
     for node in graph.nodes() {
         lowering.emit(node);
     }
@@ -83,7 +84,7 @@ pub(crate) struct Lowering<'g> {
     pub(crate) machinery: &'g Machinery,
     pub(crate) mode: Mode,
     users: Vec<Vec<NodeId>>,
-    pinned: Vec<bool>,
+    pub(crate) pinned: Vec<bool>,
     /// For each node, what is fused to it.
     pub(crate) heads: Vec<Head>,
     /// For each node, the node whose value is its own: itself, or what it is fused into or an alias of.
@@ -91,14 +92,16 @@ pub(crate) struct Lowering<'g> {
     halos: Vec<[usize; 2]>,
     /// For each node that a concatenation reads, whose value is made in the memory of the whole: the concatenation, and the
     /// first channel.
-    places: Vec<Option<(NodeId, usize)>>,
+    pub(crate) places: Vec<Option<(NodeId, usize)>>,
     /// The input is stored in plain planes.
     pub(crate) plain_input: bool,
     pub(crate) slots: Vec<Slots>,
     /// The buffer of each value, by home.
     values: Vec<Option<BufferId>>,
-    /// The buffer of its copy in bf16, by home.
-    narrowed: Vec<Option<BufferId>>,
+    /// For each value, by home, whether it is in bf16.
+    pub(crate) in_bf16: Vec<bool>,
+    /// The buffer of its copy in the other precision, by home.
+    pub(crate) converted: Vec<Option<BufferId>>,
     /// For each head, the buffer that its backward pass needs beside input and output.
     pub(crate) sides: Vec<Option<BufferId>>,
     pub(crate) program: Program,
@@ -195,7 +198,8 @@ impl<'g> Lowering<'g> {
             plain_input: false,
             slots: vec![Slots::default(); nodes.len()],
             values: vec![None; nodes.len()],
-            narrowed: vec![None; nodes.len()],
+            in_bf16: vec![false; nodes.len()],
+            converted: vec![None; nodes.len()],
             sides: vec![None; nodes.len()],
             program,
         }
@@ -317,11 +321,15 @@ impl<'g> Lowering<'g> {
     /// Lets what a concatenation reads be made in its memory, if nothing else reads it and it is whole blocks there.
     fn place_pieces(&mut self) {
         for node in self.graph.nodes().iter().filter(|node| matches!(node.op, Op::Concat(_))) {
-            let is_whole = |channels: usize| channels.is_multiple_of(LANES);
             let pieces: Vec<_> = pieces(self, node).zip(&node.inputs).collect();
-            if self.home(node.id) != node.id
-                || !pieces.iter().all(|&((_, count), _)| is_whole(count))
-            {
+            let plane = self.layout(node.id).plane();
+            let fits = |(first, count): (usize, usize)| {
+                // In bf16 two pixels are a block of memory, at the start of which a piece starts.
+                let starts =
+                    self.machinery.bf16.is_none() || (first / LANES * plane).is_multiple_of(2);
+                count.is_multiple_of(LANES) && starts
+            };
+            if self.home(node.id) != node.id || !pieces.iter().all(|&(piece, _)| fits(piece)) {
                 continue;
             }
             for ((first, _), &input) in pieces {
@@ -453,26 +461,13 @@ impl<'g> Lowering<'g> {
             Extent::PerImage(layout.image())
         };
         let buffer = self.new_buffer(layout, extent);
+        self.program.buffers[buffer.0].bf16 = self.in_bf16[id.index()];
         self.values[id.index()] = Some(buffer);
         buffer
     }
 
-    /// The buffer of a copy in bf16 of a node's value, which has been emitted. All that read it share the copy.
-    pub(crate) fn narrowed(&mut self, id: NodeId) -> BufferId {
-        let (home, x) = (self.home(id), self.value(id));
-        if let Some(copy) = self.narrowed[home.index()] {
-            return copy;
-        }
-        let Buffer { layout, extent } = self.program.buffers[x.0];
-        let Extent::PerImage(blocks) = extent else { unreachable!("values are per image") };
-        let copy = self.new_buffer(layout, Extent::PerImage(blocks.div_ceil(2)));
-        self.step(home, What::Narrow, [x], [copy], true);
-        self.narrowed[home.index()] = Some(copy);
-        copy
-    }
-
     pub(crate) fn new_buffer(&mut self, layout: Layout, extent: Extent) -> BufferId {
-        self.program.buffers.push(Buffer { layout, extent });
+        self.program.buffers.push(Buffer { layout, extent, bf16: false });
         BufferId(self.program.buffers.len() - 1)
     }
 

@@ -71,7 +71,8 @@ impl Plan {
     /// Where a buffer is in a run with `n` images.
     pub(crate) fn range(&self, program: &Program, id: BufferId, n: usize) -> Range<usize> {
         let (whole, first) = program.whole(id);
-        let start = self.offsets[whole.0] + first;
-        start..start + program.buffers[id.0].len(n)
+        let buffer = &program.buffers[id.0];
+        let start = self.offsets[whole.0] + buffer.blocks(first);
+        start..start + buffer.len(n)
     }
 }

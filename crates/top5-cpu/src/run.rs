@@ -10,14 +10,16 @@ use crate::step::{BufferId, Nest, Normalisation, What};
 use std::ops::Range;
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::random::Stream;
-use top5_kernels::bf16::{Bf16, Bf16Isa, narrow};
+use top5_kernels::bf16::{Bf16, Bf16Isa, narrow, widen};
 use top5_kernels::conv::{Epilogue, Strides};
 use top5_kernels::elementwise::{self, Operand, map, pointwise};
 use top5_kernels::norm::{self, Normal};
 use top5_kernels::transpose::transpose;
 use top5_kernels::weight_gradient::sum_pixels;
 use top5_kernels::winograd::Source;
-use top5_kernels::{Arena, Block, Isa, Layout, Threads, channels, lrn, pool};
+use top5_kernels::{
+    Arena, Block, BlockBf16, Isa, LANES, Layout, Pixel, Threads, channels, lrn, pool,
+};
 
 /// A plan with its memory.
 #[derive(Debug)]
@@ -92,8 +94,10 @@ impl Machine {
         let rl = |i: usize| &program.buffers[step.reads[i].0].layout;
         let wl = |i: usize| &program.buffers[step.writes[i].0].layout;
         let accumulate = !step.fresh;
+        // The result is in f32.
+        let wide = step.writes.first().is_none_or(|id| !program.buffers[id.0].bf16);
         if step.fresh && !step.writes.is_empty() {
-            prepare(threads, n, &step.what, arena, w(0), wl(0));
+            prepare(threads, n, &step.what, arena, w(0), wl(0), wide);
         }
         /// A kernel that reads activations and writes one.
         macro_rules! call {
@@ -102,6 +106,21 @@ impl Machine {
                 $(let $x = ($x, rl($i));)*
                 let $y = (y, wl(0));
                 $body
+            }};
+        }
+        /// The same for a kernel that takes either precision, all operands in that of the result.
+        macro_rules! either {
+            (|[$($x:ident: $i:literal),*], $y:ident| $body:expr) => {{
+                let ([y], [$($x),*]) = arena.lend([w(0)], [$(r($i)),*]);
+                if wide {
+                    $(let $x = ($x, rl($i));)*
+                    let $y = (y, wl(0));
+                    $body
+                } else {
+                    $(let $x = (BlockBf16::of($x), rl($i));)*
+                    let $y = (BlockBf16::of_mut(y), wl(0));
+                    $body
+                }
             }};
         }
         match &step.what {
@@ -116,28 +135,38 @@ impl Machine {
             }
             What::Narrow => call!(|[x: 0], y| {
                 let bf16 = bf16.expect("the plan was made for a machine with bf16");
-                narrow(bf16, threads, x.0, &mut y.0[..x.0.len().div_ceil(2)]);
+                narrow(bf16, threads, x.0, BlockBf16::of_mut(y.0));
+            }),
+            What::Widen => call!(|[x: 0], y| {
+                widen(isa, threads, &BlockBf16::of(x.0)[..y.0.len()], y.0);
             }),
             What::Conv { kernel, weight, bias, relu } => {
-                let slots = |id| bank.slot(id);
-                let epilogue =
-                    Epilogue { bias: bias.map(slots), relu: *relu, ..Epilogue::default() };
+                let sums = step.reads.len() > 1;
+                let sum = if sums { r(1) } else { 0..0 };
+                let ([y, work], [x, sum]) = arena.lend([w(0), w(1)], [r(0), sum]);
+                let at = || strides_of(rl(1), kernel.geom().batch_is_row);
                 let weights = bank.slot(*weight);
-                let writes = [w(0), w(1)];
-                let (mut scratch, x, add);
-                if step.reads.len() == 1 {
-                    (scratch, [x]) = arena.lend(writes, [r(0)]);
-                    add = None;
-                } else {
-                    let sum;
-                    (scratch, [x, sum]) = arena.lend(writes, [r(0), r(1)]);
-                    add = Some((sum, strides_of(rl(1), kernel.geom().batch_is_row)));
+                let (bias, relu) = (bias.map(|id| bank.slot(id)), *relu);
+                macro_rules! epilogue {
+                    ($p:ty) => {{
+                        let add = sums.then(|| (<$p>::of(sum), at()));
+                        Epilogue { bias, add, relu, accumulate: false }
+                    }};
                 }
-                convolve(run, kernel, x, weights, &Epilogue { add, ..epilogue }, &mut scratch);
+                let x_in_bf16 = program.buffers[step.reads[0].0].bf16;
+                if !kernel.reads_own_form(weights) {
+                    convolve(run, kernel, x, weights, &epilogue!(Block), y, work);
+                } else if wide {
+                    let x = (x, x_in_bf16);
+                    convolve_transformed(run, kernel, x, weights, &epilogue!(Block), y, work);
+                } else {
+                    let (x, y) = ((x, x_in_bf16), BlockBf16::of_mut(y));
+                    convolve_transformed(run, kernel, x, weights, &epilogue!(BlockBf16), y, work);
+                }
             }
-            What::MaxPool(geom) => call!(|[x: 0], y| pool::max(isa, threads, n, geom, x, y)),
+            What::MaxPool(geom) => either!(|[x: 0], y| pool::max(isa, threads, n, geom, x, y)),
             What::Average(geom, divisor) => {
-                call!(|[x: 0], y| pool::average(isa, threads, n, geom, *divisor, x, y));
+                either!(|[x: 0], y| pool::average(isa, threads, n, geom, *divisor, x, y));
             }
             What::BatchStatistics { running, momentum } => {
                 let ([statistics, work], [x]) = arena.lend([w(0), w(1)], [r(0)]);
@@ -158,7 +187,9 @@ impl Machine {
                 norm::normalise(isa, threads, n, &normal, (x, rl(0)), sum, (y, wl(0)));
             }
             What::Lrn(geom) => call!(|[x: 0], y| lrn::forward(isa, threads, n, geom, x, y)),
-            What::Relu => call!(|[x: 0], y| pointwise(isa, threads, n, elementwise::Relu, [x], y)),
+            What::Relu => {
+                either!(|[x: 0], y| pointwise(isa, threads, n, elementwise::Relu, [x], y))
+            }
             What::Sigmoid => {
                 let sigmoid = |x: f32| (1.0 / (1.0 + (-f64::from(x)).exp())) as f32;
                 call!(|[x: 0], y| map(threads, n, sigmoid, x, y));
@@ -175,12 +206,12 @@ impl Machine {
                 call!(|[x: 0], y| loss::dropout(threads, n, (op, stream), x, y, accumulate));
             }
             What::Add { relu: false } => {
-                call!(|[a: 0, b: 1], y| pointwise(isa, threads, n, elementwise::Add, [a, b], y));
+                either!(|[a: 0, b: 1], y| pointwise(isa, threads, n, elementwise::Add, [a, b], y));
             }
             What::Add { relu: true } => {
-                call!(|[a: 0, b: 1], y| pointwise(isa, threads, n, elementwise::AddRelu, [a, b], y));
+                either!(|[a: 0, b: 1], y| pointwise(isa, threads, n, elementwise::AddRelu, [a, b], y));
             }
-            &What::Times(factor) => call!(|[x: 0], y| {
+            &What::Times(factor) => either!(|[x: 0], y| {
                 match (factor == 1.0, accumulate) {
                     (true, false) => pointwise(isa, threads, n, elementwise::Copy1, [x], y),
                     (true, true) => pointwise(isa, threads, n, elementwise::Accumulate, [x], y),
@@ -196,20 +227,26 @@ impl Machine {
             &What::Scale { relu } => {
                 let sum = if step.reads.len() > 2 { r(2) } else { 0..0 };
                 let ([y], [x, factors, add]) = arena.lend([w(0)], [r(0), r(1), sum]);
-                let add = (step.reads.len() > 2).then(|| (add, rl(2)));
-                let epilogue = channels::ScaleEpilogue { add, accumulate, relu };
-                channels::scale(isa, threads, n, (x, rl(0)), factors, &epilogue, (y, wl(0)));
+                macro_rules! scale {
+                    ($p:ty) => {{
+                        let add = (step.reads.len() > 2).then(|| (<$p>::of(add), rl(2)));
+                        let epilogue = channels::ScaleEpilogue { add, accumulate, relu };
+                        let (x, y) = ((<$p>::of(x), rl(0)), (<$p>::of_mut(y), wl(0)));
+                        channels::scale(isa, threads, n, x, factors, &epilogue, y);
+                    }};
+                }
+                if wide { scale!(Block) } else { scale!(BlockBf16) }
             }
             &What::CopyChannels { from, to, count, .. } => {
-                call!(|[x: 0], y| channels::copy(threads, n, x, from, y, to, count, accumulate));
+                either!(|[x: 0], y| channels::copy(threads, n, x, from, y, to, count, accumulate));
             }
             &What::PlaceChannels { to, count } => {
-                call!(|[x: 0], y| channels::copy(threads, n, x, 0, y, to, count, false));
+                either!(|[x: 0], y| channels::copy(threads, n, x, 0, y, to, count, false));
             }
             &What::Subsample(stride) => {
-                call!(|[x: 0], y| channels::subsample(threads, n, stride, x, y));
+                either!(|[x: 0], y| channels::subsample(threads, n, stride, x, y));
             }
-            What::Flatten => call!(|[x: 0], y| channels::flatten(threads, n, x, y.0)),
+            What::Flatten => either!(|[x: 0], y| channels::flatten(threads, n, x, y.0)),
             What::Softmax => call!(|[x: 0], y| loss::softmax(n, x.1.channels, x.0, y.0)),
             What::EuclideanRbf { codes } => call!(|[x: 0], y| {
                 let sizes = [x.1.channels, y.1.channels];
@@ -234,8 +271,7 @@ impl Machine {
                     }
                     let packed = &mut packed[..kernel.geom().packed_len()];
                     transpose(isa, threads, forward, weights, kernel.geom(), elements, packed);
-                    let mut scratch = [&mut *dx, &mut *work];
-                    convolve(run, kernel, dy, packed, &epilogue, &mut scratch);
+                    convolve(run, kernel, dy, packed, &epilogue, dx, work);
                 }
             }
             What::ConvWeights { kernel, weight, mask } => {
@@ -329,6 +365,7 @@ fn prepare(
     arena: &mut Arena,
     result: Range<usize>,
     layout: &Layout,
+    wide: bool,
 ) {
     let ([result], []) = arena.lend([result], []);
     let partial = matches!(
@@ -345,10 +382,17 @@ fn prepare(
     );
     if partial {
         threads.chunks(result, 1 << 12, |_, piece| piece.fill(Block::ZERO));
-    } else if !matches!(what, What::PadPlanes | What::Narrow | What::ConvWeights { .. }) {
+    } else if !matches!(
+        what,
+        What::PadPlanes | What::Narrow | What::Widen | What::ConvWeights { .. }
+    ) && !layout.is_dense()
+    {
         // In jobs of several planes.
         let per_job = (1 << 12) / layout.plane().max(1) + 1;
-        if !layout.is_dense() {
+        if wide {
+            threads.planes((result, layout), n, per_job, |_, plane| layout.clear_halo(plane));
+        } else {
+            let result = BlockBf16::of_mut(result);
             threads.planes((result, layout), n, per_job, |_, plane| layout.clear_halo(plane));
         }
     }
@@ -360,34 +404,54 @@ fn pad_planes(run: &Run<'_>, x: &mut [Block], layout: &Layout) {
     let image = channels * height * width;
     let padded = [height + 2 * halo[0], width + 2 * halo[1]];
     let planes = [channels, height, width];
-    let x = Block::flat_mut(x).chunks_exact_mut(plain_image(layout));
-    for (x, image) in x.zip(run.images.chunks_exact(image)).take(run.n) {
-        channels::pad_planes(image, planes, x, padded, halo);
-    }
+    let blocks = plain_image(layout) / LANES;
+    run.threads.chunks(&mut x[..run.n * blocks], blocks, |i, x| {
+        let images = &run.images[i * image..][..image];
+        channels::pad_planes(images, planes, Block::flat_mut(x), padded, halo);
+    });
 }
 
-/// A convolution with weights packed for direct convolution, or in the kernel's own form, which has another length.
+/// A convolution with weights packed for direct convolution.
 fn convolve(
     run: &Run<'_>,
     kernel: &ConvKernel,
     x: &[Block],
     weights: &[Block],
     epilogue: &Epilogue<'_>,
-    [y, work]: &mut [&mut [Block]; 2],
+    y: &mut [Block],
+    work: &mut [Block],
 ) {
     let (threads, n) = (run.threads, run.n);
     match kernel {
         ConvKernel::Direct(kernel) => kernel.run(threads, n, Block::flat(x), weights, epilogue, y),
-        ConvKernel::Bf16(kernel) => {
-            kernel.run(threads, n, Bf16::flat(x), weights, epilogue, y);
-        }
-        ConvKernel::Winograd(kernel) if weights.len() == kernel.packed_len() => {
-            kernel.run(threads, n, x, weights, epilogue, work, y);
-        }
         ConvKernel::Winograd(kernel) => {
             let source = Source::Packed(weights);
             kernel.run_direct(threads, n, x, source, epilogue, work, y);
         }
+        ConvKernel::Bf16(_) => unreachable!("its weights are in a form of its own"),
+    }
+}
+
+/// A convolution of `x` (in bf16, or else in f32) with weights in the kernel's own form.
+fn convolve_transformed<Y: Pixel>(
+    run: &Run<'_>,
+    kernel: &ConvKernel,
+    (x, bf16): (&[Block], bool),
+    weights: &[Block],
+    epilogue: &Epilogue<'_, Y>,
+    y: &mut [Y],
+    work: &mut [Block],
+) {
+    let (threads, n) = (run.threads, run.n);
+    match kernel {
+        ConvKernel::Bf16(kernel) => {
+            kernel.run(threads, n, Bf16::flat(BlockBf16::of(x)), weights, epilogue, y);
+        }
+        ConvKernel::Winograd(kernel) if bf16 => {
+            kernel.run(threads, n, BlockBf16::of(x), weights, epilogue, work, y);
+        }
+        ConvKernel::Winograd(kernel) => kernel.run(threads, n, x, weights, epilogue, work, y),
+        ConvKernel::Direct(_) => unreachable!("it has no form of its own"),
     }
 }
 

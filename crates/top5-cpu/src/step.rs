@@ -6,7 +6,7 @@ use top5_graph::NodeId;
 use top5_kernels::conv::ConvGeom;
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::pool::{Divisor, PoolGeom};
-use top5_kernels::{Block, Layout};
+use top5_kernels::{Block, BlockBf16, Layout, Pixel};
 
 /// The number of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,27 +18,34 @@ pub(crate) struct Buffer {
     /// Where pixels are, for activations and their gradients.
     pub(crate) layout: Layout,
     pub(crate) extent: Extent,
+    /// Its pixels are in bf16, two to a block of memory.
+    pub(crate) bf16: bool,
 }
 
-/// The size of a buffer, in blocks.
+/// The size of a buffer, in pixels of sixteen channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     /// For each image.
     PerImage(usize),
     /// Whatever the batch.
     Fixed(usize),
-    /// Some channels of another buffer, from this block of each image on.
+    /// Some channels of another buffer, from this pixel of each image on; an even one where they are in bf16.
     Part(BufferId, usize),
 }
 
 impl Buffer {
-    /// Blocks for a batch of `n`.
+    /// Blocks of memory for a batch of `n`.
     pub(crate) fn len(&self, n: usize) -> usize {
-        match self.extent {
-            Extent::PerImage(blocks) => n * blocks,
-            Extent::Fixed(blocks) => blocks,
+        self.blocks(match self.extent {
+            Extent::PerImage(pixels) => n * pixels,
+            Extent::Fixed(pixels) => pixels,
             Extent::Part(..) => self.layout.len(n),
-        }
+        })
+    }
+
+    /// Blocks of memory for some pixels.
+    pub(crate) fn blocks(&self, pixels: usize) -> usize {
+        if self.bf16 { pixels.div_ceil(BlockBf16::PER_BLOCK) } else { pixels }
     }
 }
 
@@ -64,7 +71,9 @@ pub(crate) enum What {
     PadPlanes,
     /// x → the same in bf16
     Narrow,
-    /// x (in bf16 if the kernel reads that) (, sum) → y, scratch
+    /// x in bf16 → the same
+    Widen,
+    /// x (in bf16 if the kernel reads that, or if it is) (, sum in y's precision) → y, scratch
     Conv { kernel: ConvKernel, weight: SlotId, bias: Option<SlotId>, relu: bool },
     /// x → y
     MaxPool(PoolGeom),

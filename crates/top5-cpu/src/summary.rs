@@ -71,7 +71,7 @@ impl Summary {
             let buffer = &program.buffers[id.0];
             let blocks = match buffer.extent {
                 // Without what lies between the images.
-                Extent::Part(..) => batch * buffer.layout.len(1),
+                Extent::Part(..) => buffer.blocks(batch * buffer.layout.len(1)),
                 Extent::PerImage(_) | Extent::Fixed(_) => buffer.len(batch),
             };
             (blocks * size_of::<Block>()) as u64

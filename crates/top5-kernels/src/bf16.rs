@@ -14,7 +14,8 @@ mod portable;
 pub use conv::DirectBf16;
 
 use crate::block::{Block, LANES};
-use crate::isa::Isa;
+use crate::isa::{Isa, Kernel};
+use crate::pixel::{BlockBf16, Pixel};
 use crate::simd::Simd;
 use crate::threads::Threads;
 #[cfg(target_arch = "x86_64")]
@@ -45,18 +46,11 @@ impl Bf16 {
         f32::from_bits(u32::from(self.0) << 16)
     }
 
-    /// Memory for activations in bf16: two pixels' channels in each block.
-    pub fn flat(blocks: &[Block]) -> &[Self] {
-        // SAFETY: a Block is 64 bytes of floats and a Bf16 is repr(transparent) around a u16, for which all bits are
-        // valid; the slice covers exactly these bytes, borrowed for as long.
-        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * 2 * LANES) }
-    }
-
-    /// Memory for activations in bf16, to be changed in place.
-    pub fn flat_mut(blocks: &mut [Block]) -> &mut [Self] {
-        let len = blocks.len() * 2 * LANES;
-        // SAFETY: as in `flat`, and the borrow is exclusive; all bits are valid floats.
-        unsafe { std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast(), len) }
+    /// The numbers of `blocks`, one after the other.
+    pub fn flat(blocks: &[BlockBf16]) -> &[Self] {
+        // SAFETY: a BlockBf16 is repr(C) around 16 of these and as large as they are, so the slice covers exactly
+        // blocks.len()·16 initialised numbers, borrowed for as long.
+        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * LANES) }
     }
 }
 
@@ -79,7 +73,7 @@ pub trait SimdBf16: Copy + Send + Sync {
     /// `c + a₁b₁ + a₀b₀` in every lane, rounded after each sum.
     fn dot(self, a: Self::Pairs, b: Self::Pairs, c: Vector<Self>) -> Vector<Self>;
     /// Rounded as [`Bf16::from_f32`] does.
-    fn narrow(self, x: Vector<Self>) -> [Bf16; LANES];
+    fn narrow(self, x: Vector<Self>) -> BlockBf16;
 }
 
 /// Sixteen floats of the vectors that go with `D`.
@@ -173,27 +167,41 @@ impl fmt::Display for Bf16Isa {
     }
 }
 
-/// Blocks that make a job of [`narrow`].
+/// Pixels that make a job of [`narrow`] and [`widen`].
 const JOB: usize = 2048;
 
-/// Rounds `x` to `y`, two blocks to one.
+/// Rounds `x` to `y`.
 ///
 /// # Panics
-/// If `y` is not half as long as `x`, rounded up.
-pub fn narrow(isa: Bf16Isa, threads: &Threads, x: &[Block], y: &mut [Block]) {
-    struct Piece<'a>(&'a [Block], &'a mut [Bf16]);
+/// If `y` is shorter than `x`.
+pub fn narrow(isa: Bf16Isa, threads: &Threads, x: &[Block], y: &mut [BlockBf16]) {
+    struct Piece<'a>(&'a [Block], &'a mut [BlockBf16]);
     impl KernelBf16 for Piece<'_> {
         type Output = ();
         #[inline(always)]
         fn run<D: SimdBf16>(self, simd: D) {
-            for (x, y) in self.0.iter().zip(self.1.as_chunks_mut::<LANES>().0) {
-                *y = simd.narrow(simd.floats().load(x));
+            for (x, y) in self.0.iter().zip(self.1) {
+                y.store_bf16(simd, x.load(simd.floats()));
             }
         }
     }
-    assert_eq!(y.len(), x.len().div_ceil(2), "two blocks become one");
-    threads.chunks(y, JOB / 2, |i, y| {
-        let x = &x[i * JOB..];
-        isa.run(Piece(&x[..x.len().min(2 * y.len())], Bf16::flat_mut(y)));
-    });
+    threads.chunks(&mut y[..x.len()], JOB, |i, y| isa.run(Piece(&x[i * JOB..], y)));
+}
+
+/// The numbers of `x` as f32.
+///
+/// # Panics
+/// If `y` is shorter than `x`.
+pub fn widen(isa: Isa, threads: &Threads, x: &[BlockBf16], y: &mut [Block]) {
+    struct Piece<'a>(&'a [BlockBf16], &'a mut [Block]);
+    impl Kernel for Piece<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            for (x, y) in self.0.iter().zip(self.1) {
+                y.store(simd, x.load(simd));
+            }
+        }
+    }
+    threads.chunks(&mut y[..x.len()], JOB, |i, y| isa.run(Piece(&x[i * JOB..], y)));
 }

@@ -1,12 +1,13 @@
 //! The unit of storage, and where the pixels of an activation are.
 
+use crate::pixel::Pixel;
 use std::ops::Range;
 
 /// Channels per block.
 pub const LANES: usize = 16;
 
 /// Sixteen channels of one pixel; one cache line.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C, align(64))]
 pub struct Block(pub [f32; LANES]);
 
@@ -30,7 +31,7 @@ impl Block {
 
 const _: () = assert!(size_of::<Block>() == LANES * size_of::<f32>());
 
-/// Where the pixels of one image's activation are, in blocks.
+/// Where the pixels of one image's activation are, in blocks of sixteen channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Channels.
@@ -112,12 +113,12 @@ impl Layout {
     }
 
     /// The pixels of row `y` of a plane.
-    pub fn pixels<'a>(&self, plane: &'a [Block], y: usize) -> &'a [Block] {
+    pub fn pixels<'a, P>(&self, plane: &'a [P], y: usize) -> &'a [P] {
         &plane[self.start(y)..][..self.width]
     }
 
     /// The pixels of row `y` of a plane, to be changed in place.
-    pub fn pixels_mut<'a>(&self, plane: &'a mut [Block], y: usize) -> &'a mut [Block] {
+    pub fn pixels_mut<'a, P>(&self, plane: &'a mut [P], y: usize) -> &'a mut [P] {
         &mut plane[self.start(y)..][..self.width]
     }
 
@@ -127,15 +128,15 @@ impl Layout {
     }
 
     /// Writes zeros to the halo of a plane.
-    pub fn clear_halo(&self, plane: &mut [Block]) {
+    pub fn clear_halo<P: Pixel>(&self, plane: &mut [P]) {
         let (row, left) = (self.row(), self.halo[1]);
         let (top, rest) = plane.split_at_mut(self.halo[0] * row);
         let (body, bottom) = rest.split_at_mut(self.height * row);
-        top.fill(Block::ZERO);
-        bottom.fill(Block::ZERO);
+        top.fill(P::ZERO);
+        bottom.fill(P::ZERO);
         for line in body.chunks_exact_mut(row) {
-            line[..left].fill(Block::ZERO);
-            line[left + self.width..].fill(Block::ZERO);
+            line[..left].fill(P::ZERO);
+            line[left + self.width..].fill(P::ZERO);
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::block::{Block, LANES, Layout};
 use crate::elementwise::Operand;
 use crate::isa::{Isa, Kernel};
+use crate::pixel::Pixel;
 use crate::simd::Simd;
 use crate::threads::Threads;
 
@@ -26,7 +27,7 @@ pub fn pack(threads: &Threads, n: usize, images: &[f32], y: &mut [Block], layout
 }
 
 /// Copies from the layout to `[n, c, h, w]`.
-pub fn unpack(n: usize, (x, layout): Operand<'_>, images: &mut [f32]) {
+pub fn unpack<P: Pixel>(n: usize, (x, layout): Operand<'_, P>, images: &mut [f32]) {
     let (h, w, c) = (layout.height, layout.width, layout.channels);
     for image in 0..n {
         for channel in 0..c {
@@ -36,7 +37,7 @@ pub fn unpack(n: usize, (x, layout): Operand<'_>, images: &mut [f32]) {
                 let pixels = layout.pixels(plane, row);
                 line.iter_mut()
                     .zip(pixels)
-                    .for_each(|(value, pixel)| *value = pixel.0[channel % LANES]);
+                    .for_each(|(value, pixel)| *value = pixel.lane(channel % LANES));
             }
         }
     }
@@ -52,7 +53,6 @@ pub fn pad_planes(
 ) {
     assert!(images.len() >= planes * h * w && y.len() >= planes * rows * cols);
     assert!(top + h <= rows && left + w <= cols);
-    // Not split among threads: the copy is bound by memory.
     y[planes * rows * cols..].fill(0.0);
     for (plane, y) in y.chunks_exact_mut(rows * cols).take(planes).enumerate() {
         y.fill(0.0);
@@ -65,12 +65,12 @@ pub fn pad_planes(
 
 /// Copies (or adds) `count` channels from `from` on of `x` to those from `to` on of `y`, for `n` images of one size.
 /// Where whole blocks meet, whole blocks are copied.
-pub fn copy(
+pub fn copy<P: Pixel>(
     threads: &Threads,
     n: usize,
-    (x, xl): Operand<'_>,
+    (x, xl): Operand<'_, P>,
     from: usize,
-    (y, yl): (&mut [Block], &Layout),
+    (y, yl): (&mut [P], &Layout),
     to: usize,
     count: usize,
     accumulate: bool,
@@ -96,8 +96,8 @@ pub fn copy(
             for (i, channel) in lanes.clone().enumerate() {
                 let lane = (source + i) % LANES;
                 for (y, x) in out.iter_mut().zip(xl.pixels(plane(source + i), row)) {
-                    let kept = if accumulate { y.0[channel % LANES] } else { 0.0 };
-                    y.0[channel % LANES] = kept + x.0[lane];
+                    let kept = if accumulate { y.lane(channel % LANES) } else { 0.0 };
+                    y.set_lane(channel % LANES, kept + x.lane(lane));
                 }
             }
         }
@@ -105,13 +105,20 @@ pub fn copy(
 }
 
 /// A map as a vector in (channel, row, column) order.
-pub fn flatten(threads: &Threads, n: usize, (x, map): Operand<'_>, y: &mut [Block]) {
+pub fn flatten<P: Pixel>(threads: &Threads, n: usize, (x, map): Operand<'_, P>, y: &mut [P]) {
     let [c, h, w] = [map.channels, map.height, map.width];
     let blocks = (c * h * w).div_ceil(LANES);
     threads.chunks(&mut y[..n * blocks], blocks, |image, y| {
-        let y = Block::flat_mut(y);
-        unpack(1, (&x[image * map.image()..][..map.len(1)], map), &mut y[..c * h * w]);
-        y[c * h * w..].fill(0.0);
+        y[blocks - 1] = P::ZERO;
+        for channel in 0..c {
+            let plane = &x[map.plane_at(image * map.blocks() + channel / LANES)];
+            for row in 0..h {
+                for (col, pixel) in map.pixels(plane, row).iter().enumerate() {
+                    let at = (channel * h + row) * w + col;
+                    y[at / LANES].set_lane(at % LANES, pixel.lane(channel % LANES));
+                }
+            }
+        }
     });
 }
 
@@ -151,12 +158,12 @@ fn clear_unused_lanes(x: &mut [Block], layout: &Layout) {
 }
 
 /// Every `stride`-th row and column.
-pub fn subsample(
+pub fn subsample<P: Pixel>(
     threads: &Threads,
     n: usize,
     stride: usize,
-    (x, xl): Operand<'_>,
-    (y, yl): (&mut [Block], &Layout),
+    (x, xl): Operand<'_, P>,
+    (y, yl): (&mut [P], &Layout),
 ) {
     threads.planes((y, yl), n, 1, |plane, y| {
         let x = &x[xl.plane_at(plane)];
@@ -195,9 +202,9 @@ pub fn subsample_gradient(
 
 /// What [`scale`] adds to the product, and whether `max(0, ·)` follows.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ScaleEpilogue<'a> {
+pub struct ScaleEpilogue<'a, P = Block> {
     /// Another map.
-    pub add: Option<Operand<'a>>,
+    pub add: Option<Operand<'a, P>>,
     /// The output's old value.
     pub accumulate: bool,
     /// Whether `max(0, ·)` comes last.
@@ -206,23 +213,23 @@ pub struct ScaleEpilogue<'a> {
 
 /// `y ← x·factor`, one factor per image and channel, and the epilogue: the scale of SENet with the residual sum after it,
 /// and its gradient with respect to the map.
-pub fn scale(
+pub fn scale<P: Pixel>(
     isa: Isa,
     threads: &Threads,
     n: usize,
-    (x, xl): Operand<'_>,
+    (x, xl): Operand<'_, P>,
     factors: &[Block],
-    epilogue: &ScaleEpilogue<'_>,
-    (y, yl): (&mut [Block], &Layout),
+    epilogue: &ScaleEpilogue<'_, P>,
+    (y, yl): (&mut [P], &Layout),
 ) {
-    struct Plane<'a> {
-        x: Operand<'a>,
+    struct Plane<'a, P> {
+        x: Operand<'a, P>,
         factor: &'a Block,
-        epilogue: ScaleEpilogue<'a>,
-        y: &'a mut [Block],
+        epilogue: ScaleEpilogue<'a, P>,
+        y: &'a mut [P],
         yl: &'a Layout,
     }
-    impl Kernel for Plane<'_> {
+    impl<P: Pixel> Kernel for Plane<'_, P> {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
@@ -232,17 +239,17 @@ pub fn scale(
                 let x = self.x.1.pixels(self.x.0, row);
                 let add = add.map(|(add, al)| al.pixels(add, row));
                 for (i, y) in self.yl.pixels_mut(self.y, row).iter_mut().enumerate() {
-                    let mut value = s.mul(s.load(&x[i]), factor);
+                    let mut value = s.mul(x[i].load(s), factor);
                     if let Some(add) = add {
-                        value = s.add(value, s.load(&add[i]));
+                        value = s.add(value, add[i].load(s));
                     }
                     if accumulate {
-                        value = s.add(value, s.load(y));
+                        value = s.add(value, y.load(s));
                     }
                     if relu {
                         value = s.relu(value);
                     }
-                    s.store(y, value);
+                    y.store(s, value);
                 }
             }
         }

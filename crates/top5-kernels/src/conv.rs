@@ -156,11 +156,11 @@ impl ConvGeom {
 
 /// What happens to a tile before it is stored.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Epilogue<'a> {
+pub struct Epilogue<'a, P = Block> {
     /// Added first; one block per output block.
     pub bias: Option<&'a [Block]>,
     /// Added next: another activation, and where it is.
-    pub add: Option<(&'a [Block], Strides)>,
+    pub add: Option<(&'a [P], Strides)>,
     /// Then `max(0, ·)`.
     pub relu: bool,
     /// The result is added to what the output holds.

@@ -2,11 +2,12 @@
 
 use crate::block::{Block, Layout};
 use crate::isa::{Isa, Kernel};
+use crate::pixel::Pixel;
 use crate::simd::Simd;
 use crate::threads::Threads;
 
-/// An activation to read: its blocks and where its pixels are.
-pub type Operand<'a> = (&'a [Block], &'a Layout);
+/// An activation to read: its memory and where its pixels are.
+pub type Operand<'a, P = Block> = (&'a [P], &'a Layout);
 
 /// What becomes of a pixel.
 pub trait Pointwise<const N: usize>: Copy + Sync {
@@ -79,13 +80,13 @@ impl Pointwise<2> for TanhGradient {
 pub(crate) const JOB: usize = 512;
 
 /// Applies `op` to every pixel of `n` images. All layouts have the same channels, height and width.
-pub fn pointwise<const N: usize>(
+pub fn pointwise<const N: usize, P: Pixel>(
     isa: Isa,
     threads: &Threads,
     n: usize,
     op: impl Pointwise<N>,
-    inputs: [Operand<'_>; N],
-    (y, layout): (&mut [Block], &Layout),
+    inputs: [Operand<'_, P>; N],
+    (y, layout): (&mut [P], &Layout),
 ) {
     let per_job = JOB.div_ceil(layout.plane().max(1));
     threads.planes((y, layout), n, per_job, |plane, y| {
@@ -94,23 +95,23 @@ pub fn pointwise<const N: usize>(
     });
 }
 
-struct Plane<'a, const N: usize, O> {
+struct Plane<'a, const N: usize, O, P> {
     op: O,
-    inputs: [Operand<'a>; N],
-    y: &'a mut [Block],
+    inputs: [Operand<'a, P>; N],
+    y: &'a mut [P],
     layout: &'a Layout,
 }
 
-impl<const N: usize, O: Pointwise<N>> Kernel for Plane<'_, N, O> {
+impl<const N: usize, O: Pointwise<N>, P: Pixel> Kernel for Plane<'_, N, O, P> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { op, inputs, y, layout } = self;
-        let line = |inputs: [&[Block]; N], y: &mut [Block]| {
+        let line = |inputs: [&[P]; N], y: &mut [P]| {
             for (i, y) in y.iter_mut().enumerate() {
-                let values = inputs.map(|x| simd.load(&x[i]));
-                simd.store(y, op.apply(simd, simd.load(y), values));
+                let values = inputs.map(|x| x[i].load(simd));
+                y.store(simd, op.apply(simd, y.load(simd), values));
             }
         };
         if layout.is_dense() && inputs.iter().all(|(_, l)| l.is_dense()) {

@@ -4,7 +4,8 @@
 //!
 //! **Layout.** An activation is stored as `[image][channel block][row][column][16]` (nChw16c): a [`Block`] holds the
 //! 16 channels of one pixel, on every instruction set, and unused lanes of the last block are zero. A plane may have a
-//! physical halo of zeros around it ([`Layout`]), so that windows need no edge code. A vector is a 1×1 map.
+//! physical halo of zeros around it ([`Layout`]), so that windows need no edge code. A vector is a 1×1 map. Activations of
+//! inference may be in bf16 instead ([`BlockBf16`]): kernels that take both are generic over [`Pixel`].
 //!
 //! **Rules.** Public functions are safe: they check geometry and lengths once at the door and run unchecked inside.
 //! Kernels see slices and geometry, never a graph. They are generic over [`Simd`], written once, and entered through
@@ -21,6 +22,7 @@ mod isa;
 pub mod lrn;
 pub mod norm;
 pub mod peak;
+mod pixel;
 pub mod pool;
 mod simd;
 mod threads;
@@ -31,5 +33,6 @@ pub mod winograd;
 pub use arena::Arena;
 pub use block::{Block, LANES, Layout};
 pub use isa::{Isa, Kernel};
+pub use pixel::{BlockBf16, Pixel};
 pub use simd::Simd;
 pub use threads::Threads;

@@ -3,8 +3,10 @@
 use crate::block::{Block, Layout};
 use crate::elementwise::Operand;
 use crate::isa::{Isa, Kernel};
+use crate::pixel::Pixel;
 use crate::simd::Simd;
 use crate::threads::Threads;
+use std::ops::Range;
 
 /// A pooling window. Pairs are `[vertical, horizontal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,29 +100,167 @@ macro_rules! windows {
     };
 }
 
-struct Max<'a> {
-    geom: &'a PoolGeom,
-    x: Operand<'a>,
-    y: (&'a mut [Block], &'a Layout),
+/// How the values of a window become one.
+trait Reduce: Copy + Sync {
+    /// The result for no value.
+    fn start<S: Simd>(self, s: S) -> S::V;
+    /// One more value.
+    fn join<S: Simd>(self, s: S, so_far: S::V, value: S::V) -> S::V;
+    /// What the result of the window of output `at` is multiplied with.
+    fn factor(self, geom: &PoolGeom, at: [usize; 2], size: [usize; 2]) -> Option<f32>;
 }
 
-impl Kernel for Max<'_> {
+#[derive(Clone, Copy)]
+struct Max;
+
+impl Reduce for Max {
+    #[inline(always)]
+    fn start<S: Simd>(self, s: S) -> S::V {
+        s.splat(f32::NEG_INFINITY)
+    }
+
+    #[inline(always)]
+    fn join<S: Simd>(self, s: S, best: S::V, value: S::V) -> S::V {
+        // A NaN is unequal to itself, and stays.
+        s.select_equal(best, best, s.max(best, value), best)
+    }
+
+    #[inline(always)]
+    fn factor(self, _: &PoolGeom, _: [usize; 2], _: [usize; 2]) -> Option<f32> {
+        None
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Mean(Divisor);
+
+impl Reduce for Mean {
+    #[inline(always)]
+    fn start<S: Simd>(self, s: S) -> S::V {
+        s.zero()
+    }
+
+    #[inline(always)]
+    fn join<S: Simd>(self, s: S, sum: S::V, value: S::V) -> S::V {
+        s.add(sum, value)
+    }
+
+    #[inline(always)]
+    fn factor(self, geom: &PoolGeom, at: [usize; 2], size: [usize; 2]) -> Option<f32> {
+        Some(self.0.reciprocal(geom, at, size))
+    }
+}
+
+/// One plane, reduced.
+struct Pool<'a, P, R> {
+    reduce: R,
+    geom: &'a PoolGeom,
+    x: Operand<'a, P>,
+    y: (&'a mut [P], &'a Layout),
+}
+
+impl<P: Pixel, R: Reduce> Kernel for Pool<'_, P, R> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { geom, x: (x, input), y: (y, output) } = self;
-        windows!(geom, input, output, |_at, out, rows, cols| {
-            let mut best = s.splat(f32::NEG_INFINITY);
-            for row in rows.positions() {
-                for col in cols.positions() {
-                    let larger = s.max(best, s.load(&x[input.start(row) + col]));
-                    // A NaN is unequal to itself, and stays.
-                    best = s.select_equal(best, best, larger, best);
+    fn run<S: Simd>(mut self, s: S) {
+        let (geom, input, output) = (self.geom, self.x.1, self.y.1);
+        // The outputs whose windows are within the input's columns.
+        let first = geom.pad[1].div_ceil(geom.stride[1]).min(output.width);
+        let reach = (input.width + geom.pad[1] + 1).saturating_sub(geom.span(1));
+        let whole = first..reach.div_ceil(geom.stride[1]).clamp(first, output.width);
+        for y in 0..output.height {
+            for x in 0..whole.start {
+                self.window(s, y, x);
+            }
+            match (geom.kernel, geom.stride[1], geom.dilation) {
+                ([..=3, 2], 2, [1, 1]) => self.windows::<S, 2, 2>(s, y, whole.clone()),
+                ([..=3, 3], 1, [1, 1]) => self.windows::<S, 3, 1>(s, y, whole.clone()),
+                ([..=3, 3], 2, [1, 1]) => self.windows::<S, 3, 2>(s, y, whole.clone()),
+                _ => {
+                    for x in whole.clone() {
+                        self.window(s, y, x);
+                    }
                 }
             }
-            s.store(&mut y[out], best);
-        });
+            for x in whole.end..output.width {
+                self.window(s, y, x);
+            }
+        }
+    }
+}
+
+impl<P: Pixel, R: Reduce> Pool<'_, P, R> {
+    /// Any window.
+    #[inline(always)]
+    fn window<S: Simd>(&mut self, s: S, y: usize, x: usize) {
+        let (geom, reduce, input) = (self.geom, self.reduce, self.x.1);
+        let size = [input.height, input.width];
+        let cols = geom.taps(1, x, input.width);
+        let mut value = reduce.start(s);
+        for row in geom.taps(0, y, input.height).positions() {
+            for col in cols.positions() {
+                value = reduce.join(s, value, self.x.0[input.start(row) + col].load(s));
+            }
+        }
+        if let Some(factor) = reduce.factor(geom, [y, x], size) {
+            value = s.mul(value, s.splat(factor));
+        }
+        self.y.0[self.y.1.start(y) + x].store(s, value);
+    }
+
+    /// The windows of a row of outputs `xs`, each of at most three rows and of `WIDTH` columns within the input. What two of
+    /// them share of their columns is reduced once.
+    #[inline(always)]
+    fn windows<S: Simd, const WIDTH: usize, const STRIDE: usize>(
+        &mut self,
+        s: S,
+        y: usize,
+        xs: Range<usize>,
+    ) {
+        if xs.is_empty() {
+            return;
+        }
+        let (geom, reduce, (x, input)) = (self.geom, self.reduce, self.x);
+        let size = [input.height, input.width];
+        let rows = geom.taps(0, y, input.height);
+        let mut lines = [&x[..0]; 3];
+        for (line, row) in lines.iter_mut().zip(rows.positions()) {
+            *line = &input.pixels(x, row)[xs.start * STRIDE - geom.pad[1]..];
+        }
+        let lines = &lines[..rows.len];
+        // A macro: a closure may lose the instruction set.
+        macro_rules! column {
+            ($col:expr) => {{
+                let mut value = reduce.start(s);
+                for line in lines {
+                    value = reduce.join(s, value, line[$col].load(s));
+                }
+                value
+            }};
+        }
+        let factor = reduce.factor(geom, [y, xs.start], size);
+        let mut columns = [s.zero(); WIDTH];
+        for i in STRIDE..WIDTH {
+            columns[i] = column!(i - STRIDE);
+        }
+        let y = &mut self.y.1.pixels_mut(self.y.0, y)[xs];
+        for (x, y) in y.iter_mut().enumerate() {
+            for i in 0..WIDTH - STRIDE {
+                columns[i] = columns[i + STRIDE];
+            }
+            for i in WIDTH - STRIDE..WIDTH {
+                columns[i] = column!(x * STRIDE + i);
+            }
+            let mut value = columns[0];
+            for i in 1..WIDTH {
+                value = reduce.join(s, value, columns[i]);
+            }
+            if let Some(factor) = factor {
+                value = s.mul(value, s.splat(factor));
+            }
+            y.store(s, value);
+        }
     }
 }
 
@@ -163,33 +303,6 @@ impl Kernel for MaxGradient<'_> {
     }
 }
 
-struct Average<'a> {
-    geom: &'a PoolGeom,
-    divisor: Divisor,
-    x: Operand<'a>,
-    y: (&'a mut [Block], &'a Layout),
-}
-
-impl Kernel for Average<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { geom, divisor, x: (x, input), y: (y, output) } = self;
-        let size = [input.height, input.width];
-        windows!(geom, input, output, |at, out, rows, cols| {
-            let mut sum = s.zero();
-            for row in rows.positions() {
-                for col in cols.positions() {
-                    sum = s.add(sum, s.load(&x[input.start(row) + col]));
-                }
-            }
-            let mean = s.mul(sum, s.splat(divisor.reciprocal(geom, at, size)));
-            s.store(&mut y[out], mean);
-        });
-    }
-}
-
 struct AverageGradient<'a> {
     geom: &'a PoolGeom,
     divisor: Divisor,
@@ -218,21 +331,21 @@ impl Kernel for AverageGradient<'_> {
 }
 
 /// The plane of `x` with this number.
-fn plane<'a>((x, layout): Operand<'a>, i: usize) -> &'a [Block] {
+fn plane<'a, P>((x, layout): Operand<'a, P>, i: usize) -> &'a [P] {
     &x[layout.plane_at(i)]
 }
 
 /// Maximum over each window; padding never wins. Every window holds at least one element.
-pub fn max(
+pub fn max<P: Pixel>(
     isa: Isa,
     threads: &Threads,
     n: usize,
     geom: &PoolGeom,
-    x: Operand<'_>,
-    (y, output): (&mut [Block], &Layout),
+    x: Operand<'_, P>,
+    (y, output): (&mut [P], &Layout),
 ) {
     threads.planes((y, output), n, 1, |i, y| {
-        isa.run(Max { geom, x: (plane(x, i), x.1), y: (y, output) });
+        isa.run(Pool { reduce: Max, geom, x: (plane(x, i), x.1), y: (y, output) });
     });
 }
 
@@ -271,17 +384,18 @@ pub fn max_gradient(
 }
 
 /// Mean (or sum) over each window.
-pub fn average(
+pub fn average<P: Pixel>(
     isa: Isa,
     threads: &Threads,
     n: usize,
     geom: &PoolGeom,
     divisor: Divisor,
-    x: Operand<'_>,
-    (y, output): (&mut [Block], &Layout),
+    x: Operand<'_, P>,
+    (y, output): (&mut [P], &Layout),
 ) {
     threads.planes((y, output), n, 1, |i, y| {
-        isa.run(Average { geom, divisor, x: (plane(x, i), x.1), y: (y, output) });
+        let (reduce, x) = (Mean(divisor), (plane(x, i), x.1));
+        isa.run(Pool { reduce, geom, x, y: (y, output) });
     });
 }
 

@@ -25,7 +25,9 @@ pub(crate) use scalar::Scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) use simd128::Simd128;
 
+use crate::bf16::Bf16;
 use crate::block::{Block, LANES};
+use crate::pixel::BlockBf16;
 
 /// Operations on sixteen floats at once.
 pub trait Simd: Copy + Send + Sync {
@@ -62,6 +64,20 @@ pub trait Simd: Copy + Send + Sync {
     fn select_equal(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
     /// `yes` where `a > 0`, zero elsewhere.
     fn select_positive(self, a: Self::V, yes: Self::V) -> Self::V;
+
+    /// From memory in bf16.
+    #[inline(always)]
+    fn widen(self, x: &BlockBf16) -> Self::V {
+        self.load(&Block(x.0.map(Bf16::to_f32)))
+    }
+
+    /// To bf16, rounded as [`Bf16::from_f32`] does.
+    #[inline(always)]
+    fn narrow(self, x: Self::V) -> BlockBf16 {
+        let mut y = Block::ZERO;
+        self.store(&mut y, x);
+        BlockBf16(y.0.map(Bf16::from_f32))
+    }
 
     /// Rows to columns: lane `j` of the result's vector `i` is lane `i` of vector `j`.
     #[inline(always)]

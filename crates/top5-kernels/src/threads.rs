@@ -8,6 +8,7 @@
 //! worker that the system did not schedule in time is simply not waited for, so an oversubscribed machine loses little.
 
 use crate::block::{Block, Layout};
+use crate::pixel::Pixel;
 use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -164,11 +165,11 @@ impl Threads {
     }
 
     /// Splits `items` into pieces of `len` (the last may be shorter) and calls `job(i, piece i)` for each.
-    pub fn chunks(
+    pub fn chunks<P: Pixel>(
         &self,
-        items: &mut [Block],
+        items: &mut [P],
         len: usize,
-        job: impl Fn(usize, &mut [Block]) + Sync,
+        job: impl Fn(usize, &mut [P]) + Sync,
     ) {
         let total = items.len();
         let base = Shore(items.as_mut_ptr());
@@ -185,12 +186,12 @@ impl Threads {
     ///
     /// # Panics
     /// If the items are too few.
-    pub fn planes(
+    pub fn planes<P: Pixel>(
         &self,
-        (items, layout): (&mut [Block], &Layout),
+        (items, layout): (&mut [P], &Layout),
         n: usize,
         per_job: usize,
-        job: impl Fn(usize, &mut [Block]) + Sync,
+        job: impl Fn(usize, &mut [P]) + Sync,
     ) {
         assert!(layout.fits(n, items.len()), "the planes are not within the items");
         let (planes, per_job) = (n * layout.blocks(), per_job.max(1));
@@ -237,17 +238,17 @@ impl Threads {
 
 /// A pointer that jobs may share: each writes its own part.
 #[derive(Clone, Copy)]
-pub(crate) struct Shore(pub(crate) *mut Block);
+pub(crate) struct Shore<T = Block>(pub(crate) *mut T);
 
 // SAFETY: a Shore is only a number; whoever dereferences it proves that parts do not overlap.
-unsafe impl Sync for Shore {}
+unsafe impl<T> Sync for Shore<T> {}
 // SAFETY: as above.
-unsafe impl Send for Shore {}
+unsafe impl<T> Send for Shore<T> {}
 
-impl Shore {
+impl<T> Shore<T> {
     /// The pointer. A method, so that closures capture the whole value.
     #[inline(always)]
-    pub(crate) fn pointer(self) -> *mut Block {
+    pub(crate) fn pointer(self) -> *mut T {
         self.0
     }
 }

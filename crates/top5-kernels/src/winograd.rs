@@ -34,6 +34,7 @@ pub use weights::Source;
 use crate::block::{Block, LANES};
 use crate::conv::{AHEAD, ConvGeom, Epilogue, Strides};
 use crate::isa::{Isa, Kernel};
+use crate::pixel::Pixel;
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
 use inputs::Inputs;
@@ -176,20 +177,20 @@ impl Winograd {
     }
 
     /// Computes `n` images: `x` with the packed weights `u` to `y`.
-    pub fn run(
+    pub fn run<X: Pixel, Y: Pixel>(
         &self,
         threads: &Threads,
         n: usize,
-        x: &[Block],
+        x: &[X],
         u: &[Block],
-        epilogue: &Epilogue<'_>,
+        epilogue: &Epilogue<'_, Y>,
         work: &mut [Block],
-        y: &mut [Block],
+        y: &mut [Y],
     ) {
         assert_eq!(u.len(), self.packed_len(), "the weights are packed for another geometry");
         let len = self.group_len();
         let group = |g: usize| &u[g * len..][..len.min(u.len() - g * len)];
-        self.check(n, x, epilogue, y);
+        self.check(n, x.len(), epilogue, y.len());
         if self.split {
             let shape = [self.geom.blocks, 1, 0];
             return self.run_split(threads, n, x, epilogue, shape, work, y, |g, _, _, each| {
@@ -208,39 +209,46 @@ impl Winograd {
             }
             for g in 0..self.groups() {
                 let (v, u, bs, tiles) = (&*v, group(g), 0..self.geom.blocks, range(c));
-                self.isa.run(Group { kernel: self, v, u, bs, m, tiles, g, epilogue, y: out });
+                self.isa.run(Products { kernel: self, v, u, bs, m, tiles: tiles.len(), g });
+                self.isa.run(Outputs { kernel: self, m, tiles, g, epilogue, y: out });
             }
         });
     }
 
     /// What makes V of input block `b` of a chunk.
-    fn inputs<'a>(&'a self, x: &'a [Block], tiles: Range<usize>, b: usize, v: Shore) -> Inputs<'a> {
+    fn inputs<'a, X: Pixel>(
+        &'a self,
+        x: &'a [X],
+        tiles: Range<usize>,
+        b: usize,
+        v: Shore,
+    ) -> Inputs<'a, X> {
         let (geom, first, at) = (&self.geom, tiles.start, 0..tiles.len());
         Inputs { geom, tiles: self.tiles, x, first, at, len: self.chunk, b, v }
     }
 
-    /// Asserts that a run reads and writes nothing but `x`, the epilogue's operands and `y`.
-    fn check(&self, n: usize, x: &[Block], epilogue: &Epilogue<'_>, y: &[Block]) {
+    /// Asserts that a run reads and writes nothing but `x` and `y` pixels, and the epilogue's operands.
+    fn check<Y>(&self, n: usize, x: usize, epilogue: &Epilogue<'_, Y>, y: usize) {
         let geom = &self.geom;
-        geom.check(n, x.len() * LANES, y.len());
+        geom.check(n, x.saturating_mul(LANES), y);
         assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
         if let Some((add, at)) = epilogue.add {
-            ConvGeom { y: at, ..geom.clone() }.check(n, x.len() * LANES, add.len());
+            ConvGeom { y: at, ..geom.clone() }.check(n, x.saturating_mul(LANES), add.len());
         }
     }
 
     /// A run whose threads share V, `piece` input blocks and `wide` groups at a time. `weights` gives the part of U that
     /// belongs to a group and some input blocks to what it is given, with `own` blocks of scratch memory of its own.
     /// `work` has [`Winograd::split_workspace`] blocks.
-    fn run_split(
+    fn run_split<X: Pixel, Y: Pixel>(
         &self,
         threads: &Threads,
         n: usize,
-        x: &[Block],
-        epilogue: &Epilogue<'_>,
+        x: &[X],
+        epilogue: &Epilogue<'_, Y>,
         [piece, wide, own]: [usize; 3],
         work: &mut [Block],
-        y: &mut [Block],
+        y: &mut [Y],
         weights: impl Fn(usize, Range<usize>, &mut [Block], &mut dyn FnMut(&[Block])) + Sync,
     ) {
         let blocks = self.geom.blocks;
@@ -268,7 +276,11 @@ impl Winograd {
                         let vs = v.chunks_exact(self.v_len());
                         for (c, (v, m)) in vs.zip(m.chunks_exact_mut(self.m_len())).enumerate() {
                             let (kernel, bs, tiles, y) = (self, bs.clone(), range(c), out);
-                            self.isa.run(Group { kernel, v, u, bs, m, tiles, g, epilogue, y });
+                            let complete = bs.end == blocks;
+                            self.isa.run(Products { kernel, v, u, bs, m, tiles: tiles.len(), g });
+                            if complete {
+                                self.isa.run(Outputs { kernel, m, tiles, g, epilogue, y });
+                            }
                         }
                     });
                 }
@@ -302,47 +314,37 @@ fn output_line<S: Simd>(s: S, m: [S::V; T]) -> [S::V; M] {
     ]
 }
 
-/// The products and outputs of one group for a chunk.
-struct Group<'a> {
+/// The products of one group for a chunk.
+struct Products<'a> {
     kernel: &'a Winograd,
     v: &'a [Block],
     /// The group's own, of some input blocks; M is made when they are the first, and complete when they are the last.
     u: &'a [Block],
     bs: Range<usize>,
     m: &'a mut [Block],
-    tiles: Range<usize>,
+    /// Number of tiles.
+    tiles: usize,
     g: usize,
-    epilogue: &'a Epilogue<'a>,
-    y: Shore,
 }
 
-impl Kernel for Group<'_> {
+impl Kernel for Products<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let range = self.kernel.group_range(self.g);
-        match range.len() {
+        match self.kernel.group_range(self.g).len() {
             1 => self.multiply::<S, 1>(s, S::TILE[0]),
             _ => self.multiply::<S, 2>(s, S::TILE[1]),
-        }
-        if self.bs.end < self.kernel.geom.blocks {
-            return;
-        }
-        for (i, k) in range.enumerate() {
-            for (t, tile) in self.tiles.clone().enumerate() {
-                self.output(s, i, k, t, tile);
-            }
         }
     }
 }
 
-impl Group<'_> {
+impl Products<'_> {
     /// M of all positions.
     #[inline(always)]
     fn multiply<S: Simd, const OB: usize>(&mut self, s: S, widest: usize) {
         let kernel = self.kernel;
-        let count = self.tiles.len();
+        let count = self.tiles;
         let passes = count.div_ceil(widest);
         assert!(
             self.bs.end <= kernel.geom.blocks
@@ -422,7 +424,32 @@ impl Group<'_> {
             m.iter_mut().zip(acc[ob]).for_each(|(m, acc)| s.store(m, acc));
         }
     }
+}
 
+/// The outputs of one group for a chunk.
+struct Outputs<'a, Y> {
+    kernel: &'a Winograd,
+    m: &'a [Block],
+    tiles: Range<usize>,
+    g: usize,
+    epilogue: &'a Epilogue<'a, Y>,
+    y: Shore<Y>,
+}
+
+impl<Y: Pixel> Kernel for Outputs<'_, Y> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (i, k) in self.kernel.group_range(self.g).enumerate() {
+            for (t, tile) in self.tiles.clone().enumerate() {
+                self.output(s, i, k, t, tile);
+            }
+        }
+    }
+}
+
+impl<Y: Pixel> Outputs<'_, Y> {
     /// `Aᵀ M A` and the epilogue for one tile of output block `k`, the group's `i`-th.
     #[inline(always)]
     fn output<S: Simd>(&self, s: S, i: usize, k: usize, t: usize, tile: usize) {
@@ -475,7 +502,7 @@ impl Group<'_> {
         half: &[[S::V; T]; M],
         bias: S::V,
         y: usize,
-        add: Option<(&[Block], usize)>,
+        add: Option<(&[Y], usize)>,
         [rows, cols]: [usize; 2],
     ) {
         for r in 0..rows.min(M) {
@@ -486,12 +513,12 @@ impl Group<'_> {
                 let y = unsafe { &mut *self.y.pointer().add(y + r * self.kernel.geom.y.row + c) };
                 let mut value = s.add(line[c], bias);
                 if let Some(add) = add {
-                    value = s.add(value, s.load(&add[c]));
+                    value = s.add(value, add[c].load(s));
                 }
                 if self.epilogue.accumulate {
-                    value = s.add(value, s.load(y));
+                    value = s.add(value, y.load(s));
                 }
-                s.store(y, if self.epilogue.relu { s.relu(value) } else { value });
+                y.store(s, if self.epilogue.relu { s.relu(value) } else { value });
             }
         }
     }

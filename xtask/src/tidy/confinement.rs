@@ -90,6 +90,7 @@ const OPS: Rule = Rule {
         "crates/top5-testkit/src/reference", // reference.rs, reference_*.rs or the folder
         "crates/top5-cpu/src/lower.rs",
         "crates/top5-cpu/src/emit.rs",
+        "crates/top5-cpu/src/precision.rs",
         "crates/top5-cpu/src/backward.rs",
         "crates/top5-burn/src/lower.rs",
     ],

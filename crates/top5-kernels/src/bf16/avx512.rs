@@ -1,7 +1,8 @@
 //! Pairs of bf16 with AVX-512 BF16.
 
-use super::{Bf16, SimdBf16};
-use crate::block::{Block, LANES};
+use super::SimdBf16;
+use crate::block::Block;
+use crate::pixel::BlockBf16;
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
 
@@ -56,7 +57,7 @@ impl SimdBf16 for Avx512Bf16 {
     }
 
     #[inline(always)]
-    fn narrow(self, x: __m512) -> [Bf16; LANES] {
-        avx512!(std::mem::transmute::<__m256bh, [Bf16; LANES]>(_mm512_cvtneps_pbh(x)))
+    fn narrow(self, x: __m512) -> BlockBf16 {
+        avx512!(std::mem::transmute::<__m256bh, BlockBf16>(_mm512_cvtneps_pbh(x)))
     }
 }

@@ -1,6 +1,6 @@
 //! Direct convolution in bf16, in the loop nest of [`conv`](crate::conv).
 //!
-//! Input and weights are bf16, sums and the epilogue f32. Weights are packed as
+//! Input and weights are bf16, sums and the epilogue f32, the output either. Weights are packed as
 //! `[out block][in block][tap][pair of lanes][16][2]`, so that one broadcast pair of input channels meets one block of
 //! weights. With `n` products per output, the result differs from the exact one of the same rounded operands by at most
 //! `(n + 2) · 2⁻²⁴ · Σ|x·w|`, for every order of the sums.
@@ -8,6 +8,7 @@
 use super::{Bf16, Bf16Isa, KernelBf16, SimdBf16, Vector};
 use crate::block::Block;
 use crate::conv::{AHEAD, ConvGeom, Epilogue, Piece, Split, Strides};
+use crate::pixel::Pixel;
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
 use std::array::from_fn;
@@ -92,14 +93,14 @@ impl DirectBf16 {
     /// # Panics
     /// If an operand is too short for the geometry. Where lanes are odd in number, one element more is read than they
     /// are.
-    pub fn run(
+    pub fn run<P: Pixel>(
         &self,
         threads: &Threads,
         n: usize,
         x: &[Bf16],
         w: &[Block],
-        epilogue: &Epilogue<'_>,
-        y: &mut [Block],
+        epilogue: &Epilogue<'_, P>,
+        y: &mut [P],
     ) {
         let geom = &self.geom;
         geom.check(n, x.len().saturating_sub(geom.lanes.min(geom.depth) % 2), y.len());
@@ -116,12 +117,12 @@ impl DirectBf16 {
 }
 
 /// A piece of the work. Pieces write different pixels of `y`.
-struct Strip<'a> {
+struct Strip<'a, O> {
     kernel: &'a DirectBf16,
     x: &'a [Bf16],
     w: &'a [Block],
-    epilogue: &'a Epilogue<'a>,
-    y: Shore,
+    epilogue: &'a Epilogue<'a, O>,
+    y: Shore<O>,
     piece: Piece,
 }
 
@@ -136,7 +137,7 @@ macro_rules! by_width {
     };
 }
 
-impl KernelBf16 for Strip<'_> {
+impl<O: Pixel> KernelBf16 for Strip<'_, O> {
     type Output = ();
 
     #[inline(always)]
@@ -180,7 +181,7 @@ unsafe fn pair_at(x: *const Bf16) -> u32 {
     if cfg!(target_endian = "big") { bits.rotate_left(16) } else { bits }
 }
 
-impl Strip<'_> {
+impl<O: Pixel> Strip<'_, O> {
     /// Computes P pixels of OB output blocks: the first Q in `row`, the others in the next one.
     ///
     /// # Safety
@@ -273,15 +274,15 @@ impl Strip<'_> {
         unsafe {
             if let Some((add, at)) = epilogue.add {
                 let add = add.as_ptr();
-                each_sum!(&at, |sum, at| *sum = floats.add(*sum, floats.load(&*add.add(at))));
+                each_sum!(&at, |sum, at| *sum = floats.add(*sum, (*add.add(at)).load(floats)));
             }
             if epilogue.accumulate {
-                each_sum!(&geom.y, |sum, at| *sum = floats.add(*sum, floats.load(&*y.add(at))));
+                each_sum!(&geom.y, |sum, at| *sum = floats.add(*sum, (*y.add(at)).load(floats)));
             }
             if epilogue.relu {
                 each_sum!(&geom.y, |sum, _at| *sum = floats.relu(*sum));
             }
-            each_sum!(&geom.y, |sum, at| floats.store(&mut *y.add(at), *sum));
+            each_sum!(&geom.y, |sum, at| (*y.add(at)).store_bf16(simd, *sum));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Bf16, SimdBf16};
 use crate::block::{Block, LANES};
+use crate::pixel::BlockBf16;
 use crate::simd::Scalar;
 use std::array::from_fn;
 
@@ -52,7 +53,7 @@ impl SimdBf16 for Portable {
     }
 
     #[inline(always)]
-    fn narrow(self, x: [f32; LANES]) -> [Bf16; LANES] {
-        x.map(Bf16::from_f32)
+    fn narrow(self, x: [f32; LANES]) -> BlockBf16 {
+        BlockBf16(x.map(Bf16::from_f32))
     }
 }

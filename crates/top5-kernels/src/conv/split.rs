@@ -59,12 +59,12 @@ impl Split {
     }
 
     /// Calls `compute` with every piece of a run with `n` images. Pieces have no output in common.
-    pub(crate) fn run(
+    pub(crate) fn run<P>(
         &self,
         threads: &Threads,
         n: usize,
         geom: &ConvGeom,
-        epilogue: &Epilogue<'_>,
+        epilogue: &Epilogue<'_, P>,
         compute: impl Fn(Piece) + Sync,
     ) {
         let (images, cols) = geom.extent(n);

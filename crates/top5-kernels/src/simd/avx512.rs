@@ -2,6 +2,7 @@
 
 use super::Simd;
 use crate::block::{Block, LANES};
+use crate::pixel::BlockBf16;
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX-512 F, VL, BW and DQ (and AVX2 and FMA).
@@ -50,6 +51,35 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn store(self, y: &mut Block, x: __m512) {
         avx512!(_mm512_store_ps(y.0.as_mut_ptr(), x))
+    }
+
+    #[inline(always)]
+    fn widen(self, x: &BlockBf16) -> __m512 {
+        avx512!({
+            let half = _mm256_load_si256(x.0.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
+        })
+    }
+
+    /// In integers: half of the last place is added, a little less where the last bit is even.
+    #[inline(always)]
+    fn narrow(self, x: __m512) -> BlockBf16 {
+        /// `_mm512_fpclass_ps_mask`'s denormal numbers.
+        const DENORMAL: i32 = 0x20;
+        avx512!({
+            let bits = _mm512_castps_si512(x);
+            let upper = _mm512_srli_epi32::<16>(bits);
+            let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+            let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+            let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+            let quiet = _mm512_set1_epi32(0x40);
+            let rounded = _mm512_mask_or_epi32(rounded, nan, upper, quiet);
+            let denormal = _mm512_fpclass_ps_mask::<DENORMAL>(x);
+            let sign = _mm512_set1_epi32(0x8000);
+            let rounded = _mm512_mask_and_epi32(rounded, denormal, upper, sign);
+            std::mem::transmute::<__m256i, BlockBf16>(_mm512_cvtepi32_epi16(rounded))
+        })
     }
 
     #[inline(always)]

@@ -163,7 +163,7 @@ impl WinogradGradient {
         at: Range<usize>,
         b: usize,
         v: Shore,
-    ) -> Inputs<'a> {
+    ) -> Inputs<'a, Block> {
         Inputs { geom: &self.geom, tiles: self.tiles, x, first, at, len, b, v }
     }
 

@@ -1,21 +1,22 @@
 //! V, the transform of the input, which the forward pass and the weight gradient have in common.
 
 use super::{M, T, apart, place};
-use crate::block::{Block, LANES};
+use crate::block::LANES;
 use crate::conv::ConvGeom;
 use crate::isa::Kernel;
+use crate::pixel::Pixel;
 use crate::simd::Simd;
 use crate::threads::Shore;
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
 
 /// V of one input block, for some tiles.
-pub(super) struct Inputs<'a> {
+pub(super) struct Inputs<'a, X> {
     /// That of a run which has been checked.
     pub(super) geom: &'a ConvGeom,
     /// Tiles per image: rows, columns.
     pub(super) tiles: [usize; 2],
-    pub(super) x: &'a [Block],
+    pub(super) x: &'a [X],
     /// The tile that is the first of V.
     pub(super) first: usize,
     /// Those to transform, counted from there.
@@ -27,7 +28,7 @@ pub(super) struct Inputs<'a> {
     pub(super) v: Shore,
 }
 
-impl Kernel for Inputs<'_> {
+impl<X: Pixel> Kernel for Inputs<'_, X> {
     type Output = ();
 
     #[inline(always)]
@@ -54,7 +55,7 @@ impl Kernel for Inputs<'_> {
     }
 }
 
-impl Inputs<'_> {
+impl<X: Pixel> Inputs<'_, X> {
     /// `Bᵀ d B` of the tile whose first pixel is block `from` of x.
     ///
     /// # Safety
@@ -66,7 +67,7 @@ impl Inputs<'_> {
         // What the next tile reads beyond this one: rows of maps are too short for the processor to notice.
         for r in 0..T {
             for col in T..T + M {
-                s.prefetch(self.x.as_ptr().wrapping_add(from + r * row + col));
+                s.prefetch(self.x.as_ptr().wrapping_add(from + r * row + col).cast());
             }
         }
         // Loops, not closures: what is not inlined loses the instruction set.
@@ -76,7 +77,7 @@ impl Inputs<'_> {
             for r in 0..T {
                 if r < rows && col < cols {
                     // SAFETY: within x, by the caller's first promise.
-                    column[r] = s.load(unsafe { self.x.get_unchecked(from + r * row + col) });
+                    column[r] = unsafe { self.x.get_unchecked(from + r * row + col) }.load(s);
                 }
             }
             let column = input_line(s, column);

@@ -143,7 +143,7 @@ impl Winograd {
             return self.run(threads, n, x, u, epilogue, work, y);
         }
         source.check(&self.geom);
-        self.check(n, x, epilogue, y);
+        self.check(n, x.len(), epilogue, y.len());
         let shape = self.direct_shape();
         self.run_split(threads, n, x, epilogue, shape, work, y, |g, bs, u, each| {
             let to = Shore(u.as_mut_ptr());

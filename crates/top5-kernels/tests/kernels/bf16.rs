@@ -3,14 +3,14 @@
 
 use crate::conv::{N, Problem, geometry, places, products};
 use crate::packing::*;
-use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16, narrow};
+use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16, narrow, widen};
 use top5_kernels::conv::{ConvGeom, Epilogue, Strides};
-use top5_kernels::{Block, Isa, LANES, Layout, Threads};
+use top5_kernels::{Block, BlockBf16, Isa, Kernel, LANES, Layout, Pixel, Simd, Threads};
 use top5_testkit::enumerate::{ConvCase, convs};
 use top5_testkit::fill::{integers, signed};
 
 /// Everyone here who multiplies pairs with one thread, and the best with three.
-fn bf16_runs() -> Vec<(Bf16Isa, Threads)> {
+pub(crate) fn bf16_runs() -> Vec<(Bf16Isa, Threads)> {
     let isas = Isa::available().into_iter().filter_map(Bf16Isa::of);
     let isas = isas.filter(|isa| isa.is_available());
     let mut runs: Vec<_> = isas.map(|isa| (isa, Threads::new(1))).collect();
@@ -19,9 +19,24 @@ fn bf16_runs() -> Vec<(Bf16Isa, Threads)> {
     runs
 }
 
-fn narrowed(isa: Bf16Isa, x: &[Block]) -> Vec<Block> {
-    let mut y = vec![Block([f32::NAN; LANES]); x.len().div_ceil(2)];
+pub(crate) fn narrowed(isa: Bf16Isa, x: &[Block]) -> Vec<BlockBf16> {
+    let mut y = vec![BlockBf16::ZERO; x.len()];
     narrow(isa, &Threads::new(1), x, &mut y);
+    y
+}
+
+/// Rounded by the kernels that compute in f32.
+fn copied(isa: Isa, threads: &Threads, x: &[Block]) -> Vec<BlockBf16> {
+    struct Copy<'a>(&'a [Block], &'a mut [BlockBf16]);
+    impl Kernel for Copy<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            self.0.iter().zip(self.1).for_each(|(x, y)| y.store(s, x.load(s)));
+        }
+    }
+    let mut y = vec![BlockBf16::ZERO; x.len()];
+    threads.chunks(&mut y, 100, |i, y| isa.run(Copy(&x[100 * i..], y)));
     y
 }
 
@@ -61,8 +76,20 @@ fn vectors_round_as_the_numbers_do() {
     let x: Vec<Block> =
         values.chunks_exact(LANES).map(|x| Block(x.try_into().expect("16 values"))).collect();
     for (isa, threads) in bf16_runs() {
-        let mut y = vec![Block::ZERO; x.len().div_ceil(2)];
+        let mut y = vec![BlockBf16::ZERO; x.len()];
         narrow(isa, &threads, &x, &mut y);
+        let same = |got: &BlockBf16, want: &BlockBf16| {
+            let bits = |b: Bf16| if b.to_f32().is_nan() { None } else { Some(b.0) };
+            got.0.map(bits) == want.0.map(bits)
+        };
+        let floats = if isa == Bf16Isa::Portable { Isa::Scalar } else { Isa::Avx512 };
+        let copied = copied(floats, &threads, &x);
+        assert!(copied.iter().zip(&y).all(|(got, want)| same(got, want)), "{floats} and {isa}");
+        let mut back = vec![Block::ZERO; x.len()];
+        widen(floats, &threads, &y, &mut back);
+        let exact =
+            |(y, back): (&BlockBf16, &Block)| same(&BlockBf16(back.0.map(Bf16::from_f32)), y);
+        assert!(y.iter().zip(&back).all(exact), "{floats} from bf16");
         for (x, y) in values.iter().zip(Bf16::flat(&y)) {
             let want = Bf16::from_f32(*x);
             let same = want == *y || x.is_nan() && y.to_f32().is_nan();

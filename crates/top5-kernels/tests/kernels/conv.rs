@@ -241,7 +241,7 @@ fn first_layer_on_plain_planes_is_exact() {
 }
 
 /// Dense 3×3 convolutions of stride 1: the small ones, and some of many tiles.
-fn winograd_cases() -> Vec<ConvCase> {
+pub(crate) fn winograd_cases() -> Vec<ConvCase> {
     let plain = |case: &ConvCase| {
         let window = &case.window;
         case.groups == 1

@@ -7,4 +7,5 @@ mod conv;
 mod elementwise;
 mod norm;
 mod packing;
+mod pixel;
 mod pool;

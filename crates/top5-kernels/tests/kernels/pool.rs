@@ -86,6 +86,36 @@ fn maximum_and_its_gradient_are_exact() {
 }
 
 #[test]
+fn maximum_of_what_holds_nan_is_nan() {
+    for (isa, threads) in runs() {
+        for (kernel, stride) in [(2, 2), (3, 1), (3, 2), (4, 2)] {
+            let window =
+                Window { pad: [1, 1], pad_end: [1, 1], ..top5_graph::k(kernel).stride(stride) };
+            let case = PoolCase {
+                channels: 3,
+                input: [9, 11],
+                window,
+                output: [9, 11].map(|size| (size + 2 - kernel) / stride + 1),
+            };
+            let xl = layout(case.channels, case.input, [0, 0]);
+            let yl = layout(case.channels, case.output, [0, 0]);
+            let mut x = integers("x", elements(N, &xl));
+            x.iter_mut().step_by(13).for_each(|x| *x = f32::NAN);
+            let mut y = unwritten(N, &yl);
+            let packed = pack(N, &xl, &x);
+            max(isa, &threads, N, &geometry(&window), (&packed, &xl), (&mut y, &yl));
+            let mut count = 0;
+            for (got, (cells, _)) in unpack("max", N, &yl, &y).iter().zip(windows(&case)) {
+                let nan = cells.iter().any(|&cell| x[cell].is_nan());
+                assert_eq!(got.is_nan(), nan, "{isa} {case:?}");
+                count += usize::from(nan);
+            }
+            assert!(count > 0);
+        }
+    }
+}
+
+#[test]
 fn mean_and_its_gradient_equal_plain_loops() {
     let runs = runs();
     for (i, case) in pools().iter().filter(|case| case.window.dilation == [1, 1]).enumerate() {

@@ -1,0 +1,154 @@
+//! Kernels that take activations in either precision: on bf16 they compute what they compute on f32 from the same numbers,
+//! and round it once.
+
+use crate::bf16::{bf16_runs, narrowed};
+use crate::conv::{N, Problem, winograd_cases};
+use crate::packing::*;
+use std::fmt::Debug;
+use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16};
+use top5_kernels::channels::{ScaleEpilogue, copy, flatten, scale, subsample};
+use top5_kernels::conv::Epilogue;
+use top5_kernels::elementwise::{AddRelu, pointwise};
+use top5_kernels::pool::{Divisor, PoolGeom, average, max};
+use top5_kernels::winograd::Winograd;
+use top5_kernels::{Block, BlockBf16, Isa, LANES, Layout, Threads};
+use top5_testkit::enumerate::{CHANNELS, convs};
+use top5_testkit::fill::{integers, signed};
+
+/// An instruction set's own bf16, or the portable one.
+fn rounds(isa: Isa) -> Bf16Isa {
+    Bf16Isa::of(isa).filter(|isa| isa.is_available()).unwrap_or(Bf16Isa::Portable)
+}
+
+/// Asserts that `got` is `want` rounded; what neither kernel wrote is NaN in both.
+fn assert_rounded(what: &dyn Debug, isa: Isa, got: &[BlockBf16], want: &[Block]) {
+    assert_eq!(got.len(), want.len());
+    for (i, (got, want)) in got.iter().zip(narrowed(rounds(isa), want)).enumerate() {
+        for lane in 0..LANES {
+            let (got, want) = (got.0[lane], want.0[lane]);
+            let same = got == want || got.to_f32().is_nan() && want.to_f32().is_nan();
+            assert!(same, "{isa} {what:?}: block {i}, lane {lane}: {got:?}, not {want:?}");
+        }
+    }
+}
+
+#[test]
+fn kernels_round_once_what_they_compute() {
+    const SIZE: [usize; 2] = [6, 7];
+    let geom =
+        PoolGeom { kernel: [3, 3], stride: [2, 2], pad: [1, 1], pad_end: [1, 1], dilation: [1, 1] };
+    for (isa, threads) in runs() {
+        for channels in CHANNELS {
+            let xl = part(layout(channels, SIZE, [1, 2]));
+            let al = layout(channels, SIZE, [0, 0]);
+            let pooled = part(layout(channels, [3, 4], [0, 1]));
+            let whole = layout(channels + 5, SIZE, [2, 0]);
+            let vector = Layout::new(channels, 1, 1);
+            let flat = Layout::new(channels * SIZE[0] * SIZE[1], 1, 1);
+            // Operands that bf16 has.
+            let operand = |name: &str, layout: &Layout| {
+                let values = signed(name, elements(N, layout));
+                let round = |x: f32| Bf16::from_f32(x).to_f32();
+                pack(N, layout, &values.into_iter().map(round).collect::<Vec<_>>())
+            };
+            let (x, a, factors) = (operand("x", &xl), operand("a", &al), operand("f", &vector));
+            let [x16, a16] = [&x, &a].map(|x| narrowed(rounds(isa), x));
+            /// Runs a kernel in both precisions.
+            macro_rules! same {
+                ($what:literal, $layout:expr, |$x:ident, $a:ident, $y:ident| $body:expr) => {{
+                    let layout: &Layout = &$layout;
+                    let mut y = unwritten(N, layout);
+                    let mut y16 = narrowed(rounds(isa), &y);
+                    {
+                        let ($x, $a, $y) = ((&x[..], &xl), (&a[..], &al), (&mut y[..], layout));
+                        $body;
+                    }
+                    {
+                        let ($x, $a, $y) =
+                            ((&x16[..], &xl), (&a16[..], &al), (&mut y16[..], layout));
+                        $body;
+                    }
+                    assert_rounded(&($what, channels), isa, &y16, &y);
+                }};
+            }
+            let t = &threads;
+            same!("max", pooled, |x, _a, y| max(isa, t, N, &geom, x, y));
+            same!("mean", pooled, |x, _a, y| average(isa, t, N, &geom, Divisor::Inside, x, y));
+            same!("sum", al, |x, a, y| pointwise(isa, t, N, AddRelu, [x, a], y));
+            same!("scale", al, |x, a, y| {
+                let epilogue = ScaleEpilogue { add: Some(a), accumulate: false, relu: true };
+                scale(isa, t, N, x, &factors, &epilogue, y);
+            });
+            same!("copy", whole, |x, _a, y| copy(t, N, x, 0, y, 3, channels, false));
+            same!("subsample", pooled, |x, _a, y| subsample(t, N, 2, x, y));
+            same!("flatten", flat, |x, _a, y| flatten(t, N, x, y.0));
+        }
+    }
+}
+
+#[test]
+fn bf16_convolution_rounds_its_sums_once() {
+    for (isa, threads) in bf16_runs() {
+        let floats = if isa == Bf16Isa::Portable { Isa::Scalar } else { Isa::Avx512 };
+        for (i, case) in convs().iter().enumerate() {
+            let problem = Problem::new(case, i);
+            let kernel = DirectBf16::new(isa, problem.geom.clone());
+            let x = narrowed(isa, &problem.x);
+            let mut w = vec![Block::ZERO; kernel.packed_len()];
+            kernel.pack(&threads, &problem.w, &mut w);
+            let mut y = problem.output();
+            let mut y16 = narrowed(isa, &y);
+            kernel.run(&threads, N, Bf16::flat(&x), &w, &problem.epilogue(), &mut y);
+            let add = problem.epilogue().add.map(|(add, at)| (narrowed(isa, add), at));
+            let add = add.as_ref().map(|(add, at)| (&add[..], *at));
+            let Epilogue { bias, relu, accumulate, .. } = problem.epilogue();
+            let epilogue = Epilogue { bias, add, relu, accumulate };
+            kernel.run(&threads, N, Bf16::flat(&x), &w, &epilogue, &mut y16);
+            assert_rounded(&(kernel.name(), case), floats, &y16, &y);
+        }
+    }
+}
+
+#[test]
+fn winograd_takes_and_makes_bf16() {
+    for (isa, threads) in runs() {
+        for (i, case) in winograd_cases().iter().enumerate() {
+            let problem = Problem::new(case, i);
+            let x = narrowed(rounds(isa), &problem.x);
+            let kernel = Winograd::new(isa, problem.geom.clone(), N).expect("3×3, stride 1");
+            let mut u = vec![Block::ZERO; kernel.packed_len()];
+            kernel.pack(&threads, &problem.w, &mut u);
+            let mut work = vec![Block([f32::NAN; LANES]); kernel.workspace(threads.count())];
+            let mut run = |threads: &Threads, from_bf16: bool| {
+                let mut y = problem.output();
+                let epilogue = problem.epilogue();
+                if from_bf16 {
+                    kernel.run(threads, N, &x, &u, &epilogue, &mut work, &mut y);
+                } else {
+                    kernel.run(threads, N, &problem.x, &u, &epilogue, &mut work, &mut y);
+                }
+                y
+            };
+            let y = run(&threads, false);
+            let what = (kernel.name(), case);
+            assert_same(
+                &format!("{what:?}"),
+                &unpack("from bf16", N, &problem.yl, &run(&threads, true)),
+                &unpack("from f32", N, &problem.yl, &y),
+            );
+            let mut y16 = narrowed(rounds(isa), &problem.output());
+            let add = problem.epilogue().add.map(|(add, at)| (narrowed(rounds(isa), add), at));
+            let add = add.as_ref().map(|(add, at)| (&add[..], *at));
+            let Epilogue { bias, relu, accumulate, .. } = problem.epilogue();
+            let epilogue = Epilogue { bias, add, relu, accumulate };
+            kernel.run(&threads, N, &x, &u, &epilogue, &mut work, &mut y16);
+            assert_rounded(&what, isa, &y16, &y);
+        }
+    }
+}
+
+#[test]
+fn integers_survive_bf16() {
+    let values = integers("x", 1000);
+    assert!(values.iter().all(|&x| Bf16::from_f32(x).to_f32() == x));
+}
