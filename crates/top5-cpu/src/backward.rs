@@ -7,7 +7,7 @@
 use crate::choose::ConvKernel;
 use crate::emit::{average, lrn_geom, pieces, pool_geom};
 use crate::lower::Lowering;
-use crate::step::{BufferId, Extent, Nest, What};
+use crate::step::{Buffer, BufferId, Extent, Nest, What};
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::{Node, NodeId, Op};
 use top5_kernels::norm;
@@ -302,9 +302,17 @@ impl Lowering<'_> {
         let [work, transposed] =
             [most(&|kernel| kernel.workspace(threads, false)), most(&ConvKernel::transposed_len)]
                 .map(|blocks| self.scratch(blocks));
+        let rounds = nests.iter().any(|nest| matches!(nest.kernel, ConvKernel::Bf16(_)));
         let covers = unit.shape.covers_input();
         let what =
             What::ConvInput { nests, forward: unit.packing.geom, weight: unit.weight, covers };
+        if rounds {
+            let Buffer { layout, extent, .. } = self.program.buffers[dy.0];
+            let rounded = self.new_buffer(layout, extent);
+            self.program.buffers[rounded.0].bf16 = true;
+            self.step(node.id, What::Narrow, [dy], [rounded], true);
+            return self.step(node.id, what, [dy, rounded], [dx, work, transposed], fresh);
+        }
         self.step(node.id, what, [dy], [dx, work, transposed], fresh);
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Machinery {
     pub(crate) bf16: Option<Bf16Isa>,
     /// Choices that go before ours.
     pub(crate) tuning: Tuning,
+    /// Activations stay in f32, and weights change from run to run.
+    pub(crate) trains: bool,
 }
 
 /// A convolution kernel.
@@ -40,11 +42,11 @@ pub(crate) enum GradientKernel {
 }
 
 impl Machinery {
-    /// For plans of this mode. Measured choices and bf16 are for inference, which transforms its weights beforehand.
+    /// For plans of this mode. Measured choices are for inference, which transforms its weights beforehand.
     pub(crate) fn in_mode(&self, mode: Mode) -> Self {
         match mode {
             Mode::Inference => self.clone(),
-            Mode::Training => Self { tuning: Tuning::default(), bf16: None, ..self.clone() },
+            Mode::Training => Self { tuning: Tuning::default(), trains: true, ..self.clone() },
         }
     }
 
@@ -72,13 +74,18 @@ impl Machinery {
         (candidates.swap_remove(best), format!("{} of direct", others.join(", ")))
     }
 
-    /// The cost of a kernel relative to that of direct convolution. In bf16 two products cost as much as one.
+    /// The cost of a kernel relative to that of direct convolution. In bf16 two products cost as much as one, but while
+    /// training the input is rounded first.
     fn cost(&self, kernel: &ConvKernel) -> f64 {
         let geom = kernel.geom();
         match kernel {
             ConvKernel::Direct(_) => 1.0,
             ConvKernel::Winograd(_) => self.winograd_cost(geom),
-            ConvKernel::Bf16(_) => geom.lanes.div_ceil(2) as f64 / geom.lanes as f64,
+            ConvKernel::Bf16(_) => {
+                let pairs = geom.lanes.div_ceil(2) as f64 / geom.lanes as f64;
+                let rounded = if self.trains { geom.x.image } else { 0 };
+                pairs + 6.0 * rounded as f64 / geom.macs() as f64
+            }
         }
     }
 
@@ -155,9 +162,11 @@ impl ConvKernel {
     /// Blocks of scratch memory, with weights in a form of its own or packed for direct convolution.
     pub(crate) fn workspace(&self, threads: usize, transformed: bool) -> usize {
         match self {
-            Self::Direct(_) | Self::Bf16(_) => 0,
+            Self::Direct(_) => 0,
             Self::Winograd(kernel) if transformed => kernel.workspace(threads),
             Self::Winograd(kernel) => kernel.direct_workspace(threads),
+            Self::Bf16(_) if transformed => 0,
+            Self::Bf16(kernel) => kernel.packed_len(),
         }
     }
 
@@ -167,15 +176,6 @@ impl ConvKernel {
             Self::Direct(_) => 0,
             Self::Winograd(kernel) => kernel.packed_len(),
             Self::Bf16(kernel) => kernel.packed_len(),
-        }
-    }
-
-    /// Whether these weights are in a form of its own, which has another length than that for direct convolution.
-    pub(crate) fn reads_own_form(&self, weights: &[Block]) -> bool {
-        match self {
-            Self::Direct(_) => false,
-            Self::Winograd(kernel) => weights.len() == kernel.packed_len(),
-            Self::Bf16(_) => true,
         }
     }
 

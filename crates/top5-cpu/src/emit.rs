@@ -171,7 +171,7 @@ impl Lowering<'_> {
         let sum = head.sum.map(|sum| self.operand(sum, self.is_bf16(y)));
         let transformed = unit.packing.transform.is_some();
         let work = self.scratch(kernel.workspace(self.machinery.threads, transformed));
-        let what = What::Conv { kernel, weight, bias, relu: head.relu };
+        let what = What::Conv { kernel, weight, bias, relu: head.relu, transformed };
         match sum {
             Some(sum) => self.step(node.id, what, [x, sum], [y, work], true),
             None => self.step(node.id, what, [x], [y, work], true),

@@ -23,7 +23,7 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Direct convolution only: a little more exact, and slower.
     pub exact: bool,
-    /// The precision of products; training is always in f32.
+    /// The precision of products.
     pub precision: Precision,
     /// Most bytes that the parameters and activations of one plan may take.
     pub memory_limit: Option<u64>,
@@ -31,15 +31,16 @@ pub struct Options {
     pub tuning: Tuning,
 }
 
-/// How precise products of convolutions and linear layers are at inference. Sums are in f32 always.
+/// How precise products of convolutions and linear layers are. Sums are in f32 always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// 24 bits.
     #[default]
     F32,
-    /// 8 bits, of inputs and weights: where that is faster than Winograd in f32. Activations between layers are stored in
-    /// 8 bits as well, but for those that a caller asks for. The CPU must multiply bf16 itself, or the instruction set be
-    /// [`Isa::Scalar`], which does the same slowly.
+    /// 8 bits, of inputs and weights: where that is faster than Winograd in f32. Inference stores the activations between
+    /// layers in 8 bits as well, but for those that a caller asks for. Training rounds what forward and data gradients
+    /// multiply, and keeps all else in f32: weights, activations, and the gradients of weights. The CPU must multiply bf16
+    /// itself, or the instruction set be [`Isa::Scalar`], which does the same slowly.
     Bf16,
 }
 
@@ -62,7 +63,8 @@ impl Options {
             Precision::Bf16 => Some(Bf16Isa::of(isa).ok_or_else(|| no_bf16(isa))?),
         };
         let (exact, tuning) = (self.exact, self.tuning.clone());
-        Ok(Machinery { isa, threads, batch: batch.max(1), exact, bf16, tuning })
+        let batch = batch.max(1);
+        Ok(Machinery { isa, threads, batch, exact, bf16, tuning, trains: false })
     }
 
     fn thread_count(&self) -> usize {
@@ -176,6 +178,11 @@ impl CpuEngine {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.machinery.isa
+    }
+
+    /// The precision of products in use.
+    pub fn precision(&self) -> Precision {
+        if self.machinery.bf16.is_some() { Precision::Bf16 } else { Precision::F32 }
     }
 
     /// The number of threads in use.

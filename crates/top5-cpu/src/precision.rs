@@ -2,10 +2,10 @@
 //!
 //! A value is in bf16 if what makes it can round it, something that reads it takes bf16, and nobody outside the plan asks for
 //! it. Where a reader wants the other precision than a value has, it reads a copy. What a reader computes is the same either
-//! way: it takes bf16 as a whole or not at all.
+//! way: it takes bf16 as a whole or not at all. While training all values are in f32, and convolutions in bf16 read copies.
 
 use crate::choose::ConvKernel;
-use crate::lower::Lowering;
+use crate::lower::{Lowering, Mode};
 use crate::step::{Buffer, BufferId, What};
 use top5_graph::ops::Activation;
 use top5_graph::{Node, NodeId, Op};
@@ -13,7 +13,7 @@ use top5_graph::{Node, NodeId, Op};
 impl Lowering<'_> {
     /// Decides for every value. Convolutions have their kernels.
     pub(crate) fn choose_precisions(&mut self) {
-        if self.machinery.bf16.is_none() {
+        if self.machinery.bf16.is_none() || self.mode == Mode::Training {
             return;
         }
         let nodes = self.graph.nodes();

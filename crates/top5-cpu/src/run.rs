@@ -140,7 +140,7 @@ impl Machine {
             What::Widen => call!(|[x: 0], y| {
                 widen(isa, threads, &BlockBf16::of(x.0)[..y.0.len()], y.0);
             }),
-            What::Conv { kernel, weight, bias, relu } => {
+            What::Conv { kernel, weight, bias, relu, transformed } => {
                 let sums = step.reads.len() > 1;
                 let sum = if sums { r(1) } else { 0..0 };
                 let ([y, work], [x, sum]) = arena.lend([w(0), w(1)], [r(0), sum]);
@@ -154,7 +154,7 @@ impl Machine {
                     }};
                 }
                 let x_in_bf16 = program.buffers[step.reads[0].0].bf16;
-                if !kernel.reads_own_form(weights) {
+                if !transformed {
                     convolve(run, kernel, x, weights, &epilogue!(Block), y, work);
                 } else if wide {
                     let x = (x, x_in_bf16);
@@ -260,7 +260,8 @@ impl Machine {
             }
             What::ConvInput { nests, forward, weight, .. } => {
                 let writes = [w(0), w(1), w(2)];
-                let ([dx, work, packed], [dy]) = arena.lend(writes, [r(0)]);
+                let rounded = if step.reads.len() > 1 { r(1) } else { 0..0 };
+                let ([dx, work, packed], [dy, rounded]) = arena.lend(writes, [r(0), rounded]);
                 let weights = bank.slot(*weight);
                 let epilogue = Epilogue { accumulate, ..Epilogue::default() };
                 for Nest { kernel, elements } in nests {
@@ -271,6 +272,7 @@ impl Machine {
                     }
                     let packed = &mut packed[..kernel.geom().packed_len()];
                     transpose(isa, threads, forward, weights, kernel.geom(), elements, packed);
+                    let dy = if let ConvKernel::Bf16(_) = kernel { rounded } else { dy };
                     convolve(run, kernel, dy, packed, &epilogue, dx, work);
                 }
             }
@@ -411,7 +413,7 @@ fn pad_planes(run: &Run<'_>, x: &mut [Block], layout: &Layout) {
     });
 }
 
-/// A convolution with weights packed for direct convolution.
+/// A convolution of `x` (in bf16 if the kernel reads that) with weights packed for direct convolution.
 fn convolve(
     run: &Run<'_>,
     kernel: &ConvKernel,
@@ -428,7 +430,11 @@ fn convolve(
             let source = Source::Packed(weights);
             kernel.run_direct(threads, n, x, source, epilogue, work, y);
         }
-        ConvKernel::Bf16(_) => unreachable!("its weights are in a form of its own"),
+        ConvKernel::Bf16(kernel) => {
+            let own = &mut work[..kernel.packed_len()];
+            kernel.pack(threads, weights, own);
+            kernel.run(threads, n, Bf16::flat(BlockBf16::of(x)), own, epilogue, y);
+        }
     }
 }
 

@@ -73,8 +73,9 @@ pub(crate) enum What {
     Narrow,
     /// x in bf16 → the same
     Widen,
-    /// x (in bf16 if the kernel reads that, or if it is) (, sum in y's precision) → y, scratch
-    Conv { kernel: ConvKernel, weight: SlotId, bias: Option<SlotId>, relu: bool },
+    /// x (in bf16 if the kernel reads that, or if it is) (, sum in y's precision) → y, scratch. `transformed`: the weights are
+    /// in the kernel's own form, and else packed for direct convolution.
+    Conv { kernel: ConvKernel, weight: SlotId, bias: Option<SlotId>, relu: bool, transformed: bool },
     /// x → y
     MaxPool(PoolGeom),
     /// x → y
@@ -114,7 +115,7 @@ pub(crate) enum What {
 
     /// logits → their gradient; adds `weight` times the loss
     Loss { weight: f32 },
-    /// dy → dx, scratch, transposed weights (for direct convolution)
+    /// dy (, dy in bf16 if a kernel reads that) → dx, scratch, transposed weights (for direct convolution)
     ConvInput { nests: Vec<Nest>, forward: ConvGeom, weight: SlotId, covers: bool },
     /// x, dy → scratch; the gradient of a slot
     ConvWeights { kernel: GradientKernel, weight: SlotId, mask: Option<Vec<Block>> },

@@ -1,6 +1,6 @@
 //! A training step gives the same bits for any number of threads.
 
-use top5_cpu::{CpuEngine, Options};
+use top5_cpu::{CpuEngine, Isa, Options, Precision};
 use top5_graph::{Engine, Graph, Sgd, StepOptions, Tensor, Weights, k, net};
 use top5_testkit::fill::signed;
 
@@ -22,8 +22,8 @@ fn graph() -> Graph {
 }
 
 /// Gradients and weights after two steps.
-fn train(threads: usize) -> [Weights; 2] {
-    let options = Options { threads: Some(threads), ..Options::default() };
+fn train(threads: usize, options: &Options) -> [Weights; 2] {
+    let options = Options { threads: Some(threads), ..options.clone() };
     let mut engine = CpuEngine::new(graph(), BATCH, &options).unwrap();
     let mut weights = Weights::new();
     for (name, param) in graph().params() {
@@ -45,15 +45,28 @@ fn train(threads: usize) -> [Weights; 2] {
     [engine.gradient_tensors(), engine.weights()]
 }
 
-#[test]
-fn a_training_step_does_not_depend_on_the_number_of_threads() {
-    let one = train(1);
+fn does_not_depend_on_the_number_of_threads(options: &Options) {
+    let one = train(1, options);
     assert!(one[0].iter().all(|(_, tensor)| tensor.data().iter().any(|&value| value != 0.0)));
     for threads in [2, 3, 7] {
-        for (one, other) in one.iter().zip(&train(threads)) {
+        for (one, other) in one.iter().zip(&train(threads, options)) {
             for ((name, a), (_, b)) in one.iter().zip(other.iter()) {
                 assert_eq!(a.data(), b.data(), "{name}, {threads} threads");
             }
         }
     }
+}
+
+#[test]
+fn a_training_step_does_not_depend_on_the_number_of_threads() {
+    does_not_depend_on_the_number_of_threads(&Options::default());
+}
+
+#[test]
+fn nor_does_one_in_bf16() {
+    let mut options = Options { precision: Precision::Bf16, ..Options::default() };
+    if CpuEngine::new(graph(), BATCH, &options).is_err() {
+        options.isa = Some(Isa::Scalar);
+    }
+    does_not_depend_on_the_number_of_threads(&options);
 }

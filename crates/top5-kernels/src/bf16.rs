@@ -74,6 +74,8 @@ pub trait SimdBf16: Copy + Send + Sync {
     fn dot(self, a: Self::Pairs, b: Self::Pairs, c: Vector<Self>) -> Vector<Self>;
     /// Rounded as [`Bf16::from_f32`] does.
     fn narrow(self, x: Vector<Self>) -> BlockBf16;
+    /// The pairs of `a`, the first numbers, and `b`, both rounded, as bits of floats.
+    fn pairs(self, a: Vector<Self>, b: Vector<Self>) -> Vector<Self>;
 }
 
 /// Sixteen floats of the vectors that go with `D`.

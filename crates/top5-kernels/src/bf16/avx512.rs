@@ -57,6 +57,20 @@ impl SimdBf16 for Avx512Bf16 {
     }
 
     #[inline(always)]
+    fn pairs(self, a: __m512, b: __m512) -> __m512 {
+        avx512!({
+            // A macro: a closure may lose the instruction set.
+            macro_rules! bits {
+                ($x:expr) => {{
+                    let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh($x));
+                    _mm512_cvtepu16_epi32(rounded)
+                }};
+            }
+            _mm512_castsi512_ps(_mm512_or_si512(bits!(a), _mm512_slli_epi32::<16>(bits!(b))))
+        })
+    }
+
+    #[inline(always)]
     fn narrow(self, x: __m512) -> BlockBf16 {
         avx512!(std::mem::transmute::<__m256bh, BlockBf16>(_mm512_cvtneps_pbh(x)))
     }

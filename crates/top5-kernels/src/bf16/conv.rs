@@ -78,12 +78,7 @@ impl DirectBf16 {
         threads.chunks(packed, self.weight_stride(), |k, packed| {
             let weights = weights[k * taps * lanes..].chunks_exact(lanes);
             for (packed, weights) in packed.chunks_exact_mut(self.pairs()).zip(weights) {
-                for (packed, weights) in packed.iter_mut().zip(weights.chunks(2)) {
-                    let bits = |i: usize, lane: usize| {
-                        weights.get(i).map_or(0, |w| u32::from(Bf16::from_f32(w.0[lane]).0))
-                    };
-                    packed.0 = from_fn(|lane| f32::from_bits(bits(0, lane) | bits(1, lane) << 16));
-                }
+                self.isa.run(Rows { weights, packed });
             }
         });
     }
@@ -113,6 +108,25 @@ impl DirectBf16 {
         self.split.run(threads, n, geom, epilogue, |piece| {
             self.isa.run(Strip { kernel: self, x, w, epilogue, y, piece });
         });
+    }
+}
+
+/// The weights of one tap, two rows to a block.
+struct Rows<'a> {
+    weights: &'a [Block],
+    packed: &'a mut [Block],
+}
+
+impl KernelBf16 for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<D: SimdBf16>(self, simd: D) {
+        let floats = simd.floats();
+        for (packed, weights) in self.packed.iter_mut().zip(self.weights.chunks(2)) {
+            let second = if weights.len() == 2 { floats.load(&weights[1]) } else { floats.zero() };
+            floats.store(packed, simd.pairs(floats.load(&weights[0]), second));
+        }
     }
 }
 

@@ -53,6 +53,12 @@ impl SimdBf16 for Portable {
     }
 
     #[inline(always)]
+    fn pairs(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        let bits = |x: f32| u32::from(Bf16::from_f32(x).0);
+        from_fn(|i| f32::from_bits(bits(a[i]) | bits(b[i]) << 16))
+    }
+
+    #[inline(always)]
     fn narrow(self, x: [f32; LANES]) -> BlockBf16 {
         BlockBf16(x.map(Bf16::from_f32))
     }

@@ -145,7 +145,7 @@ pub(super) struct EngineArgs {
     /// Direct convolution only: a little more exact, and slower
     #[arg(long, conflicts_with = "precision")]
     pub(super) exact: bool,
-    /// Precision of products at inference; bf16 is faster where the CPU has it, and about 1 % off
+    /// Precision of products; bf16 is faster where the CPU has it, and about 1 % off
     #[arg(long, value_name = "NAME", value_enum)]
     pub(super) precision: Option<PrecisionArg>,
     /// Kernels for inference as `top5 tune` measured them

@@ -186,6 +186,7 @@ impl Run {
             "system": std::env::consts::OS,
             "processor": std::env::consts::ARCH,
             "instructions": format!("{:?}", engine.isa()),
+            "precision": engine.precision().name(),
             "threads": engine.threads(),
             "images": {
                 "train": splits.train.len(),
