@@ -81,7 +81,7 @@ pub trait SimdBf16: Copy + Send + Sync {
 /// Sixteen floats of the vectors that go with `D`.
 pub type Vector<D> = <<D as SimdBf16>::Floats as Simd>::V;
 
-/// A computation on pairs, written once. Mark `run` `#[inline(always)]`, as for [`Kernel`](crate::Kernel).
+/// A computation on pairs, written once. Mark `run` `#[inline(always)]`, as for [`Kernel`].
 pub trait KernelBf16 {
     /// What it returns.
     type Output;

@@ -21,6 +21,9 @@
 //!
 //! The tile is kept in registers: for OB output blocks it holds OB·P accumulators, OB weights and one broadcast input
 //! (Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018).
+//!
+//! With n products per output, the result differs from the exact one by at most `(n + 2)·2⁻²⁴·Σ|x·w|`: the bound for sums in
+//! any order.
 
 mod split;
 

@@ -11,6 +11,20 @@
 //! Kernels see slices and geometry, never a graph. They are generic over [`Simd`], written once, and entered through
 //! [`Isa::run`], the one place where code for an instruction set starts. Work is split over outputs, or over a fixed
 //! number of parts, so that results do not depend on the number of threads.
+//!
+//! **Kernels.** The error is what the documentation of the module allows against f64, u = 2⁻²⁴; the tests hold it on signed
+//! inputs (`tests/kernels/errors.rs`, `bf16.rs`, `norm.rs`).
+//!
+//! | kernel | for | memory beside its operands | error |
+//! |---|---|---|---|
+//! | [`conv::Direct`] | any convolution, fully connected layer, data gradient | none | (n + 2)·u·Σ\|x·w\| |
+//! | [`bf16::DirectBf16`] | the same in bf16 | none | the same, of rounded operands |
+//! | [`winograd::Winograd`] | dense 3×3 of stride 1, and its data gradient | tiles in transit | of the transforms, see there |
+//! | [`weight_gradient::WeightGradient`] | any convolution | copies of the gradient where jobs are few | (n + 2)·u·Σ\|x·dy\| |
+//! | [`winograd::WinogradGradient`] | dense 3×3 of stride 1 | tiles in transit | of the transforms, see there |
+//! | [`pool`] | maximum, mean, and gradients | none | exact; (n + 2)·u·Σ\|x\|/n |
+//! | [`norm`], [`lrn`] | batch and response normalisation, and gradients | sums per plane | 10⁻⁶ of the value, gradients 10⁻⁵ |
+//! | [`elementwise`], [`channels`] | activations, sums, scales, copies, the optimiser | none | each operation rounded once |
 
 mod arena;
 pub mod bf16;

@@ -9,7 +9,8 @@
 //! dg    = Gᵀ M G
 //! ```
 //!
-//! (Lavin & Gray, CVPR 2016, section 4; the points are those of the forward pass). M is 4 times as large as the
+//! (Lavin & Gray, CVPR 2016, section 4; the points are those of the forward pass). With T tiles a weight differs from the
+//! exact one by at most `(T + 40)·2⁻²⁴·|G|ᵀ[Σ_tiles (|B|ᵀ|d||B|) ⊙ (|A||dY||A|ᵀ)]|G|`. M is 4 times as large as the
 //! weights. Where it is small beside V and Z, the tiles are split into parts, each with an M of its own, which are summed
 //! in order; where it is large, V and Z of all tiles are kept, and each job makes the M of a few pairs of blocks and
 //! transforms it while it is in the cache. Either way the split depends on the geometry and the number of images alone.

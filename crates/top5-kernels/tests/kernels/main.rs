@@ -5,6 +5,7 @@ mod bf16;
 mod channels;
 mod conv;
 mod elementwise;
+mod errors;
 mod norm;
 mod packing;
 mod pixel;
