@@ -62,10 +62,35 @@ const fn apart(len: usize) -> usize {
     len | 1
 }
 
-/// Image, row and column of a tile, where an image has so many rows and columns of them.
-#[inline(always)]
-const fn place([down, across]: [usize; 2], tile: usize) -> [usize; 3] {
-    [tile / (down * across), tile / across % down, tile % across]
+/// Image, row and column of a tile and those after it.
+#[derive(Clone, Copy)]
+struct Places {
+    /// Rows and columns of tiles in an image.
+    tiles: [usize; 2],
+    at: [usize; 3],
+}
+
+impl Places {
+    #[inline(always)]
+    fn new(tiles: [usize; 2], first: usize) -> Self {
+        let [down, across] = tiles;
+        let at = [first / (down * across), first / across % down, first % across];
+        Self { tiles, at }
+    }
+
+    #[inline(always)]
+    fn advance(&mut self) {
+        let [n, down, across] = &mut self.at;
+        *across += 1;
+        if *across == self.tiles[1] {
+            *across = 0;
+            *down += 1;
+            if *down == self.tiles[0] {
+                *down = 0;
+                *n += 1;
+            }
+        }
+    }
 }
 
 /// Blocks of V that a job may fill, so that M and U stay in a second-level cache beside it.
@@ -449,8 +474,10 @@ impl<Y: Pixel> Kernel for Outputs<'_, Y> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (i, k) in self.kernel.group_range(self.g).enumerate() {
-            for (t, tile) in self.tiles.clone().enumerate() {
-                self.output(s, i, k, t, tile);
+            let mut places = Places::new(self.kernel.tiles, self.tiles.start);
+            for t in 0..self.tiles.len() {
+                self.output(s, i, k, t, places.at);
+                places.advance();
             }
         }
     }
@@ -459,9 +486,8 @@ impl<Y: Pixel> Kernel for Outputs<'_, Y> {
 impl<Y: Pixel> Outputs<'_, Y> {
     /// `Aᵀ M A` and the epilogue for one tile of output block `k`, the group's `i`-th.
     #[inline(always)]
-    fn output<S: Simd>(&self, s: S, i: usize, k: usize, t: usize, tile: usize) {
+    fn output<S: Simd>(&self, s: S, i: usize, k: usize, t: usize, [n, down, across]: [usize; 3]) {
         let geom = &self.kernel.geom;
-        let [n, down, across] = place(self.kernel.tiles, tile);
         let size = [geom.rows - down * M, geom.cols - across * M];
         let place =
             |at: &Strides| at.offset + n * at.image + k * at.block + down * M * at.row + across * M;

@@ -16,7 +16,7 @@
 //! transforms it while it is in the cache. Either way the split depends on the geometry and the number of images alone.
 
 use super::inputs::Inputs;
-use super::{M, POSITIONS, T, apart, place, taps};
+use super::{M, POSITIONS, Places, T, apart, taps};
 use crate::block::{Block, LANES};
 use crate::conv::ConvGeom;
 use crate::isa::{Isa, Kernel};
@@ -292,8 +292,10 @@ impl Kernel for Outputs<'_> {
     fn run<S: Simd>(self, s: S) {
         let geom = &self.kernel.geom;
         let at = geom.y;
+        let mut places = Places::new(self.kernel.tiles, self.first + self.at.start);
         for t in self.at.clone() {
-            let [n, down, across] = place(self.kernel.tiles, self.first + t);
+            let [n, down, across] = places.at;
+            places.advance();
             let size = [geom.rows - down * M, geom.cols - across * M];
             let from =
                 at.offset + n * at.image + self.k * at.block + down * M * at.row + across * M;

@@ -1,8 +1,8 @@
 //! V, the transform of the input, which the forward pass and the weight gradient have in common.
 
-use super::{M, T, apart, place};
+use super::{M, Places, T, apart};
 use crate::block::LANES;
-use crate::conv::ConvGeom;
+use crate::conv::{ConvGeom, Strides};
 use crate::isa::Kernel;
 use crate::pixel::Pixel;
 use crate::simd::Simd;
@@ -34,13 +34,24 @@ impl<X: Pixel> Kernel for Inputs<'_, X> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let geom = self.geom;
-        let row = geom.x.row / LANES;
+        let Strides { offset, image, block, row, .. } = geom.x;
+        let start = |[n, down, across]: [usize; 3]| {
+            (offset + n * image + self.b * block + down * M * row) / LANES + across * M
+        };
+        let mut places = Places::new(self.tiles, self.first + self.at.start);
         for t in self.at.clone() {
-            let [n, down, across] = place(self.tiles, self.first + t);
+            let [_, down, across] = places.at;
             // Rows and columns of the tile that some output of the image needs; the others count as zero.
             let size = [geom.rows + 2 - down * M, geom.cols + 2 - across * M];
-            let block = (geom.x.offset + n * geom.x.image + self.b * geom.x.block) / LANES;
-            let from = block + down * M * row + across * M;
+            let from = start(places.at);
+            places.advance();
+            // What the next tile reads beyond this one: rows of maps are too short for the processor to notice.
+            let next = self.x.as_ptr().wrapping_add(start(places.at));
+            for r in 0..T {
+                for col in T - M..T {
+                    s.prefetch(next.wrapping_add(r * row / LANES + col).cast());
+                }
+            }
             // SAFETY: rows and columns below `size` are read by the outputs of the image, so they are within `x` (the
             // geometry has been checked). b is a block and t a tile of V, which has 36·apart(blocks·len) blocks; these
             // tiles of block b are ours alone.
@@ -64,12 +75,6 @@ impl<X: Pixel> Inputs<'_, X> {
     #[inline(always)]
     unsafe fn tile<S: Simd>(&self, s: S, from: usize, [rows, cols]: [usize; 2], t: usize) {
         let row = self.geom.x.row / LANES;
-        // What the next tile reads beyond this one: rows of maps are too short for the processor to notice.
-        for r in 0..T {
-            for col in T..T + M {
-                s.prefetch(self.x.as_ptr().wrapping_add(from + r * row + col).cast());
-            }
-        }
         // Loops, not closures: what is not inlined loses the instruction set.
         let mut half = [[s.zero(); T]; T];
         for col in 0..T {
@@ -91,6 +96,8 @@ impl<X: Pixel> Inputs<'_, X> {
             for c in 0..T {
                 // SAFETY: within V and ours alone, by the caller's second promise.
                 s.store(unsafe { &mut *self.v.pointer().add(to + (r * T + c) * step) }, line[c]);
+                // Where the next tile goes.
+                s.prefetch(self.v.pointer().wrapping_add(to + (r * T + c) * step + 1));
             }
         }
     }

@@ -49,6 +49,16 @@ impl Source<'_> {
         }
     }
 
+    /// Where the 9·16 blocks of weights of output block `k` and input block `b` are; anywhere, if there are none.
+    #[inline(always)]
+    fn place(&self, geom: &ConvGeom, [k, b]: [usize; 2]) -> *const Block {
+        let (at, weights) = match *self {
+            Self::Packed(direct) => (k * geom.blocks + b, direct),
+            Self::Transposed { forward, weights, .. } => (b * forward.blocks + k, weights),
+        };
+        weights.as_ptr().wrapping_add(at * 9 * LANES)
+    }
+
     /// The weights of output block `k` and input block `b`, sixteen blocks for each tap: where they are, or put into
     /// `own`.
     #[inline(always)]
@@ -183,7 +193,12 @@ impl Kernel for Weights<'_> {
         let mut own = [Block::ZERO; 9 * LANES];
         for (i, k) in range.enumerate() {
             let pair = source.pair(s, &kernel.geom, [k, b], &mut own);
+            let next = source.place(&kernel.geom, [k, b + 1]);
             for lane in 0..LANES {
+                // Nine lines of the next pair: they are read in an order that the processor does not foresee.
+                for tap in 0..9 {
+                    s.prefetch(next.wrapping_add(tap * LANES + lane));
+                }
                 let mut half = [[s.zero(); 3]; T];
                 for c in 0..3 {
                     let mut column = [s.zero(); 3];
