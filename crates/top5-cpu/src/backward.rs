@@ -34,28 +34,6 @@ impl Lowering<'_> {
         }
     }
 
-    /// The buffer of a node's value in the backward pass. One that was not kept is computed again, once.
-    fn value_again(&mut self, id: NodeId) -> BufferId {
-        let home = self.home(id);
-        if let Some(buffer) = self.kept_value(home) {
-            return buffer;
-        }
-        let node = self.graph.node(home);
-        if let Op::Concat(_) = &node.op {
-            let whole = self.new_value(home);
-            for &input in &node.inputs {
-                self.value_again(input);
-            }
-            return whole;
-        }
-        let x = self.value_again(node.inputs[0]);
-        let statistics = self.sides[home.index()].expect("made by the forward pass");
-        let y = self.new_value(home);
-        let what = What::Normalise(self.normalisation(node));
-        self.step(home, what, [x, statistics], [y], true);
-        y
-    }
-
     /// The buffer of the gradient of a node's value, and whether nothing was added to it yet.
     fn gradient(&mut self, gradients: &mut Gradients, id: NodeId) -> (BufferId, bool) {
         let home = self.home(id).index();

@@ -4,7 +4,7 @@ use crate::choose::ConvKernel;
 use crate::lower::{Lowering, Mode};
 use crate::step::{BufferId, Extent, Normalisation, What};
 use top5_graph::ops::{Activation, Dropout, LocalResponseNorm};
-use top5_graph::{Node, Op, Window};
+use top5_graph::{Node, NodeId, Op, Window};
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::norm;
 use top5_kernels::pool::{Divisor, PoolGeom};
@@ -65,8 +65,7 @@ impl Lowering<'_> {
             inputs.map(|(i, &input)| self.operand(input, bf16 && i * factors == 0)).collect();
         let ragged = !node.shape().channels().is_multiple_of(LANES);
         match &node.op {
-            Op::Input(_) if self.plain_input => self.step(id, What::PadPlanes, [], [y], true),
-            Op::Input(_) => self.step(id, What::Pack, [], [y], true),
+            Op::Input(_) => self.emit_input(id, y),
             Op::Conv2d(_) | Op::TableConv2d(_) | Op::Linear(_) => self.emit_conv(node, y),
             Op::MaxPool2d(op) => {
                 self.step(id, What::MaxPool(pool_geom(&op.window)), [x[0]], [y], true);
@@ -92,13 +91,8 @@ impl Lowering<'_> {
                 let running = self.slots[id.index()].statistics.expect("assigned");
                 let what = What::BatchStatistics { running, momentum: op.momentum };
                 self.step(id, what, [x[0]], [statistics, work], true);
-                let what = What::Normalise(normal);
-                match self.heads[id.index()].sum {
-                    Some(sum) => {
-                        self.step(id, what, [x[0], statistics, self.value(sum)], [y], true);
-                    }
-                    None => self.step(id, what, [x[0], statistics], [y], true),
-                }
+                let sum = self.heads[id.index()].sum.map(|sum| self.value(sum));
+                self.emit_normalised(node, [x[0], statistics], sum, y);
             }
             Op::LocalResponseNorm(op) => {
                 self.step(id, What::Lrn(lrn_geom(op)), [x[0]], [y], true);
@@ -159,6 +153,12 @@ impl Lowering<'_> {
         }
     }
 
+    /// The images, in the form that the first layers read.
+    pub(crate) fn emit_input(&mut self, id: NodeId, y: BufferId) {
+        let what = if self.plain_input { What::PadPlanes } else { What::Pack };
+        self.step(id, what, [], [y], true);
+    }
+
     fn emit_conv(&mut self, node: &Node, y: BufferId) {
         let head = self.heads[node.id.index()];
         let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
@@ -175,6 +175,21 @@ impl Lowering<'_> {
         match sum {
             Some(sum) => self.step(node.id, what, [x, sum], [y, work], true),
             None => self.step(node.id, what, [x], [y, work], true),
+        }
+    }
+
+    /// The value of a normalisation from what was normalised, its statistics and what is added.
+    pub(crate) fn emit_normalised(
+        &mut self,
+        node: &Node,
+        [x, statistics]: [BufferId; 2],
+        sum: Option<BufferId>,
+        y: BufferId,
+    ) {
+        let what = What::Normalise(self.normalisation(node));
+        match sum {
+            Some(sum) => self.step(node.id, what, [x, statistics, sum], [y], true),
+            None => self.step(node.id, what, [x, statistics], [y], true),
         }
     }
 

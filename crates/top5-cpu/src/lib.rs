@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod again;
 mod backward;
 mod bank;
 mod choose;

@@ -97,7 +97,7 @@ pub(crate) struct Lowering<'g> {
     pub(crate) plain_input: bool,
     pub(crate) slots: Vec<Slots>,
     /// The buffer of each value, by home.
-    values: Vec<Option<BufferId>>,
+    pub(crate) values: Vec<Option<BufferId>>,
     /// For each value, by home, whether it is in bf16.
     pub(crate) in_bf16: Vec<bool>,
     /// The buffer of its copy in the other precision, by home.
@@ -423,29 +423,6 @@ impl<'g> Lowering<'g> {
     /// The buffer of a value, by its home, if it has one.
     pub(crate) fn kept_value(&self, home: NodeId) -> Option<BufferId> {
         self.values[home.index()]
-    }
-
-    /// Gives up the values that the backward pass can compute again for a pass over memory: normalisations and concatenations
-    /// of them, about half of all that it reads.
-    fn forget_values(&mut self) {
-        for node in self.graph.nodes() {
-            if self.home(node.id) == node.id && self.is_cheap(node) {
-                self.values[node.id.index()] = None;
-            }
-        }
-    }
-
-    /// Whether the value of a node, which is its home, is a normalisation or a concatenation of them.
-    fn is_cheap(&self, node: &Node) -> bool {
-        let head = &self.heads[node.id.index()];
-        let shown = (node.id.index()..=head.tail.index()).any(|i| self.pinned[i]);
-        let cheap = |input: &NodeId| {
-            let home = self.home(*input);
-            self.places[home.index()].is_some() && self.is_cheap(self.graph.node(home))
-        };
-        let normalises = matches!(node.op, Op::BatchNorm2d(_)) && head.sum.is_none();
-        let joins = matches!(node.op, Op::Concat(_)) && node.inputs.iter().all(cheap);
-        !shown && (normalises || joins)
     }
 
     /// A new buffer for the value of the unit that `id` heads.

@@ -1,6 +1,6 @@
 //! What a training plan does when memory is short: it refuses.
 
-use top5_cpu::{CpuEngine, Options};
+use top5_cpu::{CpuEngine, Mode, Options, plan};
 use top5_graph::{Engine, EngineError, Graph, StepOptions, Weights, k, net};
 use top5_testkit::fill::signed;
 
@@ -44,4 +44,21 @@ fn a_plan_that_does_not_fit_is_refused() {
     let refused = short.training_memory().unwrap_err();
     assert_eq!(refused, EngineError::Memory { needed: least, allowed: least - 1 });
     assert_eq!(step(&mut short).unwrap_err(), refused);
+}
+
+/// Each further block adds the value that its normalisation reads, and not the sum as well.
+#[test]
+fn large_sums_are_not_kept() {
+    let memory = |blocks: usize| {
+        let graph = net("blocks", [16, 80, 80], |mut x| {
+            x = x.conv_bn(16, 1);
+            for _ in 0..blocks {
+                x = (x.conv_bn(16, 1) + x).relu();
+            }
+            x.global_avg_pool().linear(5)
+        });
+        plan(&graph.unwrap(), BATCH, Mode::Training, &Options::default()).unwrap().memory()
+    };
+    let map = (BATCH * 16 * 80 * 80 * size_of::<f32>()) as u64;
+    assert!(memory(4) - memory(2) < 3 * map, "{} {}", memory(2), memory(4));
 }

@@ -180,6 +180,13 @@ fn residuals() -> Vec<Case> {
             let y = x.conv_bn(10, 1).relu().conv_bn(36, k(3).stride(2).pad(1));
             (y + shortcut).relu().global_avg_pool().linear(4)
         }),
+        case("sums of large maps in a row", [2, 65, 66], |x| {
+            let mut x = x.conv_bn(16, 1) + x.conv_bn(16, 1);
+            for _ in 0..5 {
+                x = (x.conv_bn(16, 1) + x).relu();
+            }
+            x.max_pool(k(5).stride(5)).global_avg_pool().linear(3)
+        }),
         case("sum used before and after its relu", [3, 5, 5], |x| {
             let a = x.conv(17, k(3).pad(1));
             let sum = a + x.conv(17, 1);

@@ -89,6 +89,7 @@ const OPS: Rule = Rule {
         "crates/top5-graph/src/rewrite.rs",
         "crates/top5-testkit/src/reference", // reference.rs, reference_*.rs or the folder
         "crates/top5-cpu/src/lower.rs",
+        "crates/top5-cpu/src/again.rs",
         "crates/top5-cpu/src/emit.rs",
         "crates/top5-cpu/src/precision.rs",
         "crates/top5-cpu/src/backward.rs",
