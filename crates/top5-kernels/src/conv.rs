@@ -25,6 +25,7 @@
 //! With n products per output, the result differs from the exact one by at most `(n + 2)·2⁻²⁴·Σ|x·w|`: the bound for sums in
 //! any order.
 
+mod dots;
 mod split;
 
 pub(crate) use split::{Piece, Split};
@@ -189,7 +190,9 @@ const JOB: usize = 1 << 19;
 impl Direct {
     /// The kernel for this geometry.
     pub fn new(isa: Isa, geom: ConvGeom) -> Self {
-        let split = Split::new(&geom, isa.tile(), JOB);
+        // The weights are transposed once for each job.
+        let job = if geom.suits_dots() { 4 * JOB } else { JOB };
+        let split = Split::new(&geom, isa.tile(), job);
         Self { isa, name: format!("f32_conv_direct_{}_{isa}", split.tile()), geom, split }
     }
 
@@ -253,6 +256,11 @@ impl Kernel for Strip<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        let blocks = self.x.as_ptr().cast::<Block>().is_aligned();
+        if S::GRADIENT_TILE >= LANES && blocks && self.geom.suits_dots() {
+            // SAFETY: `Direct::run` has checked that all elements are there; see `Strip::tile`.
+            return unsafe { self.dots(simd) };
+        }
         let widest = S::TILE[self.piece.ob - 1];
         // Narrow maps: two rows at once, so that a weight that was loaded meets more than a few pixels.
         let pairs = self.piece.ob == 2 && 2 * self.piece.cols.len() <= widest;

@@ -175,6 +175,28 @@ fn direct_convolution_is_exact() {
     }
 }
 
+/// Where there are few output channels, vectors may be of input channels.
+#[test]
+fn direct_convolution_to_few_channels_is_exact() {
+    let runs = runs();
+    let shapes = [(16, 6, 5), (32, 8, 3), (48, 1, 1), (16, 5, 1), (32, 9, 3)];
+    for (in_channels, out_channels, kernel) in shapes {
+        let (input, window) = ([9, 10], top5_graph::k(kernel).pad(kernel / 2));
+        let case = ConvCase { in_channels, out_channels, groups: 1, input, window, output: input };
+        for turn in 0..3 {
+            let problem = Problem::new(&case, turn);
+            for (isa, threads) in &runs {
+                let kernel = Direct::new(*isa, problem.geom.clone());
+                let mut y = problem.output();
+                let x = Block::flat(&problem.x);
+                kernel.run(threads, N, x, &problem.w, &problem.epilogue(), &mut y);
+                let what = format!("{} {case:?}", kernel.name());
+                assert_same(&what, &unpack(&what, N, &problem.yl, &y), &problem.want);
+            }
+        }
+    }
+}
+
 /// A first layer reads plain planes: its blocks are the channels, its taps the kernel's rows, its lanes the kernel's
 /// columns.
 #[test]
