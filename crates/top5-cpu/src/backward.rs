@@ -259,7 +259,8 @@ impl Lowering<'_> {
         let what = What::ConvWeights { kernel, weight: unit.weight, mask };
         self.step(node.id, what, [x, dy], [scratch], true);
         if let Some(bias) = unit.bias {
-            self.step(node.id, What::ConvBias { bias }, [dy], [], true);
+            let planes = self.new_buffer(Layout::new(LANES, 1, 1), Extent::PerImage(at.blocks()));
+            self.step(node.id, What::ConvBias { bias }, [dy], [planes], true);
         }
     }
 

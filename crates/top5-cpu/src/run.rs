@@ -287,7 +287,9 @@ impl Machine {
             }
             What::ConvBias { bias } => {
                 let db = &mut gradients[bank.plan.range(*bias)];
-                sum_pixels(isa, threads, n, rl(0), &arena[r(0)], db);
+                call!(|[dy: 0], work| {
+                    sum_pixels(isa, threads, n, dy.1, dy.0, work.0, db);
+                });
             }
             What::MaskPositive => call!(|[out: 0], y| {
                 pointwise(isa, threads, n, elementwise::MaskPositive, [out], y);
@@ -386,7 +388,11 @@ fn prepare(
         threads.chunks(result, 1 << 12, |_, piece| piece.fill(Block::ZERO));
     } else if !matches!(
         what,
-        What::PadPlanes | What::Narrow | What::Widen | What::ConvWeights { .. }
+        What::PadPlanes
+            | What::Narrow
+            | What::Widen
+            | What::ConvWeights { .. }
+            | What::ConvBias { .. }
     ) && !layout.is_dense()
     {
         // In jobs of several planes.

@@ -119,7 +119,7 @@ pub(crate) enum What {
     ConvInput { nests: Vec<Nest>, forward: ConvGeom, weight: SlotId, covers: bool },
     /// x, dy → scratch; the gradient of a slot
     ConvWeights { kernel: GradientKernel, weight: SlotId, mask: Option<Vec<Block>> },
-    /// dy; the gradient of a slot
+    /// dy → scratch; the gradient of a slot
     ConvBias { bias: SlotId },
     /// y → dy, in place: zero where y is not positive
     MaskPositive,

@@ -14,6 +14,7 @@
 
 use crate::block::{Block, LANES, Layout};
 use crate::conv::ConvGeom;
+use crate::elementwise::JOB;
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
@@ -233,7 +234,27 @@ impl Job<'_> {
             };
             for b in self.bs.clone() {
                 let lanes = geom.lanes_of(geom.first[k] + b);
-                for tap in 0..geom.taps.len() {
+                let mut tap = 0;
+                while tap < geom.taps.len() {
+                    // One output block and few lanes: several taps, for the same reason.
+                    let most = S::GRADIENT_TILE.checked_div(lanes).unwrap_or(0);
+                    let together = most.min(geom.taps.len() - tap).min(3);
+                    if taken == 1 && together > 1 {
+                        macro_rules! by_taps {
+                            ($(($t:literal: $($l:literal)*))*) => {
+                                match (together, lanes) {
+                                    // SAFETY: as below.
+                                    $($(($t, $l) if $l * $t <= S::GRADIENT_TILE => unsafe {
+                                        self.taps::<S, $l, $t>(simd, strip, [k, b], tap)
+                                    },)*)*
+                                    _ => unreachable!("a tile has at most 16 accumulators"),
+                                }
+                            };
+                        }
+                        by_taps!((2: 1 2 3 4 5 6 7 8) (3: 1 2 3 4 5));
+                        tap += together;
+                        continue;
+                    }
                     let mut lane = 0;
                     while lane < lanes {
                         let width = (lanes - lane).min(S::GRADIENT_TILE / taken);
@@ -252,9 +273,65 @@ impl Job<'_> {
                             (2: 1 2 3 4 5 6 7 8) (4: 1 2 3 4));
                         lane += width;
                     }
+                    tap += 1;
                 }
             }
             k += taken;
+        }
+    }
+
+    /// Adds one strip's products for all L lanes of T taps from `first` on and output block k.
+    ///
+    /// # Safety
+    /// As [`Job::tile`] for these taps and lanes.
+    #[inline(always)]
+    unsafe fn taps<S: Simd, const L: usize, const T: usize>(
+        &self,
+        simd: S,
+        strip: &Strip,
+        [k, b]: [usize; 2],
+        first: usize,
+    ) {
+        let Self { geom, x, dy, .. } = *self;
+        let mut acc = [[simd.zero(); L]; T];
+        let mut taps = [0; T];
+        taps.copy_from_slice(&geom.taps[first..first + T]);
+        for image in strip.images.clone() {
+            for row in strip.rows.clone() {
+                let at = geom.x.offset
+                    + image * geom.x.image
+                    + (geom.first[k] + b) * geom.x.block
+                    + row * geom.x.row
+                    + strip.cols.start * geom.x.pixel;
+                let from = geom.y.offset
+                    + image * geom.y.image
+                    + k * geom.y.block
+                    + row * geom.y.row
+                    + strip.cols.start * geom.y.pixel;
+                // SAFETY: all offsets are below what `geom.check` asserted; the last step beyond is not read from.
+                unsafe {
+                    let mut x = x.as_ptr().add(at);
+                    let mut dy = dy.as_ptr().add(from);
+                    for _ in strip.cols.clone() {
+                        let gradient = simd.load(&*dy);
+                        for t in 0..T {
+                            for l in 0..L {
+                                let value = simd.splat(*x.add(taps[t] + l));
+                                acc[t][l] = simd.mul_add(value, gradient, acc[t][l]);
+                            }
+                        }
+                        x = x.wrapping_add(geom.x.pixel);
+                        dy = dy.wrapping_add(geom.y.pixel);
+                    }
+                }
+            }
+        }
+        for t in 0..T {
+            for l in 0..L {
+                // SAFETY: the caller's promise.
+                let sum = unsafe { &mut *self.pair(k, b).add((first + t) * geom.lanes + l) };
+                simd.store(sum, simd.add(simd.load(sum), acc[t][l]));
+            }
         }
     }
 
@@ -326,41 +403,57 @@ impl Job<'_> {
     }
 }
 
-/// The bias gradient: `db[k]` is the sum of `dy` over `n` images and all pixels, in f64 over images.
+/// The bias gradient: `db[k]` is the sum of `dy` over `n` images and all pixels, in f64 over images. `work` has a block for
+/// each plane.
 pub fn sum_pixels(
     isa: Isa,
     threads: &Threads,
     n: usize,
     layout: &Layout,
     dy: &[Block],
+    work: &mut [Block],
     db: &mut [Block],
 ) {
     struct Plane<'a> {
         layout: &'a Layout,
         plane: &'a [Block],
+        sum: &'a mut Block,
     }
     impl Kernel for Plane<'_> {
-        type Output = Block;
+        type Output = ();
         #[inline(always)]
-        fn run<S: Simd>(self, simd: S) -> Block {
-            let mut sum = simd.zero();
+        fn run<S: Simd>(self, simd: S) {
+            // Several sums, since each addition waits for the one before.
+            let mut sums = [simd.zero(); 4];
             for y in 0..self.layout.height {
-                for pixel in self.layout.pixels(self.plane, y) {
-                    sum = simd.add(sum, simd.load(pixel));
+                let pixels = self.layout.pixels(self.plane, y).chunks_exact(4);
+                for (i, pixel) in pixels.remainder().iter().enumerate() {
+                    sums[i] = simd.add(sums[i], simd.load(pixel));
+                }
+                for pixels in pixels {
+                    for i in 0..4 {
+                        sums[i] = simd.add(sums[i], simd.load(&pixels[i]));
+                    }
                 }
             }
-            let mut block = Block::ZERO;
-            simd.store(&mut block, sum);
-            block
+            let [a, b, c, d] = sums;
+            simd.store(self.sum, simd.add(simd.add(a, b), simd.add(c, d)));
         }
     }
-    threads.chunks(&mut db[..layout.blocks()], 1, |k, db| {
+    let blocks = layout.blocks();
+    let work = &mut work[..n * blocks];
+    let per_job = JOB.div_ceil((layout.height * layout.width).max(1));
+    threads.chunks(work, per_job, |job, work| {
+        for (i, sum) in work.iter_mut().enumerate() {
+            let plane = &dy[layout.plane_at(job * per_job + i)];
+            isa.run(Plane { layout, plane, sum });
+        }
+    });
+    for (k, db) in db[..blocks].iter_mut().enumerate() {
         let mut sum = [0.0f64; LANES];
-        for image in 0..n {
-            let plane = &dy[layout.plane_at(image * layout.blocks() + k)];
-            let part = isa.run(Plane { layout, plane });
+        for part in work.iter().skip(k).step_by(blocks) {
             sum.iter_mut().zip(part.0).for_each(|(sum, part)| *sum += f64::from(part));
         }
-        db[0] = Block(sum.map(|sum| sum as f32));
-    });
+        *db = Block(sum.map(|sum| sum as f32));
+    }
 }

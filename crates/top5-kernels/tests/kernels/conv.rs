@@ -441,7 +441,8 @@ fn bias_gradient_is_exact() {
             let mut want = vec![0.0; channels];
             dy.iter().enumerate().for_each(|(i, dy)| want[i / 15 % channels] += dy);
             let mut db = vec![Block([f32::NAN; LANES]); layout.blocks()];
-            sum_pixels(isa, &threads, 3, &layout, &pack(3, &layout, &dy), &mut db);
+            let mut work = vec![Block([f32::NAN; LANES]); 3 * layout.blocks()];
+            sum_pixels(isa, &threads, 3, &layout, &pack(3, &layout, &dy), &mut work, &mut db);
             let what = format!("{isa} {channels} channels");
             let got = unpack(&what, 1, &Layout::new(channels, 1, 1), &db);
             assert_same(&what, &got, &want);
