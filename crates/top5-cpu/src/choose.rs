@@ -75,12 +75,12 @@ impl Machinery {
     }
 
     /// The cost of a kernel relative to that of direct convolution. In bf16 two products cost as much as one, but while
-    /// training the input is rounded first.
+    /// training the input is rounded first. Winograd's algorithm has no groups.
     fn cost(&self, kernel: &ConvKernel) -> f64 {
         let geom = kernel.geom();
         match kernel {
             ConvKernel::Direct(_) => 1.0,
-            ConvKernel::Winograd(_) => self.winograd_cost(geom),
+            ConvKernel::Winograd(_) => self.winograd_cost(geom) * (LANES / geom.group) as f64,
             ConvKernel::Bf16(_) => {
                 let pairs = geom.lanes.div_ceil(2) as f64 / geom.lanes as f64;
                 let rounded = if self.trains { geom.x.image } else { 0 };

@@ -55,6 +55,14 @@ impl ConvShape {
         (ranges.into_iter().map(|range| range.start).collect(), blocks)
     }
 
+    /// Channels of a group where groups share blocks and are as large among the inputs as among the outputs.
+    fn group(&self) -> usize {
+        let [inputs, outputs] = [self.input[0], self.output[0]];
+        let size = inputs / self.groups;
+        let shared = size < LANES && LANES.is_multiple_of(size);
+        if shared && inputs == outputs && inputs.is_multiple_of(LANES) { size } else { LANES }
+    }
+
     /// The forward loop nest from `source` to `y`.
     pub(crate) fn forward(&self, source: &Source, y: &Layout) -> ConvGeom {
         let ([_, p, q], window) = (self.output, &self.window);
@@ -71,12 +79,13 @@ impl ConvShape {
             Source::Plain(layout) => (layout, 1),
         };
         let pixel = |[row, col]: [usize; 2]| (row * layout.row() + col) * unit;
-        let (image, (first, blocks), lanes, depth, taps) = match source {
+        let (image, (first, blocks), lanes, depth, group, taps) = match source {
             Source::Blocked(layout) => (
                 layout.image() * LANES,
                 Self::block_ranges(self.output[0], self.input[0], self.groups),
                 LANES,
                 layout.channels,
+                self.group(),
                 (0..r * s)
                     .map(|t| pixel([t / s * window.dilation[0], t % s * window.dilation[1]]))
                     .collect(),
@@ -86,6 +95,7 @@ impl ConvShape {
                 (vec![0; self.output[0].div_ceil(LANES)], layout.channels),
                 s,
                 layout.channels * s,
+                LANES,
                 (0..r).map(|t| pixel([t * window.dilation[0], 0])).collect(),
             ),
         };
@@ -106,6 +116,7 @@ impl ConvShape {
             blocks,
             lanes,
             depth,
+            group,
             taps,
             x,
             y: target,
@@ -182,6 +193,7 @@ impl ConvShape {
                 blocks,
                 lanes: LANES,
                 depth: self.output[0],
+                group: self.group(),
                 taps,
                 x: Strides {
                     offset: (at(corner[0], 0) * dy.row() + at(corner[1], 1)) * LANES,

@@ -9,6 +9,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod conv;
+mod grouped;
 mod portable;
 
 pub use conv::DirectBf16;
@@ -70,6 +71,8 @@ pub trait SimdBf16: Copy + Send + Sync {
     fn splat(self, pair: u32) -> Self::Pairs;
     /// From memory: the bits of each float are a pair.
     fn load(self, x: &Block) -> Self::Pairs;
+    /// In every group of `group` of a pixel's channels, 2, 4 or 8, its pair `i` in all lanes of the group.
+    fn spread(self, x: &[Bf16; LANES], group: usize, i: usize) -> Self::Pairs;
     /// `c + a₁b₁ + a₀b₀` in every lane, rounded after each sum.
     fn dot(self, a: Self::Pairs, b: Self::Pairs, c: Vector<Self>) -> Vector<Self>;
     /// Rounded as [`Bf16::from_f32`] does.

@@ -17,7 +17,7 @@
 //! - a fully connected layer is a 1×1 convolution whose row of pixels is the batch;
 //! - the gradient with respect to the input is a convolution over the output's gradient with transposed weights; for a
 //!   stride s it is s² of them (one per residue of the position), each writing every s-th pixel;
-//! - groups that do not fill whole blocks are packed with zeros between them.
+//! - groups that do not fill whole blocks are packed with zeros between them, which groups of 4 and of 8 channels skip.
 //!
 //! The tile is kept in registers: for OB output blocks it holds OB·P accumulators, OB weights and one broadcast input
 //! (Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018).
@@ -26,8 +26,10 @@
 //! any order.
 
 mod dots;
+mod grouped;
 mod split;
 
+pub(crate) use grouped::columns;
 pub(crate) use split::{Piece, Split};
 
 use crate::block::{Block, LANES};
@@ -71,6 +73,9 @@ pub struct ConvGeom {
     pub lanes: usize,
     /// Channel-like elements of the input in all; the last block may be cut short.
     pub depth: usize,
+    /// Where groups share a block: the channels of one. An output channel then reads only those of its only input block
+    /// that are in the group of the same place, and weights of the others are zeros. Elsewhere [`LANES`].
+    pub group: usize,
     /// For each tap, the offset of its element from the pixel, in floats.
     pub taps: Vec<usize>,
     /// Where the input is, in floats.
@@ -108,6 +113,12 @@ impl ConvGeom {
         self.depth.saturating_sub(b * self.lanes).min(self.lanes)
     }
 
+    /// Channels of a group, where the kernels skip the zeros between the groups of a block.
+    pub(crate) fn grouped(&self) -> Option<usize> {
+        let few = self.taps.len().saturating_mul(self.group) <= grouped::MOST;
+        (matches!(self.group, 4 | 8) && few).then_some(self.group)
+    }
+
     /// (images, columns) of a run with `n` images.
     pub(crate) fn extent(&self, n: usize) -> (usize, usize) {
         if self.batch_is_row { (1, n) } else { (n, self.cols) }
@@ -121,7 +132,9 @@ impl ConvGeom {
     /// Multiply-accumulates of one image, as executed.
     pub fn macs(&self) -> usize {
         let cols = if self.batch_is_row { 1 } else { self.cols };
-        let lanes: usize = (0..self.blocks).map(|b| self.lanes_of(self.first[0] + b)).sum();
+        let lanes = self
+            .grouped()
+            .unwrap_or_else(|| (0..self.blocks).map(|b| self.lanes_of(self.first[0] + b)).sum());
         self.rows * cols * self.taps.len() * lanes * self.out_blocks() * LANES
     }
 
@@ -145,6 +158,10 @@ impl ConvGeom {
         };
         let last = self.first.iter().max().map_or(0, |&f| f).saturating_add(self.blocks);
         let read = last.min(self.depth.div_ceil(self.lanes)).max(1);
+        if self.group < LANES {
+            let whole = self.lanes == LANES && last.saturating_mul(LANES) <= self.depth;
+            assert!(whole && self.blocks == 1, "the groups of a block are not alone in it");
+        }
         let tap = self.taps.iter().max().map_or(0, |&t| t);
         let input = reach(&self.x, read).saturating_add(tap);
         assert!(input.saturating_add(self.lanes.min(self.depth)) <= x, "the input is too short");
@@ -193,10 +210,11 @@ impl Direct {
         // The weights are transposed once for each job.
         let job = if geom.suits_dots() { 4 * JOB } else { JOB };
         let split = Split::new(&geom, isa.tile(), job);
-        Self { isa, name: format!("f32_conv_direct_{}_{isa}", split.tile()), geom, split }
+        Self { isa, name: format!("f32_conv_{}_{isa}", split.method()), geom, split }
     }
 
-    /// Its name, with the largest tile (output blocks × pixels): `f32_conv_direct_2x14_avx512`.
+    /// Its name, with the largest tile (output blocks × pixels): `f32_conv_direct_2x14_avx512`. For groups that share
+    /// blocks, with their channels instead of the output blocks: `f32_conv_grouped_4x14_avx512`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -256,6 +274,9 @@ impl Kernel for Strip<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        if let Some(group) = self.geom.grouped() {
+            return self.run_grouped(simd, group);
+        }
         let blocks = self.x.as_ptr().cast::<Block>().is_aligned();
         if S::GRADIENT_TILE >= LANES && blocks && self.geom.suits_dots() {
             // SAFETY: `Direct::run` has checked that all elements are there; see `Strip::tile`.
@@ -327,16 +348,8 @@ impl Strip<'_> {
         col: usize,
         pixel: usize,
     ) {
-        let Self { geom, epilogue, .. } = self;
-        let mut acc: [[S::V; P]; OB] = [[simd.zero(); P]; OB];
-        if let Some(bias) = epilogue.bias {
-            for ob in 0..OB {
-                let bias = simd.load(&bias[self.piece.k + ob]);
-                for p in 0..P {
-                    acc[ob][p] = bias;
-                }
-            }
-        }
+        let geom = self.geom;
+        let mut acc: [[S::V; P]; OB] = self.biases(simd);
         let at = geom.x.offset + self.piece.image * geom.x.image + row * geom.x.row + col * pixel;
         // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
         unsafe {
@@ -385,7 +398,35 @@ impl Strip<'_> {
                     w = w.add(geom.lanes);
                 }
             }
+            self.finish::<S, OB, P, Q>(simd, row, col, acc);
         }
+    }
+
+    /// The sums before the first product.
+    #[inline(always)]
+    fn biases<S: Simd, const OB: usize, const P: usize>(&self, simd: S) -> [[S::V; P]; OB] {
+        let mut acc = [[simd.zero(); P]; OB];
+        if let Some(bias) = self.epilogue.bias {
+            for ob in 0..OB {
+                acc[ob] = [simd.load(&bias[self.piece.k + ob]); P];
+            }
+        }
+        acc
+    }
+
+    /// Stores the sums of a tile after the rest of the epilogue.
+    ///
+    /// # Safety
+    /// As [`Strip::tile`].
+    #[inline(always)]
+    unsafe fn finish<S: Simd, const OB: usize, const P: usize, const Q: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        col: usize,
+        mut acc: [[S::V; P]; OB],
+    ) {
+        let Self { geom, epilogue, .. } = self;
         // Every pass is a short loop that is unrolled: a sum that a loop indexes would live in memory all along.
         macro_rules! each_sum {
             ($strides:expr, |$sum:ident, $at:ident| $body:expr) => {{

@@ -97,6 +97,23 @@ pub trait Simd: Copy + Send + Sync {
         columns
     }
 
+    /// From memory that is aligned to a float.
+    #[inline(always)]
+    fn load_floats(self, x: &[f32; LANES]) -> Self::V {
+        self.load(&Block(*x))
+    }
+
+    /// In every group of `group` lanes, 1, 2, 4 or 8, its lane `i` in all of them.
+    #[inline(always)]
+    fn spread(self, x: Self::V, group: usize, i: usize) -> Self::V {
+        let (mut from, mut to) = (Block::ZERO, Block::ZERO);
+        self.store(&mut from, x);
+        for lane in 0..LANES {
+            to.0[lane] = from.0[(lane & group.wrapping_neg()) + i];
+        }
+        self.load(&to)
+    }
+
     /// To memory, past the caches where the CPU can, for what is too large for them. [`Simd::fence`] comes before
     /// another thread reads it.
     #[inline(always)]

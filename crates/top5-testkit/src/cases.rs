@@ -312,6 +312,11 @@ fn groups() -> Vec<Case> {
             let x = x.conv_bn(32, 1).relu().apply(grouped(32, k(3).pad(1), 8).no_bias());
             x.batch_norm().relu().global_avg_pool().linear(3)
         }),
+        case("groups of eight, with stride", [3, 7, 6], move |x| {
+            let x = x.conv_bn(32, 1).relu().apply(grouped(32, k(3).pad(1).stride(2), 4).no_bias());
+            let x = x.batch_norm().relu().apply(grouped(32, k(3).pad(2).dilation(2), 4));
+            x.relu().global_avg_pool().linear(3)
+        }),
         case("groups of sixteen", [3, 5, 5], move |x| {
             let x = x.conv(48, 1).relu().apply(grouped(32, k(3).pad(1), 2)).relu();
             let x = x.apply(grouped(96, k(3).pad(1), 2)).relu();

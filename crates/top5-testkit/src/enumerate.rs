@@ -6,7 +6,7 @@ use top5_graph::{Window, k};
 pub const CHANNELS: [usize; 12] = [1, 2, 3, 5, 15, 16, 17, 20, 31, 32, 33, 40];
 
 /// (input channels, output channels, groups) of convolutions.
-const CONNECTIONS: [[usize; 3]; 11] = [
+const CONNECTIONS: [[usize; 3]; 17] = [
     [1, 1, 1],
     [3, 5, 1],
     [1, 17, 1],
@@ -18,6 +18,12 @@ const CONNECTIONS: [[usize; 3]; 11] = [
     [33, 20, 1],
     [32, 32, 2],
     [24, 40, 8],
+    [16, 16, 4],
+    [16, 16, 2],
+    [32, 32, 8],
+    [32, 32, 4],
+    [48, 48, 12],
+    [48, 48, 6],
 ];
 
 /// A convolution's geometry.

@@ -1,7 +1,7 @@
 //! Pairs of bf16 with AVX-512 BF16.
 
-use super::SimdBf16;
-use crate::block::Block;
+use super::{Bf16, SimdBf16};
+use crate::block::{Block, LANES};
 use crate::pixel::BlockBf16;
 use crate::simd::Avx512;
 use std::arch::x86_64::*;
@@ -22,7 +22,7 @@ impl Avx512Bf16 {
 macro_rules! avx512 {
     ($e:expr) => {
         // SAFETY: `self` is an `Avx512Bf16`, which `new` makes only where the CPU has the instructions; memory operands
-        // are references to whole blocks of 64 bytes; vectors of the same size are the same bits.
+        // are references to whole blocks of 64 bytes, or to 32 bytes that need no alignment; vectors of the same size are the same bits.
         unsafe { $e }
     };
 }
@@ -46,6 +46,18 @@ impl SimdBf16 for Avx512Bf16 {
     #[inline(always)]
     fn load(self, x: &Block) -> __m512i {
         avx512!(_mm512_load_si512(x.0.as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn spread(self, x: &[Bf16; LANES], group: usize, i: usize) -> __m512i {
+        avx512!({
+            // A group of channels is half as many pairs.
+            let pairs = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+            let firsts = _mm512_and_epi32(pairs, _mm512_set1_epi32(-(group as i32 / 2)));
+            let places = _mm512_add_epi32(firsts, _mm512_set1_epi32(i as i32));
+            let x = _mm512_castsi256_si512(_mm256_loadu_si256(x.as_ptr().cast()));
+            _mm512_permutexvar_epi32(places, x)
+        })
     }
 
     #[inline(always)]

@@ -2,7 +2,8 @@
 //!
 //! Input and weights are bf16, sums and the epilogue f32, the output either. Weights are packed as
 //! `[out block][in block][tap][pair of lanes][16][2]`, so that one broadcast pair of input channels meets one block of
-//! weights. With `n` products per output, the result differs from the exact one of the same rounded operands by at most
+//! weights. Of groups that share blocks the first pairs of all groups are one block, and so on (see
+//! [`grouped`](super::grouped)). With `n` products per output, the result differs from the exact one of the same rounded operands by at most
 //! `(n + 2) · 2⁻²⁴ · Σ|x·w|`, for every order of the sums.
 
 use super::{Bf16, Bf16Isa, KernelBf16, SimdBf16, Vector};
@@ -18,7 +19,7 @@ use std::array::from_fn;
 pub struct DirectBf16 {
     isa: Bf16Isa,
     name: String,
-    geom: ConvGeom,
+    pub(super) geom: ConvGeom,
     split: Split,
 }
 
@@ -29,7 +30,7 @@ impl DirectBf16 {
     /// The kernel for this geometry, whose input strides count bf16 elements.
     pub fn new(isa: Bf16Isa, geom: ConvGeom) -> Self {
         let split = Split::new(&geom, isa.tile(), JOB);
-        Self { isa, name: format!("bf16_conv_direct_{}_{isa}", split.tile()), geom, split }
+        Self { isa, name: format!("bf16_conv_{}_{isa}", split.method()), geom, split }
     }
 
     /// Whether all that an image's last pixel reads is within the image: an odd last lane is read with a neighbour.
@@ -42,7 +43,7 @@ impl DirectBf16 {
         start + tap + lanes.next_multiple_of(2) <= x.image
     }
 
-    /// Its name, with the largest tile (output blocks × pixels): `bf16_conv_direct_2x14_avx512`.
+    /// Its name, as [`Direct`](crate::conv::Direct)'s: `bf16_conv_direct_2x14_avx512`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -54,11 +55,16 @@ impl DirectBf16 {
 
     /// Blocks of pairs for one tap.
     fn pairs(&self) -> usize {
-        self.geom.lanes.div_ceil(2)
+        self.group().div_ceil(2)
+    }
+
+    /// Lanes after which those of the next group follow.
+    fn group(&self) -> usize {
+        self.geom.grouped().unwrap_or(self.geom.lanes)
     }
 
     /// Blocks of weights of one output block.
-    fn weight_stride(&self) -> usize {
+    pub(super) fn weight_stride(&self) -> usize {
         self.geom.blocks * self.geom.taps.len() * self.pairs()
     }
 
@@ -78,7 +84,7 @@ impl DirectBf16 {
         threads.chunks(packed, self.weight_stride(), |k, packed| {
             let weights = weights[k * taps * lanes..].chunks_exact(lanes);
             for (packed, weights) in packed.chunks_exact_mut(self.pairs()).zip(weights) {
-                self.isa.run(Rows { weights, packed });
+                self.isa.run(Rows { weights, group: self.group(), packed });
             }
         });
     }
@@ -111,9 +117,10 @@ impl DirectBf16 {
     }
 }
 
-/// The weights of one tap, two rows to a block.
+/// The weights of one tap, two rows to a block. Those of groups that share it have no output in common.
 struct Rows<'a> {
     weights: &'a [Block],
+    group: usize,
     packed: &'a mut [Block],
 }
 
@@ -123,21 +130,26 @@ impl KernelBf16 for Rows<'_> {
     #[inline(always)]
     fn run<D: SimdBf16>(self, simd: D) {
         let floats = simd.floats();
-        for (packed, weights) in self.packed.iter_mut().zip(self.weights.chunks(2)) {
-            let second = if weights.len() == 2 { floats.load(&weights[1]) } else { floats.zero() };
-            floats.store(packed, simd.pairs(floats.load(&weights[0]), second));
+        for (pair, packed) in self.packed.iter_mut().enumerate() {
+            let mut rows = [floats.zero(); 2];
+            for i in 0..2 {
+                for weights in self.weights.iter().skip(2 * pair + i).step_by(self.group) {
+                    rows[i] = floats.add(rows[i], floats.load(weights));
+                }
+            }
+            floats.store(packed, simd.pairs(rows[0], rows[1]));
         }
     }
 }
 
 /// A piece of the work. Pieces write different pixels of `y`.
-struct Strip<'a, O> {
-    kernel: &'a DirectBf16,
-    x: &'a [Bf16],
-    w: &'a [Block],
+pub(super) struct Strip<'a, O> {
+    pub(super) kernel: &'a DirectBf16,
+    pub(super) x: &'a [Bf16],
+    pub(super) w: &'a [Block],
     epilogue: &'a Epilogue<'a, O>,
     y: Shore<O>,
-    piece: Piece,
+    pub(super) piece: Piece,
 }
 
 /// Calls [`Strip::tile`] for the width at hand.
@@ -156,6 +168,9 @@ impl<O: Pixel> KernelBf16 for Strip<'_, O> {
 
     #[inline(always)]
     fn run<D: SimdBf16>(self, simd: D) {
+        if self.kernel.geom.grouped().is_some() {
+            return self.run_grouped(simd);
+        }
         let widest = D::TILE[self.piece.ob - 1];
         // Narrow maps: two rows at once, so that a weight that was loaded meets more than a few pixels.
         let two_rows = self.piece.ob == 2 && 2 * self.piece.cols.len() <= widest;
@@ -210,12 +225,9 @@ impl<O: Pixel> Strip<'_, O> {
         row: usize,
         col: usize,
     ) {
-        let Self { kernel, epilogue, .. } = self;
-        let (geom, floats) = (&kernel.geom, simd.floats());
-        let bias = |ob: usize| {
-            epilogue.bias.map_or(floats.zero(), |bias| floats.load(&bias[self.piece.k + ob]))
-        };
-        let mut acc: [[Vector<D>; P]; OB] = from_fn(|ob| [bias(ob); P]);
+        let (kernel, floats) = (self.kernel, simd.floats());
+        let geom = &kernel.geom;
+        let mut acc: [[Vector<D>; P]; OB] = self.biases(simd);
         let pixel = geom.x.pixel;
         let at = geom.x.offset + self.piece.image * geom.x.image + row * geom.x.row + col * pixel;
         // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
@@ -263,7 +275,39 @@ impl<O: Pixel> Strip<'_, O> {
                     w = w.add(kernel.pairs());
                 }
             }
+            self.finish::<D, OB, P, Q>(simd, row, col, acc);
         }
+    }
+
+    /// The sums before the first product.
+    #[inline(always)]
+    pub(super) fn biases<D: SimdBf16, const OB: usize, const P: usize>(
+        &self,
+        simd: D,
+    ) -> [[Vector<D>; P]; OB] {
+        let floats = simd.floats();
+        let mut acc = [[floats.zero(); P]; OB];
+        if let Some(bias) = self.epilogue.bias {
+            for ob in 0..OB {
+                acc[ob] = [floats.load(&bias[self.piece.k + ob]); P];
+            }
+        }
+        acc
+    }
+
+    /// Stores the sums of a tile after the rest of the epilogue.
+    ///
+    /// # Safety
+    /// As [`Strip::tile`].
+    #[inline(always)]
+    pub(super) unsafe fn finish<D: SimdBf16, const OB: usize, const P: usize, const Q: usize>(
+        &self,
+        simd: D,
+        row: usize,
+        col: usize,
+        mut acc: [[Vector<D>; P]; OB],
+    ) {
+        let (geom, epilogue, floats) = (&self.kernel.geom, self.epilogue, simd.floats());
         // Every pass is a short loop that is unrolled: a sum that a loop indexes would live in memory all along.
         macro_rules! each_sum {
             ($strides:expr, |$sum:ident, $at:ident| $body:expr) => {{

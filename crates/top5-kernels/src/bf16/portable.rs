@@ -43,6 +43,14 @@ impl SimdBf16 for Portable {
         x.0.map(f32::to_bits)
     }
 
+    #[inline(always)]
+    fn spread(self, x: &[Bf16; LANES], group: usize, i: usize) -> Self::Pairs {
+        from_fn(|lane| {
+            let first = (lane & group.wrapping_neg()) + 2 * i;
+            u32::from(x[first].0) | u32::from(x[first + 1].0) << 16
+        })
+    }
+
     /// Products of two bf16 are exact in f32, so that this rounds as a fused operation would.
     #[inline(always)]
     fn dot(self, a: Self::Pairs, b: Self::Pairs, c: [f32; LANES]) -> [f32; LANES] {

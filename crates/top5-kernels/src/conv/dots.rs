@@ -122,8 +122,10 @@ impl Strip<'_> {
             for (p, sums) in (2 * pair..P).zip(two.0.chunks_exact(CHANNELS)) {
                 let mut block = Block::ZERO;
                 block.0[..CHANNELS].copy_from_slice(sums);
+                let [[bias]] = self.biases::<S, 1, 1>(s);
+                let acc = [[s.add(bias, s.load(&block))]];
                 // SAFETY: the caller's promise.
-                unsafe { self.finish(s, block, row, col + p) };
+                unsafe { self.finish::<S, 1, 1, 1>(s, row, col + p, acc) };
             }
         }
     }
@@ -168,28 +170,5 @@ impl Strip<'_> {
                 s.store(&mut sums[p][first + c], acc[c][p]);
             }
         }
-    }
-
-    /// The epilogue of one pixel.
-    ///
-    /// # Safety
-    /// As [`Strip::tile`].
-    #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, s: S, sum: Block, row: usize, col: usize) {
-        let place =
-            |at: &Strides| at.offset + self.piece.image * at.image + row * at.row + col * at.pixel;
-        let mut sum = s.load(&sum);
-        if let Some(bias) = self.epilogue.bias {
-            sum = s.add(sum, s.load(&bias[0]));
-        }
-        if let Some((add, at)) = self.epilogue.add {
-            sum = s.add(sum, s.load(&add[place(&at)]));
-        }
-        // SAFETY: within `y` by `geom.check`, and ours alone (the caller's promise).
-        let y = unsafe { &mut *self.y.pointer().add(place(&self.geom.y)) };
-        if self.epilogue.accumulate {
-            sum = s.add(sum, s.load(y));
-        }
-        s.store(y, if self.epilogue.relu { s.relu(sum) } else { sum });
     }
 }

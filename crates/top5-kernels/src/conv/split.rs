@@ -19,6 +19,8 @@ pub(crate) struct Split {
     pixels_per_job: usize,
     /// The largest tile: output blocks, pixels.
     tile: [usize; 2],
+    /// [`ConvGeom::grouped`].
+    grouped: Option<usize>,
 }
 
 /// Some rows and columns of one image, for a group of output blocks.
@@ -49,13 +51,17 @@ impl Split {
         let job = (geom.macs() / 16).clamp(job, 4 * job);
         let pixels_per_job = job.div_ceil((geom.macs() / pixels / groups.len().max(1)).max(1));
         let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
-        Self { groups, pixels_per_job, tile: [blocks, tiles[blocks - 1]] }
+        let tile = [blocks, tiles[blocks - 1]];
+        Self { groups, pixels_per_job, tile, grouped: geom.grouped() }
     }
 
-    /// The largest tile, as names have it: `2x14`.
-    pub(crate) fn tile(&self) -> String {
+    /// The method and the largest tile, as names have them: `direct_2x14`, `grouped_4x14`.
+    pub(crate) fn method(&self) -> String {
         let [blocks, pixels] = self.tile;
-        format!("{blocks}x{pixels}")
+        match self.grouped {
+            Some(group) => format!("grouped_{group}x{pixels}"),
+            None => format!("direct_{blocks}x{pixels}"),
+        }
     }
 
     /// Calls `compute` with every piece of a run with `n` images. Pieces have no output in common.

@@ -1,7 +1,7 @@
 //! AVX2 with FMA: two registers of eight floats.
 
 use super::Simd;
-use crate::block::Block;
+use crate::block::{Block, LANES};
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX2 and FMA.
@@ -20,7 +20,8 @@ impl Avx2 {
 macro_rules! avx2 {
     ($e:expr) => {
         // SAFETY: `self` is an `Avx2`, which `new` makes only where the CPU has the instructions; memory operands are
-        // references to whole blocks of 64 bytes, and the second half starts 32 bytes into them.
+        // references to whole blocks of 64 bytes, or to as many that need no alignment, and the second half starts 32
+        // bytes into them.
         unsafe { $e }
     };
 }
@@ -105,5 +106,21 @@ impl Simd for Avx2 {
             avx2!(_mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a[i], _mm256_setzero_ps()), yes[i]))
         };
         [half(0), half(1)]
+    }
+
+    #[inline(always)]
+    fn load_floats(self, x: &[f32; LANES]) -> Self::V {
+        avx2!([_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))])
+    }
+
+    /// Groups do not cross halves.
+    #[inline(always)]
+    fn spread(self, x: Self::V, group: usize, i: usize) -> Self::V {
+        avx2!({
+            let lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+            let firsts = _mm256_and_si256(lanes, _mm256_set1_epi32(-(group as i32)));
+            let places = _mm256_add_epi32(firsts, _mm256_set1_epi32(i as i32));
+            [_mm256_permutevar8x32_ps(x[0], places), _mm256_permutevar8x32_ps(x[1], places)]
+        })
     }
 }

@@ -27,7 +27,7 @@ impl Avx512 {
 macro_rules! avx512 {
     ($e:expr) => {
         // SAFETY: `self` is an `Avx512`, which `new` makes only where the CPU has the instructions; memory operands are
-        // references to whole blocks of 64 bytes.
+        // references to whole blocks of 64 bytes, or to as many that need no alignment.
         unsafe { $e }
     };
 }
@@ -171,6 +171,21 @@ impl Simd for Avx512 {
             columns[12 + c] = quarters!(0xdd, odd, odd_below);
         }
         columns
+    }
+
+    #[inline(always)]
+    fn load_floats(self, x: &[f32; LANES]) -> __m512 {
+        avx512!(_mm512_loadu_ps(x.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn spread(self, x: __m512, group: usize, i: usize) -> __m512 {
+        avx512!({
+            let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+            let firsts = _mm512_and_epi32(lanes, _mm512_set1_epi32(-(group as i32)));
+            let places = _mm512_add_epi32(firsts, _mm512_set1_epi32(i as i32));
+            _mm512_permutexvar_ps(places, x)
+        })
     }
 
     #[inline(always)]

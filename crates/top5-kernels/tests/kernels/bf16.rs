@@ -1,7 +1,7 @@
 //! bfloat16: rounding, and direct convolution. Small integers are exact in bf16; other operands are rounded first, and
 //! compared with f64 within the bound that the kernel states.
 
-use crate::conv::{N, Problem, geometry, places, products};
+use crate::conv::{N, Problem, geometry, grouped_cases, places, products};
 use crate::packing::*;
 use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16, narrow, widen};
 use top5_kernels::conv::{ConvGeom, Epilogue, Strides};
@@ -98,20 +98,41 @@ fn vectors_round_as_the_numbers_do() {
     }
 }
 
+/// Computes it in bf16.
+fn assert_exact(isa: Bf16Isa, threads: &Threads, case: &ConvCase, problem: &Problem) -> String {
+    let kernel = DirectBf16::new(isa, problem.geom.clone());
+    let x = narrowed(isa, &problem.x);
+    let mut w = vec![Block([f32::NAN; LANES]); kernel.packed_len()];
+    kernel.pack(threads, &problem.w, &mut w);
+    let mut y = problem.output();
+    kernel.run(threads, N, Bf16::flat(&x), &w, &problem.epilogue(), &mut y);
+    let what = format!("{} {case:?}", kernel.name());
+    assert_same(&what, &unpack(&what, N, &problem.yl, &y), &problem.want);
+    kernel.name().to_owned()
+}
+
 #[test]
 fn bf16_convolution_of_integers_is_exact() {
     let runs = bf16_runs();
     for (i, case) in convs().iter().enumerate() {
         let problem = Problem::new(case, i);
         for (isa, threads) in &runs {
-            let kernel = DirectBf16::new(*isa, problem.geom.clone());
-            let x = narrowed(*isa, &problem.x);
-            let mut w = vec![Block([f32::NAN; LANES]); kernel.packed_len()];
-            kernel.pack(threads, &problem.w, &mut w);
-            let mut y = problem.output();
-            kernel.run(threads, N, Bf16::flat(&x), &w, &problem.epilogue(), &mut y);
-            let what = format!("{} {case:?}", kernel.name());
-            assert_same(&what, &unpack(&what, N, &problem.yl, &y), &problem.want);
+            assert_exact(*isa, threads, case, &problem);
+        }
+    }
+}
+
+#[test]
+fn bf16_grouped_convolution_of_integers_is_exact() {
+    let runs = bf16_runs();
+    for case in grouped_cases() {
+        for turn in 0..3 {
+            let problem = Problem::new(&case, turn);
+            for (isa, threads) in &runs {
+                let name = assert_exact(*isa, threads, &case, &problem);
+                let method = format!("bf16_conv_grouped_{}x", case.in_channels / case.groups);
+                assert!(name.starts_with(&method), "{name}");
+            }
         }
     }
 }
@@ -189,6 +210,7 @@ fn bf16_fully_connected_layer_is_exact() {
                 blocks: xl.blocks(),
                 lanes: LANES,
                 depth: inputs,
+                group: LANES,
                 taps: vec![0],
                 x: Strides { image, block: LANES, pixel: image, ..Strides::default() },
                 y: Strides { image: yl.image(), block: 1, pixel: yl.image(), ..Strides::default() },

@@ -1,6 +1,7 @@
 //! Direct convolution, its weight gradient and its bias gradient.
 
 use crate::packing::*;
+use top5_graph::{Window, k};
 use top5_kernels::conv::{ConvGeom, Direct, Epilogue, Strides};
 use top5_kernels::transpose::transpose;
 use top5_kernels::weight_gradient::{WeightGradient, sum_pixels};
@@ -64,6 +65,8 @@ pub(crate) fn geometry(case: &ConvCase, y_halo: [usize; 2]) -> (ConvGeom, Layout
         })
         .collect();
     let floats = |row: usize, col: usize| (row * x.row() + col) * LANES;
+    let per_group = in_channels / groups;
+    let whole = in_channels == out_channels && in_channels.is_multiple_of(LANES);
     let geom = ConvGeom {
         rows: output[0],
         cols: output[1],
@@ -73,6 +76,7 @@ pub(crate) fn geometry(case: &ConvCase, y_halo: [usize; 2]) -> (ConvGeom, Layout
         blocks: ranges.iter().map(|range| range.len()).max().unwrap(),
         lanes: LANES,
         depth: in_channels,
+        group: if whole && LANES.is_multiple_of(per_group) { per_group } else { LANES },
         taps: (0..window.kernel[0])
             .flat_map(|i| (0..window.kernel[1]).map(move |j| (i, j)))
             .map(|(i, j)| floats(i * window.dilation[0], j * window.dilation[1]))
@@ -197,6 +201,71 @@ fn direct_convolution_to_few_channels_is_exact() {
     }
 }
 
+/// Convolutions in groups of 4 and of 8 channels that share blocks, some wider than a tile, with runs of taps and without.
+pub(crate) fn grouped_cases() -> Vec<ConvCase> {
+    let windows = [
+        k(3).pad(1),
+        k(3).pad(1).stride(2),
+        k(3).pad(2).dilation(2),
+        k([1, 3]).stride([2, 1]),
+        k(2),
+        k([2, 3]).pad([0, 1]).dilation([2, 1]),
+    ];
+    let sizes = [[5, 31], [6, 9]];
+    let channels = [(16, 4), (32, 8), (48, 12), (16, 2), (32, 4), (48, 6)];
+    let shapes = windows.into_iter().flat_map(|window| sizes.map(|input| (window, input)));
+    let case = |(window, input): (Window, [usize; 2])| {
+        let output = window.output(input).expect("the windows fit");
+        channels.map(|(channels, groups)| {
+            let [in_channels, out_channels] = [channels; 2];
+            ConvCase { in_channels, out_channels, groups, input, window, output }
+        })
+    };
+    shapes.flat_map(case).collect()
+}
+
+#[test]
+fn grouped_convolution_is_exact() {
+    let runs = runs();
+    for (i, case) in grouped_cases().iter().enumerate() {
+        for turn in 0..3 {
+            let problem = Problem::new(case, turn);
+            let (isa, threads) = &runs[(i + turn) % runs.len()];
+            let kernel = Direct::new(*isa, problem.geom.clone());
+            let method = format!("f32_conv_grouped_{}x", case.in_channels / case.groups);
+            assert!(kernel.name().starts_with(&method), "{}", kernel.name());
+            let mut y = problem.output();
+            let x = Block::flat(&problem.x);
+            kernel.run(threads, N, x, &problem.w, &problem.epilogue(), &mut y);
+            let what = format!("{} {case:?}", kernel.name());
+            assert_same(&what, &unpack(&what, N, &problem.yl, &y), &problem.want);
+        }
+    }
+}
+
+/// The taps of a backward pass descend.
+#[test]
+fn order_of_taps_does_not_matter() {
+    for case in grouped_cases().iter().filter(|case| case.window.kernel == [3, 3]) {
+        let problem = Problem::new(case, 0);
+        let mut geom = problem.geom.clone();
+        geom.taps.reverse();
+        let taps = geom.taps.len();
+        let reversed = |i: usize| {
+            let (block, tap, lane) = (i / (taps * LANES), i / LANES % taps, i % LANES);
+            problem.w[(block * taps + taps - 1 - tap) * LANES + lane]
+        };
+        let w: Vec<Block> = (0..problem.w.len()).map(reversed).collect();
+        for (isa, threads) in runs() {
+            let kernel = Direct::new(isa, geom.clone());
+            let mut y = problem.output();
+            kernel.run(&threads, N, Block::flat(&problem.x), &w, &problem.epilogue(), &mut y);
+            let what = format!("{} {case:?}", kernel.name());
+            assert_same(&what, &unpack(&what, N, &problem.yl, &y), &problem.want);
+        }
+    }
+}
+
 /// A first layer reads plain planes: its blocks are the channels, its taps the kernel's rows, its lanes the kernel's
 /// columns.
 #[test]
@@ -278,7 +347,7 @@ pub(crate) fn winograd_cases() -> Vec<ConvCase> {
         out_channels,
         groups: 1,
         input,
-        window: top5_graph::k(3).pad(1),
+        window: k(3).pad(1),
         output: input,
     }));
     cases
@@ -367,7 +436,7 @@ fn winograd_weight_gradient_is_close() {
         out_channels,
         groups: 1,
         input,
-        window: top5_graph::k(3).pad(1),
+        window: k(3).pad(1),
         output: input,
     }));
     for case in &cases {
@@ -466,6 +535,7 @@ fn fully_connected_layer_is_exact() {
                 blocks: xl.blocks(),
                 lanes: LANES,
                 depth: inputs,
+                group: LANES,
                 taps: vec![0],
                 x: Strides {
                     image: xl.image() * LANES,
