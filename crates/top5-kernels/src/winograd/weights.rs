@@ -2,7 +2,7 @@
 //!
 //! Training computes it anew in each step, for the forward pass and, from transposed weights, for the backward pass.
 
-use super::{POSITIONS, T, Winograd, apart};
+use super::{Outputs, POSITIONS, Products, T, Winograd, apart};
 use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Epilogue};
 use crate::isa::Kernel;
@@ -15,6 +15,9 @@ use std::ops::Range;
 const STREAMED: usize = 1 << 18;
 /// Input blocks of a piece of U that is used at once: with M, it stays in a second-level cache.
 const PIECE: usize = 4;
+
+/// Fewest tiles of a chunk for which alone U is transformed.
+const LONE: usize = 48;
 
 /// Weights that are packed for direct convolution.
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +138,7 @@ impl Winograd {
         [piece, wide, POSITIONS * apart(piece * LANES * self.group)]
     }
 
-    /// As [`Winograd::run`], with weights that are packed for direct convolution. Where the threads share V, U is never in
+    /// As [`Winograd::run`], with weights that are packed for direct convolution. Where there are few tiles, U is never in
     /// memory as a whole: each group transforms what it needs, some input blocks at a time.
     pub fn run_direct(
         &self,
@@ -154,6 +157,10 @@ impl Winograd {
         }
         source.check(&self.geom);
         self.check(n, x.len(), epilogue, y.len());
+        let chunks = (n * self.tiles[0] * self.tiles[1]).div_ceil(self.chunk);
+        if threads.count() > 1 && chunks.is_multiple_of(threads.count()) && self.chunk >= LONE {
+            return self.run_apart(threads, chunks, n, x, source, epilogue, work, y);
+        }
         let shape = self.direct_shape();
         self.run_split(threads, n, x, epilogue, shape, work, y, |g, bs, u, each| {
             let to = Shore(u.as_mut_ptr());
@@ -162,6 +169,50 @@ impl Winograd {
                 self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream: false });
             }
             each(u);
+        });
+    }
+}
+
+impl Winograd {
+    /// A run with as many chunks for each thread. Each group of outputs reads V again, which other threads would have to
+    /// fetch from this one; U is transformed for each chunk anew instead. A part of [`Winograd::run_direct`], with its scratch
+    /// memory.
+    fn run_apart(
+        &self,
+        threads: &Threads,
+        chunks: usize,
+        n: usize,
+        x: &[Block],
+        source: Source<'_>,
+        epilogue: &Epilogue<'_>,
+        work: &mut [Block],
+        y: &mut [Block],
+    ) {
+        let [piece, _, own] = self.direct_shape();
+        let total = n * self.tiles[0] * self.tiles[1];
+        let out = Shore(y.as_mut_ptr());
+        let len = self.v_len() + self.m_len() + own;
+        threads.run_with_scratch(chunks, work, len, |c, scratch| {
+            let (v, rest) = scratch.split_at_mut(self.v_len());
+            let (m, u) = rest.split_at_mut(self.m_len());
+            let tiles = c * self.chunk..((c + 1) * self.chunk).min(total);
+            for b in 0..self.geom.blocks {
+                self.isa.run(self.inputs(x, tiles.clone(), b, Shore(v.as_mut_ptr())));
+            }
+            for g in 0..self.groups() {
+                for start in (0..self.geom.blocks).step_by(piece) {
+                    let bs = start..(start + piece).min(self.geom.blocks);
+                    let to = Shore(u.as_mut_ptr());
+                    for b in bs.clone() {
+                        let (bs, u) = (bs.clone(), to);
+                        self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream: false });
+                    }
+                    let (kernel, v, u, m, tiles) = (self, &*v, &*u, &mut *m, tiles.len());
+                    self.isa.run(Products { kernel, v, u, bs, m, tiles, g });
+                }
+                let (kernel, m, tiles, y) = (self, &*m, tiles.clone(), out);
+                self.isa.run(Outputs { kernel, m, tiles, g, epilogue, y });
+            }
         });
     }
 }
