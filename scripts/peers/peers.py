@@ -327,6 +327,8 @@ def report(args):
     if any(p in r["peers"] for r in training for p in TRAINING):
         print("### Training step: ms\n\n" + compare(training, "top5", TRAINING[:2]))
         print("### Training step beside bf16 autocast: ms\n\n" + compare(training, "top5", TRAINING[2:]))
+        for variant in sorted({p for r in training for p in r["peers"] if p.startswith("top5-")}):
+            print(f"### Training step, {variant}, beside bf16 autocast: ms\n\n" + compare(training, variant, TRAINING[2:]))
         print("### Growth of the process by a training step\n\n" + memory(training))
     for r in of("first"):
         ours, theirs = r["peers"]["top5"], r["peers"]["torch"]
