@@ -23,6 +23,8 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 F32 = ["torch", "torch-channels-last", "torch-compile", "onnxruntime", "openvino", "ncnn", "mnn"]
+# Measured where `--peers` names them.
+RUST = ["burn", "candle", "tract", "rten"]
 BF16 = ["torch-bf16", "openvino-bf16"]
 TRAINING = ["torch-train", "torch-train-channels-last", "torch-train-bf16"]
 # Seconds between turns, in which the threads of the last peer stop spinning.
@@ -318,6 +320,8 @@ def report(args):
               f"{', '.join(sorted({r['commit'] for r in results}))}; "
               + ", ".join(f"{p} {v}" for p, v in sorted(versions.items()) if p != "top5") + ".\n")
         print("### Inference, f32: ms per run\n\n" + compare(inference, "top5", F32))
+        if any(p in r["peers"] for r in inference for p in RUST):
+            print("### Rust peers, f32: ms per run\n\n" + compare(inference, "top5", RUST))
         variants = sorted({p for r in inference for p in r["peers"] if p.startswith("top5-")})
         for variant in variants:
             low = "bf16" in variant

@@ -166,6 +166,17 @@ def ncnn(model, batch):
     return run, lambda: np.stack([np.array(out).ravel() for out in run()]), ncnn.__version__
 
 
+def rust(peer, model, batch):
+    """The rest of this process is rust/'s program, which speaks the same protocol."""
+    shape = input_shape(model, batch)
+    given = f"{model}.{peer}.images"
+    images(shape).tofile(given)
+    threads = {name: str(THREADS) for name in ("PEER_THREADS", "RAYON_NUM_THREADS", "RTEN_NUM_THREADS")}
+    program = str(pathlib.Path(__file__).parent / "../../target/rust-peers/release/rust-peers")
+    os.execve(program, [program, peer, model, given, ",".join(map(str, shape))], {**os.environ, **threads})
+
+
+RUST = ["burn", "candle", "tract", "rten"]
 PEERS = {
     "torch": lambda m, b: torch_inference(m, b),
     "torch-channels-last": lambda m, b: torch_inference(m, b, channels_last=True),
@@ -190,6 +201,8 @@ def memory():
 
 def main():
     peer, model, batch = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    if peer in RUST:
+        rust(peer, model, batch)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to stderr
 
