@@ -7,7 +7,7 @@
 use crate::choose::ConvKernel;
 use crate::emit::{average, lrn_geom, pieces, pool_geom};
 use crate::lower::Lowering;
-use crate::step::{Buffer, BufferId, Extent, Nest, What};
+use crate::step::{BufferId, Extent, Nest, What};
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::{Node, NodeId, Op};
 use top5_kernels::norm;
@@ -286,10 +286,7 @@ impl Lowering<'_> {
         let what =
             What::ConvInput { nests, forward: unit.packing.geom, weight: unit.weight, covers };
         if rounds {
-            let Buffer { layout, extent, .. } = self.program.buffers[dy.0];
-            let rounded = self.new_buffer(layout, extent);
-            self.program.buffers[rounded.0].bf16 = true;
-            self.step(node.id, What::Narrow, [dy], [rounded], true);
+            let rounded = self.convert(node.id, dy);
             return self.step(node.id, what, [dy, rounded], [dx, work, transposed], fresh);
         }
         self.step(node.id, what, [dy], [dx, work, transposed], fresh);

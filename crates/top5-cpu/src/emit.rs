@@ -2,6 +2,7 @@
 
 use crate::choose::ConvKernel;
 use crate::lower::{Lowering, Mode};
+use crate::precision::is_factor;
 use crate::step::{BufferId, Extent, Normalisation, What};
 use top5_graph::ops::{Activation, Dropout, LocalResponseNorm};
 use top5_graph::{Node, NodeId, Op, Window};
@@ -57,12 +58,11 @@ impl Lowering<'_> {
         }
         let y = self.kept_value(id).unwrap_or_else(|| self.new_value(id));
         let bf16 = self.is_bf16(y);
-        // A convolution's kernel says what it reads, and factors are in f32 always.
+        // What a convolution reads, its kernel says.
         let convolves = self.slots[id.index()].conv.is_some();
-        let factors = usize::from(matches!(node.op, Op::Scale(_)));
         let inputs = node.inputs.iter().enumerate().filter(|_| !convolves);
         let x: Vec<BufferId> =
-            inputs.map(|(i, &input)| self.operand(input, bf16 && i * factors == 0)).collect();
+            inputs.map(|(i, &input)| self.operand(input, bf16 && !is_factor(node, i))).collect();
         let ragged = !node.shape().channels().is_multiple_of(LANES);
         match &node.op {
             Op::Input(_) => self.emit_input(id, y),

@@ -10,6 +10,11 @@ use crate::step::{Buffer, BufferId, What};
 use top5_graph::ops::Activation;
 use top5_graph::{Node, NodeId, Op};
 
+/// Whether the `i`-th input of a node is the factors of a scale, which are in f32 always.
+pub(crate) fn is_factor(node: &Node, i: usize) -> bool {
+    i == 1 && matches!(node.op, Op::Scale(_))
+}
+
 impl Lowering<'_> {
     /// Decides for every value. Convolutions have their kernels.
     pub(crate) fn choose_precisions(&mut self) {
@@ -45,8 +50,8 @@ impl Lowering<'_> {
 
     /// What a unit reads in the precision of its kernel or of its value.
     fn inputs(&self, node: &Node) -> impl Iterator<Item = NodeId> {
-        let count = if matches!(node.op, Op::Scale(_)) { 1 } else { node.inputs.len() };
-        node.inputs.iter().take(count).copied().chain(self.heads[node.id.index()].sum)
+        let inputs = node.inputs.iter().enumerate().filter(|&(i, _)| !is_factor(node, i));
+        inputs.map(|(_, &input)| input).chain(self.heads[node.id.index()].sum)
     }
 
     /// Whether the step of a unit reads and writes bf16.
@@ -83,17 +88,23 @@ impl Lowering<'_> {
     /// share it.
     pub(crate) fn operand(&mut self, id: NodeId, bf16: bool) -> BufferId {
         let (home, x) = (self.home(id), self.value(id));
-        let Buffer { layout, extent, bf16: has } = self.program.buffers[x.0];
-        if has == bf16 {
+        if self.is_bf16(x) == bf16 {
             return x;
         }
         if let Some(copy) = self.converted[home.index()] {
             return copy;
         }
-        let copy = self.new_buffer(layout, extent);
-        self.program.buffers[copy.0].bf16 = bf16;
-        self.step(home, if bf16 { What::Narrow } else { What::Widen }, [x], [copy], true);
+        let copy = self.convert(home, x);
         self.converted[home.index()] = Some(copy);
+        copy
+    }
+
+    /// A copy of a value or gradient in the precision that it does not have.
+    pub(crate) fn convert(&mut self, id: NodeId, x: BufferId) -> BufferId {
+        let Buffer { layout, extent, bf16 } = self.program.buffers[x.0];
+        let copy = self.new_buffer(layout, extent);
+        self.program.buffers[copy.0].bf16 = !bf16;
+        self.step(id, if bf16 { What::Widen } else { What::Narrow }, [x], [copy], true);
         copy
     }
 

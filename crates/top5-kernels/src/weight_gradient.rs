@@ -13,7 +13,7 @@
 //! the result differs from the exact one by at most `(n + 2)·2⁻²⁴·Σ|x·dy|`.
 
 use crate::block::{Block, LANES, Layout};
-use crate::conv::ConvGeom;
+use crate::conv::{ConvGeom, Strides};
 use crate::elementwise::JOB;
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
@@ -218,6 +218,15 @@ impl Job<'_> {
         unsafe { self.dw.pointer().add((k * self.geom.blocks + b) * piece) }
     }
 
+    /// Where a pixel of output block k's gradient is, and before taps and lanes that of the `b`-th input block.
+    #[inline(always)]
+    fn start(&self, [k, b]: [usize; 2], image: usize, row: usize, col: usize) -> [usize; 2] {
+        let place = |s: &Strides, block: usize| {
+            s.offset + image * s.image + block * s.block + row * s.row + col * s.pixel
+        };
+        [place(&self.geom.x, self.geom.first[k] + b), place(&self.geom.y, k)]
+    }
+
     /// Adds the products of one strip for all pairs.
     #[inline(always)]
     fn strip<S: Simd>(&self, simd: S, strip: &Strip) {
@@ -298,16 +307,7 @@ impl Job<'_> {
         taps.copy_from_slice(&geom.taps[first..first + T]);
         for image in strip.images.clone() {
             for row in strip.rows.clone() {
-                let at = geom.x.offset
-                    + image * geom.x.image
-                    + (geom.first[k] + b) * geom.x.block
-                    + row * geom.x.row
-                    + strip.cols.start * geom.x.pixel;
-                let from = geom.y.offset
-                    + image * geom.y.image
-                    + k * geom.y.block
-                    + row * geom.y.row
-                    + strip.cols.start * geom.y.pixel;
+                let [at, from] = self.start([k, b], image, row, strip.cols.start);
                 // SAFETY: all offsets are below what `geom.check` asserted; the last step beyond is not read from.
                 unsafe {
                     let mut x = x.as_ptr().add(at);
@@ -361,21 +361,10 @@ impl Job<'_> {
         }
         for image in strip.images.clone() {
             for row in strip.rows.clone() {
-                let at = geom.x.offset
-                    + image * geom.x.image
-                    + (geom.first[k] + b) * geom.x.block
-                    + row * geom.x.row
-                    + strip.cols.start * geom.x.pixel
-                    + geom.taps[tap]
-                    + lane;
-                let from = geom.y.offset
-                    + image * geom.y.image
-                    + k * geom.y.block
-                    + row * geom.y.row
-                    + strip.cols.start * geom.y.pixel;
+                let [at, from] = self.start([k, b], image, row, strip.cols.start);
                 // SAFETY: all offsets are below what `geom.check` asserted; the last step beyond is not read from.
                 unsafe {
-                    let mut x = x.as_ptr().add(at);
+                    let mut x = x.as_ptr().add(at + geom.taps[tap] + lane);
                     let mut dy = dy.as_ptr().add(from);
                     for _ in strip.cols.clone() {
                         let mut gradient = [simd.zero(); OB];

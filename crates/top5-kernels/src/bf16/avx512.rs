@@ -22,7 +22,8 @@ impl Avx512Bf16 {
 macro_rules! avx512 {
     ($e:expr) => {
         // SAFETY: `self` is an `Avx512Bf16`, which `new` makes only where the CPU has the instructions; memory operands
-        // are references to whole blocks of 64 bytes, or to 32 bytes that need no alignment; vectors of the same size are the same bits.
+        // are references to whole blocks of 64 bytes, or to 32 bytes that need no alignment; vectors of the same size are
+        // the same bits.
         unsafe { $e }
     };
 }

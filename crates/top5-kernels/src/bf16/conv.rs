@@ -3,8 +3,8 @@
 //! Input and weights are bf16, sums and the epilogue f32, the output either. Weights are packed as
 //! `[out block][in block][tap][pair of lanes][16][2]`, so that one broadcast pair of input channels meets one block of
 //! weights. Of groups that share blocks the first pairs of all groups are one block, and so on (see
-//! [`grouped`](super::grouped)). With `n` products per output, the result differs from the exact one of the same rounded operands by at most
-//! `(n + 2) · 2⁻²⁴ · Σ|x·w|`, for every order of the sums.
+//! [`grouped`](super::grouped)). With `n` products per output, the result differs from the exact one of the same rounded
+//! operands by at most `(n + 2) · 2⁻²⁴ · Σ|x·w|`, for every order of the sums.
 
 use super::{Bf16, Bf16Isa, KernelBf16, SimdBf16, Vector};
 use crate::block::Block;

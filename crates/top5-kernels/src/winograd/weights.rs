@@ -163,17 +163,20 @@ impl Winograd {
         }
         let shape = self.direct_shape();
         self.run_split(threads, n, x, epilogue, shape, work, y, |g, bs, u, each| {
-            let to = Shore(u.as_mut_ptr());
-            for b in bs.clone() {
-                let (bs, u) = (bs.clone(), to);
-                self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream: false });
-            }
+            self.transform_piece(source, g, bs, u);
             each(u);
         });
     }
-}
 
-impl Winograd {
+    /// U of some input blocks of a group of outputs.
+    fn transform_piece(&self, source: Source<'_>, g: usize, bs: Range<usize>, u: &mut [Block]) {
+        let u = Shore(u.as_mut_ptr());
+        for b in bs.clone() {
+            let bs = bs.clone();
+            self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream: false });
+        }
+    }
+
     /// A run with as many chunks for each thread. Each group of outputs reads V again, which other threads would have to
     /// fetch from this one; U is transformed for each chunk anew instead. A part of [`Winograd::run_direct`], with its scratch
     /// memory.
@@ -202,11 +205,7 @@ impl Winograd {
             for g in 0..self.groups() {
                 for start in (0..self.geom.blocks).step_by(piece) {
                     let bs = start..(start + piece).min(self.geom.blocks);
-                    let to = Shore(u.as_mut_ptr());
-                    for b in bs.clone() {
-                        let (bs, u) = (bs.clone(), to);
-                        self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream: false });
-                    }
+                    self.transform_piece(source, g, bs.clone(), u);
                     let (kernel, v, u, m, tiles) = (self, &*v, &*u, &mut *m, tiles.len());
                     self.isa.run(Products { kernel, v, u, bs, m, tiles, g });
                 }

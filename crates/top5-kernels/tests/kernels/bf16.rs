@@ -1,7 +1,7 @@
 //! bfloat16: rounding, and direct convolution. Small integers are exact in bf16; other operands are rounded first, and
 //! compared with f64 within the bound that the kernel states.
 
-use crate::conv::{N, Problem, geometry, grouped_cases, places, products};
+use crate::conv::{N, Problem, geometry, grouped_cases, packed, places, products};
 use crate::packing::*;
 use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16, narrow, widen};
 use top5_kernels::conv::{ConvGeom, Epilogue, Strides};
@@ -253,8 +253,7 @@ fn bf16_convolution_keeps_its_error_bound() {
             let (sum, size, count) = &mut exact[y];
             (*sum, *size, *count) = (*sum + product, *size + product.abs(), *count + 1.0);
         });
-        let mut weights = vec![Block::ZERO; geom.packed_len()];
-        places.iter().zip(&w).for_each(|(&(block, lane), &w)| weights[block].0[lane] = w);
+        let weights = packed(&case, &geom, &w);
         let x = pack(N, &xl, &x);
         for (isa, threads) in &runs {
             let kernel = DirectBf16::new(*isa, geom.clone());

@@ -6,7 +6,7 @@ use top5_kernels::conv::{ConvGeom, Direct, Epilogue, Strides};
 use top5_kernels::transpose::transpose;
 use top5_kernels::weight_gradient::{WeightGradient, sum_pixels};
 use top5_kernels::winograd::{Source, Winograd, WinogradGradient};
-use top5_kernels::{Block, LANES, Layout};
+use top5_kernels::{Block, LANES, Layout, Threads};
 use top5_testkit::close::assert_close_abs;
 use top5_testkit::enumerate::{ConvCase, convs};
 use top5_testkit::fill::integers;
@@ -111,6 +111,13 @@ pub(crate) fn places(case: &ConvCase, geom: &ConvGeom) -> Vec<(usize, usize)> {
         .collect()
 }
 
+/// Weights in the order of [`places`] as a kernel reads them.
+pub(crate) fn packed(case: &ConvCase, geom: &ConvGeom, w: &[f32]) -> Vec<Block> {
+    let mut packed = vec![Block::ZERO; geom.packed_len()];
+    places(case, geom).iter().zip(w).for_each(|(&(block, lane), &w)| packed[block].0[lane] = w);
+    packed
+}
+
 /// A convolution with operands, an epilogue, and the result.
 pub(crate) struct Problem {
     pub(crate) geom: ConvGeom,
@@ -142,10 +149,9 @@ impl Problem {
                 *want += add[i];
             }
         }
-        let mut packed = vec![Block::ZERO; geom.packed_len()];
-        places(case, &geom).iter().zip(&w).for_each(|(&(b, lane), &w)| packed[b].0[lane] = w);
+        let w = packed(case, &geom, &w);
         let (x, bias, added) = (pack(N, &xl, &x), pack_vector(&bias), pack(N, &yl, &add));
-        Self { geom, yl, x, w: packed, bias, added, everything, accumulate, want }
+        Self { geom, yl, x, w, bias, added, everything, accumulate, want }
     }
 
     pub(crate) fn epilogue(&self) -> Epilogue<'_> {
@@ -155,6 +161,14 @@ impl Problem {
             relu: self.everything,
             accumulate: self.accumulate,
         }
+    }
+
+    /// Asserts that a direct convolution gives the result.
+    fn check(&self, kernel: &Direct, threads: &Threads, case: &ConvCase) {
+        let mut y = self.output();
+        kernel.run(threads, N, Block::flat(&self.x), &self.w, &self.epilogue(), &mut y);
+        let what = format!("{} {case:?}", kernel.name());
+        assert_same(&what, &unpack(&what, N, &self.yl, &y), &self.want);
     }
 
     /// What the output holds before the run.
@@ -170,11 +184,7 @@ fn direct_convolution_is_exact() {
         let problem = Problem::new(case, i);
         for (isa, threads) in &runs {
             let kernel = Direct::new(*isa, problem.geom.clone());
-            let mut y = problem.output();
-            let x = Block::flat(&problem.x);
-            kernel.run(threads, N, x, &problem.w, &problem.epilogue(), &mut y);
-            let what = format!("{} {case:?}", kernel.name());
-            assert_same(&what, &unpack(&what, N, &problem.yl, &y), &problem.want);
+            problem.check(&kernel, threads, case);
         }
     }
 }
@@ -191,11 +201,7 @@ fn direct_convolution_to_few_channels_is_exact() {
             let problem = Problem::new(&case, turn);
             for (isa, threads) in &runs {
                 let kernel = Direct::new(*isa, problem.geom.clone());
-                let mut y = problem.output();
-                let x = Block::flat(&problem.x);
-                kernel.run(threads, N, x, &problem.w, &problem.epilogue(), &mut y);
-                let what = format!("{} {case:?}", kernel.name());
-                assert_same(&what, &unpack(&what, N, &problem.yl, &y), &problem.want);
+                problem.check(&kernel, threads, &case);
             }
         }
     }
@@ -234,11 +240,7 @@ fn grouped_convolution_is_exact() {
             let kernel = Direct::new(*isa, problem.geom.clone());
             let method = format!("f32_conv_grouped_{}x", case.in_channels / case.groups);
             assert!(kernel.name().starts_with(&method), "{}", kernel.name());
-            let mut y = problem.output();
-            let x = Block::flat(&problem.x);
-            kernel.run(threads, N, x, &problem.w, &problem.epilogue(), &mut y);
-            let what = format!("{} {case:?}", kernel.name());
-            assert_same(&what, &unpack(&what, N, &problem.yl, &y), &problem.want);
+            problem.check(&kernel, threads, case);
         }
     }
 }
@@ -476,8 +478,7 @@ fn transposed_weights_swap_inputs_and_outputs() {
         for case in convs().iter().filter(|case| case.groups == 1) {
             let (geom, xl, _) = geometry(case, [0, 0]);
             let w = integers("w", places(case, &geom).len());
-            let mut packed = vec![Block::ZERO; geom.packed_len()];
-            places(case, &geom).iter().zip(&w).for_each(|(&(b, lane), &w)| packed[b].0[lane] = w);
+            let packed = packed(case, &geom, &w);
             let elements: Vec<usize> = (0..geom.taps.len()).rev().step_by(2).collect();
             let back = ConvGeom {
                 out_channels: case.in_channels,

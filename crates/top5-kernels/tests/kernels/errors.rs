@@ -1,6 +1,6 @@
 //! The errors that the kernels' documentation allows, on signed inputs, against f64. u is 2⁻²⁴, the rounding of an f32.
 
-use crate::conv::{N, geometry, places, products, winograd_cases};
+use crate::conv::{N, geometry, packed, places, products, winograd_cases};
 use crate::packing::*;
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 use top5_kernels::Block;
@@ -45,13 +45,6 @@ fn within(what: &str, got: &[f32], exact: &[f64], bounds: &[f64]) -> f64 {
         most = most.max(if *bound > 0.0 { error / bound } else { 0.0 });
     }
     most
-}
-
-/// Weights in the order of [`places`] as a kernel reads them.
-fn packed(case: &ConvCase, geom: &top5_kernels::conv::ConvGeom, w: &[f32]) -> Vec<Block> {
-    let mut packed = vec![Block::ZERO; geom.packed_len()];
-    places(case, geom).iter().zip(w).for_each(|(&(block, lane), &w)| packed[block].0[lane] = w);
-    packed
 }
 
 #[test]
