@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod convert;
+mod environment;
 mod eval;
 mod exit;
 mod inputs;

@@ -185,7 +185,7 @@ impl EngineArgs {
 }
 
 /// How precise products are.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum PrecisionArg {
     /// 24 bits
     F32,

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use serde_json::json;
 use top5::data::{OnBad, OpenOptions, Preprocess, Splits};
 use top5::eval::evaluate;
 use top5::graph::{Engine, Graph, Weights};
@@ -17,6 +16,7 @@ use top5::zoo::{self, Settings};
 use top5::{CpuEngine, Model, WEIGHTS_FILE, sha256, write_whole};
 
 use super::args::TrainArgs;
+use super::environment::Environment;
 use super::exit::Stop;
 use super::interrupt::Interrupt;
 use super::output::{Output, command_line};
@@ -55,6 +55,8 @@ struct Test {
 /// A run, ready to go.
 struct Run {
     recipe: Recipe,
+    /// Whether the engine convolves directly only.
+    exact: bool,
     folder: RunFolder,
     checkpoints: Checkpoints,
     splits: Splits,
@@ -93,7 +95,15 @@ pub(super) fn run(args: &TrainArgs, output: Output) -> Result<()> {
         input: preprocess.as_ref().map_or(network.input, Preprocess::shape),
     })?;
     let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
-    let mut engine = top5::engine(graph.clone(), recipe.batch_size, &args.engine.options()?)?;
+    let begun = match &args.out {
+        Some(out) if args.resume => Environment::read(out)?,
+        Some(_) | None => None,
+    };
+    let options = match begun {
+        Some(begun) => begun.resume(&args.engine, output)?.options()?,
+        None => args.engine.options()?,
+    };
+    let mut engine = top5::engine(graph.clone(), recipe.batch_size, &options)?;
     // Before anything is written: a step that does not fit would fail at its start.
     engine.training_memory()?;
 
@@ -103,7 +113,16 @@ pub(super) fn run(args: &TrainArgs, output: Output) -> Result<()> {
         (out, _) => RunFolder::create(out.as_deref(), &name)?,
     };
     let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS))?;
-    let mut run = Run { recipe, folder, checkpoints, splits, preprocess, graph, output };
+    let mut run = Run {
+        recipe,
+        exact: options.exact,
+        folder,
+        checkpoints,
+        splits,
+        preprocess,
+        graph,
+        output,
+    };
     // From here on Ctrl-C means: stop after the step, and write a checkpoint.
     let interrupt = Interrupt::install().context("listening for signals")?;
     let trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
@@ -180,23 +199,9 @@ fn folder_name(data: &str) -> String {
 impl Run {
     /// Writes down what the run is, and finds where it is.
     fn begin(&self, trainer: &Trainer, engine: &CpuEngine) -> Result<State> {
-        let Self { recipe, folder, splits, graph, output, .. } = self;
-        let environment = json!({
-            "top5": env!("CARGO_PKG_VERSION"),
-            "system": std::env::consts::OS,
-            "processor": std::env::consts::ARCH,
-            "instructions": format!("{:?}", engine.isa()),
-            "precision": engine.precision().name(),
-            "threads": engine.threads(),
-            "images": {
-                "train": splits.train.len(),
-                "validation": splits.validation.len(),
-                "test": splits.test.as_ref().map_or(0, |test| test.len()),
-            },
-            "fingerprint": format!("{:016x}", splits.train.fingerprint()),
-        });
+        let Self { recipe, exact, folder, splits, graph, output, .. } = self;
         write_whole(&folder.join(CONFIG), recipe.to_toml().as_bytes())?;
-        write_whole(&folder.join("environment.json"), format!("{environment:#}\n").as_bytes())?;
+        Environment::write(folder, engine, *exact, splits)?;
         output.note(&format!(
             "{}: {} parameters; {}: {} images to learn from, {} to choose the epoch; {}",
             graph.name(),

@@ -137,6 +137,45 @@ fn damaged_checkpoint_is_passed_over() {
     assert_eq!(fs::read(place.path("run/model.safetensors")).unwrap(), before);
 }
 
+#[test]
+fn run_goes_on_as_it_was_computed() {
+    let place = Place::new();
+    for made in ["--isa scalar --precision bf16", "--isa scalar --exact"] {
+        let run = made.rsplit('-').next().unwrap().replace(' ', "-");
+        let whole = hash(&place.json(&format!("{SHORT} {made} --out {run}")));
+        let newest = checkpoints(&place, &run).pop().unwrap();
+        damage(&newest.join("state.json"), "flip");
+        let resume = format!("train --out {run} --resume");
+        assert_eq!(hash(&place.json(&resume)), whole, "{made}");
+        assert_eq!(hash(&place.json(&format!("{resume} {made}"))), whole, "{made}");
+    }
+    for (line, words) in [
+        ("precision-bf16 --resume --precision f32", ["--precision f32, bf16", "leave"]),
+        ("precision-bf16 --resume --exact", ["--exact, absent", "begin another run"]),
+        ("exact --resume --precision bf16", ["--precision bf16, f32", "leave"]),
+        ("exact --resume --isa avx2", ["avx2", "scalar"]),
+    ] {
+        place.fails(&format!("train --out {line}"), 3, &words);
+    }
+}
+
+#[test]
+fn run_of_another_machine_goes_on_with_a_warning() {
+    let place = Place::new();
+    place.text(&format!("{SHORT} --isa scalar --out run"));
+    let path = place.path("run/environment.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let other = text.replace("\"scalar\"", "\"vector-unit\"");
+    assert_ne!(other, text);
+    fs::write(&path, other).unwrap();
+    let ran = place.run("train --out run --resume");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("warning: ") && ran.stderr.contains("vector-unit"), "{ran:?}");
+    assert!(!place.run("train --out run --resume").stderr.contains("warning: "));
+    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    place.fails("train --out run --resume", 3, &["environment.json", "begin another run"]);
+}
+
 fn damage(path: &Path, harm: &str) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
