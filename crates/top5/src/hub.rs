@@ -1,7 +1,8 @@
-//! Weights from the Hugging Face hub, in the cache that its own tools share: `models--ORG--NAME/{blobs,refs,snapshots}`
-//! (huggingface.co/docs/hub/local-cache).
+//! Weights from the Hugging Face hub, in the cache that its own tools share:
+//! `models--ORG--NAME/{blobs,refs,snapshots,.no_exist}` (huggingface.co/docs/hub/local-cache).
 //!
-//! The cache is looked at first, and what is there is used without a connection. A download goes to
+//! The cache is looked at first, and what is there is used without a connection; so is what it says about files that the
+//! repository lacks. A download goes to
 //! `blobs/ETAG.incomplete`, continues there if it was cut off, and gets its final name only after its SHA-256 was compared
 //! with the one that the hub states (its ETag, for large files) or its length with the stated one (for small files).
 
@@ -219,10 +220,19 @@ impl Hub {
     /// Where the file is in the cache, if it is there.
     fn place(&self, repo: &Repo, name: &str) -> PathBuf {
         let folder = self.cache.join(repo.folder());
-        let reference = folder.join("refs").join(&repo.revision);
+        folder.join("snapshots").join(self.commit(repo)).join(name)
+    }
+
+    /// The commit that the revision is in the cache, or the revision itself.
+    fn commit(&self, repo: &Repo) -> String {
+        let reference = self.cache.join(repo.folder()).join("refs").join(&repo.revision);
         let commit = fs::read_to_string(reference).ok().filter(|commit| is_hex(commit));
-        let commit = commit.unwrap_or_else(|| repo.revision.clone());
-        folder.join("snapshots").join(commit).join(name)
+        commit.unwrap_or_else(|| repo.revision.clone())
+    }
+
+    /// The empty file that says that a commit lacks a file.
+    fn absence(&self, repo: &Repo, commit: &str, name: &str) -> PathBuf {
+        self.cache.join(repo.folder()).join(".no_exist").join(commit).join(name)
     }
 
     /// The path of the repository's file `name` in the cache, downloaded if it is not there.
@@ -231,12 +241,25 @@ impl Hub {
         if cached.is_file() {
             return Ok(cached);
         }
+        let url = format!("{}/{}/resolve/{}/{name}", self.endpoint, repo.id, repo.revision);
+        let missing = || HubError::Status { url: url.clone(), status: 404 };
+        if self.absence(repo, &self.commit(repo), name).is_file() {
+            return Err(missing());
+        }
         if self.offline {
             return Err(HubError::Offline { path: cached });
         }
+        let remote = match Remote::describe(&url)? {
+            Described::File(remote) => remote,
+            Described::Missing { commit } => {
+                if let Some(commit) = commit {
+                    // It is asked again where this cannot be written.
+                    let _ = self.remember_absence(repo, &commit, name);
+                }
+                return Err(missing());
+            }
+        };
         let folder = self.cache.join(repo.folder());
-        let url = format!("{}/{}/resolve/{}/{name}", self.endpoint, repo.id, repo.revision);
-        let remote = Remote::describe(&url)?;
         let blob = folder.join("blobs").join(&remote.etag);
         self.download(repo, &remote, &blob)?;
 
@@ -246,14 +269,27 @@ impl Hub {
         if !path.is_file() {
             link(&blob, &path)?;
         }
-        if repo.revision != remote.commit {
-            let reference = folder.join("refs").join(&repo.revision);
-            make_folder(reference.parent().unwrap_or(&folder))?;
-            let written = reference.with_extension(format!("{}.tmp", std::process::id()));
-            fs::write(&written, &remote.commit).map_err(at(&written))?;
-            fs::rename(&written, &reference).map_err(at(&reference))?;
-        }
+        self.remember_commit(repo, &remote.commit)?;
         Ok(path)
+    }
+
+    fn remember_absence(&self, repo: &Repo, commit: &str, name: &str) -> Result<(), HubError> {
+        let path = self.absence(repo, commit, name);
+        make_folder(path.parent().unwrap_or(&self.cache))?;
+        fs::write(&path, []).map_err(at(&path))?;
+        self.remember_commit(repo, commit)
+    }
+
+    /// Writes down which commit the revision is.
+    fn remember_commit(&self, repo: &Repo, commit: &str) -> Result<(), HubError> {
+        if repo.revision == commit {
+            return Ok(());
+        }
+        let reference = self.cache.join(repo.folder()).join("refs").join(&repo.revision);
+        make_folder(reference.parent().unwrap_or(&self.cache))?;
+        let written = reference.with_extension(format!("{}.tmp", std::process::id()));
+        fs::write(&written, commit).map_err(at(&written))?;
+        fs::rename(&written, &reference).map_err(at(&reference))
     }
 
     /// Downloads the blob, unless another process has done so while this one waited for the lock.
@@ -274,6 +310,15 @@ impl Hub {
     }
 }
 
+/// What the hub says about a name.
+enum Described {
+    File(Remote),
+    /// There is no such file, in this commit where the hub knows the revision.
+    Missing {
+        commit: Option<String>,
+    },
+}
+
 /// What the hub says about a file.
 struct Remote {
     url: String,
@@ -285,7 +330,7 @@ struct Remote {
 
 impl Remote {
     /// Asks for the file's description: the answer before the hub sends us elsewhere for the bytes.
-    fn describe(url: &str) -> Result<Self, HubError> {
+    fn describe(url: &str) -> Result<Described, HubError> {
         let agent = agent(0);
         let mut at = url.to_owned();
         for _ in 0..HOPS {
@@ -297,7 +342,10 @@ impl Remote {
                     at = format!("{}{location}", origin(url));
                 }
                 _ if status.is_success() || status.is_redirection() => {
-                    return Self::read(url, &answer);
+                    return Ok(Described::File(Self::read(url, &answer)?));
+                }
+                _ if status == 404 => {
+                    return Ok(Described::Missing { commit: commit(answer.headers()) });
                 }
                 _ => return Err(HubError::Status { url: at, status: status.as_u16() }),
             }
@@ -317,10 +365,7 @@ impl Remote {
         };
         let etag = linked("x-linked-etag", "etag").ok_or_else(|| missing("ETag"))?;
         let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
-        let commit = text(headers, "x-repo-commit").unwrap_or_default().to_owned();
-        if !is_hex(&commit) {
-            return Err(missing("X-Repo-Commit"));
-        }
+        let commit = commit(headers).ok_or_else(|| missing("X-Repo-Commit"))?;
         if !is_hex(&etag) {
             return Err(missing("ETag"));
         }
@@ -409,6 +454,11 @@ fn failed(url: &str, error: ureq::Error) -> HubError {
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// The commit that an answer is about.
+fn commit(headers: &HeaderMap) -> Option<String> {
+    text(headers, "x-repo-commit").filter(|commit| is_hex(commit)).map(str::to_owned)
 }
 
 /// Scheme and host of an address.

@@ -96,7 +96,7 @@ fn answer(
             let moved = "Location: /api/org/net/main/model.safetensors\r\n";
             stream.write_all(head("307 Temporary Redirect", moved, 0).as_bytes())
         }
-        ("HEAD", _) => {
+        ("HEAD", "/api/org/net/main/model.safetensors") => {
             let moved = format!("{described}Location: http://127.0.0.1:1/not/asked\r\n");
             stream.write_all(head("302 Found", &moved, 0).as_bytes())
         }
@@ -123,7 +123,10 @@ fn answer(
             }
             stream.write_all(&body[start..end])
         }
-        _ => stream.write_all(head("404 Not Found", "", 0).as_bytes()),
+        _ => {
+            let commit = format!("X-Repo-Commit: {COMMIT}\r\n");
+            stream.write_all(head("404 Not Found", &commit, 0).as_bytes())
+        }
     }
 }
 
@@ -199,6 +202,29 @@ fn missing_file_is_told_from_a_failing_hub() {
     };
     let error = nobody.file(&repo(), FILE).unwrap_err();
     assert!(matches!(error, HubError::Connection { .. }), "{error}");
+}
+
+#[test]
+fn file_that_the_repository_lacks_is_asked_for_once() {
+    let (server, cache) = (Server::start(Fault::None), tempfile::tempdir().unwrap());
+    let missing = |hub: &Hub| {
+        let error = hub.file(&repo(), "config.json").unwrap_err();
+        assert!(matches!(error, HubError::Status { status: 404, .. }), "{error}");
+    };
+    missing(&server.hub(cache.path(), false));
+    let folder = cache.path().join("models--org--net");
+    assert!(folder.join(".no_exist").join(COMMIT).join("config.json").is_file());
+    assert_eq!(fs::read_to_string(folder.join("refs/main")).unwrap(), COMMIT);
+    let before = server.requests();
+    for offline in [false, true] {
+        missing(&server.hub(cache.path(), offline));
+    }
+    assert_eq!(server.requests(), before);
+
+    let other: Repo = "org/net@other".parse().unwrap();
+    let error = server.hub(cache.path(), true).file(&other, "config.json").unwrap_err();
+    assert!(matches!(error, HubError::Offline { .. }), "{error}");
+    server.hub(cache.path(), false).file(&repo(), FILE).unwrap();
 }
 
 #[test]

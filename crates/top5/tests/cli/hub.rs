@@ -154,9 +154,10 @@ fn answer(
     seen.lock().unwrap().push(format!("{method} {path} {start}"));
     let file = files.iter().find(|(name, _)| path == format!("/org/net/resolve/main/{name}"));
     let Some((_, bytes)) = file else {
-        return stream.write_all(
-            b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        let head = format!(
+            "HTTP/1.1 404 Not Found\r\nX-Repo-Commit: {COMMIT}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
+        return stream.write_all(head.as_bytes());
     };
     let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
     let head = format!(
@@ -201,8 +202,11 @@ fn repository_without_a_description_needs_the_networks_name_or_recognisable_tens
     let place = Place::new();
     let (bytes, model) = lenet();
     let server = Server::start(vec![("model.pth", bytes)], false);
-    let ran = server.run(&place, "convert lenet out.safetensors --weights hf-hub:org/net");
-    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let line = "convert lenet out.safetensors --force --weights hf-hub:org/net";
+    for more in ["", " --offline"] {
+        let ran = server.run(&place, &format!("{line}{more}"));
+        assert_eq!(ran.code, Some(0), "{more}: {ran:?}");
+    }
     assert_eq!(Model::load(place.path("out.safetensors")).unwrap().weights, model.weights);
     let nothing = Server::start(Vec::new(), false);
     let ran = nothing.run(&Place::new(), "convert lenet out.safetensors --weights hf-hub:org/net");
