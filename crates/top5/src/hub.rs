@@ -14,13 +14,18 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use ureq::Agent;
 use ureq::http::{HeaderMap, Response, header};
+use ureq::{Agent, Timeout};
 
 /// The hub's own address.
 const ENDPOINT: &str = "https://huggingface.co";
+/// How long the hub may send nothing before it is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Redirections that a file's description may take within the hub.
 const HOPS: usize = 5;
+
+/// Bytes that are read at once.
+const BUFFER: usize = 1 << 16;
 
 /// A repository of models, as `hf-hub:ORG/NAME@REVISION` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +97,11 @@ pub enum HubError {
         /// Why.
         source: Box<ureq::Error>,
     },
+    /// The hub sends nothing any more.
+    Stalled {
+        /// What was asked for.
+        url: String,
+    },
     /// The bytes that came are not the file, or not all of it.
     Content {
         /// What was asked for.
@@ -132,6 +142,10 @@ impl fmt::Display for HubError {
                 f,
                 "{url}: {source}: check the connection, or give --weights a file that you have"
             ),
+            Self::Stalled { url } => write!(
+                f,
+                "{url}: nothing came for too long: try again, and the download goes on where it stopped"
+            ),
             Self::Content { url, expected, found } => write!(
                 f,
                 "{url}: expected {expected}, got {found}: the download was cut off or damaged, try \
@@ -151,6 +165,7 @@ impl std::error::Error for HubError {
             | Self::Offline { .. }
             | Self::Status { .. }
             | Self::Answer { .. }
+            | Self::Stalled { .. }
             | Self::Content { .. } => None,
         }
     }
@@ -171,6 +186,8 @@ pub struct Hub {
     pub endpoint: String,
     /// Whether no connection may be opened.
     pub offline: bool,
+    /// How long the hub may send nothing before it is given up.
+    pub patience: Duration,
 }
 
 impl Hub {
@@ -192,6 +209,7 @@ impl Hub {
             cache,
             endpoint: endpoint.as_deref().unwrap_or(ENDPOINT).trim_end_matches('/').to_owned(),
             offline: offline || forbidden,
+            patience: PATIENCE,
         }
     }
 
@@ -249,7 +267,7 @@ impl Hub {
         if self.offline {
             return Err(HubError::Offline { path: cached });
         }
-        let remote = match Remote::describe(&url)? {
+        let remote = match Remote::describe(&url, self.patience)? {
             Described::File(remote) => remote,
             Described::Missing { commit } => {
                 if let Some(commit) = commit {
@@ -304,7 +322,7 @@ impl Hub {
         }
         make_folder(blob.parent().unwrap_or(&self.cache))?;
         let incomplete = blob.with_extension("incomplete");
-        remote.fetch(&incomplete)?;
+        remote.fetch(&incomplete, self.patience)?;
         remote.verify(&incomplete)?;
         fs::rename(&incomplete, blob).map_err(at(blob))
     }
@@ -330,8 +348,8 @@ struct Remote {
 
 impl Remote {
     /// Asks for the file's description: the answer before the hub sends us elsewhere for the bytes.
-    fn describe(url: &str) -> Result<Described, HubError> {
-        let agent = agent(0);
+    fn describe(url: &str, patience: Duration) -> Result<Described, HubError> {
+        let agent = agent(0, patience);
         let mut at = url.to_owned();
         for _ in 0..HOPS {
             let request = agent.head(&at).header(header::ACCEPT_ENCODING, "identity");
@@ -374,9 +392,10 @@ impl Remote {
     }
 
     /// Brings the file to `path`, after what is there already.
-    fn fetch(&self, path: &Path) -> Result<(), HubError> {
+    fn fetch(&self, path: &Path, patience: Duration) -> Result<(), HubError> {
         let have = fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let mut request = agent(10).get(&self.url).header(header::ACCEPT_ENCODING, "identity");
+        let mut request =
+            agent(10, patience).get(&self.url).header(header::ACCEPT_ENCODING, "identity");
         if have > 0 {
             request = request.header(header::RANGE, format!("bytes={have}-"));
         }
@@ -400,10 +419,15 @@ impl Remote {
             .truncate(!continued)
             .open(path)
             .map_err(at(path))?;
-        let body = answer.into_body().into_reader();
         let limit = self.length.unwrap_or(u64::MAX).saturating_add(1);
-        io::copy(&mut body.take(limit), &mut file).map_err(at(path))?;
-        file.flush().and_then(|()| file.sync_all()).map_err(at(path))
+        let mut body = answer.into_body().into_reader().take(limit);
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match body.read(&mut buffer).map_err(|error| failed(&self.url, error.into()))? {
+                0 => return file.sync_all().map_err(at(path)),
+                length => file.write_all(&buffer[..length]).map_err(at(path))?,
+            }
+        }
     }
 
     /// Compares length and SHA-256. What is too short stays, to be continued; what is wrong is deleted.
@@ -435,21 +459,28 @@ impl Remote {
     }
 }
 
-fn agent(redirects: u32) -> Agent {
-    let patience = Some(Duration::from_secs(30));
+fn agent(redirects: u32, patience: Duration) -> Agent {
+    let patience = Some(patience);
     Agent::config_builder()
         .max_redirects(redirects)
         .max_redirects_will_error(redirects > 0)
         .http_status_as_error(false)
         .timeout_connect(patience)
         .timeout_recv_response(patience)
+        .timeout_per_read(patience)
         .user_agent(concat!("top5/", env!("CARGO_PKG_VERSION")))
         .build()
         .into()
 }
 
 fn failed(url: &str, error: ureq::Error) -> HubError {
-    HubError::Connection { url: url.to_owned(), source: Box::new(error) }
+    let url = url.to_owned();
+    let stalled = matches!(error, ureq::Error::Timeout(Timeout::PerRead | Timeout::RecvResponse));
+    if stalled {
+        HubError::Stalled { url }
+    } else {
+        HubError::Connection { url, source: Box::new(error) }
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -494,7 +525,7 @@ fn link(blob: &Path, path: &Path) -> Result<(), HubError> {
 /// The SHA-256 of all that a reader gives, in hexadecimal.
 fn sha256(reader: &mut impl Read) -> io::Result<String> {
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
+    let mut buffer = vec![0; BUFFER];
     loop {
         match reader.read(&mut buffer)? {
             0 => break,

@@ -8,11 +8,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use top5::hub::{Hub, HubError, Repo};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const PATIENCE: Duration = Duration::from_secs(30);
 const BODY: &[u8] =
     b"weights, or what stands for them in this test: some bytes to cut and to damage";
 
@@ -22,6 +24,8 @@ enum Fault {
     None,
     /// Half of the body is sent, once.
     Cut,
+    /// Half of the body is sent, once, and then nothing, over a connection that stays open.
+    Stalled,
     /// The body is not what its hash says.
     Damaged,
     Missing,
@@ -56,7 +60,8 @@ impl Server {
     }
 
     fn hub(&self, cache: &Path, offline: bool) -> Hub {
-        Hub { cache: cache.to_owned(), endpoint: self.endpoint.clone(), offline }
+        let (cache, endpoint) = (cache.to_owned(), self.endpoint.clone());
+        Hub { cache, endpoint, offline, patience: PATIENCE }
     }
 
     fn requests(&self) -> usize {
@@ -117,11 +122,17 @@ fn answer(
             ranges.lock().unwrap().push(range);
             let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
             stream.write_all(head(status, "", body.len() - start).as_bytes())?;
-            let end = if *fault == Fault::Cut { body.len() / 2 } else { body.len() };
-            if *fault == Fault::Cut {
+            let once = matches!(*fault, Fault::Cut | Fault::Stalled);
+            let end = if once { body.len() / 2 } else { body.len() };
+            stream.write_all(&body[start..end])?;
+            if *fault == Fault::Stalled {
+                // A stream that is dropped is closed.
+                std::mem::forget(stream);
+            }
+            if once {
                 *fault = Fault::None;
             }
-            stream.write_all(&body[start..end])
+            Ok(())
         }
         _ => {
             let commit = format!("X-Repo-Commit: {COMMIT}\r\n");
@@ -191,6 +202,18 @@ fn cut_download_is_continued() {
 }
 
 #[test]
+fn stalled_download_is_given_up_and_continued() {
+    let (server, cache) = (Server::start(Fault::Stalled), tempfile::tempdir().unwrap());
+    let hub = server.hub(cache.path(), false);
+    let hasty = Hub { patience: Duration::from_secs(1), ..hub.clone() };
+    let error = hasty.file(&repo(), FILE).unwrap_err();
+    assert!(matches!(error, HubError::Stalled { .. }), "{error}");
+    assert_eq!(fs::read(hub.file(&repo(), FILE).unwrap()).unwrap(), BODY);
+    let range = format!("bytes={}-", BODY.len() / 2);
+    assert_eq!(*server.ranges.lock().unwrap(), [String::new(), range]);
+}
+
+#[test]
 fn missing_file_is_told_from_a_failing_hub() {
     let (server, cache) = (Server::start(Fault::Missing), tempfile::tempdir().unwrap());
     let error = server.hub(cache.path(), false).file(&repo(), FILE).unwrap_err();
@@ -199,6 +222,7 @@ fn missing_file_is_told_from_a_failing_hub() {
         cache: cache.path().to_owned(),
         endpoint: "http://127.0.0.1:1".to_owned(),
         offline: false,
+        patience: PATIENCE,
     };
     let error = nobody.file(&repo(), FILE).unwrap_err();
     assert!(matches!(error, HubError::Connection { .. }), "{error}");

@@ -118,6 +118,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             | HubError::Status { .. }
             | HubError::Answer { .. }
             | HubError::Connection { .. }
+            | HubError::Stalled { .. }
             | HubError::Io { .. } => 4,
         });
     }
