@@ -406,7 +406,10 @@ impl Remote {
             return Ok(());
         }
         if !answer.status().is_success() {
-            let _ = fs::remove_file(path);
+            if answer.status() == 416 {
+                // What is there is longer than the file.
+                let _ = fs::remove_file(path);
+            }
             return Err(HubError::Status {
                 url: self.url.clone(),
                 status: answer.status().as_u16(),

@@ -29,6 +29,8 @@ enum Fault {
     /// The body is not what its hash says.
     Damaged,
     Missing,
+    /// The body cannot be had now.
+    Busy,
 }
 
 /// A server with one large file, `model.safetensors`, of `org/net` at `main`, kept elsewhere as the hub keeps large files.
@@ -108,6 +110,9 @@ fn answer(
         ("GET", "/org/net/resolve/main/model.safetensors") => {
             let moved = "Location: /blob\r\n";
             stream.write_all(head("302 Found", moved, 0).as_bytes())
+        }
+        (_, "/blob") if *fault == Fault::Busy => {
+            stream.write_all(head("503 Service Unavailable", "", 0).as_bytes())
         }
         (_, "/blob") => {
             let mut body = BODY.to_vec();
@@ -196,6 +201,10 @@ fn cut_download_is_continued() {
     let (server, cache) = (Server::start(Fault::Cut), tempfile::tempdir().unwrap());
     let hub = server.hub(cache.path(), false);
     hub.file(&repo(), FILE).unwrap_err();
+    *server.fault.lock().unwrap() = Fault::Busy;
+    let error = hub.file(&repo(), FILE).unwrap_err();
+    assert!(matches!(error, HubError::Status { status: 503, .. }), "{error}");
+    *server.fault.lock().unwrap() = Fault::None;
     assert_eq!(fs::read(hub.file(&repo(), FILE).unwrap()).unwrap(), BODY);
     let range = format!("bytes={}-", BODY.len() / 2);
     assert_eq!(*server.ranges.lock().unwrap(), [String::new(), range]);
