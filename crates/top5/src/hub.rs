@@ -3,8 +3,8 @@
 //!
 //! The cache is looked at first, and what is there is used without a connection; so is what it says about files that the
 //! repository lacks. A download goes to
-//! `blobs/ETAG.incomplete`, continues there if it was cut off, and gets its final name only after its SHA-256 was compared
-//! with the one that the hub states (its ETag, for large files) or its length with the stated one (for small files).
+//! `blobs/ETAG.incomplete`, continues there if it was cut off, and gets its final name only after its length and its hash
+//! were compared with those that the hub states. The ETag of a large file is its SHA-256, that of a small file git's SHA-1.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, Response, header};
 use ureq::{Agent, Timeout};
@@ -24,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Redirections that a file's description may take within the hub.
 const HOPS: usize = 5;
 
+/// Digits of git's hashes.
+const GIT_DIGITS: usize = 40;
+const SHA256_DIGITS: usize = 64;
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 16;
 
@@ -106,9 +110,9 @@ pub enum HubError {
     Content {
         /// What was asked for.
         url: String,
-        /// The SHA-256 or length that the hub states.
+        /// The hash or length that the hub states.
         expected: String,
-        /// The SHA-256 or length of what came.
+        /// The hash or length of what came.
         found: String,
     },
     /// The cache cannot be read or written.
@@ -341,7 +345,7 @@ enum Described {
 struct Remote {
     url: String,
     commit: String,
-    /// Its SHA-256 if it is a large file, otherwise git's hash.
+    /// The SHA-256 of a large file, git's SHA-1 of a small one; something else where the hub is not the one we know.
     etag: String,
     length: Option<u64>,
 }
@@ -433,7 +437,7 @@ impl Remote {
         }
     }
 
-    /// Compares length and SHA-256. What is too short stays, to be continued; what is wrong is deleted.
+    /// Compares length and hash. What is too short stays, to be continued; what is wrong is deleted.
     fn verify(&self, path: &Path) -> Result<(), HubError> {
         let found = fs::metadata(path).map_err(at(path))?.len();
         let wrong = |expected: String, found: String| HubError::Content {
@@ -449,14 +453,15 @@ impl Remote {
             }
             return Err(wrong(format!("{expected} bytes"), format!("{found} bytes")));
         }
-        const SHA256_DIGITS: usize = 64;
-        if self.etag.len() == SHA256_DIGITS {
-            let mut file = File::open(path).map_err(at(path))?;
-            let sum = sha256(&mut file).map_err(at(path))?;
-            if sum != self.etag {
-                fs::remove_file(path).map_err(at(path))?;
-                return Err(wrong(format!("SHA-256 {}", self.etag), sum));
-            }
+        let sum = match self.etag.len() {
+            GIT_DIGITS => hash(Sha1::new_with_prefix(format!("blob {found}\0")), path),
+            SHA256_DIGITS => hash(Sha256::new(), path),
+            _ => return Ok(()),
+        };
+        let sum = sum.map_err(at(path))?;
+        if !sum.eq_ignore_ascii_case(&self.etag) {
+            fs::remove_file(path).map_err(at(path))?;
+            return Err(wrong(format!("a file with hash {}", self.etag), sum));
         }
         Ok(())
     }
@@ -525,12 +530,12 @@ fn link(blob: &Path, path: &Path) -> Result<(), HubError> {
     }
 }
 
-/// The SHA-256 of all that a reader gives, in hexadecimal.
-fn sha256(reader: &mut impl Read) -> io::Result<String> {
-    let mut hasher = Sha256::new();
+/// The hash of a file, in hexadecimal.
+fn hash<D: Digest>(mut hasher: D, path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
     let mut buffer = vec![0; BUFFER];
     loop {
-        match reader.read(&mut buffer)? {
+        match file.read(&mut buffer)? {
             0 => break,
             length => hasher.update(&buffer[..length]),
         }

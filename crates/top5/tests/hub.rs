@@ -18,6 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BODY: &[u8] =
     b"weights, or what stands for them in this test: some bytes to cut and to damage";
 
+/// A small file, and git's hash of it as `git hash-object` says.
+const CONFIG: &[u8] = b"{}\n";
+const CONFIG_HASH: &str = "0967ef424bce6791893e9a57bb952f80fd536e93";
+
 /// How the server misbehaves.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
@@ -33,7 +37,8 @@ enum Fault {
     Busy,
 }
 
-/// A server with one large file, `model.safetensors`, of `org/net` at `main`, kept elsewhere as the hub keeps large files.
+/// A server with two files of `org/net` at `main`: a large one, `model.safetensors`, kept elsewhere as the hub keeps large
+/// files, and a small one, `small.json`.
 struct Server {
     endpoint: String,
     requests: Arc<AtomicUsize>,
@@ -99,6 +104,13 @@ fn answer(
     };
     match (method, path) {
         _ if *fault == Fault::Missing => stream.write_all(head("404 Not Found", "", 0).as_bytes()),
+        (_, "/org/net/resolve/main/small.json") => {
+            let described = format!("X-Repo-Commit: {COMMIT}\r\nETag: W/\"{CONFIG_HASH}\"\r\n");
+            let mut body = CONFIG.to_vec();
+            body[0] ^= u8::from(*fault == Fault::Damaged);
+            stream.write_all(head("200 OK", &described, body.len()).as_bytes())?;
+            stream.write_all(if method == "GET" { &body } else { &[] })
+        }
         ("HEAD", "/org/net/resolve/main/model.safetensors") => {
             let moved = "Location: /api/org/net/main/model.safetensors\r\n";
             stream.write_all(head("307 Temporary Redirect", moved, 0).as_bytes())
@@ -188,12 +200,19 @@ fn offline_opens_no_connection() {
 fn damaged_download_never_gets_its_name() {
     let (server, cache) = (Server::start(Fault::Damaged), tempfile::tempdir().unwrap());
     let hub = server.hub(cache.path(), false);
-    let error = hub.file(&repo(), FILE).unwrap_err();
-    assert!(matches!(&error, HubError::Content { expected, .. } if expected.contains(&hex(BODY))));
-    let blobs = cache.path().join("models--org--net/blobs");
-    assert_eq!(fs::read_dir(&blobs).unwrap().count(), 0);
-    *server.fault.lock().unwrap() = Fault::None;
-    assert_eq!(fs::read(hub.file(&repo(), FILE).unwrap()).unwrap(), BODY);
+    for (name, bytes, hash) in [(FILE, BODY, &*hex(BODY)), ("small.json", CONFIG, CONFIG_HASH)] {
+        *server.fault.lock().unwrap() = Fault::Damaged;
+        let error = hub.file(&repo(), name).unwrap_err();
+        assert!(
+            matches!(&error, HubError::Content { expected, .. } if expected.contains(hash)),
+            "{error}"
+        );
+        let blob = cache.path().join("models--org--net/blobs").join(hash);
+        assert!(!blob.exists() && !blob.with_extension("incomplete").exists(), "{name}");
+        *server.fault.lock().unwrap() = Fault::None;
+        assert_eq!(fs::read(hub.file(&repo(), name).unwrap()).unwrap(), bytes);
+        assert!(blob.is_file(), "{name}");
+    }
 }
 
 #[test]
