@@ -5,7 +5,7 @@
 //! `cargo xtask bless` rewrites the files (alone: `UPDATE_EXPECT=1 cargo nextest run -p top5-cpu --test plans`).
 
 use std::path::Path;
-use top5_cpu::{Isa, LayerShape, Mode, Options, Precision, Tuning, plan};
+use top5_cpu::{Isa, LayerShape, Mode, Options, Tuning, plan};
 use top5_graph::{Graph, k, net};
 
 fn options(isa: Isa) -> Options {
@@ -46,7 +46,7 @@ fn inference_plans_are_the_golden_ones() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn bf16_plans_are_the_golden_ones() {
-    let options = Options { precision: Precision::Bf16, ..options(Isa::Avx512) };
+    let options = Options { precision: top5_cpu::Precision::Bf16, ..options(Isa::Avx512) };
     let plan = plan(&graph("resnet50"), 1, Mode::Inference, &options).unwrap();
     compare("resnet50-bf16", &plan.to_string());
 }
