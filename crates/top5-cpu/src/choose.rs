@@ -5,7 +5,7 @@ use crate::tuning::{LayerShape, Tuning};
 use top5_kernels::bf16::{Bf16Isa, DirectBf16};
 use top5_kernels::conv::{ConvGeom, Direct};
 use top5_kernels::weight_gradient::WeightGradient;
-use top5_kernels::winograd::{Winograd, WinogradGradient};
+use top5_kernels::winograd::{Tile, Winograd, WinogradGradient};
 use top5_kernels::{Block, Isa, LANES, Threads};
 
 /// What plans are made for.
@@ -80,7 +80,9 @@ impl Machinery {
         let geom = kernel.geom();
         match kernel {
             ConvKernel::Direct(_) => 1.0,
-            ConvKernel::Winograd(_) => self.winograd_cost(geom) * (LANES / geom.group) as f64,
+            ConvKernel::Winograd(kernel) => {
+                self.winograd_cost(geom, kernel.tile()) * (LANES / geom.group) as f64
+            }
             ConvKernel::Bf16(_) => {
                 let pairs = geom.lanes.div_ceil(2) as f64 / geom.lanes as f64;
                 let rounded = if self.trains { geom.x.image } else { 0 };
@@ -93,8 +95,10 @@ impl Machinery {
     pub(crate) fn candidates(&self, geom: &ConvGeom) -> Vec<ConvKernel> {
         let mut kernels = vec![ConvKernel::Direct(Direct::new(self.isa, geom.clone()))];
         if !self.exact {
-            let winograd = Winograd::new(self.isa, geom.clone(), self.batch);
-            kernels.extend(winograd.map(ConvKernel::Winograd));
+            for tile in Tile::ALL {
+                let winograd = Winograd::new(self.isa, geom.clone(), self.batch, tile);
+                kernels.extend(winograd.map(ConvKernel::Winograd));
+            }
             let bf16 = self.bf16.map(|isa| DirectBf16::new(isa, geom.clone()));
             let bf16 = bf16.filter(DirectBf16::stays_within_image);
             kernels.extend(bf16.map(ConvKernel::Bf16));
@@ -104,40 +108,51 @@ impl Machinery {
 
     /// The kernel for the gradient of a convolution's weights.
     pub(crate) fn choose_gradient(&self, geom: ConvGeom) -> GradientKernel {
-        let pays = !self.exact && self.winograd_cost(&geom) < 1.0;
-        match WinogradGradient::new(self.isa, geom.clone(), self.batch) {
-            Some(winograd) if pays => GradientKernel::Winograd(winograd),
-            Some(_) | None => GradientKernel::Direct(WeightGradient::new(self.isa, geom)),
+        let [small, large] = Tile::ALL.map(|tile| (self.winograd_cost(&geom, tile), tile));
+        let (cost, tile) = if small.0 < large.0 { small } else { large };
+        let winograd = (!self.exact && cost < 1.0)
+            .then(|| WinogradGradient::new(self.isa, geom.clone(), self.batch, tile))
+            .flatten();
+        match winograd {
+            Some(winograd) => GradientKernel::Winograd(winograd),
+            None => GradientKernel::Direct(WeightGradient::new(self.isa, geom)),
         }
     }
 
     /// The cost of Winograd's algorithm relative to that of direct convolution.
     ///
-    /// The transforms cost a fixed number of operations per channel of input and output, the products 36 per channel pair
-    /// and tile of 16 outputs, of which ragged edges use a part; the direct kernel needs 9 per channel pair and output.
-    /// Transformed weights are four times as large, and all weights come from memory once: for a few tiles that is most of
-    /// the time.
-    fn winograd_cost(&self, geom: &ConvGeom) -> f64 {
-        let tiles = (geom.rows.div_ceil(4) * geom.cols.div_ceil(4) * self.batch) as f64;
+    /// The transforms cost a fixed number of operations per channel of input and output, the products one per position,
+    /// channel pair and tile, of which ragged edges use a part; the direct kernel needs 9 per channel pair and output.
+    /// Transformed weights are larger, and all weights come from memory once: for a few tiles that is most of the time.
+    fn winograd_cost(&self, geom: &ConvGeom, tile: Tile) -> f64 {
+        let [down, across] = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));
+        let tiles = (down * across * self.batch) as f64;
+        let positions = tile.positions() as f64;
         let [inputs, outputs] = [geom.blocks, geom.out_blocks()].map(|b| (b * LANES) as f64);
         let pairs = inputs * outputs;
         let direct = (9 * geom.rows * geom.cols * self.batch) as f64 * pairs;
-        let transforms = 36.0 * tiles * (6.0 * inputs + 6.0 * outputs);
-        let winograd = 36.0 * tiles * pairs + transforms;
-        (winograd + 36.0 * WEIGHT * pairs) / (direct + 9.0 * WEIGHT * pairs)
+        let transforms = TRANSFORM * positions * tiles * (inputs + outputs);
+        let winograd = positions * tiles * pairs + transforms;
+        (winograd + positions * WEIGHT * pairs) / (direct + 9.0 * WEIGHT * pairs)
     }
 }
 
 /// Multiply-accumulates in the time that a weight takes to come from memory: for two cores with AVX-512, some 260 billion
-/// of them per second, and 70 GB.
-const WEIGHT: f64 = 14.0;
+/// of them per second, and 80 GB.
+const WEIGHT: f64 = 12.0;
+
+/// Multiply-accumulates in the time that an element of a transformed tile takes to be made, written, and read again.
+const TRANSFORM: f64 = 16.0;
 
 impl ConvKernel {
     /// The method, in explanations.
     fn method(&self) -> &'static str {
         match self {
             Self::Direct(_) => "direct",
-            Self::Winograd(_) => "Winograd",
+            Self::Winograd(kernel) => match kernel.tile() {
+                Tile::Two => "F(2×2, 3×3)",
+                Tile::Four => "F(4×4, 3×3)",
+            },
             Self::Bf16(_) => "bf16",
         }
     }

@@ -78,6 +78,24 @@ fn residual_block_is_one_step_per_convolution() {
     assert_eq!(fused, ["", "+bias +relu", "+bias +sum +relu"], "{plan}");
 }
 
+/// A 4×4 tile wastes most of a 2×2 map, as at the end of VGG on CIFAR.
+#[test]
+fn small_maps_have_small_winograd_tiles() {
+    let kernels = |size| {
+        let block = net("block", [512, size, size], |x| {
+            x.conv(512, k(3).pad(1)).relu().conv(512, k(3).pad(1)).global_avg_pool().flatten()
+        });
+        let plan = plan(&block.unwrap(), 64, Mode::Training, &options(Isa::Scalar)).unwrap();
+        let kernels = plan.steps.into_iter().map(|step| step.kernel);
+        kernels.filter(|kernel| kernel.contains("conv")).collect::<Vec<_>>()
+    };
+    let forward = "f32_conv_winograd_2x3_scalar";
+    let gradient = "f32_conv_winograd_2x3_weight_gradient_scalar";
+    let backward = format!("1× {forward}");
+    assert_eq!(kernels(2), [forward, forward, gradient, &backward, gradient]);
+    assert_eq!(kernels(4), kernels(2).iter().map(|k| k.replace("2x3", "4x3")).collect::<Vec<_>>());
+}
+
 #[test]
 fn multiply_accumulates_are_those_of_the_graph() {
     for name in ["lenet", "googlenet", "resnet18"] {

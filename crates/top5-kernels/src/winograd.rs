@@ -1,40 +1,31 @@
-//! Winograd's minimal filtering F(4×4, 3×3) for convolutions with a 3×3 kernel and stride 1.
+//! Winograd's minimal filtering F(4×4, 3×3) and F(2×2, 3×3) for convolutions with a 3×3 kernel and stride 1.
 //!
-//! An output tile of 4×4 pixels is `Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` of the kernel g and the 6×6 input tile d (Winograd
-//! 1980; Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016): 36 multiplications per
-//! channel instead of 144. Summed over channels, the products at each of the 36 positions are a matrix product:
-//!
-//! ```text
-//! U[36] = G g Gᵀ           once per weights            [position][input channel][16 outputs]
-//! V[36] = Bᵀ d B           for a chunk of tiles        [position][input block][tile][16]
-//! M[36] = Σ_channels U·V   for a group of outputs      [position][output block][tile][16]
-//! Y     = Aᵀ M A           and the epilogue
-//! ```
-//!
-//! The interpolation points are 0, ±1/√2, ±√2 and ∞. With them the entries of A and B are close to one in size, and the
-//! error is a few times that of direct convolution; the usual 0, ±1, ±2 lose about three times as much (Barabasz et al.,
-//! "Error Analysis and Improving the Accuracy of Winograd Convolution", TOMS 2020). In f64, with a = 1/√2, b = √2:
+//! An output tile of M×M pixels is `Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` of the kernel g and the input tile d of T×T pixels,
+//! T = M + 2 (Winograd 1980; Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016; the matrices are
+//! in filter.rs): with M = 4, 36 multiplications per channel instead of 144. Summed over channels, the products at each
+//! of the P = T² positions are a matrix product:
 //!
 //! ```text
-//!      ⎡1  0    −5/2  0    1  0⎤        ⎡ 1     0      0  ⎤        ⎡1  1   1   1   1  0⎤
-//!      ⎢0 −2a   −2    a    1  0⎥        ⎢−2/3 −2a/3  −1/3 ⎥        ⎢0  a  −a   b  −b  0⎥
-//! Bᵀ = ⎢0  2a   −2   −a    1  0⎥    G = ⎢−2/3  2a/3  −1/3 ⎥   Aᵀ = ⎢0 1/2 1/2  2   2  0⎥
-//!      ⎢0 −b/2  −1/2  b    1  0⎥        ⎢ 1/6  b/6    1/3 ⎥        ⎣0 a/2 −a/2 2b −2b 1⎦
-//!      ⎢0  b/2  −1/2 −b    1  0⎥        ⎢ 1/6 −b/6    1/3 ⎥
-//!      ⎣0  1    0    −5/2  0  1⎦        ⎣ 0     0      1  ⎦
+//! U[P] = G g Gᵀ           once per weights            [position][input channel][16 outputs]
+//! V[P] = Bᵀ d B           for a chunk of tiles        [position][input block][tile][16]
+//! M[P] = Σ_channels U·V   for a group of outputs      [position][output block][tile][16]
+//! Y    = Aᵀ M A           and the epilogue
 //! ```
 //!
 //! With C input channels, an output differs from the exact one by at most
-//! `(C + 40)·2⁻²⁴·|Aᵀ|[Σ_channels (|G||g||G|ᵀ) ⊙ (|B|ᵀ|d||B|)]|A|`, where `|·|` is the size of every entry: 40 roundings in the
-//! transforms and C in the sum.
+//! `(C + R)·2⁻²⁴·|Aᵀ|[Σ_channels (|G||g||G|ᵀ) ⊙ (|B|ᵀ|d||B|)]|A|`, where `|·|` is the size of every entry: R roundings in the
+//! transforms ([`Tile::roundings`]) and C in the sum.
 //!
-//! F(2×2, 3×3) has no kernel: it multiplies 4 times per output and channel pair where F(4×4) multiplies 2.25 times, so that
-//! it would pay on maps of 2×2 pixels alone, of which a tile of F(4×4) wastes three quarters.
+//! F(2×2, 3×3) multiplies 4 times per output and channel pair where F(4×4, 3×3) multiplies 2.25 times. It pays where the
+//! larger tile does not fit the map, as in maps of 2×2 pixels, and where there are so few tiles that most of the time goes
+//! into reading U, which has 16 positions instead of 36.
 
+mod filter;
 mod gradient;
 mod inputs;
 mod weights;
 
+pub use filter::Tile;
 pub use gradient::WinogradGradient;
 pub use weights::Source;
 
@@ -44,19 +35,12 @@ use crate::isa::{Isa, Kernel};
 use crate::pixel::Pixel;
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
+use filter::{F2, F4, Filter};
 use inputs::Inputs;
 use std::array::from_fn;
-use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
 
-/// Side of an output tile.
-const M: usize = 4;
-/// Side of an input tile.
-const T: usize = 6;
-/// Positions of a transformed tile.
-const POSITIONS: usize = T * T;
-
-/// Blocks from one position to the next where a position has `len`: an odd number, so that the 36 lines that a tile's
+/// Blocks from one position to the next where a position has `len`: an odd number, so that the lines that a tile's
 /// transform writes do not compete for one place of the cache.
 const fn apart(len: usize) -> usize {
     len | 1
@@ -106,6 +90,7 @@ pub struct Winograd {
     isa: Isa,
     name: String,
     geom: ConvGeom,
+    tile: Tile,
     /// For each kernel element, in row-major order, its tap.
     taps: [usize; 9],
     /// Tiles per image: rows, columns.
@@ -142,12 +127,12 @@ fn taps(geom: &ConvGeom) -> Option<[usize; 9]> {
 impl Winograd {
     /// The kernel for this geometry and up to `images` images at once; `None` if it is not a dense 3×3 convolution of
     /// stride 1 over channel blocks.
-    pub fn new(isa: Isa, geom: ConvGeom, images: usize) -> Option<Self> {
+    pub fn new(isa: Isa, geom: ConvGeom, images: usize, tile: Tile) -> Option<Self> {
         let taps = taps(&geom)?;
         let group = if isa.tile()[1] > 0 { 2 } else { 1 };
-        let tiles = [geom.rows.div_ceil(M), geom.cols.div_ceil(M)];
+        let tiles = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));
         let total = (tiles[0] * tiles[1] * images).max(1);
-        let most = (V_BLOCKS / (POSITIONS * geom.blocks)).clamp(8, CHUNK[0]);
+        let most = (V_BLOCKS / (tile.positions() * geom.blocks)).clamp(8, CHUNK[0]);
         // Few tiles: the threads share them, so that each reads a part of U only, and once.
         let split = total <= SHARED;
         let chunk = if split {
@@ -156,13 +141,18 @@ impl Winograd {
             total.div_ceil((total.div_ceil(most)).next_multiple_of(4))
         };
         let chunks = total.div_ceil(chunk);
-        let name = format!("f32_conv_winograd_4x3_{isa}");
-        Some(Self { isa, name, geom, taps, tiles, group, chunk, chunks, split })
+        let name = format!("f32_conv_winograd_{}x3_{isa}", tile.side());
+        Some(Self { isa, name, geom, tile, taps, tiles, group, chunk, chunks, split })
     }
 
     /// Its name: `f32_conv_winograd_4x3_avx512`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its filtering.
+    pub fn tile(&self) -> Tile {
+        self.tile
     }
 
     /// The geometry that it was made for.
@@ -173,12 +163,13 @@ impl Winograd {
     /// Blocks of the transformed weights.
     pub fn packed_len(&self) -> usize {
         let last = self.group_range(self.groups() - 1).len();
-        (self.groups() - 1) * self.group_len() + POSITIONS * apart(self.geom.blocks * LANES * last)
+        (self.groups() - 1) * self.group_len()
+            + self.tile.positions() * apart(self.geom.blocks * LANES * last)
     }
 
     /// Blocks of V for one chunk.
     fn v_len(&self) -> usize {
-        POSITIONS * self.v_step()
+        self.tile.positions() * self.v_step()
     }
 
     fn v_step(&self) -> usize {
@@ -187,7 +178,7 @@ impl Winograd {
 
     /// Blocks of M for one chunk and group.
     fn m_len(&self) -> usize {
-        POSITIONS * apart(self.group * self.chunk)
+        self.tile.positions() * apart(self.group * self.chunk)
     }
 
     /// Blocks of scratch memory for this many threads.
@@ -256,7 +247,7 @@ impl Winograd {
         v: Shore,
     ) -> Inputs<'a, X> {
         let (geom, first, at) = (&self.geom, tiles.start, 0..tiles.len());
-        Inputs { geom, tiles: self.tiles, x, first, at, len: self.chunk, b, v }
+        Inputs { geom, tile: self.tile, tiles: self.tiles, x, first, at, len: self.chunk, b, v }
     }
 
     /// Asserts that a run reads and writes nothing but `x` and `y` pixels, and the epilogue's operands.
@@ -327,23 +318,8 @@ impl Winograd {
 
     /// Blocks of U of a whole group.
     fn group_len(&self) -> usize {
-        POSITIONS * apart(self.geom.blocks * LANES * self.group)
+        self.tile.positions() * apart(self.geom.blocks * LANES * self.group)
     }
-}
-
-/// `Aᵀ m` for six vectors.
-#[inline(always)]
-fn output_line<S: Simd>(s: S, m: [S::V; T]) -> [S::V; M] {
-    let (near, near_odd) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
-    let (far, far_odd) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-    let [a, b, half_a, twice_b] =
-        [FRAC_1_SQRT_2, SQRT_2, FRAC_1_SQRT_2 / 2.0, 2.0 * SQRT_2].map(|x| s.splat(x as f32));
-    [
-        s.add(m[0], s.add(near, far)),
-        s.mul_add(a, near_odd, s.mul(b, far_odd)),
-        s.mul_add(s.splat(0.5), near, s.mul(s.splat(2.0), far)),
-        s.add(m[5], s.mul_add(half_a, near_odd, s.mul(twice_b, far_odd))),
-    ]
 }
 
 /// The products of one group for a chunk.
@@ -378,13 +354,14 @@ impl Products<'_> {
         let kernel = self.kernel;
         let count = self.tiles;
         let passes = count.div_ceil(widest);
+        let positions = kernel.tile.positions();
         assert!(
             self.bs.end <= kernel.geom.blocks
-                && self.m.len() >= POSITIONS * apart(OB * kernel.chunk)
+                && self.m.len() >= positions * apart(OB * kernel.chunk)
         );
         assert!(self.v.len() >= kernel.v_len());
         let len = self.bs.len() * LANES * OB;
-        for position in 0..POSITIONS {
+        for position in 0..positions {
             let u = &self.u[position * apart(len)..][..len];
             let mut t = 0;
             for pass in 0..passes {
@@ -408,7 +385,7 @@ impl Products<'_> {
     /// M of P tiles at one position.
     ///
     /// # Safety
-    /// V has `v_len` blocks, M `36·OB·chunk`, `u` `OB·16` for each of bs, bs are blocks of the geometry, and `t + P` is at
+    /// V has `v_len` blocks, M `OB·chunk` for each position, `u` `OB·16` for each of bs, bs are blocks of the geometry, and `t + P` is at
     /// most `chunk`.
     #[inline(always)]
     unsafe fn product<S: Simd, const OB: usize, const P: usize>(
@@ -428,7 +405,7 @@ impl Products<'_> {
                 }
             }
         }
-        // SAFETY: position < 36, b < blocks for the b of bs, and t + p < chunk, so ((position·blocks + b)·chunk + t + p) <
+        // SAFETY: position is one of the tile's, b < blocks for the b of bs, and t + p < chunk, so ((position·blocks + b)·chunk + t + p) <
         // v_len; the weights are read in order, OB·16 for each b.
         unsafe {
             let from = position * apart(blocks * chunk) + bs.start * chunk + t;
@@ -473,20 +450,35 @@ impl<Y: Pixel> Kernel for Outputs<'_, Y> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for (i, k) in self.kernel.group_range(self.g).enumerate() {
-            let mut places = Places::new(self.kernel.tiles, self.tiles.start);
-            for t in 0..self.tiles.len() {
-                self.output(s, i, k, t, places.at);
-                places.advance();
-            }
+        match self.kernel.tile {
+            Tile::Two => self.tiles::<F2, S, 2, 4>(s),
+            Tile::Four => self.tiles::<F4, S, 4, 6>(s),
         }
     }
 }
 
 impl<Y: Pixel> Outputs<'_, Y> {
+    #[inline(always)]
+    fn tiles<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(&self, s: S) {
+        for (i, k) in self.kernel.group_range(self.g).enumerate() {
+            let mut places = Places::new(self.kernel.tiles, self.tiles.start);
+            for t in 0..self.tiles.len() {
+                self.output::<F, S, M, T>(s, i, k, t, places.at);
+                places.advance();
+            }
+        }
+    }
+
     /// `Aᵀ M A` and the epilogue for one tile of output block `k`, the group's `i`-th.
     #[inline(always)]
-    fn output<S: Simd>(&self, s: S, i: usize, k: usize, t: usize, [n, down, across]: [usize; 3]) {
+    fn output<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(
+        &self,
+        s: S,
+        i: usize,
+        k: usize,
+        t: usize,
+        [n, down, across]: [usize; 3],
+    ) {
         let geom = &self.kernel.geom;
         let size = [geom.rows - down * M, geom.cols - across * M];
         let place =
@@ -495,17 +487,17 @@ impl<Y: Pixel> Outputs<'_, Y> {
         let from = i * self.kernel.chunk + t;
         assert!(
             from < group * self.kernel.chunk
-                && self.m.len() >= POSITIONS * apart(group * self.kernel.chunk)
+                && self.m.len() >= T * T * apart(group * self.kernel.chunk)
         );
         let step = apart(group * self.kernel.chunk);
         let mut half = [[s.zero(); T]; M];
         for c in 0..T {
             let mut column = [s.zero(); T];
             for r in 0..T {
-                // SAFETY: (r·6 + c)·step + from is below 36·group·chunk, which M has (asserted above).
+                // SAFETY: (r·T + c)·step + from is below T²·step, which M has (asserted above).
                 column[r] = s.load(unsafe { self.m.get_unchecked((r * T + c) * step + from) });
             }
-            let column = output_line(s, column);
+            let column = F::output(s, column);
             for r in 0..M {
                 half[r][c] = column[r];
             }
@@ -517,9 +509,9 @@ impl<Y: Pixel> Outputs<'_, Y> {
         // `Winograd::run`), and only this job writes these tiles of k.
         unsafe {
             if size[0] >= M && size[1] >= M {
-                self.finish(s, &half, bias, y, add, [M; 2]);
+                self.finish::<F, S, M, T>(s, &half, bias, y, add, [M; 2]);
             } else {
-                self.finish(s, &half, bias, y, add, size);
+                self.finish::<F, S, M, T>(s, &half, bias, y, add, size);
             }
         }
     }
@@ -527,9 +519,9 @@ impl<Y: Pixel> Outputs<'_, Y> {
     /// The second half of the transform, the epilogue, and the pixels of the tile at block `y` of the output.
     ///
     /// # Safety
-    /// The first `rows` rows and `cols` columns (at most 4) from there on are within y, and this job's alone.
+    /// The first `rows` rows and `cols` columns (at most M) from there on are within y, and this job's alone.
     #[inline(always)]
-    unsafe fn finish<S: Simd>(
+    unsafe fn finish<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(
         &self,
         s: S,
         half: &[[S::V; T]; M],
@@ -539,7 +531,7 @@ impl<Y: Pixel> Outputs<'_, Y> {
         [rows, cols]: [usize; 2],
     ) {
         for r in 0..rows.min(M) {
-            let line = output_line(s, half[r]);
+            let line = F::output(s, half[r]);
             let add = add.map(|(add, row)| &add[r * row..][..cols.min(M)]);
             for c in 0..cols.min(M) {
                 // SAFETY: the caller's promise.

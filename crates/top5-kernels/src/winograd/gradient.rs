@@ -3,26 +3,26 @@
 //! `Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` is linear in the kernel g, so that with the gradient of the output tile
 //!
 //! ```text
-//! V[36] = Bᵀ d B           of the input tiles, as in the forward pass   [position][input block][tile][16]
-//! Z[36] = A dY Aᵀ          of the tiles of the output's gradient        [position][output block][tile][16]
-//! M[36] = Σ_tiles V·Z      a matrix product                             [position][output block][input block][16][16]
-//! dg    = Gᵀ M G
+//! V[P] = Bᵀ d B           of the input tiles, as in the forward pass   [position][input block][tile][16]
+//! Z[P] = A dY Aᵀ          of the tiles of the output's gradient        [position][output block][tile][16]
+//! M[P] = Σ_tiles V·Z      a matrix product                             [position][output block][input block][16][16]
+//! dg   = Gᵀ M G
 //! ```
 //!
-//! (Lavin & Gray, CVPR 2016, section 4; the points are those of the forward pass). With T tiles a weight differs from the
-//! exact one by at most `(T + 40)·2⁻²⁴·|G|ᵀ[Σ_tiles (|B|ᵀ|d||B|) ⊙ (|A||dY||A|ᵀ)]|G|`. M is 4 times as large as the
-//! weights. Where it is small beside V and Z, the tiles are split into parts, each with an M of its own, which are summed
+//! (Lavin & Gray, CVPR 2016, section 4; the points are those of the forward pass). With N tiles a weight differs from the
+//! exact one by at most `(N + R)·2⁻²⁴·|G|ᵀ[Σ_tiles (|B|ᵀ|d||B|) ⊙ (|A||dY||A|ᵀ)]|G|`. M is 4 times as large as the
+//! weights, or 16/9 times with the smaller tile. Where it is small beside V and Z, the tiles are split into parts, each with an M of its own, which are summed
 //! in order; where it is large, V and Z of all tiles are kept, and each job makes the M of a few pairs of blocks and
 //! transforms it while it is in the cache. Either way the split depends on the geometry and the number of images alone.
 
+use super::filter::{F2, F4, Filter, Tile};
 use super::inputs::Inputs;
-use super::{M, POSITIONS, Places, T, apart, taps};
+use super::{Places, apart, taps};
 use crate::block::{Block, LANES};
 use crate::conv::ConvGeom;
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
-use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
 
 /// Blocks of V and Z of one chunk of tiles, less than half of a second-level cache.
@@ -41,6 +41,7 @@ const JOBS: usize = 16;
 pub struct WinogradGradient {
     isa: Isa,
     geom: ConvGeom,
+    tile: Tile,
     /// For each kernel element, in row-major order, its tap.
     taps: [usize; 9],
     /// Tiles per image: rows, columns.
@@ -64,15 +65,16 @@ enum Split {
 impl WinogradGradient {
     /// The kernel for the geometry of the forward pass (its `y` is where the output's gradient is) and up to `images`
     /// images at once; `None` if it is not a dense 3×3 convolution of stride 1 over channel blocks.
-    pub fn new(isa: Isa, geom: ConvGeom, images: usize) -> Option<Self> {
+    pub fn new(isa: Isa, geom: ConvGeom, images: usize, tile: Tile) -> Option<Self> {
         let taps = taps(&geom)?;
         let (inputs, outputs) = (geom.blocks, geom.out_blocks());
-        let tiles = [geom.rows.div_ceil(M), geom.cols.div_ceil(M)];
+        let tiles = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));
         let total = (tiles[0] * tiles[1] * images).max(1);
-        let m = POSITIONS * inputs * outputs * LANES;
+        let positions = tile.positions();
+        let m = positions * inputs * outputs * LANES;
         // A large M is read and written once per chunk, which then has to be worth it.
         let (least, most) = if m <= SMALL_M { (24, PARTS) } else { (96, PARTS / 2) };
-        let chunk = (CHUNK_BLOCKS / (POSITIONS * (inputs + outputs))).clamp(least, 128).min(total);
+        let chunk = (CHUNK_BLOCKS / (positions * (inputs + outputs))).clamp(least, 128).min(total);
         let parts = most.min(PARTS_BLOCKS / m).min(total / chunk);
         let split = if parts >= PARTS / 2 {
             Split::Tiles { parts, chunk }
@@ -85,22 +87,23 @@ impl WinogradGradient {
             16 if outputs > 1 => [8, 2],
             lanes => [lanes, 1],
         };
-        Some(Self { isa, geom, taps, tiles, images, split, shape })
+        Some(Self { isa, geom, tile, taps, tiles, images, split, shape })
     }
 
     /// Its name: `f32_conv_winograd_4x3_weight_gradient_avx512`.
     pub fn name(&self) -> String {
-        format!("f32_conv_winograd_4x3_weight_gradient_{}", self.isa)
+        format!("f32_conv_winograd_{}x3_weight_gradient_{}", self.tile.side(), self.isa)
     }
 
     /// Blocks of V and of Z for so many tiles.
     fn lengths(&self, tiles: usize) -> [usize; 2] {
-        [self.geom.blocks, self.geom.out_blocks()].map(|blocks| POSITIONS * apart(blocks * tiles))
+        let positions = self.tile.positions();
+        [self.geom.blocks, self.geom.out_blocks()].map(|blocks| positions * apart(blocks * tiles))
     }
 
     /// Blocks of M.
     fn m_len(&self) -> usize {
-        POSITIONS * self.geom.blocks * self.geom.out_blocks() * LANES
+        self.tile.positions() * self.geom.blocks * self.geom.out_blocks() * LANES
     }
 
     /// Blocks of scratch memory for this many threads.
@@ -112,7 +115,7 @@ impl WinogradGradient {
             }
             Split::Pairs { inputs, outputs } => {
                 let [v, z] = self.lengths(self.images * self.tiles[0] * self.tiles[1]);
-                v + z + threads * POSITIONS * inputs * outputs * LANES
+                v + z + threads * self.tile.positions() * inputs * outputs * LANES
             }
         }
     }
@@ -165,7 +168,7 @@ impl WinogradGradient {
         b: usize,
         v: Shore,
     ) -> Inputs<'a, Block> {
-        Inputs { geom: &self.geom, tiles: self.tiles, x, first, at, len, b, v }
+        Inputs { geom: &self.geom, tile: self.tile, tiles: self.tiles, x, first, at, len, b, v }
     }
 
     /// M of some tiles, chunk by chunk.
@@ -205,8 +208,8 @@ impl WinogradGradient {
     /// Sums the copies of M and transforms it.
     fn gather(&self, threads: &Threads, copies: &[Block], dw: &mut [Block]) {
         threads.chunks(dw, 9 * LANES, |pair, dw| {
-            let (step, at) = (self.m_len() / POSITIONS, pair * LANES);
-            self.isa.run(Kernels { taps: &self.taps, copies, len: self.m_len(), step, at, dw });
+            let (step, at) = (self.m_len() / self.tile.positions(), pair * LANES);
+            self.isa.run(Kernels { kernel: self, copies, len: self.m_len(), step, at, dw });
         });
     }
 
@@ -239,13 +242,14 @@ impl WinogradGradient {
         let (v, z) = (&*v, &*z);
         let (columns, rows) = (inputs.div_ceil(wide), outputs.div_ceil(high));
         let out = Shore(dw.as_mut_ptr());
-        let len = POSITIONS * wide * high * LANES;
+        let positions = self.tile.positions();
+        let len = positions * wide * high * LANES;
         threads.run_with_scratch(rows * columns, m, len, |job, m| {
             let (row, column) = (job / columns, job % columns);
             let ks = row * high..((row + 1) * high).min(outputs);
             let bs = column * wide..((column + 1) * wide).min(inputs);
-            let m = &mut m[..POSITIONS * ks.len() * bs.len() * LANES];
-            let (tiles, step) = (total, m.len() / POSITIONS);
+            let m = &mut m[..positions * ks.len() * bs.len() * LANES];
+            let (tiles, step) = (total, m.len() / positions);
             let (these, those) = (ks.clone(), bs.clone());
             let (product, add) = (&mut *m, false);
             self.isa.run(Product {
@@ -267,7 +271,7 @@ impl WinogradGradient {
                         std::slice::from_raw_parts_mut(at, 9 * LANES)
                     };
                     let (copies, len, at) = (&*m, m.len(), (i * bs.len() + j) * LANES);
-                    self.isa.run(Kernels { taps: &self.taps, copies, len, step, at, dw });
+                    self.isa.run(Kernels { kernel: self, copies, len, step, at, dw });
                 }
             }
         });
@@ -290,6 +294,16 @@ impl Kernel for Outputs<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        match self.kernel.tile {
+            Tile::Two => self.tiles::<F2, S, 2, 4>(s),
+            Tile::Four => self.tiles::<F4, S, 4, 6>(s),
+        }
+    }
+}
+
+impl Outputs<'_> {
+    #[inline(always)]
+    fn tiles<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(&self, s: S) {
         let geom = &self.kernel.geom;
         let at = geom.y;
         let mut places = Places::new(self.kernel.tiles, self.first + self.at.start);
@@ -300,27 +314,31 @@ impl Kernel for Outputs<'_> {
             let from =
                 at.offset + n * at.image + self.k * at.block + down * M * at.row + across * M;
             // SAFETY: rows and columns below `size` are outputs of the image, so they are within `dy` (`geom.check` in
-            // `WinogradGradient::run`). k is a block and t a tile of Z, which has 36·apart(out_blocks·len) blocks;
+            // `WinogradGradient::run`). k is a block and t a tile of Z, which has T²·apart(out_blocks·len) blocks;
             // these tiles of block k are this job's alone.
             unsafe {
                 if size[0] >= M && size[1] >= M {
-                    self.tile(s, from, [M; 2], t);
+                    self.transform::<F, S, M, T>(s, from, [M; 2], t);
                 } else {
-                    self.tile(s, from, size, t);
+                    self.transform::<F, S, M, T>(s, from, size, t);
                 }
             }
         }
     }
-}
 
-impl Outputs<'_> {
     /// `A dY Aᵀ` of the tile whose first pixel is block `from` of dy.
     ///
     /// # Safety
     /// The first `rows` rows and `cols` columns of the tile are within dy; `t` is a tile of Z, and nothing else accesses
     /// that tile of the output block.
     #[inline(always)]
-    unsafe fn tile<S: Simd>(&self, s: S, from: usize, [rows, cols]: [usize; 2], t: usize) {
+    unsafe fn transform<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(
+        &self,
+        s: S,
+        from: usize,
+        [rows, cols]: [usize; 2],
+        t: usize,
+    ) {
         let geom = &self.kernel.geom;
         let mut half = [[s.zero(); M]; T];
         for c in 0..M {
@@ -332,39 +350,20 @@ impl Outputs<'_> {
                     column[r] = s.load(pixel);
                 }
             }
-            let column = gradient_line(s, column);
+            let column = F::output_gradient(s, column);
             for r in 0..T {
                 half[r][c] = column[r];
             }
         }
         let (to, step) = (self.k * self.len + t, apart(geom.out_blocks() * self.len));
         for r in 0..T {
-            let line = gradient_line(s, half[r]);
+            let line = F::output_gradient(s, half[r]);
             for c in 0..T {
                 // SAFETY: within Z and ours alone, by the caller's second promise.
                 s.store(unsafe { &mut *self.z.pointer().add(to + (r * T + c) * step) }, line[c]);
             }
         }
     }
-}
-
-/// `A y` for four vectors.
-#[inline(always)]
-fn gradient_line<S: Simd>(s: S, y: [S::V; M]) -> [S::V; T] {
-    let [half, two] = [0.5, 2.0].map(|x| s.splat(x));
-    let [a, b] = [FRAC_1_SQRT_2, SQRT_2].map(|x| s.splat(x as f32));
-    let near = s.mul_add(half, y[2], y[0]);
-    let near_odd = s.mul(a, s.mul_add(half, y[3], y[1]));
-    let far = s.mul_add(two, y[2], y[0]);
-    let far_odd = s.mul(b, s.mul_add(two, y[3], y[1]));
-    [
-        y[0],
-        s.add(near, near_odd),
-        s.sub(near, near_odd),
-        s.add(far, far_odd),
-        s.sub(far, far_odd),
-        y[3],
-    ]
 }
 
 /// V·Z over all tiles as M of some pairs of blocks, or added to it.
@@ -389,10 +388,11 @@ impl Kernel for Product<'_> {
         let tiles = self.tiles;
         assert!(self.ks.end <= outputs && self.bs.end <= inputs);
         let [v_step, z_step] = [inputs, outputs].map(|blocks| apart(blocks * tiles));
-        assert!(self.v.len() >= POSITIONS * v_step && self.z.len() >= POSITIONS * z_step);
-        assert!(self.m.len() >= POSITIONS * pairs * LANES);
+        let positions = self.kernel.tile.positions();
+        assert!(self.v.len() >= positions * v_step && self.z.len() >= positions * z_step);
+        assert!(self.m.len() >= positions * pairs * LANES);
         let [lanes, high] = self.kernel.shape;
-        for position in 0..POSITIONS {
+        for position in 0..positions {
             let mut i = 0;
             while i < self.ks.len() {
                 let taken = high.min(self.ks.len() - i);
@@ -475,7 +475,7 @@ impl Product<'_> {
 
 /// `Gᵀ M G` for the sixteen lanes of a pair of blocks, M being the sum of copies.
 struct Kernels<'a> {
-    taps: &'a [usize; 9],
+    kernel: &'a WinogradGradient,
     copies: &'a [Block],
     /// Blocks of a copy.
     len: usize,
@@ -491,6 +491,16 @@ impl Kernel for Kernels<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        match self.kernel.tile {
+            Tile::Two => self.transform::<F2, S, 2, 4>(s),
+            Tile::Four => self.transform::<F4, S, 4, 6>(s),
+        }
+    }
+}
+
+impl Kernels<'_> {
+    #[inline(always)]
+    fn transform<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(self, s: S) {
         for lane in 0..LANES {
             let mut half = [[s.zero(); T]; 3];
             for c in 0..T {
@@ -501,31 +511,17 @@ impl Kernel for Kernels<'_> {
                         column[r] = s.add(column[r], s.load(&copy[at]));
                     }
                 }
-                let column = kernel_line(s, column);
+                let column = F::weight_gradient(s, column);
                 for r in 0..3 {
                     half[r][c] = column[r];
                 }
             }
             for r in 0..3 {
-                let line = kernel_line(s, half[r]);
+                let line = F::weight_gradient(s, half[r]);
                 for c in 0..3 {
-                    s.store(&mut self.dw[self.taps[r * 3 + c] * LANES + lane], line[c]);
+                    s.store(&mut self.dw[self.kernel.taps[r * 3 + c] * LANES + lane], line[c]);
                 }
             }
         }
     }
-}
-
-/// `Gᵀ m` for six vectors.
-#[inline(always)]
-fn kernel_line<S: Simd>(s: S, m: [S::V; T]) -> [S::V; 3] {
-    let [two_thirds, third, sixth] = [-2.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0].map(|x: f32| s.splat(x));
-    let [a, b] = [2.0 * FRAC_1_SQRT_2 / 3.0, SQRT_2 / 6.0].map(|x| s.splat(x as f32));
-    let (near, near_odd) = (s.add(m[1], m[2]), s.sub(m[2], m[1]));
-    let (far, far_odd) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-    [
-        s.mul_add(two_thirds, near, s.mul_add(sixth, far, m[0])),
-        s.mul_add(a, near_odd, s.mul(b, far_odd)),
-        s.mul_add(third, s.sub(far, near), m[5]),
-    ]
 }

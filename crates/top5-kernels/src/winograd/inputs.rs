@@ -1,19 +1,20 @@
 //! V, the transform of the input, which the forward pass and the weight gradient have in common.
 
-use super::{M, Places, T, apart};
+use super::filter::{F2, F4, Filter, Tile};
+use super::{Places, apart};
 use crate::block::LANES;
 use crate::conv::{ConvGeom, Strides};
 use crate::isa::Kernel;
 use crate::pixel::Pixel;
 use crate::simd::Simd;
 use crate::threads::Shore;
-use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
 
 /// V of one input block, for some tiles.
 pub(super) struct Inputs<'a, X> {
     /// That of a run which has been checked.
     pub(super) geom: &'a ConvGeom,
+    pub(super) tile: Tile,
     /// Tiles per image: rows, columns.
     pub(super) tiles: [usize; 2],
     pub(super) x: &'a [X],
@@ -33,6 +34,16 @@ impl<X: Pixel> Kernel for Inputs<'_, X> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        match self.tile {
+            Tile::Two => self.tiles::<F2, S, 2, 4>(s),
+            Tile::Four => self.tiles::<F4, S, 4, 6>(s),
+        }
+    }
+}
+
+impl<X: Pixel> Inputs<'_, X> {
+    #[inline(always)]
+    fn tiles<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(&self, s: S) {
         let geom = self.geom;
         let Strides { offset, image, block, row, .. } = geom.x;
         let start = |[n, down, across]: [usize; 3]| {
@@ -53,27 +64,31 @@ impl<X: Pixel> Kernel for Inputs<'_, X> {
                 }
             }
             // SAFETY: rows and columns below `size` are read by the outputs of the image, so they are within `x` (the
-            // geometry has been checked). b is a block and t a tile of V, which has 36·apart(blocks·len) blocks; these
+            // geometry has been checked). b is a block and t a tile of V, which has T²·apart(blocks·len) blocks; these
             // tiles of block b are ours alone.
             unsafe {
                 if size[0] >= T && size[1] >= T {
-                    self.tile(s, from, [T; 2], t);
+                    self.transform::<F, S, M, T>(s, from, [T; 2], t);
                 } else {
-                    self.tile(s, from, size, t);
+                    self.transform::<F, S, M, T>(s, from, size, t);
                 }
             }
         }
     }
-}
 
-impl<X: Pixel> Inputs<'_, X> {
     /// `Bᵀ d B` of the tile whose first pixel is block `from` of x.
     ///
     /// # Safety
     /// The first `rows` rows and `cols` columns of the tile are within x; `t` is a tile of V, and nothing else accesses
     /// that tile of the input block.
     #[inline(always)]
-    unsafe fn tile<S: Simd>(&self, s: S, from: usize, [rows, cols]: [usize; 2], t: usize) {
+    unsafe fn transform<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(
+        &self,
+        s: S,
+        from: usize,
+        [rows, cols]: [usize; 2],
+        t: usize,
+    ) {
         let row = self.geom.x.row / LANES;
         // Loops, not closures: what is not inlined loses the instruction set.
         let mut half = [[s.zero(); T]; T];
@@ -85,14 +100,14 @@ impl<X: Pixel> Inputs<'_, X> {
                     column[r] = unsafe { self.x.get_unchecked(from + r * row + col) }.load(s);
                 }
             }
-            let column = input_line(s, column);
+            let column = F::input(s, column);
             for r in 0..T {
                 half[r][col] = column[r];
             }
         }
         let (to, step) = (self.b * self.len + t, apart(self.geom.blocks * self.len));
         for r in 0..T {
-            let line = input_line(s, half[r]);
+            let line = F::input(s, half[r]);
             for c in 0..T {
                 // SAFETY: within V and ours alone, by the caller's second promise.
                 s.store(unsafe { &mut *self.v.pointer().add(to + (r * T + c) * step) }, line[c]);
@@ -101,23 +116,4 @@ impl<X: Pixel> Inputs<'_, X> {
             }
         }
     }
-}
-
-/// `Bᵀ d` for six vectors.
-#[inline(always)]
-fn input_line<S: Simd>(s: S, d: [S::V; T]) -> [S::V; T] {
-    let [two, half, five_halves] = [-2.0, -0.5, -2.5].map(|x| s.splat(x));
-    let [a, b] = [FRAC_1_SQRT_2, SQRT_2].map(|x| s.splat(x as f32));
-    let near = s.mul_add(two, d[2], d[4]);
-    let near_odd = s.mul(a, s.mul_add(two, d[1], d[3]));
-    let far = s.mul_add(half, d[2], d[4]);
-    let far_odd = s.mul(b, s.mul_add(half, d[1], d[3]));
-    [
-        s.add(s.mul_add(five_halves, d[2], d[4]), d[0]),
-        s.add(near, near_odd),
-        s.sub(near, near_odd),
-        s.add(far, far_odd),
-        s.sub(far, far_odd),
-        s.add(s.mul_add(five_halves, d[3], d[5]), d[1]),
-    ]
 }

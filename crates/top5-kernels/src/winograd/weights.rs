@@ -2,13 +2,13 @@
 //!
 //! Training computes it anew in each step, for the forward pass and, from transposed weights, for the backward pass.
 
-use super::{Outputs, POSITIONS, Products, T, Winograd, apart};
+use super::filter::{F2, F4, Filter, Tile};
+use super::{Outputs, Products, Winograd, apart};
 use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Epilogue};
 use crate::isa::Kernel;
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
-use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::Range;
 
 /// Blocks of U above which it is written past the caches: half of a last-level cache.
@@ -135,7 +135,7 @@ impl Winograd {
         let piece = PIECE.min(self.geom.blocks);
         // Where there are many groups, two of them read each piece of V.
         let wide = if self.groups() >= 16 { 2 } else { 1 };
-        [piece, wide, POSITIONS * apart(piece * LANES * self.group)]
+        [piece, wide, self.tile.positions() * apart(piece * LANES * self.group)]
     }
 
     /// As [`Winograd::run`], with weights that are packed for direct convolution. Where there are few tiles, U is never in
@@ -220,7 +220,7 @@ impl Winograd {
 struct Weights<'a> {
     kernel: &'a Winograd,
     source: Source<'a>,
-    /// Where the piece for the input blocks `bs` begins; at each of 36 positions it has sixteen blocks for each of
+    /// Where the piece for the input blocks `bs` begins; at each position it has sixteen blocks for each of
     /// them and of the group's outputs, and what keeps the positions apart.
     u: Shore,
     bs: Range<usize>,
@@ -235,6 +235,17 @@ impl Kernel for Weights<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        match self.kernel.tile {
+            Tile::Two => self.transform::<F2, S, 2, 4>(s),
+            Tile::Four => self.transform::<F4, S, 4, 6>(s),
+        }
+    }
+}
+
+impl Weights<'_> {
+    /// `G g Gᵀ` of all pairs.
+    #[inline(always)]
+    fn transform<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(self, s: S) {
         let Self { kernel, source, u, bs, g, b, stream } = self;
         let range = kernel.group_range(g);
         let len = range.len();
@@ -255,16 +266,16 @@ impl Kernel for Weights<'_> {
                     for r in 0..3 {
                         column[r] = s.load(&pair[kernel.taps[r * 3 + c] * LANES + lane]);
                     }
-                    let column = weight_line(s, column);
+                    let column = F::weight(s, column);
                     for r in 0..T {
                         half[r][c] = column[r];
                     }
                 }
                 for r in 0..T {
-                    let line = weight_line(s, half[r]);
+                    let line = F::weight(s, half[r]);
                     for c in 0..T {
                         let at = (r * T + c) * step + ((b - bs.start) * LANES + lane) * len + i;
-                        // SAFETY: at < 36·step (b is asserted above), so this is within the piece; only this job
+                        // SAFETY: at < T²·step (b is asserted above), so this is within the piece; only this job
                         // writes its input block b.
                         let u = unsafe { &mut *u.pointer().add(at) };
                         if stream {
@@ -278,24 +289,4 @@ impl Kernel for Weights<'_> {
         }
         s.fence();
     }
-}
-
-/// `G g` for three vectors.
-#[inline(always)]
-fn weight_line<S: Simd>(s: S, g: [S::V; 3]) -> [S::V; T] {
-    let [two_thirds, third, sixth] = [-2.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0].map(|x: f32| s.splat(x));
-    let [a, b] = [2.0 * FRAC_1_SQRT_2 / 3.0, SQRT_2 / 6.0].map(|x| s.splat(x as f32));
-    let last = s.mul(third, g[2]);
-    let near = s.sub(s.mul(two_thirds, g[0]), last);
-    let near_odd = s.mul(a, g[1]);
-    let far = s.mul_add(sixth, g[0], last);
-    let far_odd = s.mul(b, g[1]);
-    [
-        g[0],
-        s.sub(near, near_odd),
-        s.add(near, near_odd),
-        s.add(far, far_odd),
-        s.sub(far, far_odd),
-        g[2],
-    ]
 }

@@ -5,8 +5,8 @@ use top5_graph::{Window, k};
 use top5_kernels::conv::{ConvGeom, Direct, Epilogue, Strides};
 use top5_kernels::transpose::transpose;
 use top5_kernels::weight_gradient::{WeightGradient, sum_pixels};
-use top5_kernels::winograd::{Source, Winograd, WinogradGradient};
-use top5_kernels::{Block, LANES, Layout, Threads};
+use top5_kernels::winograd::{Source, Tile, Winograd, WinogradGradient};
+use top5_kernels::{Block, Isa, LANES, Layout, Threads};
 use top5_testkit::close::assert_close_abs;
 use top5_testkit::enumerate::{ConvCase, convs};
 use top5_testkit::fill::integers;
@@ -333,7 +333,7 @@ fn first_layer_on_plain_planes_is_exact() {
     }
 }
 
-/// Dense 3×3 convolutions of stride 1: the small ones, and some of many tiles.
+/// Dense 3×3 convolutions of stride 1: the small ones, one of many channels, and some of many tiles.
 pub(crate) fn winograd_cases() -> Vec<ConvCase> {
     let plain = |case: &ConvCase| {
         let window = &case.window;
@@ -343,8 +343,8 @@ pub(crate) fn winograd_cases() -> Vec<ConvCase> {
             && window.dilation == [1, 1]
     };
     let mut cases: Vec<ConvCase> = convs().into_iter().filter(plain).collect();
-    let large = [([13, 17], 40, 33), ([31, 30], 20, 48), ([40, 37], 17, 16)];
-    cases.extend(large.map(|(input, in_channels, out_channels)| ConvCase {
+    let more = [([2, 2], 33, 48), ([13, 17], 40, 33), ([31, 30], 20, 48), ([40, 37], 17, 16)];
+    cases.extend(more.map(|(input, in_channels, out_channels)| ConvCase {
         in_channels,
         out_channels,
         groups: 1,
@@ -355,6 +355,11 @@ pub(crate) fn winograd_cases() -> Vec<ConvCase> {
     cases
 }
 
+/// Every run with both sizes of Winograd's tiles.
+pub(crate) fn each_tile(runs: &[(Isa, Threads)]) -> impl Iterator<Item = (&(Isa, Threads), Tile)> {
+    runs.iter().flat_map(|run| Tile::ALL.map(|tile| (run, tile)))
+}
+
 /// Winograd's transform rounds: relative to the largest result, by a few units of f32's precision.
 #[test]
 fn winograd_convolution_is_close() {
@@ -362,8 +367,9 @@ fn winograd_convolution_is_close() {
     for (i, case) in winograd_cases().iter().enumerate() {
         let problem = Problem::new(case, i);
         let largest = problem.want.iter().fold(1.0, |m: f32, v| m.max(v.abs()));
-        for (isa, threads) in &runs {
-            let kernel = Winograd::new(*isa, problem.geom.clone(), N).expect("3×3, stride 1");
+        for ((isa, threads), tile) in each_tile(&runs) {
+            let geom = problem.geom.clone();
+            let kernel = Winograd::new(*isa, geom, N, tile).expect("3×3, stride 1");
             let mut u = vec![Block([f32::NAN; LANES]); kernel.packed_len()];
             kernel.pack(threads, &problem.w, &mut u);
             let mut work = vec![Block([f32::NAN; LANES]); kernel.workspace(threads.count())];
@@ -449,9 +455,9 @@ fn winograd_weight_gradient_is_close() {
         products(case, |y, xi, wi| want[wi] += x[xi] * dy[y]);
         let largest = want.iter().fold(1.0, |m: f32, v| m.max(v.abs()));
         let (x, dy) = (pack(N, &xl, &x), pack(N, &yl, &dy));
-        let mut first = None;
-        for (isa, threads) in &runs {
-            let kernel = WinogradGradient::new(*isa, geom.clone(), N).expect("3×3, stride 1");
+        let mut first = [None, None];
+        for ((isa, threads), tile) in each_tile(&runs) {
+            let kernel = WinogradGradient::new(*isa, geom.clone(), N, tile).expect("3×3, stride 1");
             let mut work = vec![Block([f32::NAN; LANES]); kernel.workspace(threads.count())];
             let mut dw = vec![Block([f32::NAN; LANES]); geom.packed_len()];
             kernel.run(threads, N, &x, &dy, &mut work, &mut dw);
@@ -462,9 +468,9 @@ fn winograd_weight_gradient_is_close() {
                 dw.iter().all(|b| b.0.iter().all(|v| v.is_finite())),
                 "{what}: not all written"
             );
-            if *isa == top5_kernels::Isa::detect() {
+            if *isa == Isa::detect() {
                 assert!(
-                    *first.get_or_insert_with(|| dw.clone()) == dw,
+                    *first[tile.side() / 4].get_or_insert_with(|| dw.clone()) == dw,
                     "{what}: depends on threads"
                 );
             }

@@ -2,7 +2,7 @@
 //! and round it once.
 
 use crate::bf16::{bf16_runs, narrowed};
-use crate::conv::{N, Problem, winograd_cases};
+use crate::conv::{N, Problem, each_tile, winograd_cases};
 use crate::packing::*;
 use std::fmt::Debug;
 use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16};
@@ -111,13 +111,13 @@ fn bf16_convolution_rounds_its_sums_once() {
 
 #[test]
 fn winograd_takes_and_makes_bf16() {
-    for (isa, threads) in runs() {
+    for (&(isa, ref threads), tile) in each_tile(&runs()) {
         for (i, case) in winograd_cases().iter().enumerate() {
             let problem = Problem::new(case, i);
             let x = narrowed(rounds(isa), &problem.x);
-            let kernel = Winograd::new(isa, problem.geom.clone(), N).expect("3×3, stride 1");
+            let kernel = Winograd::new(isa, problem.geom.clone(), N, tile).expect("3×3, stride 1");
             let mut u = vec![Block::ZERO; kernel.packed_len()];
-            kernel.pack(&threads, &problem.w, &mut u);
+            kernel.pack(threads, &problem.w, &mut u);
             let mut work = vec![Block([f32::NAN; LANES]); kernel.workspace(threads.count())];
             let mut run = |threads: &Threads, from_bf16: bool| {
                 let mut y = problem.output();
@@ -129,11 +129,11 @@ fn winograd_takes_and_makes_bf16() {
                 }
                 y
             };
-            let y = run(&threads, false);
+            let y = run(threads, false);
             let what = (kernel.name(), case);
             assert_same(
                 &format!("{what:?}"),
-                &unpack("from bf16", N, &problem.yl, &run(&threads, true)),
+                &unpack("from bf16", N, &problem.yl, &run(threads, true)),
                 &unpack("from f32", N, &problem.yl, &y),
             );
             let mut y16 = narrowed(rounds(isa), &problem.output());
@@ -141,7 +141,7 @@ fn winograd_takes_and_makes_bf16() {
             let add = add.as_ref().map(|(add, at)| (&add[..], *at));
             let Epilogue { bias, relu, accumulate, .. } = problem.epilogue();
             let epilogue = Epilogue { bias, add, relu, accumulate };
-            kernel.run(&threads, N, &x, &u, &epilogue, &mut work, &mut y16);
+            kernel.run(threads, N, &x, &u, &epilogue, &mut work, &mut y16);
             assert_rounded(&what, isa, &y16, &y);
         }
     }
