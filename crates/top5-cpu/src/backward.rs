@@ -254,7 +254,7 @@ impl Lowering<'_> {
         let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
         let at = self.program.buffers[dy.0].layout;
         let kernel = self.machinery.choose_gradient(unit.shape.forward(&unit.source, &at));
-        let scratch = self.scratch(kernel.workspace(self.machinery.threads));
+        let scratch = self.scratch(kernel.workspace(self.machinery.batch, self.machinery.threads));
         let mask = unit.packing.mask();
         let what = What::ConvWeights { kernel, weight: unit.weight, mask };
         self.step(node.id, what, [x, dy], [scratch], true);

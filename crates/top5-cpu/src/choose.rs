@@ -2,7 +2,7 @@
 
 use crate::lower::Mode;
 use crate::tuning::{LayerShape, Tuning};
-use top5_kernels::bf16::{Bf16Isa, DirectBf16};
+use top5_kernels::bf16::{Bf16Isa, DirectBf16, WeightGradientBf16};
 use top5_kernels::conv::{ConvGeom, Direct};
 use top5_kernels::weight_gradient::WeightGradient;
 use top5_kernels::winograd::{Tile, Winograd, WinogradGradient};
@@ -39,6 +39,7 @@ pub(crate) enum ConvKernel {
 pub(crate) enum GradientKernel {
     Direct(WeightGradient),
     Winograd(WinogradGradient),
+    Bf16(WeightGradientBf16),
 }
 
 impl Machinery {
@@ -108,15 +109,28 @@ impl Machinery {
 
     /// The kernel for the gradient of a convolution's weights.
     pub(crate) fn choose_gradient(&self, geom: ConvGeom) -> GradientKernel {
-        let [small, large] = Tile::ALL.map(|tile| (self.winograd_cost(&geom, tile), tile));
-        let (cost, tile) = if small.0 < large.0 { small } else { large };
-        let winograd = (!self.exact && cost < 1.0)
-            .then(|| WinogradGradient::new(self.isa, geom.clone(), self.batch, tile))
-            .flatten();
-        match winograd {
-            Some(winograd) => GradientKernel::Winograd(winograd),
-            None => GradientKernel::Direct(WeightGradient::new(self.isa, geom)),
+        let direct = WeightGradient::new(self.isa, geom.clone());
+        let mut kernels = vec![(1.0, GradientKernel::Direct(direct))];
+        if !self.exact {
+            for tile in Tile::ALL {
+                let cost = self.winograd_cost(&geom, tile);
+                let kernel = WinogradGradient::new(self.isa, geom.clone(), self.batch, tile);
+                kernels.extend(kernel.map(|kernel| (cost, GradientKernel::Winograd(kernel))));
+            }
+            let bf16 = self.bf16.map(|isa| WeightGradientBf16::new(isa, geom));
+            kernels.extend(
+                bf16.map(|kernel| (self.paired_cost(&kernel), GradientKernel::Bf16(kernel))),
+            );
         }
+        kernels.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        kernels.swap_remove(0).1
+    }
+
+    /// The cost of a weight gradient in bf16 relative to that of one in f32: images are multiplied in pairs, which are
+    /// rounded first.
+    fn paired_cost(&self, kernel: &WeightGradientBf16) -> f64 {
+        let pairs = self.batch.div_ceil(2) as f64 / self.batch as f64;
+        pairs + ROUNDING * kernel.roundings()
     }
 
     /// The cost of Winograd's algorithm relative to that of direct convolution.
@@ -143,6 +157,9 @@ const WEIGHT: f64 = 12.0;
 
 /// Multiply-accumulates in the time that an element of a transformed tile takes to be made, written, and read again.
 const TRANSFORM: f64 = 16.0;
+
+/// Multiply-adds of f32 in the time that a vector takes to be rounded, stored and read again.
+const ROUNDING: f64 = 8.0;
 
 impl ConvKernel {
     /// The method, in explanations.
@@ -218,14 +235,16 @@ impl GradientKernel {
         match self {
             Self::Direct(kernel) => kernel.name(),
             Self::Winograd(kernel) => kernel.name(),
+            Self::Bf16(kernel) => kernel.name(),
         }
     }
 
-    /// Blocks of scratch memory.
-    pub(crate) fn workspace(&self, threads: usize) -> usize {
+    /// Blocks of scratch memory for at most `batch` images.
+    pub(crate) fn workspace(&self, batch: usize, threads: usize) -> usize {
         match self {
-            Self::Direct(kernel) => kernel.workspace(usize::MAX),
+            Self::Direct(kernel) => kernel.workspace(batch),
             Self::Winograd(kernel) => kernel.workspace(threads),
+            Self::Bf16(kernel) => kernel.workspace(batch, threads),
         }
     }
 
@@ -242,6 +261,7 @@ impl GradientKernel {
         match self {
             Self::Direct(kernel) => kernel.run(threads, n, Block::flat(x), dy, work, dw),
             Self::Winograd(kernel) => kernel.run(threads, n, x, dy, work, dw),
+            Self::Bf16(kernel) => kernel.run(threads, n, Block::flat(x), dy, work, dw),
         }
     }
 }

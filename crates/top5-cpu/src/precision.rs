@@ -2,7 +2,8 @@
 //!
 //! A value is in bf16 if what makes it can round it, something that reads it takes bf16, and nobody outside the plan asks for
 //! it. Where a reader wants the other precision than a value has, it reads a copy. What a reader computes is the same either
-//! way: it takes bf16 as a whole or not at all. While training all values are in f32, and convolutions in bf16 read copies.
+//! way: it takes bf16 as a whole or not at all. While training all values are in f32; convolutions in bf16 read copies, and
+//! weight gradients in bf16 round on the way.
 
 use crate::choose::ConvKernel;
 use crate::lower::{Lowering, Mode};

@@ -109,6 +109,26 @@ fn branches_and_fully_connected_layers_train_close_in_bf16() {
     trains_close("alexnet_28");
 }
 
+/// Two images are a pair; one alone gains nothing.
+#[test]
+fn weight_gradients_are_in_bf16_where_there_are_pairs() {
+    let kernels = |batch, options: &Options| {
+        let plan = plan(&graph("seresnet50_cifar"), batch, Mode::Training, options).unwrap();
+        let gradients = plan.steps.into_iter().filter(|s| s.kernel.contains("_weight_gradient_"));
+        let (bf16, f32): (Vec<_>, Vec<_>) =
+            gradients.partition(|step| step.kernel.starts_with("bf16_conv_weight_gradient_"));
+        [bf16.len(), f32.len()]
+    };
+    let options = bf16(Isa::Scalar);
+    let [paired, others] = kernels(4, &options);
+    // Winograd's algorithm needs fewer products still.
+    assert!(paired > others && others > 0, "{paired} and {others}");
+    let all = paired + others;
+    assert_eq!(kernels(1, &options), [0, all]);
+    assert_eq!(kernels(4, &Options { exact: true, ..options.clone() }), [0, all]);
+    assert_eq!(kernels(4, &Options { precision: Precision::F32, ..options }), [0, all]);
+}
+
 #[test]
 fn bf16_is_refused_where_nothing_multiplies_it() {
     let refused = plan(&graph("lenet"), 1, Mode::Inference, &bf16(Isa::Avx2));

@@ -1,8 +1,9 @@
 //! bfloat16: the upper half of an f32, and vectors that multiply pairs of them.
 //!
 //! A bf16 has the range of an f32 and 8 bits of precision. Products of two are exact in f32, sums are kept in f32. A
-//! *pair* is two channels of one pixel that lie next to each other, 32 bits together; the instruction for it multiplies
-//! sixteen pairs and adds both products to sixteen sums, twice the work of an f32 instruction.
+//! *pair* is two numbers whose products are added, 32 bits together: two channels of one pixel that lie next to each other,
+//! or, for weight gradients, the same place of two images. The instruction for it multiplies sixteen pairs and adds both
+//! products to sixteen sums, twice the work of an f32 instruction.
 //!
 //! [`SimdBf16`] is to these kernels what [`Simd`] is to the others, and [`Bf16Isa::run`] is their door.
 
@@ -11,8 +12,10 @@ mod avx512;
 mod conv;
 mod grouped;
 mod portable;
+mod weight_gradient;
 
 pub use conv::DirectBf16;
+pub use weight_gradient::WeightGradientBf16;
 
 use crate::block::{Block, LANES};
 use crate::isa::{Isa, Kernel};

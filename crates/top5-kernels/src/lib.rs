@@ -21,6 +21,7 @@
 //! | [`bf16::DirectBf16`] | the same in bf16 | none | the same, of rounded operands |
 //! | [`winograd::Winograd`] | dense 3×3 of stride 1, and its data gradient | tiles in transit | of the transforms, see there |
 //! | [`weight_gradient::WeightGradient`] | any convolution | copies of the gradient where jobs are few | (n + 2)·u·Σ\|x·dy\| |
+//! | [`bf16::WeightGradientBf16`] | the same in bf16 | the same, and rounded strips | the same, of rounded operands |
 //! | [`winograd::WinogradGradient`] | dense 3×3 of stride 1 | tiles in transit | of the transforms, see there |
 //! | [`pool`] | maximum, mean, and gradients | none | exact; (n + 2)·u·Σ\|x\|/n |
 //! | [`norm`], [`lrn`] | batch and response normalisation, and gradients | sums per plane | 10⁻⁶ of the value, gradients 10⁻⁵ |

@@ -12,52 +12,33 @@
 //! split into a number of parts that depends on the geometry alone, summed in order at the end. With n products per weight,
 //! the result differs from the exact one by at most `(n + 2)·2⁻²⁴·Σ|x·dy|`.
 
+mod split;
+
+pub(crate) use split::{Split, Strip, Strips};
+
 use crate::block::{Block, LANES, Layout};
 use crate::conv::{ConvGeom, Strides};
 use crate::elementwise::JOB;
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
+use std::array::from_fn;
 use std::ops::Range;
 
 /// The weight gradient of one convolution.
 #[derive(Clone, Debug)]
 pub struct WeightGradient {
     isa: Isa,
-    geom: ConvGeom,
-    /// Runs of output blocks that read the same input blocks, cut to the length of a job's.
-    rows: Vec<Range<usize>>,
-    /// Input blocks of a job.
-    columns: usize,
+    split: Split,
 }
 
-/// Jobs that are enough to share among threads.
-const JOBS: usize = 16;
 /// Most output and input blocks of a job.
 const GROUP: [usize; 2] = [8, 4];
-/// Pixels of a strip.
-const STRIP: usize = 160;
-/// Blocks that the parts' gradients may take together.
-const PARTS_BLOCKS: usize = 1 << 17;
 
 impl WeightGradient {
     /// The kernel for the geometry of the forward pass: its `y` is where the output's gradient is.
     pub fn new(isa: Isa, geom: ConvGeom) -> Self {
-        let [mut high, mut wide] = GROUP;
-        loop {
-            let rows = runs(&geom, high);
-            let jobs = rows.len() * geom.blocks.div_ceil(wide);
-            let parts = JOBS.div_ceil(jobs.max(1));
-            let splits = !geom.batch_is_row && parts * geom.packed_len() <= PARTS_BLOCKS;
-            if parts == 1 || splits || high * wide == 1 {
-                return Self { isa, geom, rows, columns: wide };
-            }
-            if wide > 1 {
-                wide /= 2;
-            } else {
-                high /= 2;
-            }
-        }
+        Self { isa, split: Split::new(geom, GROUP) }
     }
 
     /// Its name: `f32_conv_weight_gradient_avx512`.
@@ -65,22 +46,14 @@ impl WeightGradient {
         format!("f32_conv_weight_gradient_{}", self.isa)
     }
 
-    fn jobs(&self) -> usize {
-        self.rows.len() * self.geom.blocks.div_ceil(self.columns)
-    }
-
-    /// Into how many parts the images are split.
-    fn parts(&self, n: usize) -> usize {
-        let (images, _) = self.geom.extent(n);
-        JOBS.div_ceil(self.jobs()).min(images).max(1)
-    }
-
     /// Blocks of scratch memory for at most `n` images.
     pub fn workspace(&self, n: usize) -> usize {
-        match self.parts(n) {
-            1 => 0,
-            parts => parts * self.geom.packed_len(),
-        }
+        self.split.copies(&self.strips(n))
+    }
+
+    fn strips(&self, n: usize) -> Strips {
+        let (images, cols) = self.split.geom.extent(n);
+        Strips::new(&self.split.geom, images, cols)
     }
 
     /// Writes the packed gradient to `dw`. Places of `dw` that hold no weight become zero.
@@ -93,116 +66,118 @@ impl WeightGradient {
         work: &mut [Block],
         dw: &mut [Block],
     ) {
-        let geom = &self.geom;
+        let geom = &self.split.geom;
         geom.check(n, x.len(), dy.len());
-        assert_eq!(dw.len(), geom.packed_len(), "the gradient is packed for another geometry");
-        let (images, cols) = geom.extent(n);
-        let (parts, jobs) = (self.parts(n), self.jobs());
-        let per_row = geom.blocks.div_ceil(self.columns);
-        let compute = |part: usize, job: usize, dw: Shore| {
-            let first = job % per_row * self.columns;
-            let job = Job {
-                geom,
-                x,
-                dy,
-                dw,
-                images: part * images / parts..(part + 1) * images / parts,
-                cols,
-                ks: self.rows[job / per_row].clone(),
-                bs: first..(first + self.columns).min(geom.blocks),
+        let strips = self.strips(n);
+        self.split.run(threads, &strips, (work, 0), dw, |job, _| {
+            let block = geom.first[job.ks.start] + job.bs.start;
+            let operands = Operands {
+                x: x.as_ptr(),
+                dy: dy.as_ptr(),
+                x_at: Strides { offset: geom.x.offset + block * geom.x.block, ..geom.x },
+                dy_at: Strides { offset: geom.y.offset + job.ks.start * geom.y.block, ..geom.y },
             };
-            self.isa.run(job);
-        };
-        if parts == 1 {
-            let dw = Shore(dw.as_mut_ptr());
-            return threads.run(jobs, |job| compute(0, job, dw));
-        }
-        let len = dw.len();
-        let work = &mut work[..parts * len];
-        let copies = Shore(work.as_mut_ptr());
-        threads.run(parts * jobs, |i| {
-            // A copy of its own for each part; `work` holds as many.
-            let copy = Shore(copies.pointer().wrapping_add(i / jobs * len));
-            compute(i / jobs, i % jobs, copy);
-        });
-        let work = &*work;
-        let piece = geom.taps.len() * geom.lanes;
-        threads.chunks(dw, piece, |job, dw| {
-            for (i, sum) in dw.iter_mut().enumerate() {
-                let at = job * piece + i;
-                *sum = work[at];
-                for part in 1..parts {
-                    let more = &work[part * len + at];
-                    sum.0.iter_mut().zip(&more.0).for_each(|(a, b)| *a += b);
-                }
-            }
+            self.isa.run(InPlace { job, operands });
         });
     }
 }
 
-/// The output blocks in runs of at most `most` that read the same input blocks.
-fn runs(geom: &ConvGeom, most: usize) -> Vec<Range<usize>> {
-    let mut runs = Vec::new();
-    let mut k = 0;
-    while k < geom.out_blocks() {
-        let same = geom.first[k..].iter().take_while(|&&first| first == geom.first[k]).count();
-        runs.push(k..k + same.min(most));
-        k += same.min(most);
-    }
-    runs
+/// A job whose strips are read where they are.
+struct InPlace<'a> {
+    job: &'a Job<'a>,
+    operands: Operands,
 }
 
-/// One job: all taps of all pairs of some blocks, over some images.
-struct Job<'a> {
-    geom: &'a ConvGeom,
-    x: &'a [f32],
-    dy: &'a [Block],
-    /// A packed gradient, of which the pairs are this job's alone.
-    dw: Shore,
-    images: Range<usize>,
-    cols: usize,
-    ks: Range<usize>,
-    /// Input blocks, counted from the first that the output blocks read.
-    bs: Range<usize>,
-}
-
-/// Some pixels of some images: a part of one, or several as a whole.
-#[derive(Clone)]
-struct Strip {
-    images: Range<usize>,
-    rows: Range<usize>,
-    cols: Range<usize>,
-}
-
-impl Kernel for Job<'_> {
+impl Kernel for InPlace<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let geom = self.geom;
-        for k in self.ks.clone() {
-            for b in self.bs.clone() {
-                for i in 0..geom.taps.len() * geom.lanes {
-                    // SAFETY: the pair is within the packed gradient, and this job's alone.
-                    unsafe { *self.pair(k, b).add(i) = Block::ZERO };
-                }
-            }
+        for strip in self.job.strips() {
+            // SAFETY: `WeightGradient::run` has checked the geometry, of whose pixels the strips are.
+            unsafe { self.job.add(Floats(simd), &self.operands, &strip) };
         }
-        let linear =
-            geom.x.row == self.cols * geom.x.pixel && geom.y.row == self.cols * geom.y.pixel;
-        let (rows, cols) = if linear { (1, geom.rows * self.cols) } else { (geom.rows, self.cols) };
-        let (down, across) = if rows == 1 { (1, STRIP) } else { (STRIP.div_ceil(cols), cols) };
-        let step = (STRIP / (rows * cols).max(1)).max(1);
-        for image in self.images.clone().step_by(step) {
-            let images = image..(image + step).min(self.images.end);
-            for row in (0..rows).step_by(down) {
-                for col in (0..cols).step_by(across) {
-                    let rows = row..(row + down).min(rows);
-                    let cols = col..(col + across).min(cols);
-                    self.strip(simd, &Strip { images: images.clone(), rows, cols });
-                }
-            }
-        }
+    }
+}
+
+/// What multiplies: floats, or something else in the place of each.
+pub(crate) trait Multiply: Copy {
+    /// The vectors of the sums.
+    type Sums: Simd;
+    /// Sixteen factors.
+    type Factors: Copy;
+
+    /// The operations on sums.
+    fn sums(self) -> Self::Sums;
+    /// The same factor in all lanes.
+    fn splat(self, x: f32) -> Self::Factors;
+    /// From memory.
+    fn load(self, x: &Block) -> Self::Factors;
+    /// `a · b + c`
+    fn mul_add(self, a: Self::Factors, b: Self::Factors, c: Sum<Self>) -> Sum<Self>;
+}
+
+/// Sixteen sums of what `M` multiplies.
+pub(crate) type Sum<M> = <<M as Multiply>::Sums as Simd>::V;
+
+/// Multiplies floats.
+#[derive(Clone, Copy)]
+struct Floats<S>(S);
+
+impl<S: Simd> Multiply for Floats<S> {
+    type Sums = S;
+    type Factors = S::V;
+
+    #[inline(always)]
+    fn sums(self) -> S {
+        self.0
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> S::V {
+        self.0.splat(x)
+    }
+
+    #[inline(always)]
+    fn load(self, x: &Block) -> S::V {
+        self.0.load(x)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: S::V, b: S::V, c: S::V) -> S::V {
+        self.0.mul_add(a, b, c)
+    }
+}
+
+/// One job: all taps of all pairs of some blocks.
+pub(crate) struct Job<'a> {
+    pub(crate) geom: &'a ConvGeom,
+    /// A packed gradient, of which the pairs are this job's alone.
+    dw: Shore,
+    pub(crate) ks: Range<usize>,
+    /// Input blocks, counted from the first that the output blocks read.
+    pub(crate) bs: Range<usize>,
+    strips: &'a Strips,
+    part: Range<usize>,
+}
+
+/// Where the blocks of a job are, counted from its first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operands {
+    pub(crate) x: *const f32,
+    pub(crate) dy: *const Block,
+    pub(crate) x_at: Strides,
+    pub(crate) dy_at: Strides,
+}
+
+impl Operands {
+    /// Where a pixel of the `k`-th output block's gradient is, and before taps and lanes that of the `b`-th input block.
+    #[inline(always)]
+    fn start(&self, [k, b]: [usize; 2], image: usize, row: usize, col: usize) -> [usize; 2] {
+        let place = |s: &Strides, block: usize| {
+            s.offset + image * s.image + block * s.block + row * s.row + col * s.pixel
+        };
+        [place(&self.x_at, b), place(&self.dy_at, k)]
     }
 }
 
@@ -218,21 +193,32 @@ impl Job<'_> {
         unsafe { self.dw.pointer().add((k * self.geom.blocks + b) * piece) }
     }
 
-    /// Where a pixel of output block k's gradient is, and before taps and lanes that of the `b`-th input block.
-    #[inline(always)]
-    fn start(&self, [k, b]: [usize; 2], image: usize, row: usize, col: usize) -> [usize; 2] {
-        let place = |s: &Strides, block: usize| {
-            s.offset + image * s.image + block * s.block + row * s.row + col * s.pixel
-        };
-        [place(&self.geom.x, self.geom.first[k] + b), place(&self.geom.y, k)]
+    /// The strips whose products it adds.
+    pub(crate) fn strips(&self) -> impl Iterator<Item = Strip> {
+        self.part.clone().map(|number| self.strips.at(number))
+    }
+
+    /// Writes zeros.
+    fn clear(&self) {
+        for k in self.ks.clone() {
+            for b in self.bs.clone() {
+                for i in 0..self.geom.taps.len() * self.geom.lanes {
+                    // SAFETY: the pair is within the packed gradient, and this job's alone.
+                    unsafe { *self.pair(k, b).add(i) = Block::ZERO };
+                }
+            }
+        }
     }
 
     /// Adds the products of one strip for all pairs.
+    ///
+    /// # Safety
+    /// The elements of the strip's pixels are where `operands` say, those of all taps and lanes.
     #[inline(always)]
-    fn strip<S: Simd>(&self, simd: S, strip: &Strip) {
+    pub(crate) unsafe fn add<M: Multiply>(&self, simd: M, operands: &Operands, strip: &Strip) {
         let geom = self.geom;
         // Tiles of few lanes take more output blocks, so that there are enough accumulators.
-        let most = [4, 2].into_iter().find(|&ob| S::GRADIENT_TILE / ob >= geom.lanes.min(8));
+        let most = [4, 2].into_iter().find(|&ob| M::Sums::GRADIENT_TILE / ob >= geom.lanes.min(8));
         let mut k = self.ks.start;
         while k < self.ks.end {
             let left = self.ks.end - k;
@@ -246,15 +232,15 @@ impl Job<'_> {
                 let mut tap = 0;
                 while tap < geom.taps.len() {
                     // One output block and few lanes: several taps, for the same reason.
-                    let most = S::GRADIENT_TILE.checked_div(lanes).unwrap_or(0);
+                    let most = M::Sums::GRADIENT_TILE.checked_div(lanes).unwrap_or(0);
                     let together = most.min(geom.taps.len() - tap).min(3);
                     if taken == 1 && together > 1 {
                         macro_rules! by_taps {
                             ($(($t:literal: $($l:literal)*))*) => {
                                 match (together, lanes) {
                                     // SAFETY: as below.
-                                    $($(($t, $l) if $l * $t <= S::GRADIENT_TILE => unsafe {
-                                        self.taps::<S, $l, $t>(simd, strip, [k, b], tap)
+                                    $($(($t, $l) if $l * $t <= M::Sums::GRADIENT_TILE => unsafe {
+                                        self.taps::<M, $l, $t>(simd, operands, strip, [k, b], tap)
                                     },)*)*
                                     _ => unreachable!("a tile has at most 16 accumulators"),
                                 }
@@ -266,13 +252,13 @@ impl Job<'_> {
                     }
                     let mut lane = 0;
                     while lane < lanes {
-                        let width = (lanes - lane).min(S::GRADIENT_TILE / taken);
+                        let width = (lanes - lane).min(M::Sums::GRADIENT_TILE / taken);
                         macro_rules! by_shape {
                             ($(($ob:literal: $($l:literal)*))*) => {
                                 match (taken, width) {
-                                    // SAFETY: `WeightGradient::run` has checked the geometry; blocks and lanes are there.
-                                    $($(($ob, $l) if $l * $ob <= S::GRADIENT_TILE => unsafe {
-                                        self.tile::<S, $l, $ob>(simd, strip, [k, b], tap, lane)
+                                    // SAFETY: the caller's promise; blocks and lanes are there.
+                                    $($(($ob, $l) if $l * $ob <= M::Sums::GRADIENT_TILE => unsafe {
+                                        self.tile::<M, $l, $ob>(simd, operands, strip, [k, b], tap, lane)
                                     },)*)*
                                     _ => unreachable!("a tile has at most 16 accumulators"),
                                 }
@@ -294,24 +280,27 @@ impl Job<'_> {
     /// # Safety
     /// As [`Job::tile`] for these taps and lanes.
     #[inline(always)]
-    unsafe fn taps<S: Simd, const L: usize, const T: usize>(
+    unsafe fn taps<M: Multiply, const L: usize, const T: usize>(
         &self,
-        simd: S,
+        simd: M,
+        operands: &Operands,
         strip: &Strip,
         [k, b]: [usize; 2],
         first: usize,
     ) {
-        let Self { geom, x, dy, .. } = *self;
-        let mut acc = [[simd.zero(); L]; T];
+        let (geom, sums) = (self.geom, simd.sums());
+        let &Operands { x: x_start, dy: dy_start, x_at, dy_at } = operands;
+        let (from_k, from_b) = (k - self.ks.start, b - self.bs.start);
+        let mut acc = [[sums.zero(); L]; T];
         let mut taps = [0; T];
         taps.copy_from_slice(&geom.taps[first..first + T]);
         for image in strip.images.clone() {
             for row in strip.rows.clone() {
-                let [at, from] = self.start([k, b], image, row, strip.cols.start);
-                // SAFETY: all offsets are below what `geom.check` asserted; the last step beyond is not read from.
+                let [at, from] = operands.start([from_k, from_b], image, row, strip.cols.start);
+                // SAFETY: the caller's first promise; the last step beyond is not read from.
                 unsafe {
-                    let mut x = x.as_ptr().add(at);
-                    let mut dy = dy.as_ptr().add(from);
+                    let mut x = x_start.add(at);
+                    let mut dy = dy_start.add(from);
                     for _ in strip.cols.clone() {
                         let gradient = simd.load(&*dy);
                         for t in 0..T {
@@ -320,8 +309,8 @@ impl Job<'_> {
                                 acc[t][l] = simd.mul_add(value, gradient, acc[t][l]);
                             }
                         }
-                        x = x.wrapping_add(geom.x.pixel);
-                        dy = dy.wrapping_add(geom.y.pixel);
+                        x = x.wrapping_add(x_at.pixel);
+                        dy = dy.wrapping_add(dy_at.pixel);
                     }
                 }
             }
@@ -330,7 +319,7 @@ impl Job<'_> {
             for l in 0..L {
                 // SAFETY: the caller's promise.
                 let sum = unsafe { &mut *self.pair(k, b).add((first + t) * geom.lanes + l) };
-                simd.store(sum, simd.add(simd.load(sum), acc[t][l]));
+                sums.store(sum, sums.add(sums.load(sum), acc[t][l]));
             }
         }
     }
@@ -338,47 +327,48 @@ impl Job<'_> {
     /// Adds one strip's products for L lanes of a tap and OB output blocks.
     ///
     /// # Safety
-    /// - `geom.check` passed for the lengths of `x` and `dy`, and `dw` is a packed gradient;
+    /// - That of [`Job::add`];
     /// - the strip, `tap`, `lane + L − 1`, the output blocks `k` to `k + OB − 1` and the `b`-th input block that they read
     ///   are within the geometry; these pairs are this job's.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const L: usize, const OB: usize>(
+    unsafe fn tile<M: Multiply, const L: usize, const OB: usize>(
         &self,
-        simd: S,
+        simd: M,
+        operands: &Operands,
         strip: &Strip,
         [k, b]: [usize; 2],
         tap: usize,
         lane: usize,
     ) {
-        let Self { geom, x, dy, .. } = *self;
+        let (geom, sums) = (self.geom, simd.sums());
+        let &Operands { x: x_start, dy: dy_start, x_at, dy_at } = operands;
+        let (from_k, from_b) = (k - self.ks.start, b - self.bs.start);
         let place = tap * geom.lanes + lane;
-        let mut acc = [[simd.zero(); OB]; L];
+        let mut acc = [[sums.zero(); OB]; L];
         for ob in 0..OB {
             for l in 0..L {
                 // SAFETY: the caller's second promise.
-                acc[l][ob] = simd.load(unsafe { &*self.pair(k + ob, b).add(place + l) });
+                acc[l][ob] = sums.load(unsafe { &*self.pair(k + ob, b).add(place + l) });
             }
         }
         for image in strip.images.clone() {
             for row in strip.rows.clone() {
-                let [at, from] = self.start([k, b], image, row, strip.cols.start);
-                // SAFETY: all offsets are below what `geom.check` asserted; the last step beyond is not read from.
+                let [at, from] = operands.start([from_k, from_b], image, row, strip.cols.start);
+                // SAFETY: the caller's first promise; the last step beyond is not read from.
                 unsafe {
-                    let mut x = x.as_ptr().add(at + geom.taps[tap] + lane);
-                    let mut dy = dy.as_ptr().add(from);
+                    let mut x = x_start.add(at + geom.taps[tap] + lane);
+                    let mut dy = dy_start.add(from);
                     for _ in strip.cols.clone() {
-                        let mut gradient = [simd.zero(); OB];
-                        for ob in 0..OB {
-                            gradient[ob] = simd.load(&*dy.add(ob * geom.y.block));
-                        }
+                        let gradient: [M::Factors; OB] =
+                            from_fn(|ob| simd.load(&*dy.add(ob * dy_at.block)));
                         for l in 0..L {
                             let value = simd.splat(*x.add(l));
                             for ob in 0..OB {
                                 acc[l][ob] = simd.mul_add(value, gradient[ob], acc[l][ob]);
                             }
                         }
-                        x = x.wrapping_add(geom.x.pixel);
-                        dy = dy.wrapping_add(geom.y.pixel);
+                        x = x.wrapping_add(x_at.pixel);
+                        dy = dy.wrapping_add(dy_at.pixel);
                     }
                 }
             }
@@ -386,7 +376,7 @@ impl Job<'_> {
         for ob in 0..OB {
             for l in 0..L {
                 // SAFETY: the caller's second promise.
-                simd.store(unsafe { &mut *self.pair(k + ob, b).add(place + l) }, acc[l][ob]);
+                sums.store(unsafe { &mut *self.pair(k + ob, b).add(place + l) }, acc[l][ob]);
             }
         }
     }

@@ -72,14 +72,16 @@ impl SimdBf16 for Avx512Bf16 {
     #[inline(always)]
     fn pairs(self, a: __m512, b: __m512) -> __m512 {
         avx512!({
-            // A macro: a closure may lose the instruction set.
-            macro_rules! bits {
-                ($x:expr) => {{
-                    let rounded = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh($x));
-                    _mm512_cvtepu16_epi32(rounded)
-                }};
+            // The numbers of `a`, then those of `b`.
+            let halves = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(b, a));
+            let mut places = [0u16; 2 * LANES];
+            let mut i = 0;
+            while i < 2 * LANES {
+                places[i] = (i / 2 + i % 2 * LANES) as u16;
+                i += 1;
             }
-            _mm512_castsi512_ps(_mm512_or_si512(bits!(a), _mm512_slli_epi32::<16>(bits!(b))))
+            let places = std::mem::transmute::<[u16; 2 * LANES], __m512i>(places);
+            _mm512_castsi512_ps(_mm512_permutexvar_epi16(places, halves))
         })
     }
 

@@ -1,9 +1,9 @@
-//! bfloat16: rounding, and direct convolution. Small integers are exact in bf16; other operands are rounded first, and
+//! bfloat16: rounding, direct convolution and its weight gradient. Small integers are exact in bf16; other operands are rounded first, and
 //! compared with f64 within the bound that the kernel states.
 
-use crate::conv::{N, Problem, geometry, grouped_cases, packed, places, products};
+use crate::conv::{N, Problem, geometry, gradient_cases, grouped_cases, packed, places, products};
 use crate::packing::*;
-use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16, narrow, widen};
+use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16, WeightGradientBf16, narrow, widen};
 use top5_kernels::conv::{ConvGeom, Epilogue, Strides};
 use top5_kernels::{Block, BlockBf16, Isa, Kernel, LANES, Layout, Pixel, Simd, Threads};
 use top5_testkit::enumerate::{ConvCase, convs};
@@ -137,6 +137,53 @@ fn bf16_grouped_convolution_of_integers_is_exact() {
     }
 }
 
+/// The packed weight gradient of `n` images.
+fn weight_gradient(
+    (isa, threads): &(Bf16Isa, Threads),
+    n: usize,
+    geom: &ConvGeom,
+    x: &[f32],
+    dy: &[Block],
+) -> Vec<Block> {
+    let kernel = WeightGradientBf16::new(*isa, geom.clone());
+    let nan = Block([f32::NAN; LANES]);
+    let mut work = vec![nan; kernel.workspace(n, threads.count())];
+    let mut dw = vec![nan; geom.packed_len()];
+    kernel.run(threads, n, x, dy, &mut work, &mut dw);
+    let written = dw.iter().all(|block| block.0.iter().all(|v| v.is_finite()));
+    assert!(written, "{}, {n} images: not all written", kernel.name());
+    dw
+}
+
+/// Of even and odd numbers of images; those beyond are not read.
+#[test]
+fn bf16_weight_gradient_of_integers_is_exact() {
+    let runs = bf16_runs();
+    for (i, case) in gradient_cases().iter().enumerate() {
+        let (n, most) = (1 + i % 5, 3 * N);
+        let (geom, xl, yl) = geometry(case, [1, 0]);
+        let places = places(case, &geom);
+        let mut x = integers("x", elements(most, &xl));
+        let mut dy = integers("dy", elements(most, &yl));
+        let mut want = vec![0.0; places.len()];
+        for first in (0..n).step_by(N) {
+            products(case, |yi, xi, wi| {
+                if first + yi / elements(1, &yl) < n {
+                    want[wi] += x[elements(first, &xl) + xi] * dy[elements(first, &yl) + yi];
+                }
+            });
+        }
+        x[elements(n, &xl)..].fill(f32::NAN);
+        dy[elements(n, &yl)..].fill(f32::NAN);
+        let (x, dy) = (pack(most, &xl, &x), pack(most, &yl, &dy));
+        for run in &runs {
+            let dw = weight_gradient(run, n, &geom, Block::flat(&x), &dy);
+            let got: Vec<f32> = places.iter().map(|&(b, lane)| dw[b].0[lane]).collect();
+            assert_same(&format!("{} {n} images {case:?}", run.0), &got, &want);
+        }
+    }
+}
+
 /// A first layer reads plain planes; its kernel's columns are paired, and an odd one is left over.
 #[test]
 fn bf16_first_layer_on_plain_planes_is_exact() {
@@ -172,16 +219,24 @@ fn bf16_first_layer_on_plain_planes_is_exact() {
             planes[at / LANES].0[at % LANES] = *x;
         }
         let w = integers("w", case.out_channels * xl.channels * r * s);
-        let mut want = vec![0.0; elements(N, &yl)];
-        products(case, |y, xi, wi| want[y] += x[xi] * w[wi]);
-        let mut weights = vec![Block::ZERO; geom.packed_len()];
-        for (i, w) in w.iter().enumerate() {
+        let dy = integers("dy", elements(N, &yl));
+        let (mut want, mut dwant) = (vec![0.0; dy.len()], vec![0.0; w.len()]);
+        products(case, |y, xi, wi| {
+            want[y] += x[xi] * w[wi];
+            dwant[wi] += x[xi] * dy[y];
+        });
+        let place = |i: usize| {
             let (j, row, c, k) =
                 (i % s, i / s % r, i / (s * r) % xl.channels, i / (s * r * xl.channels));
             let block = geom.packed_index(k / LANES, c, row, j).expect("it is read");
-            weights[block].0[k % LANES] = *w;
-        }
-        for (isa, threads) in &runs {
+            (block, k % LANES)
+        };
+        let places: Vec<(usize, usize)> = (0..w.len()).map(place).collect();
+        let mut weights = vec![Block::ZERO; geom.packed_len()];
+        places.iter().zip(&w).for_each(|(&(block, lane), &w)| weights[block].0[lane] = w);
+        let dy = pack(N, &yl, &dy);
+        for run in &runs {
+            let (isa, threads) = run;
             let kernel = DirectBf16::new(*isa, geom.clone());
             let x = narrowed(*isa, &planes);
             let mut w = vec![Block([f32::NAN; LANES]); kernel.packed_len()];
@@ -190,13 +245,17 @@ fn bf16_first_layer_on_plain_planes_is_exact() {
             kernel.run(threads, N, Bf16::flat(&x), &w, &Epilogue::default(), &mut y);
             let what = format!("{} {case:?}", kernel.name());
             assert_same(&what, &unpack(&what, N, &yl, &y), &want);
+            let dw = weight_gradient(run, N, &geom, Block::flat(&planes), &dy);
+            let got: Vec<f32> = places.iter().map(|&(b, lane)| dw[b].0[lane]).collect();
+            assert_same(&format!("{what}, gradient"), &got, &dwant);
         }
     }
 }
 
 #[test]
 fn bf16_fully_connected_layer_is_exact() {
-    for (isa, threads) in bf16_runs() {
+    for run in bf16_runs() {
+        let (isa, threads) = &run;
         for (n, inputs, outputs) in [(1, 1, 1), (2, 16, 17), (5, 33, 40), (15, 20, 5), (31, 7, 64)]
         {
             let (xl, yl) = (Layout::new(inputs, 1, 1), Layout::new(outputs, 1, 1));
@@ -216,22 +275,35 @@ fn bf16_fully_connected_layer_is_exact() {
                 y: Strides { image: yl.image(), block: 1, pixel: yl.image(), ..Strides::default() },
             };
             let (x, w) = (integers("x", n * inputs), integers("w", outputs * inputs));
+            let dy = integers("dy", n * outputs);
             let mut weights = vec![Block::ZERO; geom.packed_len()];
-            let mut want = vec![0.0; n * outputs];
-            for (i, w) in w.iter().enumerate() {
+            let (mut want, mut dwant) = (vec![0.0; n * outputs], vec![0.0; w.len()]);
+            let place = |i: usize| {
                 let (k, c) = (i / inputs, i % inputs);
-                let block = geom.packed_index(k / LANES, c / LANES, 0, c % LANES).unwrap();
-                weights[block].0[k % LANES] = *w;
-                (0..n).for_each(|i| want[i * outputs + k] += x[i * inputs + c] * w);
+                (geom.packed_index(k / LANES, c / LANES, 0, c % LANES).unwrap(), k % LANES)
+            };
+            for (i, w) in w.iter().enumerate() {
+                let (block, lane) = place(i);
+                weights[block].0[lane] = *w;
+                for image in 0..n {
+                    let (x, y) = (x[image * inputs + i % inputs], image * outputs + i / inputs);
+                    want[y] += x * w;
+                    dwant[i] += x * dy[y];
+                }
             }
-            let kernel = DirectBf16::new(isa, geom);
+            let (planes, dy) = (pack(n, &xl, &x), pack(n, &yl, &dy));
+            let kernel = DirectBf16::new(*isa, geom.clone());
             let mut w = vec![Block::ZERO; kernel.packed_len()];
-            kernel.pack(&threads, &weights, &mut w);
-            let x = narrowed(isa, &pack(n, &xl, &x));
+            kernel.pack(threads, &weights, &mut w);
+            let x = narrowed(*isa, &planes);
             let mut y = unwritten(n, &yl);
-            kernel.run(&threads, n, Bf16::flat(&x), &w, &Epilogue::default(), &mut y);
+            kernel.run(threads, n, Bf16::flat(&x), &w, &Epilogue::default(), &mut y);
             let what = format!("{isa} {n} images, {inputs} to {outputs}");
             assert_same(&what, &unpack(&what, n, &yl, &y), &want);
+            let dw = weight_gradient(&run, n, &geom, Block::flat(&planes), &dy);
+            let got: Vec<f32> =
+                (0..dwant.len()).map(place).map(|(b, lane)| dw[b].0[lane]).collect();
+            assert_same(&format!("{what}, gradient"), &got, &dwant);
         }
     }
 }

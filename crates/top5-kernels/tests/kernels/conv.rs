@@ -406,10 +406,27 @@ fn winograd_convolution_is_close() {
     }
 }
 
+/// Small convolutions, and some with maps of several strips or blocks for several jobs.
+pub(crate) fn gradient_cases() -> Vec<ConvCase> {
+    let large = [
+        (17, 40, [19, 23], k(1)),
+        (40, 17, [19, 24], k(1).stride(2)),
+        (17, 33, [23, 19], k(3).pad(1)),
+        (16, 16, [21, 31], k(3).stride(2).pad(1)),
+        (150, 300, [4, 5], k(1)),
+        (150, 300, [4, 5], k([1, 2]).dilation([1, 2])),
+    ];
+    let large = large.map(|(in_channels, out_channels, input, window)| {
+        let output = window.output(input).expect("the windows fit");
+        ConvCase { in_channels, out_channels, groups: 1, input, window, output }
+    });
+    convs().into_iter().chain(large).collect()
+}
+
 #[test]
 fn weight_gradient_is_exact() {
     let runs = runs();
-    for case in &convs() {
+    for case in &gradient_cases() {
         let (geom, xl, yl) = geometry(case, [1, 0]);
         let (x, dy) = (integers("x", elements(N, &xl)), integers("dy", elements(N, &yl)));
         let places = places(case, &geom);

@@ -1,9 +1,13 @@
 //! The errors that the kernels' documentation allows, on signed inputs, against f64. u is 2⁻²⁴, the rounding of an f32.
 
-use crate::conv::{N, each_tile, geometry, packed, places, products, winograd_cases};
+use crate::bf16::bf16_runs;
+use crate::conv::{
+    N, each_tile, geometry, gradient_cases, packed, places, products, winograd_cases,
+};
 use crate::packing::*;
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 use top5_kernels::Block;
+use top5_kernels::bf16::{Bf16, WeightGradientBf16};
 use top5_kernels::conv::{Direct, Epilogue};
 use top5_kernels::pool::{Divisor, PoolGeom, average};
 use top5_kernels::weight_gradient::WeightGradient;
@@ -79,6 +83,30 @@ fn direct_convolution_and_weight_gradient_keep_their_bounds() {
             kernel.run(threads, N, Block::flat(&x), &dy, &mut work, &mut dw);
             let got: Vec<f32> = places.iter().map(|&(block, lane)| dw[block].0[lane]).collect();
             within(&format!("{} {case:?}", kernel.name()), &got, &dw_exact, &dw_bounds);
+        }
+    }
+}
+
+#[test]
+fn bf16_weight_gradient_keeps_its_bound() {
+    let runs = bf16_runs();
+    let rounded = |x: f32| Bf16::from_f32(x).to_f32();
+    for case in gradient_cases() {
+        let (geom, xl, yl) = geometry(&case, [0, 0]);
+        let places = places(&case, &geom);
+        let (x, dy) = (signed("x", elements(N, &xl)), signed("dy", elements(N, &yl)));
+        let mut sums = vec![Sum::default(); places.len()];
+        products(&case, |yi, xi, wi| sums[wi].add(rounded(x[xi]), rounded(dy[yi])));
+        let exact: Vec<f64> = sums.iter().map(|s| s.exact).collect();
+        let bounds: Vec<f64> = sums.iter().map(Sum::bound).collect();
+        let (x, dy) = (pack(N, &xl, &x), pack(N, &yl, &dy));
+        for (isa, threads) in &runs {
+            let kernel = WeightGradientBf16::new(*isa, geom.clone());
+            let mut work = vec![Block::ZERO; kernel.workspace(N, threads.count())];
+            let mut dw = vec![Block::ZERO; geom.packed_len()];
+            kernel.run(threads, N, Block::flat(&x), &dy, &mut work, &mut dw);
+            let got: Vec<f32> = places.iter().map(|&(block, lane)| dw[block].0[lane]).collect();
+            within(&format!("{} {case:?}", kernel.name()), &got, &exact, &bounds);
         }
     }
 }
