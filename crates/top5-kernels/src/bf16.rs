@@ -10,7 +10,6 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod conv;
-mod grouped;
 mod portable;
 mod weight_gradient;
 

@@ -28,15 +28,16 @@
 mod dots;
 mod grouped;
 mod split;
+mod strip;
 
-pub(crate) use grouped::columns;
-pub(crate) use split::{Piece, Split};
+pub(crate) use split::Split;
+pub(crate) use strip::{AHEAD, Strip};
 
 use crate::block::{Block, LANES};
 use crate::isa::{Isa, Kernel};
+use crate::multiply::Floats;
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
-use std::array::from_fn;
 
 /// Where the operand of a loop nest is: an offset and the distances between neighbours. In floats for the input, in
 /// blocks for the output.
@@ -197,10 +198,6 @@ pub struct Direct {
     split: Split,
 }
 
-/// Blocks of weights from those in use to those that are asked for: as far as memory is late. The processor's own
-/// prefetching ends at every page.
-pub(crate) const AHEAD: usize = 64;
-
 /// Multiply-accumulates that make a job worth starting.
 const JOB: usize = 1 << 19;
 
@@ -248,218 +245,20 @@ impl Direct {
     }
 }
 
-/// A piece of the work. Pieces write different pixels of `y`.
-struct Strip<'a> {
-    geom: &'a ConvGeom,
-    x: &'a [f32],
-    w: &'a [Block],
-    epilogue: &'a Epilogue<'a>,
-    y: Shore,
-    piece: Piece,
-}
-
-/// Calls [`Strip::with_pixel`] for the width at hand.
-macro_rules! by_width {
-    ($width:expr, $ob:literal, $rows:literal, [$($p:literal)*], $strip:expr, $simd:expr, $row:expr, $col:expr) => {
-        match $width {
-            // SAFETY: `Direct::run` has checked that all elements are there; see `Strip::tile`.
-            $($p => unsafe { $strip.with_pixel::<S, $ob, $p, { $p / $rows }>($simd, $row, $col) },)*
-            _ => unreachable!("tiles are at most 14 pixels wide"),
-        }
-    };
-}
-
-impl Kernel for Strip<'_> {
+impl Kernel for Strip<'_, f32, Block> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         if let Some(group) = self.geom.grouped() {
-            return self.run_grouped(simd, group);
+            let weights = self.without_zeros(simd, group);
+            return self.run_grouped(Floats(simd), group, &weights);
         }
         let blocks = self.x.as_ptr().cast::<Block>().is_aligned();
         if S::GRADIENT_TILE >= LANES && blocks && self.geom.suits_dots() {
             // SAFETY: `Direct::run` has checked that all elements are there; see `Strip::tile`.
             return unsafe { self.dots(simd) };
         }
-        let widest = S::TILE[self.piece.ob - 1];
-        // Narrow maps: two rows at once, so that a weight that was loaded meets more than a few pixels.
-        let pairs = self.piece.ob == 2 && 2 * self.piece.cols.len() <= widest;
-        // As few tiles as possible, and none much narrower than the others.
-        let tiles = self.piece.cols.len().div_ceil(widest);
-        let mut row = self.piece.rows.start;
-        while row < self.piece.rows.end {
-            if S::TILE[1] > 0 && pairs && row + 1 < self.piece.rows.end {
-                let (width, col) = (self.piece.cols.len(), self.piece.cols.start);
-                by_width!(2 * width, 2, 2, [2 4 6 8 10 12 14], self, simd, row, col);
-                row += 2;
-                continue;
-            }
-            let mut col = self.piece.cols.start;
-            for tile in 0..tiles {
-                let width = (self.piece.cols.end - col).div_ceil(tiles - tile);
-                if S::TILE[1] > 0 && self.piece.ob == 2 {
-                    by_width!(width, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
-                } else {
-                    by_width!(width, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col);
-                }
-                col += width;
-            }
-            row += 1;
-        }
-    }
-}
-
-impl Strip<'_> {
-    /// Fixes the distance of pixels at compile time where it is a common one, so that the tile's addresses need no
-    /// arithmetic.
-    ///
-    /// # Safety
-    /// As [`Strip::tile`].
-    #[inline(always)]
-    unsafe fn with_pixel<S: Simd, const OB: usize, const P: usize, const Q: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        col: usize,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match self.geom.x.pixel {
-                LANES => self.tile::<S, OB, P, Q>(simd, row, col, LANES),
-                pixel => self.tile::<S, OB, P, Q>(simd, row, col, pixel),
-            }
-        }
-    }
-
-    /// Computes P pixels of OB output blocks: the first Q in `row`, the others in the next one.
-    ///
-    /// # Safety
-    /// - `geom.check` passed for the lengths of `x` and `y` (and of the activation to add), and `w.len()` is
-    ///   `packed_len()`;
-    /// - `row` (and the next one, if P > Q), `col + Q − 1` and `k + OB − 1` are within the output, and `pixel` is
-    ///   `geom.x.pixel`;
-    /// - nothing else accesses these pixels of `y` meanwhile.
-    #[inline(always)]
-    unsafe fn tile<S: Simd, const OB: usize, const P: usize, const Q: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        col: usize,
-        pixel: usize,
-    ) {
-        let geom = self.geom;
-        let mut acc: [[S::V; P]; OB] = self.biases(simd);
-        let at = geom.x.offset + self.piece.image * geom.x.image + row * geom.x.row + col * pixel;
-        // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
-        unsafe {
-            let x = self.x.as_ptr().add(at);
-            let stride = geom.weight_stride();
-            let below = if P > Q { geom.x.row } else { 0 };
-            let next_tile = if P > Q { 2 * below } else { Q * pixel };
-            let mut w = self.w.as_ptr().add(self.piece.k * stride);
-            let first = geom.first[self.piece.k];
-            for b in first..first + geom.blocks {
-                let lanes = geom.lanes_of(b);
-                for &tap in &geom.taps {
-                    if lanes > 0 {
-                        let x = x.add(b * geom.x.block + tap);
-                        for lane in 0..lanes {
-                            let weights: [S::V; OB] =
-                                from_fn(|ob| simd.load(&*w.add(ob * stride + lane)));
-                            for ob in 0..OB {
-                                simd.prefetch(w.wrapping_add(ob * stride + lane + AHEAD));
-                            }
-                            // A tile's pixels are too few in a row for the processor to notice what comes next.
-                            if lane < P {
-                                let p = if lane < Q {
-                                    lane * pixel
-                                } else {
-                                    below + (lane - Q) * pixel
-                                };
-                                simd.prefetch(x.wrapping_add(next_tile + p).cast());
-                            }
-                            // Two loops without a condition: they are unrolled, so that acc is in registers.
-                            for p in 0..Q {
-                                let value = simd.splat(*x.add(p * pixel + lane));
-                                for ob in 0..OB {
-                                    acc[ob][p] = simd.mul_add(value, weights[ob], acc[ob][p]);
-                                }
-                            }
-                            let next = x.add(below);
-                            for p in Q..P {
-                                let value = simd.splat(*next.add((p - Q) * pixel + lane));
-                                for ob in 0..OB {
-                                    acc[ob][p] = simd.mul_add(value, weights[ob], acc[ob][p]);
-                                }
-                            }
-                        }
-                    }
-                    w = w.add(geom.lanes);
-                }
-            }
-            self.finish::<S, OB, P, Q>(simd, row, col, acc);
-        }
-    }
-
-    /// The sums before the first product.
-    #[inline(always)]
-    fn biases<S: Simd, const OB: usize, const P: usize>(&self, simd: S) -> [[S::V; P]; OB] {
-        let mut acc = [[simd.zero(); P]; OB];
-        if let Some(bias) = self.epilogue.bias {
-            for ob in 0..OB {
-                acc[ob] = [simd.load(&bias[self.piece.k + ob]); P];
-            }
-        }
-        acc
-    }
-
-    /// Stores the sums of a tile after the rest of the epilogue.
-    ///
-    /// # Safety
-    /// As [`Strip::tile`].
-    #[inline(always)]
-    unsafe fn finish<S: Simd, const OB: usize, const P: usize, const Q: usize>(
-        &self,
-        simd: S,
-        row: usize,
-        col: usize,
-        mut acc: [[S::V; P]; OB],
-    ) {
-        let Self { geom, epilogue, .. } = self;
-        // Every pass is a short loop that is unrolled: a sum that a loop indexes would live in memory all along.
-        macro_rules! each_sum {
-            ($strides:expr, |$sum:ident, $at:ident| $body:expr) => {{
-                let s: &Strides = $strides;
-                let start = s.offset + self.piece.image * s.image + row * s.row + col * s.pixel;
-                for ob in 0..OB {
-                    let start = start + (self.piece.k + ob) * s.block;
-                    for p in 0..Q {
-                        let ($sum, $at) = (&mut acc[ob][p], start + p * s.pixel);
-                        $body
-                    }
-                    for p in Q..P {
-                        let ($sum, $at) = (&mut acc[ob][p], start + s.row + (p - Q) * s.pixel);
-                        $body
-                    }
-                }
-            }};
-        }
-        let y = self.y.pointer();
-        // SAFETY: all places are within `y` and the activation to add by `geom.check`, and those of `y` ours alone (first
-        // and third promise of the caller).
-        unsafe {
-            if let Some((add, at)) = epilogue.add {
-                let add = add.as_ptr();
-                each_sum!(&at, |sum, at| *sum = simd.add(*sum, simd.load(&*add.add(at))));
-            }
-            if epilogue.accumulate {
-                each_sum!(&geom.y, |sum, at| *sum = simd.add(*sum, simd.load(&*y.add(at))));
-            }
-            if epilogue.relu {
-                each_sum!(&geom.y, |sum, _at| *sum = simd.relu(*sum));
-            }
-            each_sum!(&geom.y, |sum, at| simd.store(&mut *y.add(at), *sum));
-        }
+        self.run_dense(Floats(simd));
     }
 }

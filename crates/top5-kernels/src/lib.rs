@@ -35,6 +35,7 @@ pub mod conv;
 pub mod elementwise;
 mod isa;
 pub mod lrn;
+mod multiply;
 pub mod norm;
 pub mod peak;
 mod pixel;

@@ -10,6 +10,7 @@
 
 use super::{ConvGeom, Strides, Strip};
 use crate::block::{Block, LANES};
+use crate::multiply::Floats;
 use crate::simd::Simd;
 
 /// Most output channels.
@@ -41,7 +42,7 @@ type Weights = [[Block; CHANNELS]; PAIRS];
 /// The sums of each pixel and channel, still in lanes. Those of channels that do not exist are zero.
 type Sums = [[Block; CHANNELS]; PIXELS + 1];
 
-impl Strip<'_> {
+impl Strip<'_, f32, Block> {
     /// All pixels of the piece.
     ///
     /// # Safety
@@ -122,10 +123,10 @@ impl Strip<'_> {
             for (p, sums) in (2 * pair..P).zip(two.0.chunks_exact(CHANNELS)) {
                 let mut block = Block::ZERO;
                 block.0[..CHANNELS].copy_from_slice(sums);
-                let [[bias]] = self.biases::<S, 1, 1>(s);
+                let [[bias]] = self.biases::<_, 1, 1>(Floats(s));
                 let acc = [[s.add(bias, s.load(&block))]];
                 // SAFETY: the caller's promise.
-                unsafe { self.finish::<S, 1, 1, 1>(s, row, col + p, acc) };
+                unsafe { self.finish::<_, 1, 1, 1>(Floats(s), row, col + p, acc) };
             }
         }
     }

@@ -11,10 +11,13 @@
 //! ```
 //!
 //! At stride 1, three taps that are neighbouring pixels share what is spread: what is pixel `c` for the first of them is
-//! pixel `c − 1` for the second and `c − 2` for the third.
+//! pixel `c − 1` for the second and `c − 2` for the third. In bf16 the vectors, which then hold two channels, are packed
+//! without the zeros.
 
 use super::{ConvGeom, Strip};
 use crate::block::{Block, LANES};
+use crate::multiply::{Multiply, Sums};
+use crate::pixel::Pixel;
 use crate::simd::Simd;
 use std::array::from_fn;
 
@@ -22,16 +25,16 @@ use std::array::from_fn;
 pub(super) const MOST: usize = 72;
 
 /// T taps whose pixels are neighbours, in the order of the pixels.
-pub(crate) struct Run<const T: usize> {
+struct Run<const T: usize> {
     /// The offset of the first one.
-    pub(crate) offset: usize,
+    offset: usize,
     /// Their numbers.
-    pub(crate) taps: [usize; T],
+    taps: [usize; T],
 }
 
 impl ConvGeom {
     /// Whether the stride is 1 and the taps are runs of three. In a backward pass these descend.
-    pub(crate) fn in_threes(&self) -> bool {
+    fn in_threes(&self) -> bool {
         let run = |taps: &[usize]| {
             let next = |i: usize| taps[i].abs_diff(taps[i + 1]) == LANES;
             next(0) && next(1) && taps[0] != taps[2]
@@ -42,7 +45,7 @@ impl ConvGeom {
     }
 
     /// The taps in runs of T, if they are such.
-    pub(crate) fn tap_runs<const T: usize>(&self) -> impl Iterator<Item = Run<T>> {
+    fn tap_runs<const T: usize>(&self) -> impl Iterator<Item = Run<T>> {
         self.taps.chunks_exact(T).enumerate().map(|(run, taps)| {
             let descend = taps[0] > taps[T - 1];
             let tap = |s: usize| run * T + if descend { T - 1 - s } else { s };
@@ -63,23 +66,11 @@ macro_rules! columns {
         })*
     };
 }
-pub(crate) use columns;
 
-/// Calls [`Strip::grouped_tile`] for the width at hand.
-macro_rules! by_width {
-    ($width:expr, [$($p:literal)*], $strip:expr, $simd:expr, $row:expr, $col:expr, $weights:expr) => {
-        match $width {
-            // SAFETY: `Direct::run` has checked that all elements are there; see `Strip::grouped_tile`.
-            $($p => unsafe { $strip.grouped_tile::<S, T, $p>($simd, $row, $col, $weights) },)*
-            _ => unreachable!("tiles are at most 14 pixels wide"),
-        }
-    };
-}
-
-impl Strip<'_> {
-    /// Computes the piece, whose geometry has groups of so many channels.
+impl Strip<'_, f32, Block> {
+    /// The sums of vectors that have no output in common, in the first places.
     #[inline(always)]
-    pub(super) fn run_grouped<S: Simd>(&self, simd: S, group: usize) {
+    pub(super) fn without_zeros<S: Simd>(&self, simd: S, group: usize) -> [Block; MOST] {
         let mut sums = [Block::ZERO; MOST];
         let stride = self.geom.weight_stride();
         let taps = self.w[self.piece.k * stride..][..stride].chunks_exact(LANES);
@@ -90,23 +81,54 @@ impl Strip<'_> {
                 simd.store(sum, total);
             }
         }
+        sums
+    }
+}
+
+impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
+    /// All tiles, of a geometry with groups of so many channels. `weights` are those of the piece's output block without
+    /// zeros, in the order of taps and of channels of a group.
+    #[inline(always)]
+    pub(crate) fn run_grouped<M: Multiply<Element = X>>(
+        &self,
+        m: M,
+        group: usize,
+        weights: &[Block],
+    ) {
         if self.geom.in_threes() {
-            self.grouped_tiles::<S, 3>(simd, &sums);
+            self.grouped_tiles::<M, 3>(m, group, weights);
         } else {
-            self.grouped_tiles::<S, 1>(simd, &sums);
+            self.grouped_tiles::<M, 1>(m, group, weights);
         }
     }
 
     /// With taps in runs of T.
     #[inline(always)]
-    fn grouped_tiles<S: Simd, const T: usize>(&self, simd: S, weights: &[Block; MOST]) {
+    fn grouped_tiles<M: Multiply<Element = X>, const T: usize>(
+        &self,
+        m: M,
+        group: usize,
+        weights: &[Block],
+    ) {
         let cols = &self.piece.cols;
-        let tiles = cols.len().div_ceil(S::TILE[0]);
+        let tiles = cols.len().div_ceil(M::TILE[0]);
         for row in self.piece.rows.clone() {
             let mut col = cols.start;
             for tile in 0..tiles {
                 let width = (cols.end - col).div_ceil(tiles - tile);
-                by_width!(width, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, simd, row, col, weights);
+                macro_rules! by_width {
+                    ($($p:literal)*) => {
+                        match width {
+                            // SAFETY: the kernel's `run` has checked that all elements are there, and these pixels are
+                            // the piece's; see `Strip::tile`.
+                            $($p => unsafe {
+                                self.grouped_tile::<M, T, $p>(m, row, col, group, weights)
+                            },)*
+                            _ => unreachable!("tiles are at most 14 pixels wide"),
+                        }
+                    };
+                }
+                by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
                 col += width;
             }
         }
@@ -117,37 +139,40 @@ impl Strip<'_> {
     /// # Safety
     /// As [`Strip::tile`].
     #[inline(always)]
-    unsafe fn grouped_tile<S: Simd, const T: usize, const P: usize>(
+    unsafe fn grouped_tile<M: Multiply<Element = X>, const T: usize, const P: usize>(
         &self,
-        simd: S,
+        m: M,
         row: usize,
         col: usize,
-        weights: &[Block; MOST],
+        group: usize,
+        weights: &[Block],
     ) {
-        let (geom, group) = (self.geom, self.geom.group);
-        let mut acc: [[S::V; P]; 1] = self.biases(simd);
+        let geom = self.geom;
+        let steps = group / M::DEPTH;
+        let mut acc: [[Sums<M>; P]; 1] = self.biases(m);
         let pixel = if T > 1 { LANES } else { geom.x.pixel };
         let block = geom.first[self.piece.k] * geom.x.block;
         let at = geom.x.offset + self.piece.image * geom.x.image + block;
         let at = at + row * geom.x.row + col * pixel;
         for run in geom.tap_runs::<T>() {
-            for i in 0..group {
-                let weights: [S::V; T] = from_fn(|s| simd.load(&weights[run.taps[s] * group + i]));
+            for i in 0..steps {
+                let weights: [M::Factors; T] =
+                    from_fn(|s| m.load(&weights[run.taps[s] * steps + i]));
                 columns!(c < P + T - 1, {
                     // SAFETY: `geom.check` asserted that the input has all lanes of this block, as `geom.group` says so,
                     // for every pixel and tap (first promise of the caller), and this one is a pixel with a tap.
-                    let x: &[f32; LANES] =
+                    let x: &[X; LANES] =
                         unsafe { &*self.x.as_ptr().add(at + run.offset + c * pixel).cast() };
-                    let value = simd.spread(simd.load_floats(x), group, i);
+                    let value = m.spread(x, group, i);
                     for s in 0..T {
                         if s <= c && c - s < P {
-                            acc[0][c - s] = simd.mul_add(value, weights[s], acc[0][c - s]);
+                            acc[0][c - s] = m.mul_add(value, weights[s], acc[0][c - s]);
                         }
                     }
                 });
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { self.finish::<S, 1, P, P>(simd, row, col, acc) }
+        unsafe { self.finish::<M, 1, P, P>(m, row, col, acc) }
     }
 }
