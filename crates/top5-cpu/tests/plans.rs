@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use top5_cpu::{Isa, LayerShape, Mode, Options, Tuning, plan};
+use top5_graph::ops::Conv2d;
 use top5_graph::{Graph, k, net};
 
 fn options(isa: Isa) -> Options {
@@ -141,4 +142,21 @@ fn measured_kernels_go_before_the_cost_model() {
         kernels(&tuning).iter().find(|k| k.1.as_ref().is_some_and(|c| c.shape == first)),
         modelled.iter().find(|k| k.1.as_ref().is_some_and(|c| c.shape == first))
     );
+}
+
+#[test]
+fn groups_that_share_blocks_have_choices_of_their_own() {
+    let of_groups = |groups: usize| {
+        let conv = Conv2d::new(16, k(3).pad(1)).groups(groups);
+        let conv = net("conv", [16, 16, 16], |x| x.apply(conv));
+        let plan = plan(&conv.unwrap(), 1, Mode::Inference, &options(Isa::Scalar)).unwrap();
+        let choices: Vec<LayerShape> =
+            plan.steps.iter().filter_map(|step| Some(step.choice.as_ref()?.shape)).collect();
+        choices
+    };
+    let shapes = [1, 2, 4].map(of_groups);
+    assert!(shapes.iter().all(|shapes| shapes.len() == 1), "{shapes:?}");
+    for [a, b] in [[0, 1], [0, 2], [1, 2]] {
+        assert_ne!(shapes[a], shapes[b]);
+    }
 }

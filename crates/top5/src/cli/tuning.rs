@@ -9,7 +9,15 @@ use serde::{Deserialize, Serialize};
 use top5::{LayerShape, Tuning, write_whole};
 
 use super::exit::Stop;
-use super::output::SCHEMA_VERSION;
+
+/// The version of the file's layout: it changes when [`Entry`] does.
+const LAYOUT: u32 = 2;
+
+/// What files of all layouts have.
+#[derive(Deserialize)]
+struct Version {
+    schema_version: u32,
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,17 +38,19 @@ struct Entry {
     taps: usize,
     step: usize,
     blocks: usize,
+    group: usize,
     kernel: String,
 }
 
 /// Reads a file of [`write`].
 pub(super) fn read(path: &Path) -> Result<Tuning> {
     let read = || {
-        let file: File = serde_json::from_slice(&fs::read(path)?).map_err(unusable)?;
-        if file.schema_version != SCHEMA_VERSION {
-            let version = file.schema_version;
-            return Err(unusable(format!("its layout is {version}, expected {SCHEMA_VERSION}")));
+        let bytes = fs::read(path)?;
+        let Version { schema_version: found } = serde_json::from_slice(&bytes).map_err(unusable)?;
+        if found != LAYOUT {
+            return Err(unusable(format!("its layout is {found}, expected {LAYOUT}")));
         }
+        let file: File = serde_json::from_slice(&bytes).map_err(unusable)?;
         Ok(file.layers.into_iter().map(Entry::into_choice).collect::<BTreeMap<_, _>>())
     };
     let choices = read().with_context(|| format!("reading {}", path.display()))?;
@@ -50,26 +60,26 @@ pub(super) fn read(path: &Path) -> Result<Tuning> {
 }
 
 fn unusable(why: impl std::fmt::Display) -> anyhow::Error {
-    let message = format!("not a file of `top5 tune` ({why}): write it anew");
+    let message = format!("not a file of this `top5 tune` ({why}): write it with --anew");
     Stop::BadInput(message).into()
 }
 
 /// Writes all choices; what is there is replaced.
 pub(super) fn write(path: &Path, tuning: &Tuning) -> Result<()> {
     let layers = tuning.iter().map(|(shape, kernel)| Entry::new(*shape, kernel)).collect();
-    let file = File { schema_version: SCHEMA_VERSION, layers };
+    let file = File { schema_version: LAYOUT, layers };
     write_whole(path, &(serde_json::to_vec_pretty(&file)?))
 }
 
 impl Entry {
     fn new(shape: LayerShape, kernel: &str) -> Self {
-        let LayerShape { batch, inputs, outputs, rows, cols, taps, step, blocks } = shape;
+        let LayerShape { batch, inputs, outputs, rows, cols, taps, step, blocks, group } = shape;
         let kernel = kernel.to_owned();
-        Self { batch, inputs, outputs, rows, cols, taps, step, blocks, kernel }
+        Self { batch, inputs, outputs, rows, cols, taps, step, blocks, group, kernel }
     }
 
     fn into_choice(self) -> (LayerShape, String) {
-        let Self { batch, inputs, outputs, rows, cols, taps, step, blocks, kernel } = self;
-        (LayerShape { batch, inputs, outputs, rows, cols, taps, step, blocks }, kernel)
+        let Self { batch, inputs, outputs, rows, cols, taps, step, blocks, group, kernel } = self;
+        (LayerShape { batch, inputs, outputs, rows, cols, taps, step, blocks, group }, kernel)
     }
 }

@@ -143,6 +143,14 @@ fn unusable_tuning_is_refused() {
     place.fails("plan lenet --tuning missing.json", 4, &["missing.json"]);
     for text in ["", "{}", "{\"schema_version\": 9, \"layers\": []}"] {
         std::fs::write(place.path("t.json"), text).unwrap();
-        place.fails("plan lenet --tuning t.json", 3, &["t.json", "top5 tune"]);
+        place.fails("plan lenet --tuning t.json", 3, &["t.json", "top5 tune", "--anew"]);
     }
+    // The layout of a file that does not know groups.
+    let old = r#"{"schema_version": 1, "layers": [{"batch": 1, "inputs": 16, "outputs": 16, "rows": 8, "cols": 8,
+        "taps": 9, "step": 16, "blocks": 1, "kernel": "f32_conv_winograd"}]}"#;
+    std::fs::write(place.path("t.json"), old).unwrap();
+    for line in ["plan lenet --tuning t.json", "tune lenet --seconds 0 --out t.json"] {
+        place.fails(line, 3, &["t.json", "layout is 1, expected 2", "--anew"]);
+    }
+    place.text("tune lenet --seconds 0 --out t.json --anew");
 }
