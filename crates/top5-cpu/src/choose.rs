@@ -19,10 +19,10 @@ pub(crate) struct Machinery {
     pub(crate) exact: bool,
     /// Who multiplies bf16, if plans may use it.
     pub(crate) bf16: Option<Bf16Isa>,
-    /// Choices that go before ours.
+    /// Choices that go before ours in inference, which transforms its weights beforehand.
     pub(crate) tuning: Tuning,
-    /// Activations stay in f32, and weights change from run to run.
-    pub(crate) trains: bool,
+    /// Training keeps activations in f32, and changes weights from run to run.
+    pub(crate) mode: Mode,
 }
 
 /// A convolution kernel.
@@ -43,12 +43,9 @@ pub(crate) enum GradientKernel {
 }
 
 impl Machinery {
-    /// For plans of this mode. Measured choices are for inference, which transforms its weights beforehand.
+    /// The same for plans of this mode.
     pub(crate) fn in_mode(&self, mode: Mode) -> Self {
-        match mode {
-            Mode::Inference => self.clone(),
-            Mode::Training => Self { tuning: Tuning::default(), trains: true, ..self.clone() },
-        }
+        Self { mode, ..self.clone() }
     }
 
     /// The kernel for a loop nest.
@@ -59,7 +56,10 @@ impl Machinery {
     /// The kernel for a loop nest, and why.
     pub(crate) fn consider(&self, geom: &ConvGeom) -> (ConvKernel, String) {
         let mut candidates = self.candidates(geom);
-        let tuned = self.tuning.kernel(&LayerShape::new(geom, self.batch));
+        let tuned = match self.mode {
+            Mode::Inference => self.tuning.kernel(&LayerShape::new(geom, self.batch)),
+            Mode::Training => None,
+        };
         if let Some(kernel) = candidates.iter().find(|kernel| tuned == Some(kernel.name())) {
             return (kernel.clone(), "measured".to_owned());
         }
@@ -86,7 +86,10 @@ impl Machinery {
             }
             ConvKernel::Bf16(_) => {
                 let pairs = geom.lanes.div_ceil(2) as f64 / geom.lanes as f64;
-                let rounded = if self.trains { geom.x.image } else { 0 };
+                let rounded = match self.mode {
+                    Mode::Inference => 0,
+                    Mode::Training => geom.x.image,
+                };
                 pairs + 6.0 * rounded as f64 / geom.macs() as f64
             }
         }

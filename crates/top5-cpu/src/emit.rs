@@ -80,7 +80,7 @@ impl Lowering<'_> {
             }
             Op::BatchNorm2d(op) => {
                 let normal = self.normalisation(node);
-                if self.mode == Mode::Inference {
+                if self.machinery.mode == Mode::Inference {
                     return self.step(id, What::Normalise(normal), [x[0]], [y], true);
                 }
                 let layout = Layout::new(node.shape().channels(), 1, 1);
@@ -202,7 +202,7 @@ impl Lowering<'_> {
     pub(crate) fn normalisation(&self, node: &Node) -> Normalisation {
         let slots = &self.slots[node.id.index()];
         let (eps, of_batch) = if let Op::BatchNorm2d(op) = &node.op {
-            (op.eps, self.mode == Mode::Training)
+            (op.eps, self.machinery.mode == Mode::Training)
         } else {
             (0.0, false)
         };

@@ -57,14 +57,20 @@ impl Precision {
 impl Options {
     /// What they say about plans, for this many threads and images on this instruction set. Fails if there is no bf16
     /// with it and they ask for that.
-    fn machinery(&self, isa: Isa, threads: usize, batch: usize) -> Result<Machinery, EngineError> {
+    fn machinery(
+        &self,
+        isa: Isa,
+        threads: usize,
+        batch: usize,
+        mode: Mode,
+    ) -> Result<Machinery, EngineError> {
         let bf16 = match self.precision {
             Precision::F32 => None,
             Precision::Bf16 => Some(Bf16Isa::of(isa).ok_or_else(|| no_bf16(isa))?),
         };
         let (exact, tuning) = (self.exact, self.tuning.clone());
         let batch = batch.max(1);
-        Ok(Machinery { isa, threads, batch, exact, bf16, tuning, trains: false })
+        Ok(Machinery { isa, threads, batch, exact, bf16, tuning, mode })
     }
 
     fn thread_count(&self) -> usize {
@@ -90,33 +96,27 @@ pub fn plan(
     options: &Options,
 ) -> Result<Summary, EngineError> {
     let isa = options.isa.unwrap_or_else(Isa::detect);
-    let machinery = options.machinery(isa, options.thread_count(), batch)?;
+    let machinery = options.machinery(isa, options.thread_count(), batch, mode)?;
     match mode {
-        Mode::Inference => summarise(&graph.inference(), &machinery, mode),
-        Mode::Training => summarise(graph, &machinery, mode),
+        Mode::Inference => summarise(&graph.inference(), &machinery),
+        Mode::Training => summarise(graph, &machinery),
     }
 }
 
-fn summarise(graph: &Graph, machinery: &Machinery, mode: Mode) -> Result<Summary, EngineError> {
-    let (program, plan) = make(graph, machinery, mode, &[])?;
-    Ok(Summary::new(graph, &machinery.in_mode(mode), mode, &program, &plan))
+fn summarise(graph: &Graph, machinery: &Machinery) -> Result<Summary, EngineError> {
+    let (program, plan) = make(graph, machinery, &[])?;
+    Ok(Summary::new(graph, machinery, &program, &plan))
 }
 
 /// Lowers a graph and places its buffers.
 fn make(
     graph: &Graph,
     machinery: &Machinery,
-    mode: Mode,
     kept: &[NodeId],
 ) -> Result<(Program, Plan), EngineError> {
-    let machinery = &machinery.in_mode(mode);
-    let program = lower(graph, machinery, mode, kept)?;
+    let program = lower(graph, machinery, kept)?;
     let plan = Plan::new(&program, machinery.batch);
     Ok((program, plan))
-}
-
-fn needed(program: &Program, plan: &Plan, mode: Mode) -> u64 {
-    memory(program, plan, mode == Mode::Training).iter().sum()
 }
 
 /// Runs a graph on the CPU. Plans are made, and their memory is taken, when they are first needed.
@@ -124,6 +124,7 @@ pub struct CpuEngine {
     graph: Graph,
     /// The graph without auxiliary heads.
     inference_graph: Graph,
+    /// For inference.
     machinery: Machinery,
     threads: Threads,
     memory_limit: Option<u64>,
@@ -154,7 +155,7 @@ impl CpuEngine {
         let zeros = |shape: &[usize]| Tensor::zeros(shape);
         let weights = graph.params().map(|(name, param)| (name, zeros(&param.shape))).collect();
         let threads = Threads::new(options.thread_count());
-        let machinery = options.machinery(isa, threads.count(), batch)?;
+        let machinery = options.machinery(isa, threads.count(), batch, Mode::Inference)?;
         if machinery.bf16.is_some_and(|bf16| !bf16.is_available()) {
             return Err(no_bf16(isa));
         }
@@ -168,10 +169,7 @@ impl CpuEngine {
             inference: None,
             training: None,
         };
-        let (graph, machinery, mode) =
-            (&engine.inference_graph, &engine.machinery, Mode::Inference);
-        let (program, plan) = make(graph, machinery, mode, &[])?;
-        engine.allow(needed(&program, &plan, mode))?;
+        engine.allow(engine.inference_summary()?.memory())?;
         Ok(engine)
     }
 
@@ -191,21 +189,24 @@ impl CpuEngine {
     }
 
     fn plan(&self, mode: Mode, kept: &[NodeId]) -> Result<Machine, EngineError> {
-        let training = mode == Mode::Training;
-        let graph = if training { &self.graph } else { &self.inference_graph };
-        let (program, plan) = make(graph, &self.machinery, mode, kept)?;
-        self.allow(needed(&program, &plan, mode))?;
-        Ok(Machine::new(&self.machinery, program, plan, training))
+        let graph = match mode {
+            Mode::Inference => &self.inference_graph,
+            Mode::Training => &self.graph,
+        };
+        let machinery = self.machinery.in_mode(mode);
+        let (program, plan) = make(graph, &machinery, kept)?;
+        self.allow(memory(&program, &plan, mode).iter().sum())?;
+        Ok(Machine::new(&machinery, program, plan))
     }
 
     /// The plan for inference.
     pub fn inference_summary(&self) -> Result<Summary, EngineError> {
-        summarise(&self.inference_graph, &self.machinery, Mode::Inference)
+        summarise(&self.inference_graph, &self.machinery)
     }
 
     /// The plan for training.
     pub fn training_summary(&self) -> Result<Summary, EngineError> {
-        summarise(&self.graph, &self.machinery, Mode::Training)
+        summarise(&self.graph, &self.machinery.in_mode(Mode::Training))
     }
 
     /// Fails if training cannot be planned or needs more memory than allowed; else returns the bytes that it needs.

@@ -50,10 +50,9 @@ pub(crate) struct Program {
 pub(crate) fn lower(
     graph: &Graph,
     machinery: &Machinery,
-    mode: Mode,
     pinned: &[NodeId],
 ) -> Result<Program, EngineError> {
-    let mut lowering = Lowering::new(graph, machinery, mode, pinned);
+    let mut lowering = Lowering::new(graph, machinery, pinned);
     lowering.form_units();
     lowering.choose_halos();
     lowering.place_pieces();
@@ -63,7 +62,7 @@ pub(crate) fn lower(
     for node in graph.nodes() {
         lowering.emit(node);
     }
-    if mode == Mode::Training {
+    if machinery.mode == Mode::Training {
         lowering.forget_values();
         lowering.backward();
     }
@@ -82,7 +81,6 @@ pub(crate) struct Slots {
 pub(crate) struct Lowering<'g> {
     pub(crate) graph: &'g Graph,
     pub(crate) machinery: &'g Machinery,
-    pub(crate) mode: Mode,
     users: Vec<Vec<NodeId>>,
     pub(crate) pinned: Vec<bool>,
     /// For each node, what is fused to it.
@@ -172,7 +170,7 @@ impl Program {
 }
 
 impl<'g> Lowering<'g> {
-    fn new(graph: &'g Graph, machinery: &'g Machinery, mode: Mode, pinned: &[NodeId]) -> Self {
+    fn new(graph: &'g Graph, machinery: &'g Machinery, pinned: &[NodeId]) -> Self {
         let nodes = graph.nodes();
         let mut pins = vec![false; nodes.len()];
         let outputs = graph.outputs().iter().map(|output| output.node);
@@ -188,7 +186,6 @@ impl<'g> Lowering<'g> {
         Self {
             graph,
             machinery,
-            mode,
             users: graph.users(),
             pinned: pins,
             heads: nodes.iter().map(head).collect(),
@@ -224,7 +221,7 @@ impl<'g> Lowering<'g> {
             let convolves = conv_shape(self.graph, node).is_some();
             let normalises = matches!(node.op, Op::BatchNorm2d(_));
             let adds = matches!(node.op, Op::Add(_)) && node.inputs.len() == 2;
-            let training = self.mode == Mode::Training;
+            let training = self.machinery.mode == Mode::Training;
             let is_norm = |user: &&Node| matches!(user.op, Op::BatchNorm2d(_));
             if let (true, false, Some(user)) =
                 (convolves, training, self.only_user(head.tail).filter(is_norm))
@@ -263,7 +260,7 @@ impl<'g> Lowering<'g> {
         }
         for node in self.graph.nodes().iter().filter(|node| !taken[node.id.index()]) {
             let identity = match &node.op {
-                Op::Dropout(_) => self.mode == Mode::Inference,
+                Op::Dropout(_) => self.machinery.mode == Mode::Inference,
                 Op::Flatten(_) => self.graph.node(node.inputs[0]).shape().size() == [1, 1],
                 Op::Concat(_) => node.inputs.len() == 1,
                 Op::Input(_)
@@ -385,7 +382,7 @@ impl<'g> Lowering<'g> {
                 return refuse(node, "its factors are also read by a padded convolution");
             }
         }
-        if self.mode == Mode::Training {
+        if self.machinery.mode == Mode::Training {
             for output in self.graph.outputs() {
                 let node = self.graph.node(output.node);
                 if node.shape().size() != [1, 1] || !self.layout(node.id).is_dense() {
@@ -546,7 +543,7 @@ impl<'g> Lowering<'g> {
         let bank = &mut self.program.bank;
         let kernel = self.machinery.choose(&geom);
         // A trained weight is stored for direct convolution and transformed in each step.
-        let transforms = self.mode == Mode::Inference && kernel.transformed_len() > 0;
+        let transforms = self.machinery.mode == Mode::Inference && kernel.transformed_len() > 0;
         let transform = transforms.then(|| kernel.clone());
         let packing = Packing { geom, kernel: shape.window.kernel, plain, connections, transform };
         let name = format!("{}.weight", node.name);

@@ -19,7 +19,7 @@ pub(crate) fn is_factor(node: &Node, i: usize) -> bool {
 impl Lowering<'_> {
     /// Decides for every value. Convolutions have their kernels.
     pub(crate) fn choose_precisions(&mut self) {
-        if self.machinery.bf16.is_none() || self.mode == Mode::Training {
+        if self.machinery.bf16.is_none() || self.machinery.mode == Mode::Training {
             return;
         }
         let nodes = self.graph.nodes();

@@ -4,7 +4,7 @@ use crate::bank::Bank;
 use crate::choose::{ConvKernel, Machinery};
 use crate::geometry::plain_image;
 use crate::loss::{self, Target};
-use crate::lower::Program;
+use crate::lower::{Mode, Program};
 use crate::plan::Plan;
 use crate::step::{BufferId, Nest, Normalisation, What};
 use std::ops::Range;
@@ -50,17 +50,23 @@ pub(crate) struct Run<'a> {
 }
 
 /// Bytes that a plan needs: arena, and parameters.
-pub(crate) fn memory(program: &Program, plan: &Plan, training: bool) -> [u64; 2] {
+pub(crate) fn memory(program: &Program, plan: &Plan, mode: Mode) -> [u64; 2] {
     let bytes = |blocks: usize| blocks as u64 * size_of::<Block>() as u64;
     // Gradients and momenta beside the learned parameters.
-    let learned = if training { 2 * bytes(program.learned) } else { 0 };
+    let learned = match mode {
+        Mode::Inference => 0,
+        Mode::Training => 2 * bytes(program.learned),
+    };
     [bytes(plan.len), bytes(program.bank.len) + learned]
 }
 
 impl Machine {
-    pub(crate) fn new(machinery: &Machinery, program: Program, plan: Plan, training: bool) -> Self {
-        let &Machinery { isa, bf16, .. } = machinery;
-        let gradients = Arena::new(if training { program.learned } else { 0 });
+    pub(crate) fn new(machinery: &Machinery, program: Program, plan: Plan) -> Self {
+        let &Machinery { isa, bf16, mode, .. } = machinery;
+        let gradients = Arena::new(match mode {
+            Mode::Inference => 0,
+            Mode::Training => program.learned,
+        });
         let bank = Bank::new(program.bank.clone());
         Self { isa, bf16, arena: Arena::new(plan.len), program, plan, bank, gradients }
     }

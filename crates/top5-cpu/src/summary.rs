@@ -1,7 +1,7 @@
 //! A plan in a form for people: what `top5 plan` prints and the golden plans of the tests record.
 
 use crate::choose::Machinery;
-use crate::lower::{Mode, Program};
+use crate::lower::Program;
 use crate::plan::Plan;
 use crate::run::memory;
 use crate::step::{BufferId, Extent, Step, What};
@@ -62,7 +62,6 @@ impl Summary {
     pub(crate) fn new(
         graph: &Graph,
         machinery: &Machinery,
-        mode: Mode,
         program: &Program,
         plan: &Plan,
     ) -> Self {
@@ -89,7 +88,7 @@ impl Summary {
             },
             choice: choice(machinery, step),
         });
-        let [arena, parameters] = memory(program, plan, mode == Mode::Training);
+        let [arena, parameters] = memory(program, plan, machinery.mode);
         Self {
             isa: machinery.isa,
             threads: machinery.threads,
