@@ -143,11 +143,12 @@ impl Machinery {
     /// Transformed weights are larger, and all weights come from memory once: for a few tiles that is most of the time.
     fn winograd_cost(&self, geom: &ConvGeom, tile: Tile) -> f64 {
         let [down, across] = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));
-        let tiles = (down * across * self.batch) as f64;
+        let batch = self.batch as f64;
+        let tiles = (down * across) as f64 * batch;
         let positions = tile.positions() as f64;
         let [inputs, outputs] = [geom.blocks, geom.out_blocks()].map(|b| (b * LANES) as f64);
         let pairs = inputs * outputs;
-        let direct = (9 * geom.rows * geom.cols * self.batch) as f64 * pairs;
+        let direct = (9 * geom.rows * geom.cols) as f64 * batch * pairs;
         let transforms = TRANSFORM * positions * tiles * (inputs + outputs);
         let winograd = positions * tiles * pairs + transforms;
         (winograd + positions * WEIGHT * pairs) / (direct + 9.0 * WEIGHT * pairs)

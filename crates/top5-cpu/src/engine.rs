@@ -1,7 +1,7 @@
 //! The engine: plans for inference and training, and the parameters between them.
 
 use crate::choose::Machinery;
-use crate::lower::{Mode, Program, lower};
+use crate::lower::{Mode, Program, layout_of, lower};
 use crate::plan::Plan;
 use crate::run::{Machine, Run, memory};
 use crate::summary::Summary;
@@ -108,15 +108,22 @@ fn summarise(graph: &Graph, machinery: &Machinery) -> Result<Summary, EngineErro
     Ok(Summary::new(graph, machinery, &program, &plan))
 }
 
-/// Lowers a graph and places its buffers.
+/// Lowers a graph and places its buffers. Fails where the batch does not fit the address space.
 fn make(
     graph: &Graph,
     machinery: &Machinery,
     kept: &[NodeId],
 ) -> Result<(Program, Plan), EngineError> {
+    let most = isize::MAX as usize / size_of::<Block>();
+    let too_large = EngineError::Memory { needed: u64::MAX, allowed: isize::MAX as u64 };
+    // Kernels multiply the batch by no more than the blocks of an activation and a small number.
+    let largest = graph.nodes().iter().map(|node| layout_of(node.shape()).len(1)).max();
+    if largest.unwrap_or(0).saturating_mul(machinery.batch) > most {
+        return Err(too_large);
+    }
     let program = lower(graph, machinery, kept)?;
     let plan = Plan::new(&program, machinery.batch);
-    Ok((program, plan))
+    if plan.len > most { Err(too_large) } else { Ok((program, plan)) }
 }
 
 /// Runs a graph on the CPU. Plans are made, and their memory is taken, when they are first needed.

@@ -114,7 +114,7 @@ pub(crate) struct Head {
     pub(crate) tail: NodeId,
 }
 
-fn layout_of(shape: Shape) -> Layout {
+pub(crate) fn layout_of(shape: Shape) -> Layout {
     let [h, w] = shape.size();
     Layout::new(shape.channels(), h, w)
 }

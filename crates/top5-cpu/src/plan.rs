@@ -40,7 +40,7 @@ impl Plan {
         let size = |i: usize| program.buffers[i].len(batch);
         let mut order: Vec<usize> = (0..lives.len()).filter(|&i| lives[i].is_some()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(size(i)));
-        let mut offsets = vec![0; lives.len()];
+        let mut offsets = vec![0_usize; lives.len()];
         let mut len = 0;
         let mut placed: Vec<usize> = Vec::new();
         for i in order {
@@ -51,18 +51,18 @@ impl Plan {
                     let other = lives[j].as_ref().expect("only buffers in use are placed");
                     alive.start() <= other.end() && other.start() <= alive.end()
                 })
-                .map(|&j| offsets[j]..offsets[j] + size(j))
+                .map(|&j| offsets[j]..offsets[j].saturating_add(size(j)))
                 .collect();
             taken.sort_by_key(|range| range.start);
-            let mut offset = 0;
+            let mut offset = 0_usize;
             for range in taken {
-                if offset + size(i) <= range.start {
+                if offset.saturating_add(size(i)) <= range.start {
                     break;
                 }
                 offset = offset.max(range.end);
             }
             offsets[i] = offset;
-            len = len.max(offset + size(i));
+            len = len.max(offset.saturating_add(size(i)));
             placed.push(i);
         }
         Self { offsets, len }

@@ -34,10 +34,10 @@ pub(crate) enum Extent {
 }
 
 impl Buffer {
-    /// Blocks of memory for a batch of `n`.
+    /// Blocks of memory for a batch of `n`; the largest number where there is none for so many.
     pub(crate) fn len(&self, n: usize) -> usize {
         self.blocks(match self.extent {
-            Extent::PerImage(pixels) => n * pixels,
+            Extent::PerImage(pixels) => n.saturating_mul(pixels),
             Extent::Fixed(pixels) => pixels,
             Extent::Part(..) => self.layout.len(n),
         })

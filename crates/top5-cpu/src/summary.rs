@@ -73,7 +73,7 @@ impl Summary {
                 Extent::Part(..) => buffer.blocks(batch * buffer.layout.len(1)),
                 Extent::PerImage(_) | Extent::Fixed(_) => buffer.len(batch),
             };
-            (blocks * size_of::<Block>()) as u64
+            (blocks as u64).saturating_mul(size_of::<Block>() as u64)
         };
         let whole = |id: &BufferId| program.whole(*id).0 == *id;
         let steps = program.steps.iter().map(|step| PlannedStep {
@@ -82,7 +82,7 @@ impl Summary {
             fused: step.fused(),
             bytes: step.writes.first().map_or(0, bytes),
             macs: if step.multiplies() {
-                graph.node(step.node).spec.macs * batch as u64
+                graph.node(step.node).spec.macs.saturating_mul(batch as u64)
             } else {
                 0
             },
@@ -99,14 +99,14 @@ impl Summary {
                 .map(BufferId)
                 .filter(whole)
                 .map(|id| bytes(&id))
-                .sum(),
+                .fold(0, u64::saturating_add),
             parameters,
         }
     }
 
     /// Multiply-accumulates of all steps.
     pub fn macs(&self) -> u64 {
-        self.steps.iter().map(|step| step.macs).sum()
+        self.steps.iter().map(|step| step.macs).fold(0, u64::saturating_add)
     }
 
     /// Bytes that the plan takes.

@@ -1,4 +1,4 @@
-//! What a training plan does when memory is short: it refuses.
+//! What a plan does when memory is short: it refuses.
 
 use top5_cpu::{CpuEngine, Mode, Options, plan};
 use top5_graph::{Engine, EngineError, Graph, StepOptions, Weights, k, net};
@@ -61,4 +61,24 @@ fn large_sums_are_not_kept() {
     };
     let map = (BATCH * 16 * 80 * 80 * size_of::<f32>()) as u64;
     assert!(memory(4) - memory(2) < 3 * map, "{} {}", memory(2), memory(4));
+}
+
+#[test]
+fn batches_beyond_the_address_space_are_refused() {
+    // Of one pixel, which a dilated convolution surrounds with a million of padding.
+    let wide = net("wide", [1, 1, 1], |x| x.conv(1, k(2).dilation(1000).pad(500))).unwrap();
+    let zoo = |name: &str| top5_zoo::network(name).unwrap().graph().unwrap();
+    let graphs = [zoo("lenet"), zoo("resnet20_cifar"), zoo("googlenet_cifar"), graph(), wide];
+    for graph in &graphs {
+        for batch in [usize::MAX, usize::MAX / 3, usize::MAX >> 12] {
+            for mode in [Mode::Inference, Mode::Training] {
+                let refused = plan(graph, batch, mode, &Options::default()).unwrap_err();
+                assert!(matches!(refused, EngineError::Memory { .. }), "{batch}: {refused}");
+            }
+            let refused = CpuEngine::new(graph.clone(), batch, &Options::default()).err();
+            assert!(matches!(refused, Some(EngineError::Memory { .. })), "{batch}: {refused:?}");
+        }
+        // What is within it is planned, whoever may have so much memory.
+        plan(graph, usize::MAX >> 40, Mode::Training, &Options::default()).unwrap();
+    }
 }
