@@ -14,7 +14,7 @@ pub fn load(model: &str, images: Vec<f32>, shape: [usize; 4]) -> Result<Run> {
     let images = tensor::<4>(Weight { shape: shape.to_vec(), values: images });
     Ok(Box::new(move || {
         let logits = graph.run(images.clone())?.into_data();
-        logits.to_vec().map_err(|error| anyhow!("{error:?}"))
+        logits.try_to_vec().map_err(|error| anyhow!("{error:?}"))
     }))
 }
 
