@@ -469,8 +469,12 @@ impl<'g> Lowering<'g> {
 
     /// Names what is read at the end.
     fn finish(mut self) -> Program {
-        let pinned = self.graph.nodes().iter().filter(|node| self.pinned[node.id.index()]);
-        self.program.results = pinned.map(|node| (node.id, self.value(node.id))).collect();
+        for node in self.graph.nodes() {
+            if self.pinned[node.id.index()] {
+                let value = self.operand(node.id, false);
+                self.program.results.push((node.id, value));
+            }
+        }
         self.program
     }
 

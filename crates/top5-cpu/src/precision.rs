@@ -1,9 +1,9 @@
 //! Which activations of a plan in bf16 are stored in bf16, half the memory to write and read.
 //!
-//! A value is in bf16 if what makes it can round it, something that reads it takes bf16, and nobody outside the plan asks for
-//! it. Where a reader wants the other precision than a value has, it reads a copy. What a reader computes is the same either
-//! way: it takes bf16 as a whole or not at all. While training all values are in f32; convolutions in bf16 read copies, and
-//! weight gradients in bf16 round on the way.
+//! A value is in bf16 if what makes it can round it, something that reads it takes bf16, and it is no output. Where a reader
+//! wants the other precision than a value has, it reads a copy; so do those who ask for an activation, which changes nothing.
+//! What a reader computes is the same either way: it takes bf16 as a whole or not at all. While training all values are in
+//! f32; convolutions in bf16 read copies, and weight gradients in bf16 round on the way.
 
 use crate::choose::ConvKernel;
 use crate::lower::{Lowering, Mode};
@@ -23,12 +23,13 @@ impl Lowering<'_> {
             return;
         }
         let nodes = self.graph.nodes();
+        let outputs: Vec<NodeId> = self.graph.outputs().iter().map(|output| output.node).collect();
         let mut pays = vec![false; nodes.len()];
         let mut can = vec![true; nodes.len()];
         for node in nodes {
             let home = self.home(node.id);
             let whole = self.whole(home).index();
-            can[whole] &= !self.pinned[node.id.index()];
+            can[whole] &= !outputs.contains(&node.id);
             if home != node.id {
                 continue;
             }

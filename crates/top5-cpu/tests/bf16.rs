@@ -1,7 +1,7 @@
 //! Inference and training in bf16: close to f32's, planned where it is faster, and refused where the machine cannot.
 
 use top5_cpu::{CpuEngine, Isa, Mode, Options, Precision, Summary, plan};
-use top5_graph::{Engine, EngineError, Graph};
+use top5_graph::{Engine, EngineError, Graph, Node, NodeId, Op};
 use top5_testkit::close::relative_l2;
 use top5_testkit::oracle::{self, image, training_errors, weights_for};
 
@@ -150,4 +150,31 @@ fn results_in_bf16_do_not_depend_on_the_number_of_threads() {
     });
     let first = results[0].clone();
     results.iter_mut().for_each(|result| assert_eq!(result.data(), first.data()));
+}
+
+/// What a caller asks for is what the plan computes with anyway, where it asks for no part of a step.
+#[test]
+fn kept_activations_do_not_change_the_logits() {
+    for name in ["resnet20_cifar", "seresnet18_cifar", "googlenet_cifar"] {
+        let graph = graph(name);
+        let weights = weights_for(&graph);
+        let images = image("x", &[1, 3, 32, 32]);
+        let ends =
+            |node: &&Node| matches!(node.op, Op::Activation(_) | Op::MaxPool2d(_) | Op::Concat(_));
+        let ends: Vec<NodeId> =
+            graph.inference().nodes().iter().filter(ends).map(|node| node.id).collect();
+        for mut engine in engines(&graph, 1) {
+            engine.load(&weights).unwrap();
+            let logits = engine.forward(images.data(), &[]).unwrap().logits;
+            for keep in ends.chunks(ends.len().div_ceil(3)).chain([&*ends]) {
+                let forward = engine.forward(images.data(), keep).unwrap();
+                let names: Vec<&str> =
+                    keep.iter().map(|&id| graph.node(id).name.as_str()).collect();
+                assert_eq!(forward.logits.data(), logits.data(), "{name}: {names:?}");
+                let is_bf16 = |value: &f32| value.to_bits() & 0xffff == 0;
+                let rounded = forward.kept.iter().filter(|kept| kept.data().iter().all(is_bf16));
+                assert!(rounded.count() > 0, "{name}: {names:?}");
+            }
+        }
+    }
 }
