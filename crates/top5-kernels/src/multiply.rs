@@ -24,13 +24,15 @@ pub(crate) trait Multiply: Copy {
 
     /// The operations on sums.
     fn floats(self) -> Self::Floats;
-    /// From packed weights.
+    /// From memory: the floats, or the pairs that their bits are.
     fn load(self, w: &Block) -> Self::Factors;
-    /// The factor at `x`, sixteen times.
+    /// The same factor sixteen times: the float, or the pair that its bits are.
+    fn splat(self, x: f32) -> Self::Factors;
+    /// The same factor sixteen times: the one at `x`.
     ///
     /// # Safety
     /// There are [`Multiply::DEPTH`] elements.
-    unsafe fn splat(self, x: *const Self::Element) -> Self::Factors;
+    unsafe fn splat_at(self, x: *const Self::Element) -> Self::Factors;
     /// In every group of `group` of a pixel's channels, 4 or 8, its factor `i` for all of them.
     fn spread(self, x: &[Self::Element; LANES], group: usize, i: usize) -> Self::Factors;
     /// `c` and the products of `a` and `b`.
@@ -65,7 +67,12 @@ impl<S: Simd> Multiply for Floats<S> {
     }
 
     #[inline(always)]
-    unsafe fn splat(self, x: *const f32) -> S::V {
+    fn splat(self, x: f32) -> S::V {
+        self.0.splat(x)
+    }
+
+    #[inline(always)]
+    unsafe fn splat_at(self, x: *const f32) -> S::V {
         // SAFETY: the caller's promise.
         self.0.splat(unsafe { *x })
     }
@@ -109,7 +116,12 @@ impl<D: SimdBf16> Multiply for Pairs<D> {
     }
 
     #[inline(always)]
-    unsafe fn splat(self, x: *const Bf16) -> D::Pairs {
+    fn splat(self, x: f32) -> D::Pairs {
+        self.0.splat(x.to_bits())
+    }
+
+    #[inline(always)]
+    unsafe fn splat_at(self, x: *const Bf16) -> D::Pairs {
         // SAFETY: the caller's promise; all bits are valid.
         let bits = unsafe { x.cast::<u32>().read_unaligned() };
         self.0.splat(if cfg!(target_endian = "big") { bits.rotate_left(16) } else { bits })

@@ -20,6 +20,7 @@ use crate::block::{Block, LANES, Layout};
 use crate::conv::{ConvGeom, Strides};
 use crate::elementwise::JOB;
 use crate::isa::{Isa, Kernel};
+use crate::multiply::{Floats, Multiply};
 use crate::simd::Simd;
 use crate::threads::{Shore, Threads};
 use std::array::from_fn;
@@ -100,55 +101,6 @@ impl Kernel for InPlace<'_> {
     }
 }
 
-/// What multiplies: floats, or something else in the place of each.
-pub(crate) trait Multiply: Copy {
-    /// The vectors of the sums.
-    type Sums: Simd;
-    /// Sixteen factors.
-    type Factors: Copy;
-
-    /// The operations on sums.
-    fn sums(self) -> Self::Sums;
-    /// The same factor in all lanes.
-    fn splat(self, x: f32) -> Self::Factors;
-    /// From memory.
-    fn load(self, x: &Block) -> Self::Factors;
-    /// `a · b + c`
-    fn mul_add(self, a: Self::Factors, b: Self::Factors, c: Sum<Self>) -> Sum<Self>;
-}
-
-/// Sixteen sums of what `M` multiplies.
-pub(crate) type Sum<M> = <<M as Multiply>::Sums as Simd>::V;
-
-/// Multiplies floats.
-#[derive(Clone, Copy)]
-struct Floats<S>(S);
-
-impl<S: Simd> Multiply for Floats<S> {
-    type Sums = S;
-    type Factors = S::V;
-
-    #[inline(always)]
-    fn sums(self) -> S {
-        self.0
-    }
-
-    #[inline(always)]
-    fn splat(self, x: f32) -> S::V {
-        self.0.splat(x)
-    }
-
-    #[inline(always)]
-    fn load(self, x: &Block) -> S::V {
-        self.0.load(x)
-    }
-
-    #[inline(always)]
-    fn mul_add(self, a: S::V, b: S::V, c: S::V) -> S::V {
-        self.0.mul_add(a, b, c)
-    }
-}
-
 /// One job: all taps of all pairs of some blocks.
 pub(crate) struct Job<'a> {
     pub(crate) geom: &'a ConvGeom,
@@ -215,10 +167,11 @@ impl Job<'_> {
     /// # Safety
     /// The elements of the strip's pixels are where `operands` say, those of all taps and lanes.
     #[inline(always)]
-    pub(crate) unsafe fn add<M: Multiply>(&self, simd: M, operands: &Operands, strip: &Strip) {
+    pub(crate) unsafe fn add<M: Multiply>(&self, m: M, operands: &Operands, strip: &Strip) {
         let geom = self.geom;
         // Tiles of few lanes take more output blocks, so that there are enough accumulators.
-        let most = [4, 2].into_iter().find(|&ob| M::Sums::GRADIENT_TILE / ob >= geom.lanes.min(8));
+        let most =
+            [4, 2].into_iter().find(|&ob| M::Floats::GRADIENT_TILE / ob >= geom.lanes.min(8));
         let mut k = self.ks.start;
         while k < self.ks.end {
             let left = self.ks.end - k;
@@ -232,15 +185,15 @@ impl Job<'_> {
                 let mut tap = 0;
                 while tap < geom.taps.len() {
                     // One output block and few lanes: several taps, for the same reason.
-                    let most = M::Sums::GRADIENT_TILE.checked_div(lanes).unwrap_or(0);
+                    let most = M::Floats::GRADIENT_TILE.checked_div(lanes).unwrap_or(0);
                     let together = most.min(geom.taps.len() - tap).min(3);
                     if taken == 1 && together > 1 {
                         macro_rules! by_taps {
                             ($(($t:literal: $($l:literal)*))*) => {
                                 match (together, lanes) {
                                     // SAFETY: as below.
-                                    $($(($t, $l) if $l * $t <= M::Sums::GRADIENT_TILE => unsafe {
-                                        self.taps::<M, $l, $t>(simd, operands, strip, [k, b], tap)
+                                    $($(($t, $l) if $l * $t <= M::Floats::GRADIENT_TILE => unsafe {
+                                        self.taps::<M, $l, $t>(m, operands, strip, [k, b], tap)
                                     },)*)*
                                     _ => unreachable!("a tile has at most 16 accumulators"),
                                 }
@@ -252,13 +205,13 @@ impl Job<'_> {
                     }
                     let mut lane = 0;
                     while lane < lanes {
-                        let width = (lanes - lane).min(M::Sums::GRADIENT_TILE / taken);
+                        let width = (lanes - lane).min(M::Floats::GRADIENT_TILE / taken);
                         macro_rules! by_shape {
                             ($(($ob:literal: $($l:literal)*))*) => {
                                 match (taken, width) {
                                     // SAFETY: the caller's promise; blocks and lanes are there.
-                                    $($(($ob, $l) if $l * $ob <= M::Sums::GRADIENT_TILE => unsafe {
-                                        self.tile::<M, $l, $ob>(simd, operands, strip, [k, b], tap, lane)
+                                    $($(($ob, $l) if $l * $ob <= M::Floats::GRADIENT_TILE => unsafe {
+                                        self.tile::<M, $l, $ob>(m, operands, strip, [k, b], tap, lane)
                                     },)*)*
                                     _ => unreachable!("a tile has at most 16 accumulators"),
                                 }
@@ -282,13 +235,13 @@ impl Job<'_> {
     #[inline(always)]
     unsafe fn taps<M: Multiply, const L: usize, const T: usize>(
         &self,
-        simd: M,
+        m: M,
         operands: &Operands,
         strip: &Strip,
         [k, b]: [usize; 2],
         first: usize,
     ) {
-        let (geom, sums) = (self.geom, simd.sums());
+        let (geom, sums) = (self.geom, m.floats());
         let &Operands { x: x_start, dy: dy_start, x_at, dy_at } = operands;
         let (from_k, from_b) = (k - self.ks.start, b - self.bs.start);
         let mut acc = [[sums.zero(); L]; T];
@@ -302,11 +255,11 @@ impl Job<'_> {
                     let mut x = x_start.add(at);
                     let mut dy = dy_start.add(from);
                     for _ in strip.cols.clone() {
-                        let gradient = simd.load(&*dy);
+                        let gradient = m.load(&*dy);
                         for t in 0..T {
                             for l in 0..L {
-                                let value = simd.splat(*x.add(taps[t] + l));
-                                acc[t][l] = simd.mul_add(value, gradient, acc[t][l]);
+                                let value = m.splat(*x.add(taps[t] + l));
+                                acc[t][l] = m.mul_add(value, gradient, acc[t][l]);
                             }
                         }
                         x = x.wrapping_add(x_at.pixel);
@@ -333,14 +286,14 @@ impl Job<'_> {
     #[inline(always)]
     unsafe fn tile<M: Multiply, const L: usize, const OB: usize>(
         &self,
-        simd: M,
+        m: M,
         operands: &Operands,
         strip: &Strip,
         [k, b]: [usize; 2],
         tap: usize,
         lane: usize,
     ) {
-        let (geom, sums) = (self.geom, simd.sums());
+        let (geom, sums) = (self.geom, m.floats());
         let &Operands { x: x_start, dy: dy_start, x_at, dy_at } = operands;
         let (from_k, from_b) = (k - self.ks.start, b - self.bs.start);
         let place = tap * geom.lanes + lane;
@@ -360,11 +313,11 @@ impl Job<'_> {
                     let mut dy = dy_start.add(from);
                     for _ in strip.cols.clone() {
                         let gradient: [M::Factors; OB] =
-                            from_fn(|ob| simd.load(&*dy.add(ob * dy_at.block)));
+                            from_fn(|ob| m.load(&*dy.add(ob * dy_at.block)));
                         for l in 0..L {
-                            let value = simd.splat(*x.add(l));
+                            let value = m.splat(*x.add(l));
                             for ob in 0..OB {
-                                acc[l][ob] = simd.mul_add(value, gradient[ob], acc[l][ob]);
+                                acc[l][ob] = m.mul_add(value, gradient[ob], acc[l][ob]);
                             }
                         }
                         x = x.wrapping_add(x_at.pixel);

@@ -16,12 +16,13 @@
 //! Operands are rounded once, products are exact, and sums are kept in f32. With n products per weight, the result
 //! differs from the exact one of the rounded operands by at most `(n + 2)·2⁻²⁴·Σ|x·dy|`.
 
-use super::{Bf16Isa, KernelBf16, SimdBf16, Vector};
+use super::{Bf16Isa, KernelBf16, SimdBf16};
 use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Strides};
+use crate::multiply::Pairs;
 use crate::simd::Simd;
 use crate::threads::Threads;
-use crate::weight_gradient::{Job, Multiply, Operands, Split, Strip, Strips};
+use crate::weight_gradient::{Job, Operands, Split, Strip, Strips};
 
 /// The weight gradient of one convolution, multiplied in bf16.
 #[derive(Clone, Debug)]
@@ -299,33 +300,4 @@ fn padded(rest: &[f32]) -> Block {
     let mut block = Block::ZERO;
     block.0[..rest.len()].copy_from_slice(rest);
     block
-}
-
-/// Multiplies pairs, in the place of floats, and adds both products.
-#[derive(Clone, Copy)]
-struct Pairs<D>(D);
-
-impl<D: SimdBf16> Multiply for Pairs<D> {
-    type Sums = D::Floats;
-    type Factors = D::Pairs;
-
-    #[inline(always)]
-    fn sums(self) -> D::Floats {
-        self.0.floats()
-    }
-
-    #[inline(always)]
-    fn splat(self, x: f32) -> D::Pairs {
-        self.0.splat(x.to_bits())
-    }
-
-    #[inline(always)]
-    fn load(self, x: &Block) -> D::Pairs {
-        self.0.load(x)
-    }
-
-    #[inline(always)]
-    fn mul_add(self, a: D::Pairs, b: D::Pairs, c: Vector<D>) -> Vector<D> {
-        self.0.dot(a, b, c)
-    }
 }

@@ -144,14 +144,14 @@ impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
                             }
                             // Two loops without a condition: they are unrolled, so that acc is in registers.
                             for p in 0..Q {
-                                let value = m.splat(x.add(p * pixel + lane));
+                                let value = m.splat_at(x.add(p * pixel + lane));
                                 for ob in 0..OB {
                                     acc[ob][p] = m.mul_add(value, weights[ob], acc[ob][p]);
                                 }
                             }
                             let next = x.add(below);
                             for p in Q..P {
-                                let value = m.splat(next.add((p - Q) * pixel + lane));
+                                let value = m.splat_at(next.add((p - Q) * pixel + lane));
                                 for ob in 0..OB {
                                     acc[ob][p] = m.mul_add(value, weights[ob], acc[ob][p]);
                                 }
