@@ -38,9 +38,9 @@ pub enum Precision {
     #[default]
     F32,
     /// 8 bits, of inputs and weights: where that is faster than Winograd in f32. Inference stores the activations between
-    /// layers in 8 bits as well, also those that a caller asks for. Training rounds what forward and data gradients
-    /// multiply, and keeps all else in f32: weights, activations, and the gradients of weights. The CPU must multiply bf16
-    /// itself, or the instruction set be [`Isa::Scalar`], which does the same slowly.
+    /// layers in 8 bits as well, also those that a caller asks for. Training rounds what it multiplies, forward and backward,
+    /// and keeps sums, weights, activations and gradients in f32. The CPU must multiply bf16 itself, or the instruction set
+    /// be [`Isa::Scalar`], which does the same slowly.
     Bf16,
 }
 
