@@ -49,6 +49,7 @@ def prepare(args):
         net = args.work / name
         for out, options in ((".safetensors", []), (".onnx", []), (".train.onnx", ["--no-fold"])):
             call(args.top5, "convert", name, f"{net}{out}", "--init", "0", "--force", *options)
+        without_biases(f"{net}.onnx")
         shape = json.loads(call(args.top5, "show", name, "--json"))["input"]
         tools = pathlib.Path(sys.executable).parent
         for what, command in (
@@ -61,6 +62,19 @@ def prepare(args):
             except (RuntimeError, OSError) as error:
                 print(f"{name}: not converted for {what}: {error}", file=sys.stderr)
         print(f"{name}: ready")
+
+
+def without_biases(path):
+    """Zeroes the biases, which would hide the input from the logits of a deep network with random weights."""
+    import onnx
+
+    model = onnx.load(path)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm") and len(node.input) > 2:
+            bias = weights[node.input[2]]
+            bias.CopyFrom(onnx.numpy_helper.from_array(0 * onnx.numpy_helper.to_array(bias), bias.name))
+    onnx.save(model, path)
 
 
 class Worker:
