@@ -1,9 +1,9 @@
 //! Which activations of a plan in bf16 are stored in bf16, half the memory to write and read.
 //!
 //! A value is in bf16 if what makes it can round it, something that reads it takes bf16, and it is no output. Where a reader
-//! wants the other precision than a value has, it reads a copy; so do those who ask for an activation, which changes nothing.
-//! What a reader computes is the same either way: it takes bf16 as a whole or not at all. While training all values are in
-//! f32; convolutions in bf16 read copies, and weight gradients in bf16 round on the way.
+//! wants the other precision than a value has, it reads a copy; so do those who ask for an activation, which changes nothing
+//! where it is not part of a fused step. What a reader computes is the same either way: it takes bf16 as a whole or not at
+//! all. While training all values are in f32; convolutions in bf16 read copies, and weight gradients in bf16 round on the way.
 
 use crate::choose::ConvKernel;
 use crate::lower::{Lowering, Mode};

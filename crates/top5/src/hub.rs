@@ -1,8 +1,8 @@
 //! Weights from the Hugging Face hub, in the cache that its own tools share:
 //! `models--ORG--NAME/{blobs,refs,snapshots,.no_exist}` (huggingface.co/docs/hub/local-cache).
 //!
-//! The cache is looked at first, and what is there is used without a connection; so is what it says about files that the
-//! repository lacks. A download goes to
+//! The cache is looked at first, and what is there is used without a connection. What it says about files that the
+//! repository lacks holds offline and for a commit; a branch may have got them since, and is asked again. A download goes to
 //! `blobs/ETAG.incomplete`, continues there if it was cut off, and gets its final name only after its length and its hash
 //! were compared with those that the hub states. The ETag of a large file is its SHA-256, that of a small file git's SHA-1.
 
@@ -80,6 +80,11 @@ pub enum HubError {
         /// Where it would be.
         path: PathBuf,
     },
+    /// The repository lacks the file, as the hub has said before.
+    Absent {
+        /// The cache's record of it.
+        record: PathBuf,
+    },
     /// The hub's answer was not the file.
     Status {
         /// What was asked for.
@@ -136,6 +141,12 @@ impl fmt::Display for HubError {
                 "{} is not in the cache: leave --offline out to download it",
                 path.display()
             ),
+            Self::Absent { record } => write!(
+                f,
+                "{}: the cache knows that the repository has no such file: check the name; without --offline a branch is \
+                 asked again",
+                record.display()
+            ),
             Self::Status { url, status: status @ (401 | 404) } => write!(
                 f,
                 "{url}: there is no such file for the public (status {status}): check the name"
@@ -148,7 +159,7 @@ impl fmt::Display for HubError {
             ),
             Self::Stalled { url } => write!(
                 f,
-                "{url}: nothing came for too long: try again, and the download goes on where it stopped"
+                "{url}: nothing came for too long: try again; what has been downloaded is kept"
             ),
             Self::Content { url, expected, found } => write!(
                 f,
@@ -167,11 +178,19 @@ impl std::error::Error for HubError {
             Self::Io { source, .. } => Some(source),
             Self::Name { .. }
             | Self::Offline { .. }
+            | Self::Absent { .. }
             | Self::Status { .. }
             | Self::Answer { .. }
             | Self::Stalled { .. }
             | Self::Content { .. } => None,
         }
+    }
+}
+
+impl HubError {
+    /// Whether the repository lacks the file.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Absent { .. } | Self::Status { status: 404, .. })
     }
 }
 
@@ -230,7 +249,7 @@ impl Hub {
         let mut missing = None;
         for name in names {
             match self.file(repo, name) {
-                Err(error @ HubError::Status { status: 404, .. }) => {
+                Err(error) if error.is_absence() => {
                     missing.get_or_insert(error);
                 }
                 found => return found,
@@ -263,14 +282,15 @@ impl Hub {
         if cached.is_file() {
             return Ok(cached);
         }
-        let url = format!("{}/{}/resolve/{}/{name}", self.endpoint, repo.id, repo.revision);
-        let missing = || HubError::Status { url: url.clone(), status: 404 };
-        if self.absence(repo, &self.commit(repo), name).is_file() {
-            return Err(missing());
+        let commit = self.commit(repo);
+        let record = self.absence(repo, &commit, name);
+        if (self.offline || commit == repo.revision) && record.is_file() {
+            return Err(HubError::Absent { record });
         }
         if self.offline {
             return Err(HubError::Offline { path: cached });
         }
+        let url = format!("{}/{}/resolve/{}/{name}", self.endpoint, repo.id, repo.revision);
         let remote = match Remote::describe(&url, self.patience)? {
             Described::File(remote) => remote,
             Described::Missing { commit } => {
@@ -278,7 +298,7 @@ impl Hub {
                     // It is asked again where this cannot be written.
                     let _ = self.remember_absence(repo, &commit, name);
                 }
-                return Err(missing());
+                return Err(HubError::Status { url, status: 404 });
             }
         };
         let folder = self.cache.join(repo.folder());

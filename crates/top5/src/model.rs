@@ -17,7 +17,7 @@ use top5_graph::{Graph, GraphError, Weights, WeightsError};
 use top5_zoo::{Colours, Network, Settings};
 
 use crate::files::{sha256, write_whole};
-use crate::hub::{Hub, HubError, Repo};
+use crate::hub::{Hub, Repo};
 use crate::pipeline::{Pipeline, caffe_preprocessing, preprocessing};
 
 /// The name of the file of weights in a run's folder and in timm's.
@@ -325,7 +325,7 @@ impl Source {
             let repo: Repo = repo.parse()?;
             let config = match hub.file(&repo, CONFIG_FILE) {
                 Ok(config) => Some(config),
-                Err(HubError::Status { status: 404, .. }) => None,
+                Err(error) if error.is_absence() => None,
                 Err(error) => return Err(error.into()),
             };
             return Ok(Self { weights: hub.first_file(&repo, &WEIGHTS_FILES)?, config });

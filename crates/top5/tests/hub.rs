@@ -33,6 +33,8 @@ enum Fault {
     /// The body is not what its hash says.
     Damaged,
     Missing,
+    /// The repository has no files yet.
+    Empty,
     /// The body cannot be had now.
     Busy,
 }
@@ -97,6 +99,7 @@ fn answer(
         BODY.len(),
         hex(BODY)
     );
+    let commit = format!("X-Repo-Commit: {COMMIT}\r\n");
     let head = |status: &str, headers: &str, length: usize| {
         format!(
             "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -104,6 +107,9 @@ fn answer(
     };
     match (method, path) {
         _ if *fault == Fault::Missing => stream.write_all(head("404 Not Found", "", 0).as_bytes()),
+        _ if *fault == Fault::Empty => {
+            stream.write_all(head("404 Not Found", &commit, 0).as_bytes())
+        }
         (_, "/org/net/resolve/main/small.json") => {
             let described = format!("X-Repo-Commit: {COMMIT}\r\nETag: W/\"{CONFIG_HASH}\"\r\n");
             let mut body = CONFIG.to_vec();
@@ -151,10 +157,7 @@ fn answer(
             }
             Ok(())
         }
-        _ => {
-            let commit = format!("X-Repo-Commit: {COMMIT}\r\n");
-            stream.write_all(head("404 Not Found", &commit, 0).as_bytes())
-        }
+        _ => stream.write_all(head("404 Not Found", &commit, 0).as_bytes()),
     }
 }
 
@@ -257,26 +260,33 @@ fn missing_file_is_told_from_a_failing_hub() {
 }
 
 #[test]
-fn file_that_the_repository_lacks_is_asked_for_once() {
-    let (server, cache) = (Server::start(Fault::None), tempfile::tempdir().unwrap());
-    let missing = |hub: &Hub| {
-        let error = hub.file(&repo(), "config.json").unwrap_err();
-        assert!(matches!(error, HubError::Status { status: 404, .. }), "{error}");
-    };
-    missing(&server.hub(cache.path(), false));
+fn absence_is_known_offline_and_asked_for_again_online() {
+    let (server, cache) = (Server::start(Fault::Empty), tempfile::tempdir().unwrap());
+    let [online, offline] = [false, true].map(|offline| server.hub(cache.path(), offline));
+    let error = online.file(&repo(), FILE).unwrap_err();
+    assert!(matches!(error, HubError::Status { status: 404, .. }), "{error}");
     let folder = cache.path().join("models--org--net");
-    assert!(folder.join(".no_exist").join(COMMIT).join("config.json").is_file());
+    let record = folder.join(".no_exist").join(COMMIT).join(FILE);
+    assert!(record.is_file());
     assert_eq!(fs::read_to_string(folder.join("refs/main")).unwrap(), COMMIT);
+
     let before = server.requests();
-    for offline in [false, true] {
-        missing(&server.hub(cache.path(), offline));
+    let commit: Repo = format!("org/net@{COMMIT}").parse().unwrap();
+    for (hub, repo) in [(&offline, &repo()), (&offline, &commit), (&online, &commit)] {
+        for error in [hub.file(repo, FILE), hub.first_file(repo, &[FILE])].map(Result::unwrap_err) {
+            assert!(matches!(&error, HubError::Absent { record: r } if *r == record), "{error}");
+            assert!(error.to_string().contains("the cache knows"), "{error}");
+        }
     }
+    let other: Repo = "org/net@other".parse().unwrap();
+    let error = offline.file(&other, FILE).unwrap_err();
+    assert!(matches!(error, HubError::Offline { .. }), "{error}");
     assert_eq!(server.requests(), before);
 
-    let other: Repo = "org/net@other".parse().unwrap();
-    let error = server.hub(cache.path(), true).file(&other, "config.json").unwrap_err();
-    assert!(matches!(error, HubError::Offline { .. }), "{error}");
-    server.hub(cache.path(), false).file(&repo(), FILE).unwrap();
+    *server.fault.lock().unwrap() = Fault::None;
+    let path = online.first_file(&repo(), &[FILE]).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), BODY);
+    assert_eq!(offline.file(&repo(), FILE).unwrap(), path);
 }
 
 #[test]

@@ -112,7 +112,9 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = cause.downcast_ref::<HubError>() {
         return Some(match error {
-            HubError::Name { .. } | HubError::Status { status: 401 | 404, .. } => 3,
+            HubError::Name { .. }
+            | HubError::Absent { .. }
+            | HubError::Status { status: 401 | 404, .. } => 3,
             HubError::Content { .. } => 6,
             HubError::Offline { .. }
             | HubError::Status { .. }

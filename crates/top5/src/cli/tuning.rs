@@ -60,7 +60,8 @@ pub(super) fn read(path: &Path) -> Result<Tuning> {
 }
 
 fn unusable(why: impl std::fmt::Display) -> anyhow::Error {
-    let message = format!("not a file of this `top5 tune` ({why}): write it with --anew");
+    let message =
+        format!("not a file of this `top5 tune` ({why}): write it with `top5 tune --anew`");
     Stop::BadInput(message).into()
 }
 
