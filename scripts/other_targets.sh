@@ -16,6 +16,8 @@ library() {
 }
 
 scripts=$(cd "$(dirname "$0")" && pwd)
+# rust-toolchain.toml decides which rustc answers.
+cd "$scripts/.."
 vectors=${1-}
 shift || true
 case $vectors in
@@ -43,7 +45,7 @@ simd128)
     flags=+simd128
     ;;
 *)
-    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,6s/^# \{0,1\}//p' "$scripts/other_targets.sh" >&2
     exit 2
     ;;
 esac
@@ -54,7 +56,6 @@ fi
 if [ $# = 0 ]; then
     set -- --package top5-kernels
 fi
-cd "$scripts/.."
 exec cargo test --target $target \
     --config "target.$target.runner = [$runner]" \
     --config "target.$target.linker = \"$linker\"" \

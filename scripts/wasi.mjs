@@ -8,4 +8,4 @@ import { WASI } from "node:wasi";
 const args = process.argv.slice(2);
 const wasi = new WASI({ version: "preview1", args, env: process.env, preopens: { "/": "/" } });
 const program = await WebAssembly.compile(await readFile(args[0]));
-wasi.start(await WebAssembly.instantiate(program, wasi.getImportObject()));
+process.exitCode = wasi.start(await WebAssembly.instantiate(program, wasi.getImportObject()));

@@ -63,6 +63,7 @@ fn large_sums_are_not_kept() {
     assert!(memory(4) - memory(2) < 3 * map, "{} {}", memory(2), memory(4));
 }
 
+#[cfg(target_pointer_width = "64")]
 #[test]
 fn batches_beyond_the_address_space_are_refused() {
     // Of one pixel, which a dilated convolution surrounds with a million of padding.
