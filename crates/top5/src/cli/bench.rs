@@ -132,11 +132,16 @@ impl Subject {
         let before = Resident::reset();
         let (graph, weights) = network(name, args)?;
         let mode = if args.train { Mode::Training } else { Mode::Inference };
-        let mut stream = Stream::new(SEED, top5::graph::random::hash("bench"));
-        let count = batch * graph.input().iter().product::<usize>();
-        let images = (0..count).map(|_| stream.normal()).collect();
-        let labels = (0..batch).map(|_| stream.below(graph.classes()) as u32).collect();
+        let (input, classes) = (graph.input().to_vec(), graph.classes());
+        // Before the images: a batch that does not fit is refused here.
         let mut engine = top5::engine(graph, batch, options)?;
+        if mode == Mode::Training {
+            engine.training_memory()?;
+        }
+        let mut stream = Stream::new(SEED, top5::graph::random::hash("bench"));
+        let count = batch * input.iter().product::<usize>();
+        let images = (0..count).map(|_| stream.normal()).collect();
+        let labels = (0..batch).map(|_| stream.below(classes) as u32).collect();
         engine.load(&weights)?;
         drop(weights);
         let plan = match mode {

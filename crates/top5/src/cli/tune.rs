@@ -99,9 +99,6 @@ fn tune(
     let modelled = top5::plan(graph, batch, top5::Mode::Inference, &options)?;
     let most =
         modelled.steps.iter().filter_map(|step| Some(step.choice.as_ref()?.candidates.len()));
-    let mut stream = Stream::new(SEED, 0);
-    let count = batch * graph.input().iter().product::<usize>();
-    let images: Vec<f32> = (0..count).map(|_| stream.normal()).collect();
     let weights = initialise(graph, SEED);
     let mut trials = Vec::new();
     for rank in 0..most.max().unwrap_or(0) {
@@ -116,6 +113,10 @@ fn tune(
         trials.push((engine, Laps::default()));
     }
     drop(weights);
+    // After the engines, which refuse a batch that does not fit.
+    let mut stream = Stream::new(SEED, 0);
+    let count = batch * graph.input().iter().product::<usize>();
+    let images: Vec<f32> = (0..count).map(|_| stream.normal()).collect();
     let begin = Instant::now();
     let mut rounds = 0;
     while rounds < ROUNDS || begin.elapsed() < budget {

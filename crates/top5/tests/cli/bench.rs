@@ -78,6 +78,15 @@ fn wrong_measurements_are_refused() {
 }
 
 #[test]
+fn batch_that_does_not_fit_is_refused_before_its_images_are_made() {
+    let place = Place::new();
+    for line in ["bench resnet18", "bench resnet18 --train", "tune resnet18"] {
+        let line = format!("{line} --batch 65536 --memory-limit 1000 --seconds 0");
+        place.fails(&line, 4, &["MiB", "smaller batch"]);
+    }
+}
+
+#[test]
 fn untrained_network_is_written_and_measured() {
     let place = Place::new();
     for file in ["one.safetensors", "again.safetensors"] {
