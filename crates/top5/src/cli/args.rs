@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use top5::hub::Hub;
-use top5::{Isa, Options, Precision};
+use top5::{Isa, Options, Precision, Tuning};
 
 use super::exit::{Stop, TABLE};
 use super::kernels::ConvShape;
@@ -148,29 +148,26 @@ pub(super) struct EngineArgs {
     /// Precision of products; bf16 is faster where the CPU has it, and about 1 % off
     #[arg(long, value_name = "NAME", value_enum)]
     pub(super) precision: Option<PrecisionArg>,
-    /// Kernels for inference as `top5 tune` measured them
-    #[arg(long, value_name = "FILE")]
-    pub(super) tuning: Option<PathBuf>,
 }
 
 impl EngineArgs {
-    /// The options of plans, which may be for another machine. Fails if the tuning cannot be read.
-    pub(super) fn plan_options(&self) -> Result<Options> {
-        Ok(Options {
+    /// The options of plans, which may be for another machine.
+    fn plan_options(&self) -> Options {
+        Options {
             isa: self.isa,
             threads: self.threads.map(usize::from),
             exact: self.exact,
             precision: self.precision.map(Precision::from).unwrap_or_default(),
             memory_limit: self.memory_limit.map(|mib| mib.saturating_mul(1 << 20)),
-            tuning: self.tuning.as_deref().map(tuning::read).transpose()?.unwrap_or_default(),
-        })
+            tuning: Tuning::default(),
+        }
     }
 
-    /// The options of an engine. Also fails if this machine lacks the instruction set.
+    /// The options of an engine. Fails if this machine lacks the instruction set.
     pub(super) fn options(&self) -> Result<Options> {
         match self.isa.filter(|isa| !isa.is_available()) {
             None => {
-                let options = self.plan_options()?;
+                let options = self.plan_options();
                 let memory_limit = options.memory_limit.or_else(memory::available);
                 Ok(Options { memory_limit, ..options })
             }
@@ -181,6 +178,32 @@ impl EngineArgs {
                 Err(Stop::BadInput(message).into())
             }
         }
+    }
+}
+
+/// How the engine runs what is not trained: with kernels chosen by measurement, which a run would have to remember.
+#[derive(Clone, Debug, Args)]
+pub(super) struct TunedArgs {
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Kernels for inference as `top5 tune` measured them
+    #[arg(long, value_name = "FILE")]
+    tuning: Option<PathBuf>,
+}
+
+impl TunedArgs {
+    fn tuning(&self) -> Result<Tuning> {
+        Ok(self.tuning.as_deref().map(tuning::read).transpose()?.unwrap_or_default())
+    }
+
+    /// The options of plans, which may be for another machine. Fails if the tuning cannot be read.
+    pub(super) fn plan_options(&self) -> Result<Options> {
+        Ok(Options { tuning: self.tuning()?, ..self.engine.plan_options() })
+    }
+
+    /// The options of an engine. Also fails if this machine lacks the instruction set.
+    pub(super) fn options(&self) -> Result<Options> {
+        Ok(Options { tuning: self.tuning()?, ..self.engine.options()? })
     }
 }
 
@@ -287,7 +310,7 @@ pub(super) struct EvalArgs {
     #[command(flatten)]
     pub(super) preprocess: PreprocessArgs,
     #[command(flatten)]
-    pub(super) engine: EngineArgs,
+    pub(super) engine: TunedArgs,
 }
 
 /// A part of a dataset.
@@ -320,7 +343,7 @@ pub(super) struct PredictArgs {
     #[command(flatten)]
     pub(super) preprocess: PreprocessArgs,
     #[command(flatten)]
-    pub(super) engine: EngineArgs,
+    pub(super) engine: TunedArgs,
 }
 
 #[derive(Debug, Args)]
@@ -369,7 +392,7 @@ pub(super) struct PlanArgs {
     #[arg(long)]
     pub(super) train: bool,
     #[command(flatten)]
-    pub(super) engine: EngineArgs,
+    pub(super) engine: TunedArgs,
 }
 
 #[derive(Debug, Args)]
@@ -392,7 +415,7 @@ pub(super) struct BenchArgs {
     #[command(flatten)]
     pub(super) weights: WeightsArgs,
     #[command(flatten)]
-    pub(super) engine: EngineArgs,
+    pub(super) engine: TunedArgs,
 }
 
 #[derive(Debug, Args)]
@@ -407,7 +430,7 @@ pub(super) struct KernelsArgs {
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
     pub(super) seconds: f64,
     #[command(flatten)]
-    pub(super) engine: EngineArgs,
+    pub(super) engine: TunedArgs,
 }
 
 #[derive(Debug, Args)]

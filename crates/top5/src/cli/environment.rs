@@ -8,12 +8,13 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use serde_json::json;
 use top5::data::Splits;
-use top5::{CpuEngine, Isa, Precision, write_whole};
+use top5::graph::{EngineError, Graph};
+use top5::{CpuEngine, Isa, Options, Precision, write_whole};
 
 use super::args::{EngineArgs, PrecisionArg};
 use super::exit::Stop;
 use super::output::Output;
-use super::run_folder::RunFolder;
+use super::run_folder::{CONFIG, RunFolder};
 
 /// The file in the run's folder.
 const ENVIRONMENT: &str = "environment.json";
@@ -34,7 +35,14 @@ impl Environment {
     pub(super) fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(ENVIRONMENT);
         if !path.exists() {
-            return Ok(None);
+            if !folder.join(CONFIG).exists() {
+                return Ok(None);
+            }
+            let message = format!(
+                "{} is missing, which says how the run computes: put it back, or begin another run",
+                path.display()
+            );
+            return Err(Stop::BadInput(message).into());
         }
         let reading = || format!("reading {}", path.display());
         let bytes = fs::read(&path).with_context(reading)?;
@@ -72,19 +80,33 @@ impl Environment {
     }
 
     /// The arguments with which the run goes on: its own where `args` leaves them out. Fails where `args` wants others, and
-    /// warns where the run cannot go on as it was.
-    pub(super) fn resume(&self, args: &EngineArgs, output: Output) -> Result<EngineArgs> {
+    /// warns where the run cannot go on as it was: then another instruction set may be asked for.
+    pub(super) fn resume(
+        &self,
+        args: &EngineArgs,
+        graph: &Graph,
+        output: Output,
+    ) -> Result<EngineArgs> {
         let precision = PrecisionArg::from_str(&self.precision, false).map_err(|_| {
             let message = format!("{ENVIRONMENT}: there is no precision '{}'", self.precision);
             Stop::BadInput(message)
         })?;
-        let isa = Isa::available().into_iter().find(|isa| isa.name() == self.instructions);
+        // bf16 needs more of a machine than its instruction set.
+        let runs = |isa: Isa| {
+            let (isa, precision) = (Some(isa), precision.into());
+            let options = Options { isa, precision, threads: Some(1), ..Options::default() };
+            !matches!(top5::engine(graph.clone(), 1, &options), Err(EngineError::Machine { .. }))
+        };
+        let own = Isa::available().into_iter().find(|isa| isa.name() == self.instructions);
+        let own = own.filter(|isa| runs(*isa));
         let mut differences = Vec::new();
         if let Some(wanted) = args.precision.filter(|wanted| *wanted != precision) {
             let wanted = Precision::from(wanted).name();
             differences.push(format!("--precision {wanted}, {}", self.precision));
         }
-        if let Some(wanted) = args.isa.filter(|wanted| wanted.name() != self.instructions) {
+        if let (Some(own), Some(wanted)) = (own, args.isa)
+            && wanted != own
+        {
             differences.push(format!("--isa {wanted}, {}", self.instructions));
         }
         if args.exact && !self.exact {
@@ -98,7 +120,8 @@ impl Environment {
             );
             return Err(Stop::BadInput(message).into());
         }
-        if self.top5 != VERSION || isa.is_none() {
+        let isa = own.or(args.isa);
+        if self.top5 != VERSION || own.is_none() {
             let here = isa.unwrap_or_else(Isa::detect);
             output.warn(&format!(
                 "the run was made by top5 {} with {}, and goes on with top5 {VERSION} and {here}: its numbers will \

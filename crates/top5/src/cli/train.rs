@@ -100,7 +100,7 @@ pub(super) fn run(args: &TrainArgs, output: Output) -> Result<()> {
         Some(_) | None => None,
     };
     let options = match begun {
-        Some(begun) => begun.resume(&args.engine, output)?.options()?,
+        Some(begun) => begun.resume(&args.engine, &graph, output)?.options()?,
         None => args.engine.options()?,
     };
     let mut engine = top5::engine(graph.clone(), recipe.batch_size, &options)?;
@@ -200,8 +200,9 @@ impl Run {
     /// Writes down what the run is, and finds where it is.
     fn begin(&self, trainer: &Trainer, engine: &CpuEngine) -> Result<State> {
         let Self { recipe, exact, folder, splits, graph, output, .. } = self;
-        write_whole(&folder.join(CONFIG), recipe.to_toml().as_bytes())?;
+        // The folder is a run with the second of them, and no run lacks the first.
         Environment::write(folder, engine, *exact, splits)?;
+        write_whole(&folder.join(CONFIG), recipe.to_toml().as_bytes())?;
         output.note(&format!(
             "{}: {} parameters; {}: {} images to learn from, {} to choose the epoch; {}",
             graph.name(),

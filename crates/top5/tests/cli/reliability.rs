@@ -172,8 +172,25 @@ fn run_of_another_machine_goes_on_with_a_warning() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("warning: ") && ran.stderr.contains("vector-unit"), "{ran:?}");
     assert!(!place.run("train --out run --resume").stderr.contains("warning: "));
+
+    // The run's own instruction set is the only one while it can run.
+    place.text(&format!("{SHORT} --isa scalar --precision bf16 --out bf16"));
+    let path = place.path("bf16/environment.json");
+    let bf16 = fs::read_to_string(&path).unwrap();
+    fs::write(&path, bf16.replace("\"scalar\"", "\"vector-unit\"")).unwrap();
+    place.fails("train --out bf16 --resume --precision f32 --isa scalar", 3, &["f32, bf16"]);
+    let ran = place.run("train --out bf16 --resume --isa scalar");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("warning: ") && ran.stderr.contains("scalar"), "{ran:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), bf16);
+
+    let path = place.path("run/environment.json");
     fs::write(&path, &text[..text.len() / 2]).unwrap();
     place.fails("train --out run --resume", 3, &["environment.json", "begin another run"]);
+    fs::remove_file(&path).unwrap();
+    let words = ["environment.json is missing", "begin another run"];
+    place.fails("train --out run --resume", 3, &words);
+    assert!(!path.exists());
 }
 
 fn damage(path: &Path, harm: &str) {
