@@ -155,8 +155,7 @@ impl Machinery {
     }
 }
 
-/// Multiply-accumulates in the time that a weight takes to come from memory: for two cores with AVX-512, some 260 billion
-/// of them per second, and 80 GB.
+/// Multiply-accumulates in the time that a weight takes to come from memory, on two cores with AVX-512.
 const WEIGHT: f64 = 12.0;
 
 /// Multiply-accumulates in the time that an element of a transformed tile takes to be made, written, and read again.

@@ -174,6 +174,14 @@ impl ConvGeom {
             within + stride * (count - 1)
         });
     }
+
+    /// Asserts that the epilogue's operands are there for a run with `n` images and `x` floats of input.
+    pub(crate) fn check_epilogue<P>(&self, n: usize, x: usize, epilogue: &Epilogue<'_, P>) {
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= self.out_blocks()));
+        if let Some((add, at)) = epilogue.add {
+            Self { y: at, ..self.clone() }.check(n, x, add.len());
+        }
+    }
 }
 
 /// What happens to a tile before it is stored.
@@ -234,10 +242,7 @@ impl Direct {
         let geom = &self.geom;
         geom.check(n, x.len(), y.len());
         assert_eq!(w.len(), geom.packed_len(), "the weights are packed for another geometry");
-        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
-        if let Some((add, at)) = epilogue.add {
-            ConvGeom { y: at, ..geom.clone() }.check(n, x.len(), add.len());
-        }
+        geom.check_epilogue(n, x.len(), epilogue);
         let y = Shore(y.as_mut_ptr());
         self.split.run(threads, n, geom, epilogue, |piece| {
             self.isa.run(Strip { geom, x, w, epilogue, y, piece });

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A tile of accumulators is some lanes of one tap for some output blocks. The strips of a job's blocks stay in the
-//! second-level cache while all pairs are formed, those of one pair in the first. Where there are few jobs, the images are
-//! split into a number of parts that depends on the geometry alone, summed in order at the end. With n products per weight,
-//! the result differs from the exact one by at most `(n + 2)·2⁻²⁴·Σ|x·dy|`.
+//! second-level cache while all pairs are formed, those of one pair in the first. Where there are few jobs, the strips are
+//! split into a number of parts that depends on the geometry and the number of images alone, summed in order at the end. With
+//! n products per weight, the result differs from the exact one by at most `(n + 2)·2⁻²⁴·Σ|x·dy|`.
 
 mod split;
 

@@ -1,15 +1,15 @@
 //! Winograd's minimal filtering F(4×4, 3×3) and F(2×2, 3×3) for convolutions with a 3×3 kernel and stride 1.
 //!
-//! An output tile of M×M pixels is `Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` of the kernel g and the input tile d of T×T pixels,
-//! T = M + 2 (Winograd 1980; Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016; the matrices are
-//! in filter.rs): with M = 4, 36 multiplications per channel instead of 144. Summed over channels, the products at each
-//! of the P = T² positions are a matrix product:
+//! An output tile of m×m pixels is `Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` of the kernel g and the input tile d of T×T pixels,
+//! T = m + 2 (Winograd 1980; Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016; the matrices are
+//! in filter.rs): with m = 4, 36 multiplications per channel instead of 144. Summed over channels, the products at each
+//! of the T² positions are a matrix product:
 //!
 //! ```text
-//! U[P] = G g Gᵀ           once per weights            [position][input channel][16 outputs]
-//! V[P] = Bᵀ d B           for a chunk of tiles        [position][input block][tile][16]
-//! M[P] = Σ_channels U·V   for a group of outputs      [position][output block][tile][16]
-//! Y    = Aᵀ M A           and the epilogue
+//! U[T²] = G g Gᵀ           once per weights            [position][input channel][16 outputs]
+//! V[T²] = Bᵀ d B           for a chunk of tiles        [position][input block][tile][16]
+//! M[T²] = Σ_channels U·V   for a group of outputs      [position][output block][tile][16]
+//! Y     = Aᵀ M A           and the epilogue
 //! ```
 //!
 //! With C input channels, an output differs from the exact one by at most
@@ -252,12 +252,8 @@ impl Winograd {
 
     /// Asserts that a run reads and writes nothing but `x` and `y` pixels, and the epilogue's operands.
     fn check<Y>(&self, n: usize, x: usize, epilogue: &Epilogue<'_, Y>, y: usize) {
-        let geom = &self.geom;
-        geom.check(n, x.saturating_mul(LANES), y);
-        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
-        if let Some((add, at)) = epilogue.add {
-            ConvGeom { y: at, ..geom.clone() }.check(n, x.saturating_mul(LANES), add.len());
-        }
+        self.geom.check(n, x.saturating_mul(LANES), y);
+        self.geom.check_epilogue(n, x.saturating_mul(LANES), epilogue);
     }
 
     /// A run whose threads share V, `piece` input blocks and `wide` groups at a time. `weights` gives the part of U that
@@ -385,8 +381,8 @@ impl Products<'_> {
     /// M of P tiles at one position.
     ///
     /// # Safety
-    /// V has `v_len` blocks, M `OB·chunk` for each position, `u` `OB·16` for each of bs, bs are blocks of the geometry, and `t + P` is at
-    /// most `chunk`.
+    /// V has `v_len` blocks, M `apart(OB·chunk)` for each position, `u` `OB·16` for each of bs, bs are blocks of the
+    /// geometry, and `t + P` is at most `chunk`.
     #[inline(always)]
     unsafe fn product<S: Simd, const OB: usize, const P: usize>(
         &mut self,
@@ -405,8 +401,8 @@ impl Products<'_> {
                 }
             }
         }
-        // SAFETY: position is one of the tile's, b < blocks for the b of bs, and t + p < chunk, so ((position·blocks + b)·chunk + t + p) <
-        // v_len; the weights are read in order, OB·16 for each b.
+        // SAFETY: position is one of the tile's, b < blocks for the b of bs, and t + p < chunk, so
+        // position·apart(blocks·chunk) + b·chunk + t + p < v_len; the weights are read in order, OB·16 for each b.
         unsafe {
             let from = position * apart(blocks * chunk) + bs.start * chunk + t;
             let mut v = self.v.as_ptr().add(from).cast::<f32>();

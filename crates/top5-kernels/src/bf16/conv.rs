@@ -2,8 +2,9 @@
 //!
 //! Input and weights are bf16, sums and the epilogue f32, the output either. Weights are packed as
 //! `[out block][in block][tap][pair of lanes][16][2]`, so that one broadcast pair of input channels meets one block of
-//! weights. Of groups that share blocks the first pairs of all groups are one block, and so on. With `n` products per output, the result differs from the exact one of the same rounded
-//! operands by at most `(n + 2) · 2⁻²⁴ · Σ|x·w|`, for every order of the sums.
+//! weights. Of groups that share blocks the first pairs of all groups are one block, and so on. With `n` products per
+//! output, the result differs from the exact one of the same rounded operands by at most `(n + 2) · 2⁻²⁴ · Σ|x·w|`, for
+//! every order of the sums.
 
 use super::{Bf16, Bf16Isa, KernelBf16, SimdBf16};
 use crate::block::Block;
@@ -105,10 +106,7 @@ impl DirectBf16 {
         let geom = &self.geom;
         geom.check(n, x.len().saturating_sub(geom.lanes.min(geom.depth) % 2), y.len());
         assert_eq!(w.len(), self.packed_len(), "the weights are packed for another geometry");
-        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= geom.out_blocks()));
-        if let Some((add, at)) = epilogue.add {
-            ConvGeom { y: at, ..geom.clone() }.check(n, x.len(), add.len());
-        }
+        geom.check_epilogue(n, x.len(), epilogue);
         let y = Shore(y.as_mut_ptr());
         self.split.run(threads, n, geom, epilogue, |piece| {
             self.isa.run(Strip { geom, x, w, epilogue, y, piece });

@@ -146,7 +146,8 @@ impl KernelBf16 for Rounded<'_> {
                 dy_at: scaled(&gradient.rounded(&strip), |floats| floats / LANES),
             };
             let strip = Strip { images: 0..images, rows: 0..rows, cols: 0..cols };
-            // SAFETY: for every block of the job the strips hold the pieces of all pixels, each with all taps and lanes.
+            // SAFETY: for every block of the job that has lanes the strips hold the pieces of all pixels, each with all taps and
+            // lanes.
             unsafe { job.add(Pairs(simd), &operands, &strip) };
         }
     }

@@ -144,6 +144,8 @@ pub(crate) struct Strips {
     size: [usize; 3],
     /// Those of a strip.
     step: [usize; 3],
+    /// What a strip may have at most, which unlike `step` is no less for fewer images.
+    most: [usize; 3],
 }
 
 impl Strips {
@@ -153,11 +155,11 @@ impl Strips {
         let (rows, cols) = if linear { (1, geom.rows * cols) } else { (geom.rows, cols) };
         let (down, across) =
             if rows == 1 { (1, STRIP) } else { (STRIP.div_ceil(cols.max(1)), cols) };
-        let most = [(STRIP / (rows * cols).max(1)).max(1), down, across];
+        let most = [STRIP / (rows * cols).max(1), down, across].map(|most| most.max(1));
         let size = [images, rows, cols];
         // As few as possible, of the same size.
-        let step = |i: usize| size[i].div_ceil(size[i].div_ceil(most[i].max(1)).max(1)).max(1);
-        Self { size, step: [0, 1, 2].map(step) }
+        let step = |i: usize| size[i].div_ceil(size[i].div_ceil(most[i]).max(1)).max(1);
+        Self { size, step: [0, 1, 2].map(step), most }
     }
 
     fn counts(&self) -> [usize; 3] {
@@ -168,9 +170,9 @@ impl Strips {
         self.counts().into_iter().product()
     }
 
-    /// The largest one's images, rows and columns.
+    /// No strip of as many or of fewer images has more images, rows or columns.
     pub(crate) fn largest(&self) -> [usize; 3] {
-        [0, 1, 2].map(|i| self.step[i].min(self.size[i]))
+        [0, 1, 2].map(|i| self.most[i].min(self.size[i]))
     }
 
     /// The strip with this number.

@@ -1,4 +1,4 @@
-//! The matrices of Winograd's minimal filtering F(M×M, 3×3), as functions of lines of vectors.
+//! The matrices of Winograd's minimal filtering F(m×m, 3×3), as functions of lines of vectors.
 //!
 //! F(4×4, 3×3) interpolates at 0, ±1/√2, ±√2 and ∞. With these points the entries of A and B are close to one in size, and
 //! the error is a few times that of direct convolution; the usual 0, ±1, ±2 lose about three times as much (Barabasz et al.,
@@ -28,7 +28,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 /// Which filtering: the side of its output tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tile {
-    /// F(2×2, 3×3): 4 multiplications per output and channel pair, weights 16/9 as large.
+    /// F(2×2, 3×3): 4 multiplications per output and channel pair, weights 16/9 times as large.
     Two,
     /// F(4×4, 3×3): 2.25 multiplications per output and channel pair, weights 4 times as large.
     Four,
@@ -38,7 +38,7 @@ impl Tile {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Two, Self::Four];
 
-    /// Rows and columns of an output tile, M.
+    /// Rows and columns of an output tile, m.
     pub const fn side(self) -> usize {
         match self {
             Self::Two => 2,
@@ -46,7 +46,7 @@ impl Tile {
         }
     }
 
-    /// Elements of a transformed tile, (M + 2)².
+    /// Elements of a transformed tile, T² = (m + 2)².
     pub const fn positions(self) -> usize {
         (self.side() + 2) * (self.side() + 2)
     }

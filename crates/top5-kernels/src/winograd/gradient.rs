@@ -3,17 +3,18 @@
 //! `Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A` is linear in the kernel g, so that with the gradient of the output tile
 //!
 //! ```text
-//! V[P] = Bᵀ d B           of the input tiles, as in the forward pass   [position][input block][tile][16]
-//! Z[P] = A dY Aᵀ          of the tiles of the output's gradient        [position][output block][tile][16]
-//! M[P] = Σ_tiles V·Z      a matrix product                             [position][output block][input block][16][16]
-//! dg   = Gᵀ M G
+//! V[T²] = Bᵀ d B           of the input tiles, as in the forward pass   [position][input block][tile][16]
+//! Z[T²] = A dY Aᵀ          of the tiles of the output's gradient        [position][output block][tile][16]
+//! M[T²] = Σ_tiles V·Z      a matrix product                             [position][output block][input block][16][16]
+//! dg    = Gᵀ M G
 //! ```
 //!
 //! (Lavin & Gray, CVPR 2016, section 4; the points are those of the forward pass). With N tiles a weight differs from the
 //! exact one by at most `(N + R)·2⁻²⁴·|G|ᵀ[Σ_tiles (|B|ᵀ|d||B|) ⊙ (|A||dY||A|ᵀ)]|G|`. M is 4 times as large as the
-//! weights, or 16/9 times with the smaller tile. Where it is small beside V and Z, the tiles are split into parts, each with an M of its own, which are summed
-//! in order; where it is large, V and Z of all tiles are kept, and each job makes the M of a few pairs of blocks and
-//! transforms it while it is in the cache. Either way the split depends on the geometry and the number of images alone.
+//! weights, or 16/9 times with the smaller tile. Where it is small beside V and Z, the tiles are split into parts, each with
+//! an M of its own, which are summed in order; where it is large, V and Z of all tiles are kept, and each job makes the M of
+//! a few pairs of blocks and transforms it while it is in the cache. Either way the split depends on the geometry and the
+//! number of images alone.
 
 use super::filter::{F2, F4, Filter, Tile};
 use super::inputs::Inputs;

@@ -1,8 +1,9 @@
-//! bfloat16: rounding, direct convolution and its weight gradient. Small integers are exact in bf16; other operands are rounded first, and
-//! compared with f64 within the bound that the kernel states.
+//! bfloat16: rounding, direct convolution and its weight gradient. Small integers are exact in bf16; other operands are
+//! rounded first, and compared with f64 within the bound that the kernel states.
 
 use crate::conv::{N, Problem, geometry, gradient_cases, grouped_cases, packed, places, products};
 use crate::packing::*;
+use top5_graph::k;
 use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16, WeightGradientBf16, narrow, widen};
 use top5_kernels::conv::{ConvGeom, Epilogue, Strides};
 use top5_kernels::{Block, BlockBf16, Isa, Kernel, LANES, Layout, Pixel, Simd, Threads};
@@ -153,6 +154,31 @@ fn weight_gradient(
     let written = dw.iter().all(|block| block.0.iter().all(|v| v.is_finite()));
     assert!(written, "{}, {n} images: not all written", kernel.name());
     dw
+}
+
+/// Plans ask for the memory of the largest batch.
+#[test]
+fn bf16_weight_gradient_of_fewer_images_needs_no_more_memory() {
+    let case = |channels: [usize; 2], size| ConvCase {
+        in_channels: channels[0],
+        out_channels: channels[1],
+        groups: 1,
+        input: size,
+        window: k(1),
+        output: size,
+    };
+    let mut cases = gradient_cases();
+    cases.extend([[7, 7], [4, 4], [2, 2], [1, 1]].map(|size| case([2048, 512], size)));
+    for case in &cases {
+        let (geom, ..) = geometry(case, [1, 0]);
+        // A fully connected layer has one pixel.
+        for batch_is_row in [false, case.input == [1, 1] && case.output == [1, 1]] {
+            let geom = ConvGeom { batch_is_row, ..geom.clone() };
+            let kernel = WeightGradientBf16::new(Bf16Isa::Portable, geom);
+            let needs: Vec<usize> = (1..400).map(|n| kernel.workspace(n, 2)).collect();
+            assert!(needs.is_sorted(), "{case:?}, {batch_is_row}: {needs:?}");
+        }
+    }
 }
 
 /// Of even and odd numbers of images; those beyond are not read.
