@@ -88,7 +88,10 @@ impl Environment {
         output: Output,
     ) -> Result<EngineArgs> {
         let precision = PrecisionArg::from_str(&self.precision, false).map_err(|_| {
-            let message = format!("{ENVIRONMENT}: there is no precision '{}'", self.precision);
+            let message = format!(
+                "{ENVIRONMENT}: there is no precision '{}': write it as it was, or begin another run",
+                self.precision
+            );
             Stop::BadInput(message)
         })?;
         // bf16 needs more of a machine than its instruction set.
