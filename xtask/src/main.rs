@@ -8,6 +8,7 @@ mod ci;
 mod metadata;
 mod runner;
 mod source;
+mod structure;
 mod tidy;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ Usage: cargo xtask COMMAND
 
   ci          everything a change must pass: fmt, tidy, clippy, docs, tests, round trips
   tidy        the architecture invariants of ARCHITECTURE.md
+  counts      the shape of the code: its longest functions, circles of files, who knows a convolution
   bless       rewrite the golden files from what the program prints now
   exhaustive  the long sweeps, in release mode, and the kernels under the address sanitizer";
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let outcome = match arguments[..] {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
+        ["counts"] => counts(),
         ["bless"] => bless(),
         ["exhaustive"] => exhaustive(),
         _ => {
@@ -43,6 +46,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the shape of the code.
+fn counts() -> Result<()> {
+    println!("{}", structure::counts(&source::read_sources(root())?));
+    Ok(())
 }
 
 /// Golden tests compare with a file, or write it when `UPDATE_EXPECT` is set.
