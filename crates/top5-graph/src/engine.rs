@@ -3,6 +3,10 @@
 //! An engine is made for one graph and one largest batch. Losses, schedules, protocols and explanations are built on
 //! these few calls and never see which engine answers.
 
+mod purpose;
+
+pub use purpose::{Backward, GateRule, LrnRule, Purpose, ReluRule, Rule, Signals, Statistics};
+
 use crate::graph::{Graph, NodeId};
 use crate::params::{Weights, WeightsError};
 use crate::tensor::Tensor;

@@ -27,7 +27,10 @@ mod window;
 
 pub use builder::{Scope, Var, concat, net, sum};
 pub use count::ReceptiveField;
-pub use engine::{Engine, EngineError, Forward, Loss, Sgd, StepOptions};
+pub use engine::{
+    Backward, Engine, EngineError, Forward, GateRule, Loss, LrnRule, Purpose, ReluRule, Rule, Sgd,
+    Signals, Statistics, StepOptions,
+};
 pub use error::{GraphError, ShapeError};
 pub use graph::{Graph, Node, NodeId, Output};
 pub use op::{Op, Spec};
