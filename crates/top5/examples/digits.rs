@@ -1,15 +1,15 @@
 //! Builds LeNet, trains it on the embedded digits, evaluates, saves, loads and uses it.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
+use std::error::Error;
 use std::ops::ControlFlow;
 
-use anyhow::Result;
 use top5::data::{Preprocess, digits};
 use top5::eval::evaluate;
 use top5::train::{Event, Recipe, Trainer, initialise};
 use top5::{Classifier, Model, Options, recipe, zoo};
 
-pub(crate) fn main() -> Result<()> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let (data, preprocess) = (digits(), Preprocess::digits());
     let graph = zoo::network("lenet")?.graph()?;
     let recipe = Recipe { epochs: 12, ..recipe("lenet", "digits") };
@@ -31,7 +31,7 @@ pub(crate) fn main() -> Result<()> {
     let preprocess = Preprocess::drawn_digits();
     let path = std::env::temp_dir().join("top5-digits.safetensors");
     Model { graph, weights, classes, preprocess }.save(&path)?;
-    let mut classifier = Classifier::new(&Model::load(&path)?, &Options::default())?;
+    let mut classifier = Classifier::new(&Model::load(&path)?, 1, &Options::default())?;
     let sample = test.sample(0)?;
     println!("a {} is taken for {:?}", sample.label, classifier.predict(&sample.image, 1)?);
     Ok(())

@@ -1,9 +1,8 @@
 //! From images to classes: a model on the CPU engine.
 
-use anyhow::Result;
 use top5_cpu::{CpuEngine, Options};
-use top5_data::Image;
-use top5_graph::Engine;
+use top5_data::{Image, Preprocess};
+use top5_graph::{Engine, EngineError};
 
 use crate::model::Model;
 
@@ -21,34 +20,85 @@ pub struct Prediction {
 /// A model, ready to say what images show.
 pub struct Classifier {
     engine: CpuEngine,
+    batch: usize,
     classes: Vec<String>,
-    preprocess: top5_data::Preprocess,
+    preprocess: Preprocess,
 }
 
 impl Classifier {
-    /// Plans the network for one image at a time. Fails when the plan needs more memory than it may have.
-    pub fn new(model: &Model, options: &Options) -> Result<Self> {
-        let mut engine = crate::engine(model.graph.clone(), 1, options)?;
+    /// Plans the network for up to `batch` images at once (at least one). Fails when the plan needs more memory than it may have,
+    /// and where the machine lacks what the options ask for.
+    pub fn new(model: &Model, batch: usize, options: &Options) -> Result<Self, EngineError> {
+        let mut engine = crate::engine(model.graph.clone(), batch, options)?;
         engine.load(&model.weights)?;
         let (classes, preprocess) = (model.classes.clone(), model.preprocess.clone());
-        Ok(Self { engine, classes, preprocess })
+        Ok(Self { engine, batch, classes, preprocess })
     }
 
     /// The `top` most probable classes, most probable first; of equally probable ones, the one with the smaller label.
-    pub fn predict(&mut self, image: &Image, top: usize) -> Result<Vec<Prediction>> {
-        let mut input = vec![0.0; self.preprocess.size()];
-        self.preprocess.apply(image, &mut input);
-        let logits = self.engine.forward(&input, &[])?.logits.into_data();
-        let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - greatest).exp()).collect();
-        let sum: f32 = exponentials.iter().sum();
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-        let prediction = |label: usize| Prediction {
-            label: label as u32,
-            class: self.classes[label].clone(),
-            probability: exponentials[label] / sum,
+    pub fn predict(&mut self, image: &Image, top: usize) -> Result<Vec<Prediction>, EngineError> {
+        Ok(self.predict_batch(&[image], top)?.remove(0))
+    }
+
+    /// [`Classifier::predict`] for each of any number of images, as many at once as were planned for. No image's answer depends
+    /// on the others.
+    pub fn predict_batch(
+        &mut self,
+        images: &[&Image],
+        top: usize,
+    ) -> Result<Vec<Vec<Prediction>>, EngineError> {
+        let size = self.preprocess.size();
+        let mut predictions = Vec::with_capacity(images.len());
+        for images in images.chunks(self.batch) {
+            let mut input = vec![0.0; images.len() * size];
+            for (image, input) in images.iter().zip(input.chunks_exact_mut(size)) {
+                self.preprocess.apply(image, input);
+            }
+            let logits = self.engine.forward(&input, &[])?.logits.into_data();
+            let logits = logits.chunks_exact(self.classes.len());
+            predictions.extend(logits.map(|logits| best(logits, &self.classes, top)));
+        }
+        Ok(predictions)
+    }
+}
+
+/// The most probable classes of one image.
+fn best(logits: &[f32], classes: &[String], top: usize) -> Vec<Prediction> {
+    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - greatest).exp()).collect();
+    let sum: f32 = exponentials.iter().sum();
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    let prediction = |label: usize| Prediction {
+        label: label as u32,
+        class: classes[label].clone(),
+        probability: exponentials[label] / sum,
+    };
+    order.into_iter().take(top).map(prediction).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_classified_alike_alone_and_together() {
+        let model = Model::lenet_digits().unwrap();
+        let test = top5_data::digits().test.unwrap();
+        let images: Vec<Image> = (0..7).map(|index| test.sample(index).unwrap().image).collect();
+        let images: Vec<&Image> = images.iter().collect();
+        let mut one = Classifier::new(&model, 1, &Options::default()).unwrap();
+        let mut three = Classifier::new(&model, 3, &Options::default()).unwrap();
+        let together = three.predict_batch(&images, 2).unwrap();
+        let labels = |predictions: &[Prediction]| -> Vec<u32> {
+            predictions.iter().map(|prediction| prediction.label).collect()
         };
-        Ok(order.into_iter().take(top).map(prediction).collect())
+        assert_eq!(together.len(), images.len());
+        for (image, together) in images.into_iter().zip(together) {
+            let alone = one.predict(image, 2).unwrap();
+            assert_eq!(labels(&alone), labels(&together));
+            assert!((alone[0].probability - together[0].probability).abs() < 1e-5);
+        }
+        assert!(three.predict_batch(&[], 2).unwrap().is_empty());
     }
 }

@@ -1,15 +1,36 @@
 //! Writing files so that nobody ever sees half of one, and telling whether they are what they should be.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+/// A file or folder that the system refused to write.
+#[derive(Debug)]
+pub struct WriteError {
+    /// What was to be written.
+    pub path: PathBuf,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "writing {}", self.path.display())
+    }
+}
+
+impl std::error::Error for WriteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
 /// Writes a file under a temporary name beside `path`, brings it to the disk, and only then gives it its name.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
@@ -31,11 +52,11 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
-    written.with_context(|| format!("writing {} ({} bytes)", path.display(), bytes.len()))
+    written.map_err(|source| WriteError { path: path.to_owned(), source })
 }
 
 /// Makes a folder, and those above it that are missing, and brings their names to the disk.
-pub fn make_folder(path: &Path) -> Result<()> {
+pub fn make_folder(path: &Path) -> Result<(), WriteError> {
     let make = || -> io::Result<()> {
         let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
         let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
@@ -47,7 +68,7 @@ pub fn make_folder(path: &Path) -> Result<()> {
         }
         Ok(())
     };
-    make().with_context(|| format!("making {}", path.display()))
+    make().map_err(|source| WriteError { path: path.to_owned(), source })
 }
 
 /// The SHA-256 of some bytes, in hexadecimal.

@@ -1,18 +1,19 @@
 //! The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
 //!
-//! This crate is the program `top5`, and the library that gathers the crates it is made of. A [`Model`] is a network with
-//! trained weights, read from a file, a folder or the hub; a [`Classifier`] says what images show:
+//! This crate gathers those that it is made of. It prints nothing, reads no environment and opens no connection: the program
+//! `top5` (`top5-cli`) does. A [`Model`] is a network with trained weights, read from a file or a folder; a [`Classifier`]
+//! says what images show:
 //!
 //! ```
 //! use top5::{Classifier, Model, Options, data};
 //!
 //! let model = Model::lenet_digits()?;
-//! let mut classifier = Classifier::new(&model, &Options::default())?;
+//! let mut classifier = Classifier::new(&model, 1, &Options::default())?;
 //! let test = data::digits().test.expect("the digits have a test part");
 //! let sample = test.sample(0)?;
 //! let [first, ..] = &classifier.predict(&sample.image, 3)?[..] else { unreachable!() };
 //! assert_eq!(first.label, sample.label);
-//! # Ok::<(), anyhow::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! [`train`] makes such models and [`eval`] measures them; `examples/digits.rs` does all of it in one page. Networks
@@ -23,16 +24,18 @@
 
 mod classifier;
 mod engine;
+mod error;
 mod files;
-pub mod hub;
 mod model;
 mod pipeline;
 mod recipes;
+mod weight_files;
 
 pub use classifier::{Classifier, Prediction};
 pub use engine::engine;
-pub use files::{make_folder, sha256, write_whole};
-pub use model::{CONFIG_FILE, Model, ModelError, WEIGHTS_FILE};
+pub use error::ModelError;
+pub use files::{WriteError, make_folder, sha256, write_whole};
+pub use model::Model;
 pub use pipeline::preprocessing;
 pub use recipes::{recipe, recipes};
 pub use top5_cpu::plan;
@@ -46,3 +49,4 @@ pub use top5_formats as formats;
 pub use top5_graph as graph;
 pub use top5_train as train;
 pub use top5_zoo as zoo;
+pub use weight_files::{CONFIG_FILE, WEIGHTS_FILE, WeightFiles};

@@ -1,0 +1,551 @@
+//! The arguments of all commands. Flags are named as timm's users know them; each can also come from the environment, as
+//! `TOP5_` and its name.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use top5::{Isa, Model, Options, Precision, Tuning};
+
+use crate::exit::{Stop, TABLE};
+use crate::kernels::ConvShape;
+use crate::memory;
+use crate::output::Output;
+use crate::preprocess::PreprocessArgs;
+use crate::source::{ModelSource, hub_from_environment};
+use crate::tuning;
+
+/// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
+#[derive(Debug, Parser)]
+#[command(name = "top5", version, propagate_version = true, arg_required_else_help = true)]
+#[command(before_help = EXAMPLES, after_help = TABLE)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(subcommand)]
+    pub(crate) command: Commands,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  top5 train lenet                      learn handwritten digits, in under a minute
+  top5 predict digit.png                which digit is it?
+  top5 eval runs/lenet-digits           top-1 and top-5 on the test images
+  top5 show resnet50                    its layers, parameters and MACs";
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  top5 train lenet                                    on the embedded digits, into runs/lenet-digits
+  top5 train lenet --data fashion-mnist --out fashion
+  top5 train resnet20_cifar --data photos/ --epochs 20
+  top5 train recipe.toml                              everything as the file says
+  top5 train --resume --out fashion                   go on after Ctrl-C, a crash or a power cut";
+
+const EVAL_EXAMPLES: &str = "\
+Examples:
+  top5 eval runs/lenet-digits --per-class
+  top5 eval model.safetensors --data imagenet/ --split validation
+  top5 eval resnet20_cifar --weights resnet20.th --data photos/ --split all --json";
+
+const PREDICT_EXAMPLES: &str = "\
+Examples:
+  top5 predict digit.png                              with the embedded LeNet
+  top5 predict photos/ scan.jpg --model runs/mine --top 3
+  top5 predict - --json < digit.png";
+
+const MODELS_EXAMPLES: &str = "\
+Examples:
+  top5 models
+  top5 models 'resnet*' --csv
+  top5 models --plot history.svg";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  top5 show lenet
+  top5 show resnet50 --classes 10 --input 3x256x256 --svg resnet50.svg";
+
+const CONVERT_EXAMPLES: &str = "\
+Examples:
+  top5 convert runs/lenet-digits lenet.onnx
+  top5 convert runs/lenet-digits lenet-for-timm       a folder that timm loads
+  top5 convert resnet20.th resnet20.safetensors";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  top5 completions bash > ~/.local/share/bash-completion/completions/top5
+  top5 completions fish > ~/.config/fish/completions/top5.fish";
+
+/// Headings of groups of flags in `--help`.
+const OUTPUT: &str = "Output";
+const ENGINE: &str = "Engine";
+
+#[derive(Debug, Args)]
+struct OutputArgs {
+    /// Write one JSON document to stdout
+    #[arg(long, global = true, help_heading = OUTPUT)]
+    json: bool,
+    /// Say nothing on stderr but errors and warnings
+    #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
+    quiet: bool,
+    /// Say more on stderr
+    #[arg(long, short, global = true, help_heading = OUTPUT)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Commands {
+    /// Train a network; without more arguments, on the embedded digits
+    #[command(before_help = TRAIN_EXAMPLES)]
+    Train(TrainArgs),
+    /// Evaluate a model: top-1, top-5, loss, per class
+    #[command(before_help = EVAL_EXAMPLES)]
+    Eval(EvalArgs),
+    /// Say what images show
+    #[command(before_help = PREDICT_EXAMPLES)]
+    Predict(PredictArgs),
+    /// List the networks with their published numbers
+    #[command(before_help = MODELS_EXAMPLES)]
+    Models(ModelsArgs),
+    /// Show a network's layers
+    #[command(before_help = SHOW_EXAMPLES)]
+    Show(ShowArgs),
+    /// Show how a network would run: steps, kernels and why, memory
+    Plan(PlanArgs),
+    /// Measure how fast networks run here
+    Bench(BenchArgs),
+    /// Measure every kernel that can run a convolution
+    Kernels(KernelsArgs),
+    /// Measure which kernel runs each layer fastest, and save it for --tuning
+    Tune(TuneArgs),
+    /// Write a model in another format
+    #[command(visible_alias = "export", before_help = CONVERT_EXAMPLES)]
+    Convert(ConvertArgs),
+    /// Print the completions for a shell
+    #[command(before_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// How the engine runs; results agree up to rounding.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct EngineArgs {
+    /// Threads; as many as the machine runs at once by default
+    #[arg(long, short = 'j', visible_alias = "workers", value_name = "N", help_heading = ENGINE)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Most memory that a plan may take, in MiB; what is available by default
+    #[arg(long, value_name = "MIB", help_heading = ENGINE)]
+    pub(crate) memory_limit: Option<u64>,
+    /// The instruction set: scalar, avx2 or avx512; the best that the machine has by default
+    #[arg(long, value_name = "NAME", value_parser = parse_isa)]
+    pub(crate) isa: Option<Isa>,
+    /// Direct convolution only: a little more exact, and slower
+    #[arg(long, conflicts_with = "precision")]
+    pub(crate) exact: bool,
+    /// Precision of products; bf16 is faster where the CPU has it, and about 1 % off
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(crate) precision: Option<PrecisionArg>,
+}
+
+impl EngineArgs {
+    /// The options of plans, which may be for another machine.
+    fn plan_options(&self) -> Options {
+        Options {
+            isa: self.isa,
+            threads: self.threads.map(usize::from),
+            exact: self.exact,
+            precision: self.precision.map(Precision::from).unwrap_or_default(),
+            memory_limit: self.memory_limit.map(|mib| mib.saturating_mul(1 << 20)),
+            tuning: Tuning::default(),
+        }
+    }
+
+    /// The options of an engine. Fails if this machine lacks the instruction set.
+    pub(crate) fn options(&self) -> Result<Options> {
+        match self.isa.filter(|isa| !isa.is_available()) {
+            None => {
+                let options = self.plan_options();
+                let memory_limit = options.memory_limit.or_else(memory::available);
+                Ok(Options { memory_limit, ..options })
+            }
+            Some(isa) => {
+                let available: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
+                let available = available.join(", ");
+                let message = format!("this machine has no {isa}; --isa can be {available}");
+                Err(Stop::BadInput(message).into())
+            }
+        }
+    }
+}
+
+/// How the engine runs what is not trained: with kernels chosen by measurement, which a run would have to remember.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TunedArgs {
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Kernels for inference as `top5 tune` measured them
+    #[arg(long, value_name = "FILE")]
+    tuning: Option<PathBuf>,
+}
+
+impl TunedArgs {
+    fn tuning(&self) -> Result<Tuning> {
+        Ok(self.tuning.as_deref().map(tuning::read).transpose()?.unwrap_or_default())
+    }
+
+    /// The options of plans, which may be for another machine. Fails if the tuning cannot be read.
+    pub(crate) fn plan_options(&self) -> Result<Options> {
+        Ok(Options { tuning: self.tuning()?, ..self.engine.plan_options() })
+    }
+
+    /// The options of an engine. Also fails if this machine lacks the instruction set.
+    pub(crate) fn options(&self) -> Result<Options> {
+        Ok(Options { tuning: self.tuning()?, ..self.engine.options()? })
+    }
+}
+
+/// How precise products are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionArg {
+    /// 24 bits
+    F32,
+    /// 8 bits, in convolutions and linear layers
+    Bf16,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Which data are read, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DataArgs {
+    /// digits, fashion-mnist, or a folder (MNIST's or CIFAR's files, or images in one folder per class)
+    #[arg(long, visible_alias = "data-dir", value_name = "NAME|DIR")]
+    pub(crate) data: Option<String>,
+    /// Leave bad image files out and report them, instead of stopping at the first
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+}
+
+/// Which model is used.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WeightsArgs {
+    /// Weights for a network given by name: a file, a timm folder or hf-hub:ORG/NAME[@REVISION]
+    #[arg(long, visible_aliases = ["checkpoint", "pretrained"], value_name = "WEIGHTS")]
+    pub(crate) weights: Option<String>,
+    /// Open no network connection: read the hub's cache only
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+impl WeightsArgs {
+    /// Reads the model that `name` stands for with these weights.
+    pub(crate) fn open(&self, name: &str) -> Result<Model> {
+        let source = ModelSource::resolve(name, self.weights.as_deref())?;
+        source.open(&hub_from_environment(self.offline))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// A network, a recipe's name, or a recipe file (.toml); left out with --resume
+    #[arg(value_name = "NETWORK|RECIPE", required_unless_present = "resume")]
+    pub(crate) target: Option<String>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<usize>,
+    /// Images per step
+    #[arg(long, short, value_name = "N", value_parser = positive)]
+    pub(crate) batch_size: Option<usize>,
+    /// Highest learning rate
+    #[arg(long, value_name = "RATE")]
+    pub(crate) lr: Option<f32>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// The run's folder; runs/NAME, numbered when taken, by default
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with the run in --out where its newest checkpoint is; begin it where there is none
+    #[arg(long, requires = "out")]
+    pub(crate) resume: bool,
+    /// Write a checkpoint every so many steps, and after every epoch
+    #[arg(long, value_name = "STEPS", value_parser = positive)]
+    pub(crate) checkpoint_every: Option<usize>,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// A run's folder, a weights file, a timm folder or a network's name
+    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Which part of the data
+    #[arg(long, value_enum, default_value = "test")]
+    pub(crate) split: Split,
+    /// Images at once
+    #[arg(long, short, value_name = "N", default_value = "64")]
+    #[arg(value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Also list every class
+    #[arg(long)]
+    pub(crate) per_class: bool,
+    /// Fail with exit code 6 when top-1 is below this, in percent
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) min_top1: Option<f64>,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) engine: TunedArgs,
+}
+
+/// A part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Split {
+    /// What the network learnt from
+    Train,
+    /// What chose the epoch
+    Validation,
+    /// What the result is reported on
+    Test,
+    /// Every image, for example of a folder that is not divided
+    All,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PredictArgs {
+    /// Image files, folders of images, or - for stdin
+    #[arg(required = true, value_name = "FILE|FOLDER|-")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// A run's folder, a weights file, a timm folder or a network's name; the embedded LeNet by default
+    #[arg(long, short, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    /// Classes per image
+    #[arg(long, short = 'k', visible_alias = "topk", value_name = "K", default_value = "5")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) top: u16,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) engine: TunedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// Names to list, with * and ?
+    #[arg(default_value = "*")]
+    pub(crate) pattern: String,
+    /// Write CSV
+    #[arg(long, conflicts_with_all = ["json", "markdown"])]
+    pub(crate) csv: bool,
+    /// Write a Markdown table
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    /// Also draw the history: error against MACs, area for parameters
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The network's name
+    pub(crate) network: String,
+    /// Channels, height and width of the input, for example 3x224x224
+    #[arg(long, visible_alias = "img-size", value_name = "CxHxW", value_parser = parse_input)]
+    pub(crate) input: Option<[usize; 3]>,
+    /// Number of classes
+    #[arg(long, visible_alias = "num-classes", value_name = "N")]
+    pub(crate) classes: Option<usize>,
+    /// Write a Markdown table
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    /// Also draw the layers
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// The network's name
+    pub(crate) network: String,
+    /// Most images at once
+    #[arg(long, short, visible_alias = "batch-size", value_name = "N", default_value = "1")]
+    #[arg(value_parser = positive)]
+    pub(crate) batch: usize,
+    /// The plan of a training step
+    #[arg(long)]
+    pub(crate) train: bool,
+    #[command(flatten)]
+    pub(crate) engine: TunedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The networks; some champions by default
+    pub(crate) networks: Vec<String>,
+    /// Images at once; several sizes are measured one after the other
+    #[arg(long, short, visible_alias = "batch-size", value_name = "N,…", default_value = "1")]
+    #[arg(value_delimiter = ',', value_parser = positive)]
+    pub(crate) batch: Vec<usize>,
+    /// Measure training steps: forward, backward, update
+    #[arg(long)]
+    pub(crate) train: bool,
+    /// Also measure every step of the plan
+    #[arg(long)]
+    pub(crate) layers: bool,
+    /// For how long each measurement goes on
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
+    pub(crate) seconds: f64,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(crate) engine: TunedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelsArgs {
+    /// Channels, height and width of the input, filters, height and width of the kernel, stride, padding, groups, images
+    #[arg(long, value_name = "C,H,W,K,R,S,STRIDE,PAD,GROUPS,BATCH", value_parser = ConvShape::parse)]
+    pub(crate) conv: ConvShape,
+    /// Push weights and images out of the caches before each call
+    #[arg(long)]
+    pub(crate) cold: bool,
+    /// For how long each kernel is measured
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    pub(crate) seconds: f64,
+    #[command(flatten)]
+    pub(crate) engine: TunedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TuneArgs {
+    /// The networks
+    #[arg(required = true)]
+    pub(crate) networks: Vec<String>,
+    /// Images at once; several sizes are measured one after the other
+    #[arg(long, short, visible_alias = "batch-size", value_name = "N,…", default_value = "1")]
+    #[arg(value_delimiter = ',', value_parser = positive)]
+    pub(crate) batch: Vec<usize>,
+    /// The file to write; what it already knows is kept, but for the shapes that are measured now
+    #[arg(long, short, value_name = "FILE", default_value = "tuning.json")]
+    pub(crate) out: PathBuf,
+    /// Forget what the file already knows
+    #[arg(long)]
+    pub(crate) anew: bool,
+    /// For how long each network is measured
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
+    pub(crate) seconds: f64,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// The model: as for `eval`
+    #[arg(value_name = "MODEL")]
+    pub(crate) input: String,
+    /// What to write: NAME.safetensors, NAME.onnx, or a folder for timm
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// A network with random weights, as training starts from them, drawn with this seed
+    #[arg(long, value_name = "SEED", conflicts_with = "weights")]
+    pub(crate) init: Option<u64>,
+    /// ONNX: the number of images at once; any number by default
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// ONNX: keep batch normalisation apart from the convolutions before it
+    #[arg(long)]
+    pub(crate) no_fold: bool,
+    /// Replace what is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+}
+
+/// Reads a number of images or steps, at least one.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size @ 1..=65_536) => Ok(size),
+        _ => Err("expected a number from 1 to 65536".to_owned()),
+    }
+}
+
+/// Reads a time from 0 to an hour.
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds @ 0.0..=3600.0) => Ok(seconds),
+        _ => Err("expected a number of seconds from 0 to 3600".to_owned()),
+    }
+}
+
+/// Reads the name of an instruction set.
+fn parse_isa(text: &str) -> Result<Isa, String> {
+    let named = Isa::ALL.into_iter().find(|isa| isa.name() == text);
+    named.ok_or_else(|| format!("expected one of {}", Isa::ALL.map(Isa::name).join(", ")))
+}
+
+/// Reads `3x224x224`.
+fn parse_input(text: &str) -> Result<[usize; 3], String> {
+    let sides: Result<Vec<usize>, _> = text.split(['x', '×']).map(str::parse).collect();
+    match sides.as_deref() {
+        Ok(&[c, h, w]) if c.min(h).min(w) > 0 => Ok([c, h, w]),
+        _ => Err("expected channels, height and width, for example 3x224x224".to_owned()),
+    }
+}
+
+/// The whole declaration, every flag with its variable of the environment.
+pub(crate) fn command() -> Command {
+    Cli::command().mut_subcommands(|command| {
+        command.mut_args(|arg| match arg.get_long() {
+            Some(long) => {
+                let variable = format!("TOP5_{}", long.to_uppercase().replace('-', "_"));
+                arg.env(variable).hide_env(true)
+            }
+            None => arg,
+        })
+    })
+}
+
+/// Reads the command line. Help and wrong usage end the program here, the latter with exit code 2.
+pub(crate) fn parse() -> (Commands, Output) {
+    let matches = command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let OutputArgs { json, quiet, verbose } = cli.output;
+    (cli.command, Output { json, quiet, verbose })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declaration_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn input_sizes_are_read() {
+        assert_eq!(parse_input("3x224x224"), Ok([3, 224, 224]));
+        for wrong in ["", "3x224", "3x0x4", "3xax4", "3x4x5x6", "-1x2x3"] {
+            assert!(parse_input(wrong).is_err(), "{wrong}");
+        }
+    }
+}

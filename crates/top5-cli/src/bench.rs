@@ -1,0 +1,336 @@
+//! `top5 bench`: how fast networks run here, as a whole and layer by layer, beside the machine's peak of the same minute.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+use top5::graph::random::Stream;
+use top5::graph::{Engine, Graph, Sgd, StepOptions, Weights};
+use top5::train::initialise;
+use top5::{CpuEngine, Mode, Options, Summary, zoo};
+
+use crate::args::BenchArgs;
+use crate::exit::Stop;
+use crate::output::Output;
+use crate::table::{self, Column};
+use crate::timing::{Laps, Resident, Spread, digits, peak};
+
+/// What is measured unless networks are named: the champions in the forms that other engines have too.
+const NETWORKS: [&str; 8] = [
+    "alexnet_owt",
+    "vgg16",
+    "googlenet_bn",
+    "inception_v3",
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "seresnet50",
+];
+
+/// The seed of weights and images.
+pub(crate) const SEED: u64 = 0;
+
+/// Small steps: the weights stay ordinary numbers however often they are taken.
+const SGD: Sgd = Sgd { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, nesterov: false };
+
+const STEP: StepOptions = StepOptions { label_smoothing: 0.0, seed: SEED };
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Bench {
+    version: &'static str,
+    cpu: Option<String>,
+    isa: String,
+    threads: usize,
+    exact: bool,
+    precision: &'static str,
+    results: Vec<Measured>,
+}
+
+/// One network at one batch size.
+#[derive(Serialize)]
+struct Measured {
+    network: String,
+    /// `inference` or `training`.
+    mode: &'static str,
+    batch: usize,
+    ms: Spread,
+    ms_per_image: f64,
+    /// Multiply-accumulates of one run.
+    macs: u64,
+    /// Two operations per multiply-accumulate of the network as it is defined, at the median time, in 10⁹ per second.
+    /// Kernels that need fewer multiplications can exceed the peak.
+    gflops: f64,
+    /// The highest rate of multiply-adds probed before and after the runs, in 10⁹ operations per second.
+    peak_gflops: f64,
+    share_of_peak: f64,
+    /// Bytes that the plan takes.
+    planned_bytes: u64,
+    /// By how much the process grew at its largest, in bytes.
+    grown_bytes: Option<u64>,
+    /// The process at its largest, in bytes.
+    resident_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<Vec<Layer>>,
+}
+
+/// One step of the plan.
+#[derive(Serialize)]
+struct Layer {
+    layer: String,
+    kernel: String,
+    fused: String,
+    ms: Spread,
+    share: f64,
+    gflops: f64,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &BenchArgs, output: Output) -> Result<()> {
+    let options = args.engine.options()?;
+    let defaults = || NETWORKS.map(str::to_owned).to_vec();
+    let names = if args.networks.is_empty() { defaults() } else { args.networks.clone() };
+    if args.weights.weights.is_some() && names.len() != 1 {
+        let message = "--weights needs exactly one network: name the one that they are of";
+        return Err(Stop::Usage(message.to_owned()).into());
+    }
+    let mut bench = Bench {
+        version: env!("CARGO_PKG_VERSION"),
+        cpu: cpu(),
+        isa: String::new(),
+        threads: 0,
+        exact: options.exact,
+        precision: options.precision.name(),
+        results: Vec::new(),
+    };
+    for name in &names {
+        for &batch in &args.batch {
+            output.detail(&format!("measuring {name}, batch {batch}"));
+            let mut subject = Subject::new(name, batch, args, &options)?;
+            bench.isa = subject.engine.isa().to_string();
+            bench.threads = subject.engine.threads();
+            bench.results.push(subject.measure(args)?);
+        }
+    }
+    if output.json { output.document(&bench) } else { output.text(&bench.to_string()) }
+}
+
+/// An engine with something to run.
+struct Subject {
+    engine: CpuEngine,
+    plan: Summary,
+    mode: Mode,
+    images: Vec<f32>,
+    labels: Vec<u32>,
+    /// The process before anything of the network was made.
+    before: Option<Resident>,
+}
+
+impl Subject {
+    fn new(name: &str, batch: usize, args: &BenchArgs, options: &Options) -> Result<Self> {
+        let before = Resident::reset();
+        let (graph, weights) = network(name, args)?;
+        let mode = if args.train { Mode::Training } else { Mode::Inference };
+        let (input, classes) = (graph.input().to_vec(), graph.classes());
+        // Before the images: a batch that does not fit is refused here.
+        let mut engine = top5::engine(graph, batch, options)?;
+        if mode == Mode::Training {
+            engine.training_memory()?;
+        }
+        let mut stream = Stream::new(SEED, top5::graph::random::hash("bench"));
+        let count = batch * input.iter().product::<usize>();
+        let images = (0..count).map(|_| stream.normal()).collect();
+        let labels = (0..batch).map(|_| stream.below(classes) as u32).collect();
+        engine.load(&weights)?;
+        drop(weights);
+        let plan = match mode {
+            Mode::Inference => engine.inference_summary()?,
+            Mode::Training => engine.training_summary()?,
+        };
+        Ok(Self { engine, plan, mode, images, labels, before })
+    }
+
+    /// One forward pass or one training step.
+    fn once(&mut self) -> Result<()> {
+        match self.mode {
+            Mode::Inference => drop(self.engine.forward(&self.images, &[])?),
+            Mode::Training => {
+                self.engine.gradients(&self.images, &self.labels, &STEP)?;
+                self.engine.update(&SGD);
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, args: &BenchArgs) -> Result<Measured> {
+        let budget = Duration::from_secs_f64(args.seconds);
+        let before = peak(&self.engine);
+        let ms = Spread::measure(budget, || self.once())?;
+        let peak = 1e-9 * before.max(peak(&self.engine));
+        let resident = Resident::read();
+        let layers = if args.layers { Some(self.layers(budget)?) } else { None };
+        let (macs, batch) = (self.plan.macs(), self.plan.batch);
+        let gflops = rate(macs, ms.median);
+        Ok(Measured {
+            network: self.engine.graph().name().to_owned(),
+            mode: match self.mode {
+                Mode::Inference => "inference",
+                Mode::Training => "training",
+            },
+            batch,
+            ms,
+            ms_per_image: ms.median / batch as f64,
+            macs,
+            gflops,
+            peak_gflops: peak,
+            share_of_peak: gflops / peak,
+            planned_bytes: self.plan.memory(),
+            grown_bytes: self.before.zip(resident).map(|(a, b)| b.peak.saturating_sub(a.now)),
+            resident_bytes: resident.map(|resident| resident.peak),
+            layers,
+        })
+    }
+
+    /// The same runs again, with the clock read between steps.
+    fn layers(&mut self, budget: Duration) -> Result<Vec<Layer>> {
+        let mut laps = Laps::default();
+        Spread::measure(budget, || {
+            let Self { engine, images, labels, .. } = self;
+            let begin = &mut |step| laps.begin(step);
+            match self.mode {
+                Mode::Inference => engine.trace(images, begin)?,
+                Mode::Training => {
+                    engine.trace_gradients(images, labels, &STEP, begin)?;
+                    engine.update(&SGD);
+                }
+            }
+            laps.end();
+            Ok(())
+        })?;
+        let mut spreads = laps.spreads();
+        if self.mode == Mode::Inference {
+            // Nothing comes after the last step.
+            spreads.truncate(self.plan.steps.len());
+        }
+        let total: f64 = spreads.iter().map(|spread| spread.median).sum();
+        let steps = self.plan.steps.iter().zip(&spreads).map(|(step, &ms)| Layer {
+            layer: step.layer.clone(),
+            kernel: step.kernel.clone(),
+            fused: step.fused.clone(),
+            ms,
+            share: ms.median / total,
+            gflops: rate(step.macs, ms.median),
+        });
+        let mut layers: Vec<Layer> = steps.collect();
+        if let (Mode::Training, Some(&ms)) = (self.mode, spreads.last()) {
+            let [layer, kernel] = ["all parameters", "Sgd"].map(str::to_owned);
+            let fused = String::new();
+            layers.push(Layer { layer, kernel, fused, ms, share: ms.median / total, gflops: 0.0 });
+        }
+        Ok(layers)
+    }
+}
+
+/// The network and its weights: those given, or random ones as training would start from.
+fn network(name: &str, args: &BenchArgs) -> Result<(Graph, Weights)> {
+    if args.weights.weights.is_some() {
+        let model = args.weights.open(name)?;
+        return Ok((model.graph, model.weights));
+    }
+    let graph = zoo::network(name)?.graph()?;
+    let weights = initialise(&graph, SEED);
+    Ok((graph, weights))
+}
+
+/// 10⁹ operations per second, two for each multiply-accumulate.
+pub(crate) fn rate(macs: u64, ms: f64) -> f64 {
+    if ms > 0.0 { 2e-6 * macs as f64 / ms } else { 0.0 }
+}
+
+/// The processor's name, where the system tells.
+fn cpu() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("model name"))?;
+    Some(line.trim_start_matches([' ', '\t', ':']).to_owned())
+}
+
+const COLUMNS: [Column; 9] = [
+    ("network", false),
+    ("batch", true),
+    ("ms", true),
+    ("middle half", true),
+    ("least", true),
+    ("ms/image", true),
+    ("GFLOP/s", true),
+    ("of peak", true),
+    ("memory", true),
+];
+
+const LAYER_COLUMNS: [Column; 6] = [
+    ("layer", false),
+    ("kernel", false),
+    ("fused", false),
+    ("ms", true),
+    ("share", true),
+    ("GFLOP/s", true),
+];
+
+impl fmt::Display for Bench {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for measured in &self.results {
+            if let Some(layers) = &measured.layers {
+                let rows: Vec<_> = layers.iter().map(Layer::cells).collect();
+                let Measured { network, mode, batch, .. } = measured;
+                writeln!(f, "{network}, {mode}, batch {batch}\n")?;
+                writeln!(f, "{}", table::aligned(LAYER_COLUMNS, &rows))?;
+            }
+        }
+        let rows: Vec<_> = self.results.iter().map(Measured::cells).collect();
+        writeln!(f, "{}", table::aligned(COLUMNS, &rows))?;
+        let peaks = self.results.iter().map(|measured| measured.peak_gflops);
+        let (least, most) = peaks.fold((f64::MAX, 0.0_f64), |(a, b), p| (a.min(p), b.max(p)));
+        let cpu = self.cpu.as_deref().unwrap_or("unknown processor");
+        writeln!(
+            f,
+            "{cpu}, {} threads, {}, {}; peak in f32 probed beside the runs: {least:.0} to {most:.0} GFLOP/s.\n\
+             ms: the median. GFLOP/s: two operations per multiply-accumulate of the network as it is \
+             defined,\nhowever few its kernels need.",
+            self.threads, self.isa, self.precision
+        )
+    }
+}
+
+impl Measured {
+    fn cells(&self) -> [String; 9] {
+        let mib = |bytes: u64| (bytes >> 20).to_string();
+        let memory = match self.grown_bytes {
+            Some(grown) => format!("{} of {} MiB planned", mib(grown), mib(self.planned_bytes)),
+            None => format!("{} MiB planned", mib(self.planned_bytes)),
+        };
+        [
+            self.network.clone(),
+            self.batch.to_string(),
+            digits(self.ms.median),
+            self.ms.middle(),
+            digits(self.ms.min),
+            digits(self.ms_per_image),
+            format!("{:.0}", self.gflops),
+            percent(self.share_of_peak),
+            memory,
+        ]
+    }
+}
+
+impl Layer {
+    fn cells(&self) -> [String; 6] {
+        let gflops = if self.gflops > 0.0 { format!("{:.0}", self.gflops) } else { String::new() };
+        let (layer, kernel, fused) = (self.layer.clone(), self.kernel.clone(), self.fused.clone());
+        [layer, kernel, fused, digits(self.ms.median), percent(self.share), gflops]
+    }
+}
+
+/// `12.3 %`.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}

@@ -1,0 +1,138 @@
+//! What beside recipe and data decides the numbers of a run, written into its folder so that it goes on as it began.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::Deserialize;
+use serde_json::json;
+use top5::data::Splits;
+use top5::graph::{EngineError, Graph};
+use top5::{CpuEngine, Isa, Options, Precision, write_whole};
+
+use crate::args::{EngineArgs, PrecisionArg};
+use crate::exit::Stop;
+use crate::output::Output;
+use crate::run_folder::{CONFIG, RunFolder};
+
+/// The file in the run's folder.
+const ENVIRONMENT: &str = "environment.json";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the file holds of the engine; the rest is for people.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Environment {
+    top5: String,
+    instructions: String,
+    precision: String,
+    #[serde(default)]
+    exact: bool,
+}
+
+impl Environment {
+    /// That of the run in a folder; None where none has begun.
+    pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(ENVIRONMENT);
+        if !path.exists() {
+            if !folder.join(CONFIG).exists() {
+                return Ok(None);
+            }
+            let message = format!(
+                "{} is missing, which says how the run computes: put it back, or begin another run",
+                path.display()
+            );
+            return Err(Stop::BadInput(message).into());
+        }
+        let reading = || format!("reading {}", path.display());
+        let bytes = fs::read(&path).with_context(reading)?;
+        let unusable = |error: serde_json::Error| {
+            let message =
+                format!("{}: {error}: write it as it was, or begin another run", path.display());
+            Stop::BadInput(message)
+        };
+        Ok(Some(serde_json::from_slice(&bytes).map_err(unusable)?))
+    }
+
+    /// Writes that of a run into its folder.
+    pub(crate) fn write(
+        folder: &RunFolder,
+        engine: &CpuEngine,
+        exact: bool,
+        splits: &Splits,
+    ) -> Result<()> {
+        let environment = json!({
+            "top5": VERSION,
+            "system": std::env::consts::OS,
+            "processor": std::env::consts::ARCH,
+            "instructions": engine.isa().name(),
+            "precision": engine.precision().name(),
+            "exact": exact,
+            "threads": engine.threads(),
+            "images": {
+                "train": splits.train.len(),
+                "validation": splits.validation.len(),
+                "test": splits.test.as_ref().map_or(0, |test| test.len()),
+            },
+            "fingerprint": format!("{:016x}", splits.train.fingerprint()),
+        });
+        let text = format!("{environment:#}\n");
+        Ok(write_whole(&folder.join(ENVIRONMENT), text.as_bytes())?)
+    }
+
+    /// The arguments with which the run goes on: its own where `args` leaves them out. Fails where `args` wants others, and
+    /// warns where the run cannot go on as it was: then another instruction set may be asked for.
+    pub(crate) fn resume(
+        &self,
+        args: &EngineArgs,
+        graph: &Graph,
+        output: Output,
+    ) -> Result<EngineArgs> {
+        let precision = PrecisionArg::from_str(&self.precision, false).map_err(|_| {
+            let message = format!(
+                "{ENVIRONMENT}: there is no precision '{}': write it as it was, or begin another run",
+                self.precision
+            );
+            Stop::BadInput(message)
+        })?;
+        // bf16 needs more of a machine than its instruction set.
+        let runs = |isa: Isa| {
+            let (isa, precision) = (Some(isa), precision.into());
+            let options = Options { isa, precision, threads: Some(1), ..Options::default() };
+            !matches!(top5::engine(graph.clone(), 1, &options), Err(EngineError::Machine { .. }))
+        };
+        let own = Isa::available().into_iter().find(|isa| isa.name() == self.instructions);
+        let own = own.filter(|isa| runs(*isa));
+        let mut differences = Vec::new();
+        if let Some(wanted) = args.precision.filter(|wanted| *wanted != precision) {
+            let wanted = Precision::from(wanted).name();
+            differences.push(format!("--precision {wanted}, {}", self.precision));
+        }
+        if let (Some(own), Some(wanted)) = (own, args.isa)
+            && wanted != own
+        {
+            differences.push(format!("--isa {wanted}, {}", self.instructions));
+        }
+        if args.exact && !self.exact {
+            differences.push("--exact, absent".to_owned());
+        }
+        if !differences.is_empty() {
+            let message = format!(
+                "the run computes otherwise than asked for ({}; the second is the run's): leave the \
+                 difference out, or begin another run",
+                differences.join("; ")
+            );
+            return Err(Stop::BadInput(message).into());
+        }
+        let isa = own.or(args.isa);
+        if self.top5 != VERSION || own.is_none() {
+            let here = isa.unwrap_or_else(Isa::detect);
+            output.warn(&format!(
+                "the run was made by top5 {} with {}, and goes on with top5 {VERSION} and {here}: its numbers will \
+                 differ by rounding from those of a run that was not stopped",
+                self.top5, self.instructions
+            ));
+        }
+        Ok(EngineArgs { precision: Some(precision), isa, exact: self.exact, ..args.clone() })
+    }
+}

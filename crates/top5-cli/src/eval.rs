@@ -1,0 +1,179 @@
+//! `top5 eval`: top-1, top-5 and loss of a model on a part of a dataset.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+use top5::Model;
+use top5::data::{self, Dataset, Ink, OnBad, OpenOptions, Preprocess};
+use top5::eval::{ClassCount, evaluate, percent};
+use top5::graph::Engine;
+
+use crate::args::{EvalArgs, Split};
+use crate::exit::Stop;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::table::{self, Column};
+use crate::train::read_saved;
+
+/// The dataset of a model of drawn digits that comes from no run.
+const DIGITS: &str = "digits";
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Evaluation {
+    network: String,
+    data: String,
+    split: &'static str,
+    preprocess: String,
+    images: usize,
+    /// Files that were left out because they are bad.
+    skipped: usize,
+    top1: f64,
+    top5: f64,
+    /// Images whose class came first, and was among the first five.
+    top1_right: usize,
+    top5_right: usize,
+    loss: f64,
+    per_class: Vec<Class>,
+}
+
+#[derive(Serialize)]
+struct Class {
+    class: String,
+    images: usize,
+    top1: f64,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &EvalArgs, output: Output) -> Result<()> {
+    let model = args.weights.open(&args.model)?;
+    // A run's data are divided as they were when it learnt.
+    let recipe = read_saved(Path::new(&args.model))?;
+    let (data, validation, seed) = match (&args.data.data, &recipe) {
+        (Some(data), Some(recipe)) => (data.as_str(), recipe.validation, recipe.seed),
+        (None, Some(recipe)) => (recipe.data.as_str(), recipe.validation, recipe.seed),
+        (data, None) => {
+            let OpenOptions { validation, seed, .. } = OpenOptions::default();
+            let usual = Some(DIGITS).filter(|_| model.preprocess.ink == Ink::Drawn);
+            let Some(data) = data.as_deref().or(usual) else {
+                let message = "on which images? give --data, a dataset's name or a folder";
+                return Err(Stop::Usage(message.to_owned()).into());
+            };
+            (data, validation, seed)
+        }
+    };
+    // A class with one image can only be evaluated whole.
+    let validation = if matches!(args.split, Split::All) { 0.0 } else { validation };
+    // The evaluation itself finds bad files: looking for them before would decode every file twice.
+    let on_bad = OnBad::Fail;
+    let splits =
+        data::open(data, &OpenOptions { validation, seed, on_bad, ..OpenOptions::default() })?;
+    let (split, part) = match args.split {
+        Split::Train => ("train", Some(splits.train)),
+        Split::Validation => ("validation", Some(splits.validation)),
+        Split::Test => ("test", splits.test),
+        Split::All => ("all", Some(splits.whole())),
+    };
+    let Some(part) = part else {
+        let message = format!(
+            "{data} has no test images: choose --split all or validation, or give other --data"
+        );
+        return Err(Stop::BadInput(message).into());
+    };
+    warn_of_names(&model, part.as_ref(), output);
+    // The embedded digits already look like what drawn ones are brought to.
+    let preprocess = match data {
+        DIGITS => Preprocess { ink: Ink::AsIs, ..model.preprocess.clone() },
+        _ => model.preprocess.clone(),
+    };
+    let preprocess = args.preprocess.apply(preprocess)?;
+
+    let mut engine = top5::engine(model.graph.clone(), args.batch_size, &args.engine.options()?)?;
+    engine.load(&model.weights)?;
+    let progress = Progress::new(output, "evaluating", part.len());
+    let report = evaluate(&mut engine, &part, &preprocess, &mut |images| {
+        progress.set(images, String::new);
+    })?;
+    drop(progress);
+    for unread in &report.errors {
+        output.warn(&format!("left out: {}", unread.error));
+    }
+    if !report.errors.is_empty() && !args.data.skip_bad {
+        let (bad, all) = (report.errors.len(), part.len());
+        let message = format!(
+            "{bad} of {all} images could not be used, see above: replace them, or leave them out \
+             with --skip-bad"
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+
+    let evaluation = Evaluation {
+        network: model.graph.name().to_owned(),
+        data: data.to_owned(),
+        split,
+        preprocess: preprocess.describe(),
+        images: report.images,
+        skipped: report.errors.len(),
+        top1: report.top1_percent,
+        top5: report.top5_percent,
+        top1_right: report.top1,
+        top5_right: report.top5,
+        loss: report.loss,
+        per_class: report.per_class.iter().filter(|_| args.per_class).map(Class::from).collect(),
+    };
+    match output.json {
+        true => output.document(&evaluation)?,
+        false => output.text(&describe(&evaluation))?,
+    }
+    match args.min_top1 {
+        Some(least) if evaluation.top1 < least => {
+            let message = format!("top-1 is {:.2} %, below {least} %", evaluation.top1);
+            Err(Stop::CheckFailed(message).into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Classes are compared by their numbers; names that differ are a hint that the numbers mean something else.
+fn warn_of_names(model: &Model, part: &dyn Dataset, output: Output) {
+    let numbered = |names: &[String]| names.iter().enumerate().all(|(i, n)| *n == i.to_string());
+    let (ours, theirs) = (&model.classes, part.classes());
+    if ours.len() != theirs.len() || numbered(ours) || numbered(theirs) {
+        return;
+    }
+    if let Some(i) = (0..ours.len()).find(|&i| ours[i] != theirs[i]) {
+        output.warn(&format!(
+            "class {i} is {:?} to the model and {:?} in the data: classes are compared by number",
+            ours[i], theirs[i]
+        ));
+    }
+}
+
+impl From<&ClassCount> for Class {
+    fn from(count: &ClassCount) -> Self {
+        let ClassCount { name, images, right } = count;
+        Self { class: name.clone(), images: *images, top1: percent(*right, *images) }
+    }
+}
+
+fn describe(evaluation: &Evaluation) -> String {
+    let Evaluation { network, data, split, images, top1, top5, loss, .. } = evaluation;
+    let mut text = format!(
+        "{network} on {data} ({split}, {images} images): top-1 {top1:.2} %, top-5 {top5:.2} %, loss \
+         {loss:.4}\npreprocessing: {}\n",
+        evaluation.preprocess
+    );
+    if evaluation.skipped > 0 {
+        text += &format!("{} bad files were left out and not counted\n", evaluation.skipped);
+    }
+    if !evaluation.per_class.is_empty() {
+        const COLUMNS: [Column; 3] = [("class", false), ("images", true), ("top-1 %", true)];
+        let row = |class: &Class| {
+            [class.class.clone(), class.images.to_string(), format!("{:.2}", class.top1)]
+        };
+        let rows: Vec<_> = evaluation.per_class.iter().map(row).collect();
+        text += &format!("\n{}", table::aligned(COLUMNS, &rows));
+    }
+    text
+}

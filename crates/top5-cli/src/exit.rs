@@ -1,0 +1,198 @@
+//! From an error to what the user reads and to the exit code.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use top5::ModelError;
+use top5::data::DataError;
+use top5::eval::EvaluationError;
+use top5::formats::FormatError;
+use top5::graph::{EngineError, GraphError, WeightsError};
+use top5::train::{CheckpointError, Diverged, FitError, RecipeError};
+use top5::zoo::UnknownName;
+use top5_hub::HubError;
+
+use crate::output::say;
+
+/// The exit codes, as `--help` prints them.
+pub(crate) const TABLE: &str = "\
+Exit codes:
+  0  success
+  1  other failure
+  2  wrong usage
+  3  bad input: a model, image, dataset or recipe
+  4  I/O or resources: permissions, disk, memory, a lock that is held
+  5  training diverged; the last good checkpoint is kept
+  6  a check failed, for example `eval --min-top1`
+  130, 143  interrupted by Ctrl-C or SIGTERM; a checkpoint was written";
+
+/// The code of what the system refused.
+pub(crate) const RESOURCE: u8 = 4;
+
+/// What ends a command that no library has an error for.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The arguments do not fit together.
+    Usage(String),
+    /// Something that the user gave is not usable.
+    BadInput(String),
+    /// Something that is in the way, or taken.
+    Resource(String),
+    /// A demanded property does not hold.
+    CheckFailed(String),
+    /// A signal ended the run after a checkpoint.
+    Interrupted {
+        /// The signal's number.
+        signal: u8,
+        /// What was written and how to go on.
+        message: String,
+    },
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message)
+            | Self::BadInput(message)
+            | Self::Resource(message)
+            | Self::CheckFailed(message)
+            | Self::Interrupted { message, .. } => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for Stop {}
+
+/// Reports an error on stderr and gives the exit code. A closed stdout is no error: whoever read it has seen enough.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref::<crate::output::Closed>().is_some() {
+        return ExitCode::SUCCESS;
+    }
+    match error.downcast_ref::<Stop>() {
+        Some(Stop::Interrupted { message, .. }) => say(message),
+        Some(_) | None => say(&format!("error: {}", describe(error))),
+    }
+    ExitCode::from(code(error))
+}
+
+/// The chain of causes on one line, without those that the message before already holds.
+pub(crate) fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// The exit code of the first cause that has one.
+pub(crate) fn code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(code_of).unwrap_or(1)
+}
+
+fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(stop) = cause.downcast_ref::<Stop>() {
+        return Some(match stop {
+            Stop::Usage(_) => 2,
+            Stop::BadInput(_) => 3,
+            Stop::Resource(_) => 4,
+            Stop::CheckFailed(_) => 6,
+            Stop::Interrupted { signal, .. } => 128 + signal,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<DataError>() {
+        return Some(if error.is_io() { 4 } else { 3 });
+    }
+    if let Some(error) = cause.downcast_ref::<EngineError>() {
+        return Some(if matches!(error, EngineError::Memory { .. }) { 4 } else { 3 });
+    }
+    if let Some(error) = cause.downcast_ref::<HubError>() {
+        return Some(match error {
+            HubError::Name { .. }
+            | HubError::Absent { .. }
+            | HubError::Status { status: 401 | 404, .. } => 3,
+            HubError::Content { .. } => 6,
+            HubError::Offline { .. }
+            | HubError::Status { .. }
+            | HubError::Answer { .. }
+            | HubError::Connection { .. }
+            | HubError::Stalled { .. }
+            | HubError::Io { .. } => 4,
+        });
+    }
+    if cause.is::<Diverged>() {
+        return Some(5);
+    }
+    if cause.is::<CheckpointError>() {
+        return Some(RESOURCE);
+    }
+    if let Some(FitError::Mismatch { .. }) = cause.downcast_ref() {
+        return Some(3);
+    }
+    if let Some(error) = cause.downcast_ref::<ModelError>() {
+        return match error {
+            ModelError::Hash { .. } => Some(6),
+            ModelError::Io(_) => Some(RESOURCE),
+            ModelError::File { .. } => None, // its source says more
+            ModelError::Metadata { .. }
+            | ModelError::Unrecognised { .. }
+            | ModelError::Caffe { .. }
+            | ModelError::NonFinite { .. }
+            | ModelError::Format(_)
+            | ModelError::Name(_)
+            | ModelError::Graph(_)
+            | ModelError::Weights(_) => Some(3),
+        };
+    }
+    if let Some(EvaluationError::Data(_) | EvaluationError::Engine(_)) = cause.downcast_ref() {
+        return None; // its source says more
+    }
+    let bad_input = cause.is::<GraphError>()
+        || cause.is::<WeightsError>()
+        || cause.is::<FormatError>()
+        || cause.is::<UnknownName>()
+        || cause.is::<RecipeError>()
+        || cause.is::<EvaluationError>();
+    if bad_input {
+        return Some(3);
+    }
+    cause.is::<io::Error>().then_some(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn code_is_that_of_the_cause() {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let data = DataError::Io { path: "x".into(), source: missing() };
+        for (error, expected) in [
+            (anyhow!("something"), 1),
+            (Stop::Usage("no".into()).into(), 2),
+            (anyhow::Error::new(DataError::TooFew { name: "x".into(), samples: 1 }), 3),
+            (anyhow::Error::new(data), 4),
+            (anyhow::Error::new(missing()), 4),
+            (EngineError::Memory { needed: 2, allowed: 1 }.into(), 4),
+            (Stop::Interrupted { signal: 15, message: String::new() }.into(), 143),
+        ] {
+            assert_eq!(code(&error), expected, "{error}");
+            assert_eq!(code(&error.context("while doing it")), expected);
+        }
+    }
+
+    #[test]
+    fn message_says_each_cause_once() {
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        let error = Err::<(), _>(DataError::Io { path: "digit.png".into(), source })
+            .context("predicting")
+            .unwrap_err();
+        assert_eq!(describe(&error), "predicting: cannot read digit.png: entity not found");
+    }
+}

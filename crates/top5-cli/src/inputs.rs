@@ -1,0 +1,74 @@
+//! The images that `predict` is given: files, folders and stdin, in the order given; a folder's in the order of their names.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use top5::data::folder::has_image_extension;
+use top5::data::{DataError, Image, Limits, decode, read_image};
+
+use crate::exit::Stop;
+
+/// The name of stdin among the arguments.
+const STDIN: &str = "-";
+
+/// Replaces folders by the image files in and below them. Fails where a folder holds none, or cannot be listed.
+pub(crate) fn expand(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for input in inputs {
+        if !input.is_dir() {
+            files.push(input.clone());
+            continue;
+        }
+        let mut found = BTreeSet::new();
+        find_images(input, &mut Vec::new(), &mut found)
+            .with_context(|| format!("listing {}", input.display()))?;
+        if found.is_empty() {
+            let message = format!(
+                "{}: no image in this folder: expected files named .png, .jpg, .jpeg, .webp, .bmp, \
+                 .ppm or .pgm",
+                input.display()
+            );
+            return Err(Stop::BadInput(message).into());
+        }
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+/// Follows links to folders, but never into a folder on the way down.
+fn find_images(
+    folder: &Path,
+    above: &mut Vec<PathBuf>,
+    found: &mut BTreeSet<PathBuf>,
+) -> io::Result<()> {
+    let here = fs::canonicalize(folder)?;
+    if above.contains(&here) {
+        return Ok(());
+    }
+    above.push(here);
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            find_images(&path, above, found)?;
+        } else if has_image_extension(&path) {
+            found.insert(path);
+        }
+    }
+    above.pop();
+    Ok(())
+}
+
+/// Reads and decodes one image; `-` is stdin.
+pub(crate) fn read(path: &Path) -> Result<Image> {
+    let limits = Limits::default();
+    if path != Path::new(STDIN) {
+        return Ok(read_image(path, &limits)?);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(limits.bytes + 1).read_to_end(&mut bytes).context("reading stdin")?;
+    let image = decode(&bytes, &limits);
+    Ok(image.map_err(|source| DataError::Image { path: "stdin".into(), source })?)
+}

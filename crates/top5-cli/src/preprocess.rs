@@ -1,0 +1,122 @@
+//! What the user says about how images become a network's input, where it is not what the model says.
+
+use anyhow::Result;
+use clap::Args;
+use top5::data::{CropMode, Filter, Preprocess};
+
+use crate::exit::Stop;
+
+/// Least share of the scaled side that a crop may keep: it decides how much memory the resize takes.
+const MIN_CROP: f64 = 0.05;
+
+/// Replaces parts of the model's preprocessing.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Preprocessing, where it is not the model's")]
+pub(crate) struct PreprocessArgs {
+    /// Mean of each channel, of pixels from 0 to 1; one number stands for all channels
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
+    mean: Vec<f32>,
+    /// Standard deviation of each channel
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
+    std: Vec<f32>,
+    /// Share of the scaled side that the centre crop keeps
+    #[arg(long, value_name = "SHARE")]
+    crop_pct: Option<f64>,
+    /// center scales the shorter side, squash both, whatever the proportions
+    #[arg(long, value_name = "center|squash", value_parser = crop_mode)]
+    crop_mode: Option<CropMode>,
+    /// Filter: nearest, box, bilinear, bicubic or lanczos
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    interpolation: Option<Filter>,
+}
+
+fn crop_mode(text: &str) -> Result<CropMode, String> {
+    match text {
+        "center" => Ok(CropMode::Center),
+        "squash" => Ok(CropMode::Squash),
+        _ => Err("expected center or squash".to_owned()),
+    }
+}
+
+fn filter(text: &str) -> Result<Filter, String> {
+    let expected = "expected nearest, box, bilinear, bicubic or lanczos";
+    Filter::from_name(text).ok_or_else(|| expected.to_owned())
+}
+
+impl PreprocessArgs {
+    /// The model's preprocessing with these parts replaced.
+    pub(crate) fn apply(&self, model: Preprocess) -> Result<Preprocess> {
+        let crop_pct = self.crop_pct.unwrap_or(model.crop_pct);
+        if !(MIN_CROP..=1.0).contains(&crop_pct) {
+            let message = format!("--crop-pct {crop_pct}: expected {MIN_CROP} to 1");
+            return Err(Stop::Usage(message).into());
+        }
+        let std = per_channel("--std", &self.std, &model.std)?;
+        if std.iter().any(|&std| std <= 0.0) {
+            return Err(Stop::Usage("--std: expected positive numbers".to_owned()).into());
+        }
+        Ok(Preprocess {
+            crop_pct,
+            crop_mode: self.crop_mode.unwrap_or(model.crop_mode),
+            filter: self.interpolation.unwrap_or(model.filter),
+            mean: per_channel("--mean", &self.mean, &model.mean)?,
+            std,
+            ..model
+        })
+    }
+}
+
+/// One number per channel: the given ones, or the one given for all, or the model's.
+fn per_channel(flag: &str, given: &[f32], model: &[f32]) -> Result<Vec<f32>> {
+    let values = match given {
+        [] => model.to_vec(),
+        [value] => vec![*value; model.len()],
+        values => values.to_vec(),
+    };
+    if values.len() != model.len() || values.iter().any(|value| !value.is_finite()) {
+        let message = format!(
+            "{flag} {given:?}: expected one finite number, or one for each of the {} channels",
+            model.len()
+        );
+        return Err(Stop::Usage(message).into());
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_replaces_the_models() {
+        let model = Preprocess::imagenet(224, 224);
+        let nothing = PreprocessArgs::default();
+        assert_eq!(nothing.apply(model.clone()).unwrap(), model);
+        let some = PreprocessArgs {
+            mean: vec![0.5],
+            std: vec![0.1, 0.2, 0.3],
+            crop_pct: Some(1.0),
+            crop_mode: Some(CropMode::Squash),
+            interpolation: Some(Filter::Bicubic),
+        };
+        let replaced = some.apply(model).unwrap();
+        assert_eq!((replaced.mean, replaced.std), (vec![0.5; 3], vec![0.1, 0.2, 0.3]));
+        assert_eq!((replaced.crop_pct, replaced.filter), (1.0, Filter::Bicubic));
+        assert_eq!(replaced.crop_mode, CropMode::Squash);
+    }
+
+    #[test]
+    fn senseless_numbers_are_rejected() {
+        let given = |mean: &[f32], std: &[f32], crop_pct| {
+            let (mean, std) = (mean.to_vec(), std.to_vec());
+            let args = PreprocessArgs { mean, std, crop_pct, ..PreprocessArgs::default() };
+            args.apply(Preprocess::imagenet(224, 224))
+        };
+        assert!(given(&[], &[], None).is_ok());
+        assert!(given(&[0.1, 0.2], &[], None).is_err());
+        assert!(given(&[f32::NAN], &[], None).is_err());
+        assert!(given(&[], &[0.0], None).is_err());
+        assert!(given(&[], &[], Some(0.0)).is_err());
+        assert!(given(&[], &[], Some(1.5)).is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! The folder of a training run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use top5::make_folder;
+
+use crate::exit::Stop;
+
+/// The recipe as it was resolved; a folder with it is a run.
+pub(crate) const CONFIG: &str = "config.resolved.toml";
+/// The folder of the checkpoints.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+/// Where runs go that are given no folder.
+const RUNS: &str = "runs";
+
+/// A run's folder.
+#[derive(Debug)]
+pub(crate) struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes a folder for a new run: the given one, which must be empty, or the first free of `runs/NAME`, `runs/NAME-2`, …
+    pub(crate) fn create(out: Option<&Path>, name: &str) -> Result<Self> {
+        let path = match out {
+            Some(path) => path.to_owned(),
+            None => {
+                let numbered = (2..).map(|n| format!("{name}-{n}"));
+                let names = std::iter::once(name.to_owned()).chain(numbered);
+                let mut paths = names.map(|name| Path::new(RUNS).join(name));
+                paths.find(|path| !path.exists()).expect("there is always another number")
+            }
+        };
+        if holds_something(&path) {
+            let message = format!(
+                "{} is not empty: give another folder, or go on with the run in it with --resume",
+                path.display()
+            );
+            return Err(Stop::Resource(message).into());
+        }
+        Self::make(path)
+    }
+
+    /// The folder of a run that is to go on; it is made where there is none.
+    pub(crate) fn reopen(path: &Path) -> Result<Self> {
+        let is_run = [CONFIG, CHECKPOINTS].iter().any(|name| path.join(name).exists());
+        if holds_something(path) && !is_run {
+            let message = format!("{} is not empty and holds no run", path.display());
+            return Err(Stop::BadInput(message).into());
+        }
+        Self::make(path.to_owned())
+    }
+
+    fn make(path: PathBuf) -> Result<Self> {
+        make_folder(&path)?;
+        Ok(Self { path })
+    }
+
+    /// The path of a file in the folder.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn holds_something(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taken_folders_are_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("run");
+        let run = RunFolder::create(Some(&path), "").unwrap();
+        fs::write(run.join(CONFIG), "").unwrap();
+        assert!(RunFolder::create(Some(&path), "").is_err());
+        assert_eq!(RunFolder::reopen(&path).unwrap().path(), path);
+
+        let foreign = place.path().join("foreign");
+        fs::create_dir(&foreign).unwrap();
+        fs::write(foreign.join("thesis.txt"), "").unwrap();
+        assert!(RunFolder::create(Some(&foreign), "").is_err());
+        assert!(RunFolder::reopen(&foreign).is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! `top5 show`: the layers of a network.
+
+use anyhow::Result;
+use serde::Serialize;
+use top5::draw;
+use top5::graph::{self, Row};
+use top5::zoo::{self, Settings};
+
+use crate::args::ShowArgs;
+use crate::models::{describe, size};
+use crate::output::Output;
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Network {
+    name: &'static str,
+    year: u16,
+    paper: String,
+    input: [usize; 3],
+    classes: usize,
+    params: usize,
+    macs: u64,
+    activations: usize,
+    layers: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    name: String,
+    kind: &'static str,
+    attributes: String,
+    inputs: Vec<String>,
+    output: Vec<usize>,
+    params: usize,
+    macs: u64,
+    receptive_field: [usize; 2],
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ShowArgs, output: Output) -> Result<()> {
+    let network = zoo::network(&args.network)?;
+    let registered = network.settings();
+    let settings = Settings {
+        classes: args.classes.unwrap_or(registered.classes),
+        input: args.input.unwrap_or(registered.input),
+    };
+    let graph = network.with(settings)?;
+    if let Some(path) = &args.svg {
+        output.file(path, draw::architecture(&graph).as_bytes())?;
+    }
+    if output.json {
+        return output.document(&Network {
+            name: network.name,
+            year: network.year,
+            paper: describe(&network.paper),
+            input: graph.input(),
+            classes: graph.classes(),
+            params: graph.param_count(),
+            macs: graph.macs(),
+            activations: graph.activations(),
+            layers: graph::rows(&graph).into_iter().map(layer).collect(),
+        });
+    }
+    if args.markdown {
+        return output.text(&graph::markdown(&graph));
+    }
+    let heading = format!(
+        "{}, {}: {} ({})\ninput {}, {} classes\n\n",
+        network.name,
+        network.year,
+        describe(&network.paper),
+        network.section,
+        size(graph.input()),
+        graph.classes()
+    );
+    output.text(&(heading + &graph::table(&graph)))
+}
+
+fn layer(row: Row) -> Layer {
+    Layer {
+        name: row.name,
+        kind: row.kind,
+        attributes: row.label,
+        inputs: row.inputs,
+        output: row.output.dims(),
+        params: row.params,
+        macs: row.macs,
+        receptive_field: row.receptive_field,
+    }
+}

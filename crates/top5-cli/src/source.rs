@@ -1,0 +1,116 @@
+//! What a model's name on the command line stands for, and where the hub's files are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use top5::zoo::{self, Network};
+use top5::{CONFIG_FILE, Model, WeightFiles};
+use top5_hub::{ENDPOINT, Hub, PATIENCE, Repo};
+
+use crate::exit::Stop;
+
+/// What the names of repositories and folders begin with, as timm has it.
+const HUB: &str = "hf-hub:";
+const FOLDER: &str = "local-dir:";
+
+/// The names that the embedded model answers to.
+const EMBEDDED: [&str; 2] = ["lenet-digits", "lenet"];
+
+/// A model that is not read yet.
+#[derive(Clone, Debug)]
+pub(crate) enum ModelSource {
+    /// The one that is part of the program.
+    Embedded,
+    /// Weights, of this network or of the one that is recognised.
+    Weights(Place, Option<&'static Network>),
+}
+
+/// Where weights are to be had.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// A file or folder.
+    Path(PathBuf),
+    /// A repository of the hub.
+    Hub(Repo),
+}
+
+impl ModelSource {
+    /// What `name` stands for: a file of weights, a folder with `model.safetensors` (a run's or timm's), `hf-hub:ORG/NAME`, or,
+    /// together with `weights` (any of these), a network's name. Without weights, `lenet` is the embedded model.
+    pub(crate) fn resolve(name: &str, weights: Option<&str>) -> Result<Self> {
+        if let Some(weights) = weights {
+            let network = zoo::network(name)?;
+            return Ok(Self::Weights(Place::resolve(weights)?, Some(network)));
+        }
+        if name.starts_with(HUB) || name.starts_with(FOLDER) || Path::new(name).exists() {
+            return Ok(Self::Weights(Place::resolve(name)?, None));
+        }
+        if EMBEDDED.contains(&name) {
+            return Ok(Self::Embedded);
+        }
+        let message = match zoo::network(name) {
+            Ok(network) => format!(
+                "{0} is a network without weights: give --weights, or a run's folder after `top5 train {0}`",
+                network.name
+            ),
+            Err(error) => format!(
+                "'{name}' is neither a file or folder nor a network (nearest: {}): expected a run's folder, a \
+                 .safetensors file, a timm folder, {HUB}ORG/NAME or a name from `top5 models`",
+                error.nearest.join(", ")
+            ),
+        };
+        Err(Stop::BadInput(message).into())
+    }
+
+    /// Reads the model, downloaded if need be.
+    pub(crate) fn open(&self, hub: &Hub) -> Result<Model> {
+        match self {
+            Self::Embedded => Ok(Model::lenet_digits()?),
+            Self::Weights(place, network) => Ok(place.files(hub)?.load(*network)?),
+        }
+    }
+}
+
+impl Place {
+    fn resolve(name: &str) -> Result<Self> {
+        Ok(match name.strip_prefix(HUB) {
+            Some(repo) => Self::Hub(repo.parse()?),
+            None => Self::Path(name.strip_prefix(FOLDER).unwrap_or(name).into()),
+        })
+    }
+
+    fn files(&self, hub: &Hub) -> Result<WeightFiles> {
+        let repo = match self {
+            Self::Path(path) => return Ok(WeightFiles::at(path)),
+            Self::Hub(repo) => repo,
+        };
+        let config = match hub.file(repo, CONFIG_FILE) {
+            Ok(config) => Some(config),
+            Err(error) if error.is_absence() => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(WeightFiles { weights: hub.first_file(repo, &WeightFiles::NAMES)?, config })
+    }
+}
+
+/// The hub with the cache and the address that the environment gives: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or
+/// `huggingface/hub` in `XDG_CACHE_HOME` or `~/.cache`; `HF_ENDPOINT`; `HF_HUB_OFFLINE`.
+pub(crate) fn hub_from_environment(offline: bool) -> Hub {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let folder = |name: &str| variable(name).map(PathBuf::from);
+    let cache = folder("HF_HUB_CACHE")
+        .or_else(|| Some(folder("HF_HOME")?.join("hub")))
+        .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface/hub")))
+        .or_else(|| Some(std::env::home_dir()?.join(".cache/huggingface/hub")))
+        .unwrap_or_else(|| ".cache/huggingface/hub".into());
+    let forbidden = variable("HF_HUB_OFFLINE").is_some_and(|value| {
+        !["0", "false", "no", "off"].iter().any(|no| value.eq_ignore_ascii_case(no))
+    });
+    let endpoint = variable("HF_ENDPOINT").and_then(|value| value.into_string().ok());
+    Hub {
+        cache,
+        endpoint: endpoint.as_deref().unwrap_or(ENDPOINT).trim_end_matches('/').to_owned(),
+        offline: offline || forbidden,
+        patience: PATIENCE,
+    }
+}

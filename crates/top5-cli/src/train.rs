@@ -1,0 +1,373 @@
+//! `top5 train`: a run in a folder of its own, which can be stopped and killed at any moment and goes on.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use top5::data::{OnBad, OpenOptions, Preprocess, Splits};
+use top5::eval::evaluate;
+use top5::graph::{Engine, Graph, Weights};
+use top5::train::{Checkpoints, Event, Recipe, Row, State, Trainer, initialise};
+use top5::zoo::{self, Settings};
+use top5::{CpuEngine, Model, WEIGHTS_FILE, sha256, write_whole};
+
+use crate::args::TrainArgs;
+use crate::environment::Environment;
+use crate::exit::Stop;
+use crate::interrupt::Interrupt;
+use crate::output::{Output, command_line};
+use crate::progress::Progress;
+use crate::run_folder::{CHECKPOINTS, CONFIG, RunFolder};
+
+/// The log of steps and epochs, one JSON object per line.
+const LOG: &str = "metrics.jsonl";
+
+/// The dataset of a run that names none.
+const DEFAULT_DATA: &str = "digits";
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Summary {
+    run: String,
+    network: String,
+    data: String,
+    epochs: usize,
+    best_epoch: usize,
+    validation_top1: f64,
+    /// On the test images; absent where the data have none.
+    test: Option<Test>,
+    weights_sha256: String,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Test {
+    images: usize,
+    top1: f64,
+    top5: f64,
+    loss: f64,
+}
+
+/// A run, ready to go.
+struct Run {
+    recipe: Recipe,
+    /// Whether the engine convolves directly only.
+    exact: bool,
+    folder: RunFolder,
+    checkpoints: Checkpoints,
+    splits: Splits,
+    /// How training, validation and test images are prepared.
+    preprocess: Preprocess,
+    graph: Graph,
+    output: Output,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &TrainArgs, output: Output) -> Result<()> {
+    let start = Instant::now();
+    let recipe = resolve(args)?;
+    let open = OpenOptions {
+        validation: recipe.validation,
+        seed: recipe.seed,
+        on_bad: if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail },
+        ..OpenOptions::default()
+    };
+    let splits = top5::data::open(&recipe.data, &open)?;
+    for error in splits.skipped.iter() {
+        output.warn(&format!("left out: {error}"));
+    }
+    let found = splits.train.classes().len();
+    if let Some(classes) = recipe.classes.filter(|&classes| classes != found) {
+        let message = format!(
+            "the recipe says {classes} classes, {} has {found}: leave `classes` out, or give other data",
+            recipe.data
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    let network = zoo::network(&recipe.network)?;
+    let preprocess = recipe.preprocess();
+    let graph = network.with(Settings {
+        classes: found,
+        input: preprocess.as_ref().map_or(network.input, Preprocess::shape),
+    })?;
+    let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
+    let begun = match &args.out {
+        Some(out) if args.resume => Environment::read(out)?,
+        Some(_) | None => None,
+    };
+    let options = match begun {
+        Some(begun) => begun.resume(&args.engine, &graph, output)?.options()?,
+        None => args.engine.options()?,
+    };
+    let mut engine = top5::engine(graph.clone(), recipe.batch_size, &options)?;
+    // Before anything is written: a step that does not fit would fail at its start.
+    engine.training_memory()?;
+
+    let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
+    let folder = match (&args.out, args.resume) {
+        (Some(out), true) => RunFolder::reopen(out)?,
+        (out, _) => RunFolder::create(out.as_deref(), &name)?,
+    };
+    let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS))?;
+    let mut run = Run {
+        recipe,
+        exact: options.exact,
+        folder,
+        checkpoints,
+        splits,
+        preprocess,
+        graph,
+        output,
+    };
+    // From here on Ctrl-C means: stop after the step, and write a checkpoint.
+    let interrupt = Interrupt::install().context("listening for signals")?;
+    let trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
+    let state = run.begin(&trainer, &engine)?;
+    let state = run.train(&trainer, &mut engine, state, &interrupt)?;
+    let summary = run.finish(&mut engine, &state, start)?;
+    if output.json {
+        return output.document(&summary);
+    }
+    output.text(&describe(&summary))
+}
+
+/// The recipe that the arguments ask for. One that is to go on must be the run's own.
+fn resolve(args: &TrainArgs) -> Result<Recipe> {
+    let saved = match &args.out {
+        Some(out) if args.resume => read_saved(out)?,
+        Some(_) | None => None,
+    };
+    let data = args.data.data.as_deref();
+    let mut recipe = match (args.target.as_deref(), &saved) {
+        (Some(target), _) if target.ends_with(".toml") => {
+            let reading = || format!("reading {target}");
+            let text = fs::read_to_string(target).with_context(reading)?;
+            Recipe::from_toml(&text).with_context(reading)?
+        }
+        (Some(target), _) => match top5::recipes().into_iter().find(|(name, _)| *name == target) {
+            Some((_, recipe)) => recipe,
+            None => top5::recipe(zoo::network(target)?.name, data.unwrap_or(DEFAULT_DATA)),
+        },
+        (None, Some(saved)) => saved.clone(),
+        (None, None) => {
+            let message = "there is no run to go on with: name a network or a recipe".to_owned();
+            return Err(Stop::BadInput(message).into());
+        }
+    };
+    if let Some(data) = data {
+        recipe.data = data.to_owned();
+    }
+    recipe.epochs = args.epochs.unwrap_or(recipe.epochs);
+    recipe.batch_size = args.batch_size.unwrap_or(recipe.batch_size);
+    recipe.lr = args.lr.unwrap_or(recipe.lr);
+    recipe.seed = args.seed.unwrap_or(recipe.seed);
+    recipe.checkpoint_steps = args.checkpoint_every.or(recipe.checkpoint_steps);
+    recipe.check()?;
+    let differences = saved.map_or_else(Vec::new, |saved| recipe.differences(&saved));
+    if !differences.is_empty() {
+        let message = format!(
+            "the run has another recipe than asked for ({}; the second is the run's): leave the \
+             difference out, or begin another run",
+            differences.join("; ")
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    Ok(recipe)
+}
+
+/// The recipe of a run's folder; None where none has begun.
+pub(crate) fn read_saved(folder: &Path) -> Result<Option<Recipe>> {
+    let path = folder.join(CONFIG);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let reading = || format!("reading {}", path.display());
+    let text = fs::read_to_string(&path).with_context(reading)?;
+    Ok(Some(Recipe::from_toml(&text).with_context(reading)?))
+}
+
+/// The last part of a dataset's name or path, as a part of a folder's name.
+fn folder_name(data: &str) -> String {
+    let name = Path::new(data).file_name().unwrap_or_default().to_string_lossy();
+    if name.is_empty() { "data".to_owned() } else { name.into_owned() }
+}
+
+impl Run {
+    /// Writes down what the run is, and finds where it is.
+    fn begin(&self, trainer: &Trainer, engine: &CpuEngine) -> Result<State> {
+        let Self { recipe, exact, folder, splits, graph, output, .. } = self;
+        // The folder is a run with the second of them, and no run lacks the first.
+        Environment::write(folder, engine, *exact, splits)?;
+        write_whole(&folder.join(CONFIG), recipe.to_toml().as_bytes())?;
+        output.note(&format!(
+            "{}: {} parameters; {}: {} images to learn from, {} to choose the epoch; {}",
+            graph.name(),
+            graph.param_count(),
+            recipe.data,
+            splits.train.len(),
+            splits.validation.len(),
+            folder.path().display()
+        ));
+        let found = self.checkpoints.newest()?;
+        for damaged in &found.damaged {
+            output.warn(&damaged.to_string());
+        }
+        match found.state {
+            Some(state) => {
+                output.note(&format!("going on after step {}", state.step));
+                Ok(state)
+            }
+            None if found.damaged.is_empty() => Ok(trainer.begin(initialise(graph, recipe.seed))),
+            None => {
+                let message = "every checkpoint is damaged: begin again in another folder";
+                Err(Stop::BadInput(message.to_owned()).into())
+            }
+        }
+    }
+
+    /// Trains to the end of the last epoch. A signal ends it earlier, after a checkpoint, with an error.
+    fn train(
+        &mut self,
+        trainer: &Trainer,
+        engine: &mut dyn Engine,
+        state: State,
+        interrupt: &Interrupt,
+    ) -> Result<State> {
+        let Self { recipe, folder, checkpoints, output, .. } = self;
+        let mut log = open_log(&folder.join(LOG), state.log_bytes)?;
+        let progress = Progress::new(*output, "training", trainer.steps());
+        progress.set(state.step, String::new);
+        let mut observe = |event: Event<'_>| -> Result<()> {
+            match event {
+                Event::Log(line) => log.write_all(line.as_bytes()).context("writing the log")?,
+                Event::Step(step) => {
+                    progress.set(step.step, || format!("loss {:.4}", step.loss));
+                }
+                Event::Epoch { row, best, state } => {
+                    write_whole(&folder.join("summary.csv"), csv(&state.rows).as_bytes())?;
+                    progress.line(&line(row, recipe.epochs, best));
+                }
+                Event::Checkpoint(_) => {}
+            }
+            Ok(())
+        };
+        let state = trainer.run(engine, state, Some(checkpoints), &mut |event| {
+            observe(event)?;
+            Ok(match interrupt.signal() {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
+            })
+        })?;
+        match interrupt.signal() {
+            Some(signal) if !state.is_finished() => {
+                let folder = folder.path().display().to_string();
+                let next = command_line(&["train", "--resume", "--out", &folder]);
+                let message = format!("stopped after step {}; go on with\n  {next}", state.step);
+                Err(Stop::Interrupted { signal, message }.into())
+            }
+            Some(_) | None => Ok(state),
+        }
+    }
+
+    /// A model of digits is used on digits that somebody drew.
+    fn model(&self, weights: Weights) -> Model {
+        let digits = self.preprocess == Preprocess::digits();
+        Model {
+            graph: self.graph.clone(),
+            weights,
+            classes: self.splits.train.classes().to_vec(),
+            preprocess: if digits { Preprocess::drawn_digits() } else { self.preprocess.clone() },
+        }
+    }
+
+    /// Makes the model of the best epoch and evaluates it on the test images.
+    fn finish(&self, engine: &mut dyn Engine, state: &State, start: Instant) -> Result<Summary> {
+        let best = state.best().context("the run has no epoch")?;
+        let weights = match best.step == state.step {
+            true => state.weights.clone(),
+            false => {
+                let checkpoint = self.checkpoints.load(best.step);
+                checkpoint.map_err(|damaged| Stop::BadInput(damaged.to_string()))?.weights
+            }
+        };
+        engine.load(&weights)?;
+        let bytes = self.model(weights).to_bytes();
+        write_whole(&self.folder.join(WEIGHTS_FILE), &bytes)?;
+        let test = self.splits.test.as_ref().map(|test| -> Result<Test> {
+            let report = evaluate(engine, test, &self.preprocess, &mut |_| {})?;
+            Ok(Test {
+                images: report.images,
+                top1: report.top1_percent,
+                top5: report.top5_percent,
+                loss: report.loss,
+            })
+        });
+        Ok(Summary {
+            run: self.folder.path().display().to_string(),
+            network: self.recipe.network.clone(),
+            data: self.recipe.data.clone(),
+            epochs: state.rows.len(),
+            best_epoch: best.epoch,
+            validation_top1: best.eval_top1,
+            test: test.transpose()?,
+            weights_sha256: sha256(&bytes),
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+/// Opens the log and cuts off what was written after the state from which the run goes on.
+fn open_log(path: &Path, length: u64) -> Result<File> {
+    let open = || {
+        let log = File::options().create(true).append(true).open(path)?;
+        log.set_len(length.min(log.metadata()?.len()))?;
+        Ok::<_, std::io::Error>(log)
+    };
+    open().with_context(|| format!("opening {}", path.display()))
+}
+
+/// An epoch, for people.
+fn line(row: &Row, epochs: usize, best: bool) -> String {
+    let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, .. } = row;
+    let best = if best { "  (best)" } else { "" };
+    format!(
+        "epoch {epoch}/{epochs}  loss {train_loss:.4}  top-1 {train_top1:.2} %  validation: loss \
+         {eval_loss:.4}  top-1 {eval_top1:.2} %{best}"
+    )
+}
+
+/// The epochs as a table, with timm's columns.
+fn csv(rows: &[Row]) -> String {
+    let line = |row: &Row| {
+        let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, eval_top5, lr, .. } = row;
+        format!("{epoch},{train_loss},{train_top1},{eval_loss},{eval_top1},{eval_top5},{lr}\n")
+    };
+    let header = "epoch,train_loss,train_top1,eval_loss,eval_top1,eval_top5,lr\n".to_owned();
+    header + &rows.iter().map(line).collect::<String>()
+}
+
+/// The result and what to type next.
+fn describe(summary: &Summary) -> String {
+    let Summary { run, network, data, epochs, best_epoch, validation_top1, .. } = summary;
+    let test = match &summary.test {
+        Some(test) => format!(
+            "top-1 {:.2} %, top-5 {:.2} % on {} test images that it never saw",
+            test.top1, test.top5, test.images
+        ),
+        None => "the data have no test images".to_owned(),
+    };
+    let per_class = command_line(&["eval", run, "--per-class"]);
+    let predict = command_line(&["predict", "FILE", "--model", run]);
+    format!(
+        "{network} on {data}: {test}\n\
+         best of {epochs} epochs: {best_epoch}, with {validation_top1:.2} % on the validation images; \
+         {:.1} s\n\
+         the run is in {run}, the model is {run}/{WEIGHTS_FILE}\n\
+         next:\n  {per_class}\n  {predict}\n",
+        summary.seconds
+    )
+}

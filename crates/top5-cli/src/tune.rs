@@ -1,0 +1,214 @@
+//! `top5 tune`: measures every kernel that can run each layer and saves which is the fastest.
+//!
+//! A kernel is timed where it will work: within the whole network, whose other layers push its weights out of the caches
+//! just as far as they will later. So each candidate gets an engine, in which every layer runs the first, second, …
+//! kernel that it can, and the engines take turns.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Serialize;
+use top5::graph::random::Stream;
+use top5::graph::{Engine, Graph};
+use top5::train::initialise;
+use top5::{CpuEngine, LayerShape, Options, Summary, Tuning, zoo};
+
+use crate::args::TuneArgs;
+use crate::bench::{SEED, percent};
+use crate::output::Output;
+use crate::table::{self, Column};
+use crate::timing::{Laps, Spread, digits};
+use crate::tuning;
+
+/// Fewest rounds in which each engine runs once.
+const ROUNDS: usize = 7;
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Tuned {
+    file: String,
+    networks: Vec<Network>,
+}
+
+#[derive(Serialize)]
+struct Network {
+    network: String,
+    batch: usize,
+    shapes: Vec<Shape>,
+    /// Milliseconds of all layers that have a choice, as the cost model chooses and as measured.
+    modelled_ms: f64,
+    tuned_ms: f64,
+}
+
+/// The layers of one shape, together.
+#[derive(Serialize)]
+struct Shape {
+    layers: Vec<String>,
+    modelled: String,
+    fastest: String,
+    /// Milliseconds by kernel.
+    kernels: BTreeMap<String, f64>,
+}
+
+const COLUMNS: [Column; 6] = [
+    ("layers", false),
+    ("cost model", false),
+    ("ms", true),
+    ("fastest", false),
+    ("ms", true),
+    ("of the model's", true),
+];
+
+/// Runs the command.
+pub(crate) fn run(args: &TuneArgs, output: Output) -> Result<()> {
+    let options = args.engine.options()?;
+    let known = args.out.exists() && !args.anew;
+    let mut tuning = if known { tuning::read(&args.out)? } else { Tuning::default() };
+    let mut networks = Vec::new();
+    for name in &args.networks {
+        let graph = zoo::network(name)?.graph()?.inference();
+        for &batch in &args.batch {
+            output.detail(&format!("measuring {name}, batch {batch}"));
+            let budget = Duration::from_secs_f64(args.seconds);
+            networks.push(tune(&graph, batch, &options, budget, &mut tuning)?);
+        }
+    }
+    tuning::write(&args.out, &tuning)?;
+    let file = args.out.display().to_string();
+    if output.json {
+        return output.document(&Tuned { file, networks });
+    }
+    for network in &networks {
+        output.text(&network.text())?;
+    }
+    output.note(&format!("written: {file}; use it as --tuning {file}"));
+    Ok(())
+}
+
+/// Measures one network and adds what is the fastest to `tuning`.
+fn tune(
+    graph: &Graph,
+    batch: usize,
+    options: &Options,
+    budget: Duration,
+    tuning: &mut Tuning,
+) -> Result<Network> {
+    // Earlier choices must not be taken for the model's.
+    let options = Options { tuning: Tuning::default(), ..options.clone() };
+    let modelled = top5::plan(graph, batch, top5::Mode::Inference, &options)?;
+    let most =
+        modelled.steps.iter().filter_map(|step| Some(step.choice.as_ref()?.candidates.len()));
+    let weights = initialise(graph, SEED);
+    let mut trials = Vec::new();
+    for rank in 0..most.max().unwrap_or(0) {
+        let mut options = options.clone();
+        for choice in modelled.steps.iter().filter_map(|step| step.choice.as_ref()) {
+            if let Some(kernel) = choice.candidates.get(rank) {
+                options.tuning.choose(choice.shape, kernel);
+            }
+        }
+        let mut engine = top5::engine(graph.clone(), batch, &options)?;
+        engine.load(&weights)?;
+        trials.push((engine, Laps::default()));
+    }
+    drop(weights);
+    // After the engines, which refuse a batch that does not fit.
+    let mut stream = Stream::new(SEED, 0);
+    let count = batch * graph.input().iter().product::<usize>();
+    let images: Vec<f32> = (0..count).map(|_| stream.normal()).collect();
+    let begin = Instant::now();
+    let mut rounds = 0;
+    while rounds < ROUNDS || begin.elapsed() < budget {
+        for (engine, laps) in &mut trials {
+            // The first pass of a turn finds the other engine's data in the caches.
+            engine.trace(&images, &mut |_| ())?;
+            engine.trace(&images, &mut |step| laps.begin(step))?;
+            laps.end();
+        }
+        rounds += 1;
+    }
+    let mut measured = Measured::default();
+    for (engine, laps) in trials {
+        measured.add(&engine, laps)?;
+    }
+    Ok(measured.choose(graph, &modelled, tuning))
+}
+
+/// Milliseconds by shape and kernel, over all layers of the shape.
+#[derive(Default)]
+struct Measured {
+    times: BTreeMap<LayerShape, BTreeMap<String, f64>>,
+}
+
+impl Measured {
+    fn add(&mut self, engine: &CpuEngine, laps: Laps) -> Result<()> {
+        let plan = engine.inference_summary()?;
+        let mut times: BTreeMap<(LayerShape, String), f64> = BTreeMap::new();
+        for (step, Spread { median, .. }) in plan.steps.into_iter().zip(laps.spreads()) {
+            if let Some(choice) = step.choice {
+                *times.entry((choice.shape, step.kernel)).or_default() += median;
+            }
+        }
+        for ((shape, kernel), ms) in times {
+            // A layer with few candidates runs the model's choice in several engines.
+            let best = self.times.entry(shape).or_default().entry(kernel).or_insert(ms);
+            *best = best.min(ms);
+        }
+        Ok(())
+    }
+
+    fn choose(self, graph: &Graph, modelled: &Summary, tuning: &mut Tuning) -> Network {
+        let mut shapes = Vec::new();
+        let (mut modelled_ms, mut tuned_ms) = (0.0, 0.0);
+        for (shape, kernels) in self.times {
+            let of_shape = modelled
+                .steps
+                .iter()
+                .filter(|step| step.choice.as_ref().is_some_and(|choice| choice.shape == shape));
+            let (Some(first), Some((fastest, ms))) =
+                (of_shape.clone().next(), kernels.iter().min_by(|a, b| a.1.total_cmp(b.1)))
+            else {
+                continue;
+            };
+            if kernels.len() < 2 {
+                continue;
+            }
+            tuning.choose(shape, fastest);
+            modelled_ms += kernels.get(&first.kernel).copied().unwrap_or(*ms);
+            tuned_ms += ms;
+            shapes.push(Shape {
+                layers: of_shape.map(|step| step.layer.clone()).collect(),
+                modelled: first.kernel.clone(),
+                fastest: fastest.clone(),
+                kernels,
+            });
+        }
+        let network = graph.name().to_owned();
+        Network { network, batch: modelled.batch, shapes, modelled_ms, tuned_ms }
+    }
+}
+
+impl Network {
+    fn text(&self) -> String {
+        let row = |shape: &Shape| {
+            let [modelled, fastest] = [&shape.modelled, &shape.fastest]
+                .map(|kernel| shape.kernels.get(kernel).copied().unwrap_or_default());
+            let layers = match shape.layers.as_slice() {
+                [first, _, ..] => format!("{first} and {} more", shape.layers.len() - 1),
+                [..] => shape.layers.concat(),
+            };
+            let ratio = percent(if modelled > 0.0 { fastest / modelled } else { 1.0 });
+            let [model, fast] = [&shape.modelled, &shape.fastest].map(String::clone);
+            [layers, model, digits(modelled), fast, digits(fastest), ratio]
+        };
+        let rows: Vec<_> = self.shapes.iter().map(row).collect();
+        let Self { network, batch, modelled_ms, tuned_ms, .. } = self;
+        format!(
+            "{network}, batch {batch}\n\n{}\nlayers with a choice: {} ms as modelled, {} ms tuned\n",
+            table::aligned(COLUMNS, &rows),
+            digits(*modelled_ms),
+            digits(*tuned_ms)
+        )
+    }
+}

@@ -1,0 +1,166 @@
+//! Why something is no model.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use top5_formats::FormatError;
+use top5_graph::{GraphError, WeightsError};
+use top5_zoo::UnknownName;
+
+/// Why something is no model.
+#[derive(Debug)]
+pub enum ModelError {
+    /// The metadata of a file contradict themselves or the tensors.
+    Metadata {
+        /// What is wrong.
+        reason: String,
+    },
+    /// No network has these tensors.
+    Unrecognised {
+        /// The network that comes nearest, and what differs.
+        nearest: Option<WeightsError>,
+    },
+    /// The file's name ends with the beginning of another SHA-256 than its own.
+    Hash {
+        /// What the name says.
+        expected: String,
+        /// The file's SHA-256.
+        found: String,
+    },
+    /// Weights of Caffe's for a network that is built in another way.
+    Caffe {
+        /// The network that was named.
+        named: &'static str,
+        /// The one that the weights belong to.
+        meant: &'static str,
+    },
+    /// Weights that are NaN or infinite.
+    NonFinite {
+        /// The tensors that have some, with their number.
+        tensors: Vec<(String, usize)>,
+    },
+    /// The file is damaged, or of a format that is not read.
+    Format(FormatError),
+    /// The file names a network that top5 does not know.
+    Name(UnknownName),
+    /// The network cannot be built as the file wants it.
+    Graph(GraphError),
+    /// The tensors are not the named network's.
+    Weights(WeightsError),
+    /// The system refuses to read.
+    Io(io::Error),
+    /// Any of these, with the file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<Self>,
+    },
+}
+
+impl fmt::Display for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Metadata { reason } => write!(
+                f,
+                "the model's description is not usable ({reason}): name the network and give the \
+                 file as --weights"
+            ),
+            Self::Unrecognised { nearest: None } => f.write_str("the file holds no tensors"),
+            Self::Unrecognised { nearest: Some(error) } => write!(
+                f,
+                "these are the weights of no network that top5 knows; the nearest is {}, of whose \
+                 tensors {} are missing, {} have another shape and {} are too many: name the \
+                 network and give the file as --weights for the list",
+                error.network,
+                error.missing.len(),
+                error.mismatched.len(),
+                error.unexpected.len()
+            ),
+            Self::Hash { expected, found } => write!(
+                f,
+                "its SHA-256 should begin with {expected}, as its name says, and is {found}: download \
+                 it again"
+            ),
+            Self::Caffe { named, meant } => write!(
+                f,
+                "these weights were trained in Caffe, where strides, pooling or normalisation are not \
+                 those of {named} although the tensors are: load them as {meant}"
+            ),
+            Self::NonFinite { tensors } => {
+                let count: usize = tensors.iter().map(|(_, count)| count).sum();
+                write!(f, "{count} weights are NaN or infinite:")?;
+                const LISTED: usize = 8;
+                for (name, count) in tensors.iter().take(LISTED) {
+                    write!(f, "\n    {count} in {name}")?;
+                }
+                if let Some(more) = tensors.len().checked_sub(LISTED).filter(|&more| more > 0) {
+                    write!(f, "\n    … and more in {more} other tensors")?;
+                }
+                f.write_str("\n  training diverged, or the file is damaged: take an older one")
+            }
+            Self::Format(error) => error.fmt(f),
+            Self::Name(error) => error.fmt(f),
+            Self::Graph(error) => error.fmt(f),
+            Self::Weights(error) => error.fmt(f),
+            Self::Io(error) => error.fmt(f),
+            Self::File { path, .. } => write!(f, "reading {}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ModelError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::File { source, .. } => Some(&**source),
+            Self::Format(error) => error.source(),
+            Self::Name(error) => error.source(),
+            Self::Graph(error) => error.source(),
+            Self::Weights(error) => error.source(),
+            Self::Io(error) => error.source(),
+            Self::Metadata { .. }
+            | Self::Unrecognised { .. }
+            | Self::Hash { .. }
+            | Self::Caffe { .. }
+            | Self::NonFinite { .. } => None,
+        }
+    }
+}
+
+impl ModelError {
+    /// The same, with the file that it is about.
+    pub(crate) fn at(self, path: &Path) -> Self {
+        Self::File { path: path.to_owned(), source: Box::new(self) }
+    }
+}
+
+impl From<FormatError> for ModelError {
+    fn from(error: FormatError) -> Self {
+        Self::Format(error)
+    }
+}
+
+impl From<UnknownName> for ModelError {
+    fn from(error: UnknownName) -> Self {
+        Self::Name(error)
+    }
+}
+
+impl From<GraphError> for ModelError {
+    fn from(error: GraphError) -> Self {
+        Self::Graph(error)
+    }
+}
+
+impl From<WeightsError> for ModelError {
+    fn from(error: WeightsError) -> Self {
+        Self::Weights(error)
+    }
+}
+
+impl From<io::Error> for ModelError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
