@@ -132,7 +132,7 @@ pub(crate) enum Commands {
 /// How the engine runs; results agree up to rounding.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct EngineArgs {
-    /// Threads; as many as the machine runs at once by default
+    /// Threads that compute, and that decode images; as many as the process may use cores by default
     #[arg(long, short = 'j', visible_alias = "workers", value_name = "N", help_heading = ENGINE)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,

@@ -1,12 +1,13 @@
 //! `top5 eval`: top-1, top-5 and loss of a model on a part of a dataset.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use serde::Serialize;
 use top5::Model;
-use top5::data::{self, Dataset, Ink, OnBad, OpenOptions, Preprocess};
-use top5::eval::{ClassCount, evaluate, percent};
+use top5::data::{self, Dataset, Ink, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess};
+use top5::eval::{ClassCount, evaluate_loaded, percent};
 use top5::graph::Engine;
 
 use crate::args::{EvalArgs, Split};
@@ -89,10 +90,16 @@ pub(crate) fn run(args: &EvalArgs, output: Output) -> Result<()> {
     };
     let preprocess = args.preprocess.apply(preprocess)?;
 
-    let mut engine = top5::engine(model.graph.clone(), args.batch_size, &args.engine.options()?)?;
+    let options = args.engine.options()?;
+    let mut engine = top5::engine(model.graph.clone(), args.batch_size, &options)?;
     engine.load(&model.weights)?;
+    let evaluation = LoaderOptions::evaluation(args.batch_size);
+    let mut loader = Loader::new(Arc::clone(&part), preprocess.clone(), evaluation);
+    if let Some(threads) = options.threads {
+        loader = loader.threads(threads);
+    }
     let progress = Progress::new(output, "evaluating", part.len());
-    let report = evaluate(&mut engine, &part, &preprocess, &mut |images| {
+    let report = evaluate_loaded(&mut engine, &loader, &mut |images| {
         progress.set(images, String::new);
     })?;
     drop(progress);

@@ -125,7 +125,10 @@ pub(crate) fn run(args: &TrainArgs, output: Output) -> Result<()> {
     };
     // From here on Ctrl-C means: stop after the step, and write a checkpoint.
     let interrupt = Interrupt::install().context("listening for signals")?;
-    let trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
+    let mut trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
+    if let Some(threads) = options.threads {
+        trainer = trainer.threads(threads);
+    }
     let state = run.begin(&trainer, &engine)?;
     let state = run.train(&trainer, &mut engine, state, &interrupt)?;
     let summary = run.finish(&mut engine, &state, start)?;

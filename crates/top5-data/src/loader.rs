@@ -3,9 +3,10 @@
 //! A batch is a function of (seed, epoch, step), so a run resumes in the middle of an epoch without saved state, and the
 //! number of threads that decode it does not matter.
 
+mod pool;
+
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use top5_graph::random::{Stream, hash};
 
@@ -13,12 +14,13 @@ use crate::augment::{Augment, apply};
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::preprocess::Preprocess;
+use pool::{Filled, Plan, Pool};
 
-/// Batches that wait, prepared, for the consumer.
-const AHEAD: usize = 2;
+/// Most threads that are used where no number is asked for: each holds a decoded image.
+const MOST_THREADS: usize = 32;
 
 /// Some samples, ready for the network.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Batch {
     /// Order N C H W.
     pub images: Vec<f32>,
@@ -26,6 +28,9 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// Numbers of the N samples in the dataset.
     pub indices: Vec<u32>,
+    /// Number in the dataset of each sample that is missing here because it cannot be read, and why. Empty unless
+    /// [`LoaderOptions::skip_unreadable`] is set.
+    pub unread: Vec<(u32, DataError)>,
 }
 
 /// How batches are made.
@@ -39,14 +44,23 @@ pub struct LoaderOptions {
     pub shuffle: bool,
     /// Whether a last batch that is not full is left out; it is never padded.
     pub drop_last: bool,
+    /// Whether a sample that cannot be read makes its batch smaller; otherwise it ends the epoch with its error.
+    pub skip_unreadable: bool,
     /// Random changes, in order; none to evaluate.
     pub augment: Vec<Augment>,
 }
 
 impl LoaderOptions {
-    /// Every sample once, in the dataset's order, unchanged.
+    /// Every sample that can be read once, in the dataset's order, unchanged.
     pub fn evaluation(batch: usize) -> Self {
-        Self { batch, seed: 0, shuffle: false, drop_last: false, augment: Vec::new() }
+        Self {
+            batch,
+            seed: 0,
+            shuffle: false,
+            drop_last: false,
+            skip_unreadable: true,
+            augment: Vec::new(),
+        }
     }
 }
 
@@ -60,14 +74,16 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// A loader. Panics when the batch size is 0.
+    /// A loader whose samples are read and decoded on as many threads as the process may use cores, at most 32. Panics
+    /// when the batch size is 0.
     pub fn new(dataset: Arc<dyn Dataset>, preprocess: Preprocess, options: LoaderOptions) -> Self {
         assert!(options.batch > 0, "a batch has at least one sample");
-        Self { dataset, preprocess, options, threads: 1 }
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self { dataset, preprocess, options, threads: cores.min(MOST_THREADS) }
     }
 
-    /// The same with the samples of each batch read and decoded on `threads` threads; 0 counts as 1. The batches are the
-    /// same for any number.
+    /// The same with `threads` threads; 0 counts as 1. While the caller waits for a batch, his thread is one of them. The
+    /// batches are the same for any number.
     pub fn threads(self, threads: usize) -> Self {
         Self { threads: threads.max(1), ..self }
     }
@@ -83,27 +99,27 @@ impl Loader {
         if self.options.drop_last { samples / batch } else { samples.div_ceil(batch) }
     }
 
-    /// The batches of `epoch` from `first_step` on, prepared on a thread of their own. The same (epoch, step) always gives
-    /// the same batch.
+    /// The batches of `epoch` from `first_step` on, prepared in the background. The same (epoch, step) always gives the
+    /// same batch.
     pub fn epoch(&self, epoch: u64, first_step: usize) -> Batches {
-        let (sender, receiver) = sync_channel(AHEAD);
+        let batch = self.options.batch;
+        let mut order = self.order(epoch);
+        if self.options.drop_last {
+            order.truncate(self.steps() * batch);
+        }
+        order.drain(..first_step.saturating_mul(batch).min(order.len()));
         let loader = self.clone();
-        let steps = self.steps();
-        let work = move || {
-            let order = loader.order(epoch);
-            for step in first_step..steps {
-                let batch = loader.prepare(epoch, step, &order);
-                let failed = batch.is_err();
-                if sender.send(batch).is_err() || failed {
-                    return;
-                }
-            }
-        };
-        let worker = thread::Builder::new().name("loader".to_owned()).spawn(work);
+        let stream = Stream::new(self.options.seed, hash("augment")).substream(epoch);
+        let read = move |index, out: &mut [f32]| loader.read(index, &stream, out);
+        let indices: Vec<u32> = order.iter().map(|&index| index as u32).collect();
+        let plan = Plan { read: Box::new(read), order, batch, size: self.preprocess.size() };
+        // One thread works ahead in any case; of several, one is the caller's.
+        let pool = Pool::start(plan, (self.threads - 1).max(1));
         Batches {
-            remaining: steps.saturating_sub(first_step),
-            receiver: Some(receiver),
-            worker: worker.ok(),
+            pool: Some(pool),
+            indices: indices.into_iter(),
+            options: self.options.clone(),
+            size: self.preprocess.size(),
         }
     }
 
@@ -117,87 +133,65 @@ impl Loader {
         }
     }
 
-    fn prepare(&self, epoch: u64, step: usize, order: &[usize]) -> Result<Batch, DataError> {
-        let first = step * self.options.batch;
-        let members = &order[first..order.len().min(first + self.options.batch)];
-        let size = self.preprocess.size();
-        let mut images = vec![0.0; members.len() * size];
-        let stream = Stream::new(self.options.seed, hash("augment")).substream(epoch);
-        let share = members.len().div_ceil(self.threads).max(1);
-        let parts = members.chunks(share).zip(images.chunks_mut(share * size));
-        let labels: Vec<Vec<u32>> = thread::scope(|scope| {
-            let stream = &stream;
-            let read = |(members, out)| scope.spawn(move || self.read(members, stream, out));
-            let readers: Vec<_> = parts.map(read).collect();
-            readers
-                .into_iter()
-                .map(|reader| reader.join().unwrap_or_else(|_| Err(panicked())))
-                .collect::<Result<_, _>>()
-        })?;
-        let indices = members.iter().map(|&index| index as u32).collect();
-        Ok(Batch { images, labels: labels.concat(), indices })
-    }
-
-    /// Reads `members` into `out` and gives their labels. `epoch` is the stream of the epoch's augmentation.
-    fn read(
-        &self,
-        members: &[usize],
-        epoch: &Stream,
-        out: &mut [f32],
-    ) -> Result<Vec<u32>, DataError> {
-        let parts = members.iter().zip(out.chunks_exact_mut(self.preprocess.size()));
-        let read = |(&index, out): (&usize, &mut [f32])| {
-            let sample = self.dataset.sample(index)?;
-            let stream = epoch.substream(index as u64);
-            apply(&self.options.augment, &self.preprocess, &sample.image, stream, out);
-            Ok(sample.label)
-        };
-        parts.map(read).collect()
+    /// Writes sample `index` into `out` and gives its label. `epoch` is the stream of the epoch's augmentation.
+    fn read(&self, index: usize, epoch: &Stream, out: &mut [f32]) -> Result<u32, DataError> {
+        let sample = self.dataset.sample(index)?;
+        let stream = epoch.substream(index as u64);
+        apply(&self.options.augment, &self.preprocess, &sample.image, stream, out);
+        Ok(sample.label)
     }
 }
 
-fn panicked() -> DataError {
-    DataError::Worker { reason: "reading a sample panicked".to_owned() }
-}
-
-/// The rest of an epoch's batches. It ends after the last batch or the first error. Dropping it stops its thread.
+/// The rest of an epoch's batches. It ends after the last batch or the first error. Dropping it stops its threads, at the
+/// latest after the sample that each is at.
 pub struct Batches {
-    remaining: usize,
-    receiver: Option<Receiver<Result<Batch, DataError>>>,
-    worker: Option<JoinHandle<()>>,
+    /// None after an error.
+    pool: Option<Pool>,
+    /// Numbers in the dataset of the samples to come.
+    indices: std::vec::IntoIter<u32>,
+    options: LoaderOptions,
+    /// Values of a sample.
+    size: usize,
 }
 
 impl Iterator for Batches {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.remaining == 0 {
-            return None;
+        let Filled { mut images, labels: read } = self.pool.as_mut()?.next()?;
+        let mut batch = Batch {
+            images: Vec::new(),
+            labels: Vec::with_capacity(read.len()),
+            indices: Vec::with_capacity(read.len()),
+            unread: Vec::new(),
+        };
+        for (place, (label, index)) in read.into_iter().zip(&mut self.indices).enumerate() {
+            match label {
+                Ok(label) => {
+                    let kept = batch.labels.len();
+                    if kept < place {
+                        let sample = place * self.size..(place + 1) * self.size;
+                        images.copy_within(sample, kept * self.size);
+                    }
+                    batch.labels.push(label);
+                    batch.indices.push(index);
+                }
+                Err(error) if self.options.skip_unreadable => batch.unread.push((index, error)),
+                Err(error) => {
+                    self.pool = None;
+                    return Some(Err(error));
+                }
+            }
         }
-        let received = self.receiver.as_ref()?.recv();
-        let batch = received.unwrap_or_else(|_| {
-            Err(match self.worker {
-                Some(_) => panicked(),
-                None => DataError::Worker { reason: "the system refused to start it".to_owned() },
-            })
-        });
-        self.remaining = if batch.is_ok() { self.remaining - 1 } else { 0 };
-        Some(batch)
+        images.truncate(batch.labels.len() * self.size);
+        batch.images = images;
+        Some(Ok(batch))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.remaining))
-    }
-}
-
-impl Drop for Batches {
-    fn drop(&mut self) {
-        // Without a receiver the worker's next send fails and it returns.
-        self.receiver = None;
-        if let Some(worker) = self.worker.take() {
-            // A panic in it was reported by `next`, or nobody asked for the batch.
-            let _ = worker.join();
-        }
+        let left =
+            self.pool.as_ref().map_or(0, |_| self.indices.len().div_ceil(self.options.batch));
+        (0, Some(left))
     }
 }
 
@@ -217,13 +211,32 @@ mod tests {
     }
 
     fn loader(samples: usize, seed: u64, drop_last: bool) -> Loader {
-        let augment = vec![Augment::Shift { pixels: 1 }];
-        let options = LoaderOptions { batch: 4, seed, shuffle: true, drop_last, augment };
+        let options = LoaderOptions {
+            batch: 4,
+            seed,
+            shuffle: true,
+            drop_last,
+            skip_unreadable: false,
+            augment: vec![Augment::Shift { pixels: 1 }],
+        };
         Loader::new(dataset(samples), Preprocess::squash([1, 3, 4]), options)
     }
 
-    fn batches(loader: &Loader, epoch: u64, step: usize) -> Vec<Batch> {
-        loader.epoch(epoch, step).map(Result::unwrap).collect()
+    /// What two batches are compared by.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Content {
+        images: Vec<f32>,
+        labels: Vec<u32>,
+        indices: Vec<u32>,
+    }
+
+    fn batches(loader: &Loader, epoch: u64, step: usize) -> Vec<Content> {
+        let content = |batch: Result<Batch, DataError>| {
+            let Batch { images, labels, indices, unread } = batch.unwrap();
+            assert!(unread.is_empty(), "{unread:?}");
+            Content { images, labels, indices }
+        };
+        loader.epoch(epoch, step).map(content).collect()
     }
 
     #[test]
@@ -287,7 +300,7 @@ mod tests {
         drop(loader.epoch(0, 0));
     }
 
-    /// Ten samples of which number 6 cannot be read.
+    /// Ten samples of which the numbers 5 and 6 cannot be read.
     struct Broken {
         panics: bool,
     }
@@ -303,34 +316,65 @@ mod tests {
             10
         }
         fn sample(&self, index: usize) -> Result<Sample, DataError> {
-            assert!(!(self.panics && index == 6), "sample 6 panics in this test");
+            assert!(!(self.panics && index == 5), "sample 5 panics in this test");
             match index {
-                6 => Err(DataError::Index { name: "broken".to_owned(), index, len: 10 }),
-                _ => Ok(Sample { image: Image::filled(1, 3, 4, 0), label: 0 }),
+                5 | 6 => Err(DataError::Index { name: "broken".to_owned(), index, len: 10 }),
+                _ => Ok(Sample { image: Image::filled(1, 3, 4, index as u8), label: index as u32 }),
             }
         }
-        fn label(&self, _: usize) -> u32 {
-            0
+        fn label(&self, index: usize) -> u32 {
+            index as u32
         }
         fn fingerprint(&self) -> u64 {
             0
         }
     }
 
+    fn broken(panics: bool, skip_unreadable: bool, threads: usize) -> Loader {
+        let options = LoaderOptions { skip_unreadable, ..LoaderOptions::evaluation(2) };
+        let dataset = Arc::new(Broken { panics });
+        Loader::new(dataset, Preprocess::squash([1, 3, 4]), options).threads(threads)
+    }
+
     #[test]
-    fn failing_worker_surfaces_its_error_and_the_epoch_ends() {
-        for panics in [false, true] {
-            let options = LoaderOptions::evaluation(2);
-            let loader =
-                Loader::new(Arc::new(Broken { panics }), Preprocess::squash([1, 3, 4]), options);
-            for loader in [loader.clone(), loader.threads(3)] {
-                let results: Vec<_> = loader.epoch(0, 0).collect();
-                assert_eq!(results.len(), 4);
-                assert!(results[..3].iter().all(Result::is_ok));
-                match (&results[3], panics) {
-                    (Err(DataError::Index { index: 6, .. }), false) => {}
-                    (Err(DataError::Worker { .. }), true) => {}
-                    (other, _) => panic!("{other:?}"),
+    fn an_epoch_ends_with_the_error_of_its_first_unreadable_sample() {
+        for (panics, threads) in [(false, 1), (true, 1), (false, 4), (true, 4)] {
+            let mut batches = broken(panics, false, threads).epoch(0, 0);
+            assert_eq!(batches.size_hint(), (0, Some(5)));
+            let results: Vec<_> = batches.by_ref().collect();
+            assert_eq!(results.len(), 3);
+            assert!(results[..2].iter().all(Result::is_ok));
+            match (&results[2], panics) {
+                (Err(DataError::Index { index: 5, .. }), false) => {}
+                (Err(DataError::Worker { reason }), true) if reason.contains("sample 5") => {}
+                (other, _) => panic!("{other:?}"),
+            }
+            assert!(batches.next().is_none());
+            assert_eq!(batches.size_hint(), (0, Some(0)));
+        }
+    }
+
+    #[test]
+    fn unreadable_samples_are_skipped_where_that_is_asked_for() {
+        for (panics, threads) in [(false, 1), (true, 3)] {
+            let batches: Vec<Batch> =
+                broken(panics, true, threads).epoch(0, 0).map(Result::unwrap).collect();
+            assert_eq!(batches.len(), 5);
+            let all = |of: fn(&Batch) -> &Vec<u32>| -> Vec<u32> {
+                batches.iter().flat_map(of).copied().collect()
+            };
+            let kept = [0, 1, 2, 3, 4, 7, 8, 9];
+            assert_eq!((all(|b| &b.labels), all(|b| &b.indices)), (kept.to_vec(), kept.to_vec()));
+            let unread: Vec<u32> =
+                batches.iter().flat_map(|b| &b.unread).map(|(index, _)| *index).collect();
+            assert_eq!(unread, [5, 6]);
+            for batch in &batches {
+                assert_eq!(batch.images.len(), batch.labels.len() * 12);
+                for (image, &label) in batch.images.chunks(12).zip(&batch.labels) {
+                    let mut expected = [0.0; 12];
+                    let image_of_label = Image::filled(1, 3, 4, label as u8);
+                    Preprocess::squash([1, 3, 4]).apply(&image_of_label, &mut expected);
+                    assert_eq!(image, expected);
                 }
             }
         }

@@ -85,34 +85,37 @@ pub fn evaluate(
     preprocess: &Preprocess,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Report, EvaluationError> {
+    let options = LoaderOptions::evaluation(engine.batch());
+    let loader = Loader::new(Arc::clone(dataset), preprocess.clone(), options);
+    evaluate_loaded(engine, &loader, progress)
+}
+
+/// As [`evaluate`], with the images of the loader's first epoch. Its batches must not be larger than the engine's, and
+/// it must skip unreadable samples: otherwise the first of them is an error.
+pub fn evaluate_loaded(
+    engine: &mut dyn Engine,
+    loader: &Loader,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Report, EvaluationError> {
     let network = engine.graph().classes();
+    let dataset = loader.dataset();
     let mut counter = Counter::new(dataset.as_ref())?;
     if network != dataset.classes().len() {
         return Err(EvaluationError::Classes { network, dataset: dataset.classes().len() });
     }
-    let batch = engine.batch();
-    let options = LoaderOptions::evaluation(batch);
-    let loader = Loader::new(Arc::clone(dataset), preprocess.clone(), options);
-    let mut step = 0;
-    while step < loader.steps() {
-        for read in loader.epoch(0, step) {
-            let members = step * batch..dataset.len().min((step + 1) * batch);
-            let read = match read {
-                Ok(read) => read,
-                Err(error @ DataError::Worker { .. }) => return Err(error.into()),
-                // The loader ends at the first bad sample: this batch is read again, one by one.
-                Err(_) => readable(dataset.as_ref(), preprocess, members, &mut counter),
-            };
-            if !read.labels.is_empty() {
-                let logits = engine.forward(&read.images, &[])?.logits;
-                for (logits, &label) in logits.data().chunks_exact(network).zip(&read.labels) {
-                    let label = label as usize;
-                    counter.tally.add(logits, label, metric::cross_entropy(logits, label));
-                }
-            }
-            step += 1;
-            progress(counter.tally.seen());
+    for batch in loader.epoch(0, 0) {
+        let Batch { images, labels, unread, .. } = batch?;
+        for (index, error) in unread {
+            counter.miss(index as usize, error)?;
         }
+        if !labels.is_empty() {
+            let logits = engine.forward(&images, &[])?.logits;
+            for (logits, &label) in logits.data().chunks_exact(network).zip(&labels) {
+                let label = label as usize;
+                counter.tally.add(logits, label, metric::cross_entropy(logits, label));
+            }
+        }
+        progress(counter.tally.seen());
     }
     counter.finish()
 }
@@ -136,7 +139,7 @@ pub fn evaluate_with<E: From<EvaluationError>>(
                 let label = sample.label as usize;
                 counter.tally.add(&probabilities, label, -probabilities[label].ln());
             }
-            Err(error) => counter.miss(index, error),
+            Err(error) => counter.miss(index, error)?,
         }
         progress(counter.tally.seen());
     }
@@ -157,9 +160,14 @@ impl Counter {
         Ok(Self { tally: Tally::new(dataset.classes()), first: None })
     }
 
-    fn miss(&mut self, index: usize, error: DataError) {
+    /// Lists an image that cannot be read. A fault of the program is none of the image's.
+    fn miss(&mut self, index: usize, error: DataError) -> Result<(), EvaluationError> {
+        if matches!(error, DataError::Worker { .. }) {
+            return Err(error.into());
+        }
         self.tally.miss(index, error.to_string());
         self.first.get_or_insert(error);
+        Ok(())
     }
 
     fn finish(self) -> Result<Report, EvaluationError> {
@@ -169,27 +177,4 @@ impl Counter {
             Some(_) | None => Ok(report),
         }
     }
-}
-
-/// The samples of a batch that can be read; the others are listed.
-fn readable(
-    dataset: &dyn Dataset,
-    preprocess: &Preprocess,
-    members: std::ops::Range<usize>,
-    counter: &mut Counter,
-) -> Batch {
-    let mut batch = Batch { images: Vec::new(), labels: Vec::new(), indices: Vec::new() };
-    for index in members {
-        match dataset.sample(index) {
-            Ok(sample) => {
-                let start = batch.images.len();
-                batch.images.resize(start + preprocess.size(), 0.0);
-                preprocess.apply(&sample.image, &mut batch.images[start..]);
-                batch.labels.push(sample.label);
-                batch.indices.push(index as u32);
-            }
-            Err(error) => counter.miss(index, error),
-        }
-    }
-    batch
 }

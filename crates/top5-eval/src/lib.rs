@@ -15,5 +15,5 @@ pub mod metric;
 pub mod protocol;
 mod report;
 
-pub use evaluate::{EvaluationError, evaluate, evaluate_with};
+pub use evaluate::{EvaluationError, evaluate, evaluate_loaded, evaluate_with};
 pub use report::{ClassCount, Confusion, Report, Unread, percent};

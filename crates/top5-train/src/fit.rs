@@ -15,8 +15,8 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use top5_data::{Batch, DataError, Dataset, Loader, LoaderOptions, Preprocess, Splits};
-use top5_eval::{EvaluationError, evaluate, metric, percent};
+use top5_data::{Batch, DataError, Loader, LoaderOptions, Preprocess, Splits};
+use top5_eval::{EvaluationError, evaluate_loaded, metric, percent};
 use top5_graph::random::{Stream, hash};
 use top5_graph::{Engine, EngineError, StepOptions, Weights};
 
@@ -159,8 +159,7 @@ pub type Observer<'a> = dyn FnMut(Event<'_>) -> Result<ControlFlow<()>, Observer
 pub struct Trainer {
     recipe: Recipe,
     train: Loader,
-    validation: Arc<dyn Dataset>,
-    preprocess: Preprocess,
+    validation: Loader,
     rate: Rate,
 }
 
@@ -173,11 +172,21 @@ impl Trainer {
             seed: recipe.seed,
             shuffle: true,
             drop_last: splits.train.len() >= recipe.batch_size,
+            skip_unreadable: false,
             augment: recipe.augments(),
         };
         let train = Loader::new(Arc::clone(&splits.train), preprocess.clone(), options);
         let rate = recipe.rate(train.steps());
-        Self { recipe, train, validation: Arc::clone(&splits.validation), preprocess, rate }
+        let options = LoaderOptions::evaluation(recipe.batch_size);
+        let validation = Loader::new(Arc::clone(&splits.validation), preprocess, options);
+        Self { recipe, train, validation, rate }
+    }
+
+    /// The same with images read and decoded on this many threads; as many as the process may use cores otherwise. The
+    /// run is the same for any number.
+    pub fn threads(self, threads: usize) -> Self {
+        let [train, validation] = [self.train, self.validation].map(|part| part.threads(threads));
+        Self { train, validation, ..self }
     }
 
     /// Steps of the whole run.
@@ -274,8 +283,8 @@ impl Trainer {
         checkpoints: &mut Option<&mut Checkpoints>,
         observe: &mut Observer<'_>,
     ) -> Result<ControlFlow<()>, FitError> {
-        let report = evaluate(engine, &self.validation, &self.preprocess, &mut |_| {})
-            .map_err(FitError::Evaluation)?;
+        let report =
+            evaluate_loaded(engine, &self.validation, &mut |_| {}).map_err(FitError::Evaluation)?;
         let epoch = state.rows.len() + 1;
         if !report.loss.is_finite() {
             let what = "validation loss".to_owned();
@@ -314,7 +323,7 @@ impl Trainer {
     }
 
     fn fingerprints(&self) -> [String; 2] {
-        [self.train.dataset(), &self.validation].map(|part| format!("{:016x}", part.fingerprint()))
+        [&self.train, &self.validation].map(|part| format!("{:016x}", part.dataset().fingerprint()))
     }
 }
 
