@@ -39,6 +39,7 @@ type Check = fn(&Tree) -> Vec<Finding>;
 
 const CHECKS: &[Check] = &[
     confinement::words_stay_in_their_places,
+    confinement::kinds_are_not_compared,
     files::roots_forbid_unsafe,
     files::files_open_with_a_header,
     files::files_are_short,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 use top5::draw;
-use top5::graph::{self, Row};
+use top5::graph::{self, LayerRow};
 use top5::zoo::{self, Settings};
 
 use crate::args::ShowArgs;
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &ShowArgs, output: Output) -> Result<()> {
     output.text(&(heading + &graph::table(&graph)))
 }
 
-fn layer(row: Row) -> Layer {
+fn layer(row: LayerRow) -> Layer {
     Layer {
         name: row.name,
         kind: row.kind,

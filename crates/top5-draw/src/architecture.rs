@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use top5_graph::{Graph, Node, Shape};
+use top5_graph::{Family, Graph, Node, Shape};
 
 use crate::blocks::{Block, Drawing};
 use crate::layout::{Form, Layout, place};
@@ -24,57 +24,31 @@ const WIDTH: f64 = 1200.0;
 const LABEL: f64 = 11.0;
 const LINE: f64 = 13.0;
 
-/// What kinds of layer have a colour, and what the legend calls them. Told apart by the colour-blind (Okabe & Ito).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Family {
-    Input,
-    Convolution,
-    Linear,
-    Pooling,
-    Normalisation,
-    Activation,
-    Join,
-    Other,
+/// A family's colour, told apart by the colour-blind (Okabe & Ito).
+fn colour(family: Family) -> &'static str {
+    match family {
+        Family::Input => "#ffffff",
+        Family::Convolution => "#5aa5d6",
+        Family::Linear => "#e69f00",
+        Family::Pooling => "#2fb68c",
+        Family::Normalisation => "#cc79a7",
+        Family::Activation => "#f0e442",
+        Family::Join => "#d9d9d9",
+        Family::Rearrangement => "#a89f91",
+    }
 }
 
-impl Family {
-    fn of(kind: &str) -> Self {
-        match kind {
-            "Input" => Self::Input,
-            "Conv2d" | "TableConv2d" => Self::Convolution,
-            "Linear" | "EuclideanRbf" => Self::Linear,
-            "MaxPool2d" | "AvgPool2d" | "GlobalAvgPool" | "Subsampling" => Self::Pooling,
-            "BatchNorm2d" | "LocalResponseNorm" => Self::Normalisation,
-            "ReLU" | "Sigmoid" | "ScaledTanh" | "Softmax" => Self::Activation,
-            "Add" | "Concat" | "Scale" => Self::Join,
-            _ => Self::Other,
-        }
-    }
-
-    fn colour(self) -> &'static str {
-        match self {
-            Self::Input => "#ffffff",
-            Self::Convolution => "#5aa5d6",
-            Self::Linear => "#e69f00",
-            Self::Pooling => "#2fb68c",
-            Self::Normalisation => "#cc79a7",
-            Self::Activation => "#f0e442",
-            Self::Join => "#d9d9d9",
-            Self::Other => "#a89f91",
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Convolution => "convolution",
-            Self::Linear => "fully connected",
-            Self::Pooling => "pooling",
-            Self::Normalisation => "normalisation",
-            Self::Activation => "activation",
-            Self::Join => "add, scale, concatenate",
-            Self::Other => "rearrangement, dropout",
-        }
+/// What the legend calls a family.
+fn title(family: Family) -> &'static str {
+    match family {
+        Family::Input => "input",
+        Family::Convolution => "convolution",
+        Family::Linear => "fully connected",
+        Family::Pooling => "pooling",
+        Family::Normalisation => "normalisation",
+        Family::Activation => "activation",
+        Family::Join => "add, scale, concatenate",
+        Family::Rearrangement => "rearrangement, dropout",
     }
 }
 
@@ -135,6 +109,13 @@ fn side(shape: Shape) -> f64 {
     (height.max(width) as f64).sqrt()
 }
 
+/// Whether it puts its inputs beside each other, so that its result is larger than each.
+fn stacks(graph: &Graph, node: &Node) -> bool {
+    let channels = node.shape().channels();
+    node.inputs.len() > 1
+        && node.inputs.iter().all(|&input| graph.node(input).shape().channels() < channels)
+}
+
 /// What a block looks like.
 struct Look {
     form: Form,
@@ -155,11 +136,11 @@ impl Look {
         let output = leader.shape();
         let stripes: Vec<Family> = block
             .followers(graph)
-            .map(|node| Family::of(node.spec.kind))
-            .filter(|family| *family != Family::Other)
+            .map(|node| node.spec.family)
+            .filter(|family| *family != Family::Rearrangement)
             .collect();
-        let mut labels = vec![label(leader)];
-        let after: Vec<&str> = block.followers(graph).map(short).collect();
+        let mut labels = vec![leader.spec.caption.clone()];
+        let after: Vec<&str> = block.followers(graph).map(|node| node.spec.short).collect();
         if !after.is_empty() {
             labels.push(after.join(" · "));
         }
@@ -179,11 +160,11 @@ impl Look {
             above: if shape.is_some() { LINE + 4.0 } else { 2.0 },
             below: LINE * labels.len() as f64 + 4.0,
             stage: output.size(),
-            joins_equals: leader.spec.kind == "Concat",
+            joins_equals: stacks(graph, leader),
         };
         let nodes: Vec<String> =
             block.nodes.iter().flatten().map(|id| id.index().to_string()).collect();
-        let family = Family::of(leader.spec.kind);
+        let family = leader.spec.family;
         let tooltip = tooltip(graph, block);
         Self { form, family, stripes, shape, labels, tooltip, nodes: nodes.join(" ") }
     }
@@ -199,10 +180,10 @@ impl Look {
             let rect = rect.set("width", width).set("height", height).set("fill", fill);
             rect.set("stroke", stroke).set("stroke-width", 0.75).close();
         };
-        rect(left, width, self.family.colour(), INK);
+        rect(left, width, colour(self.family), INK);
         let stripes = self.stripes.len() as f64 * STRIPE;
         for (i, stripe) in self.stripes.iter().enumerate() {
-            rect(left + width - stripes + i as f64 * STRIPE, STRIPE, stripe.colour(), INK);
+            rect(left + width - stripes + i as f64 * STRIPE, STRIPE, colour(*stripe), INK);
         }
         if let Some(shape) = &self.shape {
             svg.coloured_label([x, top - 4.0], LABEL, "middle", MUTED, shape);
@@ -212,47 +193,6 @@ impl Look {
             svg.coloured_label(at, LABEL, "middle", if i == 0 { INK } else { MUTED }, label);
         }
         svg.close();
-    }
-}
-
-/// What a layer is called below its block.
-fn label(node: &Node) -> String {
-    let attributes = &node.spec.label;
-    match node.spec.kind {
-        "Input" => "input".to_owned(),
-        "Conv2d" | "TableConv2d" => attributes.clone(),
-        "Linear" | "EuclideanRbf" => format!("{} {}", short(node), node.shape()),
-        "MaxPool2d" | "AvgPool2d" | "Subsampling" | "SliceChannels" => {
-            format!("{} {attributes}", short(node))
-        }
-        "Subsample" => format!("every {}", attributes.trim_start_matches('/')),
-        _ => short(node).to_owned(),
-    }
-}
-
-/// A kind in a word.
-fn short(node: &Node) -> &'static str {
-    match node.spec.kind {
-        "Linear" => "fc",
-        "EuclideanRbf" => "RBF",
-        "MaxPool2d" => "max",
-        "AvgPool2d" => "avg",
-        "GlobalAvgPool" => "global avg",
-        "Subsampling" => "sum",
-        "BatchNorm2d" => "BN",
-        "LocalResponseNorm" => "LRN",
-        "ScaledTanh" => "tanh",
-        "Sigmoid" => "sigmoid",
-        "Dropout" => "dropout",
-        "Softmax" => "softmax",
-        "Flatten" => "flatten",
-        "MulConstant" => "× const",
-        "Add" => "add",
-        "Scale" => "scale",
-        "Concat" => "concat",
-        "SliceChannels" => "slice",
-        "PadChannels" => "pad",
-        kind => kind,
     }
 }
 
@@ -343,10 +283,10 @@ fn draw_legend(svg: &mut Svg, looks: &[Look], y: f64) {
     let mut x = LEFT;
     for family in families {
         let swatch = svg.element("rect").set("x", x).set("y", y).set("width", 12.0);
-        let swatch = swatch.set("height", 12.0).set("fill", family.colour());
+        let swatch = swatch.set("height", 12.0).set("fill", colour(family));
         swatch.set("stroke", INK).set("stroke-width", 0.75).close();
-        svg.label([x + 17.0, y + 10.0], LABEL, "start", family.name());
-        x += 17.0 + text_width(family.name(), LABEL) + 16.0;
+        svg.label([x + 17.0, y + 10.0], LABEL, "start", title(family));
+        x += 17.0 + text_width(title(family), LABEL) + 16.0;
     }
 }
 

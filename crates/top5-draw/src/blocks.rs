@@ -8,18 +8,6 @@ use std::ops::Range;
 
 use top5_graph::{Graph, Node, NodeId};
 
-/// Kinds that are drawn with the layer before them.
-const FOLLOWERS: [&str; 8] = [
-    "BatchNorm2d",
-    "ReLU",
-    "Sigmoid",
-    "ScaledTanh",
-    "Dropout",
-    "Flatten",
-    "MulConstant",
-    "Softmax",
-];
-
 /// A layer, and the followers that nothing else reads the input of.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
@@ -129,7 +117,7 @@ fn merge(graph: &Graph) -> Vec<Block> {
     let mut block_of: Vec<usize> = Vec::with_capacity(graph.nodes().len());
     for node in graph.nodes() {
         let follows = match node.inputs[..] {
-            [input] => FOLLOWERS.contains(&node.spec.kind) && users[input.index()].len() == 1,
+            [input] => node.spec.trails && users[input.index()].len() == 1,
             _ => false,
         };
         if follows {

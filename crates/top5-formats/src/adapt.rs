@@ -170,9 +170,9 @@ fn reconcile_biases(weights: &mut Weights, graph: &Graph) {
 
 /// The convolutions that a batch normalisation follows, each with it.
 fn normalised(graph: &Graph) -> impl Iterator<Item = (&Node, &Node)> {
-    let norms = graph.nodes().iter().filter(|node| node.spec.kind == "BatchNorm2d");
+    let norms = graph.nodes().iter().filter(|node| node.spec.affine.is_some());
     let pairs = norms.map(|norm| (graph.node(norm.inputs[0]), norm));
-    pairs.filter(|(conv, _)| conv.spec.kind == "Conv2d")
+    pairs.filter(|(conv, _)| conv.spec.convolution.is_some())
 }
 
 fn bias_of(conv: &Node) -> String {

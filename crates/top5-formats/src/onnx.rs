@@ -3,7 +3,7 @@
 use crate::protobuf::Message;
 use std::collections::BTreeMap;
 use top5_graph::onnx::{Attribute, Constant, OnnxNode};
-use top5_graph::{Graph, Node, Shape, Tensor, Weights, WeightsError};
+use top5_graph::{Convolution, Graph, Kernels, Node, Shape, Tensor, Weights, WeightsError};
 
 /// What the exported model looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +58,13 @@ pub fn write(graph: &Graph, weights: &Weights, options: Options) -> Result<Vec<u
 const INPUT: &str = "input";
 const LOGITS: &str = "logits";
 
-/// For each convolution whose only user is a batch normalisation, that normalisation; and back.
+/// For each convolution whose only user is an affine map, that map.
 fn foldable(graph: &Graph) -> BTreeMap<usize, usize> {
     let users = graph.users();
     let mut pairs = BTreeMap::new();
-    for node in graph.nodes().iter().filter(|node| node.spec.kind == "BatchNorm2d") {
+    for node in graph.nodes().iter().filter(|node| node.spec.affine.is_some()) {
         let source = graph.node(node.inputs[0]);
-        if source.spec.kind == "Conv2d"
+        if source.spec.convolution.is_some()
             && users[source.id.index()].len() == 1
             && source.id != graph.logits().id
         {
@@ -100,51 +100,18 @@ impl Writer {
             self.values.push(inputs[0].clone());
             return;
         }
-        let tensor = |role: &str| weights.tensor(&format!("{}.{role}", node.name));
-        let mut params: Vec<(&str, Tensor)> = node
-            .spec
-            .params
-            .iter()
-            .filter_map(|param| Some((param.role, tensor(param.role)?.clone())))
-            .collect();
-        let mut chain = node.spec.onnx.clone();
-        match node.spec.kind {
-            "Conv2d" => {
-                if let Some(&norm) = folded.get(&index) {
-                    params = fold(&params, &graph.nodes()[norm], weights);
-                }
-            }
-            "TableConv2d" => {
-                if let Some(Constant::Ints(kernels)) = chain[0].constants.pop() {
-                    let channels = graph.node(node.inputs[0]).shape().channels();
-                    params[0].1 =
-                        scatter(&params[0].1, &kernels, node.shape().channels(), channels);
-                }
-            }
-            "Subsampling" => params[0].1 = repeat(&params[0].1, node),
-            _ => {}
-        }
+        let norm = folded.get(&index).map(|&norm| &graph.nodes()[norm]);
+        let params = parameters(graph, node, norm, weights);
         let mut value = inputs;
-        // The factors of a scale may be a vector; they multiply maps.
-        if node.spec.kind == "Scale" && matches!(graph.node(node.inputs[1]).shape(), Shape::Flat(_))
-        {
-            let name = format!("{}.factors", node.name);
-            let axes = self.constant(&format!("{name}.axes"), &Constant::Ints(vec![2, 3]));
-            let unsqueeze = Message::new().text(1, &value[1]).text(1, &axes).text(2, &name);
-            self.graph = std::mem::take(&mut self.graph)
-                .message(1, &unsqueeze.text(3, &name).text(4, "Unsqueeze"));
-            value[1] = name;
-        }
-        let last = chain.len() - 1;
-        // The link that takes the parameters: the first that is not a mere change of shape.
-        let reader = usize::from(node.spec.kind == "EuclideanRbf");
-        for (i, link) in chain.iter().enumerate() {
-            if i == reader {
-                for (role, tensor) in &params {
-                    let name = format!("{}.{role}", node.name);
-                    self.tensor(&name, tensor);
-                    value.push(name);
-                }
+        let last = node.spec.onnx.len() - 1;
+        for (i, link) in node.spec.onnx.iter().enumerate() {
+            if let Some((input, axes)) = &link.unsqueezed {
+                value[*input] = self.unsqueeze(&value[*input], axes, &format!("{}.{i}", node.name));
+            }
+            for (role, tensor) in params.iter().filter(|_| link.params) {
+                let name = format!("{}.{role}", node.name);
+                self.tensor(&name, tensor);
+                value.push(name);
             }
             let output = match (i == last, node.id == graph.logits().id) {
                 (true, true) => LOGITS.to_owned(),
@@ -159,6 +126,16 @@ impl Writer {
             value = vec![output];
         }
         self.values.extend(value);
+    }
+
+    /// The value with axes of length one.
+    fn unsqueeze(&mut self, value: &str, axes: &[i64], stem: &str) -> String {
+        let name = format!("{stem}.unsqueezed");
+        let axes = self.constant(&format!("{name}.axes"), &Constant::Ints(axes.to_vec()));
+        let node = Message::new().text(1, value).text(1, &axes).text(2, &name);
+        let node = node.text(3, &name).text(4, "Unsqueeze");
+        self.graph = std::mem::take(&mut self.graph).message(1, &node);
+        name
     }
 
     fn tensor(&mut self, name: &str, tensor: &Tensor) {
@@ -219,59 +196,78 @@ fn value_info(name: &str, shape: Shape, batch: Option<usize>) -> Message {
     Message::new().text(1, name).message(2, &Message::new().message(1, &tensor))
 }
 
-/// Weight and bias of a convolution and the batch normalisation after it, as one convolution.
+/// A node's parameters as ONNX has them: dense kernels, and `norm` taken up.
+fn parameters(
+    graph: &Graph,
+    node: &Node,
+    norm: Option<&Node>,
+    weights: &Weights,
+) -> Vec<(&'static str, Tensor)> {
+    let tensor = |role| weights.tensor(&format!("{}.{role}", node.name));
+    let params = node.spec.params.iter();
+    let mut params: Vec<(&'static str, Tensor)> =
+        params.filter_map(|param| Some((param.role, tensor(param.role)?.clone()))).collect();
+    if let (Some(convolution), Some((_, weight))) = (&node.spec.convolution, params.first_mut()) {
+        let [inputs, outputs] =
+            [graph.node(node.inputs[0]), node].map(|node| node.shape().channels());
+        dense(weight, convolution, inputs, outputs);
+    }
+    match norm {
+        Some(norm) => fold(&params, norm, weights),
+        None => params,
+    }
+}
+
+/// Weight and bias of a convolution and the affine map after it, as one convolution.
 fn fold(
     conv: &[(&'static str, Tensor)],
     norm: &Node,
     weights: &Weights,
 ) -> Vec<(&'static str, Tensor)> {
-    let eps = norm.spec.onnx[0]
-        .attributes
-        .iter()
-        .find_map(|(_, value)| match value {
-            Attribute::Float(eps) => Some(f64::from(*eps)),
-            Attribute::Int(_) | Attribute::Ints(_) => None,
-        })
-        .unwrap_or_default();
     let of = |role: &str, channel: usize| {
         let tensor = weights.tensor(&format!("{}.{role}", norm.name));
-        tensor.map_or(0.0, |tensor| f64::from(tensor.data()[channel]))
+        tensor.map_or(0.0, |tensor| tensor.data()[channel])
     };
     let mut weight = conv[0].1.clone();
     let channels = weight.shape()[0];
     let per_filter = weight.data().len() / channels.max(1);
     let mut bias = Tensor::zeros([channels]);
     for channel in 0..channels {
-        let scale = of("weight", channel) / (of("running_var", channel) + eps).sqrt();
+        let [w, b, mean, variance] =
+            ["weight", "bias", "running_mean", "running_var"].map(|role| of(role, channel));
+        let affine = norm.spec.affine.expect("only affine maps are folded");
+        let [slope, intercept] = affine.line(w, b, mean, variance);
         for value in &mut weight.data_mut()[channel * per_filter..(channel + 1) * per_filter] {
-            *value = (f64::from(*value) * scale) as f32;
+            *value = (f64::from(*value) * slope) as f32;
         }
         let own = conv.get(1).map_or(0.0, |(_, bias)| f64::from(bias.data()[channel]));
-        bias.data_mut()[channel] =
-            ((own - of("running_mean", channel)) * scale + of("bias", channel)) as f32;
+        bias.data_mut()[channel] = (own * slope + intercept) as f32;
     }
     vec![("weight", weight), ("bias", bias)]
 }
 
-/// A table convolution's kernels in a dense weight; `places` has the position of each among all pairs of maps.
-fn scatter(kernels: &Tensor, places: &[i64], outputs: usize, inputs: usize) -> Tensor {
-    let [_, r, s] = *kernels.shape() else { return kernels.clone() };
-    let mut dense = Tensor::zeros([outputs, inputs, r, s]);
-    for (kernel, &place) in kernels.data().chunks_exact(r * s).zip(places) {
-        let start = place as usize * r * s;
-        dense.data_mut()[start..start + r * s].copy_from_slice(kernel);
+/// Makes a layer's weight that of the convolution that it is.
+fn dense(weight: &mut Tensor, convolution: &Convolution, inputs: usize, outputs: usize) {
+    let [r, s] = convolution.window.kernel;
+    let area = r * s;
+    let shape = [outputs, inputs / convolution.groups, r, s];
+    match &convolution.kernels {
+        Kernels::Dense => {}
+        Kernels::Scattered(places) => {
+            let mut full = Tensor::zeros(shape);
+            for (kernel, &place) in weight.data().chunks_exact(area).zip(places) {
+                full.data_mut()[place * area..][..area].copy_from_slice(kernel);
+            }
+            *weight = full;
+        }
+        Kernels::Repeated => {
+            let mut full = Tensor::zeros(shape);
+            for (kernel, &value) in full.data_mut().chunks_exact_mut(area).zip(weight.data()) {
+                kernel.fill(value);
+            }
+            *weight = full;
+        }
     }
-    dense
-}
-
-/// A subsampling's coefficients as the weight of a depth-wise convolution.
-fn repeat(coefficients: &Tensor, node: &Node) -> Tensor {
-    let [r, s] = node.spec.window.map_or([1, 1], |window| window.kernel);
-    let mut weight = Tensor::zeros([coefficients.data().len(), 1, r, s]);
-    for (kernel, &value) in weight.data_mut().chunks_exact_mut(r * s).zip(coefficients.data()) {
-        kernel.fill(value);
-    }
-    weight
 }
 
 #[cfg(test)]

@@ -9,10 +9,11 @@
 
 use crate::error::{GraphError, ShapeError};
 use crate::graph::{Graph, Node, NodeId, Output};
-use crate::op::{Op, Spec};
+use crate::op::Op;
 use crate::ops::*;
 use crate::params::Init;
 use crate::shape::Shape;
+use crate::spec::{Fans, Spec};
 use crate::window::{Window, k};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +55,11 @@ struct State {
     scopes: Vec<ScopeState>,
     root: ScopeState,
     error: Option<GraphError>,
+    rule: Option<Rule>,
 }
+
+/// How weights and biases start, from the layer and the fans of its weight.
+type Rule = Box<dyn Fn(&Spec, Fans) -> (Init, f32)>;
 
 /// The names given so far in one scope.
 #[derive(Default)]
@@ -100,8 +105,12 @@ impl Builder {
         } else {
             Err(ShapeError::Attribute { what: "the number of inputs", expected: "within the op's" })
         };
-        let spec = spec.and_then(|spec| {
+        let spec = spec.and_then(|mut spec| {
             crate::shape::volume(&spec.output.dims())?;
+            if let (Some(rule), Some(fans)) = (&state.rule, spec.fans) {
+                let (weight, bias) = rule(&spec, fans);
+                start(&mut spec, &weight, bias);
+            }
             Ok(spec)
         });
         match spec {
@@ -234,11 +243,16 @@ impl<'g> Var<'g> {
     pub fn init(self, weight: Init, bias: f32) -> Self {
         let mut state = self.builder.state.borrow_mut();
         if state.error.is_none() {
-            for param in state.nodes[self.node.0].spec.params.iter_mut().filter(|p| p.learned) {
-                let is_weight = param.role == "weight";
-                param.init = if is_weight { weight.clone() } else { Init::Constant(bias) };
-            }
+            start(&mut state.nodes[self.node.0].spec, &weight, bias);
         }
+        drop(state);
+        self
+    }
+
+    /// Lets weight and bias of every convolution, linear layer and subsampling from here on start as the rule says, given the
+    /// layer and the fans of its weight. [`Var::init`] goes before it for single layers.
+    pub fn init_by(self, rule: impl Fn(&Spec, Fans) -> (Init, f32) + 'static) -> Self {
+        self.builder.state.borrow_mut().rule = Some(Box::new(rule));
         self
     }
 
@@ -411,6 +425,14 @@ impl<'g> Var<'g> {
     }
 }
 
+/// Lets a layer's weight and bias start so.
+fn start(spec: &mut Spec, weight: &Init, bias: f32) {
+    for param in spec.params.iter_mut().filter(|param| param.learned) {
+        let is_weight = param.role == "weight";
+        param.init = if is_weight { weight.clone() } else { Init::Constant(bias) };
+    }
+}
+
 impl<'g> AddOperator for Var<'g> {
     type Output = Self;
 
@@ -508,6 +530,24 @@ mod tests {
         assert!(net("bad", [3, 8, 8], |x| x.flatten().linear(usize::MAX)).is_err());
         assert!(net("bad", [3, 8, 8], |x| x.pad_channels(usize::MAX, 2)).is_err());
         assert!(net("bad", [3, 8, 8], |x| x.slice(usize::MAX, 2)).is_err());
+    }
+
+    #[test]
+    fn a_rule_of_initialisation_sees_the_fans_of_weights_and_leaves_the_rest() {
+        let graph = net("ruled", [4, 8, 8], |x| {
+            let x = x.conv(6, k(3)).init_by(|_, fans| (Init::kaiming_normal(fans.output), 0.5));
+            let x = x.apply(Conv2d::new(8, k(3)).groups(2)).batch_norm();
+            x.flatten().linear(5).init_by(|_, fans| (Init::pytorch(fans.input), 0.0)).linear(3)
+        })
+        .unwrap();
+        let init = |name: &str| graph.params().find(|(n, _)| n == name).unwrap().1.init.clone();
+        assert_eq!(init("conv1.weight"), Init::pytorch(4 * 9));
+        // As PyTorch has it, the fan of the output counts both groups.
+        assert_eq!(init("conv2.weight"), Init::kaiming_normal(8 * 9));
+        assert_eq!(init("conv2.bias"), Init::Constant(0.5));
+        assert_eq!(init("bn1.weight"), Init::Constant(1.0));
+        assert_eq!(init("fc1.weight"), Init::kaiming_normal(5));
+        assert_eq!(init("fc2.weight"), Init::pytorch(5));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Receptive fields.
 
 use crate::graph::{Graph, NodeId};
-use crate::op::Spec;
+use crate::spec::Spec;
 
 /// How much of the input one element of an activation sees. Pairs are `[height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

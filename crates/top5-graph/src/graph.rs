@@ -1,8 +1,9 @@
 //! A network as a value: nodes in topological order.
 
-use crate::op::{Op, Spec};
+use crate::op::Op;
 use crate::params::Param;
 use crate::shape::Shape;
+use crate::spec::Spec;
 use std::panic::Location;
 
 /// The position of a node in its graph. Inputs of a node have smaller positions.

@@ -1,103 +1,12 @@
 //! The closed set of ops of 1998–2017, and what each of them says about itself.
+//!
+//! Whoever wants to know something about a layer reads it off its [`Spec`]; only what builds or computes matches on [`Op`]. So a
+//! new op is its definition among the ops, one line in the list below, and the arms that the compiler then asks engines for.
 
 use crate::error::ShapeError;
 use crate::ops::*;
-use crate::params::Param;
 use crate::shape::Shape;
-use crate::window::Window;
-
-/// A layer, without its inputs. Every variant is a plain struct of attributes; the arithmetic of the definition is in
-/// [`Spec`], and the computation in the engines.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op {
-    /// The network's input, always node 0.
-    Input(Input),
-    /// Two-dimensional convolution.
-    Conv2d(Conv2d),
-    /// LeNet-5's C3: each output map sees a chosen set of input maps.
-    TableConv2d(TableConv2d),
-    /// Fully connected layer.
-    Linear(Linear),
-    /// Maximum over windows.
-    MaxPool2d(MaxPool2d),
-    /// Mean over windows.
-    AvgPool2d(AvgPool2d),
-    /// Mean over each map.
-    GlobalAvgPool(GlobalAvgPool),
-    /// LeNet-5's S2 and S4: sum over windows, times a coefficient, plus a bias, per map.
-    Subsampling(Subsampling),
-    /// Batch normalisation.
-    BatchNorm2d(BatchNorm2d),
-    /// Local response normalisation across channels.
-    LocalResponseNorm(LocalResponseNorm),
-    /// Elementwise non-linearity.
-    Activation(Activation),
-    /// Dropout: the identity outside training.
-    Dropout(Dropout),
-    /// Sum of two or more inputs of one shape.
-    Add(Add),
-    /// A map times one factor per channel, given by the second input.
-    Scale(Scale),
-    /// Multiplication by a constant.
-    MulConstant(MulConstant),
-    /// Concatenation along the channels.
-    Concat(Concat),
-    /// A range of channels.
-    SliceChannels(SliceChannels),
-    /// Zero channels before and after.
-    PadChannels(PadChannels),
-    /// Every n-th row and column: an identity with a stride.
-    Subsample(Subsample),
-    /// A map as a vector, in (channel, row, column) order.
-    Flatten(Flatten),
-    /// Exponentials that sum to one.
-    Softmax(Softmax),
-    /// LeNet-5's output layer: minus the squared distance to fixed codes.
-    EuclideanRbf(EuclideanRbf),
-}
-
-/// Everything there is to say about an op applied to its inputs, short of computing it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Spec {
-    /// `Conv2d`
-    pub kind: &'static str,
-    /// What distinguishes this layer from others of its kind: `3×3 /2 +1, 64`
-    pub label: String,
-    /// Stem of the automatic name (`conv` gives `conv1`, `conv2`, …).
-    pub stem: &'static str,
-    /// Shape of the output of one sample.
-    pub output: Shape,
-    /// Parameters and buffers.
-    pub params: Vec<Param>,
-    /// Multiply-accumulates of convolutions and linear layers, which is what the papers count; zero elsewhere.
-    pub macs: u64,
-    /// The window through which an output sees the input, if there is one.
-    pub window: Option<Window>,
-    /// The chain of ONNX nodes that computes it: the first takes the inputs and parameters, each other the one before.
-    /// Empty: the identity at inference.
-    pub onnx: Vec<onnx::OnnxNode>,
-}
-
-impl Spec {
-    /// A spec with no parameters, no MACs and no window.
-    pub(crate) fn new(kind: &'static str, stem: &'static str, output: Shape) -> Self {
-        Self {
-            kind,
-            label: String::new(),
-            stem,
-            output,
-            params: Vec::new(),
-            macs: 0,
-            window: None,
-            onnx: Vec::new(),
-        }
-    }
-
-    /// Total number of learned parameters.
-    pub fn param_count(&self) -> usize {
-        self.params.iter().filter(|p| p.learned).map(Param::elements).sum()
-    }
-}
+use crate::spec::Spec;
 
 /// What an op's struct defines.
 pub(crate) trait Define {
@@ -111,8 +20,18 @@ pub(crate) trait Define {
 }
 
 macro_rules! ops {
-    ($($name:ident),* $(,)?) => {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// A layer, without its inputs. Every variant is a plain struct of attributes; the arithmetic of the definition is in
+        /// [`Spec`], and the computation in the engines.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Op {
+            $($(#[$doc])* $name($name),)*
+        }
+
         impl Op {
+            /// The names of all variants.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
             pub(crate) fn define(&self) -> &dyn Define {
                 match self { $(Self::$name(op) => op,)* }
             }
@@ -130,27 +49,49 @@ macro_rules! ops {
     };
 }
 
-ops!(
+ops! {
+    /// The network's input, always node 0.
     Input,
+    /// Two-dimensional convolution.
     Conv2d,
+    /// LeNet-5's C3: each output map sees a chosen set of input maps.
     TableConv2d,
+    /// Fully connected layer.
     Linear,
+    /// Maximum over windows.
     MaxPool2d,
+    /// Mean over windows.
     AvgPool2d,
+    /// Mean over each map.
     GlobalAvgPool,
+    /// LeNet-5's S2 and S4: sum over windows, times a coefficient, plus a bias, per map.
     Subsampling,
+    /// Batch normalisation.
     BatchNorm2d,
+    /// Local response normalisation across channels.
     LocalResponseNorm,
+    /// Elementwise non-linearity.
     Activation,
+    /// Dropout: the identity outside training.
     Dropout,
+    /// Sum of two or more inputs of one shape.
     Add,
+    /// A map times one factor per channel, given by the second input.
     Scale,
+    /// Multiplication by a constant.
     MulConstant,
+    /// Concatenation along the channels.
     Concat,
+    /// A range of channels.
     SliceChannels,
+    /// Zero channels before and after.
     PadChannels,
+    /// Every n-th row and column: an identity with a stride.
     Subsample,
+    /// A map as a vector, in (channel, row, column) order.
     Flatten,
+    /// Exponentials that sum to one.
     Softmax,
+    /// LeNet-5's output layer: minus the squared distance to fixed codes.
     EuclideanRbf,
-);
+}

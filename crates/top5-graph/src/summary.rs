@@ -5,7 +5,7 @@ use crate::shape::Shape;
 
 /// One layer of the table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct LayerRow {
     /// The layer's name.
     pub name: String,
     /// Its kind.
@@ -25,13 +25,13 @@ pub struct Row {
 }
 
 /// The rows of the layer table, in the order of the graph.
-pub fn rows(graph: &Graph) -> Vec<Row> {
+pub fn rows(graph: &Graph) -> Vec<LayerRow> {
     let fields = graph.receptive_fields();
     graph
         .nodes()
         .iter()
         .zip(fields)
-        .map(|(node, field)| Row {
+        .map(|(node, field)| LayerRow {
             name: node.name.clone(),
             kind: node.spec.kind,
             label: node.spec.label.clone(),

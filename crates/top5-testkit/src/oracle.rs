@@ -63,7 +63,7 @@ pub fn weights_renamed(graph: &Graph, peer: &dyn Fn(&str) -> String) -> Weights 
     params
         .map(|(node, param)| {
             let name = node.param_name(param);
-            let batch_norm = node.spec.kind == "BatchNorm2d";
+            let batch_norm = node.spec.affine.is_some();
             let tensor = tensor(&peer(&name), &param.shape, batch_norm);
             (name, tensor)
         })

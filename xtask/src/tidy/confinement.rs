@@ -85,16 +85,10 @@ const CLOCK: Rule = Rule {
 const OPS: Rule = Rule {
     words: &["Op::"],
     places: &[
-        "crates/top5-graph/src/op.rs",
         "crates/top5-graph/src/builder.rs",
         "crates/top5-graph/src/rewrite.rs",
-        "crates/top5-testkit/src/reference", // reference.rs, reference_*.rs or the folder
-        "crates/top5-cpu/src/lower.rs",
-        "crates/top5-cpu/src/again.rs",
-        "crates/top5-cpu/src/emit.rs",
-        "crates/top5-cpu/src/precision.rs",
-        "crates/top5-cpu/src/backward.rs",
-        "crates/top5-burn/src/lower.rs",
+        "crates/top5-testkit/src/reference", // reference.rs or the folder
+        "crates/top5-cpu/src/",
     ],
     in_tests: false,
     fix: "only engines and the graph's rewriting match on the op: read the node's spec, or extend it",
@@ -106,6 +100,38 @@ const SKIPPED: Rule = Rule {
     in_tests: true,
     fix: "a test runs and asserts: make it fast (see `cargo xtask exhaustive`), or assert the error",
 };
+
+/// Finds comparisons of a spec's kind, which is for people: a match over kinds is one over ops that no compiler completes.
+pub(super) fn kinds_are_not_compared(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in &tree.sources {
+        for line in source.lines().filter(|line| !line.in_test && compares_kind(line.code)) {
+            findings.push(Finding {
+                place: format!("{}:{}", source.path, line.number),
+                what: "`kind` of a spec is compared".to_owned(),
+                fix:
+                    "read another field of the spec, or add one and fill it in the ops' definitions"
+                        .to_owned(),
+            });
+        }
+    }
+    findings
+}
+
+/// Whether `spec.kind` stands beside a comparison, in a pattern match, or as an argument of a test for membership.
+fn compares_kind(code: &str) -> bool {
+    code.match_indices("spec.kind").any(|(at, word)| {
+        let (before, after) = (&code[..at], code[at + word.len()..].trim_start());
+        // What the field is read from: `node.spec.kind`, `&graph.node(id).spec.kind`.
+        let subject = before.trim_end_matches(|c: char| is_word(c) || ".()[]&*".contains(c));
+        !after.starts_with(is_word)
+            && (["==", "!=", "{", ".contains", ".starts_with", ".ends_with", ".eq", ".ne"]
+                .iter()
+                .any(|sign| after.starts_with(sign))
+                || ["==", "!=", "match"].iter().any(|sign| subject.trim_end().ends_with(sign))
+                || ["contains(", "matches!("].iter().any(|call| before.contains(call)))
+    })
+}
 
 /// Finds every word outside its places.
 pub(super) fn words_stay_in_their_places(tree: &Tree) -> Vec<Finding> {
@@ -241,11 +267,46 @@ mod tests {
             found(&OPS, "crates/top5-draw/src/diagram.rs", &format!("{IN_TEST}{text}\n}}"))
                 .is_empty()
         );
-        for path in
-            ["top5-graph/src/op.rs", "top5-testkit/src/reference/conv.rs", "top5-cpu/src/lower.rs"]
-        {
+        for path in [
+            "top5-graph/src/builder.rs",
+            "top5-testkit/src/reference/conv.rs",
+            "top5-cpu/src/lower.rs",
+        ] {
             assert!(found(&OPS, &format!("crates/{path}"), text).is_empty(), "{path}");
         }
+    }
+
+    #[test]
+    fn comparisons_of_a_kind_are_found() {
+        for text in [
+            "if node.spec.kind == name {",
+            "if name != graph.node(id).spec.kind {",
+            "match node.spec.kind {",
+            "match spec.kind.as_bytes() { _ => {} }",
+            "KINDS.contains(&node.spec.kind)",
+            "matches!(node.spec.kind, A | B)",
+            "node.spec.kind.starts_with(prefix)",
+        ] {
+            assert!(compares_kind(text), "{text}");
+        }
+        for text in [
+            "kind: node.spec.kind,",
+            "GraphError::new(name, node.spec.kind, error)",
+            "format!(template, spec.kind, spec.label)",
+            "let (node, kind) = (name.clone(), spec.kind);",
+            "error.kind == kind",
+            "spec.kinds == 3",
+        ] {
+            assert!(!compares_kind(text), "{text}");
+        }
+        let path = "crates/top5-draw/src/a.rs";
+        let source =
+            |text: &str| Tree { sources: vec![Source::new(path, text)], ..Tree::default() };
+        let text = "fn f() {\n    if a.spec.kind == b {}\n}\n";
+        assert_eq!(kinds_are_not_compared(&source(text))[0].place, format!("{path}:2"));
+        assert!(
+            kinds_are_not_compared(&source(&format!("{IN_TEST}a.spec.kind == b\n}}"))).is_empty()
+        );
     }
 
     #[test]

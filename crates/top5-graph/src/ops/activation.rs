@@ -2,8 +2,9 @@
 
 use super::onnx::OnnxNode;
 use crate::error::ShapeError;
-use crate::op::{Define, Spec};
+use crate::op::Define;
 use crate::shape::Shape;
+use crate::spec::{Family, Spec};
 
 /// An elementwise non-linearity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +26,9 @@ impl Activation {
 
 impl Define for Activation {
     fn spec(&self, inputs: &[Shape]) -> Result<Spec, ShapeError> {
-        let (kind, stem, onnx) = match self {
-            Self::Relu => ("ReLU", "relu", vec![OnnxNode::new("Relu")]),
-            Self::Sigmoid => ("Sigmoid", "sigmoid", vec![OnnxNode::new("Sigmoid")]),
+        let (kind, stem, short, onnx) = match self {
+            Self::Relu => ("ReLU", "relu", "ReLU", vec![OnnxNode::new("Relu")]),
+            Self::Sigmoid => ("Sigmoid", "sigmoid", "sigmoid", vec![OnnxNode::new("Sigmoid")]),
             Self::ScaledTanh => {
                 let scale = |factor| OnnxNode::new("Mul").scalar(factor);
                 let onnx = vec![
@@ -35,10 +36,15 @@ impl Define for Activation {
                     OnnxNode::new("Tanh"),
                     scale(Self::TANH_AMPLITUDE),
                 ];
-                ("ScaledTanh", "tanh", onnx)
+                ("ScaledTanh", "tanh", "tanh", onnx)
             }
         };
-        Ok(Spec { onnx, ..Spec::new(kind, stem, inputs[0]) })
+        Ok(Spec {
+            family: Family::Activation,
+            trails: true,
+            onnx,
+            ..Spec::new(kind, stem, inputs[0]).short(short)
+        })
     }
 }
 
@@ -63,7 +69,11 @@ impl Define for Dropout {
         if !(0.0..1.0).contains(&self.p) {
             return Err(ShapeError::Attribute { what: "p of a dropout", expected: "in [0, 1)" });
         }
-        Ok(Spec { label: self.p.to_string(), ..Spec::new("Dropout", "dropout", inputs[0]) })
+        Ok(Spec {
+            label: self.p.to_string(),
+            trails: true,
+            ..Spec::new("Dropout", "dropout", inputs[0]).short("dropout")
+        })
     }
 }
 
@@ -75,6 +85,11 @@ impl Define for Softmax {
     fn spec(&self, inputs: &[Shape]) -> Result<Spec, ShapeError> {
         inputs[0].flat()?;
         let onnx = OnnxNode::new("Softmax").int("axis", 1);
-        Ok(Spec { onnx: vec![onnx], ..Spec::new("Softmax", "softmax", inputs[0]) })
+        Ok(Spec {
+            family: Family::Activation,
+            trails: true,
+            onnx: vec![onnx],
+            ..Spec::new("Softmax", "softmax", inputs[0]).short("softmax")
+        })
     }
 }

@@ -2,8 +2,9 @@
 
 use super::onnx::OnnxNode;
 use crate::error::ShapeError;
-use crate::op::{Define, Spec};
+use crate::op::Define;
 use crate::shape::Shape;
+use crate::spec::{Family, Spec};
 
 /// Many inputs, as far as any paper goes.
 const MANY: usize = 1 << 10;
@@ -21,7 +22,11 @@ impl Define for Add {
             });
         }
         let op_type = if inputs.len() == 2 { "Add" } else { "Sum" };
-        Ok(Spec { onnx: vec![OnnxNode::new(op_type)], ..Spec::new("Add", "add", inputs[0]) })
+        Ok(Spec {
+            family: Family::Join,
+            onnx: vec![OnnxNode::new(op_type)],
+            ..Spec::new("Add", "add", inputs[0]).short("add")
+        })
     }
 
     fn arity(&self) -> (usize, usize) {
@@ -43,7 +48,15 @@ impl Define for Scale {
                 shapes: inputs.to_vec(),
             });
         }
-        Ok(Spec { onnx: vec![OnnxNode::new("Mul")], ..Spec::new("Scale", "scale", inputs[0]) })
+        let onnx = OnnxNode::new("Mul");
+        // Factors in a vector have to be a map to multiply one.
+        let flat = matches!(inputs[1], Shape::Flat(_));
+        let onnx = if flat { onnx.unsqueezed(1, &[2, 3]) } else { onnx };
+        Ok(Spec {
+            family: Family::Join,
+            onnx: vec![onnx],
+            ..Spec::new("Scale", "scale", inputs[0]).short("scale")
+        })
     }
 
     fn arity(&self) -> (usize, usize) {
@@ -65,8 +78,9 @@ impl Define for MulConstant {
         }
         Ok(Spec {
             label: format!("×{}", self.factor),
+            trails: true,
             onnx: vec![OnnxNode::new("Mul").scalar(self.factor)],
-            ..Spec::new("MulConstant", "mul", inputs[0])
+            ..Spec::new("MulConstant", "mul", inputs[0]).short("× const")
         })
     }
 }
@@ -89,8 +103,9 @@ impl Define for Concat {
         let [h, w] = inputs[0].size();
         let output = if flat { Shape::Flat(channels) } else { Shape::Map([channels, h, w]) };
         Ok(Spec {
+            family: Family::Join,
             onnx: vec![OnnxNode::new("Concat").int("axis", 1)],
-            ..Spec::new("Concat", "concat", output)
+            ..Spec::new("Concat", "concat", output).short("concat")
         })
     }
 

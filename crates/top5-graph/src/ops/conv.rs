@@ -2,9 +2,10 @@
 
 use super::{divide, onnx::OnnxNode};
 use crate::error::ShapeError;
-use crate::op::{Define, Spec};
+use crate::op::Define;
 use crate::params::{Init, Param};
 use crate::shape::Shape;
+use crate::spec::{Convolution, Family, Fans, Kernels, Spec};
 use crate::window::Window;
 
 /// Two-dimensional convolution (cross-correlation, as everywhere in the field).
@@ -48,12 +49,26 @@ impl Define for Conv2d {
         let params = Param::weight_bias([self.out_channels, per_group, r, s], self.bias)?;
         let groups =
             if self.groups == 1 { String::new() } else { format!(", {} groups", self.groups) };
+        let label = format!("{}, {}{groups}", self.window, self.out_channels);
         Ok(Spec {
-            label: format!("{}, {}{groups}", self.window, self.out_channels),
+            family: Family::Convolution,
+            caption: label.clone(),
+            label,
             macs: params[0].elements() as u64 * (p * q) as u64,
             params,
+            fans: Some(Fans {
+                input: per_group * r * s,
+                output: self.out_channels.saturating_mul(r * s),
+            }),
             window: Some(self.window),
-            onnx: vec![OnnxNode::new("Conv").window(&self.window).int("group", self.groups)],
+            convolution: Some(Convolution {
+                window: self.window,
+                groups: self.groups,
+                kernels: Kernels::Dense,
+            }),
+            onnx: vec![
+                OnnxNode::new("Conv").window(&self.window).int("group", self.groups).params(),
+            ],
             ..Spec::new("Conv2d", "conv", Shape::Map([self.out_channels, p, q]))
         })
     }
@@ -91,22 +106,29 @@ impl Define for TableConv2d {
             }
         }
         let connections = self.connections().count();
-        let fan_in = connections * r * s / self.table.len().max(1);
-        let init = Init::pytorch(fan_in.max(1));
+        // The means over output and input maps, which see and are seen by different numbers of maps.
+        let fans = Fans {
+            input: connections * r * s / self.table.len().max(1),
+            output: connections * r * s / c,
+        };
+        let init = Init::pytorch(fans.input.max(1));
         let weight = Param::learned("weight", [connections, r, s], init.clone());
+        let label = format!("{}, {}, {connections} connections", self.window, self.table.len());
+        let places = self.connections().map(|(o, i)| o * c + i).collect();
         Ok(Spec {
-            label: format!("{}, {}, {connections} connections", self.window, self.table.len()),
+            family: Family::Convolution,
+            caption: label.clone(),
+            label,
             macs: weight.elements() as u64 * (p * q) as u64,
             params: vec![weight, Param::learned("bias", [self.table.len()], init)],
+            fans: Some(fans),
             window: Some(self.window),
-            // A dense convolution; the constant says which kernels of the dense weight ours are, and the exporter
-            // puts zeros elsewhere.
-            onnx: vec![
-                OnnxNode::new("Conv")
-                    .window(&self.window)
-                    .int("group", 1)
-                    .integers(&self.connections().map(|(o, i)| o * c + i).collect::<Vec<_>>()),
-            ],
+            convolution: Some(Convolution {
+                window: self.window,
+                groups: 1,
+                kernels: Kernels::Scattered(places),
+            }),
+            onnx: vec![OnnxNode::new("Conv").window(&self.window).int("group", 1).params()],
             ..Spec::new("TableConv2d", "conv", Shape::Map([self.table.len(), p, q]))
         })
     }

@@ -2,9 +2,11 @@
 
 use super::onnx::OnnxNode;
 use crate::error::ShapeError;
-use crate::op::{Define, Spec};
+use crate::op::Define;
 use crate::params::{Init, Param};
 use crate::shape::Shape;
+use crate::spec::{Convolution, Family, Fans, Kernels, Spec};
+use crate::window::k;
 use std::sync::Arc;
 
 /// `y = W x + b`. Weight: `[out_features, in_features]`.
@@ -22,9 +24,14 @@ impl Define for Linear {
         let params = Param::weight_bias([self.out_features, features], self.bias)?;
         Ok(Spec {
             label: format!("{features} → {}", self.out_features),
+            family: Family::Linear,
+            short: "fc",
+            caption: format!("fc {}", self.out_features),
             macs: params[0].elements() as u64,
             params,
-            onnx: vec![OnnxNode::new("Gemm").int("transB", 1)],
+            fans: Some(Fans { input: features, output: self.out_features }),
+            convolution: Some(Convolution { window: k(1), groups: 1, kernels: Kernels::Dense }),
+            onnx: vec![OnnxNode::new("Gemm").int("transB", 1).params()],
             ..Spec::new("Linear", "fc", Shape::Flat(self.out_features))
         })
     }
@@ -53,11 +60,14 @@ impl Define for EuclideanRbf {
             Param::buffer("codes", [self.classes, features], Init::Values(self.codes.clone()));
         Ok(Spec {
             label: format!("{features} → {}", self.classes),
+            family: Family::Linear,
+            short: "RBF",
+            caption: format!("RBF {}", self.classes),
             params: vec![codes],
             // x as [n, 1, features] minus the codes, squared, summed over the features, negated.
             onnx: vec![
                 OnnxNode::new("Unsqueeze").integers(&[1]),
-                OnnxNode::new("Sub"),
+                OnnxNode::new("Sub").params(),
                 OnnxNode::new("ReduceSumSquare").ints("axes", &[2]).int("keepdims", 0),
                 OnnxNode::new("Neg"),
             ],

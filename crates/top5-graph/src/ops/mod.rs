@@ -9,13 +9,13 @@ pub mod onnx;
 mod pool;
 mod reshape;
 
-pub use activation::{Activation, Dropout, Softmax};
-pub use combine::{Add, Concat, MulConstant, Scale};
-pub use conv::{Conv2d, TableConv2d};
-pub use linear::{EuclideanRbf, Linear};
-pub use norm::{AlphaOver, BatchNorm2d, LocalResponseNorm};
-pub use pool::{AvgPool2d, GlobalAvgPool, MaxPool2d, Subsampling};
-pub use reshape::{Flatten, Input, PadChannels, SliceChannels, Subsample};
+pub use activation::*;
+pub use combine::*;
+pub use conv::*;
+pub use linear::*;
+pub use norm::*;
+pub use pool::*;
+pub use reshape::*;
 
 use crate::error::ShapeError;
 

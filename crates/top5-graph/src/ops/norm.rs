@@ -2,9 +2,10 @@
 
 use super::onnx::OnnxNode;
 use crate::error::ShapeError;
-use crate::op::{Define, Spec};
+use crate::op::Define;
 use crate::params::{Init, Param};
 use crate::shape::Shape;
+use crate::spec::{Affine, Family, Spec};
 
 /// Batch normalisation (Ioffe & Szegedy, ICML 2015): per channel `y = weight·(x − mean)/√(var + eps) + bias`.
 ///
@@ -42,8 +43,11 @@ impl Define for BatchNorm2d {
                 Param::buffer("running_mean", [c], Init::Constant(0.0)),
                 Param::buffer("running_var", [c], Init::Constant(1.0)),
             ],
-            onnx: vec![OnnxNode::new("BatchNormalization").float("epsilon", self.eps)],
-            ..Spec::new("BatchNorm2d", "bn", inputs[0])
+            family: Family::Normalisation,
+            trails: true,
+            affine: Some(Affine { eps: self.eps }),
+            onnx: vec![OnnxNode::new("BatchNormalization").float("epsilon", self.eps).params()],
+            ..Spec::new("BatchNorm2d", "bn", inputs[0]).short("BN")
         })
     }
 }
@@ -105,6 +109,7 @@ impl Define for LocalResponseNorm {
             AlphaOver::Mean => "mean",
         };
         Ok(Spec {
+            family: Family::Normalisation,
             label: format!(
                 "n={} α={:e} {over} β={} k={}",
                 self.size, self.alpha, self.beta, self.k
@@ -116,7 +121,7 @@ impl Define for LocalResponseNorm {
                     .float("bias", self.k)
                     .int("size", self.size),
             ],
-            ..Spec::new("LocalResponseNorm", "lrn", inputs[0])
+            ..Spec::new("LocalResponseNorm", "lrn", inputs[0]).short("LRN")
         })
     }
 }

@@ -29,13 +29,31 @@ pub struct OnnxNode {
     pub op_type: &'static str,
     /// Names and values.
     pub attributes: Vec<(&'static str, Attribute)>,
-    /// Inputs that are known beforehand.
+    /// Whether the layer's parameters follow the inputs.
+    pub params: bool,
+    /// Inputs that are known beforehand; they come last.
     pub constants: Vec<Constant>,
+    /// An input that first gets axes of length one, and where.
+    pub unsqueezed: Option<(usize, Vec<i64>)>,
 }
 
 impl OnnxNode {
     pub(crate) fn new(op_type: &'static str) -> Self {
-        Self { op_type, attributes: Vec::new(), constants: Vec::new() }
+        Self {
+            op_type,
+            attributes: Vec::new(),
+            params: false,
+            constants: Vec::new(),
+            unsqueezed: None,
+        }
+    }
+
+    pub(crate) fn params(self) -> Self {
+        Self { params: true, ..self }
+    }
+
+    pub(crate) fn unsqueezed(self, input: usize, axes: &[i64]) -> Self {
+        Self { unsqueezed: Some((input, axes.to_vec())), ..self }
     }
 
     pub(crate) fn int(mut self, name: &'static str, value: usize) -> Self {

@@ -2,9 +2,10 @@
 
 use super::onnx::OnnxNode;
 use crate::error::ShapeError;
-use crate::op::{Define, Spec};
+use crate::op::Define;
 use crate::params::{Init, Param};
 use crate::shape::Shape;
+use crate::spec::{Convolution, Family, Fans, Kernels, Spec};
 use crate::window::{Window, k};
 
 /// Maximum over each window; padding never wins. The first of equal maxima (in row-major order) gets the gradient.
@@ -19,6 +20,9 @@ impl Define for MaxPool2d {
         let [c, h, w] = inputs[0].chw()?;
         let [p, q] = self.window.pool_output([h, w])?;
         Ok(Spec {
+            family: Family::Pooling,
+            short: "max",
+            caption: format!("max {}", self.window),
             label: self.window.to_string(),
             window: Some(self.window),
             onnx: vec![
@@ -52,6 +56,9 @@ impl Define for AvgPool2d {
         }
         let [p, q] = self.window.pool_output([h, w])?;
         Ok(Spec {
+            family: Family::Pooling,
+            short: "avg",
+            caption: format!("avg {}", self.window),
             label: self.window.to_string(),
             window: Some(self.window),
             onnx: vec![
@@ -73,9 +80,10 @@ impl Define for GlobalAvgPool {
     fn spec(&self, inputs: &[Shape]) -> Result<Spec, ShapeError> {
         let [c, h, w] = inputs[0].chw()?;
         Ok(Spec {
+            family: Family::Pooling,
             window: Some(k([h, w])),
             onnx: vec![OnnxNode::new("GlobalAveragePool")],
-            ..Spec::new("GlobalAvgPool", "avgpool", Shape::Map([c, 1, 1]))
+            ..Spec::new("GlobalAvgPool", "avgpool", Shape::Map([c, 1, 1])).short("global avg")
         })
     }
 }
@@ -104,14 +112,22 @@ impl Define for Subsampling {
         let [r, s] = self.window.kernel;
         let init = Init::pytorch(r * s);
         Ok(Spec {
+            family: Family::Pooling,
+            short: "sum",
+            caption: format!("sum {}", self.window),
             label: self.window.to_string(),
             params: vec![
                 Param::learned("weight", [c], init.clone()),
                 Param::learned("bias", [c], init),
             ],
+            fans: Some(Fans { input: r * s, output: p * q }),
             window: Some(self.window),
-            // A depth-wise convolution; the exporter repeats the coefficient over the window.
-            onnx: vec![OnnxNode::new("Conv").window(&self.window).int("group", c)],
+            convolution: Some(Convolution {
+                window: self.window,
+                groups: c,
+                kernels: Kernels::Repeated,
+            }),
+            onnx: vec![OnnxNode::new("Conv").window(&self.window).int("group", c).params()],
             ..Spec::new("Subsampling", "subsampling", Shape::Map([c, p, q]))
         })
     }

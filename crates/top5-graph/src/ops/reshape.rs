@@ -2,8 +2,9 @@
 
 use super::onnx::OnnxNode;
 use crate::error::ShapeError;
-use crate::op::{Define, Spec};
+use crate::op::Define;
 use crate::shape::{Shape, volume};
+use crate::spec::{Family, Spec};
 use crate::window::k;
 
 /// The network's input.
@@ -16,7 +17,8 @@ pub struct Input {
 impl Define for Input {
     fn spec(&self, _: &[Shape]) -> Result<Spec, ShapeError> {
         volume(&self.chw)?;
-        Ok(Spec::new("Input", "input", Shape::Map(self.chw)))
+        let spec = Spec::new("Input", "input", Shape::Map(self.chw)).short("input");
+        Ok(Spec { family: Family::Input, ..spec })
     }
 
     fn arity(&self) -> (usize, usize) {
@@ -42,6 +44,8 @@ impl Define for SliceChannels {
             Some(_) | None => return Err(ShapeError::Range { start, len, channels }),
         };
         Ok(Spec {
+            short: "slice",
+            caption: format!("slice {start}..{end}"),
             label: format!("{start}..{end}"),
             onnx: vec![OnnxNode::new("Slice").integers(&[start]).integers(&[end]).integers(&[1])],
             ..Spec::new("SliceChannels", "slice", Shape::Map([len, h, w]))
@@ -67,7 +71,7 @@ impl Define for PadChannels {
         Ok(Spec {
             label: format!("{before} + {c} + {after}"),
             onnx: vec![OnnxNode::new("Pad").integers(&[0, before, 0, 0, 0, after, 0, 0])],
-            ..Spec::new("PadChannels", "pad", Shape::Map([channels, h, w]))
+            ..Spec::new("PadChannels", "pad", Shape::Map([channels, h, w])).short("pad")
         })
     }
 }
@@ -85,6 +89,7 @@ impl Define for Subsample {
         let window = k(1).stride(self.stride);
         let [p, q] = window.output([h, w])?;
         Ok(Spec {
+            caption: format!("every {}", self.stride),
             label: format!("/{}", self.stride),
             window: Some(window),
             onnx: vec![OnnxNode::new("MaxPool").window(&window)],
@@ -103,6 +108,11 @@ impl Define for Flatten {
         let output = Shape::Flat(inputs[0].elements());
         // Whatever reads the vector sees the whole map.
         let window = Some(k(inputs[0].size()));
-        Ok(Spec { window, onnx: vec![onnx], ..Spec::new("Flatten", "flatten", output) })
+        Ok(Spec {
+            trails: true,
+            window,
+            onnx: vec![onnx],
+            ..Spec::new("Flatten", "flatten", output).short("flatten")
+        })
     }
 }
