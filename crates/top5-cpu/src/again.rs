@@ -21,11 +21,14 @@ impl Lowering<'_> {
     pub(crate) fn forget_values(&mut self) {
         // For each value that is given up, by home, the sums that it takes to have it again.
         let mut sums = vec![0; self.graph.nodes().len()];
+        let mut shown = vec![false; sums.len()];
+        for node in self.graph.nodes().iter().filter(|node| self.pinned[node.id.index()]) {
+            shown[self.home(node.id).index()] = true;
+        }
         for node in self.graph.nodes() {
             let at = node.id.index();
             let head = &self.heads[at];
-            let shown = (at..=head.tail.index()).any(|i| self.pinned[i]);
-            if self.home(node.id) != node.id || shown {
+            if self.home(node.id) != node.id || shown[at] {
                 continue;
             }
             let [h, w] = node.shape().size();

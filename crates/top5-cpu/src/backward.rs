@@ -55,7 +55,7 @@ impl Lowering<'_> {
         }
         // The backward pass of the convolution that made the value reads beyond its edges, unless it ends there.
         let conv = self.slots[maker.id.index()].conv.as_ref();
-        let conv = conv.filter(|_| self.home(maker.inputs[0]).index() != 0);
+        let conv = conv.filter(|_| self.learns[maker.inputs[0].index()]);
         let halo = conv.map_or([0, 0], |conv| conv.shape.gradient_halo());
         self.layout_with(halo, id)
     }
@@ -89,8 +89,8 @@ impl Lowering<'_> {
             let y = self.value_again(id);
             self.step(id, What::MaskPositive, [y], [dy], false);
         }
-        // The input itself needs no gradient.
-        let needed = |lowering: &Self, i: usize| lowering.home(node.inputs[i]).index() != 0;
+        // What depends on no parameter needs no gradient.
+        let needed = |lowering: &Self, i: usize| lowering.learns[node.inputs[i].index()];
         macro_rules! to_input {
             ($i:expr, $what:expr, [$($read:expr),*]) => {
                 if needed(self, $i) {
@@ -205,8 +205,8 @@ impl Lowering<'_> {
         let sums = self.scratch(2 * layout.blocks());
         let work = self.normalisation_work(&layout);
         let what = What::NormaliseGradient(self.normalisation(node));
-        // The network's input needs no gradient, but the kernel computes one.
-        let needed = self.home(input).index() != 0;
+        // The kernel computes one whether it is needed or not.
+        let needed = self.learns[input.index()];
         if self.may_undo_in_place(node) && (!needed || self.hand_over(gradients, input, dy)) {
             return self.step(node.id, what, [x, statistics], [dy, sums, work], false);
         }
@@ -225,7 +225,7 @@ impl Lowering<'_> {
         } else {
             self.step(node.id, what, [x, statistics], writes, fresh);
         }
-        if self.home(sum).index() != 0 && !self.hand_over(gradients, sum, dy) {
+        if self.learns[sum.index()] && !self.hand_over(gradients, sum, dy) {
             let (dx, fresh) = self.gradient(gradients, sum);
             self.step(node.id, What::Times(1.0), [dy], [dx], fresh);
         }
@@ -233,16 +233,17 @@ impl Lowering<'_> {
 
     /// The gradient of each summand is that of the sum: one takes over its memory, the others get copies.
     fn undo_sum(&mut self, gradients: &mut Gradients, node: &Node, dy: BufferId) {
-        let homes: Vec<NodeId> = node.inputs.iter().map(|&input| self.home(input)).collect();
+        let learn = node.inputs.iter().filter(|input| self.learns[input.index()]);
+        let homes: Vec<NodeId> = learn.map(|&input| self.home(input)).collect();
         let mut heir = None;
         for (i, &home) in homes.iter().enumerate() {
             let once = homes.iter().filter(|&&other| other == home).count() == 1;
-            if heir.is_none() && once && home.index() != 0 && self.hand_over(gradients, home, dy) {
+            if heir.is_none() && once && self.hand_over(gradients, home, dy) {
                 heir = Some(i);
             }
         }
         for (i, &home) in homes.iter().enumerate() {
-            if heir != Some(i) && home.index() != 0 {
+            if heir != Some(i) {
                 let (dx, fresh) = self.gradient(gradients, home);
                 self.step(node.id, What::Times(1.0), [dy], [dx], fresh);
             }

@@ -147,6 +147,20 @@ pub(crate) enum Content {
     Identity,
 }
 
+#[cfg(test)]
+impl Content {
+    /// The name of the tensor, or of the normalisation whose statistics they are.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Matrix { name, .. }
+            | Self::Vector { name }
+            | Self::Statistics { name }
+            | Self::Plain { name } => Some(name),
+            Self::FoldedBias { .. } | Self::Identity => None,
+        }
+    }
+}
+
 /// A piece of the bank.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {

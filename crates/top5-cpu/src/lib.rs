@@ -17,6 +17,8 @@
 mod again;
 mod backward;
 mod bank;
+#[cfg(test)]
+mod check;
 mod choose;
 mod emit;
 mod engine;

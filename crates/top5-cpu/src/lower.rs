@@ -35,7 +35,7 @@ pub(crate) struct ConvUnit {
 }
 
 /// A plan without addresses.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Program {
     pub(crate) buffers: Vec<Buffer>,
     pub(crate) steps: Vec<Step>,
@@ -100,6 +100,8 @@ pub(crate) struct Lowering<'g> {
     pub(crate) in_bf16: Vec<bool>,
     /// The buffer of its copy in the other precision, by home.
     pub(crate) converted: Vec<Option<BufferId>>,
+    /// For each node, whether it depends on a learned parameter.
+    pub(crate) learns: Vec<bool>,
     /// For each head, the buffer that its backward pass needs beside input and output.
     pub(crate) sides: Vec<Option<BufferId>>,
     pub(crate) program: Program,
@@ -175,6 +177,11 @@ impl<'g> Lowering<'g> {
         let mut pins = vec![false; nodes.len()];
         let outputs = graph.outputs().iter().map(|output| output.node);
         pinned.iter().copied().chain(outputs).for_each(|id| pins[id.index()] = true);
+        let mut learns = vec![false; nodes.len()];
+        for node in nodes {
+            learns[node.id.index()] = node.spec.params.iter().any(|param| param.learned)
+                || node.inputs.iter().any(|input| learns[input.index()]);
+        }
         let program = Program {
             buffers: Vec::new(),
             steps: Vec::new(),
@@ -197,6 +204,7 @@ impl<'g> Lowering<'g> {
             values: vec![None; nodes.len()],
             in_bf16: vec![false; nodes.len()],
             converted: vec![None; nodes.len()],
+            learns,
             sides: vec![None; nodes.len()],
             program,
         }
@@ -283,7 +291,7 @@ impl<'g> Lowering<'g> {
                 | Op::Softmax(_)
                 | Op::EuclideanRbf(_) => false,
             };
-            if identity && self.graph.node(node.inputs[0]).id.index() != 0 {
+            if identity {
                 self.home[node.id.index()] = self.home[node.inputs[0].index()];
             }
         }

@@ -36,7 +36,15 @@ pub(crate) fn lifetimes(program: &Program) -> Vec<Option<RangeInclusive<usize>>>
 
 impl Plan {
     pub(crate) fn new(program: &Program, batch: usize) -> Self {
-        let lives = lifetimes(program);
+        Self::of_lifetimes(program, batch, &lifetimes(program))
+    }
+
+    /// Places buffers that live so long.
+    pub(crate) fn of_lifetimes(
+        program: &Program,
+        batch: usize,
+        lives: &[Option<RangeInclusive<usize>>],
+    ) -> Self {
         let size = |i: usize| program.buffers[i].len(batch);
         let mut order: Vec<usize> = (0..lives.len()).filter(|&i| lives[i].is_some()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(size(i)));
@@ -66,6 +74,14 @@ impl Plan {
             placed.push(i);
         }
         Self { offsets, len }
+    }
+
+    /// The same with a buffer elsewhere.
+    #[cfg(test)]
+    pub(crate) fn moved(&self, BufferId(id): BufferId, to: usize) -> Self {
+        let mut plan = self.clone();
+        plan.offsets[id] = to;
+        plan
     }
 
     /// Where a buffer is in a run with `n` images.

@@ -6,7 +6,7 @@ use crate::geometry::plain_image;
 use crate::loss::{self, Target};
 use crate::lower::{Mode, Program};
 use crate::plan::Plan;
-use crate::step::{BufferId, Nest, Normalisation, What};
+use crate::step::{BufferId, Nest, Normalisation, Preparation, What};
 use std::ops::Range;
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::random::Stream;
@@ -378,29 +378,10 @@ fn prepare(
     wide: bool,
 ) {
     let ([result], []) = arena.lend([result], []);
-    let partial = matches!(
-        what,
-        What::AverageGradient(..)
-            | What::LrnGradient(_)
-            | What::ReluGradient
-            | What::SigmoidGradient
-            | What::ScaledTanhGradient
-            | What::SoftmaxGradient
-            | What::EuclideanRbfGradient { .. }
-            | What::CopyChannels { zero: true, .. }
-            | What::ConvInput { covers: false, .. }
-    );
-    if partial {
+    let preparation = what.preparation();
+    if preparation == Preparation::Zero {
         threads.chunks(result, 1 << 12, |_, piece| piece.fill(Block::ZERO));
-    } else if !matches!(
-        what,
-        What::PadPlanes
-            | What::Narrow
-            | What::Widen
-            | What::ConvWeights { .. }
-            | What::ConvBias { .. }
-    ) && !layout.is_dense()
-    {
+    } else if preparation == Preparation::Halo && !layout.is_dense() {
         // In jobs of several planes.
         let per_job = (1 << 12) / layout.plane().max(1) + 1;
         if wide {

@@ -173,6 +173,48 @@ pub(crate) struct Nest {
     pub(crate) elements: Vec<usize>,
 }
 
+/// What must become of the memory of a result before a step is the first to write to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preparation {
+    /// Nothing: the kernel writes all of it.
+    None,
+    /// Zeros around the planes.
+    Halo,
+    /// Zeros everywhere: the kernel only adds, or leaves gaps.
+    Zero,
+}
+
+impl What {
+    /// What the kernel relies on.
+    pub(crate) fn preparation(&self) -> Preparation {
+        let partial = matches!(
+            self,
+            Self::AverageGradient(..)
+                | Self::LrnGradient(_)
+                | Self::ReluGradient
+                | Self::SigmoidGradient
+                | Self::ScaledTanhGradient
+                | Self::SoftmaxGradient
+                | Self::EuclideanRbfGradient { .. }
+                | Self::CopyChannels { zero: true, .. }
+                | Self::ConvInput { covers: false, .. }
+        );
+        let whole = matches!(
+            self,
+            Self::PadPlanes
+                | Self::Narrow
+                | Self::Widen
+                | Self::ConvWeights { .. }
+                | Self::ConvBias { .. }
+        );
+        match (partial, whole) {
+            (true, _) => Preparation::Zero,
+            (false, true) => Preparation::None,
+            (false, false) => Preparation::Halo,
+        }
+    }
+}
+
 impl Step {
     /// The name of what runs, for people.
     pub(crate) fn kernel(&self) -> String {
@@ -189,6 +231,12 @@ impl Step {
         let text = format!("{:?}", self.what);
         let end = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
         text[..end].to_owned()
+    }
+
+    /// Whether it compares scores with what they should be.
+    #[cfg(test)]
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self.what, What::Loss { .. })
     }
 
     /// Whether it does a layer's multiply-accumulates, forward or backward.

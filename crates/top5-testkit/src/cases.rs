@@ -377,6 +377,9 @@ fn heads() -> Vec<Case> {
             let x = x.conv(19, k(3).pad(1)).relu().dropout(0.2).conv(6, 1).dropout(0.5).relu();
             x.flatten().linear(21).relu().dropout(0.5).linear(4)
         })),
+        case("dropout of the input", [3, 4, 4], |x| {
+            (x.dropout(0.5).conv(6, k(3).pad(1)) + x.conv(6, 1)).flatten().linear(3)
+        }),
         case("dropout of a value used twice", [3, 4, 4], |x| {
             let a = x.conv(6, 1).relu();
             (a.dropout(0.4) + a).flatten().linear(3)

@@ -1,0 +1,135 @@
+//! What convolutions do to memory, in symbols, and whether their loop nests write where they should.
+
+use super::effects::{Done, Interpreter};
+use super::meaning::names;
+use super::terms::Tensor;
+use crate::bank::{Content, SlotId};
+use crate::choose::ConvKernel;
+use crate::step::{BufferId, Nest, Preparation};
+use top5_kernels::Layout;
+use top5_kernels::conv::ConvGeom;
+
+impl Interpreter<'_> {
+    /// What a convolution or its weight gradient reads: channel blocks with zeros around them, or plain planes.
+    pub(super) fn conv_input(&mut self, id: BufferId) -> Result<Tensor, String> {
+        let plain = self.plain(id);
+        match self.memory.read(self.terms, &plain) {
+            Ok(found) => Ok(found.value),
+            Err(_) => self.framed(id),
+        }
+    }
+
+    /// What a convolution makes, before sum and ReLU.
+    pub(super) fn convolve(
+        &mut self,
+        kernel: &ConvKernel,
+        weight: SlotId,
+        bias: Option<SlotId>,
+        transformed: bool,
+    ) -> Result<Tensor, String> {
+        let step = self.step();
+        let (x, y) = (step.reads[0], step.writes[0]);
+        let bf16 = self.is_bf16(x);
+        let takes = match kernel {
+            ConvKernel::Direct(_) => !bf16 && !self.is_bf16(y),
+            ConvKernel::Winograd(_) => transformed || !(bf16 || self.is_bf16(y)),
+            ConvKernel::Bf16(_) => bf16 && (transformed || !self.is_bf16(y)),
+        };
+        if !takes {
+            return Err(format!("{} does not read or write this precision", kernel.name()));
+        }
+        self.check_target(kernel.geom(), y)?;
+        let x = self.conv_input(x)?;
+        let Content::Matrix { name, packing, fold } = self.content(weight) else {
+            return Err("its weights are no matrix".to_owned());
+        };
+        let form = packing.transform.as_ref().map(ConvKernel::name);
+        if form != transformed.then_some(kernel.name()) {
+            return Err(format!("its weights are in the form of {form:?}"));
+        }
+        let name = name.clone();
+        let (bias, folded) = match bias.map(|bias| self.content(bias)) {
+            None => (None, None),
+            Some(Content::Vector { name }) => (Some(name.clone()), None),
+            Some(Content::FoldedBias { bias, fold }) => (bias.clone(), Some(fold.clone())),
+            Some(other) => return Err(format!("a bias was expected: {other:?}")),
+        };
+        if fold.as_ref().map(|fold| &fold.name) != folded.as_ref().map(|fold| &fold.name) {
+            return Err("weights and bias are folded differently".to_owned());
+        }
+        let Layout { height, width, .. } = self.layout(y);
+        let y = self.apply(format!("convolve by {name}, {bias:?} to {height}×{width}"), &[x]);
+        Ok(match folded {
+            None => y,
+            Some(fold) => {
+                let [weight, bias] = ["weight", "bias"].map(|role| format!("{}.{role}", fold.name));
+                let running = format!("those of {}", fold.name);
+                self.apply(names::normal(&weight, &bias, &running, fold.eps), &[y])
+            }
+        })
+    }
+
+    /// Whether a loop nest writes inside the planes of its target.
+    fn check_target(&self, geom: &ConvGeom, y: BufferId) -> Done {
+        let layout = self.layout(y);
+        let pixel = if geom.batch_is_row { 0 } else { geom.y.pixel };
+        let last = geom.y.offset + (geom.rows - 1) * geom.y.row + (geom.cols - 1) * pixel;
+        let strides = geom.y.image == layout.image() && geom.y.block == layout.plane();
+        if strides && geom.y.offset >= layout.start(0) && last < layout.plane() {
+            return Ok(());
+        }
+        Err(format!("the loop nest is not that of {y:?}"))
+    }
+
+    pub(super) fn convolve_back(
+        &mut self,
+        nests: &[Nest],
+        forward: &ConvGeom,
+        weight: SlotId,
+    ) -> Done {
+        let step = self.step().clone();
+        let rounds = nests.iter().any(|nest| matches!(nest.kernel, ConvKernel::Bf16(_)));
+        let dy = self.framed(step.reads[0])?;
+        if rounds {
+            let rounded = step.reads.get(1).copied().filter(|&id| self.is_bf16(id));
+            let rounded = rounded.ok_or("a nest reads bf16, and there is none")?;
+            if self.framed(rounded)? != dy {
+                return Err("the rounded gradient is another one".to_owned());
+            }
+        }
+        let Content::Matrix { name, packing, .. } = self.content(weight) else {
+            return Err("its weights are no matrix".to_owned());
+        };
+        if packing.geom != *forward || packing.transform.is_some() {
+            return Err("its weights have another form".to_owned());
+        }
+        let name = format!("dx: convolve by {name}");
+        let layout = self.layout(step.writes[0]);
+        let mut written = vec![0; layout.plane()];
+        for Nest { kernel, .. } in nests {
+            let geom = kernel.geom();
+            self.check_target(geom, step.writes[0])?;
+            for row in 0..geom.rows {
+                for col in 0..if geom.batch_is_row { 1 } else { geom.cols } {
+                    written[geom.y.offset + row * geom.y.row + col * geom.y.pixel] += 1;
+                }
+            }
+        }
+        let inside = (0..layout.height).flat_map(|row| {
+            let start = layout.start(row);
+            written[start..start + layout.width].iter()
+        });
+        let (most, least) = (written.iter().max(), inside.min());
+        if most.is_some_and(|&most| most > 1) {
+            return Err("two loop nests write one pixel".to_owned());
+        }
+        let zeroed = self.preparation() == Preparation::Zero;
+        if step.fresh && least == Some(&0) && !zeroed {
+            return Err("pixels that no loop nest writes are not zero".to_owned());
+        }
+        self.spoil(step.writes[1]);
+        self.spoil(step.writes[2]);
+        let dx = self.sized(&name, &[dy]);
+        self.result(dx)
+    }
+}
