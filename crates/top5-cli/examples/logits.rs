@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use top5::formats::safetensors;
-use top5::graph::{Engine, Weights};
+use top5::graph::{Device, Retain, SessionOptions, Weights};
 use top5::{Options, zoo};
 use top5_testkit::oracle;
 
@@ -25,9 +25,9 @@ pub(crate) fn main() -> Result<()> {
 
     let [channels, height, width] = graph.input();
     let images = oracle::image("input", &[IMAGES, channels, height, width]);
-    let mut engine = top5::engine(graph, IMAGES, &Options::default())?;
-    engine.load(&weights)?;
-    let logits = engine.forward(images.data(), &[])?.logits;
+    let network = top5::device(&Options::default())?.network(&graph, weights, Retain::Nothing)?;
+    let mut session = network.session(&graph, &SessionOptions::inference(IMAGES))?;
+    let logits = session.forward(images.data())?.logits;
     let answers = [("images".to_owned(), images), ("logits".to_owned(), logits)];
     let answers: Weights = answers.into_iter().collect();
     fs::write(folder.join("logits.safetensors"), safetensors::write(&answers, &BTreeMap::new()))?;

@@ -6,9 +6,12 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 use top5::graph::random::Stream;
-use top5::graph::{Engine, Graph, Sgd, StepOptions, Weights};
+use top5::graph::{
+    Graph, Retain, Session, SessionOptions, Sgd, StepOptions, Targets, Training, TrainingOptions,
+    Weights,
+};
 use top5::train::initialise;
-use top5::{CpuEngine, Mode, Options, Summary, zoo};
+use top5::{CpuDevice, CpuSession, CpuTraining, Mode, Options, Summary, zoo};
 
 use crate::args::BenchArgs;
 use crate::exit::Stop;
@@ -34,7 +37,8 @@ pub(crate) const SEED: u64 = 0;
 /// Small steps: the weights stay ordinary numbers however often they are taken.
 const SGD: Sgd = Sgd { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, nesterov: false };
 
-const STEP: StepOptions = StepOptions { label_smoothing: 0.0, seed: SEED };
+const STEP: StepOptions =
+    StepOptions { label_smoothing: 0.0, seed: SEED, scale: 1.0, accumulate: false };
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -108,23 +112,30 @@ pub(crate) fn run(args: &BenchArgs, output: Output) -> Result<()> {
         for &batch in &args.batch {
             output.detail(&format!("measuring {name}, batch {batch}"));
             let mut subject = Subject::new(name, batch, args, &options)?;
-            bench.isa = subject.engine.isa().to_string();
-            bench.threads = subject.engine.threads();
+            bench.isa = subject.device.isa().to_string();
+            bench.threads = subject.device.thread_count();
             bench.results.push(subject.measure(args)?);
         }
     }
     if output.json { output.document(&bench) } else { output.text(&bench.to_string()) }
 }
 
-/// An engine with something to run.
+/// A network with something to run.
 struct Subject {
-    engine: CpuEngine,
+    device: CpuDevice,
+    name: String,
     plan: Summary,
-    mode: Mode,
+    runner: Runner,
     images: Vec<f32>,
     labels: Vec<u32>,
     /// The process before anything of the network was made.
     before: Option<Resident>,
+}
+
+/// What runs it.
+enum Runner {
+    Inference(Box<CpuSession>),
+    Training(Box<CpuTraining>),
 }
 
 impl Subject {
@@ -134,30 +145,36 @@ impl Subject {
         let mode = if args.train { Mode::Training } else { Mode::Inference };
         let (input, classes) = (graph.input().to_vec(), graph.classes());
         // Before the images: a batch that does not fit is refused here.
-        let mut engine = top5::engine(graph, batch, options)?;
-        if mode == Mode::Training {
-            engine.training_memory()?;
-        }
+        let device = top5::device(options)?;
+        device.memory(&graph, batch, mode)?;
         let mut stream = Stream::new(SEED, top5::graph::random::hash("bench"));
         let count = batch * input.iter().product::<usize>();
         let images = (0..count).map(|_| stream.normal()).collect();
         let labels = (0..batch).map(|_| stream.below(classes) as u32).collect();
-        engine.load(&weights)?;
-        drop(weights);
-        let plan = match mode {
-            Mode::Inference => engine.inference_summary()?,
-            Mode::Training => engine.training_summary()?,
+        let (plan, runner) = match mode {
+            Mode::Inference => {
+                let network = device.cpu_network(&graph, weights, Retain::Nothing)?;
+                let session = network.cpu_session(&graph, &SessionOptions::inference(batch))?;
+                (session.summary().clone(), Runner::Inference(Box::new(session)))
+            }
+            Mode::Training => {
+                let options = TrainingOptions::new(batch);
+                let training = device.cpu_training(&graph, &weights, &options)?;
+                (training.summary().clone(), Runner::Training(Box::new(training)))
+            }
         };
-        Ok(Self { engine, plan, mode, images, labels, before })
+        let name = graph.name().to_owned();
+        Ok(Self { device, name, plan, runner, images, labels, before })
     }
 
     /// One forward pass or one training step.
     fn once(&mut self) -> Result<()> {
-        match self.mode {
-            Mode::Inference => drop(self.engine.forward(&self.images, &[])?),
-            Mode::Training => {
-                self.engine.gradients(&self.images, &self.labels, &STEP)?;
-                self.engine.update(&SGD);
+        match &mut self.runner {
+            Runner::Inference(session) => drop(session.forward(&self.images)?),
+            Runner::Training(training) => {
+                let targets = Targets::Classes(&self.labels);
+                training.gradients(&self.images, targets, &STEP, None)?;
+                training.update(&SGD);
             }
         }
         Ok(())
@@ -165,18 +182,18 @@ impl Subject {
 
     fn measure(&mut self, args: &BenchArgs) -> Result<Measured> {
         let budget = Duration::from_secs_f64(args.seconds);
-        let before = peak(&self.engine);
+        let before = peak(&self.device);
         let ms = Spread::measure(budget, || self.once())?;
-        let peak = 1e-9 * before.max(peak(&self.engine));
+        let peak = 1e-9 * before.max(peak(&self.device));
         let resident = Resident::read();
         let layers = if args.layers { Some(self.layers(budget)?) } else { None };
         let (macs, batch) = (self.plan.macs(), self.plan.batch);
         let gflops = rate(macs, ms.median);
         Ok(Measured {
-            network: self.engine.graph().name().to_owned(),
-            mode: match self.mode {
-                Mode::Inference => "inference",
-                Mode::Training => "training",
+            network: self.name.clone(),
+            mode: match self.runner {
+                Runner::Inference(_) => "inference",
+                Runner::Training(_) => "training",
             },
             batch,
             ms,
@@ -196,20 +213,21 @@ impl Subject {
     fn layers(&mut self, budget: Duration) -> Result<Vec<Layer>> {
         let mut laps = Laps::default();
         Spread::measure(budget, || {
-            let Self { engine, images, labels, .. } = self;
+            let Self { runner, images, labels, .. } = self;
             let begin = &mut |step| laps.begin(step);
-            match self.mode {
-                Mode::Inference => engine.trace(images, begin)?,
-                Mode::Training => {
-                    engine.trace_gradients(images, labels, &STEP, begin)?;
-                    engine.update(&SGD);
+            match runner {
+                Runner::Inference(session) => session.trace(images, begin)?,
+                Runner::Training(training) => {
+                    training.trace(images, Targets::Classes(labels), &STEP, None, begin)?;
+                    training.update(&SGD);
                 }
             }
             laps.end();
             Ok(())
         })?;
         let mut spreads = laps.spreads();
-        if self.mode == Mode::Inference {
+        let trains = matches!(self.runner, Runner::Training(_));
+        if !trains {
             // Nothing comes after the last step.
             spreads.truncate(self.plan.steps.len());
         }
@@ -223,7 +241,7 @@ impl Subject {
             gflops: rate(step.macs, ms.median),
         });
         let mut layers: Vec<Layer> = steps.collect();
-        if let (Mode::Training, Some(&ms)) = (self.mode, spreads.last()) {
+        if let (true, Some(&ms)) = (trains, spreads.last()) {
             let [layer, kernel] = ["all parameters", "Sgd"].map(str::to_owned);
             let fused = String::new();
             layers.push(Layer { layer, kernel, fused, ms, share: ms.median / total, gflops: 0.0 });

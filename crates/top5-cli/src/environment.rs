@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use serde_json::json;
 use top5::data::Splits;
-use top5::graph::{EngineError, Graph};
-use top5::{CpuEngine, Isa, Options, Precision, write_whole};
+use top5::graph::EngineError;
+use top5::{CpuDevice, Isa, Options, Precision, write_whole};
 
 use crate::args::{EngineArgs, PrecisionArg};
 use crate::exit::Stop;
@@ -57,7 +57,7 @@ impl Environment {
     /// Writes that of a run into its folder.
     pub(crate) fn write(
         folder: &RunFolder,
-        engine: &CpuEngine,
+        device: &CpuDevice,
         exact: bool,
         splits: &Splits,
     ) -> Result<()> {
@@ -65,10 +65,10 @@ impl Environment {
             "top5": VERSION,
             "system": std::env::consts::OS,
             "processor": std::env::consts::ARCH,
-            "instructions": engine.isa().name(),
-            "precision": engine.precision().name(),
+            "instructions": device.isa().name(),
+            "precision": device.precision().name(),
             "exact": exact,
-            "threads": engine.threads(),
+            "threads": device.thread_count(),
             "images": {
                 "train": splits.train.len(),
                 "validation": splits.validation.len(),
@@ -82,12 +82,7 @@ impl Environment {
 
     /// The arguments with which the run goes on: its own where `args` leaves them out. Fails where `args` wants others, and
     /// warns where the run cannot go on as it was: then another instruction set may be asked for.
-    pub(crate) fn resume(
-        &self,
-        args: &EngineArgs,
-        graph: &Graph,
-        output: Output,
-    ) -> Result<EngineArgs> {
+    pub(crate) fn resume(&self, args: &EngineArgs, output: Output) -> Result<EngineArgs> {
         let precision = PrecisionArg::from_str(&self.precision, false).map_err(|_| {
             let message = format!(
                 "{ENVIRONMENT}: there is no precision '{}': write it as it was, or begin another run",
@@ -99,7 +94,7 @@ impl Environment {
         let runs = |isa: Isa| {
             let (isa, precision) = (Some(isa), precision.into());
             let options = Options { isa, precision, threads: Some(1), ..Options::default() };
-            !matches!(top5::engine(graph.clone(), 1, &options), Err(EngineError::Machine { .. }))
+            !matches!(top5::device(&options), Err(EngineError::Machine { .. }))
         };
         let own = Isa::available().into_iter().find(|isa| isa.name() == self.instructions);
         let own = own.filter(|isa| runs(*isa));

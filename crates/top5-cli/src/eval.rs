@@ -8,7 +8,7 @@ use serde::Serialize;
 use top5::Model;
 use top5::data::{self, Dataset, Ink, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess};
 use top5::eval::{ClassCount, evaluate_loaded, percent};
-use top5::graph::Engine;
+use top5::graph::{Device, Retain, SessionOptions};
 
 use crate::args::{EvalArgs, Split};
 use crate::exit::Stop;
@@ -91,15 +91,15 @@ pub(crate) fn run(args: &EvalArgs, output: Output) -> Result<()> {
     let preprocess = args.preprocess.apply(preprocess)?;
 
     let options = args.engine.options()?;
-    let mut engine = top5::engine(model.graph.clone(), args.batch_size, &options)?;
-    engine.load(&model.weights)?;
+    let network = top5::device(&options)?.network(&model.graph, model.weights, Retain::Nothing)?;
+    let mut session = network.session(&model.graph, &SessionOptions::inference(args.batch_size))?;
     let evaluation = LoaderOptions::evaluation(args.batch_size);
     let mut loader = Loader::new(Arc::clone(&part), preprocess.clone(), evaluation);
     if let Some(threads) = options.threads {
         loader = loader.threads(threads);
     }
     let progress = Progress::new(output, "evaluating", part.len());
-    let report = evaluate_loaded(&mut engine, &loader, &mut |images| {
+    let report = evaluate_loaded(session.as_mut(), &loader, &mut |images| {
         progress.set(images, String::new);
     })?;
     drop(progress);

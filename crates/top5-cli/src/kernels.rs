@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use top5::graph::ops::Conv2d;
 use top5::graph::random::Stream;
-use top5::graph::{Engine, Graph, Window, net};
+use top5::graph::{Graph, Retain, SessionOptions, Window, net};
 use top5::train::initialise;
-use top5::{CpuEngine, Mode, Options, PlannedStep};
+use top5::{CpuSession, Mode, Options, PlannedStep};
 
 use crate::args::KernelsArgs;
 use crate::bench::{SEED, percent, rate};
@@ -124,19 +124,20 @@ impl ConvShape {
 /// Times the layer in the plan that these options give.
 fn time(graph: &Graph, step: &PlannedStep, options: &Options, args: &KernelsArgs) -> Result<Timed> {
     let budget = Duration::from_secs_f64(args.seconds);
-    let mut engine = top5::engine(graph.clone(), args.conv.batch, options)?;
-    engine.load(&initialise(graph, SEED))?;
+    let device = top5::device(options)?;
+    let network = device.cpu_network(graph, initialise(graph, SEED), Retain::Nothing)?;
+    let mut session = network.cpu_session(graph, &SessionOptions::inference(args.conv.batch))?;
     let mut stream = Stream::new(SEED, 0);
     let count = args.conv.batch * graph.input().iter().product::<usize>();
     let images: Vec<f32> = (0..count).map(|_| stream.normal()).collect();
     let flushed = vec![1u8; if args.cold { FLUSHED } else { 0 }];
-    let layers = engine.inference_summary()?.steps;
+    let layers = &session.summary().steps;
     let at = layers.iter().position(|planned| planned.layer == step.layer);
     let at = at.context("the plan lost it")?;
     let mut laps = Laps::default();
-    let before = peak(&engine);
-    Spread::measure(budget, || pass(&mut engine, &images, at, &flushed, &mut laps))?;
-    let peak_gflops = 1e-9 * before.max(peak(&engine));
+    let before = peak(&device);
+    Spread::measure(budget, || pass(&mut session, &images, at, &flushed, &mut laps))?;
+    let peak_gflops = 1e-9 * before.max(peak(&device));
     let ms = laps.spreads()[at];
     let gflops = rate(step.macs, ms.median);
     let share_of_peak = gflops / peak_gflops;
@@ -145,13 +146,13 @@ fn time(graph: &Graph, step: &PlannedStep, options: &Options, args: &KernelsArgs
 
 /// One pass, with the caches flushed before the step of interest.
 fn pass(
-    engine: &mut CpuEngine,
+    session: &mut CpuSession,
     images: &[f32],
     at: usize,
     flushed: &[u8],
     laps: &mut Laps,
 ) -> Result<()> {
-    engine.trace(images, &mut |step| {
+    session.trace(images, &mut |step| {
         if step == at {
             black_box(flushed.chunks(64).map(|line| u64::from(line[0])).sum::<u64>());
         }

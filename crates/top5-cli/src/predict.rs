@@ -46,8 +46,10 @@ pub(crate) fn run(args: &PredictArgs, output: Output) -> Result<()> {
     let mut model = args.weights.open(name)?;
     model.preprocess = args.preprocess.apply(model.preprocess)?;
     let files = inputs::expand(&args.inputs)?;
-    let mut classifier = Classifier::new(&model, 1, &args.engine.options()?)?;
-    output.detail(&format!("{}: {}", model.graph.name(), model.preprocess.describe()));
+    let mut classifier = Classifier::new(model, 1, &args.engine.options()?)?;
+    let network = classifier.graph().name().to_owned();
+    let preprocess = classifier.preprocess().describe();
+    output.detail(&format!("{network}: {preprocess}"));
 
     let (mut results, mut failed, mut code) = (Vec::new(), Vec::new(), None);
     for file in &files {
@@ -71,7 +73,6 @@ pub(crate) fn run(args: &PredictArgs, output: Output) -> Result<()> {
     }
     let bad = failed.len();
     if output.json {
-        let (network, preprocess) = (model.graph.name().to_owned(), model.preprocess.describe());
         output.document(&Predictions { network, preprocess, results, failed })?;
     }
     if bad > 0 {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::CpuEngine;
+use top5::CpuDevice;
 
 /// Fewest and most runs of a sample, whatever the time they take.
 const RUNS: std::ops::RangeInclusive<usize> = 5..=100_000;
@@ -105,11 +105,11 @@ const PROBE_ROUNDS: u32 = 100_000;
 /// Probes of which the fastest counts.
 const PROBES: usize = 5;
 
-/// The floating-point operations per second that the engine's threads reach now, on registers alone.
-pub(crate) fn peak(engine: &CpuEngine) -> f64 {
+/// The floating-point operations per second that the device's threads reach now, on registers alone.
+pub(crate) fn peak(device: &CpuDevice) -> f64 {
     let probe = || {
         let start = Instant::now();
-        let operations = engine.multiply_adds(PROBE_ROUNDS);
+        let operations = device.multiply_adds(PROBE_ROUNDS);
         operations as f64 / start.elapsed().as_secs_f64()
     };
     (0..PROBES).map(|_| probe()).fold(0.0, f64::max)

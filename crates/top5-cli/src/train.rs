@@ -10,10 +10,10 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use top5::data::{OnBad, OpenOptions, Preprocess, Splits};
 use top5::eval::evaluate;
-use top5::graph::{Engine, Graph, Weights};
+use top5::graph::{Device, Graph, Retain, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{Checkpoints, Event, Recipe, Row, State, Trainer, initialise};
 use top5::zoo::{self, Settings};
-use top5::{CpuEngine, Model, WEIGHTS_FILE, sha256, write_whole};
+use top5::{CpuDevice, Mode, Model, WEIGHTS_FILE, sha256, write_whole};
 
 use crate::args::TrainArgs;
 use crate::environment::Environment;
@@ -100,12 +100,12 @@ pub(crate) fn run(args: &TrainArgs, output: Output) -> Result<()> {
         Some(_) | None => None,
     };
     let options = match begun {
-        Some(begun) => begun.resume(&args.engine, &graph, output)?.options()?,
+        Some(begun) => begun.resume(&args.engine, output)?.options()?,
         None => args.engine.options()?,
     };
-    let mut engine = top5::engine(graph.clone(), recipe.batch_size, &options)?;
+    let device = top5::device(&options)?;
     // Before anything is written: a step that does not fit would fail at its start.
-    engine.training_memory()?;
+    device.memory(&graph, recipe.batch_size, Mode::Training)?;
 
     let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
     let folder = match (&args.out, args.resume) {
@@ -129,9 +129,12 @@ pub(crate) fn run(args: &TrainArgs, output: Output) -> Result<()> {
     if let Some(threads) = options.threads {
         trainer = trainer.threads(threads);
     }
-    let state = run.begin(&trainer, &engine)?;
-    let state = run.train(&trainer, &mut engine, state, &interrupt)?;
-    let summary = run.finish(&mut engine, &state, start)?;
+    let state = run.begin(&trainer, &device)?;
+    let of_batch = TrainingOptions::new(run.recipe.batch_size);
+    let mut training = device.training(&run.graph, &state.weights, &of_batch)?;
+    let state = run.train(&trainer, training.as_mut(), state, &interrupt)?;
+    drop(training);
+    let summary = run.finish(&device, &state, start)?;
     if output.json {
         return output.document(&summary);
     }
@@ -201,10 +204,10 @@ fn folder_name(data: &str) -> String {
 
 impl Run {
     /// Writes down what the run is, and finds where it is.
-    fn begin(&self, trainer: &Trainer, engine: &CpuEngine) -> Result<State> {
+    fn begin(&self, trainer: &Trainer, device: &CpuDevice) -> Result<State> {
         let Self { recipe, exact, folder, splits, graph, output, .. } = self;
         // The folder is a run with the second of them, and no run lacks the first.
-        Environment::write(folder, engine, *exact, splits)?;
+        Environment::write(folder, device, *exact, splits)?;
         write_whole(&folder.join(CONFIG), recipe.to_toml().as_bytes())?;
         output.note(&format!(
             "{}: {} parameters; {}: {} images to learn from, {} to choose the epoch; {}",
@@ -236,7 +239,7 @@ impl Run {
     fn train(
         &mut self,
         trainer: &Trainer,
-        engine: &mut dyn Engine,
+        training: &mut dyn Training,
         state: State,
         interrupt: &Interrupt,
     ) -> Result<State> {
@@ -258,7 +261,7 @@ impl Run {
             }
             Ok(())
         };
-        let state = trainer.run(engine, state, Some(checkpoints), &mut |event| {
+        let state = trainer.run(training, state, Some(checkpoints), &mut |event| {
             observe(event)?;
             Ok(match interrupt.signal() {
                 Some(_) => ControlFlow::Break(()),
@@ -288,7 +291,7 @@ impl Run {
     }
 
     /// Makes the model of the best epoch and evaluates it on the test images.
-    fn finish(&self, engine: &mut dyn Engine, state: &State, start: Instant) -> Result<Summary> {
+    fn finish(&self, device: &CpuDevice, state: &State, start: Instant) -> Result<Summary> {
         let best = state.best().context("the run has no epoch")?;
         let weights = match best.step == state.step {
             true => state.weights.clone(),
@@ -297,11 +300,15 @@ impl Run {
                 checkpoint.map_err(|damaged| Stop::BadInput(damaged.to_string()))?.weights
             }
         };
-        engine.load(&weights)?;
-        let bytes = self.model(weights).to_bytes();
+        let model = self.model(weights);
+        let bytes = model.to_bytes();
         write_whole(&self.folder.join(WEIGHTS_FILE), &bytes)?;
+        let Model { graph, weights, .. } = model;
         let test = self.splits.test.as_ref().map(|test| -> Result<Test> {
-            let report = evaluate(engine, test, &self.preprocess, &mut |_| {})?;
+            let network = device.network(&graph, weights, Retain::Nothing)?;
+            let options = SessionOptions::inference(self.recipe.batch_size);
+            let mut session = network.session(&graph, &options)?;
+            let report = evaluate(session.as_mut(), test, &self.preprocess, &mut |_| {})?;
             Ok(Test {
                 images: report.images,
                 top1: report.top1_percent,

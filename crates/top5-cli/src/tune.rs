@@ -1,8 +1,8 @@
 //! `top5 tune`: measures every kernel that can run each layer and saves which is the fastest.
 //!
 //! A kernel is timed where it will work: within the whole network, whose other layers push its weights out of the caches
-//! just as far as they will later. So each candidate gets an engine, in which every layer runs the first, second, …
-//! kernel that it can, and the engines take turns.
+//! just as far as they will later. So each candidate gets a session, in which every layer runs the first, second, …
+//! kernel that it can, and the sessions take turns.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 use top5::graph::random::Stream;
-use top5::graph::{Engine, Graph};
+use top5::graph::{Graph, Retain, SessionOptions};
 use top5::train::initialise;
-use top5::{CpuEngine, LayerShape, Options, Summary, Tuning, zoo};
+use top5::{LayerShape, Options, Summary, Tuning, zoo};
 
 use crate::args::TuneArgs;
 use crate::bench::{SEED, percent};
@@ -21,7 +21,7 @@ use crate::table::{self, Column};
 use crate::timing::{Laps, Spread, digits};
 use crate::tuning;
 
-/// Fewest rounds in which each engine runs once.
+/// Fewest rounds in which each session runs once.
 const ROUNDS: usize = 7;
 
 /// The document of `--json`.
@@ -108,29 +108,30 @@ fn tune(
                 options.tuning.choose(choice.shape, kernel);
             }
         }
-        let mut engine = top5::engine(graph.clone(), batch, &options)?;
-        engine.load(&weights)?;
-        trials.push((engine, Laps::default()));
+        let device = top5::device(&options)?;
+        let network = device.cpu_network(graph, weights.clone(), Retain::Nothing)?;
+        let session = network.cpu_session(graph, &SessionOptions::inference(batch))?;
+        trials.push((session, Laps::default()));
     }
     drop(weights);
-    // After the engines, which refuse a batch that does not fit.
+    // After the sessions, which refuse a batch that does not fit.
     let mut stream = Stream::new(SEED, 0);
     let count = batch * graph.input().iter().product::<usize>();
     let images: Vec<f32> = (0..count).map(|_| stream.normal()).collect();
     let begin = Instant::now();
     let mut rounds = 0;
     while rounds < ROUNDS || begin.elapsed() < budget {
-        for (engine, laps) in &mut trials {
-            // The first pass of a turn finds the other engine's data in the caches.
-            engine.trace(&images, &mut |_| ())?;
-            engine.trace(&images, &mut |step| laps.begin(step))?;
+        for (session, laps) in &mut trials {
+            // The first pass of a turn finds the other session's data in the caches.
+            session.trace(&images, &mut |_| ())?;
+            session.trace(&images, &mut |step| laps.begin(step))?;
             laps.end();
         }
         rounds += 1;
     }
     let mut measured = Measured::default();
-    for (engine, laps) in trials {
-        measured.add(&engine, laps)?;
+    for (session, laps) in trials {
+        measured.add(session.summary(), laps);
     }
     Ok(measured.choose(graph, &modelled, tuning))
 }
@@ -142,20 +143,18 @@ struct Measured {
 }
 
 impl Measured {
-    fn add(&mut self, engine: &CpuEngine, laps: Laps) -> Result<()> {
-        let plan = engine.inference_summary()?;
+    fn add(&mut self, plan: &Summary, laps: Laps) {
         let mut times: BTreeMap<(LayerShape, String), f64> = BTreeMap::new();
-        for (step, Spread { median, .. }) in plan.steps.into_iter().zip(laps.spreads()) {
-            if let Some(choice) = step.choice {
-                *times.entry((choice.shape, step.kernel)).or_default() += median;
+        for (step, Spread { median, .. }) in plan.steps.iter().zip(laps.spreads()) {
+            if let Some(choice) = &step.choice {
+                *times.entry((choice.shape, step.kernel.clone())).or_default() += median;
             }
         }
         for ((shape, kernel), ms) in times {
-            // A layer with few candidates runs the model's choice in several engines.
+            // A layer with few candidates runs the model's choice in several sessions.
             let best = self.times.entry(shape).or_default().entry(kernel).or_insert(ms);
             *best = best.min(ms);
         }
-        Ok(())
     }
 
     fn choose(self, graph: &Graph, modelled: &Summary, tuning: &mut Tuning) -> Network {

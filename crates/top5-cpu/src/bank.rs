@@ -3,6 +3,7 @@
 use crate::choose::ConvKernel;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use top5_graph::{Tensor, Weights};
 use top5_kernels::conv::ConvGeom;
 use top5_kernels::{Arena, Block, LANES, Threads};
@@ -192,11 +193,29 @@ impl BankPlan {
     }
 }
 
-/// The parameters of one plan.
-#[derive(Debug)]
-pub(crate) struct Bank {
-    pub(crate) plan: BankPlan,
-    pub(crate) values: Arena,
+/// Where a plan finds its parameters.
+#[derive(Clone, Copy)]
+pub(crate) struct Params<'a> {
+    pub(crate) plan: &'a BankPlan,
+    pub(crate) memory: ParamMemory<'a>,
+}
+
+/// Memory of parameters.
+#[derive(Clone, Copy)]
+pub(crate) enum ParamMemory<'a> {
+    /// All in one piece, as training has them.
+    Whole(&'a [Block]),
+    /// One piece for each slot, which other plans may share.
+    Pieces(&'a [Arc<Arena>]),
+}
+
+impl<'a> Params<'a> {
+    pub(crate) fn slot(&self, id: SlotId) -> &'a [Block] {
+        match self.memory {
+            ParamMemory::Whole(blocks) => &blocks[self.plan.range(id)],
+            ParamMemory::Pieces(pieces) => &pieces[id.0],
+        }
+    }
 }
 
 fn tensor<'a>(weights: &'a Weights, name: &str) -> &'a [f32] {
@@ -209,57 +228,88 @@ fn write_vector(values: &[f32], blocks: &mut [Block]) {
     flat[values.len()..].fill(0.0);
 }
 
-impl Bank {
-    pub(crate) fn new(plan: BankPlan) -> Self {
-        let values = Arena::new(plan.len);
-        Self { plan, values }
+impl Content {
+    /// The tensors that it is packed from.
+    pub(crate) fn tensors(&self) -> Vec<String> {
+        let roles = |name: &str, roles: &[&str]| -> Vec<String> {
+            roles.iter().map(|role| format!("{name}.{role}")).collect()
+        };
+        let statistics = ["running_mean", "running_var"];
+        let fold =
+            |fold: &Fold| [roles(&fold.name, &["weight", "bias"]), roles(&fold.name, &statistics)];
+        match self {
+            Self::Matrix { name, fold: folded, .. } => {
+                let folded = folded.iter().flat_map(fold).flatten();
+                std::iter::once(name.clone()).chain(folded).collect()
+            }
+            Self::Vector { name } | Self::Plain { name } => vec![name.clone()],
+            Self::FoldedBias { bias, fold: folded } => {
+                bias.iter().cloned().chain(fold(folded).concat()).collect()
+            }
+            Self::Statistics { name } => roles(name, &statistics),
+            Self::Identity => Vec::new(),
+        }
     }
 
-    pub(crate) fn slot(&self, id: SlotId) -> &[Block] {
-        &self.values[self.plan.range(id)]
+    /// What tells packed forms apart: two contents with one key are packed to the same blocks, whatever the size of the maps
+    /// that they are for.
+    pub(crate) fn key(&self) -> String {
+        let Self::Matrix { name, packing, fold } = self else { return format!("{self:?}") };
+        let Packing { geom, kernel, plain, connections, transform } = &**packing;
+        let ConvGeom { out_channels, first, blocks, lanes, depth, group, taps, .. } = geom;
+        let form = transform.as_ref().map_or("direct", ConvKernel::method);
+        let taps = taps.len();
+        format!(
+            "{name} {fold:?} {form} {kernel:?} {plain} {connections:?} {out_channels} {first:?} {blocks} {lanes} {depth} \
+             {group} {taps}"
+        )
     }
 
-    /// Takes weights that were checked against the graph.
-    pub(crate) fn load(&mut self, threads: &Threads, weights: &Weights) {
-        for Slot { content, range } in &self.plan.slots {
-            let blocks = &mut self.values[range.clone()];
-            match content {
-                Content::Matrix { name, packing, fold } => {
-                    let factors = fold.as_ref().map(|fold| fold.constants(weights).0);
-                    packing.pack(threads, tensor(weights, name), factors.as_deref(), blocks);
+    /// Packs weights that were checked against the graph.
+    pub(crate) fn pack(&self, threads: &Threads, weights: &Weights, blocks: &mut [Block]) {
+        match self {
+            Self::Matrix { name, packing, fold } => {
+                let factors = fold.as_ref().map(|fold| fold.constants(weights).0);
+                packing.pack(threads, tensor(weights, name), factors.as_deref(), blocks);
+            }
+            Self::Vector { name } | Self::Plain { name } => {
+                write_vector(tensor(weights, name), blocks);
+            }
+            Self::FoldedBias { bias, fold } => {
+                let (factors, mut offsets) = fold.constants(weights);
+                if let Some(bias) = bias {
+                    let bias = tensor(weights, bias);
+                    let channels = offsets.iter_mut().zip(bias).zip(&factors);
+                    channels.for_each(|((offset, bias), factor)| *offset += bias * factor);
                 }
-                Content::Vector { name } => write_vector(tensor(weights, name), blocks),
-                Content::Plain { name } => write_vector(tensor(weights, name), blocks),
-                Content::FoldedBias { bias, fold } => {
-                    let (factors, mut offsets) = fold.constants(weights);
-                    if let Some(bias) = bias {
-                        let bias = tensor(weights, bias);
-                        offsets
-                            .iter_mut()
-                            .zip(bias)
-                            .zip(&factors)
-                            .for_each(|((o, b), f)| *o += b * f);
-                    }
-                    write_vector(&offsets, blocks);
+                write_vector(&offsets, blocks);
+            }
+            Self::Identity => {
+                for (i, block) in blocks.iter_mut().enumerate() {
+                    *block = Block([(i % 2) as f32; LANES]);
                 }
-                Content::Identity => {
-                    for (i, block) in blocks.iter_mut().enumerate() {
-                        *block = Block([(i % 2) as f32; LANES]);
-                    }
-                }
-                Content::Statistics { name } => {
-                    for (i, role) in ["running_mean", "running_var"].into_iter().enumerate() {
-                        let values = tensor(weights, &format!("{name}.{role}"));
-                        for (k, values) in values.chunks(LANES).enumerate() {
-                            write_vector(values, &mut blocks[2 * k + i..][..1]);
-                        }
+            }
+            Self::Statistics { name } => {
+                for (i, role) in ["running_mean", "running_var"].into_iter().enumerate() {
+                    let values = tensor(weights, &format!("{name}.{role}"));
+                    for (k, values) in values.chunks(LANES).enumerate() {
+                        write_vector(values, &mut blocks[2 * k + i..][..1]);
                     }
                 }
             }
         }
     }
+}
 
-    /// Reads the tensors of these names and shapes out of `values`, laid out like this bank or its first part.
+impl BankPlan {
+    /// Packs weights that were checked against the graph into `values`, laid out like this.
+    pub(crate) fn load(&self, threads: &Threads, weights: &Weights, values: &mut [Block]) {
+        for Slot { content, range } in &self.slots {
+            content.pack(threads, weights, &mut values[range.clone()]);
+        }
+    }
+
+    /// Reads the tensors of these names and shapes out of `values`, laid out like this or its first part.
     pub(crate) fn store(&self, values: &[Block], shapes: &BTreeMap<String, &[usize]>) -> Weights {
         let mut weights = Weights::new();
         let mut put = |name: &str, fill: &dyn Fn(&mut [f32])| {
@@ -269,7 +319,7 @@ impl Bank {
                 weights.insert(name, tensor);
             }
         };
-        for Slot { content, range } in &self.plan.slots {
+        for Slot { content, range } in &self.slots {
             let Some(blocks) = values.get(range.clone()) else { continue };
             match content {
                 Content::Matrix { name, packing, .. } => {
@@ -293,9 +343,9 @@ impl Bank {
         weights
     }
 
-    /// Writes named tensors into `values`, a buffer laid out like this bank's first part.
+    /// Writes named tensors into `values`, laid out like the first part of this.
     pub(crate) fn pack_into(&self, threads: &Threads, weights: &Weights, values: &mut [Block]) {
-        for Slot { content, range } in &self.plan.slots {
+        for Slot { content, range } in &self.slots {
             let Some(blocks) = values.get_mut(range.clone()) else { continue };
             match content {
                 Content::Matrix { name, packing, .. } => {

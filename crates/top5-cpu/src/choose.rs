@@ -43,9 +43,9 @@ pub(crate) enum GradientKernel {
 }
 
 impl Machinery {
-    /// The same for plans of this mode.
-    pub(crate) fn in_mode(&self, mode: Mode) -> Self {
-        Self { mode, ..self.clone() }
+    /// The same for plans of this mode and batch.
+    pub(crate) fn for_plan(&self, batch: usize, mode: Mode) -> Self {
+        Self { batch: batch.max(1), mode, ..self.clone() }
     }
 
     /// The kernel for a loop nest.
@@ -166,7 +166,7 @@ const ROUNDING: f64 = 8.0;
 
 impl ConvKernel {
     /// The method, in explanations.
-    fn method(&self) -> &'static str {
+    pub(crate) fn method(&self) -> &'static str {
         match self {
             Self::Direct(_) => "direct",
             Self::Winograd(kernel) => match kernel.tile() {

@@ -17,23 +17,33 @@
 mod again;
 mod backward;
 mod bank;
+mod buckets;
 #[cfg(test)]
 mod check;
 mod choose;
+mod device;
 mod emit;
-mod engine;
 mod geometry;
 mod loss;
 mod lower;
+mod network;
+mod options;
 mod plan;
 mod precision;
 mod run;
+mod session;
+mod statistics;
 mod step;
 mod summary;
+mod training;
 mod tuning;
 
-pub use engine::{CpuEngine, Options, Precision, plan};
+pub use device::{CpuDevice, plan};
 pub use lower::Mode;
+pub use network::CpuNetwork;
+pub use options::{Options, Precision};
+pub use session::CpuSession;
 pub use summary::{Choice, PlannedStep, Summary};
 pub use top5_kernels::Isa;
+pub use training::CpuTraining;
 pub use tuning::{LayerShape, Tuning};

@@ -1,5 +1,6 @@
 //! Small layers on vectors, in plain loops: the loss, softmax, LeNet-5's radial basis functions, dropout.
 
+use top5_graph::Targets;
 use top5_graph::ops::Dropout;
 use top5_graph::random::Stream;
 use top5_kernels::elementwise::Operand;
@@ -19,42 +20,55 @@ fn rows_mut(blocks: &mut [Block], n: usize, len: usize) -> impl Iterator<Item = 
 /// What the loss compares the scores with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
-    /// The class of each image.
-    pub(crate) labels: &'a [u32],
+    /// Of each image.
+    pub(crate) targets: Targets<'a>,
     /// Share of the target that is spread over all classes.
     pub(crate) smoothing: f32,
     /// The weight of this loss.
     pub(crate) weight: f32,
+    /// Factor of its gradient.
+    pub(crate) scale: f32,
 }
 
-/// `weight` times the mean cross-entropy of `classes` scores per image; its gradient is written to `dy`, or added.
+/// `weight` times the mean cross-entropy of `classes` scores for each of `n` images; its gradient is written to `dy`, or
+/// added.
 pub(crate) fn cross_entropy(
+    n: usize,
     target: Target<'_>,
     classes: usize,
     scores: &[Block],
     dy: &mut [Block],
     accumulate: bool,
 ) -> f64 {
-    let n = target.labels.len();
     let weight = f64::from(target.weight) / n as f64;
+    let scale = weight * f64::from(target.scale);
     let smoothing = f64::from(target.smoothing);
     let spread = smoothing / classes as f64;
     let mut loss = 0.0;
-    let vectors = rows(scores, n, classes).zip(rows_mut(dy, n, classes)).zip(target.labels);
-    for ((scores, dy), &label) in vectors {
+    for (image, (scores, dy)) in rows(scores, n, classes).zip(rows_mut(dy, n, classes)).enumerate()
+    {
         let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let exp = |score: f32| (f64::from(score) - f64::from(largest)).exp();
         let total: f64 = scores.iter().map(|&score| exp(score)).sum();
         let log_total = total.ln() + f64::from(largest);
-        let right = f64::from(scores[label as usize]);
+        let right = match target.targets {
+            Targets::Classes(labels) => f64::from(scores[labels[image] as usize]),
+            Targets::Distributions(shares) => {
+                // A class that is no target does not count, not even with a score of −∞.
+                let shares = shares[image * classes..][..classes].iter().zip(scores);
+                let counted = shares.filter(|(share, _)| **share != 0.0);
+                counted.map(|(&share, &score)| f64::from(share) * f64::from(score)).sum()
+            }
+        };
         let all: f64 = scores.iter().map(|&score| f64::from(score)).sum();
         loss += weight * (log_total - (1.0 - smoothing) * right - spread * all);
         if !accumulate {
             dy.fill(0.0);
         }
         for (class, (dy, &score)) in dy.iter_mut().zip(scores).enumerate() {
-            let wanted = spread + if class == label as usize { 1.0 - smoothing } else { 0.0 };
-            *dy += (weight * (exp(score) / total - wanted)) as f32;
+            let share = f64::from(target.targets.share(image, class, classes));
+            let wanted = spread + (1.0 - smoothing) * share;
+            *dy += (scale * (exp(score) / total - wanted)) as f32;
         }
     }
     loss

@@ -1,15 +1,18 @@
 //! The loop over the steps of a plan.
 
-use crate::bank::Bank;
+use crate::bank::{ParamMemory, Params, SlotId};
+use crate::buckets::Gradients;
 use crate::choose::{ConvKernel, Machinery};
 use crate::geometry::plain_image;
 use crate::loss::{self, Target};
 use crate::lower::{Mode, Program};
 use crate::plan::Plan;
+use crate::statistics::{Measured, merge_moments, merge_sums, synchronising};
 use crate::step::{BufferId, Nest, Normalisation, Preparation, What};
 use std::ops::Range;
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::random::Stream;
+use top5_graph::{EngineError, Reducer, Stop, Targets};
 use top5_kernels::bf16::{Bf16, Bf16Isa, narrow, widen};
 use top5_kernels::conv::{Epilogue, Strides};
 use top5_kernels::elementwise::{self, Operand, map, pointwise};
@@ -28,10 +31,7 @@ pub(crate) struct Machine {
     bf16: Option<Bf16Isa>,
     pub(crate) program: Program,
     plan: Plan,
-    pub(crate) bank: Bank,
     arena: Arena,
-    /// Gradients of the learned part of the bank, laid out like it; empty for inference.
-    pub(crate) gradients: Arena,
 }
 
 /// What one run depends on beside the parameters.
@@ -42,11 +42,36 @@ pub(crate) struct Run<'a> {
     pub(crate) n: usize,
     /// `[n, c, h, w]`
     pub(crate) images: &'a [f32],
-    /// Their classes; empty for inference.
-    pub(crate) labels: &'a [u32],
+    /// What they should be; no classes for inference.
+    pub(crate) targets: Targets<'a>,
     pub(crate) smoothing: f32,
+    /// Factor of the gradients.
+    pub(crate) scale: f32,
     /// Of the dropout masks.
     pub(crate) seed: u64,
+    /// Ends it early.
+    pub(crate) stop: Option<&'a Stop>,
+}
+
+impl<'a> Run<'a> {
+    /// Inference.
+    pub(crate) fn inference(threads: &'a Threads, n: usize, images: &'a [f32]) -> Self {
+        let targets = Targets::Classes(&[]);
+        Self { threads, n, images, targets, smoothing: 0.0, scale: 1.0, seed: 0, stop: None }
+    }
+}
+
+/// What a run reads and writes beside its activations.
+pub(crate) struct Outside<'a, 'r> {
+    pub(crate) params: ParamMemory<'a>,
+    /// `None` for inference.
+    pub(crate) gradients: Option<&'a mut Gradients>,
+    /// Sums over processes, if there are any.
+    pub(crate) reducer: Option<&'r mut dyn Reducer>,
+    /// The statistics of the batch, which the running ones are to follow when the step is done.
+    pub(crate) measured: Vec<Measured>,
+    /// Called with the number of each step before it, and with their number at the end.
+    pub(crate) before: &'a mut dyn FnMut(usize),
 }
 
 /// Bytes that a plan needs: arena, and parameters.
@@ -62,13 +87,8 @@ pub(crate) fn memory(program: &Program, plan: &Plan, mode: Mode) -> [u64; 2] {
 
 impl Machine {
     pub(crate) fn new(machinery: &Machinery, program: Program, plan: Plan) -> Self {
-        let &Machinery { isa, bf16, mode, .. } = machinery;
-        let gradients = Arena::new(match mode {
-            Mode::Inference => 0,
-            Mode::Training => program.learned,
-        });
-        let bank = Bank::new(program.bank.clone());
-        Self { isa, bf16, arena: Arena::new(plan.len), program, plan, bank, gradients }
+        let &Machinery { isa, bf16, .. } = machinery;
+        Self { isa, bf16, arena: Arena::new(plan.len), program, plan }
     }
 
     /// The value in a buffer after a run with `n` images.
@@ -77,22 +97,38 @@ impl Machine {
         (&self.arena[range], &self.program.buffers[id.0].layout)
     }
 
-    /// Runs all steps; returns the loss. Calls `before` with the number of each step before it, and with the number of
-    /// steps at the end.
-    pub(crate) fn run(&mut self, run: &Run<'_>, before: &mut dyn FnMut(usize)) -> f64 {
+    /// Runs all steps; returns the loss.
+    pub(crate) fn run(
+        &mut self,
+        run: &Run<'_>,
+        outside: &mut Outside<'_, '_>,
+    ) -> Result<f64, EngineError> {
         let steps = self.program.steps.len();
         let mut loss = 0.0;
         for at in 0..steps {
-            before(at);
-            loss += self.step(run, at);
+            if run.stop.is_some_and(Stop::is_set) {
+                return Err(EngineError::Stopped);
+            }
+            (outside.before)(at);
+            loss += self.step(run, outside, at)?;
+            if let Some(gradients) = &mut outside.gradients {
+                gradients.after((self.isa, run.threads), at, &mut outside.reducer)?;
+            }
         }
-        before(steps);
-        loss
+        (outside.before)(steps);
+        Ok(loss)
     }
 
     /// Runs one step; returns its share of the loss.
-    fn step(&mut self, run: &Run<'_>, at: usize) -> f64 {
-        let Self { isa, bf16, program, plan, bank, arena, gradients } = self;
+    fn step(
+        &mut self,
+        run: &Run<'_>,
+        outside: &mut Outside<'_, '_>,
+        at: usize,
+    ) -> Result<f64, EngineError> {
+        let Self { isa, bf16, program, plan, arena } = self;
+        let Outside { params, gradients, reducer, measured, .. } = outside;
+        let bank = &Params { plan: &program.bank, memory: *params };
         let (isa, bf16) = (*isa, *bf16);
         let (step, Run { threads, n, .. }) = (&program.steps[at], *run);
         let r = |i: usize| plan.range(program, step.reads[i], n);
@@ -179,8 +215,13 @@ impl Machine {
                 let layout = rl(0);
                 norm::statistics(isa, threads, n, (x, layout), work, statistics);
                 let count = n * layout.height * layout.width;
-                let range = bank.plan.range(*running);
-                follow(&mut bank.values[range], statistics, *momentum, count);
+                let mut count = count as f64;
+                if let Some(reducer) = synchronising(reducer) {
+                    count = merge_moments(*reducer, step.node, layout, statistics, count)?;
+                }
+                let statistics = statistics[..2 * layout.blocks()].to_vec();
+                let (running, momentum) = (*running, *momentum);
+                measured.push(Measured { running, momentum, statistics, count });
             }
             What::Normalise(normal) => {
                 // Statistics in a slot are not among what is read.
@@ -259,10 +300,11 @@ impl Machine {
                 loss::euclidean_rbf(n, sizes, Block::flat(bank.slot(*codes)), x.0, y.0);
             }),
             &What::Loss { weight } => {
-                let target = Target { labels: run.labels, smoothing: run.smoothing, weight };
-                return call!(|[x: 0], y| {
-                    loss::cross_entropy(target, x.1.channels, x.0, y.0, accumulate)
-                });
+                let Run { targets, smoothing, scale, .. } = *run;
+                let target = Target { targets, smoothing, weight, scale };
+                return Ok(call!(|[x: 0], y| {
+                    loss::cross_entropy(n, target, x.1.channels, x.0, y.0, accumulate)
+                }));
             }
             What::ConvInput { nests, forward, weight, .. } => {
                 let writes = [w(0), w(1), w(2)];
@@ -283,7 +325,7 @@ impl Machine {
                 }
             }
             What::ConvWeights { kernel, weight, mask } => {
-                let dw = &mut gradients[bank.plan.range(*weight)];
+                let dw = slot_gradient(gradients, bank, *weight);
                 call!(|[x: 0, dy: 1], work| {
                     kernel.run(threads, n, x.0, dy.0, work.0, dw);
                 });
@@ -292,7 +334,7 @@ impl Machine {
                 }
             }
             What::ConvBias { bias } => {
-                let db = &mut gradients[bank.plan.range(*bias)];
+                let db = slot_gradient(gradients, bank, *bias);
                 call!(|[dy: 0], work| {
                     sum_pixels(isa, threads, n, dy.1, dy.0, work.0, db);
                 });
@@ -334,12 +376,23 @@ impl Machine {
                 };
                 let constants = normal_of(bank, normal, statistics);
                 let x = (x, rl(0));
-                norm::gradient(isa, threads, n, &constants, x, y, dy, work, sums, dx, accumulate);
+                let (dy, layout) = dy;
+                let at = (&mut *dy, layout);
+                norm::gradient_sums(isa, threads, n, &constants, x, y, at, work, sums);
                 for (slot, first) in [(normal.bias, 0), (normal.weight, 1)] {
-                    let out = gradients[bank.plan.range(slot)].iter_mut();
-                    let sums = arena[w(1)].iter().skip(first).step_by(2);
+                    let out = slot_gradient(gradients, bank, slot).iter_mut();
+                    let sums = sums.iter().skip(first).step_by(2);
                     out.zip(sums).for_each(|(out, sum)| *out = *sum);
                 }
+                let mut count = (n * layout.height * layout.width) as f64;
+                if let (true, Some(reducer)) = (constants.of_batch, synchronising(reducer)) {
+                    count = merge_sums(*reducer, step.node, layout, sums, count)?;
+                }
+                let (sums, masked) = (&*sums, y.is_some());
+                let at = (dy, layout);
+                norm::input_gradient(
+                    isa, threads, n, &constants, x, masked, at, sums, count, dx, accumulate,
+                );
             }
             What::LrnGradient(geom) => call!(|[x: 0, dy: 1], dx| {
                 lrn::gradient(isa, threads, n, geom, x, dy, dx);
@@ -362,7 +415,7 @@ impl Machine {
                 loss::euclidean_rbf_gradient(n, sizes, codes, x.0, dy.0, dx.0);
             }),
         }
-        0.0
+        Ok(0.0)
     }
 }
 
@@ -466,7 +519,7 @@ fn strides_of(layout: &Layout, batch_is_row: bool) -> Strides {
 }
 
 /// The values of a normalisation, its statistics in the bank or in `of_batch`.
-fn normal_of<'a>(bank: &'a Bank, normal: &Normalisation, of_batch: &'a [Block]) -> Normal<'a> {
+fn normal_of<'a>(bank: &Params<'a>, normal: &Normalisation, of_batch: &'a [Block]) -> Normal<'a> {
     Normal {
         statistics: normal.statistics.map_or(of_batch, |id| bank.slot(id)),
         weight: bank.slot(normal.weight),
@@ -477,14 +530,13 @@ fn normal_of<'a>(bank: &'a Bank, normal: &Normalisation, of_batch: &'a [Block]) 
     }
 }
 
-/// The running statistics follow those of a batch with `count` values per channel; the variance is made unbiased.
-fn follow(running: &mut [Block], batch: &[Block], momentum: f32, count: usize) {
-    let unbiased = count as f64 / (count.max(2) - 1) as f64;
-    for (i, (running, batch)) in running.iter_mut().zip(batch).enumerate() {
-        let factor = if i % 2 == 0 { 1.0 } else { unbiased };
-        for (running, &batch) in running.0.iter_mut().zip(&batch.0) {
-            let change = f64::from(batch) * factor - f64::from(*running);
-            *running = (f64::from(*running) + f64::from(momentum) * change) as f32;
-        }
-    }
+/// The memory of a slot's gradient.
+fn slot_gradient<'a>(
+    gradients: &'a mut Option<&mut Gradients>,
+    bank: &Params<'_>,
+    slot: SlotId,
+) -> &'a mut [Block] {
+    let gradients =
+        gradients.as_mut().expect("a plan with gradients of parameters has their memory");
+    gradients.slot(bank.plan, slot)
 }

@@ -239,6 +239,20 @@ impl Step {
         matches!(self.what, What::Loss { .. })
     }
 
+    /// The slots whose gradients it writes.
+    pub(crate) fn gradients(&self) -> Vec<SlotId> {
+        if let What::ConvWeights { weight, .. } = &self.what {
+            return vec![*weight];
+        }
+        if let What::ConvBias { bias } = &self.what {
+            return vec![*bias];
+        }
+        if let What::NormaliseGradient(normal) = &self.what {
+            return vec![normal.weight, normal.bias];
+        }
+        Vec::new()
+    }
+
     /// Whether it does a layer's multiply-accumulates, forward or backward.
     pub(crate) fn multiplies(&self) -> bool {
         matches!(self.what, What::Conv { .. } | What::ConvInput { .. } | What::ConvWeights { .. })

@@ -1,7 +1,9 @@
 //! Inference and training in bf16: close to f32's, planned where it is faster, and refused where the machine cannot.
 
-use top5_cpu::{CpuEngine, Isa, Mode, Options, Precision, Summary, plan};
-use top5_graph::{Engine, EngineError, Graph, Node, NodeId, Op};
+use top5_cpu::{CpuDevice, CpuSession, Isa, Mode, Options, Precision, Summary, plan};
+use top5_graph::{
+    Device, EngineError, Graph, Node, NodeId, Op, Retain, Session, SessionOptions, TrainingOptions,
+};
 use top5_testkit::close::relative_l2;
 use top5_testkit::oracle::{self, image, training_errors, weights_for};
 
@@ -13,10 +15,19 @@ fn bf16(isa: Isa) -> Options {
     Options { isa: Some(isa), precision: Precision::Bf16, ..Options::default() }
 }
 
-/// The engines of this machine that compute in bf16, for a graph.
-fn engines(graph: &Graph, batch: usize) -> Vec<CpuEngine> {
+/// The devices of this machine that compute in bf16.
+fn devices() -> Vec<CpuDevice> {
     let isas = Isa::available().into_iter();
-    isas.filter_map(|isa| CpuEngine::new(graph.clone(), batch, &bf16(isa)).ok()).collect()
+    let devices: Vec<CpuDevice> = isas.filter_map(|isa| CpuDevice::new(&bf16(isa)).ok()).collect();
+    assert!(!devices.is_empty(), "the portable one is always there");
+    devices
+}
+
+/// A session that keeps these activations.
+fn session(device: &CpuDevice, graph: &Graph, batch: usize, keep: &[NodeId]) -> CpuSession {
+    let network = device.cpu_network(graph, weights_for(graph), Retain::Nothing).unwrap();
+    let options = SessionOptions { keep: keep.to_vec(), ..SessionOptions::inference(batch) };
+    network.cpu_session(graph, &options).unwrap()
 }
 
 fn in_bf16(plan: &Summary) -> usize {
@@ -28,17 +39,14 @@ fn in_bf16(plan: &Summary) -> usize {
 fn stays_close(name: &str) {
     let Some(case) = oracle::forward(name) else { return };
     let graph = graph(name);
-    let weights = weights_for(&graph);
     let images = image(&case.input.name, &case.input.shape);
-    let engines = engines(&graph, case.input.shape[0]);
-    assert!(!engines.is_empty(), "the portable one is always there");
-    for mut engine in engines {
-        assert!(in_bf16(&engine.inference_summary().unwrap()) > 0, "{name}");
-        engine.load(&weights).unwrap();
-        let logits = engine.forward(images.data(), &[]).unwrap().logits;
+    for device in devices() {
+        let mut session = session(&device, &graph, case.input.shape[0], &[]);
+        assert!(in_bf16(session.summary()) > 0, "{name}");
+        let logits = session.forward(images.data()).unwrap().logits;
         let error = relative_l2(logits.data(), &case.logits.concat()).unwrap();
-        assert!(error < 0.03, "{name} on {}: {error:.1e}", engine.isa());
-        assert!(error > 1e-5, "{name} on {}: {error:.1e} is not bf16", engine.isa());
+        assert!(error < 0.03, "{name} on {}: {error:.1e}", device.isa());
+        assert!(error > 1e-5, "{name} on {}: {error:.1e} is not bf16", device.isa());
     }
 }
 
@@ -75,13 +83,13 @@ fn trains_close(name: &str) {
     let Some(case) = oracle::training(name) else { return };
     let graph = graph(name).without_dropout();
     let weights = weights_for(&graph);
-    let engines = engines(&graph, case.batch.shape[0]);
-    assert!(!engines.is_empty(), "the portable one is always there");
-    for mut engine in engines {
-        let plan = engine.training_summary().unwrap();
+    let options = TrainingOptions::new(case.batch.shape[0]);
+    for device in devices() {
+        let plan = device.plan(&graph, case.batch.shape[0], Mode::Training).unwrap();
         assert!(in_bf16(&plan) > 0, "{plan}");
-        let errors = training_errors(&mut engine, &weights, &case);
-        let (loss, isa) = (errors.losses[0], engine.isa());
+        let mut training = device.training(&graph, &weights, &options).unwrap();
+        let errors = training_errors(training.as_mut(), &weights, &case);
+        let (loss, isa) = (errors.losses[0], device.isa());
         let gradient = errors.gradients[errors.gradients.len() / 2];
         assert!(loss < 0.02 && gradient < 0.1, "{name} on {isa}: {loss:.1e}, {gradient:.1e}");
         assert!(gradient > 1e-5, "{name} on {isa}: {gradient:.1e} is not bf16");
@@ -139,14 +147,12 @@ fn bf16_is_refused_where_nothing_multiplies_it() {
 #[test]
 fn results_in_bf16_do_not_depend_on_the_number_of_threads() {
     let graph = graph("resnet20_cifar");
-    let weights = weights_for(&graph);
     let images = image("x", &[3, 3, 32, 32]);
     let mut results = [1, 2, 5].map(|threads| {
-        let isa = engines(&graph, 3).pop().unwrap().isa();
+        let isa = devices().pop().unwrap().isa();
         let options = Options { threads: Some(threads), ..bf16(isa) };
-        let mut engine = CpuEngine::new(graph.clone(), 3, &options).unwrap();
-        engine.load(&weights).unwrap();
-        engine.forward(images.data(), &[]).unwrap().logits
+        let device = CpuDevice::new(&options).unwrap();
+        session(&device, &graph, 3, &[]).forward(images.data()).unwrap().logits
     });
     let first = results[0].clone();
     results.iter_mut().for_each(|result| assert_eq!(result.data(), first.data()));
@@ -157,17 +163,17 @@ fn results_in_bf16_do_not_depend_on_the_number_of_threads() {
 fn kept_activations_do_not_change_the_logits() {
     for name in ["resnet20_cifar", "seresnet18_cifar", "googlenet_cifar"] {
         let graph = graph(name);
-        let weights = weights_for(&graph);
         let images = image("x", &[1, 3, 32, 32]);
         let ends =
             |node: &&Node| matches!(node.op, Op::Activation(_) | Op::MaxPool2d(_) | Op::Concat(_));
         let ends: Vec<NodeId> =
             graph.inference().nodes().iter().filter(ends).map(|node| node.id).collect();
-        for mut engine in engines(&graph, 1) {
-            engine.load(&weights).unwrap();
-            let logits = engine.forward(images.data(), &[]).unwrap().logits;
+        for device in devices() {
+            let forward =
+                |keep: &[NodeId]| session(&device, &graph, 1, keep).forward(images.data()).unwrap();
+            let logits = forward(&[]).logits;
             for keep in ends.chunks(ends.len().div_ceil(3)).chain([&*ends]) {
-                let forward = engine.forward(images.data(), keep).unwrap();
+                let forward = forward(keep);
                 let names: Vec<&str> =
                     keep.iter().map(|&id| graph.node(id).name.as_str()).collect();
                 assert_eq!(forward.logits.data(), logits.data(), "{name}: {names:?}");

@@ -1,12 +1,10 @@
 //! The engine does what every engine must do, on every instruction set of this machine, with any number of threads.
 
-use top5_cpu::{CpuEngine, Isa, Options};
-use top5_testkit::conformance;
+use top5_cpu::{CpuDevice, Isa, Options};
+use top5_testkit::{Tolerance, conformance};
 
 fn conforms(options: &Options) {
-    conformance(&mut |graph, batch| {
-        Box::new(CpuEngine::new(graph.clone(), batch, options).unwrap())
-    });
+    conformance(&|| Box::new(CpuDevice::new(options).unwrap()), Tolerance::F32);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Networks that are written in several ways give the same logits.
 
-use top5_cpu::{CpuEngine, Options};
-use top5_graph::{Engine, Graph, Tensor, Weights};
+use top5_cpu::{CpuDevice, Options};
+use top5_graph::{Device, Graph, Retain, SessionOptions, Tensor, Weights};
 use top5_testkit::close::assert_close;
 use top5_testkit::oracle::{image, weights_for};
 use top5_zoo::forms::{Form, split};
@@ -9,9 +9,11 @@ use top5_zoo::{Settings, network};
 
 fn logits(graph: Graph, weights: &Weights, images: &Tensor, exact: bool) -> Tensor {
     let options = Options { exact, ..Options::default() };
-    let mut engine = CpuEngine::new(graph, images.shape()[0], &options).unwrap();
-    engine.load(weights).unwrap();
-    engine.forward(images.data(), &[]).unwrap().logits
+    let device = CpuDevice::new(&options).unwrap();
+    let network = device.network(&graph, weights.clone(), Retain::Nothing).unwrap();
+    let options = SessionOptions::inference(images.shape()[0]);
+    let mut session = network.session(&graph, &options).unwrap();
+    session.forward(images.data()).unwrap().logits
 }
 
 fn doubles(tensor: &Tensor) -> Vec<f64> {

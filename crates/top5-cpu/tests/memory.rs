@@ -1,8 +1,9 @@
 //! What a plan does when memory is short: it refuses.
 
-use top5_cpu::{CpuEngine, Mode, Options, plan};
-use top5_graph::{Engine, EngineError, Graph, StepOptions, Weights, k, net};
-use top5_testkit::fill::signed;
+use top5_cpu::{CpuDevice, Mode, Options, plan};
+use top5_graph::{
+    Device, EngineError, Graph, Retain, SessionOptions, TrainingOptions, Weights, k, net,
+};
 
 const BATCH: usize = 4;
 
@@ -17,33 +18,36 @@ fn graph() -> Graph {
     .unwrap()
 }
 
-fn engine(memory_limit: Option<u64>) -> CpuEngine {
+fn device(memory_limit: Option<u64>) -> CpuDevice {
     let options = Options { memory_limit, threads: Some(2), ..Options::default() };
-    CpuEngine::new(graph(), BATCH, &options).unwrap()
+    CpuDevice::new(&options).unwrap()
 }
 
-fn step(engine: &mut CpuEngine) -> Result<Weights, EngineError> {
-    let mut weights = Weights::new();
-    for (name, param) in graph().params() {
-        let mut tensor = top5_graph::Tensor::zeros(param.shape.clone());
-        let values = signed(&name, tensor.data().len());
-        tensor.data_mut().iter_mut().zip(values).for_each(|(to, value)| *to = value.abs() + 0.1);
-        weights.insert(name, tensor);
-    }
-    engine.load(&weights)?;
-    let images = signed("images", BATCH * 3 * 16 * 16);
-    let options = StepOptions { label_smoothing: 0.0, seed: 0 };
-    engine.gradients(&images, &[0, 1, 2, 3], &options)?;
-    Ok(engine.gradient_tensors())
+fn zeros(graph: &Graph) -> Weights {
+    let zeros = |shape: &[usize]| top5_graph::Tensor::zeros(shape);
+    graph.params().map(|(name, param)| (name, zeros(&param.shape))).collect()
 }
 
 #[test]
 fn a_plan_that_does_not_fit_is_refused() {
-    let least = engine(None).training_memory().unwrap();
-    let mut short = engine(Some(least - 1));
-    let refused = short.training_memory().unwrap_err();
-    assert_eq!(refused, EngineError::Memory { needed: least, allowed: least - 1 });
-    assert_eq!(step(&mut short).unwrap_err(), refused);
+    for mode in [Mode::Training, Mode::Inference] {
+        let least = device(None).memory(&graph(), BATCH, mode).unwrap();
+        let short = device(Some(least - 1));
+        let refused = short.memory(&graph(), BATCH, mode).unwrap_err();
+        assert_eq!(refused, EngineError::Memory { needed: least, allowed: least - 1 });
+        let made = |device: &CpuDevice| match mode {
+            Mode::Training => {
+                let options = TrainingOptions::new(BATCH);
+                device.training(&graph(), &zeros(&graph()), &options).map(|_| ())
+            }
+            Mode::Inference => {
+                let network = device.network(&graph(), zeros(&graph()), Retain::Nothing).unwrap();
+                network.session(&graph(), &SessionOptions::inference(BATCH)).map(|_| ())
+            }
+        };
+        assert_eq!(made(&short).unwrap_err(), refused);
+        made(&device(Some(least))).unwrap();
+    }
 }
 
 /// Each further block adds the value that its normalisation reads, and not the sum as well.
@@ -70,13 +74,15 @@ fn batches_beyond_the_address_space_are_refused() {
     let wide = net("wide", [1, 1, 1], |x| x.conv(1, k(2).dilation(1000).pad(500))).unwrap();
     let zoo = |name: &str| top5_zoo::network(name).unwrap().graph().unwrap();
     let graphs = [zoo("lenet"), zoo("resnet20_cifar"), zoo("googlenet_cifar"), graph(), wide];
+    let device = device(None);
     for graph in &graphs {
         for batch in [usize::MAX, usize::MAX / 3, usize::MAX >> 12] {
             for mode in [Mode::Inference, Mode::Training] {
                 let refused = plan(graph, batch, mode, &Options::default()).unwrap_err();
                 assert!(matches!(refused, EngineError::Memory { .. }), "{batch}: {refused}");
             }
-            let refused = CpuEngine::new(graph.clone(), batch, &Options::default()).err();
+            let network = device.network(graph, zeros(graph), Retain::Nothing).unwrap();
+            let refused = network.session(graph, &SessionOptions::inference(batch)).err();
             assert!(matches!(refused, Some(EngineError::Memory { .. })), "{batch}: {refused:?}");
         }
         // What is within it is planned, whoever may have so much memory.

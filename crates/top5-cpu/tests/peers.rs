@@ -1,8 +1,8 @@
 //! The engine against PyTorch: every file of `shared/reference` whose network is in the zoo.
 
 use std::path::PathBuf;
-use top5_cpu::{CpuEngine, Isa, Options};
-use top5_graph::Graph;
+use top5_cpu::{CpuDevice, Isa, Options};
+use top5_graph::{Device, Graph, TrainingOptions};
 use top5_testkit::oracle::{
     self, Tolerances, check_forward, check_forward_with, check_training, weights_for,
 };
@@ -17,8 +17,7 @@ fn forward(name: &str, options: &Options, tolerance: f64) {
     let [channels, height, width] = case.input.shape[1..] else { panic!("{name}: not images") };
     let graph = graph(name).with_input([channels, height, width]).unwrap();
     assert_eq!(graph.param_count(), case.parameters, "{name}");
-    let mut engine = CpuEngine::new(graph, case.input.shape[0], options).unwrap();
-    check_forward(&mut engine, &case, tolerance);
+    check_forward(&CpuDevice::new(options).unwrap(), &graph, &case, tolerance);
 }
 
 /// The networks that `shared/reference/forward` has a file for.
@@ -43,8 +42,8 @@ fn equals_its_peers(family: &str) {
         let weights = weights_for(&graph);
         for (exact, tolerance) in [(true, 1e-5), (false, 1e-4)] {
             let options = Options { exact, ..Options::default() };
-            let mut engine = CpuEngine::new(graph.clone(), case.input.shape[0], &options).unwrap();
-            check_forward_with(&mut engine, &weights, &case, tolerance);
+            let device = CpuDevice::new(&options).unwrap();
+            check_forward_with(&device, &graph, weights.clone(), &case, tolerance);
         }
     }
 }
@@ -83,8 +82,10 @@ fn every_file_is_compared() {
 
 fn train(name: &str, options: &Options, tolerances: Tolerances) {
     let Some(case) = oracle::training(name) else { return };
-    let mut engine = CpuEngine::new(graph(name), case.batch.shape[0], options).unwrap();
-    check_training(&mut engine, &case, tolerances);
+    let (graph, options_of) = (graph(name), TrainingOptions::new(case.batch.shape[0]));
+    let device = CpuDevice::new(options).unwrap();
+    let mut training = device.training(&graph, &weights_for(&graph), &options_of).unwrap();
+    check_training(training.as_mut(), &case, tolerances);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A training step gives the same bits for any number of threads.
 
-use top5_cpu::{CpuEngine, Isa, Options, Precision};
-use top5_graph::{Engine, Graph, Sgd, StepOptions, Tensor, Weights, k, net};
+use top5_cpu::{CpuDevice, Isa, Options, Precision};
+use top5_graph::{
+    Device, Graph, Sgd, StepOptions, Targets, Tensor, TrainingOptions, Weights, k, net,
+};
 use top5_testkit::fill::signed;
 
 const BATCH: usize = 6;
@@ -24,7 +26,7 @@ fn graph() -> Graph {
 /// Gradients and weights after two steps.
 fn train(threads: usize, options: &Options) -> [Weights; 2] {
     let options = Options { threads: Some(threads), ..options.clone() };
-    let mut engine = CpuEngine::new(graph(), BATCH, &options).unwrap();
+    let device = CpuDevice::new(&options).unwrap();
     let mut weights = Weights::new();
     for (name, param) in graph().params() {
         let mut tensor = Tensor::zeros(param.shape.clone());
@@ -35,14 +37,16 @@ fn train(threads: usize, options: &Options) -> [Weights; 2] {
         }
         weights.insert(name, tensor);
     }
-    engine.load(&weights).unwrap();
+    let of_batch = TrainingOptions::new(BATCH);
+    let mut training = device.training(&graph(), &weights, &of_batch).unwrap();
     for step in 0..2 {
         let images = signed(&format!("images{step}"), BATCH * 3 * 24 * 24);
-        let options = StepOptions { label_smoothing: 0.1, seed: step };
-        engine.gradients(&images, &[0, 1, 2, 3, 4, 0], &options).unwrap();
-        engine.update(&Sgd { lr: 0.05, momentum: 0.9, weight_decay: 1e-4, nesterov: true });
+        let options = StepOptions { label_smoothing: 0.1, ..StepOptions::new(step) };
+        let targets = Targets::Classes(&[0, 1, 2, 3, 4, 0]);
+        assert!(training.gradients(&images, targets, &options, None).unwrap().finite);
+        training.update(&Sgd { lr: 0.05, momentum: 0.9, weight_decay: 1e-4, nesterov: true });
     }
-    [engine.gradient_tensors(), engine.weights()]
+    [training.gradient_tensors(), training.weights()]
 }
 
 fn does_not_depend_on_the_number_of_threads(options: &Options) {
@@ -65,7 +69,7 @@ fn a_training_step_does_not_depend_on_the_number_of_threads() {
 #[test]
 fn nor_does_one_in_bf16() {
     let mut options = Options { precision: Precision::Bf16, ..Options::default() };
-    if CpuEngine::new(graph(), BATCH, &options).is_err() {
+    if CpuDevice::new(&options).is_err() {
         options.isa = Some(Isa::Scalar);
     }
     does_not_depend_on_the_number_of_threads(&options);

@@ -9,7 +9,8 @@
 //! where the run from the file's weights misses, two from weights that differ from them by roundings get a chance. The
 //! first loss depends on no luck and is held in every run.
 
-use top5_cpu::{CpuEngine, Isa, Options};
+use top5_cpu::{CpuDevice, Isa, Options};
+use top5_graph::{Device, TrainingOptions};
 use top5_testkit::oracle::{self, TrainingErrors, rounded, training_errors, weights_for};
 
 /// What PyTorch's f32 runs differ by at most.
@@ -49,12 +50,14 @@ fn check(spread: &Spread, options: &Options, factor: f64) {
     let network = top5_zoo::network(spread.network).unwrap();
     let graph = network.graph().unwrap().without_dropout();
     let weights = weights_for(&graph);
-    let mut engine = CpuEngine::new(graph, case.batch.shape[0], options).unwrap();
+    let device = CpuDevice::new(options).unwrap();
+    let of_batch = TrainingOptions::new(case.batch.shape[0]);
+    let mut training = device.training(&graph, &weights, &of_batch).unwrap();
     let mut failures = Vec::new();
     for run in 0..3 {
         let start = if run == 0 { weights.clone() } else { rounded(&weights, run) };
         let TrainingErrors { losses, gradients, state } =
-            training_errors(&mut engine, &start, &case);
+            training_errors(training.as_mut(), &start, &case);
         let largest = losses.iter().copied().fold(0.0, f64::max);
         let bound = |spread: f64| (factor * spread).max(1e-6 * factor / 3.0);
         let figures = [

@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 use top5_data::{CropMode, Image, Ink, Preprocess, resize};
-use top5_graph::{Engine, EngineError};
+use top5_graph::{EngineError, Session};
 
 use crate::metric::softmax;
 
@@ -213,19 +213,19 @@ fn mirror(views: &mut Vec<View>, first: usize) {
 /// The mean of the probabilities that the network gives for these views of an image, in f64 and in the order of the views.
 /// Empty where there are no views.
 pub fn average(
-    engine: &mut dyn Engine,
+    session: &mut dyn Session,
     image: &Image,
     views: &[View],
     preprocess: &Preprocess,
 ) -> Result<Vec<f64>, EngineError> {
-    let (classes, size) = (engine.graph().classes(), preprocess.size());
+    let (classes, size) = (session.graph().classes(), preprocess.size());
     let mut mean = vec![0.0; if views.is_empty() { 0 } else { classes }];
-    for views in views.chunks(engine.batch().max(1)) {
+    for views in views.chunks(session.batch().max(1)) {
         let mut images = vec![0.0; views.len() * size];
         for (view, out) in views.iter().zip(images.chunks_exact_mut(size)) {
             view.apply(image, preprocess, out);
         }
-        let logits = engine.forward(&images, &[])?.logits;
+        let logits = session.forward(&images)?.logits;
         for logits in logits.data().chunks_exact(classes) {
             mean.iter_mut().zip(softmax(logits)).for_each(|(mean, p)| *mean += p);
         }

@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 use top5_data::{CropMode, Image, Ink, Preprocess};
-use top5_graph::{Engine, EngineError, Graph, Tensor, Weights};
+use top5_graph::{Graph, Network, Session, SessionOptions, Tensor};
 
 use crate::crops::{View, scale};
 use crate::evaluate::EvaluationError;
@@ -39,34 +39,31 @@ pub struct Dense {
     pub flip: bool,
 }
 
-/// Makes an engine for a graph, for one image at a time.
-pub type MakeEngine<'a> = dyn FnMut(Graph) -> Result<Box<dyn Engine>, EngineError> + 'a;
-
-/// A network that slides over images of any size. An engine is made for a size and kept until another size comes.
+/// A network that slides over images of any size. A session is made for a size and kept until another size comes; all share
+/// the network's weights.
 pub struct DenseNetwork<'a> {
-    graph: &'a Graph,
-    weights: Weights,
-    make: &'a mut MakeEngine<'a>,
-    engine: Option<Box<dyn Engine>>,
+    network: &'a dyn Network,
+    /// Without auxiliary heads.
+    graph: Graph,
+    session: Option<Box<dyn Session>>,
 }
 
 impl<'a> DenseNetwork<'a> {
-    /// The dense form of `graph` (without auxiliary heads, see [`Graph::inference`]) with its weights.
-    pub fn new(graph: &'a Graph, weights: &Weights, make: &'a mut MakeEngine<'a>) -> Self {
-        Self { graph, weights: graph.dense_weights(weights), make, engine: None }
+    /// The dense form of a network, which must have been made with [`Retain::Tensors`](top5_graph::Retain::Tensors): each
+    /// size may need its weights in another form.
+    pub fn new(network: &'a dyn Network) -> Self {
+        Self { network, graph: network.graph().inference(), session: None }
     }
 
     /// The map of logits for an image in network form, order C H W: [1, classes, rows, columns], or [1, classes].
     pub fn map(&mut self, image: &[f32], input: [usize; 3]) -> Result<Tensor, EvaluationError> {
-        let engine = match self.engine.take() {
-            Some(engine) if engine.graph().input() == input => self.engine.insert(engine),
+        let session = match self.session.take() {
+            Some(session) if session.graph().input() == input => session,
             Some(_) | None => {
-                let mut engine = (self.make)(self.graph.dense(input)?)?;
-                engine.load(&self.weights)?;
-                self.engine.insert(engine)
+                self.network.session(&self.graph.dense(input)?, &SessionOptions::inference(1))?
             }
         };
-        Ok(engine.forward(image, &[])?.logits)
+        Ok(self.session.insert(session).forward(image)?.logits)
     }
 
     /// The probabilities of an image, by this protocol. Filter, channels and statistics are those of `preprocess`. An image

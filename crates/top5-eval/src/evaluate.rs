@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use top5_data::{Batch, DataError, Dataset, Image, Loader, LoaderOptions, Preprocess};
-use top5_graph::{Engine, EngineError, GraphError};
+use top5_graph::{EngineError, GraphError, Session};
 
 use crate::metric;
 use crate::report::{Report, Tally};
@@ -76,28 +76,28 @@ impl From<EngineError> for EvaluationError {
     }
 }
 
-/// Classifies every image of the dataset once, in its order, with the weights that the engine has. An image that cannot
+/// Classifies every image of the dataset once, in its order, with the weights that the network has. An image that cannot
 /// be read is listed in the report and left out of its counts; an error is returned only where none can be read.
 /// `progress` is told the number of images done, unread ones included, after each batch.
 pub fn evaluate(
-    engine: &mut dyn Engine,
+    session: &mut dyn Session,
     dataset: &Arc<dyn Dataset>,
     preprocess: &Preprocess,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Report, EvaluationError> {
-    let options = LoaderOptions::evaluation(engine.batch());
+    let options = LoaderOptions::evaluation(session.batch());
     let loader = Loader::new(Arc::clone(dataset), preprocess.clone(), options);
-    evaluate_loaded(engine, &loader, progress)
+    evaluate_loaded(session, &loader, progress)
 }
 
-/// As [`evaluate`], with the images of the loader's first epoch. Its batches must not be larger than the engine's, and
+/// As [`evaluate`], with the images of the loader's first epoch. Its batches must not be larger than the session's, and
 /// it must skip unreadable samples: otherwise the first of them is an error.
 pub fn evaluate_loaded(
-    engine: &mut dyn Engine,
+    session: &mut dyn Session,
     loader: &Loader,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Report, EvaluationError> {
-    let network = engine.graph().classes();
+    let network = session.graph().classes();
     let dataset = loader.dataset();
     let mut counter = Counter::new(dataset.as_ref())?;
     if network != dataset.classes().len() {
@@ -109,7 +109,7 @@ pub fn evaluate_loaded(
             counter.miss(index as usize, error)?;
         }
         if !labels.is_empty() {
-            let logits = engine.forward(&images, &[])?.logits;
+            let logits = session.forward(&images)?.logits;
             for (logits, &label) in logits.data().chunks_exact(network).zip(&labels) {
                 let label = label as usize;
                 counter.tally.add(logits, label, metric::cross_entropy(logits, label));

@@ -4,13 +4,13 @@ use std::fs;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use top5_cpu::{CpuEngine, Options};
+use top5_cpu::{CpuDevice, CpuNetwork, CpuSession, Options};
 use top5_data::{Dataset, Image, ImageFolder, Limits, MemoryDataset, OnBad, Preprocess, Sample};
 use top5_eval::crops::{Crops, average};
 use top5_eval::dense::{Dense, DenseNetwork, Pool};
 use top5_eval::{EvaluationError, evaluate, evaluate_with};
 use top5_graph::random::Stream;
-use top5_graph::{Engine, Graph, Param, Tensor, Weights, k, net};
+use top5_graph::{Graph, Param, Retain, Session, SessionOptions, Tensor, Weights, k, net};
 
 /// A convolution, a pooling and a linear layer, with some values in all of them.
 fn graph(side: usize) -> Graph {
@@ -29,11 +29,13 @@ fn weights(graph: &Graph) -> Weights {
     graph.params().map(values).collect()
 }
 
-fn engine(graph: Graph, batch: usize) -> CpuEngine {
-    let weights = weights(&graph);
-    let mut engine = CpuEngine::new(graph, batch, &Options::default()).unwrap();
-    engine.load(&weights).unwrap();
-    engine
+fn network(graph: &Graph) -> CpuNetwork {
+    let device = CpuDevice::new(&Options::default()).unwrap();
+    device.cpu_network(graph, weights(graph), Retain::Tensors).unwrap()
+}
+
+fn session(graph: Graph, batch: usize) -> CpuSession {
+    network(&graph).cpu_session(&graph, &SessionOptions::inference(batch)).unwrap()
 }
 
 fn noise(height: usize, width: usize, seed: u64) -> Image {
@@ -58,9 +60,9 @@ fn report_does_not_depend_on_the_batch_and_counts_by_hand() {
     let dataset = images(23);
     let report = |batch| {
         let mut seen = 0;
-        let mut engine = engine(graph(8), batch);
+        let mut session = session(graph(8), batch);
         let report =
-            evaluate(&mut engine, &dataset, &preprocess(), &mut |done| seen = done).unwrap();
+            evaluate(&mut session, &dataset, &preprocess(), &mut |done| seen = done).unwrap();
         assert_eq!(seen, 23);
         report
     };
@@ -70,13 +72,13 @@ fn report_does_not_depend_on_the_batch_and_counts_by_hand() {
         assert_eq!(report(batch), one, "batch {batch}");
     }
 
-    let mut engine = engine(graph(8), 1);
+    let mut session = session(graph(8), 1);
     let mut input = vec![0.0; 64];
     let (mut right, mut last) = (0, 0);
     for index in 0..23 {
         let Sample { image, label } = dataset.sample(index).unwrap();
         preprocess().apply(&image, &mut input);
-        let logits = engine.forward(&input, &[]).unwrap().logits.into_data();
+        let logits = session.forward(&input).unwrap().logits.into_data();
         let ahead = logits.iter().filter(|&&logit| logit > logits[label as usize]).count();
         right += usize::from(ahead == 0);
         last += usize::from(ahead == 5);
@@ -90,12 +92,12 @@ fn report_does_not_depend_on_the_batch_and_counts_by_hand() {
 #[test]
 fn one_view_counts_as_the_plain_evaluation() {
     let dataset = images(12);
-    let mut engine = engine(graph(8), 4);
-    let plain = evaluate(&mut engine, &dataset, &preprocess(), &mut |_| {}).unwrap();
+    let mut session = session(graph(8), 4);
+    let plain = evaluate(&mut session, &dataset, &preprocess(), &mut |_| {}).unwrap();
     let crops = Crops::One { shorter: 8 };
     let mut classify = |image: &Image| -> Result<Vec<f64>, EvaluationError> {
         let views = crops.views([image.height, image.width], [8, 8]);
-        Ok(average(&mut engine, image, &views, &preprocess())?)
+        Ok(average(&mut session, image, &views, &preprocess())?)
     };
     let viewed = evaluate_with(dataset.as_ref(), &mut classify, &mut |_| {}).unwrap();
     assert_eq!(
@@ -121,8 +123,8 @@ fn bad_images_are_listed_and_fatal_only_when_all_are() {
         Arc::new(folder.unwrap().0)
     };
     let dataset = open();
-    let mut engine = engine(graph(8), 4);
-    let mut run = || evaluate(&mut engine, &dataset, &preprocess(), &mut |_| {});
+    let mut session = session(graph(8), 4);
+    let mut run = || evaluate(&mut session, &dataset, &preprocess(), &mut |_| {});
     assert_eq!(run().unwrap().images, 18);
     for (damaged, left) in [("class0/1.pgm", 17), ("class0/2.pgm", 16), ("class5/2.pgm", 15)] {
         fs::write(folder.path().join(damaged), b"P5\n8 8\n255\n").unwrap();
@@ -141,11 +143,11 @@ fn bad_images_are_listed_and_fatal_only_when_all_are() {
 
 #[test]
 fn classes_that_do_not_agree_and_empty_data_are_rejected() {
-    let mut other = engine(net("other", [1, 8, 8], |x| x.flatten().linear(4)).unwrap(), 2);
+    let mut other = session(net("other", [1, 8, 8], |x| x.flatten().linear(4)).unwrap(), 2);
     let error = evaluate(&mut other, &images(3), &preprocess(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, EvaluationError::Classes { network: 4, dataset: 6 }), "{error}");
-    let mut engine = engine(graph(8), 2);
-    let error = evaluate(&mut engine, &images(0), &preprocess(), &mut |_| {}).unwrap_err();
+    let mut session = session(graph(8), 2);
+    let error = evaluate(&mut session, &images(0), &preprocess(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("noise"), "{error}");
 }
 
@@ -154,7 +156,7 @@ fn views_are_averaged_whatever_the_batch() {
     let (image, crops) = (noise(20, 30, 7), Crops::Squares { shorter: vec![9, 12] });
     let views = crops.views([20, 30], [8, 8]);
     let mean =
-        |batch| average(&mut engine(graph(8), batch), &image, &views, &preprocess()).unwrap();
+        |batch| average(&mut session(graph(8), batch), &image, &views, &preprocess()).unwrap();
     let one = mean(1);
     assert_eq!(one.len(), 6);
     assert!((one.iter().sum::<f64>() - 1.0).abs() < 1e-12);
@@ -165,7 +167,7 @@ fn views_are_averaged_whatever_the_batch() {
     let square = Crops::Ten { shorter: 20 };
     let of = |image: &Image| {
         let views = square.views([20, 30], [8, 8]);
-        average(&mut engine(graph(8), 4), image, &views, &preprocess()).unwrap()
+        average(&mut session(graph(8), 4), image, &views, &preprocess()).unwrap()
     };
     for (a, b) in of(&image).iter().zip(of(&mirrored)) {
         assert!((a - b).abs() < 1e-6, "{a} {b}");
@@ -175,18 +177,12 @@ fn views_are_averaged_whatever_the_batch() {
 #[test]
 fn dense_map_holds_the_network_at_every_place() {
     let (small, image) = (graph(8), noise(12, 14, 3));
-    let weights = weights(&small);
-    let mut made = 0;
-    let mut make = |graph: Graph| {
-        made += 1;
-        let engine = CpuEngine::new(graph, 1, &Options::default())?;
-        Ok(Box::new(engine) as Box<dyn Engine>)
-    };
-    let mut network = DenseNetwork::new(&small, &weights, &mut make);
+    let weights = network(&small);
+    let mut network = DenseNetwork::new(&weights);
     let input: Vec<f32> = image.pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
     let map = network.map(&input, [1, 12, 14]).unwrap();
     assert_eq!(map.shape(), [1, 6, 3, 4]);
-    let mut engine = engine(graph(8), 1);
+    let mut session = session(graph(8), 1);
     for row in 0..3 {
         for column in 0..4 {
             // The network's stride is 2.
@@ -194,7 +190,7 @@ fn dense_map_holds_the_network_at_every_place() {
                 .flat_map(|y| &input[(2 * row + y) * 14 + 2 * column..][..8])
                 .copied()
                 .collect();
-            let logits = engine.forward(&window, &[]).unwrap().logits.into_data();
+            let logits = session.forward(&window).unwrap().logits.into_data();
             for (class, logit) in logits.into_iter().enumerate() {
                 let dense = map.data()[class * 12 + row * 4 + column];
                 assert!((dense - logit).abs() < 1e-4, "{dense} {logit}");
@@ -209,7 +205,4 @@ fn dense_map_holds_the_network_at_every_place() {
     // Smaller than the network's input: stretched to it.
     let stretched = network.probabilities(&image, &protocol(&[4]), &preprocess()).unwrap();
     assert_eq!(stretched.len(), 6);
-    // An engine is made whenever the size changes: 12×14, 9×10, 12×14, 8×8.
-    drop(network);
-    assert_eq!(made, 4);
 }

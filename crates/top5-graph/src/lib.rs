@@ -29,8 +29,9 @@ mod window;
 pub use builder::{Scope, Var, concat, net, sum};
 pub use count::ReceptiveField;
 pub use engine::{
-    Backward, Engine, EngineError, Forward, GateRule, Loss, LrnRule, Purpose, ReluRule, Rule, Sgd,
-    Signals, Statistics, StepOptions,
+    Backward, Bucket, Device, EngineError, Forward, GateRule, Loss, LrnRule, NO_SWITCH, Network,
+    Purpose, Reducer, ReluRule, Retain, Rule, Session, SessionOptions, Sgd, Signals, Statistics,
+    StepOptions, Stop, Targets, Training, TrainingOptions, Values, check_form,
 };
 pub use error::{GraphError, ShapeError};
 pub use graph::{Graph, Node, NodeId, Output};

@@ -324,15 +324,14 @@ impl Kernel for InputGradient<'_> {
     }
 }
 
-/// The backward pass over `n` images. `sums_out` gets dbias and dweight of every channel block, alternating. The gradient
-/// of x takes the place of `dy`, or is written (or, with `accumulate`, added) to a `dx` of its own. `work` has
-/// [`workspace`] blocks per image.
+/// The sums of the backward pass over `n` images: `sums` gets dbias and dweight of every channel block, alternating. `work`
+/// has [`workspace`] blocks per image.
 ///
 /// `y` is the output if a ReLU followed a sum: `dy` is masked in place then, and is the gradient of the summand too.
 ///
 /// # Panics
 /// If `dy` is a part of a larger map, or an operand is too short.
-pub fn gradient(
+pub fn gradient_sums(
     isa: Isa,
     threads: &Threads,
     n: usize,
@@ -341,18 +340,16 @@ pub fn gradient(
     y: Option<Operand<'_>>,
     (dy, layout): (&mut [Block], &Layout),
     work: &mut [Block],
-    sums_out: &mut [Block],
-    dx: Option<(&mut [Block], &Layout)>,
-    accumulate: bool,
+    sums: &mut [Block],
 ) {
     let blocks = layout.blocks();
     let per_job = planes_per_job(layout);
     assert_eq!(layout.gap, 0, "dy is a part of a larger map");
     let dy = &mut dy[..n * layout.image()];
-    let sums = &mut work[..n * workspace(blocks)];
+    let of_planes = &mut work[..n * workspace(blocks)];
     threads.chunk_pairs(
         (&mut *dy, per_job * layout.plane()),
-        (sums, 2 * per_job),
+        (&mut *of_planes, 2 * per_job),
         |job, dy, out| {
             let planes = dy.chunks_exact_mut(layout.plane()).zip(out.chunks_exact_mut(2));
             for (i, (dy, out)) in planes.enumerate() {
@@ -362,19 +359,43 @@ pub fn gradient(
             }
         },
     );
-    let sums = &*sums;
-    threads.chunks(&mut sums_out[..2 * blocks], 2, |k, out| {
+    let of_planes = &*of_planes;
+    threads.chunks(&mut sums[..2 * blocks], 2, |k, out| {
         for (i, out) in out.iter_mut().enumerate() {
             let mut sum = [0.0f64; LANES];
             for image in 0..n {
-                let part = &sums[2 * (image * blocks + k) + i].0;
+                let part = &of_planes[2 * (image * blocks + k) + i].0;
                 sum.iter_mut().zip(part).for_each(|(sum, &part)| *sum += f64::from(part));
             }
             *out = Block(sum.map(|sum| sum as f32));
         }
     });
-    let sums = &*sums_out;
-    let share = if normal.of_batch { 1.0 / (n * layout.height * layout.width) as f64 } else { 0.0 };
+}
+
+/// The gradient of x over `n` images, with the `sums` of [`gradient_sums`] over `count` values per channel, which may be those
+/// of more images than these. It takes the place of `dy`, or is written (or, with `accumulate`, added) to a `dx` of its own.
+/// `masked`: `dy` was masked by a ReLU's output.
+///
+/// # Panics
+/// If `dy` is a part of a larger map, or an operand is too short.
+pub fn input_gradient(
+    isa: Isa,
+    threads: &Threads,
+    n: usize,
+    normal: &Normal<'_>,
+    x: Operand<'_>,
+    masked: bool,
+    (dy, layout): (&mut [Block], &Layout),
+    sums: &[Block],
+    count: f64,
+    dx: Option<(&mut [Block], &Layout)>,
+    accumulate: bool,
+) {
+    let blocks = layout.blocks();
+    let per_job = planes_per_job(layout);
+    assert_eq!(layout.gap, 0, "dy is a part of a larger map");
+    let dy = &mut dy[..n * layout.image()];
+    let share = if normal.of_batch { 1.0 / count } else { 0.0 };
     let (from, to, out) = match dx {
         None => (None, dy, layout),
         Some((dx, out)) => (Some((&*dy, layout)), dx, out),
@@ -386,7 +407,7 @@ pub fn gradient(
             normal,
             k,
             x: part(x, plane),
-            mask: normal.relu && y.is_none(),
+            mask: normal.relu && !masked,
             means: [0, 1].map(|i| Block(sums[2 * k + i].0.map(mean))),
             dy: from.map(|dy| part(dy, plane)),
             dx: (dx, out),

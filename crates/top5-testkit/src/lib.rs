@@ -12,8 +12,12 @@ mod conformance;
 pub mod enumerate;
 pub mod files;
 pub mod fill;
+pub mod inside;
 pub mod oracle;
 mod reference;
 
-pub use conformance::{Make, check_case, conformance, conformance_except};
-pub use reference::ReferenceEngine;
+pub use conformance::{
+    Make, Tolerance, check_beside, check_case, check_signals, conformance, conformance_except,
+    signal_conformance,
+};
+pub use reference::ReferenceDevice;

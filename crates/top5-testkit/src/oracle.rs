@@ -7,7 +7,9 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use top5_graph::random::{hash, mix};
-use top5_graph::{Engine, Graph, Sgd, StepOptions, Tensor, Weights};
+use top5_graph::{
+    Device, Graph, Retain, SessionOptions, Sgd, StepOptions, Targets, Tensor, Training, Weights,
+};
 
 /// The folder `shared` beside the repository, or the one that the variable `TOP5_SHARED` names. `None`, with a
 /// message, where there is none: then a test that needs it is skipped.
@@ -179,31 +181,30 @@ fn load<T: DeserializeOwned>(kind: &str, name: &str) -> Option<T> {
     Some(case.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
-/// Loads the weights by name into `engine` and compares its logits with the file's.
+/// Runs the graph with the weights of its names and compares the logits with the file's.
 #[track_caller]
-pub fn check_forward(engine: &mut dyn Engine, case: &ForwardCase, tolerance: f64) {
-    let weights = weights_for(engine.graph());
-    check_forward_with(engine, &weights, case, tolerance);
+pub fn check_forward(device: &dyn Device, graph: &Graph, case: &ForwardCase, tolerance: f64) {
+    check_forward_with(device, graph, weights_for(graph), case, tolerance);
 }
 
 /// As [`check_forward`], with these weights (see [`weights_renamed`]).
 #[track_caller]
 pub fn check_forward_with(
-    engine: &mut dyn Engine,
-    weights: &Weights,
+    device: &dyn Device,
+    graph: &Graph,
+    weights: Weights,
     case: &ForwardCase,
     tolerance: f64,
 ) {
-    engine.load(weights).unwrap_or_else(|error| panic!("{}: {error}", case.network));
     let images = image(&case.input.name, &case.input.shape);
-    let result = engine.forward(images.data(), &[]);
-    let logits = result.unwrap_or_else(|error| panic!("{}: {error}", case.network)).logits;
-    assert_close(
-        &format!("{}: logits", case.network),
-        logits.data(),
-        &case.logits.concat(),
-        tolerance,
-    );
+    let run = || {
+        let network = device.network(graph, weights, Retain::Nothing)?;
+        let options = SessionOptions::inference(case.input.shape[0]);
+        network.session(graph, &options)?.forward(images.data())
+    };
+    let logits = run().unwrap_or_else(|error| panic!("{}: {error}", case.network)).logits;
+    let what = format!("{}: logits", case.network);
+    assert_close(&what, logits.data(), &case.logits.concat(), tolerance);
 }
 
 /// How far a training run may be from the file, relatively, in every value that the file holds.
@@ -219,12 +220,11 @@ pub struct Tolerances {
     pub state: f64,
 }
 
-/// Loads the weights by name into `engine`, trains as the file says and compares every value. The graph must be without
-/// dropout.
+/// Loads the weights by name, trains as the file says and compares every value. The graph must be without dropout.
 #[track_caller]
-pub fn check_training(engine: &mut dyn Engine, case: &TrainingCase, tolerances: Tolerances) {
-    let weights = weights_for(engine.graph());
-    let run = TrainingRun::new(engine, &weights, case);
+pub fn check_training(training: &mut dyn Training, case: &TrainingCase, tolerances: Tolerances) {
+    let weights = weights_for(training.graph());
+    let run = TrainingRun::new(training, &weights, case);
     for (step, (&got, &want)) in run.losses.iter().zip(&case.losses).enumerate() {
         let tolerance = if step == 0 { tolerances.first_loss } else { tolerances.losses };
         let what = format!("{}: loss of step {step}", case.network);
@@ -257,11 +257,11 @@ pub struct TrainingErrors {
 /// Trains from these weights as [`check_training`] does, and measures. Panics where something is not finite.
 #[track_caller]
 pub fn training_errors(
-    engine: &mut dyn Engine,
+    training: &mut dyn Training,
     weights: &Weights,
     case: &TrainingCase,
 ) -> TrainingErrors {
-    let run = TrainingRun::new(engine, weights, case);
+    let run = TrainingRun::new(training, weights, case);
     let relative = |got: f64, want: f64, scale: f64| {
         assert!(got.is_finite(), "{}: {got}, expected {want}", case.network);
         (got - want).abs() / scale
@@ -290,22 +290,23 @@ struct TrainingRun {
 
 impl TrainingRun {
     #[track_caller]
-    fn new(engine: &mut dyn Engine, weights: &Weights, case: &TrainingCase) -> Self {
+    fn new(training: &mut dyn Training, weights: &Weights, case: &TrainingCase) -> Self {
         let network = &case.network;
-        engine.load(weights).unwrap_or_else(|error| panic!("{network}: {error}"));
-        let classes = engine.graph().classes();
-        let options = StepOptions { label_smoothing: 0.0, seed: 0 };
+        training.load(weights).unwrap_or_else(|error| panic!("{network}: {error}"));
+        let classes = training.graph().classes();
+        let options = StepOptions::new(0);
         let mut run = Self { losses: Vec::new(), gradients: Weights::new(), state: Weights::new() };
         for step in 0..case.losses.len() {
             let (images, labels) = case.step(step, classes);
-            let loss = engine.gradients(images.data(), &labels, &options);
+            let targets = Targets::Classes(&labels);
+            let loss = training.gradients(images.data(), targets, &options, None);
             run.losses.push(loss.unwrap_or_else(|error| panic!("{network}: {error}")).value);
             if step == 0 {
-                run.gradients = engine.gradient_tensors();
+                run.gradients = training.gradient_tensors();
             }
-            engine.update(&case.sgd());
+            training.update(&case.sgd());
         }
-        run.state = engine.weights();
+        run.state = training.weights();
         run
     }
 }

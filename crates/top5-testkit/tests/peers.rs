@@ -1,9 +1,13 @@
 //! The reference engine against PyTorch: the files of `shared/reference`, with graphs built here.
 
 use std::collections::BTreeMap;
-use top5_graph::{Engine, Graph, NodeId, Var, k, net};
+use top5_graph::{
+    Device, Graph, NodeId, Retain, SessionOptions, Tensor, TrainingOptions, Var, k, net,
+};
+use top5_testkit::close::assert_close;
+use top5_testkit::inside;
 use top5_testkit::oracle::{self, Tolerances, check_forward, check_taps, check_training};
-use top5_testkit::{ReferenceEngine, oracle::ForwardCase};
+use top5_testkit::{ReferenceDevice, oracle::ForwardCase};
 
 fn lenet() -> Graph {
     net("lenet", [1, 28, 28], |x| {
@@ -38,15 +42,18 @@ fn resnet20() -> Graph {
 }
 
 /// The activations that have the name of a tap.
-fn taps(engine: &mut ReferenceEngine, case: &ForwardCase) -> BTreeMap<String, top5_graph::Tensor> {
+fn taps(graph: &Graph, case: &ForwardCase) -> BTreeMap<String, Tensor> {
     let nodes: Vec<(String, NodeId)> = case
         .taps
         .iter()
-        .filter_map(|(path, ..)| engine.graph().find(path).map(|node| (path.clone(), node.id)))
+        .filter_map(|(path, ..)| graph.find(path).map(|node| (path.clone(), node.id)))
         .collect();
-    let ids: Vec<NodeId> = nodes.iter().map(|(_, id)| *id).collect();
+    let keep: Vec<NodeId> = nodes.iter().map(|(_, id)| *id).collect();
     let images = oracle::image(&case.input.name, &case.input.shape);
-    let kept = engine.forward(images.data(), &ids).unwrap().kept;
+    let network = ReferenceDevice.network(graph, oracle::weights_for(graph), Retain::Nothing);
+    let options = SessionOptions { keep, ..SessionOptions::inference(case.input.shape[0]) };
+    let mut session = network.unwrap().session(graph, &options).unwrap();
+    let kept = session.forward(images.data()).unwrap().kept;
     nodes.into_iter().map(|(path, _)| path).zip(kept).collect()
 }
 
@@ -58,17 +65,18 @@ fn check(graph: Graph, tap_count: usize) {
     peer.sort();
     assert_eq!(names, peer);
     assert_eq!(graph.param_count(), case.parameters);
-    let mut engine = ReferenceEngine::new(graph, case.input.shape[0]);
-    check_forward(&mut engine, &case, 1e-7);
-    let taps = taps(&mut engine, &case);
+    check_forward(&ReferenceDevice, &graph, &case, 1e-7);
+    let taps = taps(&graph, &case);
     assert_eq!(taps.len(), tap_count);
     check_taps(&case, &taps, 1e-6).unwrap();
 }
 
 fn train(graph: Graph, tolerances: Tolerances) {
     let Some(case) = oracle::training(graph.name()) else { return };
-    let mut engine = ReferenceEngine::new(graph, case.batch.shape[0]);
-    check_training(&mut engine, &case, tolerances);
+    let options = TrainingOptions::new(case.batch.shape[0]);
+    let weights = oracle::weights_for(&graph);
+    let mut training = ReferenceDevice.training(&graph, &weights, &options).unwrap();
+    check_training(training.as_mut(), &case, tolerances);
 }
 
 #[test]
@@ -94,4 +102,13 @@ fn lenet_trains_as_in_pytorch() {
 fn resnet20_trains_as_in_pytorch() {
     let tolerances = Tolerances { first_loss: 1e-10, losses: 1e-7, gradients: 1e-7, state: 1e-6 };
     train(resnet20(), tolerances);
+}
+
+#[test]
+fn lenet_explains_as_in_pytorch() {
+    let Some(signals) = inside::inside("lenet") else { return };
+    for (name, rule, want) in signals {
+        let got = inside::explain(&ReferenceDevice, &lenet(), rule).unwrap();
+        assert_close(name, got.data(), want.data(), 1e-6);
+    }
 }

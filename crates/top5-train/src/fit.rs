@@ -18,7 +18,7 @@ use std::sync::Arc;
 use top5_data::{Batch, DataError, Loader, LoaderOptions, Preprocess, Splits};
 use top5_eval::{EvaluationError, evaluate_loaded, metric, percent};
 use top5_graph::random::{Stream, hash};
-use top5_graph::{Engine, EngineError, StepOptions, Weights};
+use top5_graph::{EngineError, Session, SessionOptions, StepOptions, Targets, Training, Weights};
 
 use crate::checkpoint::{CheckpointError, Checkpoints};
 use crate::log::{Record, Row, StepRecord, line};
@@ -208,38 +208,40 @@ impl Trainer {
     /// [`State::is_finished`] tells. Where there are `checkpoints`, one is written after every epoch, every
     /// `checkpoint_steps` of the recipe, and when the observer stops the run.
     ///
-    /// Fails before anything is computed where the state is of a run with another recipe or other data. The engine must
+    /// Fails before anything is computed where the state is of a run with another recipe or other data. The training must
     /// take `batch_size` images at once.
     pub fn run(
         &self,
-        engine: &mut dyn Engine,
+        training: &mut dyn Training,
         mut state: State,
         mut checkpoints: Option<&mut Checkpoints>,
         observe: &mut Observer<'_>,
     ) -> Result<State, FitError> {
         self.check(&state)?;
-        engine.load(&state.weights)?;
+        training.load(&state.weights)?;
         if !state.momenta.is_empty() {
-            engine.load_momenta(&state.momenta)?;
+            training.load_momenta(&state.momenta)?;
         }
+        let mut validation = None;
         while !state.is_finished() {
             let first = state.step - state.rows.len() * self.rate.epoch;
             for batch in self.train.epoch(state.rows.len() as u64, first) {
-                let record = self.step(engine, &mut state, &batch?)?;
+                let record = self.step(training, &mut state, &batch?)?;
                 note(&mut state, &Record::Step(record), observe)?;
                 let stop = observe(Event::Step(&record)).map_err(FitError::Observer)?.is_break();
                 let every = self.recipe.checkpoint_steps;
                 let due = every.is_some_and(|every| state.step.is_multiple_of(every))
                     && !state.step.is_multiple_of(self.rate.epoch);
                 if stop || due {
-                    remember(engine, &mut state);
+                    remember(training, &mut state);
                     save(&mut checkpoints, &state, observe)?;
                 }
                 if stop {
                     return Ok(state);
                 }
             }
-            if self.close(engine, &mut state, &mut checkpoints, observe)?.is_break() {
+            let session = publish(training, &mut validation)?;
+            if self.close(training, session, &mut state, &mut checkpoints, observe)?.is_break() {
                 break;
             }
         }
@@ -249,21 +251,24 @@ impl Trainer {
     /// Learns from one batch.
     fn step(
         &self,
-        engine: &mut dyn Engine,
+        training: &mut dyn Training,
         state: &mut State,
         batch: &Batch,
     ) -> Result<StepRecord, FitError> {
         let seed = Stream::new(self.recipe.seed, hash("dropout")).at(state.step as u64);
-        let options = StepOptions { label_smoothing: self.recipe.label_smoothing, seed };
-        let loss = engine.gradients(&batch.images, &batch.labels, &options)?;
+        let label_smoothing = self.recipe.label_smoothing;
+        let options = StepOptions { label_smoothing, ..StepOptions::new(seed) };
+        let targets = Targets::Classes(&batch.labels);
+        let loss = training.gradients(&batch.images, targets, &options, None)?;
         let (epoch, step) = (state.rows.len() + 1, state.step + 1);
-        if let Some(what) = non_finite(engine, loss.value) {
+        if !loss.finite {
+            let what = non_finite(training, loss.value);
             let diverged = Diverged { epoch, step, loss: loss.value, what };
             return Err(FitError::Diverged(diverged));
         }
         let lr = self.rate.at(state.step);
-        engine.update(&self.recipe.sgd(lr));
-        let rows = loss.logits.data().chunks_exact(engine.graph().classes());
+        training.update(&self.recipe.sgd(lr));
+        let rows = loss.logits.data().chunks_exact(training.graph().classes());
         let right = rows
             .zip(&batch.labels)
             .filter(|&(logits, &label)| metric::is_among(logits, label as usize, 1))
@@ -275,16 +280,17 @@ impl Trainer {
         Ok(StepRecord { step, epoch, loss: loss.value, lr })
     }
 
-    /// Ends an epoch.
+    /// Ends an epoch, with a session for validation that has its weights.
     fn close(
         &self,
-        engine: &mut dyn Engine,
+        training: &dyn Training,
+        session: &mut dyn Session,
         state: &mut State,
         checkpoints: &mut Option<&mut Checkpoints>,
         observe: &mut Observer<'_>,
     ) -> Result<ControlFlow<()>, FitError> {
-        let report =
-            evaluate_loaded(engine, &self.validation, &mut |_| {}).map_err(FitError::Evaluation)?;
+        let report = evaluate_loaded(session, &self.validation, &mut |_| {})
+            .map_err(FitError::Evaluation)?;
         let epoch = state.rows.len() + 1;
         if !report.loss.is_finite() {
             let what = "validation loss".to_owned();
@@ -304,7 +310,7 @@ impl Trainer {
         state.rows.push(row.clone());
         (state.loss_sum, state.right, state.images) = (0.0, 0, 0);
         note(state, &Record::Epoch(row.clone()), observe)?;
-        remember(engine, state);
+        remember(training, state);
         save(checkpoints, state, observe)?;
         let best = state.best().is_some_and(|best| best.epoch == epoch);
         observe(Event::Epoch { row: &row, best, state }).map_err(FitError::Observer)
@@ -327,21 +333,34 @@ impl Trainer {
     }
 }
 
-/// What is not finite of a step's loss and gradients.
-fn non_finite(engine: &mut dyn Engine, loss: f64) -> Option<String> {
+/// The session for validation with today's weights, which is made once.
+fn publish<'a>(
+    training: &mut dyn Training,
+    session: &'a mut Option<Box<dyn Session>>,
+) -> Result<&'a mut dyn Session, EngineError> {
+    let network = training.publish()?;
+    let session = match session.take() {
+        Some(made) => session.insert(made),
+        None => {
+            let options = SessionOptions::inference(training.batch());
+            session.insert(network.session(training.graph(), &options)?)
+        }
+    };
+    Ok(session.as_mut())
+}
+
+/// What is not finite of a step's loss and gradients, of which something is not.
+fn non_finite(training: &dyn Training, loss: f64) -> String {
     if !loss.is_finite() {
-        return Some("loss".to_owned());
+        return "loss".to_owned();
     }
-    if engine.gradient_buffer().iter().all(|gradient| gradient.is_finite()) {
-        return None;
-    }
-    let gradients = engine.gradient_tensors();
+    let gradients = training.gradient_tensors();
     let infinite = |name: &String| {
         let tensor = gradients.tensor(name);
         tensor.is_some_and(|tensor| tensor.data().iter().any(|value| !value.is_finite()))
     };
-    let first = engine.graph().params().map(|(name, _)| name).find(infinite);
-    Some(first.unwrap_or_else(|| "some parameter".to_owned()))
+    let first = training.graph().params().map(|(name, _)| name).find(infinite);
+    first.unwrap_or_else(|| "some parameter".to_owned())
 }
 
 /// Gives a line to the log.
@@ -351,9 +370,9 @@ fn note(state: &mut State, record: &Record, observe: &mut Observer<'_>) -> Resul
     observe(Event::Log(&line)).map_err(FitError::Observer).map(|_| ())
 }
 
-fn remember(engine: &dyn Engine, state: &mut State) {
-    state.weights = engine.weights();
-    state.momenta = engine.momenta();
+fn remember(training: &dyn Training, state: &mut State) {
+    state.weights = training.weights();
+    state.momenta = training.momenta();
 }
 
 fn save(

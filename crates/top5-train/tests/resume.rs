@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use top5_cpu::{CpuEngine, Options};
+use top5_cpu::{CpuDevice, CpuTraining, Options};
 use top5_data::{Dataset, MemoryDataset, Preprocess, Splits};
 use top5_eval::evaluate;
 use top5_graph::random::Stream;
 use top5_graph::{
-    Engine, EngineError, Forward, Graph, Loss, NodeId, Sgd, StepOptions, Weights, net,
+    Bucket, EngineError, Graph, Loss, Network, Reducer, Retain, SessionOptions, Sgd, StepOptions,
+    Targets, Training, TrainingOptions, Weights, net,
 };
 use top5_train::{Change, Checkpoints, Event, FitError, Recipe, Row, State, Trainer, initialise};
 
@@ -67,9 +68,13 @@ fn trainer() -> Trainer {
     Trainer::new(recipe(), &splits(), preprocess())
 }
 
-fn engine(threads: usize) -> CpuEngine {
-    let options = Options { threads: Some(threads), ..Options::default() };
-    CpuEngine::new(graph(), 8, &options).unwrap()
+fn device(threads: usize) -> CpuDevice {
+    CpuDevice::new(&Options { threads: Some(threads), ..Options::default() }).unwrap()
+}
+
+fn training(threads: usize) -> CpuTraining {
+    let weights = initialise(&graph(), 7);
+    device(threads).cpu_training(&graph(), &weights, &TrainingOptions::new(8)).unwrap()
 }
 
 fn begin() -> State {
@@ -92,7 +97,7 @@ fn go_on(
         let stops = matches!(event, Event::Step(record) if record.step == stop);
         Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
-    trainer().run(&mut engine(threads), state, checkpoints, &mut observe).unwrap()
+    trainer().run(&mut training(threads), state, checkpoints, &mut observe).unwrap()
 }
 
 fn bits(weights: &Weights) -> Vec<u32> {
@@ -142,7 +147,7 @@ fn threads_and_checkpoints_change_nothing_and_the_seed_does() {
     let recipe = Recipe { seed: 1, checkpoint_steps: None, ..recipe() };
     let other = Trainer::new(recipe, &splits(), preprocess());
     let state = other.begin(initialise(&graph(), 0));
-    let state = other.run(&mut engine(1), state, None, &mut |_| Ok(ControlFlow::Continue(())));
+    let state = other.run(&mut training(1), state, None, &mut |_| Ok(ControlFlow::Continue(())));
     assert_ne!(state.unwrap().weights, whole.weights);
 }
 
@@ -152,7 +157,7 @@ fn run_learns_and_its_best_epoch_is_kept() {
     let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
     let recipe = Recipe { epochs: 12, label_smoothing: 0.0, augment: Vec::new(), ..recipe() };
     let trainer = Trainer::new(recipe, &splits(), preprocess());
-    let mut engine = engine(2);
+    let mut training = training(2);
     let (mut bests, mut rows) = (Vec::new(), Vec::new());
     let mut observe = |event: Event<'_>| {
         if let Event::Epoch { row, best, .. } = event {
@@ -162,14 +167,15 @@ fn run_learns_and_its_best_epoch_is_kept() {
         Ok(ControlFlow::Continue(()))
     };
     let state = trainer.begin(initialise(&graph(), 0));
-    let state = trainer.run(&mut engine, state, Some(&mut checkpoints), &mut observe).unwrap();
+    let state = trainer.run(&mut training, state, Some(&mut checkpoints), &mut observe).unwrap();
     assert_eq!(rows, state.rows);
     let best: Row = state.best().unwrap().clone();
     assert_eq!(bests.last(), Some(&best.epoch));
     assert!(best.eval_top1 > 80.0, "{best:?}");
     let kept = checkpoints.load(best.step).unwrap();
-    engine.load(&kept.weights).unwrap();
-    let report = evaluate(&mut engine, &splits().validation, &preprocess(), &mut |_| {}).unwrap();
+    let network = device(2).cpu_network(&graph(), kept.weights, Retain::Nothing).unwrap();
+    let mut session = network.cpu_session(&graph(), &SessionOptions::inference(8)).unwrap();
+    let report = evaluate(&mut session, &splits().validation, &preprocess(), &mut |_| {}).unwrap();
     assert_eq!((report.top1_percent, report.loss), (best.eval_top1, best.eval_loss));
 }
 
@@ -196,7 +202,7 @@ fn damaged_checkpoint_costs_a_step_and_changes_nothing() {
 fn state_of_another_run_is_refused() {
     let refused = |trainer: &Trainer| {
         let run =
-            trainer.run(&mut engine(1), begin(), None, &mut |_| Ok(ControlFlow::Continue(())));
+            trainer.run(&mut training(1), begin(), None, &mut |_| Ok(ControlFlow::Continue(())));
         match run {
             Err(FitError::Mismatch { differences }) => differences,
             other => panic!("{other:?}"),
@@ -216,77 +222,89 @@ fn observer_that_fails_ends_the_run() {
         let full = matches!(event, Event::Log(_));
         if full { Err("the log's disk is full".into()) } else { Ok(ControlFlow::Continue(())) }
     };
-    let error = trainer().run(&mut engine(1), begin(), None, &mut observe).unwrap_err();
+    let error = trainer().run(&mut training(1), begin(), None, &mut observe).unwrap_err();
     assert_eq!(error.to_string(), "the log's disk is full");
 }
 
-/// The CPU engine, with one value made infinite in one step.
+/// Training on the CPU, with one value made infinite in one step.
 struct Broken {
-    engine: CpuEngine,
+    inner: CpuTraining,
     step: usize,
     at: usize,
     loss: bool,
     updates: usize,
 }
 
-impl Engine for Broken {
+impl Training for Broken {
     fn graph(&self) -> &Graph {
-        self.engine.graph()
+        self.inner.graph()
     }
 
     fn batch(&self) -> usize {
-        self.engine.batch()
+        self.inner.batch()
     }
 
     fn load(&mut self, weights: &Weights) -> Result<(), EngineError> {
-        self.engine.load(weights)
+        self.inner.load(weights)
     }
 
     fn weights(&self) -> Weights {
-        self.engine.weights()
-    }
-
-    fn forward(&mut self, images: &[f32], keep: &[NodeId]) -> Result<Forward, EngineError> {
-        self.engine.forward(images, keep)
+        self.inner.weights()
     }
 
     fn gradients(
         &mut self,
         images: &[f32],
-        labels: &[u32],
+        targets: Targets<'_>,
         options: &StepOptions,
+        _: Option<&mut dyn Reducer>,
     ) -> Result<Loss, EngineError> {
-        let mut loss = self.engine.gradients(images, labels, options)?;
         self.step += 1;
-        if self.step == self.at {
-            if self.loss {
-                loss.value = f64::NAN;
-            } else {
-                self.engine.gradient_buffer()[0] = f32::INFINITY;
-            }
+        let mut breaking = Breaking(Vec::new());
+        let breaks: Option<&mut dyn Reducer> =
+            if self.step == self.at && !self.loss { Some(&mut breaking) } else { None };
+        let mut loss = self.inner.gradients(images, targets, options, breaks)?;
+        if self.step == self.at && self.loss {
+            loss.value = f64::NAN;
+            loss.finite = false;
         }
         Ok(loss)
     }
 
-    fn gradient_buffer(&mut self) -> &mut [f32] {
-        self.engine.gradient_buffer()
-    }
-
     fn gradient_tensors(&self) -> Weights {
-        self.engine.gradient_tensors()
+        self.inner.gradient_tensors()
     }
 
     fn update(&mut self, sgd: &Sgd) {
         self.updates += 1;
-        self.engine.update(sgd);
+        self.inner.update(sgd);
     }
 
     fn momenta(&self) -> Weights {
-        self.engine.momenta()
+        self.inner.momenta()
     }
 
     fn load_momenta(&mut self, momenta: &Weights) -> Result<(), EngineError> {
-        self.engine.load_momenta(momenta)
+        self.inner.load_momenta(momenta)
+    }
+
+    fn publish(&mut self) -> Result<Arc<dyn Network>, EngineError> {
+        self.inner.publish()
+    }
+}
+
+/// Makes one gradient infinite.
+struct Breaking(Vec<Bucket>);
+
+impl Reducer for Breaking {
+    fn ready(&mut self, mut bucket: Bucket) -> Result<(), EngineError> {
+        bucket.values.values_mut()[0] = f32::INFINITY;
+        self.0.push(bucket);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Vec<Bucket>, EngineError> {
+        Ok(std::mem::take(&mut self.0))
     }
 }
 
@@ -295,7 +313,7 @@ fn run_stops_before_an_update_that_is_not_finite() {
     for loss in [true, false] {
         let folder = TempDir::new().unwrap();
         let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
-        let mut broken = Broken { engine: engine(1), step: 0, at: 7, loss, updates: 0 };
+        let mut broken = Broken { inner: training(1), step: 0, at: 7, loss, updates: 0 };
         let run = trainer().run(&mut broken, begin(), Some(&mut checkpoints), &mut |_| {
             Ok(ControlFlow::Continue(()))
         });
@@ -315,6 +333,6 @@ fn learning_rate_that_is_far_too_high_diverges() {
     let recipe = Recipe { lr: 1e30, warmup_epochs: 0.0, ..recipe() };
     let trainer = Trainer::new(recipe, &splits(), preprocess());
     let state = trainer.begin(initialise(&graph(), 0));
-    let run = trainer.run(&mut engine(1), state, None, &mut |_| Ok(ControlFlow::Continue(())));
+    let run = trainer.run(&mut training(1), state, None, &mut |_| Ok(ControlFlow::Continue(())));
     assert!(matches!(run, Err(FitError::Diverged(_))), "{run:?}");
 }

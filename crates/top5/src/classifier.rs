@@ -1,8 +1,11 @@
 //! From images to classes: a model on the CPU engine.
 
-use top5_cpu::{CpuEngine, Options};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use top5_cpu::Options;
 use top5_data::{Image, Preprocess};
-use top5_graph::{Engine, EngineError};
+use top5_graph::{Device, EngineError, Graph, Network, Retain, Session, SessionOptions};
 
 use crate::model::Model;
 
@@ -17,22 +20,50 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// A model, ready to say what images show.
+/// A model, ready to say what images show. Each thread has one of its own; those of one model share its weights.
 pub struct Classifier {
-    engine: CpuEngine,
+    network: Arc<dyn Network>,
+    session: Box<dyn Session>,
     batch: usize,
-    classes: Vec<String>,
+    classes: Arc<[String]>,
     preprocess: Preprocess,
 }
 
 impl Classifier {
     /// Plans the network for up to `batch` images at once (at least one). Fails when the plan needs more memory than it may have,
     /// and where the machine lacks what the options ask for.
-    pub fn new(model: &Model, batch: usize, options: &Options) -> Result<Self, EngineError> {
-        let mut engine = crate::engine(model.graph.clone(), batch, options)?;
-        engine.load(&model.weights)?;
-        let (classes, preprocess) = (model.classes.clone(), model.preprocess.clone());
-        Ok(Self { engine, batch, classes, preprocess })
+    pub fn new(model: Model, batch: usize, options: &Options) -> Result<Self, EngineError> {
+        Self::on(&crate::device(options)?, model, batch)
+    }
+
+    /// As [`Classifier::new`], on a device that others may use too.
+    pub fn on(device: &dyn Device, model: Model, batch: usize) -> Result<Self, EngineError> {
+        let Model { graph, weights, classes, preprocess } = model;
+        let batch = batch.max(1);
+        let graph = graph.inference();
+        let needed: BTreeSet<String> = graph.params().map(|(name, _)| name).collect();
+        let weights = weights.into_iter().filter(|(name, _)| needed.contains(name)).collect();
+        let network = device.network(&graph, weights, Retain::Nothing)?;
+        let session = network.session(&graph, &SessionOptions::inference(batch))?;
+        Ok(Self { network, session, batch, classes: classes.into(), preprocess })
+    }
+
+    /// Another one for another thread, with the same weights in memory.
+    pub fn share(&self) -> Result<Self, EngineError> {
+        let network = Arc::clone(&self.network);
+        let session = network.session(network.graph(), &SessionOptions::inference(self.batch))?;
+        let (classes, preprocess) = (Arc::clone(&self.classes), self.preprocess.clone());
+        Ok(Self { network, session, batch: self.batch, classes, preprocess })
+    }
+
+    /// The network that it runs.
+    pub fn graph(&self) -> &Graph {
+        self.session.graph()
+    }
+
+    /// How an image of any size becomes the network's input.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
     }
 
     /// The `top` most probable classes, most probable first; of equally probable ones, the one with the smaller label.
@@ -54,7 +85,7 @@ impl Classifier {
             for (image, input) in images.iter().zip(input.chunks_exact_mut(size)) {
                 self.preprocess.apply(image, input);
             }
-            let logits = self.engine.forward(&input, &[])?.logits.into_data();
+            let logits = self.session.forward(&input)?.logits.into_data();
             let logits = logits.chunks_exact(self.classes.len());
             predictions.extend(logits.map(|logits| best(logits, &self.classes, top)));
         }
@@ -87,8 +118,8 @@ mod tests {
         let test = top5_data::digits().test.unwrap();
         let images: Vec<Image> = (0..7).map(|index| test.sample(index).unwrap().image).collect();
         let images: Vec<&Image> = images.iter().collect();
-        let mut one = Classifier::new(&model, 1, &Options::default()).unwrap();
-        let mut three = Classifier::new(&model, 3, &Options::default()).unwrap();
+        let mut one = Classifier::new(model.clone(), 1, &Options::default()).unwrap();
+        let mut three = Classifier::new(model, 3, &Options::default()).unwrap();
         let together = three.predict_batch(&images, 2).unwrap();
         let labels = |predictions: &[Prediction]| -> Vec<u32> {
             predictions.iter().map(|prediction| prediction.label).collect()

@@ -8,7 +8,7 @@
 //! use top5::{Classifier, Model, Options, data};
 //!
 //! let model = Model::lenet_digits()?;
-//! let mut classifier = Classifier::new(&model, 1, &Options::default())?;
+//! let mut classifier = Classifier::new(model, 1, &Options::default())?;
 //! let test = data::digits().test.expect("the digits have a test part");
 //! let sample = test.sample(0)?;
 //! let [first, ..] = &classifier.predict(&sample.image, 3)?[..] else { unreachable!() };
@@ -17,13 +17,14 @@
 //! ```
 //!
 //! [`train`] makes such models and [`eval`] measures them; `examples/digits.rs` does all of it in one page. Networks
-//! come from [`zoo`], data from [`data`], other people's files from [`formats`], and [`engine`] makes what runs a
-//! [`graph::Graph`].
+//! come from [`zoo`], data from [`data`], other people's files from [`formats`], and [`device`] makes what runs a
+//! [`graph::Graph`]: it gives a [`graph::Network`] of weights, which several threads may share, and a
+//! [`graph::Session`] for each thread, input size and purpose.
 
 #![forbid(unsafe_code)]
 
 mod classifier;
-mod engine;
+mod device;
 mod error;
 mod files;
 mod model;
@@ -32,7 +33,7 @@ mod recipes;
 mod weight_files;
 
 pub use classifier::{Classifier, Prediction};
-pub use engine::engine;
+pub use device::device;
 pub use error::ModelError;
 pub use files::{WriteError, make_folder, sha256, write_whole};
 pub use model::Model;
@@ -40,7 +41,8 @@ pub use pipeline::preprocessing;
 pub use recipes::{recipe, recipes};
 pub use top5_cpu::plan;
 pub use top5_cpu::{
-    Choice, CpuEngine, Isa, LayerShape, Mode, Options, PlannedStep, Precision, Summary, Tuning,
+    Choice, CpuDevice, CpuNetwork, CpuSession, CpuTraining, Isa, LayerShape, Mode, Options,
+    PlannedStep, Precision, Summary, Tuning,
 };
 pub use top5_data as data;
 pub use top5_draw as draw;

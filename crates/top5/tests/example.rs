@@ -7,7 +7,7 @@ mod digits;
 fn digits_are_learnt_and_recognised() {
     digits::main().unwrap();
     let model = top5::Model::load(std::env::temp_dir().join("top5-digits.safetensors")).unwrap();
-    let mut classifier = top5::Classifier::new(&model, 1, &top5::Options::default()).unwrap();
+    let mut classifier = top5::Classifier::new(model, 1, &top5::Options::default()).unwrap();
     let test = top5::data::digits().test.unwrap();
     let mut right = |index| {
         let sample = test.sample(index).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::packing::*;
 use top5_kernels::lrn::{self, LrnGeom};
-use top5_kernels::norm::{Normal, gradient, normalise, statistics, workspace};
+use top5_kernels::norm::{Normal, gradient_sums, input_gradient, normalise, statistics, workspace};
 use top5_kernels::{Block, LANES, Layout};
 use top5_testkit::close::assert_close;
 use top5_testkit::enumerate::CHANNELS;
@@ -122,19 +122,15 @@ fn batch_norm(
         let mut work = unwritten_blocks(N * workspace(xl.blocks()));
         let mut dx = if way == Way::Added { pack(N, &xl, &start) } else { unwritten(N, &xl) };
         let mut dyb = pack(N, &yl, &dy);
-        gradient(
-            isa,
-            threads,
-            N,
-            &normal,
-            (&xb, &xl),
-            (summed && relu).then_some((&y[..], &whole)),
-            (&mut dyb, &yl),
-            &mut work,
-            &mut got,
-            (way != Way::InPlace).then_some((&mut dx[..], &xl)),
-            way == Way::Added,
-        );
+        let (x, masks) = ((&xb[..], &xl), summed && relu);
+        let output = masks.then_some((&y[..], &whole));
+        let at = (&mut dyb[..], &yl);
+        gradient_sums(isa, threads, N, &normal, x, output, at, &mut work, &mut got);
+        let count = (N * yl.height * yl.width) as f64;
+        let at = (&mut dyb[..], &yl);
+        let to = (way != Way::InPlace).then_some((&mut dx[..], &xl));
+        let added = way == Way::Added;
+        input_gradient(isa, threads, N, &normal, x, masks, at, &got, count, to, added);
         let what = format!("{what}, dx {way:?}");
         if way == Way::InPlace {
             assert_close(&what, &unpack(&what, N, &yl, &dyb), &want, 1e-5);

@@ -3,6 +3,7 @@
 use super::array::Array;
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::random::Stream;
+use top5_graph::{ReluRule, Targets};
 
 pub(crate) fn activation(op: Activation, x: &Array) -> Array {
     match op {
@@ -16,9 +17,16 @@ pub(crate) fn activation(op: Activation, x: &Array) -> Array {
     }
 }
 
-pub(crate) fn activation_backward(op: Activation, x: &Array, dy: &Array) -> Array {
+pub(crate) fn activation_backward(op: Activation, rule: ReluRule, x: &Array, dy: &Array) -> Array {
     match op {
-        Activation::Relu => x.zip(dy, |x, dy| if x <= 0.0 { 0.0 } else { dy }),
+        Activation::Relu => x.zip(dy, |x, dy| {
+            let stopped = match rule {
+                ReluRule::Plain => x <= 0.0,
+                ReluRule::Guided => x <= 0.0 || dy <= 0.0,
+                ReluRule::Deconvnet => dy <= 0.0,
+            };
+            if stopped { 0.0 } else { dy }
+        }),
         Activation::Sigmoid => activation(op, x).zip(dy, |y, dy| dy * y * (1.0 - y)),
         Activation::ScaledTanh => {
             let (amplitude, slope) = tanh_constants();
@@ -65,20 +73,21 @@ pub(crate) fn softmax_backward(x: &Array, dy: &Array) -> Array {
 /// Mean cross-entropy of `scores` over the batch against smoothed targets, times `weight`, and its gradient.
 pub(crate) fn cross_entropy(
     scores: &Array,
-    labels: &[u32],
+    targets: Targets<'_>,
     smoothing: f64,
     weight: f64,
 ) -> (f64, Array) {
     let share = weight / scores.n as f64;
+    let classes = scores.c;
     let mut gradient = softmax(scores);
     let mut loss = 0.0;
-    for (n, &label) in labels.iter().enumerate() {
+    for n in 0..scores.n {
         let scores = scores.sample(n);
         let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let log_total = largest + scores.iter().map(|s| (s - largest).exp()).sum::<f64>().ln();
         for (class, (score, gradient)) in scores.iter().zip(gradient.sample_mut(n)).enumerate() {
-            let hard = if class == label as usize { 1.0 - smoothing } else { 0.0 };
-            let target = hard + smoothing / scores.len() as f64;
+            let hard = f64::from(targets.share(n, class, classes));
+            let target = (1.0 - smoothing) * hard + smoothing / classes as f64;
             // A class that is no target does not count, not even with a score of −∞.
             if target != 0.0 {
                 loss += share * target * (log_total - score);

@@ -1,24 +1,30 @@
 //! Every backward rule against central differences in f64.
 
-use super::*;
+use super::array::Array;
+use super::compute::{Mode, run, run_back};
+use super::training::loss;
+use super::{Values, wide, zeros};
 use crate::close::assert_close;
 use crate::oracle::values;
 use top5_graph::ops::{
     Activation, AlphaOver, Conv2d, EuclideanRbf, MulConstant, Subsampling, TableConv2d,
 };
-use top5_graph::{Var, concat, k, net};
+use top5_graph::{Graph, NodeId, Statistics, Targets, Var, concat, k, net};
 
 const SEED: u64 = 11;
 
-/// An engine with random parameters, and random images.
-fn random(graph: Graph, n: usize) -> (ReferenceEngine, Vec<f64>) {
+fn mode() -> Mode<'static> {
+    Mode { statistics: Statistics::Batch, seed: Some(SEED), ..Mode::inference() }
+}
+
+/// Random parameters, and random images.
+fn random(graph: &Graph, n: usize) -> (Values, Vec<f64>) {
     let images = wide(&values("images", n * graph.nodes()[0].shape().elements()));
-    let mut engine = ReferenceEngine::new(graph, n);
-    let names = engine.graph.params().map(|(name, _)| name).collect::<Vec<_>>();
-    for (name, values_of) in names.iter().zip(engine.params.iter_mut().flatten()) {
-        *values_of = wide(&values(name, values_of.len()));
+    let mut params = zeros(graph, false);
+    for ((name, _), values_of) in graph.params().zip(params.iter_mut().flatten()) {
+        *values_of = wide(&values(&name, values_of.len()));
     }
-    (engine, images)
+    (params, images)
 }
 
 /// `(f(x + h) − f(x − h)) / 2h`
@@ -30,22 +36,23 @@ fn difference(mut f: impl FnMut(f64) -> f64) -> f64 {
 /// Compares the gradients of `loss` with respect to the images and all learned parameters.
 fn check_loss(
     name: &str,
-    graph: Graph,
+    graph: &Graph,
     n: usize,
-    loss: impl Fn(&ReferenceEngine, &[Array]) -> (f64, Vec<(NodeId, Array)>),
+    loss: impl Fn(&[Array]) -> (f64, Vec<(NodeId, Array)>),
 ) {
-    let (mut engine, mut images) = random(graph, n);
-    let outputs = engine.run(&images, Some(SEED));
-    let (_, starts) = loss(&engine, &outputs);
-    let (dactivations, dparams) = engine.run_back(&outputs, starts, SEED);
-    let value =
-        |engine: &ReferenceEngine, images: &[f64]| loss(engine, &engine.run(images, Some(SEED))).0;
+    let (mut params, mut images) = random(graph, n);
+    let outputs = |params: &Values, images: &[f64]| run(graph, params, images, &mode(), None);
+    let forward = outputs(&params, &images).unwrap();
+    let (_, starts) = loss(&forward.outputs);
+    let back = run_back(graph, &params, &forward, starts, &mode(), None);
+    let (dactivations, dparams) = back.unwrap();
+    let value = |params: &Values, images: &[f64]| loss(&outputs(params, images).unwrap().outputs).0;
     let want: Vec<f64> = (0..images.len())
         .map(|i| {
             let x = images[i];
             let slope = difference(|h| {
                 images[i] = x + h;
-                value(&engine, &images)
+                value(&params, &images)
             });
             images[i] = x;
             slope
@@ -56,12 +63,12 @@ fn check_loss(
         for p in 0..dparams[node].len() {
             let want: Vec<f64> = (0..dparams[node][p].len())
                 .map(|i| {
-                    let w = engine.params[node][p][i];
+                    let w = params[node][p][i];
                     let slope = difference(|h| {
-                        engine.params[node][p][i] = w + h;
-                        value(&engine, &images)
+                        params[node][p][i] = w + h;
+                        value(&params, &images)
                     });
-                    engine.params[node][p][i] = w;
+                    params[node][p][i] = w;
                     slope
                 })
                 .collect();
@@ -77,8 +84,9 @@ fn check_loss(
 
 /// Checks the network of one body, with a random weight for each element of its output.
 fn check(name: &str, input: [usize; 3], body: impl for<'g> FnOnce(Var<'g>) -> Var<'g>) {
-    check_loss(name, net(name, input, body).unwrap(), 2, |engine, outputs| {
-        let id = engine.graph.logits().id;
+    let graph = net(name, input, body).unwrap();
+    check_loss(name, &graph, 2, |outputs| {
+        let id = graph.logits().id;
         let output = &outputs[id.index()];
         let mut factors = wide(&values("factors", output.data.len())).into_iter();
         let start = output.map(|_| factors.next().unwrap());
@@ -164,10 +172,12 @@ fn loss_with_smoothing_and_auxiliary_heads() {
         let x = x.conv(4, k(3).pad(1)).sigmoid();
         x.global_avg_pool().linear(5).output("aux", 0.3);
         x.conv(5, 1).global_avg_pool()
-    });
-    for smoothing in [0.0, 0.1] {
-        check_loss("heads", graph.clone().unwrap(), 3, |engine, outputs| {
-            engine.loss(outputs, &[4, 0, 2], smoothing)
-        });
+    })
+    .unwrap();
+    let shares = [[0.5, 0.0, 0.25, 0.25, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0], [0.2; 5]].concat();
+    for targets in [Targets::Classes(&[4, 0, 2]), Targets::Distributions(&shares)] {
+        for smoothing in [0.0, 0.1] {
+            check_loss("heads", &graph, 3, |outputs| loss(&graph, outputs, targets, smoothing));
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Batch normalisation and local response normalisation.
 
 use super::array::Array;
+use super::compute::Synchronise;
 use top5_graph::ops::{AlphaOver, BatchNorm2d, LocalResponseNorm};
+use top5_graph::{EngineError, NodeId};
 
 /// The values of channel `c`, sample after sample.
 fn channel(x: &Array, c: usize) -> impl Iterator<Item = f64> {
@@ -19,58 +21,121 @@ fn statistics(x: &Array) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// `params`: weight, bias, running mean, running variance. In training the batch's statistics are used.
-pub(crate) fn batch(op: &BatchNorm2d, params: &[Vec<f64>], x: &Array, training: bool) -> Array {
-    let statistics = if training {
-        statistics(x)
-    } else {
-        params[2].iter().copied().zip(params[3].iter().copied()).collect()
-    };
+/// What a batch normalisation normalises with.
+pub(super) struct Moments {
+    /// How many values each channel's statistics are of; `None` for the running ones, which depend on no input.
+    count: Option<f64>,
+    /// Mean and biased variance of each channel.
+    channels: Vec<(f64, f64)>,
+}
+
+impl Moments {
+    /// The running ones in `params`.
+    pub(super) fn running(params: &[Vec<f64>]) -> Self {
+        let channels = params[2].iter().copied().zip(params[3].iter().copied()).collect();
+        Self { count: None, channels }
+    }
+
+    /// Those of the batch `x`, or of the batches of all processes.
+    pub(super) fn of(
+        x: &Array,
+        node: NodeId,
+        synchronise: &mut Synchronise<'_>,
+    ) -> Result<Self, EngineError> {
+        let count = (x.n * x.area()) as f64;
+        let Some(synchronise) = synchronise else {
+            return Ok(Self { count: Some(count), channels: statistics(x) });
+        };
+        let sum = |c: usize| channel(x, c).sum::<f64>();
+        let squares = |c: usize| channel(x, c).map(|v| v * v).sum::<f64>();
+        let mut sums = vec![count];
+        sums.extend((0..x.c).map(sum).chain((0..x.c).map(squares)));
+        synchronise(node, &mut sums)?;
+        let count = sums[0];
+        let moments = |c: usize| {
+            let mean = sums[1 + c] / count;
+            (mean, (sums[1 + x.c + c] / count - mean * mean).max(0.0))
+        };
+        Ok(Self { count: Some(count), channels: (0..x.c).map(moments).collect() })
+    }
+}
+
+/// A batch normalisation: its attributes; weight, bias, running mean and variance; its statistics.
+#[derive(Clone, Copy)]
+pub(super) struct Normal<'a> {
+    pub(super) op: &'a BatchNorm2d,
+    pub(super) params: &'a [Vec<f64>],
+    pub(super) moments: &'a Moments,
+}
+
+impl Normal<'_> {
+    /// For each channel, the mean and 1/√(var + eps).
+    fn constants(&self) -> Vec<(f64, f64)> {
+        let inverse = |var: f64| 1.0 / (var + f64::from(self.op.eps)).sqrt();
+        self.moments.channels.iter().map(|&(mean, var)| (mean, inverse(var))).collect()
+    }
+}
+
+pub(super) fn batch(normal: Normal<'_>, x: &Array) -> Array {
+    let [weight, bias] = [&normal.params[0], &normal.params[1]];
     let mut y = x.clone();
     for n in 0..x.n {
-        for (c, &(mean, var)) in statistics.iter().enumerate() {
-            let factor = params[0][c] / (var + f64::from(op.eps)).sqrt();
-            y.plane_mut(n, c).iter_mut().for_each(|v| *v = (*v - mean) * factor + params[1][c]);
+        for (c, &(mean, inverse)) in normal.constants().iter().enumerate() {
+            let factor = weight[c] * inverse;
+            y.plane_mut(n, c).iter_mut().for_each(|v| *v = (*v - mean) * factor + bias[c]);
         }
     }
     y
 }
 
-/// Lets the running statistics in `params` follow those of the batch `x`. The variance of one value is 0.
-pub(crate) fn follow(op: &BatchNorm2d, params: &mut [Vec<f64>], x: &Array) {
-    let count = x.n * x.area();
-    let unbiased = count as f64 / (count.max(2) - 1) as f64;
+/// Lets the running statistics in `params` follow. The variance of one value is 0.
+pub(super) fn follow(op: &BatchNorm2d, params: &mut [Vec<f64>], moments: &Moments) {
+    let Some(count) = moments.count else { return };
+    let unbiased = count / (count.max(2.0) - 1.0);
     let momentum = f64::from(op.momentum);
-    for (c, (mean, var)) in statistics(x).into_iter().enumerate() {
+    for (c, &(mean, var)) in moments.channels.iter().enumerate() {
         params[2][c] += momentum * (mean - params[2][c]);
         params[3][c] += momentum * (var * unbiased - params[3][c]);
     }
 }
 
-/// Of the training form: the batch's statistics depend on `x`.
-pub(crate) fn batch_backward(
-    op: &BatchNorm2d,
-    params: &[Vec<f64>],
+/// Where the statistics are the batch's they depend on `x`, and the sums that this takes are over all processes. The
+/// gradients of the parameters are of this process's images.
+pub(super) fn batch_backward(
+    normal: Normal<'_>,
+    node: NodeId,
     x: &Array,
     dy: &Array,
     dx: &mut Array,
     dparams: &mut [Vec<f64>],
-) {
-    let count = (x.n * x.area()) as f64;
-    for (c, (mean, var)) in statistics(x).into_iter().enumerate() {
-        let inverse = 1.0 / (var + f64::from(op.eps)).sqrt();
-        let normal = |v: f64| (v - mean) * inverse;
-        let sum: f64 = channel(dy, c).sum();
-        let dot: f64 = channel(dy, c).zip(channel(x, c)).map(|(d, v)| d * normal(v)).sum();
-        dparams[0][c] += dot;
-        dparams[1][c] += sum;
+    synchronise: &mut Synchronise<'_>,
+) -> Result<(), EngineError> {
+    let constants = normal.constants();
+    let sum = |c: usize| channel(dy, c).sum::<f64>();
+    let dot = |c: usize| {
+        let (mean, inverse) = constants[c];
+        channel(dy, c).zip(channel(x, c)).map(|(d, v)| d * (v - mean) * inverse).sum::<f64>()
+    };
+    let mut sums = vec![(x.n * x.area()) as f64];
+    sums.extend((0..x.c).map(sum).chain((0..x.c).map(dot)));
+    dparams[1].iter_mut().zip(&sums[1..]).for_each(|(d, sum)| *d += sum);
+    dparams[0].iter_mut().zip(&sums[1 + x.c..]).for_each(|(d, dot)| *d += dot);
+    if normal.moments.count.is_none() {
+        sums[1..].fill(0.0);
+    } else if let Some(synchronise) = synchronise {
+        synchronise(node, &mut sums)?;
+    }
+    for (c, &(mean, inverse)) in constants.iter().enumerate() {
+        let (count, sum, dot) = (sums[0], sums[1 + c], sums[1 + x.c + c]);
+        let factor = normal.params[0][c] * inverse;
         for n in 0..x.n {
             let pairs = dy.plane(n, c).iter().zip(x.plane(n, c));
             for (dx, (&d, &v)) in dx.plane_mut(n, c).iter_mut().zip(pairs) {
-                *dx += params[0][c] * inverse * (d - (sum + normal(v) * dot) / count);
+                *dx += factor * (d - (sum + (v - mean) * inverse * dot) / count);
             }
         }
     }
+    Ok(())
 }
 
 /// The factor of the sum of squares, and the neighbours of channel `c`.

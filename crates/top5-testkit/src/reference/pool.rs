@@ -2,7 +2,7 @@
 
 use super::array::Array;
 use top5_graph::ops::{AvgPool2d, MaxPool2d, Subsampling};
-use top5_graph::{Shape, Window};
+use top5_graph::{NO_SWITCH, Shape, Window};
 
 /// Calls `visit` with the index in the output plane and the indices in the input plane of every window, those outside
 /// the input left out, in row-major order.
@@ -58,6 +58,18 @@ pub(crate) fn max(op: &MaxPool2d, x: &Array, output: Shape) -> Array {
         y.plane_mut(n, c)[out] = argmax(x, cells).map_or(f64::NEG_INFINITY, |cell| x[cell]);
     });
     y
+}
+
+/// For each output of the pooling of `x` to `y`, the index of its maximum in its input plane.
+pub(crate) fn switches(op: &MaxPool2d, x: &Array, y: &Array) -> Vec<u32> {
+    let area = y.area();
+    let mut switches = vec![NO_SWITCH; y.data.len()];
+    planes(&op.window, x, y, |n, c, out, cells| {
+        if let Some(cell) = argmax(x.plane(n, c), cells) {
+            switches[(n * y.c + c) * area + out] = cell as u32;
+        }
+    });
+    switches
 }
 
 pub(crate) fn max_backward(op: &MaxPool2d, x: &Array, dy: &Array, dx: &mut Array) {

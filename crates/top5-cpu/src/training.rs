@@ -1,0 +1,176 @@
+//! Training: master weights, gradients and momenta beside a plan for a step.
+
+use crate::bank::ParamMemory;
+use crate::buckets::Gradients;
+use crate::device::CpuDevice;
+use crate::lower::Mode;
+use crate::network::CpuNetwork;
+use crate::run::{Machine, Outside, Run};
+use crate::session::{count, tensor_of};
+use crate::summary::Summary;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use top5_graph::{
+    EngineError, Graph, Loss, Network, Reducer, Sgd, StepOptions, Targets, Training,
+    TrainingOptions, Weights,
+};
+use top5_kernels::elementwise::SgdStep;
+use top5_kernels::{Arena, Block};
+
+/// Training on the CPU.
+pub struct CpuTraining {
+    device: CpuDevice,
+    graph: Graph,
+    options: TrainingOptions,
+    machine: Machine,
+    summary: Summary,
+    /// Parameters and buffers, laid out by the plan's bank.
+    params: Arena,
+    /// Laid out like the learned part of them.
+    gradients: Gradients,
+    momenta: Arena,
+    published: Option<CpuNetwork>,
+}
+
+impl CpuTraining {
+    pub(crate) fn new(
+        device: &CpuDevice,
+        graph: &Graph,
+        weights: &Weights,
+        options: &TrainingOptions,
+    ) -> Result<Self, EngineError> {
+        weights.check(graph)?;
+        let options = TrainingOptions { batch: options.batch.max(1), ..options.clone() };
+        let machinery = device.machinery(options.batch, Mode::Training);
+        let (program, plan) = device.make(graph, &machinery, &[])?;
+        let summary = Summary::new(graph, &machinery, &program, &plan);
+        let mut params = Arena::new(program.bank.len);
+        program.bank.load(device.threads(), weights, &mut params);
+        Ok(Self {
+            device: device.clone(),
+            graph: graph.clone(),
+            gradients: Gradients::new(&program, options.bucket),
+            momenta: Arena::new(program.learned),
+            machine: Machine::new(&machinery, program, plan),
+            options,
+            summary,
+            params,
+            published: None,
+        })
+    }
+
+    /// Its plan.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Runs [`Training::gradients`], and calls `before` as [`CpuSession::trace`](crate::CpuSession::trace) does.
+    pub fn trace(
+        &mut self,
+        images: &[f32],
+        targets: Targets<'_>,
+        options: &StepOptions,
+        reducer: Option<&mut dyn Reducer>,
+        before: &mut dyn FnMut(usize),
+    ) -> Result<Loss, EngineError> {
+        let n = count(&self.graph, self.options.batch, images)?;
+        targets.check(n, &self.graph)?;
+        let Self { device, machine, params, gradients, .. } = self;
+        let _turn = device.turn();
+        let &StepOptions { label_smoothing: smoothing, seed, scale, accumulate } = options;
+        let (threads, stop) = (device.threads(), self.options.stop.as_ref());
+        let run = Run { threads, n, images, targets, smoothing, scale, seed, stop };
+        gradients.begin(accumulate);
+        let mut outside = Outside {
+            params: ParamMemory::Whole(params),
+            gradients: Some(&mut *gradients),
+            reducer,
+            measured: Vec::new(),
+            before,
+        };
+        let value = machine.run(&run, &mut outside)?;
+        let Outside { reducer, measured, .. } = outside;
+        gradients.finish(reducer)?;
+        let bank = &machine.program.bank;
+        measured.iter().for_each(|measured| measured.follow(bank, params));
+        let finite = value.is_finite() && gradients.are_finite(threads);
+        let logits = tensor_of(machine, self.graph.logits().id, vec![self.graph.classes()], n);
+        Ok(Loss { value, logits, finite })
+    }
+
+    /// The shapes of all parameters, or of the learned ones.
+    fn shapes(&self, learned: bool) -> BTreeMap<String, &[usize]> {
+        let wanted = self.graph.params().filter(|(_, param)| param.learned || !learned);
+        wanted.map(|(name, param)| (name, param.shape.as_slice())).collect()
+    }
+}
+
+impl Training for CpuTraining {
+    fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    fn batch(&self) -> usize {
+        self.options.batch
+    }
+
+    fn load(&mut self, weights: &Weights) -> Result<(), EngineError> {
+        weights.check(&self.graph)?;
+        let bank = &self.machine.program.bank;
+        bank.load(self.device.threads(), weights, &mut self.params);
+        self.momenta.fill(Block::ZERO);
+        Ok(())
+    }
+
+    fn weights(&self) -> Weights {
+        self.machine.program.bank.store(&self.params, &self.shapes(false))
+    }
+
+    fn gradients(
+        &mut self,
+        images: &[f32],
+        targets: Targets<'_>,
+        options: &StepOptions,
+        reducer: Option<&mut dyn Reducer>,
+    ) -> Result<Loss, EngineError> {
+        self.trace(images, targets, options, reducer, &mut |_| ())
+    }
+
+    fn gradient_tensors(&self) -> Weights {
+        self.machine.program.bank.store(&self.gradients.whole(), &self.shapes(true))
+    }
+
+    fn update(&mut self, sgd: &Sgd) {
+        let &Sgd { lr, momentum, weight_decay: decay, nesterov } = sgd;
+        let step = SgdStep { lr, momentum, decay, nesterov };
+        let _turn = self.device.turn();
+        for (range, gradients) in self.gradients.pieces() {
+            let (weights, momenta) = (&mut self.params[range.clone()], &mut self.momenta[range]);
+            step.run(self.device.isa(), self.device.threads(), weights, momenta, gradients);
+        }
+    }
+
+    fn momenta(&self) -> Weights {
+        self.machine.program.bank.store(&self.momenta, &self.shapes(true))
+    }
+
+    fn load_momenta(&mut self, momenta: &Weights) -> Result<(), EngineError> {
+        momenta.check_learned(&self.graph)?;
+        let bank = &self.machine.program.bank;
+        bank.pack_into(self.device.threads(), momenta, &mut self.momenta);
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<Arc<dyn Network>, EngineError> {
+        let weights = self.weights();
+        let network = match self.published.take() {
+            Some(network) => {
+                network.load(weights)?;
+                network
+            }
+            None => self.device.cpu_network(&self.graph, weights, self.options.retain)?,
+        };
+        self.published = Some(network.clone());
+        Ok(Arc::new(network))
+    }
+}
