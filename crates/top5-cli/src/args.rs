@@ -158,6 +158,7 @@ impl EngineArgs {
             threads: self.threads.map(usize::from),
             exact: self.exact,
             precision: self.precision.map(Precision::from).unwrap_or_default(),
+            compact: false,
             memory_limit: self.memory_limit.map(|mib| mib.saturating_mul(1 << 20)),
             tuning: Tuning::default(),
         }

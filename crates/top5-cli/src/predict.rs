@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::{Classifier, Prediction};
+use top5::{Classifier, Options, Prediction};
 
 use crate::args::PredictArgs;
 use crate::exit::{self, Stop};
@@ -40,13 +40,18 @@ struct Failed {
     error: String,
 }
 
+/// Images for which weights are not kept in their fastest form.
+const FEW: usize = 4;
+
 /// Runs the command.
 pub(crate) fn run(args: &PredictArgs, output: Output) -> Result<()> {
     let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
     let mut model = args.weights.open(name)?;
     model.preprocess = args.preprocess.apply(model.preprocess)?;
     let files = inputs::expand(&args.inputs)?;
-    let mut classifier = Classifier::new(model, 1, &args.engine.options()?)?;
+    // The work of a few passes is not worth the memory of what makes many of them faster.
+    let options = Options { compact: files.len() <= FEW, ..args.engine.options()? };
+    let mut classifier = Classifier::new(model, 1, &options)?;
     let network = classifier.graph().name().to_owned();
     let preprocess = classifier.preprocess().describe();
     output.detail(&format!("{network}: {preprocess}"));

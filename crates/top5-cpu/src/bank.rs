@@ -18,19 +18,40 @@ pub(crate) enum Connections {
 }
 
 impl Connections {
-    fn pairs(&self) -> Box<dyn Iterator<Item = (usize, usize)> + '_> {
+    /// Output channels.
+    fn outputs(&self) -> usize {
+        match self {
+            Self::Groups { outputs, .. } => *outputs,
+            Self::Table(pairs) => pairs.iter().map(|&(o, _)| o + 1).max().unwrap_or(0),
+        }
+    }
+
+    /// The pairs of some output channels, and how many come before them.
+    fn pairs_of(
+        &self,
+        channels: Range<usize>,
+    ) -> (usize, Box<dyn Iterator<Item = (usize, usize)> + '_>) {
         match self {
             &Self::Groups { outputs, inputs, groups } => {
                 let (out_group, in_group) = (outputs / groups, inputs / groups);
-                Box::new((0..outputs).flat_map(move |o| {
+                let before = channels.start * in_group;
+                let pairs = channels.flat_map(move |o| {
                     let start = o / out_group * in_group;
                     (start..start + in_group).map(move |i| (o, i))
-                }))
+                });
+                (before, Box::new(pairs))
             }
-            Self::Table(pairs) => Box::new(pairs.iter().copied()),
+            Self::Table(pairs) => {
+                let before = pairs.iter().filter(|&&(o, _)| o < channels.start).count();
+                let pairs = pairs.iter().copied().filter(move |(o, _)| channels.contains(o));
+                (before, Box::new(pairs))
+            }
         }
     }
 }
+
+/// Floats of a tensor that are packed before the memory that they were in is given back.
+const FREED: usize = 1 << 20;
 
 /// How a weight tensor is packed for a loop nest.
 #[derive(Clone, Debug)]
@@ -47,10 +68,21 @@ pub(crate) struct Packing {
 
 impl Packing {
     /// Calls `visit` with (index in the tensor, output channel, packed block) of every weight.
-    fn places(&self, mut visit: impl FnMut(usize, usize, usize)) {
+    fn places(&self, visit: impl FnMut(usize, usize, usize)) {
+        self.places_of(0..self.connections.outputs(), visit);
+    }
+
+    /// As [`Packing::places`], for some output channels. Returns the index of their first weight.
+    fn places_of(
+        &self,
+        channels: Range<usize>,
+        mut visit: impl FnMut(usize, usize, usize),
+    ) -> usize {
         let [r, s] = self.kernel;
-        let mut index = 0;
-        for (o, c) in self.connections.pairs() {
+        let (before, pairs) = self.connections.pairs_of(channels);
+        let first = before * r * s;
+        let mut index = first;
+        for (o, c) in pairs {
             for element in 0..r * s {
                 let (block, tap, lane) = if self.plain {
                     (c, element / s, element % s)
@@ -62,6 +94,7 @@ impl Packing {
                 index += 1;
             }
         }
+        first
     }
 
     /// Blocks of the packed tensor.
@@ -87,6 +120,35 @@ impl Packing {
             let factor = factors.map_or(1.0, |factors| factors[o]);
             packed[place].0[o % LANES] = tensor[index] * factor;
         });
+    }
+
+    /// Packs a tensor that is of no more use into zeroed memory, as [`Packing::pack`] does, and gives back its memory on the
+    /// way: from its end, since that is where a vector can be cut.
+    fn consume(
+        &self,
+        threads: &Threads,
+        mut tensor: Vec<f32>,
+        factors: Option<&[f32]>,
+        packed: &mut [Block],
+    ) {
+        if let Some(kernel) = &self.transform {
+            let mut direct = Arena::new(self.geom.packed_len());
+            Self { transform: None, ..self.clone() }.consume(threads, tensor, factors, &mut direct);
+            return kernel.transform(threads, &direct, packed);
+        }
+        let outputs = self.connections.outputs();
+        let at_once = (FREED * outputs / tensor.len().max(1)).max(1);
+        let mut end = outputs;
+        while end > 0 {
+            let channels = end.saturating_sub(at_once)..end;
+            end = channels.start;
+            let first = self.places_of(channels, |index, o, place| {
+                let factor = factors.map_or(1.0, |factors| factors[o]);
+                packed[place].0[o % LANES] = tensor[index] * factor;
+            });
+            tensor.truncate(first);
+            tensor.shrink_to_fit();
+        }
     }
 
     fn unpack(&self, packed: &[Block], tensor: &mut [f32]) {
@@ -263,6 +325,16 @@ impl Content {
             "{name} {fold:?} {form} {kernel:?} {plain} {connections:?} {out_channels} {first:?} {blocks} {lanes} {depth} \
              {group} {taps}"
         )
+    }
+
+    /// Packs weights that were checked against the graph into zeroed memory. The tensor of a matrix is taken out of them.
+    pub(crate) fn consume(&self, threads: &Threads, weights: &mut Weights, blocks: &mut [Block]) {
+        let Self::Matrix { name, packing, fold } = self else {
+            return self.pack(threads, weights, blocks);
+        };
+        let factors = fold.as_ref().map(|fold| fold.constants(weights).0);
+        let tensor = weights.remove(name).expect("the weights were checked against the graph");
+        packing.consume(threads, tensor.into_data(), factors.as_deref(), blocks);
     }
 
     /// Packs weights that were checked against the graph.

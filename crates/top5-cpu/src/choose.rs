@@ -17,6 +17,8 @@ pub(crate) struct Machinery {
     pub(crate) batch: usize,
     /// Direct convolution only.
     pub(crate) exact: bool,
+    /// No weights are kept in a form that is much larger.
+    pub(crate) compact: bool,
     /// Who multiplies bf16, if plans may use it.
     pub(crate) bf16: Option<Bf16Isa>,
     /// Choices that go before ours in inference, which transforms its weights beforehand.
@@ -175,6 +177,11 @@ impl ConvKernel {
             },
             Self::Bf16(_) => "bf16",
         }
+    }
+
+    /// Whether its own form is so much larger that a compact plan does without.
+    pub(crate) fn inflates(&self) -> bool {
+        self.transformed_len() > 2 * self.geom().packed_len()
     }
 
     /// Its name, as in tables of plans.

@@ -38,8 +38,9 @@ fn machinery(options: &Options, isa: Isa, threads: usize) -> Result<Machinery, E
         Precision::F32 => None,
         Precision::Bf16 => Some(Bf16Isa::of(isa).ok_or_else(|| no_bf16(isa))?),
     };
-    let (exact, tuning) = (options.exact, options.tuning.clone());
-    Ok(Machinery { isa, threads, batch: 1, exact, bf16, tuning, mode: Mode::Inference })
+    let &Options { exact, compact, .. } = options;
+    let (tuning, mode) = (options.tuning.clone(), Mode::Inference);
+    Ok(Machinery { isa, threads, batch: 1, exact, compact, bf16, tuning, mode })
 }
 
 fn no_bf16(isa: Isa) -> EngineError {

@@ -555,7 +555,10 @@ impl<'g> Lowering<'g> {
         let bank = &mut self.program.bank;
         let kernel = self.machinery.choose(&geom);
         // A trained weight is stored for direct convolution and transformed in each step.
-        let transforms = self.machinery.mode == Mode::Inference && kernel.transformed_len() > 0;
+        let compact = self.machinery.compact && self.machinery.bf16.is_none();
+        let keeps = !(compact && kernel.inflates());
+        let transforms =
+            self.machinery.mode == Mode::Inference && kernel.transformed_len() > 0 && keeps;
         let transform = transforms.then(|| kernel.clone());
         let packing = Packing { geom, kernel: shape.window.kernel, plain, connections, transform };
         let name = format!("{}.weight", node.name);

@@ -4,7 +4,7 @@
 //! packed forms by what tells them apart ([`Content::key`]), makes one when the first session asks for it, and lends it to
 //! all that ask for the same.
 
-use crate::bank::{BankPlan, Content};
+use crate::bank::{BankPlan, Content, Slot};
 use crate::device::CpuDevice;
 use crate::session::CpuSession;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use top5_graph::{
     EngineError, Graph, Network, Retain, Session, SessionOptions, Weights, check_form,
 };
-use top5_kernels::{Arena, Threads};
+use top5_kernels::{Arena, Block, Threads};
 
 /// A network on the CPU. Clones are one network.
 #[derive(Clone)]
@@ -89,17 +89,22 @@ impl CpuNetwork {
                 *uses.entry(name).or_default() += 1;
             }
         }
+        // What grows least first, while most is still plain.
+        let mut missing: Vec<(&str, usize)> = missing.into_iter().collect();
+        missing.sort_by_key(|&(_, at)| growth(&plan.slots[at], &parameters.plain));
         for (key, at) in missing {
             let content = plan.slots[at].content.clone();
             let mut blocks = Arena::new(plan.slots[at].range.len());
-            content.pack(self.device.threads(), &parameters.plain, &mut blocks);
-            for name in content.tensors() {
-                let left = uses.entry(name.clone()).or_default();
-                *left -= 1;
-                if *left == 0 && self.retain == Retain::Nothing {
-                    parameters.plain.remove(&name);
-                }
+            let names = content.tensors();
+            names.iter().for_each(|name| *uses.entry(name.clone()).or_default() -= 1);
+            let last = |name: &&String| self.retain == Retain::Nothing && uses[*name] == 0;
+            // Of a matrix the first tensor is its own.
+            if names.first().as_ref().is_some_and(last) {
+                content.consume(self.device.threads(), &mut parameters.plain, &mut blocks);
+            } else {
+                content.pack(self.device.threads(), &parameters.plain, &mut blocks);
             }
+            names.iter().filter(last).for_each(|name| drop(parameters.plain.remove(name)));
             let packed = Packed { content, blocks: Arc::new(blocks) };
             parameters.packed.insert(key.to_owned(), packed);
         }
@@ -111,6 +116,14 @@ impl CpuNetwork {
         let parameters = self.parameters();
         keys.iter().map(|key| Arc::clone(&parameters.packed[key].blocks)).collect()
     }
+}
+
+/// Bytes by which packing a slot's tensors grows them.
+fn growth(slot: &Slot, plain: &Weights) -> isize {
+    let tensors = slot.content.tensors();
+    let own = tensors.first().and_then(|name| plain.tensor(name));
+    let plain = own.map_or(0, |tensor| size_of_val(tensor.data()));
+    (slot.range.len() * size_of::<Block>()) as isize - plain as isize
 }
 
 impl Parameters {

@@ -14,6 +14,9 @@ pub struct Options {
     pub exact: bool,
     /// The precision of products.
     pub precision: Precision,
+    /// Weights that a kernel wants transformed to more than twice their size stay as they are, and are transformed in each
+    /// pass: less memory, and less speed but for the first few passes. Results are the same bits. In f32 only.
+    pub compact: bool,
     /// Most bytes that the parameters and activations of one plan may take.
     pub memory_limit: Option<u64>,
     /// Kernels for inference chosen by measurement.

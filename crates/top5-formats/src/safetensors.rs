@@ -11,7 +11,12 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use top5_graph::{Tensor, Weights};
+
+mod stream;
+
+pub use stream::ReadError;
 
 /// Key of the header under which free text is kept.
 const METADATA: &str = "__metadata__";
@@ -22,36 +27,45 @@ const MAX_RANK: usize = 8;
 /// Reads the tensors, as f32, and the metadata.
 pub fn read(bytes: &[u8]) -> Result<(Weights, BTreeMap<String, String>), FormatError> {
     let (header, data) = split(bytes)?;
-    let Header { metadata, mut entries } =
-        serde_json::from_slice(header).map_err(|error| malformed(format!("header: {error}")))?;
-    entries.sort_by_key(|entry| entry.1.data_offsets);
-    let mut next = 0;
-    for (name, entry) in &entries {
-        let [start, end] = entry.data_offsets;
-        let size = entry.size(name)?;
-        if start != next || end.checked_sub(start) != Some(size) || end > data.len() {
-            return Err(malformed(format!(
-                "tensor {} of {size} bytes lies at {start}..{end}; it should begin at {next} and end within the {} \
-                 bytes after the header",
-                quoted(name),
-                data.len()
-            )));
-        }
-        next = end;
-    }
-    if next != data.len() {
-        return Err(malformed(format!("{} bytes after the last tensor", data.len() - next)));
-    }
+    let Header { metadata, entries } = Header::read(header, data.len())?;
     let mut weights = Weights::new();
-    for (name, Entry { dtype, shape, data_offsets: [start, end] }) in entries {
-        let tensor = Tensor::new(shape, element(&name, &dtype)?.values(&data[start..end]))
-            .ok_or_else(|| malformed(format!("shape of {}", quoted(&name))))?;
-        if weights.tensor(&name).is_some() {
-            return Err(malformed(format!("two tensors are called {}", quoted(&name))));
-        }
-        weights.insert(name, tensor);
+    for (name, entry) in entries {
+        let [start, end] = entry.data_offsets;
+        let values = element(&name, &entry.dtype)?.values(&data[start..end]);
+        put(&mut weights, name, entry.shape, values)?;
     }
     Ok((weights, metadata))
+}
+
+/// As [`read`], from a file of `length` bytes, tensor by tensor: no copy of the file is made in memory.
+pub fn read_from(
+    source: &mut dyn Read,
+    length: u64,
+) -> Result<(Weights, BTreeMap<String, String>), ReadError> {
+    let (text, data) = stream::header(source, length)?;
+    let Header { metadata, entries } = Header::read(&text, data)?;
+    let mut weights = Weights::new();
+    for (name, entry) in entries {
+        let element = element(&name, &entry.dtype)?;
+        let values = stream::values(source, element, entry.size(&name)?)?;
+        put(&mut weights, name, entry.shape, values)?;
+    }
+    Ok((weights, metadata))
+}
+
+fn put(
+    weights: &mut Weights,
+    name: String,
+    shape: Vec<usize>,
+    values: Vec<f32>,
+) -> Result<(), FormatError> {
+    let tensor = Tensor::new(shape, values);
+    let tensor = tensor.ok_or_else(|| malformed(format!("shape of {}", quoted(&name))))?;
+    if weights.tensor(&name).is_some() {
+        return Err(malformed(format!("two tensors are called {}", quoted(&name))));
+    }
+    weights.insert(name, tensor);
+    Ok(())
 }
 
 /// The file of these tensors and this metadata.
@@ -208,6 +222,32 @@ impl<'de> Deserialize<'de> for Metadata {
 struct Header {
     metadata: BTreeMap<String, String>,
     entries: Vec<(String, Entry)>,
+}
+
+impl Header {
+    /// The header of a file with `data` bytes after it, with the tensors in the order in which they lie there.
+    fn read(text: &[u8], data: usize) -> Result<Self, FormatError> {
+        let mut header: Self =
+            serde_json::from_slice(text).map_err(|error| malformed(format!("header: {error}")))?;
+        header.entries.sort_by_key(|entry| entry.1.data_offsets);
+        let mut next = 0;
+        for (name, entry) in &header.entries {
+            let [start, end] = entry.data_offsets;
+            let size = entry.size(name)?;
+            if start != next || end.checked_sub(start) != Some(size) || end > data {
+                return Err(malformed(format!(
+                    "tensor {} of {size} bytes lies at {start}..{end}; it should begin at {next} and end within the \
+                     {data} bytes after the header",
+                    quoted(name),
+                )));
+            }
+            next = end;
+        }
+        if next != data {
+            return Err(malformed(format!("{} bytes after the last tensor", data - next)));
+        }
+        Ok(header)
+    }
 }
 
 impl<'de> Deserialize<'de> for Header {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use top5_formats::FormatError;
+use top5_formats::safetensors::ReadError;
 use top5_graph::{GraphError, WeightsError};
 use top5_zoo::UnknownName;
 
@@ -156,6 +157,15 @@ impl From<GraphError> for ModelError {
 impl From<WeightsError> for ModelError {
     fn from(error: WeightsError) -> Self {
         Self::Weights(error)
+    }
+}
+
+impl From<ReadError> for ModelError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => error.into(),
+            ReadError::Format(error) => error.into(),
+        }
     }
 }
 

@@ -176,6 +176,10 @@ fn fit(
 ) -> Result<(Graph, Weights), ModelError> {
     let settings = Settings { input: input.unwrap_or(network.input), ..network.settings() };
     let graph = network.with(settings)?;
+    // As most files are: then no copy is made.
+    if weights.check(&graph).is_ok() {
+        return Ok((graph, weights));
+    }
     let error = match formats::fit(weights.clone(), &graph) {
         Ok(weights) => return Ok((graph, weights)),
         Err(error) => error,

@@ -1,10 +1,10 @@
 //! Where a model's weights lie: a file, or a folder of a run or of timm's.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use top5_formats::{self as formats, timm};
+use top5_formats::{self as formats, Format, Loaded, safetensors, timm};
 use top5_zoo::Network;
 
 use crate::error::ModelError;
@@ -60,24 +60,42 @@ impl WeightFiles {
         if !fs::metadata(&self.weights)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file").into());
         }
+        Model::described(self.read()?, network, config)
+    }
+
+    /// The tensors. A file that need not be in memory at once is not.
+    fn read(&self) -> Result<Loaded, ModelError> {
+        let mut file = File::open(&self.weights)?;
+        let mut start = Vec::new();
+        (&mut file).take(START).read_to_end(&mut start)?;
+        let is_safetensors = formats::detect(&start) == Ok(Format::Safetensors);
+        if is_safetensors && hash_in_name(&self.weights).is_none() {
+            file.rewind()?;
+            let length = file.metadata()?.len();
+            let (weights, metadata) = safetensors::read_from(&mut file, length)?;
+            return Ok(Loaded { weights, format: Format::Safetensors, metadata });
+        }
         let bytes = fs::read(&self.weights)?;
         check_name(&self.weights, &bytes)?;
-        let file = formats::read_weights(&bytes)?;
-        drop(bytes);
-        Model::described(file, network, config)
+        Ok(formats::read_weights(&bytes)?)
     }
 }
 
+/// Bytes of a file's beginning by which safetensors are told.
+const START: u64 = 1 << 9;
+
 /// Torch hub's names end with the first digits of the SHA-256: `resnet50-0676ba61.pth`.
-fn check_name(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+fn hash_in_name(path: &Path) -> Option<String> {
+    const DIGITS: usize = 8;
     let hashed = path.extension().is_some_and(|extension| extension == "pth" || extension == "pt");
     let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
-    let Some((_, expected)) = stem.rsplit_once('-').filter(|_| hashed) else { return Ok(()) };
-    const DIGITS: usize = 8;
-    if expected.len() != DIGITS || !expected.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Ok(());
-    }
+    let (_, digits) = stem.rsplit_once('-').filter(|_| hashed)?;
+    let is_hash = digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hash.then(|| digits.to_lowercase())
+}
+
+fn check_name(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    let Some(expected) = hash_in_name(path) else { return Ok(()) };
     let found = sha256(bytes);
-    let expected = expected.to_lowercase();
     if found.starts_with(&expected) { Ok(()) } else { Err(ModelError::Hash { expected, found }) }
 }

@@ -27,7 +27,16 @@ fn exhaustive() -> bool {
 fn machinery((mode, bf16): (Mode, bool), batch: usize) -> Machinery {
     let isa = Isa::Scalar;
     let bf16 = bf16.then(|| Bf16Isa::of(isa).expect("the scalar instruction set has bf16"));
-    Machinery { isa, threads: 2, batch, exact: false, bf16, tuning: Tuning::default(), mode }
+    Machinery {
+        isa,
+        threads: 2,
+        batch,
+        exact: false,
+        compact: false,
+        bf16,
+        tuning: Tuning::default(),
+        mode,
+    }
 }
 
 /// Checks the plan for a graph that keeps these activations. Returns whether there is one.
