@@ -1,6 +1,6 @@
 """Whether others run what `top5 convert` writes, and top5 reads what they write.
 
-    cargo build --release -p top5-cli --bins --examples
+    cargo build --release --bins --examples
     python3 scripts/round_trips.py [--folder target/release] [--small] [--markdown FILE] [NETWORK ...]
 
 For every network of the registry (or those named), weights that are a hash of their names are converted and run by

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::source::{Source, read_sources};
-use crate::{cargo, metadata, root, run as execute, runner, tidy};
+use crate::{cargo, metadata, outside, root, run as execute, runner, tidy};
 
 /// Runs every step; the last line of a green run is `N passed, 0 failed`.
 pub(crate) fn run() -> Result<()> {
@@ -28,6 +28,7 @@ pub(crate) fn run() -> Result<()> {
     })?;
     let tests = step(&mut times, "tests", || runner::unit_tests(&[]))?;
     let doctests = step(&mut times, "doctests", runner::doctests)?;
+    step(&mut times, "outside program", outside::run)?;
     step(&mut times, "round trips", round_trips)?;
 
     println!("\n{}", table_of_lines(&read_sources(root())?));

@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask ci | tidy | bless | exhaustive`.
+//! The project's chores: `cargo xtask ci | tidy | outside | bless | exhaustive`.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool talks on stdout")]
@@ -6,6 +6,7 @@
 
 mod ci;
 mod metadata;
+mod outside;
 mod runner;
 mod source;
 mod structure;
@@ -22,6 +23,7 @@ Usage: cargo xtask COMMAND
   ci          everything a change must pass: fmt, tidy, clippy, docs, tests, round trips
   tidy        the architecture invariants of ARCHITECTURE.md
   counts      the shape of the code: its longest functions, circles of files, who knows a convolution
+  outside     a program outside the workspace that uses the library
   bless       rewrite the golden files from what the program prints now
   exhaustive  the long sweeps, in release mode, and the kernels under the address sanitizer";
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
         ["counts"] => counts(),
+        ["outside"] => outside::run(),
         ["bless"] => bless(),
         ["exhaustive"] => exhaustive(),
         _ => {

@@ -18,6 +18,9 @@ use std::thread::{self, JoinHandle};
 
 /// Turns of the waiting loop before a worker sleeps: some tens of microseconds.
 const SPINS: usize = 4000;
+/// Bytes of a worker's stack, as much as the main thread usually has: kernels that a program builds without optimisation keep
+/// every vector there, several megabytes.
+const STACK: usize = 8 << 20;
 
 /// The gate's lowest bit: workers may enter.
 const OPEN: usize = 1;
@@ -314,36 +317,37 @@ impl Worker {
     fn start(shared: &Arc<Shared>, number: usize) -> std::io::Result<Self> {
         let asleep = Arc::new(AtomicBool::new(false));
         let (shared, flag) = (shared.clone(), asleep.clone());
-        let handle = thread::Builder::new().name("top5".into()).spawn(move || {
-            let mut last = 0;
-            let mut turns = 0;
-            while !shared.stop.load(Relaxed) {
-                if let Some(call) = shared.enter(last) {
-                    last = call;
-                    turns = 0;
-                    // SAFETY: we are inside the gate, so the job is the current call's and stays until we leave.
-                    let job = unsafe { *shared.job.get() };
-                    let work = || job.into_iter().for_each(|job| shared.work(number, job));
-                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                        shared.panicked.store(true, Relaxed);
+        let handle =
+            thread::Builder::new().name("top5".into()).stack_size(STACK).spawn(move || {
+                let mut last = 0;
+                let mut turns = 0;
+                while !shared.stop.load(Relaxed) {
+                    if let Some(call) = shared.enter(last) {
+                        last = call;
+                        turns = 0;
+                        // SAFETY: we are inside the gate, so the job is the current call's and stays until we leave.
+                        let job = unsafe { *shared.job.get() };
+                        let work = || job.into_iter().for_each(|job| shared.work(number, job));
+                        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                            shared.panicked.store(true, Relaxed);
+                        }
+                        shared.gate.fetch_sub(WORKER, Release);
+                    } else if turns < SPINS {
+                        turns += 1;
+                        std::hint::spin_loop();
+                    } else {
+                        // Announce the sleep, then look once more: a call that comes after the look wakes us.
+                        flag.store(true, SeqCst);
+                        let gate = shared.gate.load(SeqCst);
+                        let missed = gate & OPEN != 0 && gate & !(CALL - 1) != last;
+                        if !missed && !shared.stop.load(SeqCst) {
+                            thread::park();
+                        }
+                        flag.store(false, SeqCst);
+                        turns = 0;
                     }
-                    shared.gate.fetch_sub(WORKER, Release);
-                } else if turns < SPINS {
-                    turns += 1;
-                    std::hint::spin_loop();
-                } else {
-                    // Announce the sleep, then look once more: a call that comes after the look wakes us.
-                    flag.store(true, SeqCst);
-                    let gate = shared.gate.load(SeqCst);
-                    let missed = gate & OPEN != 0 && gate & !(CALL - 1) != last;
-                    if !missed && !shared.stop.load(SeqCst) {
-                        thread::park();
-                    }
-                    flag.store(false, SeqCst);
-                    turns = 0;
                 }
-            }
-        })?;
+            })?;
         Ok(Self { asleep, handle })
     }
 }
