@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::Serialize;
 use top5::Model;
-use top5::data::{self, Dataset, Ink, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess};
+use top5::data::{self, Dataset, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess};
 use top5::eval::{ClassCount, evaluate_loaded, percent};
 use top5::graph::{Device, Retain, SessionOptions};
 
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &EvalArgs, output: Output) -> Result<()> {
         (None, Some(recipe)) => (recipe.data.as_str(), recipe.validation, recipe.seed),
         (data, None) => {
             let OpenOptions { validation, seed, .. } = OpenOptions::default();
-            let usual = Some(DIGITS).filter(|_| model.preprocess.ink == Ink::Drawn);
+            let usual = Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
             let Some(data) = data.as_deref().or(usual) else {
                 let message = "on which images? give --data, a dataset's name or a folder";
                 return Err(Stop::Usage(message.to_owned()).into());
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &EvalArgs, output: Output) -> Result<()> {
     warn_of_names(&model, part.as_ref(), output);
     // The embedded digits already look like what drawn ones are brought to.
     let preprocess = match data {
-        DIGITS => Preprocess { ink: Ink::AsIs, ..model.preprocess.clone() },
+        DIGITS => Preprocess { drawn_digits: false, ..model.preprocess.clone() },
         _ => model.preprocess.clone(),
     };
     let preprocess = args.preprocess.apply(preprocess)?;

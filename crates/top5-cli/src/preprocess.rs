@@ -2,12 +2,9 @@
 
 use anyhow::Result;
 use clap::Args;
-use top5::data::{CropMode, Filter, Preprocess};
+use top5::data::{CropMode, Filter, Preprocess, SettingError};
 
 use crate::exit::Stop;
-
-/// Least share of the scaled side that a crop may keep: it decides how much memory the resize takes.
-const MIN_CROP: f64 = 0.05;
 
 /// Replaces parts of the model's preprocessing.
 #[derive(Clone, Debug, Default, Args)]
@@ -22,8 +19,8 @@ pub(crate) struct PreprocessArgs {
     /// Share of the scaled side that the centre crop keeps
     #[arg(long, value_name = "SHARE")]
     crop_pct: Option<f64>,
-    /// center scales the shorter side, squash both, whatever the proportions
-    #[arg(long, value_name = "center|squash", value_parser = crop_mode)]
+    /// center scales the shorter side, border the longer one, squash both, whatever the proportions
+    #[arg(long, value_name = "center|squash|border", value_parser = crop_mode)]
     crop_mode: Option<CropMode>,
     /// Filter: nearest, box, bilinear, bicubic or lanczos
     #[arg(long, value_name = "FILTER", value_parser = filter)]
@@ -31,11 +28,8 @@ pub(crate) struct PreprocessArgs {
 }
 
 fn crop_mode(text: &str) -> Result<CropMode, String> {
-    match text {
-        "center" => Ok(CropMode::Center),
-        "squash" => Ok(CropMode::Squash),
-        _ => Err("expected center or squash".to_owned()),
-    }
+    let expected = "expected center, squash or border";
+    CropMode::from_name(text).ok_or_else(|| expected.to_owned())
 }
 
 fn filter(text: &str) -> Result<Filter, String> {
@@ -46,41 +40,29 @@ fn filter(text: &str) -> Result<Filter, String> {
 impl PreprocessArgs {
     /// The model's preprocessing with these parts replaced.
     pub(crate) fn apply(&self, model: Preprocess) -> Result<Preprocess> {
-        let crop_pct = self.crop_pct.unwrap_or(model.crop_pct);
-        if !(MIN_CROP..=1.0).contains(&crop_pct) {
-            let message = format!("--crop-pct {crop_pct}: expected {MIN_CROP} to 1");
-            return Err(Stop::Usage(message).into());
-        }
-        let std = per_channel("--std", &self.std, &model.std)?;
-        if std.iter().any(|&std| std <= 0.0) {
-            return Err(Stop::Usage("--std: expected positive numbers".to_owned()).into());
-        }
-        Ok(Preprocess {
-            crop_pct,
+        let replaced = Preprocess {
+            crop_pct: self.crop_pct.unwrap_or(model.crop_pct),
             crop_mode: self.crop_mode.unwrap_or(model.crop_mode),
-            filter: self.interpolation.unwrap_or(model.filter),
-            mean: per_channel("--mean", &self.mean, &model.mean)?,
-            std,
+            interpolation: self.interpolation.unwrap_or(model.interpolation),
+            mean: per_channel(&self.mean, &model.mean),
+            std: per_channel(&self.std, &model.std),
             ..model
-        })
+        };
+        replaced.check().map_err(|SettingError { key, expected }| {
+            let flag = key.replace('_', "-");
+            Stop::Usage(format!("--{flag}: expected {expected}"))
+        })?;
+        Ok(replaced)
     }
 }
 
 /// One number per channel: the given ones, or the one given for all, or the model's.
-fn per_channel(flag: &str, given: &[f32], model: &[f32]) -> Result<Vec<f32>> {
-    let values = match given {
+fn per_channel(given: &[f32], model: &[f32]) -> Vec<f32> {
+    match given {
         [] => model.to_vec(),
         [value] => vec![*value; model.len()],
         values => values.to_vec(),
-    };
-    if values.len() != model.len() || values.iter().any(|value| !value.is_finite()) {
-        let message = format!(
-            "{flag} {given:?}: expected one finite number, or one for each of the {} channels",
-            model.len()
-        );
-        return Err(Stop::Usage(message).into());
     }
-    Ok(values)
 }
 
 #[cfg(test)]
@@ -101,7 +83,7 @@ mod tests {
         };
         let replaced = some.apply(model).unwrap();
         assert_eq!((replaced.mean, replaced.std), (vec![0.5; 3], vec![0.1, 0.2, 0.3]));
-        assert_eq!((replaced.crop_pct, replaced.filter), (1.0, Filter::Bicubic));
+        assert_eq!((replaced.crop_pct, replaced.interpolation), (1.0, Filter::Bicubic));
         assert_eq!(replaced.crop_mode, CropMode::Squash);
     }
 

@@ -89,10 +89,10 @@ pub(crate) fn run(args: &TrainArgs, output: Output) -> Result<()> {
         return Err(Stop::BadInput(message).into());
     }
     let network = zoo::network(&recipe.network)?;
-    let preprocess = recipe.preprocess();
+    let preprocess = recipe.preprocess.clone();
     let graph = network.with(Settings {
         classes: found,
-        input: preprocess.as_ref().map_or(network.input, Preprocess::shape),
+        input: preprocess.as_ref().map_or(network.input, |preprocess| preprocess.input_size),
     })?;
     let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
     let begun = match &args.out {

@@ -1,14 +1,17 @@
 //! Random changes to training images. A change is a function of (seed, epoch, sample), whatever the order of reading.
 
+use serde::{Deserialize, Serialize};
 use top5_graph::random::Stream;
 
 use crate::digits::normalise_digit;
 use crate::image::Image;
-use crate::preprocess::Preprocess;
+use crate::preprocess::{MAX_SIDE, Preprocess, SettingError};
 use crate::resize::resize;
 
-/// One random change, drawn anew for every sample of every epoch. A list of them is applied in order.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One random change, drawn anew for every sample of every epoch. A list of them is applied in order. Its form in TOML is that
+/// of recipes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Augment {
     /// A random part of the stored image, resized to the network's input in place of the preprocessing's resize and
     /// crop (Szegedy et al. 2015; torchvision's `RandomResizedCrop`). It acts first, wherever it stands in the list.
@@ -60,6 +63,29 @@ impl Augment {
             Self::Affine { degrees: 15.0, scale: 0.2, shear: 0.4 },
             Self::Shift { pixels: 1 },
         ]
+    }
+
+    /// Whether its numbers make sense.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let share = |value: f32| (0.0..=1.0).contains(&value);
+        let ordered = |[from, to]: [f32; 2]| 0.0 < from && from <= to && to.is_finite();
+        let positive = |value: f32| value >= 0.0 && value.is_finite();
+        let (good, expected) = match *self {
+            Self::RandomResizedCrop { scale, ratio } => (
+                ordered(scale) && scale[1] <= 1.0 && ordered(ratio),
+                "scale within 0 to 1 and ratio above 0, each ascending",
+            ),
+            Self::Shift { pixels } => (pixels <= MAX_SIDE, "at most 4096 pixels"),
+            Self::FlipHorizontal { probability } | Self::Redraw { probability } => {
+                (share(probability), "a probability from 0 to 1")
+            }
+            Self::Affine { degrees, scale, shear } => (
+                positive(degrees) && (0.0..1.0).contains(&scale) && positive(shear),
+                "degrees and shear from 0 on, scale from 0 to less than 1",
+            ),
+            Self::ColourNoise { std } => (positive(std), "a finite std from 0 on"),
+        };
+        if good { Ok(()) } else { Err(SettingError { key: "augment", expected }) }
     }
 
     /// One short phrase, for reports.
@@ -168,7 +194,8 @@ fn random_resized_crop(
         ((height - h) / 2, (width - w) / 2, h, w)
     });
     let part = image.crop(top as isize, left as isize, h, w);
-    resize(&part, preprocess.height, preprocess.width, preprocess.filter)
+    let [_, height, width] = preprocess.input_size;
+    resize(&part, height, width, preprocess.interpolation)
 }
 
 /// Turns by `angle` radians, scales by `factor`, slants by `shear`; each pixel of the result is interpolated bilinearly from

@@ -67,6 +67,15 @@ impl Image {
         out
     }
 
+    /// Puts `part`, which has as many channels, at row `top`, column `left`. Panics unless it lies within the image.
+    pub fn paste(&mut self, part: &Self, top: usize, left: usize) {
+        let count = part.width * part.channels;
+        for y in 0..part.height {
+            let at = ((top + y) * self.width + left) * self.channels;
+            self.pixels[at..at + count].copy_from_slice(part.row(y));
+        }
+    }
+
     /// The mirror image: left and right exchanged.
     pub fn flip_horizontal(&self) -> Self {
         let mut pixels = Vec::with_capacity(self.pixels.len());

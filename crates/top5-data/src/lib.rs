@@ -28,6 +28,6 @@ pub use error::{DataError, ImageError};
 pub use folder::{ImageFolder, OnBad, read_image};
 pub use image::Image;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
-pub use preprocess::{CropMode, Ink, Preprocess};
-pub use resize::{Filter, resize};
+pub use preprocess::{CropMode, Preprocess, SettingError};
+pub use resize::{Filter, resize, resize_crop};
 pub use source::{OpenOptions, open};

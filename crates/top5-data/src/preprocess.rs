@@ -4,54 +4,100 @@
 //! 1. Drawn digits only: polarity, position, size and stroke are normalised.
 //! 2. Gray becomes RGB or the reverse, as the network wants it.
 //! 3. The image is resized; EXIF orientation is ignored, as it is in every published evaluation.
-//! 4. The centre is cropped; an image smaller than the crop is centred on zeros.
+//! 4. The centre is cropped; an image smaller than the crop is centred on zeros, or on the mean where that is asked for.
+//!    The image is never scaled as a whole: only the crop is computed.
 //! 5. Pixels are divided by 255, the mean is subtracted, the result divided by the standard deviation.
 
 use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::digits::normalise_digit;
 use crate::image::Image;
-use crate::resize::{Filter, resize};
+use crate::resize::{Filter, resize_crop};
 
-/// How an image is fitted to the network's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Greatest side of an input: beyond that it is a slip.
+pub const MAX_SIDE: usize = 4096;
+/// Least share of the scaled side that a crop may keep.
+pub const MIN_CROP_PCT: f64 = 0.05;
+
+/// How an image is fitted to the network's input; the words are timm's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CropMode {
     /// The shorter side is scaled to `size / crop_pct`, then the centre is cropped.
     Center,
     /// Both sides are scaled to `size / crop_pct`, whatever the proportions, then the centre is cropped.
     Squash,
+    /// The longer side is scaled to `size / crop_pct`, what is missing is filled with the mean, then the centre is cropped.
+    Border,
 }
 
-/// What is done about how a digit was drawn, before anything else.
+impl CropMode {
+    /// Its word: `center`, `squash` or `border`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Center => "center",
+            Self::Squash => "squash",
+            Self::Border => "border",
+        }
+    }
+
+    /// The mode of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Center, Self::Squash, Self::Border].into_iter().find(|mode| mode.name() == name)
+    }
+}
+
+/// A setting whose value makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ink {
-    /// Nothing: the image is used as it is.
-    AsIs,
-    /// [`normalise_digit`]: polarity, position, size and stroke become those of the training digits.
-    Drawn,
+pub struct SettingError {
+    /// Its name.
+    pub key: &'static str,
+    /// What it must be.
+    pub expected: &'static str,
 }
 
-/// The pipeline from an image to the network's input.
-#[derive(Clone, Debug, PartialEq)]
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}", self.key, self.expected)
+    }
+}
+
+impl std::error::Error for SettingError {}
+
+/// The pipeline from an image to the network's input. Its form in JSON and TOML is that of models and recipes; timm's has the
+/// same words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Preprocess {
-    /// Channels of the network's input: 1 or 3.
-    pub channels: usize,
-    /// Rows of the network's input.
-    pub height: usize,
-    /// Columns of the network's input.
-    pub width: usize,
-    /// Share of the scaled image's side that the crop keeps, in (0, 1].
+    /// Channels (1 or 3), rows and columns of the network's input.
+    pub input_size: [usize; 3],
+    /// Share of the scaled image's side that the crop keeps, from [`MIN_CROP_PCT`] to 1.
+    #[serde(default = "whole")]
     pub crop_pct: f64,
     /// How the image is fitted.
     pub crop_mode: CropMode,
     /// Resampling filter.
-    pub filter: Filter,
-    /// Subtracted from each channel after scaling to 0..1; `channels` values.
+    #[serde(default = "bilinear")]
+    pub interpolation: Filter,
+    /// Subtracted from each channel after scaling to 0..1; one value per channel.
     pub mean: Vec<f32>,
-    /// Divides each channel after the subtraction; `channels` values.
+    /// Divides each channel after the subtraction; one value per channel.
     pub std: Vec<f32>,
-    /// Treatment of drawn digits.
-    pub ink: Ink,
+    /// Whether images are digits that somebody drew: [`normalise_digit`] gives them polarity, position, size and stroke of the
+    /// training digits, before anything else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drawn_digits: bool,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+fn bilinear() -> Filter {
+    Filter::Bilinear
 }
 
 impl Preprocess {
@@ -59,31 +105,27 @@ impl Preprocess {
     /// colour statistics.
     pub fn imagenet(height: usize, width: usize) -> Self {
         Self {
-            channels: 3,
-            height,
-            width,
+            input_size: [3, height, width],
             crop_pct: 0.875,
             crop_mode: CropMode::Center,
-            filter: Filter::Bilinear,
+            interpolation: Filter::Bilinear,
             mean: vec![0.485, 0.456, 0.406],
             std: vec![0.229, 0.224, 0.225],
-            ink: Ink::AsIs,
+            drawn_digits: false,
         }
     }
 
-    /// Any image squeezed into `shape` [channels, height, width], values from -1 to 1. The channels are 1 or 3.
-    pub fn squash(shape: [usize; 3]) -> Self {
-        let [channels, height, width] = shape;
+    /// Any image squeezed into `input_size` [channels, height, width], values from -1 to 1. The channels are 1 or 3.
+    pub fn squash(input_size: [usize; 3]) -> Self {
+        let channels = input_size[0];
         Self {
-            channels,
-            height,
-            width,
+            input_size,
             crop_pct: 1.0,
             crop_mode: CropMode::Squash,
-            filter: Filter::Bilinear,
+            interpolation: Filter::Bilinear,
             mean: vec![0.5; channels],
             std: vec![0.5; channels],
-            ink: Ink::AsIs,
+            drawn_digits: false,
         }
     }
 
@@ -94,17 +136,39 @@ impl Preprocess {
 
     /// The same for digits that somebody drew: any size, dark on light or light on dark.
     pub fn drawn_digits() -> Self {
-        Self { ink: Ink::Drawn, ..Self::digits() }
+        Self { drawn_digits: true, ..Self::digits() }
     }
 
-    /// Shape of the result: [channels, height, width].
-    pub fn shape(&self) -> [usize; 3] {
-        [self.channels, self.height, self.width]
+    /// Whether its values make sense: the one check of what recipes, models, timm's descriptions and arguments say.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let [channels, height, width] = self.input_size;
+        let side = |side: usize| (1..=MAX_SIDE).contains(&side);
+        let numbers =
+            |values: &[f32]| values.len() == channels && values.iter().all(|v| v.is_finite());
+        for (good, key, expected) in [
+            (
+                matches!(channels, 1 | 3) && side(height) && side(width),
+                "input_size",
+                "1 or 3 channels, height and width from 1 to 4096",
+            ),
+            ((MIN_CROP_PCT..=1.0).contains(&self.crop_pct), "crop_pct", "0.05 to 1"),
+            (numbers(&self.mean), "mean", "one finite number per channel"),
+            (
+                numbers(&self.std) && self.std.iter().all(|&std| std > 0.0),
+                "std",
+                "one positive number per channel",
+            ),
+        ] {
+            if !good {
+                return Err(SettingError { key, expected });
+            }
+        }
+        Ok(())
     }
 
-    /// Values per image: `channels * height * width`.
+    /// Values per image.
     pub fn size(&self) -> usize {
-        self.channels * self.height * self.width
+        self.input_size.iter().product()
     }
 
     /// Writes the network's input for `image` into `out`, order C H W. Panics unless `out.len() == self.size()`.
@@ -115,81 +179,103 @@ impl Preprocess {
 
     /// Steps 1 and 2: ink and channels.
     pub(crate) fn convert<'a>(&self, image: &'a Image) -> Cow<'a, Image> {
-        let image = match self.ink {
-            Ink::AsIs => Cow::Borrowed(image),
-            Ink::Drawn => Cow::Owned(normalise_digit(image)),
+        let image = match self.drawn_digits {
+            false => Cow::Borrowed(image),
+            true => Cow::Owned(normalise_digit(image)),
         };
-        match (self.channels, image.channels) {
+        match (self.input_size[0], image.channels) {
             (1, 3) => Cow::Owned(image.to_gray()),
             (3, 1) => Cow::Owned(image.to_rgb()),
             _ => image,
         }
     }
 
-    /// Steps 3 and 4: resized and cropped to `height` x `width`.
+    /// Steps 3 and 4: resized and cropped to the input's height and width.
     pub(crate) fn frame(&self, image: &Image) -> Image {
-        let [height, width] = self.scaled(image.height, image.width);
-        let scaled = resize(image, height, width, self.filter);
-        let (top, left) = (offset(height, self.height), offset(width, self.width));
-        scaled.crop(top, left, self.height, self.width)
+        let [_, height, width] = self.input_size;
+        let scaled = self.scaled(image.height, image.width);
+        let corner = [offset(scaled[0], height), offset(scaled[1], width)];
+        resize_crop(image, scaled, self.interpolation, corner, [height, width], self.fill())
+    }
+
+    /// What surrounds an image that is smaller than the crop: zeros, in [`CropMode::Border`] the mean.
+    fn fill(&self) -> [u8; 3] {
+        if self.crop_mode != CropMode::Border {
+            return [0; 3];
+        }
+        let level = |mean: f32| (255.0 * decimal(mean)).round_ties_even() as u8;
+        std::array::from_fn(|c| self.mean.get(c).map_or(0, |&mean| level(mean)))
+    }
+
+    /// What both sides are scaled to, as far as the proportions allow.
+    fn target(&self) -> [usize; 2] {
+        let [_, height, width] = self.input_size;
+        [height, width].map(|side| ((side as f64 / self.crop_pct) as usize).max(1))
     }
 
     /// Size after step 3 of an image of `height` x `width`.
     fn scaled(&self, height: usize, width: usize) -> [usize; 2] {
-        let enlarge = |side: usize| ((side as f64 / self.crop_pct) as usize).max(1);
-        let [target_height, target_width] = [enlarge(self.height), enlarge(self.width)];
-        let side = match self.crop_mode {
-            CropMode::Squash => return [target_height, target_width],
-            CropMode::Center if target_height == target_width => target_height,
-            CropMode::Center => {
-                // timm's ResizeKeepRatio: the side that is relatively shorter fits, the other is rounded.
-                let ratio =
-                    (height as f64 / target_height as f64).min(width as f64 / target_width as f64);
-                let fit = |side: usize| ((side as f64 / ratio).round_ties_even() as usize).max(1);
-                return [fit(height), fit(width)];
-            }
+        let target = self.target();
+        let ratios = [height as f64 / target[0] as f64, width as f64 / target[1] as f64];
+        // timm's ResizeKeepRatio: one side fits, the other is rounded.
+        let fit = |ratio: f64| {
+            [height, width].map(|side| ((side as f64 / ratio).round_ties_even() as usize).max(1))
         };
-        let longer =
-            |long: usize, short: usize| (side as f64 * long as f64 / short as f64) as usize;
-        if width <= height { [longer(height, width), side] } else { [side, longer(width, height)] }
+        match self.crop_mode {
+            CropMode::Squash => target,
+            CropMode::Border => fit(ratios[0].max(ratios[1])),
+            CropMode::Center if target[0] != target[1] => fit(ratios[0].min(ratios[1])),
+            CropMode::Center => {
+                let side = target[0];
+                let longer =
+                    |long: usize, short: usize| (side as f64 * long as f64 / short as f64) as usize;
+                match width <= height {
+                    true => [longer(height, width), side],
+                    false => [side, longer(width, height)],
+                }
+            }
+        }
     }
 
     /// Step 5 into `out`, with `offset` added to the channels before the mean is subtracted.
     pub(crate) fn normalise(&self, image: &Image, offset: [f32; 3], out: &mut [f32]) {
         assert_eq!(out.len(), self.size(), "length of the network's input");
-        let plane = self.height * self.width;
-        for (c, out) in out.chunks_exact_mut(plane).enumerate() {
+        let [channels, height, width] = self.input_size;
+        for (c, out) in out.chunks_exact_mut(height * width).enumerate() {
             let (mean, std) = (self.mean[c], self.std[c]);
             let table: [f32; 256] =
                 std::array::from_fn(|v| (v as f32 / 255.0 + offset[c] - mean) / std);
-            let values = image.pixels.iter().skip(c).step_by(self.channels);
+            let values = image.pixels.iter().skip(c).step_by(channels);
             out.iter_mut().zip(values).for_each(|(out, &v)| *out = table[usize::from(v)]);
         }
     }
 
     /// The resolved pipeline, one line, for reports.
     pub fn describe(&self) -> String {
-        let ink = match self.ink {
-            Ink::AsIs => "",
-            Ink::Drawn => "normalise drawn digit, ",
-        };
-        let colour = if self.channels == 1 { "gray" } else { "RGB" };
-        let [height, width] =
-            [self.height, self.width].map(|s| (s as f64 / self.crop_pct) as usize);
+        let ink = if self.drawn_digits { "normalise drawn digit, " } else { "" };
+        let [channels, rows, columns] = self.input_size;
+        let colour = if channels == 1 { "gray" } else { "RGB" };
+        let [height, width] = self.target();
         let scaled = match self.crop_mode {
             CropMode::Center if height == width => format!("shorter side to {height}"),
             CropMode::Center => format!("to cover {height}x{width}"),
             CropMode::Squash => format!("to {height}x{width}"),
+            CropMode::Border if height == width => format!("longer side to {height}"),
+            CropMode::Border => format!("to fit into {height}x{width}"),
         };
+        let padded = if self.crop_mode == CropMode::Border { ", padded with the mean" } else { "" };
         format!(
-            "{ink}{colour}, resize {scaled} ({}), centre crop {}x{}, /255, mean {:?}, std {:?}",
-            self.filter.name(),
-            self.height,
-            self.width,
+            "{ink}{colour}, resize {scaled} ({}), centre crop {rows}x{columns}{padded}, /255, mean {:?}, std {:?}",
+            self.interpolation.name(),
             self.mean,
             self.std
         )
     }
+}
+
+/// The number whose shortest decimal form a value has: 0.3 and not 0.30000001192….
+pub fn decimal(value: f32) -> f64 {
+    value.to_string().parse().expect("what is written is read")
 }
 
 /// Where a centred crop starts: Python's `round((size - crop) / 2)`, which takes halves to the even side; what is missing is
@@ -215,6 +301,64 @@ mod tests {
         let exact = Preprocess { crop_pct: 0.8, ..Preprocess::imagenet(224, 224) };
         assert_eq!(exact.scaled(280, 280), [280, 280]);
         assert_eq!(Preprocess::imagenet(224, 448).scaled(100, 100), [512, 512]);
+    }
+
+    /// timm 1.0.29 (`create_transform` with `crop_mode='border'`): `ResizeKeepRatio` with `longest=1.0`, `CenterCropOrPad`.
+    #[test]
+    fn border_keeps_the_whole_image() {
+        let border = Preprocess {
+            crop_pct: 1.0,
+            crop_mode: CropMode::Border,
+            mean: vec![0.5, 0.1, 0.3],
+            ..Preprocess::imagenet(8, 8)
+        };
+        assert_eq!(border.scaled(375, 500), [6, 8]);
+        assert_eq!(border.scaled(500, 334), [8, 5]);
+        // Python rounds halves to even: 127.5, 25.5, 76.5.
+        assert_eq!(border.fill(), [128, 26, 76]);
+        let frame = border.frame(&Image::filled(3, 5, 8, 200));
+        assert_eq!([frame.row(0), frame.row(6)], [[128, 26, 76].repeat(8); 2]);
+        assert_eq!([frame.row(1), frame.row(5)], [[200; 24]; 2]);
+        assert!(border.describe().contains("longer side to 8"));
+        let cropped = Preprocess { crop_pct: 0.5, ..border };
+        assert_eq!(cropped.frame(&Image::filled(3, 20, 20, 7)).pixels, [7; 192]);
+    }
+
+    #[test]
+    fn senseless_values_are_named() {
+        let good = Preprocess::imagenet(224, 224);
+        assert_eq!(good.check(), Ok(()));
+        for (key, wrong) in [
+            ("input_size", Preprocess { input_size: [2, 224, 224], ..good.clone() }),
+            ("input_size", Preprocess { input_size: [3, 1 << 40, 224], ..good.clone() }),
+            ("input_size", Preprocess { input_size: [3, 224, 0], ..good.clone() }),
+            ("crop_pct", Preprocess { crop_pct: 0.0, ..good.clone() }),
+            ("crop_pct", Preprocess { crop_pct: 1.5, ..good.clone() }),
+            ("crop_pct", Preprocess { crop_pct: f64::NAN, ..good.clone() }),
+            ("mean", Preprocess { mean: vec![0.0; 2], ..good.clone() }),
+            ("mean", Preprocess { mean: vec![f32::NAN; 3], ..good.clone() }),
+            ("std", Preprocess { std: vec![0.0; 3], ..good.clone() }),
+            ("std", Preprocess { std: vec![-0.1; 3], ..good.clone() }),
+        ] {
+            assert_eq!(wrong.check().map_err(|error| error.key), Err(key), "{wrong:?}");
+        }
+    }
+
+    /// Scaled as a whole, the last of these would have 69 billion pixels.
+    #[test]
+    fn thin_images_cost_what_the_crop_costs() {
+        for (crop_pct, filter) in [(0.875, Filter::Bilinear), (MIN_CROP_PCT, Filter::Lanczos)] {
+            let preprocess =
+                Preprocess { crop_pct, interpolation: filter, ..Preprocess::imagenet(224, 224) };
+            for (height, width) in [(1, 16_384), (16_384, 1)] {
+                let mut image = Image::filled(3, height, width, 0);
+                let count = image.pixels.len();
+                image.pixels[count / 2..].fill(255);
+                let frame = preprocess.frame(&image);
+                assert_eq!([frame.height, frame.width], [224, 224]);
+                assert_eq!((frame.pixels[0], frame.pixels[frame.pixels.len() - 1]), (0, 255));
+            }
+        }
     }
 
     #[test]

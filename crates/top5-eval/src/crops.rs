@@ -12,7 +12,7 @@
 //!   image, and their mirror images: 150 crops
 
 use serde::{Deserialize, Serialize};
-use top5_data::{CropMode, Image, Ink, Preprocess, resize};
+use top5_data::{CropMode, Image, Preprocess, resize_crop};
 use top5_graph::{EngineError, Session};
 
 use crate::metric::softmax;
@@ -37,15 +37,14 @@ impl View {
     /// the statistics are those of `preprocess`; its own resize and crop are not done. Panics unless
     /// `out.len() == preprocess.size()`.
     pub fn apply(&self, image: &Image, preprocess: &Preprocess, out: &mut [f32]) {
-        let [height, width] = self.scaled;
-        let scaled = resize(image, height, width, preprocess.filter);
-        let crop = scaled.crop(self.top, self.left, self.window[0], self.window[1]);
+        let (corner, filter) = ([self.top, self.left], preprocess.interpolation);
+        let crop = resize_crop(image, self.scaled, filter, corner, self.window, [0; 3]);
         let crop = if self.flip { crop.flip_horizontal() } else { crop };
         // A window of the input's size passes through this resize unchanged.
         let whole = Preprocess {
             crop_mode: CropMode::Squash,
             crop_pct: 1.0,
-            ink: Ink::AsIs,
+            drawn_digits: false,
             ..preprocess.clone()
         };
         whole.apply(&crop, out);

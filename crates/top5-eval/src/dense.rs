@@ -10,7 +10,7 @@
 //!   five scales
 
 use serde::{Deserialize, Serialize};
-use top5_data::{CropMode, Image, Ink, Preprocess};
+use top5_data::{CropMode, Image, Preprocess};
 use top5_graph::{Graph, Network, Session, SessionOptions, Tensor};
 
 use crate::crops::{View, scale};
@@ -80,12 +80,10 @@ impl<'a> DenseNetwork<'a> {
             let [height, width] = scale([image.height, image.width], shorter);
             let (height, width) = (height.max(least_height), width.max(least_width));
             let preprocess = Preprocess {
-                channels,
-                height,
-                width,
+                input_size: [channels, height, width],
                 crop_mode: CropMode::Squash,
                 crop_pct: 1.0,
-                ink: Ink::AsIs,
+                drawn_digits: false,
                 ..preprocess.clone()
             };
             let size = [height, width];

@@ -71,7 +71,7 @@ impl Config {
         text
     }
 
-    /// Reads a file, also in the old form without `pretrained_cfg`.
+    /// Reads a file, also in the old form without `pretrained_cfg`. Whether its numbers make sense is for whoever uses them.
     pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
         let malformed = |what: String| FormatError::malformed("timm config", what);
         if bytes.len() > LONGEST {
@@ -83,21 +83,7 @@ impl Config {
             Some(preprocessing) => preprocessing,
             None => serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?,
         };
-        let config = Self { architecture, num_classes, pretrained_cfg };
-        let Preprocessing { input_size: [channels, h, w], crop_pct, mean, std, .. } =
-            &config.pretrained_cfg;
-        let finite = |value: &f64| value.is_finite();
-        let positive = |value: &f64| value.is_finite() && *value > 0.0;
-        let sensible = [h, w].iter().all(|side| (1..=1 << 16).contains(*side))
-            && mean.len() == *channels
-            && std.len() == *channels
-            && mean.iter().all(finite)
-            && std.iter().all(positive)
-            && positive(crop_pct);
-        if !sensible {
-            return Err(malformed("input_size, mean, std, crop_pct do not make sense".to_owned()));
-        }
-        Ok(config)
+        Ok(Self { architecture, num_classes, pretrained_cfg })
     }
 }
 
@@ -133,10 +119,9 @@ mod tests {
             r#"{}"#,
             r#"[]"#,
             r#"{"architecture": 3}"#,
-            r#"{"architecture": "a", "pretrained_cfg": {"mean": [0.5]}}"#,
-            r#"{"architecture": "a", "pretrained_cfg": {"std": [0.0, 1.0, 1.0]}}"#,
-            r#"{"architecture": "a", "pretrained_cfg": {"input_size": [3, 0, 224]}}"#,
-            r#"{"architecture": "a", "pretrained_cfg": {"crop_pct": -1.0}}"#,
+            r#"{"architecture": "a", "pretrained_cfg": {"mean": 0.5}}"#,
+            r#"{"architecture": "a", "pretrained_cfg": {"input_size": [3, -1, 224]}}"#,
+            r#"{"architecture": "a", "pretrained_cfg": {"crop_pct": "most"}}"#,
         ] {
             assert!(Config::read(text.as_bytes()).is_err(), "{text}");
         }

@@ -173,7 +173,7 @@ impl Trainer {
             shuffle: true,
             drop_last: splits.train.len() >= recipe.batch_size,
             skip_unreadable: false,
-            augment: recipe.augments(),
+            augment: recipe.augment.clone(),
         };
         let train = Loader::new(Arc::clone(&splits.train), preprocess.clone(), options);
         let rate = recipe.rate(train.steps());

@@ -18,6 +18,6 @@ pub use checkpoint::{CheckpointError, Checkpoints, Damaged, Found};
 pub use fit::{Diverged, Event, FitError, Observer, ObserverError, Trainer};
 pub use init::initialise;
 pub use log::{Record, Row, StepRecord, line};
-pub use recipe::{Change, Fit, Pipeline, Recipe, RecipeError};
+pub use recipe::{Recipe, RecipeError};
 pub use schedule::{Rate, Schedule};
 pub use state::State;

@@ -3,14 +3,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use top5_data::{Augment, CropMode, Filter, Ink, Preprocess};
+use top5_data::{Augment, Preprocess, SettingError};
 use top5_graph::Sgd;
 
 use crate::schedule::{Rate, Schedule};
 
-/// Most epochs, and the greatest side of an input: beyond that it is a slip.
+/// Most epochs: beyond that it is a slip.
 const MAX_EPOCHS: usize = 1_000_000;
-const MAX_SIDE: usize = 4096;
 
 /// How a network is trained. Runs with equal recipes on equal data end with equal weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,166 +52,10 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// Random changes to the training images, in order.
     #[serde(default)]
-    pub augment: Vec<Change>,
+    pub augment: Vec<Augment>,
     /// How images become the network's input; as the network's page says if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub preprocess: Option<Pipeline>,
-}
-
-/// [`Augment`] in words.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Change {
-    /// [`Augment::RandomResizedCrop`].
-    RandomResizedCrop {
-        /// Least and greatest share of the area.
-        scale: [f32; 2],
-        /// Least and greatest width / height.
-        ratio: [f32; 2],
-    },
-    /// [`Augment::Shift`].
-    Shift {
-        /// Greatest move.
-        pixels: usize,
-    },
-    /// [`Augment::FlipHorizontal`].
-    FlipHorizontal {
-        /// How often.
-        probability: f32,
-    },
-    /// [`Augment::Affine`].
-    Affine {
-        /// Greatest rotation.
-        degrees: f32,
-        /// Greatest relative change of size.
-        scale: f32,
-        /// Greatest slant.
-        shear: f32,
-    },
-    /// [`Augment::Redraw`].
-    Redraw {
-        /// How often.
-        probability: f32,
-    },
-    /// [`Augment::ColourNoise`].
-    ColourNoise {
-        /// Its standard deviation.
-        std: f32,
-    },
-}
-
-impl From<Change> for Augment {
-    fn from(change: Change) -> Self {
-        match change {
-            Change::RandomResizedCrop { scale, ratio } => Self::RandomResizedCrop { scale, ratio },
-            Change::Shift { pixels } => Self::Shift { pixels },
-            Change::FlipHorizontal { probability } => Self::FlipHorizontal { probability },
-            Change::Affine { degrees, scale, shear } => Self::Affine { degrees, scale, shear },
-            Change::Redraw { probability } => Self::Redraw { probability },
-            Change::ColourNoise { std } => Self::ColourNoise { std },
-        }
-    }
-}
-
-impl Change {
-    /// What its numbers must be, if they are not.
-    fn wrong(&self) -> Option<&'static str> {
-        let share = |value: f32| (0.0..=1.0).contains(&value);
-        let ordered = |[from, to]: [f32; 2]| 0.0 < from && from <= to && to.is_finite();
-        let positive = |value: f32| value >= 0.0 && value.is_finite();
-        let (good, expected) = match *self {
-            Self::RandomResizedCrop { scale, ratio } => (
-                ordered(scale) && scale[1] <= 1.0 && ordered(ratio),
-                "scale within 0 to 1 and ratio above 0, each ascending",
-            ),
-            Self::Shift { pixels } => (pixels <= MAX_SIDE, "at most 4096 pixels"),
-            Self::FlipHorizontal { probability } | Self::Redraw { probability } => {
-                (share(probability), "a probability from 0 to 1")
-            }
-            Self::Affine { degrees, scale, shear } => (
-                positive(degrees) && (0.0..1.0).contains(&scale) && positive(shear),
-                "degrees and shear from 0 on, scale from 0 to less than 1",
-            ),
-            Self::ColourNoise { std } => (positive(std), "a finite std from 0 on"),
-        };
-        (!good).then_some(expected)
-    }
-}
-
-/// [`Preprocess`] in words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pipeline {
-    /// Channels, height and width.
-    pub input_size: [usize; 3],
-    /// `center` or `squash`.
-    pub crop_mode: Fit,
-    /// Share of the scaled side that the crop keeps.
-    #[serde(default = "whole")]
-    pub crop_pct: f64,
-    /// A filter's name.
-    #[serde(default = "bilinear")]
-    pub interpolation: String,
-    /// One number per channel.
-    pub mean: Vec<f32>,
-    /// One number per channel.
-    pub std: Vec<f32>,
-}
-
-fn whole() -> f64 {
-    1.0
-}
-
-fn bilinear() -> String {
-    Filter::Bilinear.name().to_owned()
-}
-
-/// [`CropMode`] in words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fit {
-    /// [`CropMode::Center`].
-    Center,
-    /// [`CropMode::Squash`].
-    Squash,
-}
-
-impl Pipeline {
-    /// The pipeline, or the key that is wrong and what it must be.
-    fn resolve(&self) -> Result<Preprocess, (&'static str, &'static str)> {
-        let [channels, height, width] = self.input_size;
-        let side = |side: usize| (1..=MAX_SIDE).contains(&side);
-        if !matches!(channels, 1 | 3) || !side(height) || !side(width) {
-            return Err(("input_size", "1 or 3 channels, height and width from 1 to 4096"));
-        }
-        if !(0.05..=1.0).contains(&self.crop_pct) {
-            return Err(("crop_pct", "0.05 to 1"));
-        }
-        let numbers =
-            |values: &[f32]| values.len() == channels && values.iter().all(|v| v.is_finite());
-        if !numbers(&self.mean) {
-            return Err(("mean", "one finite number per channel"));
-        }
-        if !numbers(&self.std) || self.std.iter().any(|&std| std <= 0.0) {
-            return Err(("std", "one positive number per channel"));
-        }
-        let filter = Filter::from_name(&self.interpolation)
-            .ok_or(("interpolation", "nearest, box, bilinear, bicubic or lanczos"))?;
-        Ok(Preprocess {
-            channels,
-            height,
-            width,
-            crop_pct: self.crop_pct,
-            crop_mode: match self.crop_mode {
-                Fit::Center => CropMode::Center,
-                Fit::Squash => CropMode::Squash,
-            },
-            filter,
-            mean: self.mean.clone(),
-            std: self.std.clone(),
-            ink: Ink::AsIs,
-        })
-    }
+    pub preprocess: Option<Preprocess>,
 }
 
 /// Why a recipe cannot be used.
@@ -307,13 +150,11 @@ impl Recipe {
                 }
             }
         }
-        if let Some(expected) = self.augment.iter().find_map(Change::wrong) {
-            return Err(wrong("augment", expected));
+        for augment in &self.augment {
+            augment.check()?;
         }
-        match self.preprocess.as_ref().map(Pipeline::resolve) {
-            Some(Err((key, expected))) => Err(wrong(key, expected)),
-            Some(Ok(_)) | None => Ok(()),
-        }
+        self.preprocess.as_ref().map_or(Ok(()), Preprocess::check)?;
+        Ok(())
     }
 
     /// The keys in which two recipes differ, as `key: here, there`; whatever does not change a run's result is passed
@@ -350,15 +191,11 @@ impl Recipe {
         let Self { momentum, weight_decay, nesterov, .. } = *self;
         Sgd { lr, momentum, weight_decay, nesterov }
     }
+}
 
-    /// The random changes to training images.
-    pub fn augments(&self) -> Vec<Augment> {
-        self.augment.iter().map(|&change| change.into()).collect()
-    }
-
-    /// The preprocessing, where the recipe says one.
-    pub fn preprocess(&self) -> Option<Preprocess> {
-        self.preprocess.as_ref().and_then(|pipeline| pipeline.resolve().ok())
+impl From<SettingError> for RecipeError {
+    fn from(SettingError { key, expected }: SettingError) -> Self {
+        Self::Value { key, line: None, expected }
     }
 }
 
@@ -402,8 +239,8 @@ mod tests {
     #[test]
     fn digits_recipe_prepares_as_the_digits_are_prepared() {
         let recipe = Recipe::from_toml(DIGITS).unwrap();
-        assert_eq!(recipe.preprocess(), Some(Preprocess::digits()));
-        assert_eq!(recipe.augments(), Augment::digits());
+        assert_eq!(recipe.preprocess, Some(Preprocess::digits()));
+        assert_eq!(recipe.augment, Augment::digits());
     }
 
     #[test]
@@ -414,6 +251,8 @@ mod tests {
             ("epochs = 6", "epochs = -6", &["epochs", "line", "usize"]),
             ("schedule = { cosine", "schedule = { cosinus", &["cosinus", "constant", "step"]),
             ("network = \"lenet\"\n", "", &["network", "missing"]),
+            ("squash", "sqush", &["sqush", "line", "center"]),
+            ("std =", "interpolation = \"magic\"\nstd =", &["magic", "line", "bicubic"]),
         ] {
             let text = DIGITS.replacen(from, to, 1);
             assert_ne!(text, DIGITS, "{from}");
@@ -443,7 +282,6 @@ mod tests {
             ("std", "[0.0]"),
             ("mean", "[0.1, 0.2]"),
             ("input_size", "[2, 28, 28]"),
-            ("interpolation", "\"magic\""),
         ] {
             let at = text.lines().position(|line| line.starts_with(&format!("{key} = "))).unwrap();
             let lines: Vec<String> = text
@@ -464,7 +302,7 @@ mod tests {
         };
         assert!(step(&[2.0, 4.0], 0.1).is_ok());
         assert!(step(&[4.0, 2.0], 0.1).is_err() && step(&[2.0], 0.0).is_err());
-        let flip = Change::FlipHorizontal { probability: 1.5 };
+        let flip = Augment::FlipHorizontal { probability: 1.5 };
         assert!(Recipe { augment: vec![flip], ..good }.check().is_err());
     }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use top5_cpu::{CpuDevice, CpuTraining, Options};
-use top5_data::{Dataset, MemoryDataset, Preprocess, Splits};
+use top5_data::{Augment, Dataset, MemoryDataset, Preprocess, Splits};
 use top5_eval::evaluate;
 use top5_graph::random::Stream;
 use top5_graph::{
     Bucket, EngineError, Graph, Loss, Network, Reducer, Retain, SessionOptions, Sgd, StepOptions,
     Targets, Training, TrainingOptions, Weights, net,
 };
-use top5_train::{Change, Checkpoints, Event, FitError, Recipe, Row, State, Trainer, initialise};
+use top5_train::{Checkpoints, Event, FitError, Recipe, Row, State, Trainer, initialise};
 
 const EPOCHS: usize = 3;
 const STEPS: usize = 4;
@@ -27,7 +27,7 @@ fn recipe() -> Recipe {
         batch_size: 8,
         label_smoothing: 0.1,
         checkpoint_steps: Some(1),
-        augment: vec![Change::Shift { pixels: 1 }, Change::FlipHorizontal { probability: 0.5 }],
+        augment: vec![Augment::Shift { pixels: 1 }, Augment::FlipHorizontal { probability: 0.5 }],
         preprocess: None,
         ..Recipe::from_toml(text).unwrap()
     }

@@ -28,7 +28,7 @@ mod device;
 mod error;
 mod files;
 mod model;
-mod pipeline;
+mod preprocessing;
 mod recipes;
 mod weight_files;
 
@@ -37,7 +37,7 @@ pub use device::device;
 pub use error::ModelError;
 pub use files::{WriteError, make_folder, sha256, write_whole};
 pub use model::Model;
-pub use pipeline::preprocessing;
+pub use preprocessing::preprocessing;
 pub use recipes::{recipe, recipes};
 pub use top5_cpu::plan;
 pub use top5_cpu::{

@@ -14,7 +14,7 @@ use top5_zoo::{Colours, Network, Settings};
 
 use crate::error::ModelError;
 use crate::files::{WriteError, write_whole};
-use crate::pipeline::{Pipeline, caffe_preprocessing, preprocessing};
+use crate::preprocessing::{caffe_preprocessing, from_timm, preprocessing, to_timm};
 use crate::weight_files::WeightFiles;
 
 /// The embedded model: `lenet`, trained by `top5 train lenet` on the embedded digits (see `assets/README.md`).
@@ -60,12 +60,11 @@ impl Model {
 
     /// The model as a safetensors file: equal models give equal bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let pipeline = Pipeline::from(&self.preprocess);
         let metadata = [
             ("format", "pt".to_owned()),
             (NETWORK, self.graph.name().to_owned()),
             (CLASSES, json!(self.classes).to_string()),
-            (PREPROCESS, json!(pipeline).to_string()),
+            (PREPROCESS, json!(self.preprocess).to_string()),
         ];
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
         safetensors::write(&self.weights, &metadata.into_iter().collect())
@@ -84,7 +83,7 @@ impl Model {
         let config = timm::Config {
             architecture: self.graph.name().to_owned(),
             num_classes: self.classes.len(),
-            pretrained_cfg: Pipeline::from(&self.preprocess).to_timm(),
+            pretrained_cfg: to_timm(&self.preprocess),
         };
         config.write()
     }
@@ -122,11 +121,16 @@ impl Model {
         };
         let classes = metadata.get(CLASSES).map(|text| serde_json::from_str(text));
         let classes: Option<Vec<String>> = classes.transpose().map_err(of_json)?;
-        let pipeline = metadata.get(PREPROCESS).map(|text| serde_json::from_str(text));
-        let pipeline: Option<Pipeline> = pipeline.transpose().map_err(of_json)?;
-        let pipeline =
-            pipeline.or_else(|| config.map(|config| Pipeline::from_timm(config.pretrained_cfg)));
-        let preprocess = pipeline.map(Pipeline::resolve).transpose().map_err(wrong)?;
+        let preprocess = metadata.get(PREPROCESS).map(|text| -> Result<Preprocess, ModelError> {
+            let preprocess: Preprocess = serde_json::from_str(text).map_err(of_json)?;
+            preprocess.check().map_err(|error| wrong(error.to_string()))?;
+            Ok(preprocess)
+        });
+        let preprocess = match (preprocess, config) {
+            (Some(own), _) => Some(own?),
+            (None, Some(config)) => Some(from_timm(config.pretrained_cfg).map_err(wrong)?),
+            (None, None) => None,
+        };
         Self::assemble(file.weights, file.format, network, classes, preprocess)
     }
 
@@ -137,7 +141,7 @@ impl Model {
         classes: Option<Vec<String>>,
         preprocess: Option<Preprocess>,
     ) -> Result<Self, ModelError> {
-        let input = preprocess.as_ref().map(Preprocess::shape);
+        let input = preprocess.as_ref().map(|preprocess| preprocess.input_size);
         let network = match network {
             Some(network) => check_caffe(network, &weights, format)?,
             None => recognise(&weights, format)?,
