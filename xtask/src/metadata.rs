@@ -1,5 +1,6 @@
 //! The workspace's packages and what they depend on, as `cargo metadata` tells it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -30,6 +31,23 @@ pub(crate) fn read_packages() -> Result<Vec<Package>> {
 /// The folder that cargo builds into.
 pub(crate) fn target_folder() -> Result<PathBuf> {
     Ok(read()?["target_directory"].as_str().context(FORM)?.into())
+}
+
+/// The names of all packages that are built for a package, its own included.
+pub(crate) fn packages_behind(name: &str) -> Result<BTreeSet<String>> {
+    let mut command = cargo(&["tree", "--package", name, "--edges", "normal", "--prefix", "none"]);
+    command.args(["--format", "{p}"]);
+    let output = command.output().with_context(|| format!("starting {}", line(&command)))?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{} failed: {told}", line(&command));
+    let printed = String::from_utf8(output.stdout).context("what cargo tree printed")?;
+    Ok(printed.lines().filter_map(named).collect())
+}
+
+/// Name and version in a line of `cargo tree`.
+fn named(line: &str) -> Option<String> {
+    let mut words = line.split(' ');
+    Some(format!("{} {}", words.next()?, words.next()?))
 }
 
 const FORM: &str = "cargo metadata has another form than version 1";
@@ -82,6 +100,14 @@ mod tests {
             .map(|d| (d.name.as_str(), d.is_ours, d.is_dev))
             .collect();
         assert_eq!(read, [("b", true, false), ("serde", false, false), ("kit", true, true)]);
+    }
+
+    #[test]
+    fn packages_are_counted_once_however_often_they_are_printed() {
+        let lines =
+            ["a v1.0.0 (/work/a)", "serde v1.0.2", "serde v1.0.2 (*)", "b v0.1.0 (proc-macro)"];
+        let names: BTreeSet<String> = lines.into_iter().filter_map(named).collect();
+        assert!(names.into_iter().eq(["a v1.0.0", "b v0.1.0", "serde v1.0.2"]));
     }
 
     #[test]

@@ -4,11 +4,12 @@ mod confinement;
 mod documents;
 mod files;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::metadata::{Package, read_packages};
+use crate::metadata::{Package, packages_behind, read_packages};
 use crate::root;
 use crate::source::{Source, read_sources};
 
@@ -17,6 +18,8 @@ use crate::source::{Source, read_sources};
 struct Tree {
     sources: Vec<Source>,
     packages: Vec<Package>,
+    /// Names and versions of all that is built for the library `top5`.
+    behind_library: BTreeSet<String>,
     /// The text of the root Cargo.toml.
     manifest: String,
     /// The text of ARCHITECTURE.md.
@@ -44,6 +47,7 @@ const CHECKS: &[Check] = &[
     files::files_open_with_a_header,
     files::files_are_short,
     documents::foundations_depend_on_nothing,
+    documents::library_stays_small,
     documents::edges_are_documented,
     documents::dependencies_have_reasons,
     documents::changelog_has_unreleased,
@@ -73,6 +77,7 @@ fn read_tree(root: &Path) -> Result<Tree> {
     Ok(Tree {
         sources: read_sources(root)?,
         packages: read_packages()?,
+        behind_library: packages_behind("top5")?,
         manifest: read("Cargo.toml")?,
         architecture: read("ARCHITECTURE.md")?,
         changelog: read("CHANGELOG.md")?,

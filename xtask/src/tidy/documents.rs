@@ -34,6 +34,30 @@ pub(super) fn foundations_depend_on_nothing(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// Most packages that a program with the library `top5` builds.
+const MOST_PACKAGES: usize = 60;
+
+/// What belongs to the program or the hub, and never behind the library.
+const NOT_IN_LIBRARY: &[&str] = &["anyhow", "clap", "indicatif", "signal-hook", "ureq"];
+
+/// The library brings few packages, none of which parses arguments, draws bars or opens connections.
+pub(super) fn library_stays_small(tree: &Tree) -> Vec<Finding> {
+    let finding =
+        |what: String, fix: &str| Finding { place: manifest_of("top5"), what, fix: fix.into() };
+    let name = |package: &String| package.split(' ').next().unwrap_or_default().to_owned();
+    let names = tree.behind_library.iter().map(name);
+    let mut findings: Vec<Finding> = names
+        .filter(|name| NOT_IN_LIBRARY.contains(&name.as_str()))
+        .map(|name| finding(format!("top5 brings {name}"), "use it in top5-cli or top5-hub only"))
+        .collect();
+    let count = tree.behind_library.len();
+    if count > MOST_PACKAGES {
+        let what = format!("top5 brings {count} packages, of at most {MOST_PACKAGES}");
+        findings.push(finding(what, "see `cargo tree -p top5`, and do without the newest"));
+    }
+    findings
+}
+
 /// The arrows between crates are those of ARCHITECTURE.md's `edges` block. What only tests use is not an arrow.
 pub(super) fn edges_are_documented(tree: &Tree) -> Vec<Finding> {
     const PLACE: &str = "ARCHITECTURE.md";
@@ -224,6 +248,20 @@ mod tests {
                 "top5-zoo depends on serde"
             ]
         );
+    }
+
+    #[test]
+    fn what_a_library_should_not_bring_is_found() {
+        let found = |behind: &[&str]| {
+            let behind_library = behind.iter().map(|&name| name.to_owned()).collect();
+            whats(library_stays_small(&Tree { behind_library, ..Tree::default() }))
+        };
+        assert!(found(&["serde v1.0.2", "clap_lex v1.0.0"]).is_empty());
+        assert_eq!(found(&["ureq v3.5.1", "top5 v0.1.0"]), ["top5 brings ureq"]);
+        let many: Vec<String> = (0..61).map(|n| format!("p{n} v1.0.0")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(found(&many), ["top5 brings 61 packages, of at most 60"]);
+        assert!(found(&many[1..]).is_empty());
     }
 
     fn edges_found(document: &str) -> Vec<String> {
