@@ -1,19 +1,17 @@
-//! The arguments of all commands. Flags are named as timm's users know them; each can also come from the environment, as
-//! `TOP5_` and its name.
+//! The arguments of all commands as they are given: the first of two stages. The second is each command's `Task::resolve`.
+//! Flags are named as timm's users know them; each can also come from the environment, as `TOP5_` and its name.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use top5::{Isa, Model, Options, Precision, Tuning};
+use top5::{Isa, Options, Precision, Tuning};
 
 use crate::exit::{Stop, TABLE};
 use crate::kernels::ConvShape;
-use crate::memory;
 use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
-use crate::source::{ModelSource, hub_from_environment};
 use crate::tuning;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
@@ -164,14 +162,10 @@ impl EngineArgs {
         }
     }
 
-    /// The options of an engine. Fails if this machine lacks the instruction set.
+    /// The options of an engine, without a limit of memory unless one is given. Fails if this machine lacks the instruction set.
     pub(crate) fn options(&self) -> Result<Options> {
         match self.isa.filter(|isa| !isa.is_available()) {
-            None => {
-                let options = self.plan_options();
-                let memory_limit = options.memory_limit.or_else(memory::available);
-                Ok(Options { memory_limit, ..options })
-            }
+            None => Ok(self.plan_options()),
             Some(isa) => {
                 let available: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
                 let available = available.join(", ");
@@ -246,14 +240,6 @@ pub(crate) struct WeightsArgs {
     /// Open no network connection: read the hub's cache only
     #[arg(long)]
     pub(crate) offline: bool,
-}
-
-impl WeightsArgs {
-    /// Reads the model that `name` stands for with these weights.
-    pub(crate) fn open(&self, name: &str) -> Result<Model> {
-        let source = ModelSource::resolve(name, self.weights.as_deref())?;
-        source.open(&hub_from_environment(self.offline))
-    }
 }
 
 #[derive(Debug, Args)]
@@ -342,6 +328,9 @@ pub(crate) struct PredictArgs {
     #[arg(long, short = 'k', visible_alias = "topk", value_name = "K", default_value = "5")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) top: u16,
+    /// Images at once
+    #[arg(long, short, value_name = "N", default_value = "1", value_parser = positive)]
+    pub(crate) batch_size: usize,
     #[command(flatten)]
     pub(crate) preprocess: PreprocessArgs,
     #[command(flatten)]

@@ -11,11 +11,14 @@ use top5::graph::{
     Weights,
 };
 use top5::train::initialise;
-use top5::{CpuDevice, CpuSession, CpuTraining, Mode, Options, Summary, zoo};
+use top5::zoo::{self, Network};
+use top5::{CpuDevice, CpuSession, CpuTraining, Mode, Options, Summary};
 
 use crate::args::BenchArgs;
 use crate::exit::Stop;
+use crate::memory::limited;
 use crate::output::Output;
+use crate::source::StoredModel;
 use crate::table::{self, Column};
 use crate::timing::{Laps, Resident, Spread, digits, peak};
 
@@ -90,34 +93,96 @@ struct Layer {
     gflops: f64,
 }
 
-/// Runs the command.
-pub(crate) fn run(args: &BenchArgs, output: Output) -> Result<()> {
-    let options = args.engine.options()?;
-    let defaults = || NETWORKS.map(str::to_owned).to_vec();
-    let names = if args.networks.is_empty() { defaults() } else { args.networks.clone() };
-    if args.weights.weights.is_some() && names.len() != 1 {
-        let message = "--weights needs exactly one network: name the one that they are of";
-        return Err(Stop::Usage(message.to_owned()).into());
-    }
-    let mut bench = Bench {
-        version: env!("CARGO_PKG_VERSION"),
-        cpu: cpu(),
-        isa: String::new(),
-        threads: 0,
-        exact: options.exact,
-        precision: options.precision.name(),
-        results: Vec::new(),
-    };
-    for name in &names {
-        for &batch in &args.batch {
-            output.detail(&format!("measuring {name}, batch {batch}"));
-            let mut subject = Subject::new(name, batch, args, &options)?;
-            bench.isa = subject.device.isa().to_string();
-            bench.threads = subject.device.thread_count();
-            bench.results.push(subject.measure(args)?);
+/// The command, resolved.
+pub(crate) struct Task {
+    sources: Vec<Source>,
+    batches: Vec<usize>,
+    mode: Mode,
+    /// Whether the steps of the plan are measured too.
+    layers: bool,
+    /// How long each measurement goes on.
+    budget: Duration,
+    options: Options,
+}
+
+/// A network with weights: random ones as training would start from, or given ones.
+enum Source {
+    Initial(&'static Network),
+    Stored(String, StoredModel),
+}
+
+impl Source {
+    fn name(&self) -> &str {
+        match self {
+            Self::Initial(network) => network.name,
+            Self::Stored(name, _) => name,
         }
     }
-    if output.json { output.document(&bench) } else { output.text(&bench.to_string()) }
+
+    fn open(&self) -> Result<(Graph, Weights)> {
+        match self {
+            Self::Initial(network) => {
+                let graph = network.graph()?;
+                let weights = initialise(&graph, SEED);
+                Ok((graph, weights))
+            }
+            Self::Stored(_, stored) => {
+                let model = stored.open()?;
+                Ok((model.graph, model.weights))
+            }
+        }
+    }
+}
+
+impl Task {
+    pub(crate) fn resolve(args: BenchArgs) -> Result<Self> {
+        let defaults = || NETWORKS.map(str::to_owned).to_vec();
+        let names = if args.networks.is_empty() { defaults() } else { args.networks };
+        let given = args.weights.weights.is_some();
+        if given && names.len() != 1 {
+            let message = "--weights needs exactly one network: name the one that they are of";
+            return Err(Stop::Usage(message.to_owned()).into());
+        }
+        let source = |name: String| -> Result<Source> {
+            Ok(match given {
+                false => Source::Initial(zoo::network(&name)?),
+                true => {
+                    let stored = StoredModel::resolve(&name, &args.weights)?;
+                    Source::Stored(name, stored)
+                }
+            })
+        };
+        Ok(Self {
+            sources: names.into_iter().map(source).collect::<Result<_>>()?,
+            batches: args.batch,
+            mode: if args.train { Mode::Training } else { Mode::Inference },
+            layers: args.layers,
+            budget: Duration::from_secs_f64(args.seconds),
+            options: limited(args.engine.options()?),
+        })
+    }
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let mut bench = Bench {
+            version: env!("CARGO_PKG_VERSION"),
+            cpu: cpu(),
+            isa: String::new(),
+            threads: 0,
+            exact: self.options.exact,
+            precision: self.options.precision.name(),
+            results: Vec::new(),
+        };
+        for source in &self.sources {
+            for &batch in &self.batches {
+                output.detail(&format!("measuring {}, batch {batch}", source.name()));
+                let mut subject = Subject::new(source, batch, self.mode, &self.options)?;
+                bench.isa = subject.device.isa().to_string();
+                bench.threads = subject.device.thread_count();
+                bench.results.push(subject.measure(self.budget, self.layers)?);
+            }
+        }
+        if output.json { output.document(&bench) } else { output.text(&bench.to_string()) }
+    }
 }
 
 /// A network with something to run.
@@ -139,10 +204,9 @@ enum Runner {
 }
 
 impl Subject {
-    fn new(name: &str, batch: usize, args: &BenchArgs, options: &Options) -> Result<Self> {
+    fn new(source: &Source, batch: usize, mode: Mode, options: &Options) -> Result<Self> {
         let before = Resident::reset();
-        let (graph, weights) = network(name, args)?;
-        let mode = if args.train { Mode::Training } else { Mode::Inference };
+        let (graph, weights) = source.open()?;
         let (input, classes) = (graph.input().to_vec(), graph.classes());
         // Before the images: a batch that does not fit is refused here.
         let device = top5::device(options)?;
@@ -180,13 +244,12 @@ impl Subject {
         Ok(())
     }
 
-    fn measure(&mut self, args: &BenchArgs) -> Result<Measured> {
-        let budget = Duration::from_secs_f64(args.seconds);
+    fn measure(&mut self, budget: Duration, layers: bool) -> Result<Measured> {
         let before = peak(&self.device);
         let ms = Spread::measure(budget, || self.once())?;
         let peak = 1e-9 * before.max(peak(&self.device));
         let resident = Resident::read();
-        let layers = if args.layers { Some(self.layers(budget)?) } else { None };
+        let layers = if layers { Some(self.layers(budget)?) } else { None };
         let (macs, batch) = (self.plan.macs(), self.plan.batch);
         let gflops = rate(macs, ms.median);
         Ok(Measured {
@@ -248,17 +311,6 @@ impl Subject {
         }
         Ok(layers)
     }
-}
-
-/// The network and its weights: those given, or random ones as training would start from.
-fn network(name: &str, args: &BenchArgs) -> Result<(Graph, Weights)> {
-    if args.weights.weights.is_some() {
-        let model = args.weights.open(name)?;
-        return Ok((model.graph, model.weights));
-    }
-    let graph = zoo::network(name)?.graph()?;
-    let weights = initialise(&graph, SEED);
-    Ok((graph, weights))
 }
 
 /// 10⁹ operations per second, two for each multiply-accumulate.

@@ -2,16 +2,18 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use top5::formats::onnx;
-use top5::{CONFIG_FILE, Model, WEIGHTS_FILE, write_whole, zoo};
+use top5::zoo::{self, Network};
+use top5::{CONFIG_FILE, Model, WEIGHTS_FILE, write_whole};
 
 use crate::args::ConvertArgs;
 use crate::exit::Stop;
 use crate::output::Output;
+use crate::source::StoredModel;
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -21,54 +23,92 @@ struct Converted {
     files: Vec<String>,
 }
 
-/// Runs the command.
-pub(crate) fn run(args: &ConvertArgs, output: Output) -> Result<()> {
-    let mut model = match args.init {
-        Some(seed) => Model::untrained(zoo::network(&args.input)?, seed)?,
-        None => args.weights.open(&args.input)?,
-    };
-    let out = &args.output;
-    let extension = out.extension().and_then(OsStr::to_str);
-    if extension.is_none() {
-        // timm builds its networks without auxiliary heads, and refuses a file that has them.
-        model = model.inference();
+/// The command, resolved.
+pub(crate) struct Task {
+    input: Input,
+    format: Format,
+    out: PathBuf,
+    /// Whether what is there is replaced.
+    force: bool,
+}
+
+/// What is written.
+enum Input {
+    /// A network before training, with this seed.
+    Untrained(&'static Network, u64),
+    Stored(StoredModel),
+}
+
+/// In which form.
+enum Format {
+    Safetensors,
+    Onnx(onnx::Options),
+    /// A folder.
+    Timm,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: ConvertArgs) -> Result<Self> {
+        let format = match args.output.extension().and_then(OsStr::to_str) {
+            Some("safetensors") => Format::Safetensors,
+            Some("onnx") => Format::Onnx(onnx::Options { fold: !args.no_fold, batch: args.batch }),
+            None => Format::Timm,
+            Some(other) => {
+                let message = format!(
+                    "{}: no format is called .{other}: expected a name with .safetensors or .onnx, \
+                     or one without an extension for timm's folder",
+                    args.output.display()
+                );
+                return Err(Stop::Usage(message).into());
+            }
+        };
+        let input = match args.init {
+            Some(seed) => Input::Untrained(zoo::network(&args.input)?, seed),
+            None => Input::Stored(StoredModel::resolve(&args.input, &args.weights)?),
+        };
+        Ok(Self { input, format, out: args.output, force: args.force })
     }
-    let files = match extension {
-        Some("safetensors") => vec![(out.clone(), model.to_bytes())],
-        Some("onnx") => {
-            let options = onnx::Options { fold: !args.no_fold, batch: args.batch };
-            vec![(out.clone(), onnx::write(&model.graph, &model.weights, options)?)]
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let Self { input, format, out, force } = self;
+        let mut model = match input {
+            Input::Untrained(network, seed) => Model::untrained(network, seed)?,
+            Input::Stored(stored) => stored.open()?,
+        };
+        let files = match format {
+            Format::Safetensors => vec![(out, model.to_bytes())],
+            Format::Onnx(options) => {
+                vec![(out, onnx::write(&model.graph, &model.weights, options)?)]
+            }
+            Format::Timm => {
+                // timm builds its networks without auxiliary heads, and refuses a file that has them.
+                model = model.inference();
+                vec![
+                    (out.join(WEIGHTS_FILE), model.to_bytes()),
+                    (out.join(CONFIG_FILE), model.to_timm_config()),
+                ]
+            }
+        };
+        if let Some((taken, _)) = files.iter().find(|(path, _)| path.exists() && !force) {
+            let message =
+                format!("{} exists: choose another name, or give --force", taken.display());
+            return Err(Stop::Resource(message).into());
         }
-        None => vec![
-            (out.join(WEIGHTS_FILE), model.to_bytes()),
-            (out.join(CONFIG_FILE), model.to_timm_config()),
-        ],
-        Some(other) => {
-            let message = format!(
-                "{}: no format is called .{other}: expected a name with .safetensors or .onnx, \
-                 or one without an extension for timm's folder",
-                out.display()
-            );
-            return Err(Stop::Usage(message).into());
+        for (path, bytes) in &files {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+            write_whole(path, bytes)?;
         }
-    };
-    if let Some((taken, _)) = files.iter().find(|(path, _)| path.exists() && !args.force) {
-        let message = format!("{} exists: choose another name, or give --force", taken.display());
-        return Err(Stop::Resource(message).into());
+        let written: Vec<String> =
+            files.iter().map(|(path, _)| path.display().to_string()).collect();
+        if output.json {
+            return output.document(&Converted {
+                network: model.graph.name().to_owned(),
+                parameters: model.graph.param_count(),
+                files: written,
+            });
+        }
+        output.note(&format!("{} written to {}", model.graph.name(), written.join(" and ")));
+        Ok(())
     }
-    for (path, bytes) in &files {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        write_whole(path, bytes)?;
-    }
-    let written: Vec<String> = files.iter().map(|(path, _)| path.display().to_string()).collect();
-    if output.json {
-        return output.document(&Converted {
-            network: model.graph.name().to_owned(),
-            parameters: model.graph.param_count(),
-            files: written,
-        });
-    }
-    output.note(&format!("{} written to {}", model.graph.name(), written.join(" and ")));
-    Ok(())
 }

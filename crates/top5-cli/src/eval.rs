@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::Model;
 use top5::data::{self, Dataset, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess};
-use top5::eval::{ClassCount, evaluate_loaded, percent};
+use top5::eval::{ClassCount, Report, evaluate_loaded, percent};
 use top5::graph::{Device, Retain, SessionOptions};
+use top5::train::Recipe;
+use top5::{Model, Options};
 
 use crate::args::{EvalArgs, Split};
 use crate::exit::Stop;
+use crate::memory::limited;
 use crate::output::Output;
+use crate::preprocess::PreprocessArgs;
 use crate::progress::Progress;
+use crate::source::StoredModel;
 use crate::table::{self, Column};
 use crate::train::read_saved;
 
@@ -46,99 +50,151 @@ struct Class {
     top1: f64,
 }
 
-/// Runs the command.
-pub(crate) fn run(args: &EvalArgs, output: Output) -> Result<()> {
-    let model = args.weights.open(&args.model)?;
-    // A run's data are divided as they were when it learnt.
-    let recipe = read_saved(Path::new(&args.model))?;
-    let (data, validation, seed) = match (&args.data.data, &recipe) {
-        (Some(data), Some(recipe)) => (data.as_str(), recipe.validation, recipe.seed),
-        (None, Some(recipe)) => (recipe.data.as_str(), recipe.validation, recipe.seed),
-        (data, None) => {
-            let OpenOptions { validation, seed, .. } = OpenOptions::default();
-            let usual = Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
-            let Some(data) = data.as_deref().or(usual) else {
-                let message = "on which images? give --data, a dataset's name or a folder";
-                return Err(Stop::Usage(message.to_owned()).into());
-            };
-            (data, validation, seed)
-        }
-    };
-    // A class with one image can only be evaluated whole.
-    let validation = if matches!(args.split, Split::All) { 0.0 } else { validation };
-    // The evaluation itself finds bad files: looking for them before would decode every file twice.
-    let on_bad = OnBad::Fail;
-    let splits =
-        data::open(data, &OpenOptions { validation, seed, on_bad, ..OpenOptions::default() })?;
-    let (split, part) = match args.split {
-        Split::Train => ("train", Some(splits.train)),
-        Split::Validation => ("validation", Some(splits.validation)),
-        Split::Test => ("test", splits.test),
-        Split::All => ("all", Some(splits.whole())),
-    };
-    let Some(part) = part else {
-        let message = format!(
-            "{data} has no test images: choose --split all or validation, or give other --data"
-        );
-        return Err(Stop::BadInput(message).into());
-    };
-    warn_of_names(&model, part.as_ref(), output);
-    // The embedded digits already look like what drawn ones are brought to.
-    let preprocess = match data {
-        DIGITS => Preprocess { drawn_digits: false, ..model.preprocess.clone() },
-        _ => model.preprocess.clone(),
-    };
-    let preprocess = args.preprocess.apply(preprocess)?;
+/// The command, resolved.
+pub(crate) struct Task {
+    model: StoredModel,
+    /// Name or folder; the run's, or those of a model of digits, if absent.
+    data: Option<String>,
+    skip_bad: bool,
+    /// The recipe of the run that the model is of: its data are divided as they were when it learnt.
+    recipe: Option<Recipe>,
+    split: Split,
+    batch: usize,
+    per_class: bool,
+    min_top1: Option<f64>,
+    preprocess: PreprocessArgs,
+    options: Options,
+}
 
-    let options = args.engine.options()?;
-    let network = top5::device(&options)?.network(&model.graph, model.weights, Retain::Nothing)?;
-    let mut session = network.session(&model.graph, &SessionOptions::inference(args.batch_size))?;
-    let evaluation = LoaderOptions::evaluation(args.batch_size);
-    let mut loader = Loader::new(Arc::clone(&part), preprocess.clone(), evaluation);
-    if let Some(threads) = options.threads {
-        loader = loader.threads(threads);
-    }
-    let progress = Progress::new(output, "evaluating", part.len());
-    let report = evaluate_loaded(session.as_mut(), &loader, &mut |images| {
-        progress.set(images, String::new);
-    })?;
-    drop(progress);
-    for unread in &report.errors {
-        output.warn(&format!("left out: {}", unread.error));
-    }
-    if !report.errors.is_empty() && !args.data.skip_bad {
-        let (bad, all) = (report.errors.len(), part.len());
-        let message = format!(
-            "{bad} of {all} images could not be used, see above: replace them, or leave them out \
-             with --skip-bad"
-        );
-        return Err(Stop::BadInput(message).into());
+impl Task {
+    pub(crate) fn resolve(args: EvalArgs) -> Result<Self> {
+        Ok(Self {
+            model: StoredModel::resolve(&args.model, &args.weights)?,
+            data: args.data.data,
+            skip_bad: args.data.skip_bad,
+            recipe: read_saved(Path::new(&args.model))?,
+            split: args.split,
+            batch: args.batch_size,
+            per_class: args.per_class,
+            min_top1: args.min_top1,
+            preprocess: args.preprocess,
+            options: args.engine.options()?,
+        })
     }
 
-    let evaluation = Evaluation {
-        network: model.graph.name().to_owned(),
-        data: data.to_owned(),
-        split,
-        preprocess: preprocess.describe(),
-        images: report.images,
-        skipped: report.errors.len(),
-        top1: report.top1_percent,
-        top5: report.top5_percent,
-        top1_right: report.top1,
-        top5_right: report.top5,
-        loss: report.loss,
-        per_class: report.per_class.iter().filter(|_| args.per_class).map(Class::from).collect(),
-    };
-    match output.json {
-        true => output.document(&evaluation)?,
-        false => output.text(&describe(&evaluation))?,
-    }
-    match args.min_top1 {
-        Some(least) if evaluation.top1 < least => {
-            let message = format!("top-1 is {:.2} %, below {least} %", evaluation.top1);
-            Err(Stop::CheckFailed(message).into())
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let model = self.model.open()?;
+        let (data, open) = self.data(&model)?;
+        let (split, part) = self.part(data, &open)?;
+        warn_of_names(&model, part.as_ref(), output);
+        // The embedded digits already look like what drawn ones are brought to.
+        let preprocess = match data {
+            DIGITS => Preprocess { drawn_digits: false, ..model.preprocess.clone() },
+            _ => model.preprocess.clone(),
+        };
+        let preprocess = self.preprocess.apply(preprocess)?;
+        let network = model.graph.name().to_owned();
+        let report = self.evaluate(model, &part, &preprocess, output)?;
+        let per_class = report.per_class.iter().filter(|_| self.per_class);
+        let evaluation = Evaluation {
+            network,
+            data: data.to_owned(),
+            split,
+            preprocess: preprocess.describe(),
+            images: report.images,
+            skipped: report.errors.len(),
+            top1: report.top1_percent,
+            top5: report.top5_percent,
+            top1_right: report.top1,
+            top5_right: report.top5,
+            loss: report.loss,
+            per_class: per_class.map(Class::from).collect(),
+        };
+        match output.json {
+            true => output.document(&evaluation)?,
+            false => output.text(&describe(&evaluation))?,
         }
-        Some(_) | None => Ok(()),
+        match self.min_top1 {
+            Some(least) if evaluation.top1 < least => {
+                let message = format!("top-1 is {:.2} %, below {least} %", evaluation.top1);
+                Err(Stop::CheckFailed(message).into())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The data's name or folder, and how they are divided.
+    fn data(&self, model: &Model) -> Result<(&str, OpenOptions)> {
+        // The evaluation itself finds bad files: looking for them before would decode every file twice.
+        let usual = OpenOptions { on_bad: OnBad::Fail, ..OpenOptions::default() };
+        let digits = || Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
+        let (data, open) = match &self.recipe {
+            Some(Recipe { data, validation, seed, .. }) => {
+                let open = OpenOptions { validation: *validation, seed: *seed, ..usual };
+                (self.data.as_deref().unwrap_or(data), open)
+            }
+            None => match self.data.as_deref().or_else(digits) {
+                Some(data) => (data, usual),
+                None => {
+                    let message = "on which images? give --data, a dataset's name or a folder";
+                    return Err(Stop::Usage(message.to_owned()).into());
+                }
+            },
+        };
+        // A class with one image can only be evaluated whole.
+        let validation = if self.split == Split::All { 0.0 } else { open.validation };
+        Ok((data, OpenOptions { validation, ..open }))
+    }
+
+    fn part(&self, data: &str, open: &OpenOptions) -> Result<(&'static str, Arc<dyn Dataset>)> {
+        let splits = data::open(data, open)?;
+        let (split, part) = match self.split {
+            Split::Train => ("train", Some(splits.train)),
+            Split::Validation => ("validation", Some(splits.validation)),
+            Split::Test => ("test", splits.test),
+            Split::All => ("all", Some(splits.whole())),
+        };
+        let missing = || {
+            Stop::BadInput(format!(
+                "{data} has no test images: choose --split all or validation, or give other --data"
+            ))
+        };
+        Ok((split, part.ok_or_else(missing)?))
+    }
+
+    fn evaluate(
+        &self,
+        model: Model,
+        part: &Arc<dyn Dataset>,
+        preprocess: &Preprocess,
+        output: Output,
+    ) -> Result<Report> {
+        let options = limited(self.options.clone());
+        let Model { graph, weights, .. } = model;
+        let network = top5::device(&options)?.network(&graph, weights, Retain::Nothing)?;
+        let mut session = network.session(&graph, &SessionOptions::inference(self.batch))?;
+        let evaluation = LoaderOptions::evaluation(self.batch);
+        let mut loader = Loader::new(Arc::clone(part), preprocess.clone(), evaluation);
+        if let Some(threads) = options.threads {
+            loader = loader.threads(threads);
+        }
+        let progress = Progress::new(output, "evaluating", part.len());
+        let report = evaluate_loaded(session.as_mut(), &loader, &mut |images| {
+            progress.set(images, String::new);
+        })?;
+        drop(progress);
+        for unread in &report.errors {
+            output.warn(&format!("left out: {}", unread.error));
+        }
+        if !report.errors.is_empty() && !self.skip_bad {
+            let (bad, all) = (report.errors.len(), part.len());
+            let message = format!(
+                "{bad} of {all} images could not be used, see above: replace them, or leave them out \
+                 with --skip-bad"
+            );
+            return Err(Stop::BadInput(message).into());
+        }
+        Ok(report)
     }
 }
 

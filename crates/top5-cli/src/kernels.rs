@@ -13,6 +13,7 @@ use top5::{CpuSession, Mode, Options, PlannedStep};
 
 use crate::args::KernelsArgs;
 use crate::bench::{SEED, percent, rate};
+use crate::memory::limited;
 use crate::output::Output;
 use crate::table::{self, Column};
 use crate::timing::{Laps, Spread, digits, peak};
@@ -65,36 +66,84 @@ pub(crate) struct ConvShape {
     batch: usize,
 }
 
-/// Runs the command.
-pub(crate) fn run(args: &KernelsArgs, output: Output) -> Result<()> {
-    let ConvShape { batch, .. } = args.conv;
-    let graph = args.conv.graph()?;
-    let options = args.engine.options()?;
-    let plan = top5::plan(&graph, batch, Mode::Inference, &options)?;
-    let step = plan.steps.iter().find(|step| step.layer == LAYER).context("the plan lost it")?;
-    let choice = step.choice.as_ref().context("nothing was chosen")?;
-    let mut kernels = Vec::new();
-    for kernel in &choice.candidates {
-        let mut options = options.clone();
-        options.tuning.choose(choice.shape, kernel);
-        let mut timed = time(&graph, step, &options, args)?;
-        timed.kernel.clone_from(kernel);
-        timed.chosen = (*kernel == step.kernel).then(|| choice.why.clone());
-        kernels.push(timed);
+/// The command, resolved.
+pub(crate) struct Task {
+    conv: ConvShape,
+    graph: Graph,
+    /// Whether the caches are flushed before each call.
+    cold: bool,
+    /// How long each kernel is measured.
+    budget: Duration,
+    options: Options,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: KernelsArgs) -> Result<Self> {
+        Ok(Self {
+            conv: args.conv,
+            graph: args.conv.graph()?,
+            cold: args.cold,
+            budget: Duration::from_secs_f64(args.seconds),
+            options: limited(args.engine.options()?),
+        })
     }
-    let document = Kernels {
-        isa: plan.isa.to_string(),
-        threads: plan.threads,
-        batch,
-        macs: step.macs,
-        cold: args.cold,
-        kernels,
-    };
-    if output.json {
-        return output.document(&document);
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let document = self.measure()?;
+        if output.json {
+            return output.document(&document);
+        }
+        let rows: Vec<_> = document.kernels.iter().map(Timed::cells).collect();
+        output.text(&table::aligned(COLUMNS, &rows))
     }
-    let rows: Vec<_> = document.kernels.iter().map(Timed::cells).collect();
-    output.text(&table::aligned(COLUMNS, &rows))
+
+    fn measure(&self) -> Result<Kernels> {
+        let Self { conv: ConvShape { batch, .. }, graph, cold, options, .. } = self;
+        let plan = top5::plan(graph, *batch, Mode::Inference, options)?;
+        let step = plan.steps.iter().find(|step| step.layer == LAYER);
+        let step = step.context("the plan lost it")?;
+        let choice = step.choice.as_ref().context("nothing was chosen")?;
+        let mut kernels = Vec::new();
+        for kernel in &choice.candidates {
+            let mut options = options.clone();
+            options.tuning.choose(choice.shape, kernel);
+            let mut timed = self.time(step, &options)?;
+            timed.kernel.clone_from(kernel);
+            timed.chosen = (*kernel == step.kernel).then(|| choice.why.clone());
+            kernels.push(timed);
+        }
+        Ok(Kernels {
+            isa: plan.isa.to_string(),
+            threads: plan.threads,
+            batch: *batch,
+            macs: step.macs,
+            cold: *cold,
+            kernels,
+        })
+    }
+
+    /// Times the layer in the plan that these options give.
+    fn time(&self, step: &PlannedStep, options: &Options) -> Result<Timed> {
+        let Self { conv: ConvShape { batch, .. }, graph, cold, budget, .. } = self;
+        let device = top5::device(options)?;
+        let network = device.cpu_network(graph, initialise(graph, SEED), Retain::Nothing)?;
+        let mut session = network.cpu_session(graph, &SessionOptions::inference(*batch))?;
+        let mut stream = Stream::new(SEED, 0);
+        let count = batch * graph.input().iter().product::<usize>();
+        let images: Vec<f32> = (0..count).map(|_| stream.normal()).collect();
+        let flushed = vec![1u8; if *cold { FLUSHED } else { 0 }];
+        let layers = &session.summary().steps;
+        let at = layers.iter().position(|planned| planned.layer == step.layer);
+        let at = at.context("the plan lost it")?;
+        let mut laps = Laps::default();
+        let before = peak(&device);
+        Spread::measure(*budget, || pass(&mut session, &images, at, &flushed, &mut laps))?;
+        let peak_gflops = 1e-9 * before.max(peak(&device));
+        let ms = laps.spreads()[at];
+        let gflops = rate(step.macs, ms.median);
+        let share_of_peak = gflops / peak_gflops;
+        Ok(Timed { kernel: String::new(), chosen: None, ms, gflops, peak_gflops, share_of_peak })
+    }
 }
 
 impl ConvShape {
@@ -119,29 +168,6 @@ impl ConvShape {
         let conv = Conv2d::new(self.out_channels, self.window).groups(self.groups);
         Ok(net("kernels", self.input, |x| x.apply(conv).named(LAYER))?)
     }
-}
-
-/// Times the layer in the plan that these options give.
-fn time(graph: &Graph, step: &PlannedStep, options: &Options, args: &KernelsArgs) -> Result<Timed> {
-    let budget = Duration::from_secs_f64(args.seconds);
-    let device = top5::device(options)?;
-    let network = device.cpu_network(graph, initialise(graph, SEED), Retain::Nothing)?;
-    let mut session = network.cpu_session(graph, &SessionOptions::inference(args.conv.batch))?;
-    let mut stream = Stream::new(SEED, 0);
-    let count = args.conv.batch * graph.input().iter().product::<usize>();
-    let images: Vec<f32> = (0..count).map(|_| stream.normal()).collect();
-    let flushed = vec![1u8; if args.cold { FLUSHED } else { 0 }];
-    let layers = &session.summary().steps;
-    let at = layers.iter().position(|planned| planned.layer == step.layer);
-    let at = at.context("the plan lost it")?;
-    let mut laps = Laps::default();
-    let before = peak(&device);
-    Spread::measure(budget, || pass(&mut session, &images, at, &flushed, &mut laps))?;
-    let peak_gflops = 1e-9 * before.max(peak(&device));
-    let ms = laps.spreads()[at];
-    let gflops = rate(step.macs, ms.median);
-    let share_of_peak = gflops / peak_gflops;
-    Ok(Timed { kernel: String::new(), chosen: None, ms, gflops, peak_gflops, share_of_peak })
 }
 
 /// One pass, with the caches flushed before the step of interest.

@@ -1,4 +1,5 @@
-//! The command `top5`: one file per command, and what they share.
+//! The command `top5`: one file per command, and what they share. A command goes through two stages: its arguments are parsed
+//! (`args.rs`), then resolved to values, its `Task`; only that acts.
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ mod tuning;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap_complete::Shell;
 
 use args::Commands;
 use output::Output;
@@ -37,28 +39,62 @@ use output::Output;
 /// Runs the command that the arguments ask for.
 fn main() -> ExitCode {
     let (command, output) = args::parse();
-    match dispatch(command, output) {
+    match Task::resolve(command).and_then(|task| task.run(output)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),
     }
 }
 
-fn dispatch(command: Commands, output: Output) -> Result<()> {
-    match command {
-        Commands::Train(args) => train::run(&args, output),
-        Commands::Eval(args) => eval::run(&args, output),
-        Commands::Predict(args) => predict::run(&args, output),
-        Commands::Plan(args) => plan::run(&args, output),
-        Commands::Bench(args) => bench::run(&args, output),
-        Commands::Kernels(args) => kernels::run(&args, output),
-        Commands::Tune(args) => tune::run(&args, output),
-        Commands::Convert(args) => convert::run(&args, output),
-        Commands::Models(args) => models::run(&args, output),
-        Commands::Show(args) => show::run(&args, output),
-        Commands::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut args::command(), "top5", &mut script);
-            output.text(&String::from_utf8_lossy(&script))
+/// A command with everything that it was given resolved to values: networks of the registry, places of weights, options of the
+/// engine, recipes. Until it runs, files have been read, but nothing was computed, written or downloaded.
+enum Task {
+    Train(Box<train::Task>),
+    Eval(Box<eval::Task>),
+    Predict(Box<predict::Task>),
+    Plan(plan::Task),
+    Bench(bench::Task),
+    Kernels(kernels::Task),
+    Tune(tune::Task),
+    Convert(convert::Task),
+    Models(models::Task),
+    Show(show::Task),
+    Completions(Shell),
+}
+
+impl Task {
+    fn resolve(command: Commands) -> Result<Self> {
+        Ok(match command {
+            Commands::Train(args) => Self::Train(Box::new(train::Task::resolve(args)?)),
+            Commands::Eval(args) => Self::Eval(Box::new(eval::Task::resolve(args)?)),
+            Commands::Predict(args) => Self::Predict(Box::new(predict::Task::resolve(args)?)),
+            Commands::Plan(args) => Self::Plan(plan::Task::resolve(args)?),
+            Commands::Bench(args) => Self::Bench(bench::Task::resolve(args)?),
+            Commands::Kernels(args) => Self::Kernels(kernels::Task::resolve(args)?),
+            Commands::Tune(args) => Self::Tune(tune::Task::resolve(args)?),
+            Commands::Convert(args) => Self::Convert(convert::Task::resolve(args)?),
+            Commands::Models(args) => Self::Models(models::Task::resolve(args)),
+            Commands::Show(args) => Self::Show(show::Task::resolve(args)?),
+            Commands::Completions { shell } => Self::Completions(shell),
+        })
+    }
+
+    fn run(self, output: Output) -> Result<()> {
+        match self {
+            Self::Train(task) => task.run(output),
+            Self::Eval(task) => task.run(output),
+            Self::Predict(task) => task.run(output),
+            Self::Plan(task) => task.run(output),
+            Self::Bench(task) => task.run(output),
+            Self::Kernels(task) => task.run(output),
+            Self::Tune(task) => task.run(output),
+            Self::Convert(task) => task.run(output),
+            Self::Models(task) => task.run(output),
+            Self::Show(task) => task.run(output),
+            Self::Completions(shell) => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut args::command(), "top5", &mut script);
+                output.text(&String::from_utf8_lossy(&script))
+            }
         }
     }
 }

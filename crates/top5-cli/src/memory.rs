@@ -2,8 +2,16 @@
 
 use std::fs;
 
+use top5::Options;
+
+/// The options with what is available now as the limit, where they have none.
+pub(crate) fn limited(options: Options) -> Options {
+    let memory_limit = options.memory_limit.or_else(available);
+    Options { memory_limit, ..options }
+}
+
 /// Bytes that are free or can be freed, as far as the system tells: of the machine and of the container.
-pub(crate) fn available() -> Option<u64> {
+fn available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_machine(&text));
     let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
     let container = read("memory.max").zip(read("memory.current")).and_then(|(most, now)| {

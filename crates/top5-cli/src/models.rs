@@ -1,5 +1,7 @@
 //! `top5 models`: the registry as a table.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use serde::Serialize;
 use top5::draw;
@@ -76,42 +78,73 @@ const RECORD: [&str; 13] = [
     "protocol",
 ];
 
-/// Runs the command.
-pub(crate) fn run(args: &ModelsArgs, output: Output) -> Result<()> {
-    let networks = zoo::networks().filter(|network| matches(&args.pattern, network.name));
-    let mut rows = networks.map(of_network).collect::<Result<Vec<Row>>>()?;
-    for ensemble in zoo::ensembles().filter(|ensemble| matches(&args.pattern, ensemble.name)) {
-        rows.push(of_ensemble(ensemble)?);
+/// The form of the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Markdown,
+    Csv,
+}
+
+/// The command, resolved.
+pub(crate) struct Task {
+    /// Names to list.
+    pattern: String,
+    form: Form,
+    plot: Option<PathBuf>,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: ModelsArgs) -> Self {
+        let form = match (args.csv, args.markdown) {
+            (true, _) => Form::Csv,
+            (false, true) => Form::Markdown,
+            (false, false) => Form::Text,
+        };
+        Self { pattern: args.pattern, form, plot: args.plot }
     }
-    if rows.is_empty() {
-        let near = zoo::find(&args.pattern).err().map(|error| error.nearest.join(", "));
-        let message = format!(
-            "no network's name matches {:?}; nearest: {}",
-            args.pattern,
-            near.unwrap_or_default()
-        );
-        return Err(Stop::BadInput(message).into());
-    }
-    if let Some(path) = &args.plot {
-        let mut entries: Vec<draw::Entry> = rows.iter().filter_map(Row::entry).collect();
-        // Two forms of one network are one disc.
-        entries.dedup_by_key(|entry| (entry.params, entry.macs, entry.top5_error.to_bits()));
-        output.file(path, draw::history(&entries).as_bytes())?;
-    }
-    if output.json {
-        #[derive(Serialize)]
-        struct Models {
-            models: Vec<Row>,
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let networks = zoo::networks().filter(|network| matches(&self.pattern, network.name));
+        let mut rows = networks.map(of_network).collect::<Result<Vec<Row>>>()?;
+        for ensemble in zoo::ensembles().filter(|ensemble| matches(&self.pattern, ensemble.name)) {
+            rows.push(of_ensemble(ensemble)?);
         }
-        return output.document(&Models { models: rows });
+        if rows.is_empty() {
+            let near = zoo::find(&self.pattern).err().map(|error| error.nearest.join(", "));
+            let message = format!(
+                "no network's name matches {:?}; nearest: {}",
+                self.pattern,
+                near.unwrap_or_default()
+            );
+            return Err(Stop::BadInput(message).into());
+        }
+        if let Some(path) = &self.plot {
+            let mut entries: Vec<draw::Entry> = rows.iter().filter_map(Row::entry).collect();
+            // Two forms of one network are one disc.
+            entries.dedup_by_key(|entry| (entry.params, entry.macs, entry.top5_error.to_bits()));
+            output.file(path, draw::history(&entries).as_bytes())?;
+        }
+        if output.json {
+            #[derive(Serialize)]
+            struct Models {
+                models: Vec<Row>,
+            }
+            return output.document(&Models { models: rows });
+        }
+        match self.form {
+            Form::Csv => {
+                let records: Vec<_> = rows.iter().map(Row::record).collect();
+                output.text(&table::csv(RECORD, &records))
+            }
+            Form::Text | Form::Markdown => {
+                let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+                let markdown = self.form == Form::Markdown;
+                let form = if markdown { table::markdown } else { table::aligned };
+                output.text(&form(COLUMNS, &cells))
+            }
+        }
     }
-    if args.csv {
-        let records: Vec<_> = rows.iter().map(Row::record).collect();
-        return output.text(&table::csv(RECORD, &records));
-    }
-    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
-    let form = if args.markdown { table::markdown } else { table::aligned };
-    output.text(&form(COLUMNS, &cells))
 }
 
 impl Row {

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::{Mode, PlannedStep, Summary, zoo};
+use top5::zoo::{self, Network};
+use top5::{Mode, Options, PlannedStep, Summary};
 
 use crate::args::PlanArgs;
 use crate::output::Output;
@@ -36,26 +37,46 @@ struct Step {
     candidates: Vec<String>,
 }
 
-/// Runs the command.
-pub(crate) fn run(args: &PlanArgs, output: Output) -> Result<()> {
-    let network = zoo::network(&args.network)?;
-    let mode = if args.train { Mode::Training } else { Mode::Inference };
-    let plan = top5::plan(&network.graph()?, args.batch, mode, &args.engine.plan_options()?)?;
-    if !output.json {
-        return output.text(&plan.to_string());
+/// The command, resolved.
+pub(crate) struct Task {
+    network: &'static Network,
+    batch: usize,
+    mode: Mode,
+    options: Options,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: PlanArgs) -> Result<Self> {
+        Ok(Self {
+            network: zoo::network(&args.network)?,
+            batch: args.batch,
+            mode: if args.train { Mode::Training } else { Mode::Inference },
+            options: args.engine.plan_options()?,
+        })
     }
-    let Summary { isa, threads, batch, steps, arena, unshared, parameters } = plan;
-    output.document(&Plan {
-        network: network.name,
-        mode: if args.train { "training" } else { "inference" },
-        isa: isa.name(),
-        threads,
-        batch,
-        steps: steps.into_iter().map(Step::from).collect(),
-        activation_bytes: arena,
-        unshared_bytes: unshared,
-        parameter_bytes: parameters,
-    })
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let Self { network, batch, mode, options } = self;
+        let plan = top5::plan(&network.graph()?, batch, mode, &options)?;
+        if !output.json {
+            return output.text(&plan.to_string());
+        }
+        let Summary { isa, threads, batch, steps, arena, unshared, parameters } = plan;
+        output.document(&Plan {
+            network: network.name,
+            mode: match mode {
+                Mode::Inference => "inference",
+                Mode::Training => "training",
+            },
+            isa: isa.name(),
+            threads,
+            batch,
+            steps: steps.into_iter().map(Step::from).collect(),
+            activation_bytes: arena,
+            unshared_bytes: unshared,
+            parameter_bytes: parameters,
+        })
+    }
 }
 
 impl From<PlannedStep> for Step {

@@ -1,13 +1,19 @@
 //! `top5 predict`: what images show. A bad file is reported, the others go on, and the exit code tells.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use serde::Serialize;
+use top5::data::Image;
 use top5::{Classifier, Options, Prediction};
 
 use crate::args::PredictArgs;
 use crate::exit::{self, Stop};
 use crate::inputs;
+use crate::memory::limited;
 use crate::output::Output;
+use crate::preprocess::PreprocessArgs;
+use crate::source::StoredModel;
 
 /// The model that is used unless another is named.
 const DEFAULT_MODEL: &str = "lenet-digits";
@@ -43,50 +49,97 @@ struct Failed {
 /// Images for which weights are not kept in their fastest form.
 const FEW: usize = 4;
 
-/// Runs the command.
-pub(crate) fn run(args: &PredictArgs, output: Output) -> Result<()> {
-    let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
-    let mut model = args.weights.open(name)?;
-    model.preprocess = args.preprocess.apply(model.preprocess)?;
-    let files = inputs::expand(&args.inputs)?;
-    // The work of a few passes is not worth the memory of what makes many of them faster.
-    let options = Options { compact: files.len() <= FEW, ..args.engine.options()? };
-    let mut classifier = Classifier::new(model, 1, &options)?;
-    let network = classifier.graph().name().to_owned();
-    let preprocess = classifier.preprocess().describe();
-    output.detail(&format!("{network}: {preprocess}"));
+/// The command, resolved.
+pub(crate) struct Task {
+    /// Files, folders and `-`.
+    inputs: Vec<PathBuf>,
+    model: StoredModel,
+    /// Classes per image.
+    top: usize,
+    /// Images at once.
+    batch: usize,
+    preprocess: PreprocessArgs,
+    options: Options,
+}
 
-    let (mut results, mut failed, mut code) = (Vec::new(), Vec::new(), None);
-    for file in &files {
-        let name = file.display().to_string();
-        let predicted = inputs::read(file)
-            .and_then(|image| Ok(classifier.predict(&image, usize::from(args.top))?));
-        match predicted {
-            Ok(predictions) if output.json => results.push(Classified {
-                file: name,
-                predictions: predictions.into_iter().map(Class::from).collect(),
-            }),
-            Ok(predictions) => output.text(&line(&name, &predictions))?,
-            Err(error) if files.len() == 1 && !output.json => return Err(error),
-            Err(error) => {
-                let (found, error) = (exit::code(&error), exit::describe(&error));
-                output.warn(&error);
-                failed.push(Failed { file: name, error });
-                code = code.or(Some(found));
+impl Task {
+    pub(crate) fn resolve(args: PredictArgs) -> Result<Self> {
+        let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
+        Ok(Self {
+            inputs: args.inputs,
+            model: StoredModel::resolve(name, &args.weights)?,
+            top: usize::from(args.top),
+            batch: args.batch_size,
+            preprocess: args.preprocess,
+            options: args.engine.options()?,
+        })
+    }
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let mut model = self.model.open()?;
+        model.preprocess = self.preprocess.apply(model.preprocess)?;
+        let files = inputs::expand(&self.inputs)?;
+        let count = files.len();
+        // The work of a few passes is not worth the memory of what makes many of them faster.
+        let options = Options { compact: count <= FEW, ..limited(self.options) };
+        let mut classifier = Classifier::new(model, self.batch, &options)?;
+        let network = classifier.graph().name().to_owned();
+        let preprocess = classifier.preprocess().describe();
+        output.detail(&format!("{network}: {preprocess}"));
+
+        let (mut results, mut failed, mut code) = (Vec::new(), Vec::new(), None);
+        for files in files.chunks(self.batch) {
+            for (file, predicted) in predict(&mut classifier, files, self.top) {
+                let name = file.display().to_string();
+                match predicted {
+                    Ok(predictions) if output.json => results.push(Classified {
+                        file: name,
+                        predictions: predictions.into_iter().map(Class::from).collect(),
+                    }),
+                    Ok(predictions) => output.text(&line(&name, &predictions))?,
+                    Err(error) if count == 1 && !output.json => return Err(error),
+                    Err(error) => {
+                        let (found, error) = (exit::code(&error), exit::describe(&error));
+                        output.warn(&error);
+                        failed.push(Failed { file: name, error });
+                        code = code.or(Some(found));
+                    }
+                }
             }
         }
+        let bad = failed.len();
+        if output.json {
+            output.document(&Predictions { network, preprocess, results, failed })?;
+        }
+        if bad > 0 {
+            let message = format!("{bad} of {count} images could not be used, see above");
+            let unreadable = code == Some(exit::RESOURCE);
+            let stop = if unreadable { Stop::Resource(message) } else { Stop::BadInput(message) };
+            return Err(stop.into());
+        }
+        Ok(())
     }
-    let bad = failed.len();
-    if output.json {
-        output.document(&Predictions { network, preprocess, results, failed })?;
-    }
-    if bad > 0 {
-        let message = format!("{bad} of {} images could not be used, see above", files.len());
-        let unreadable = code == Some(exit::RESOURCE);
-        let stop = if unreadable { Stop::Resource(message) } else { Stop::BadInput(message) };
-        return Err(stop.into());
-    }
-    Ok(())
+}
+
+/// What each file shows, or why that cannot be said.
+fn predict<'f>(
+    classifier: &mut Classifier,
+    files: &'f [PathBuf],
+    top: usize,
+) -> Vec<(&'f Path, Result<Vec<Prediction>>)> {
+    let images: Vec<Result<Image>> = files.iter().map(|file| inputs::read(file)).collect();
+    let readable: Vec<&Image> = images.iter().filter_map(|image| image.as_ref().ok()).collect();
+    let (mut predictions, failed) = match classifier.predict_batch(&readable, top) {
+        Ok(predictions) => (predictions.into_iter(), None),
+        Err(error) => (Vec::new().into_iter(), Some(error)),
+    };
+    let mut next = || match (predictions.next(), &failed) {
+        (Some(predictions), _) => Ok(predictions),
+        (None, Some(error)) => Err(error.clone().into()),
+        (None, None) => unreachable!("every readable image is classified"),
+    };
+    let answers = images.into_iter().map(|image| image.and_then(|_| next()));
+    files.iter().map(PathBuf::as_path).zip(answers).collect()
 }
 
 impl From<Prediction> for Class {

@@ -49,8 +49,8 @@ impl PreprocessArgs {
             ..model
         };
         replaced.check().map_err(|SettingError { key, expected }| {
-            let flag = key.replace('_', "-");
-            Stop::Usage(format!("--{flag}: expected {expected}"))
+            let (flag, channels) = (key.replace('_', "-"), replaced.input_size[0]);
+            Stop::Usage(format!("--{flag}: expected {expected}; the input has {channels} channels"))
         })?;
         Ok(replaced)
     }

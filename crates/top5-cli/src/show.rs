@@ -1,10 +1,12 @@
 //! `top5 show`: the layers of a network.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use serde::Serialize;
 use top5::draw;
 use top5::graph::{self, LayerRow};
-use top5::zoo::{self, Settings};
+use top5::zoo::{self, Network as Registered, Settings};
 
 use crate::args::ShowArgs;
 use crate::models::{describe, size};
@@ -36,44 +38,58 @@ struct Layer {
     receptive_field: [usize; 2],
 }
 
-/// Runs the command.
-pub(crate) fn run(args: &ShowArgs, output: Output) -> Result<()> {
-    let network = zoo::network(&args.network)?;
-    let registered = network.settings();
-    let settings = Settings {
-        classes: args.classes.unwrap_or(registered.classes),
-        input: args.input.unwrap_or(registered.input),
-    };
-    let graph = network.with(settings)?;
-    if let Some(path) = &args.svg {
-        output.file(path, draw::architecture(&graph).as_bytes())?;
+/// The command, resolved.
+pub(crate) struct Task {
+    network: &'static Registered,
+    settings: Settings,
+    markdown: bool,
+    svg: Option<PathBuf>,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: ShowArgs) -> Result<Self> {
+        let network = zoo::network(&args.network)?;
+        let registered = network.settings();
+        let settings = Settings {
+            classes: args.classes.unwrap_or(registered.classes),
+            input: args.input.unwrap_or(registered.input),
+        };
+        Ok(Self { network, settings, markdown: args.markdown, svg: args.svg })
     }
-    if output.json {
-        return output.document(&Network {
-            name: network.name,
-            year: network.year,
-            paper: describe(&network.paper),
-            input: graph.input(),
-            classes: graph.classes(),
-            params: graph.param_count(),
-            macs: graph.macs(),
-            activations: graph.activations(),
-            layers: graph::rows(&graph).into_iter().map(layer).collect(),
-        });
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let Self { network, settings, markdown, svg } = self;
+        let graph = network.with(settings)?;
+        if let Some(path) = &svg {
+            output.file(path, draw::architecture(&graph).as_bytes())?;
+        }
+        if output.json {
+            return output.document(&Network {
+                name: network.name,
+                year: network.year,
+                paper: describe(&network.paper),
+                input: graph.input(),
+                classes: graph.classes(),
+                params: graph.param_count(),
+                macs: graph.macs(),
+                activations: graph.activations(),
+                layers: graph::rows(&graph).into_iter().map(layer).collect(),
+            });
+        }
+        if markdown {
+            return output.text(&graph::markdown(&graph));
+        }
+        let heading = format!(
+            "{}, {}: {} ({})\ninput {}, {} classes\n\n",
+            network.name,
+            network.year,
+            describe(&network.paper),
+            network.section,
+            size(graph.input()),
+            graph.classes()
+        );
+        output.text(&(heading + &graph::table(&graph)))
     }
-    if args.markdown {
-        return output.text(&graph::markdown(&graph));
-    }
-    let heading = format!(
-        "{}, {}: {} ({})\ninput {}, {} classes\n\n",
-        network.name,
-        network.year,
-        describe(&network.paper),
-        network.section,
-        size(graph.input()),
-        graph.classes()
-    );
-    output.text(&(heading + &graph::table(&graph)))
 }
 
 fn layer(row: LayerRow) -> Layer {

@@ -7,6 +7,7 @@ use top5::zoo::{self, Network};
 use top5::{CONFIG_FILE, Model, WeightFiles};
 use top5_hub::{ENDPOINT, Hub, PATIENCE, Repo};
 
+use crate::args::WeightsArgs;
 use crate::exit::Stop;
 
 /// What the names of repositories and folders begin with, as timm has it.
@@ -18,16 +19,36 @@ const EMBEDDED: [&str; 2] = ["lenet-digits", "lenet"];
 
 /// A model that is not read yet.
 #[derive(Clone, Debug)]
-pub(crate) enum ModelSource {
+enum ModelSource {
     /// The one that is part of the program.
     Embedded,
     /// Weights, of this network or of the one that is recognised.
     Weights(Place, Option<&'static Network>),
 }
 
+/// A model that is not read yet, and the hub that it may come from.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredModel {
+    source: ModelSource,
+    hub: Hub,
+}
+
+impl StoredModel {
+    /// What `name` stands for, together with the weights that the arguments give.
+    pub(crate) fn resolve(name: &str, args: &WeightsArgs) -> Result<Self> {
+        let source = ModelSource::resolve(name, args.weights.as_deref())?;
+        Ok(Self { source, hub: hub_from_environment(args.offline) })
+    }
+
+    /// Reads the model, downloaded if need be.
+    pub(crate) fn open(&self) -> Result<Model> {
+        self.source.open(&self.hub)
+    }
+}
+
 /// Where weights are to be had.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+enum Place {
     /// A file or folder.
     Path(PathBuf),
     /// A repository of the hub.
@@ -37,7 +58,7 @@ pub(crate) enum Place {
 impl ModelSource {
     /// What `name` stands for: a file of weights, a folder with `model.safetensors` (a run's or timm's), `hf-hub:ORG/NAME`, or,
     /// together with `weights` (any of these), a network's name. Without weights, `lenet` is the embedded model.
-    pub(crate) fn resolve(name: &str, weights: Option<&str>) -> Result<Self> {
+    fn resolve(name: &str, weights: Option<&str>) -> Result<Self> {
         if let Some(weights) = weights {
             let network = zoo::network(name)?;
             return Ok(Self::Weights(Place::resolve(weights)?, Some(network)));
@@ -62,8 +83,7 @@ impl ModelSource {
         Err(Stop::BadInput(message).into())
     }
 
-    /// Reads the model, downloaded if need be.
-    pub(crate) fn open(&self, hub: &Hub) -> Result<Model> {
+    fn open(&self, hub: &Hub) -> Result<Model> {
         match self {
             Self::Embedded => Ok(Model::lenet_digits()?),
             Self::Weights(place, network) => Ok(place.files(hub)?.load(*network)?),
@@ -95,7 +115,7 @@ impl Place {
 
 /// The hub with the cache and the address that the environment gives: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or
 /// `huggingface/hub` in `XDG_CACHE_HOME` or `~/.cache`; `HF_ENDPOINT`; `HF_HUB_OFFLINE`.
-pub(crate) fn hub_from_environment(offline: bool) -> Hub {
+fn hub_from_environment(offline: bool) -> Hub {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let folder = |name: &str| variable(name).map(PathBuf::from);
     let cache = folder("HF_HUB_CACHE")

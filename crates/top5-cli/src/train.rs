@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -15,10 +15,11 @@ use top5::train::{Checkpoints, Event, Recipe, Row, State, Trainer, initialise};
 use top5::zoo::{self, Settings};
 use top5::{CpuDevice, Mode, Model, WEIGHTS_FILE, sha256, write_whole};
 
-use crate::args::TrainArgs;
+use crate::args::{EngineArgs, TrainArgs};
 use crate::environment::Environment;
 use crate::exit::Stop;
 use crate::interrupt::Interrupt;
+use crate::memory::limited;
 use crate::output::{Output, command_line};
 use crate::progress::Progress;
 use crate::run_folder::{CHECKPOINTS, CONFIG, RunFolder};
@@ -66,79 +67,107 @@ struct Run {
     output: Output,
 }
 
-/// Runs the command.
-pub(crate) fn run(args: &TrainArgs, output: Output) -> Result<()> {
-    let start = Instant::now();
-    let recipe = resolve(args)?;
-    let open = OpenOptions {
-        validation: recipe.validation,
-        seed: recipe.seed,
-        on_bad: if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail },
-        ..OpenOptions::default()
-    };
-    let splits = top5::data::open(&recipe.data, &open)?;
-    for error in splits.skipped.iter() {
-        output.warn(&format!("left out: {error}"));
-    }
-    let found = splits.train.classes().len();
-    if let Some(classes) = recipe.classes.filter(|&classes| classes != found) {
-        let message = format!(
-            "the recipe says {classes} classes, {} has {found}: leave `classes` out, or give other data",
-            recipe.data
-        );
-        return Err(Stop::BadInput(message).into());
-    }
-    let network = zoo::network(&recipe.network)?;
-    let preprocess = recipe.preprocess.clone();
-    let graph = network.with(Settings {
-        classes: found,
-        input: preprocess.as_ref().map_or(network.input, |preprocess| preprocess.input_size),
-    })?;
-    let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
-    let begun = match &args.out {
-        Some(out) if args.resume => Environment::read(out)?,
-        Some(_) | None => None,
-    };
-    let options = match begun {
-        Some(begun) => begun.resume(&args.engine, output)?.options()?,
-        None => args.engine.options()?,
-    };
-    let device = top5::device(&options)?;
-    // Before anything is written: a step that does not fit would fail at its start.
-    device.memory(&graph, recipe.batch_size, Mode::Training)?;
+/// The command, resolved.
+pub(crate) struct Task {
+    recipe: Recipe,
+    on_bad: OnBad,
+    place: Place,
+    /// What was asked of the engine, to which a run that goes on adds its own.
+    engine: EngineArgs,
+}
 
-    let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
-    let folder = match (&args.out, args.resume) {
-        (Some(out), true) => RunFolder::reopen(out)?,
-        (out, _) => RunFolder::create(out.as_deref(), &name)?,
-    };
-    let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS))?;
-    let mut run = Run {
-        recipe,
-        exact: options.exact,
-        folder,
-        checkpoints,
-        splits,
-        preprocess,
-        graph,
-        output,
-    };
-    // From here on Ctrl-C means: stop after the step, and write a checkpoint.
-    let interrupt = Interrupt::install().context("listening for signals")?;
-    let mut trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
-    if let Some(threads) = options.threads {
-        trainer = trainer.threads(threads);
+/// Where the run is.
+enum Place {
+    /// In a new folder: this one, or one with a name of its own.
+    New(Option<PathBuf>),
+    /// Where it began, and how it computes if it has.
+    Begun(PathBuf, Option<Environment>),
+}
+
+impl Task {
+    pub(crate) fn resolve(args: TrainArgs) -> Result<Self> {
+        let recipe = resolve(&args)?;
+        let place = match args.out {
+            Some(out) if args.resume => {
+                let environment = Environment::read(&out)?;
+                Place::Begun(out, environment)
+            }
+            out => Place::New(out),
+        };
+        let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
+        Ok(Self { recipe, on_bad, place, engine: args.engine })
     }
-    let state = run.begin(&trainer, &device)?;
-    let of_batch = TrainingOptions::new(run.recipe.batch_size);
-    let mut training = device.training(&run.graph, &state.weights, &of_batch)?;
-    let state = run.train(&trainer, training.as_mut(), state, &interrupt)?;
-    drop(training);
-    let summary = run.finish(&device, &state, start)?;
-    if output.json {
-        return output.document(&summary);
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let start = Instant::now();
+        let splits = self.open_data(output)?;
+        let network = zoo::network(&self.recipe.network)?;
+        let preprocess = self.recipe.preprocess.clone();
+        let graph = network.with(Settings {
+            classes: splits.train.classes().len(),
+            input: preprocess.as_ref().map_or(network.input, |preprocess| preprocess.input_size),
+        })?;
+        let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
+        let options = match &self.place {
+            Place::Begun(_, Some(begun)) => begun.resume(&self.engine, output)?.options()?,
+            Place::Begun(_, None) | Place::New(_) => self.engine.options()?,
+        };
+        let options = limited(options);
+        let device = top5::device(&options)?;
+        // Before anything is written: a step that does not fit would fail at its start.
+        device.memory(&graph, self.recipe.batch_size, Mode::Training)?;
+
+        let Self { recipe, place, .. } = self;
+        let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
+        let folder = match place {
+            Place::Begun(out, _) => RunFolder::reopen(&out)?,
+            Place::New(out) => RunFolder::create(out.as_deref(), &name)?,
+        };
+        let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS))?;
+        let exact = options.exact;
+        let mut run = Run { recipe, exact, folder, checkpoints, splits, preprocess, graph, output };
+        // From here on Ctrl-C means: stop after the step, and write a checkpoint.
+        let interrupt = Interrupt::install().context("listening for signals")?;
+        let mut trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
+        if let Some(threads) = options.threads {
+            trainer = trainer.threads(threads);
+        }
+        let state = run.begin(&trainer, &device)?;
+        let of_batch = TrainingOptions::new(run.recipe.batch_size);
+        let mut training = device.training(&run.graph, &state.weights, &of_batch)?;
+        let state = run.train(&trainer, training.as_mut(), state, &interrupt)?;
+        drop(training);
+        let summary = run.finish(&device, &state, start)?;
+        if output.json {
+            return output.document(&summary);
+        }
+        output.text(&describe(&summary))
     }
-    output.text(&describe(&summary))
+
+    /// The parts of the data, whose classes must be as many as the recipe says.
+    fn open_data(&self, output: Output) -> Result<Splits> {
+        let Recipe { data, classes, validation, seed, .. } = &self.recipe;
+        let open = OpenOptions {
+            validation: *validation,
+            seed: *seed,
+            on_bad: self.on_bad,
+            ..OpenOptions::default()
+        };
+        let splits = top5::data::open(data, &open)?;
+        for error in splits.skipped.iter() {
+            output.warn(&format!("left out: {error}"));
+        }
+        let found = splits.train.classes().len();
+        match classes {
+            Some(classes) if *classes != found => {
+                let message = format!(
+                    "the recipe says {classes} classes, {data} has {found}: leave `classes` out, or give other data"
+                );
+                Err(Stop::BadInput(message).into())
+            }
+            Some(_) | None => Ok(splits),
+        }
+    }
 }
 
 /// The recipe that the arguments ask for. One that is to go on must be the run's own.

@@ -5,6 +5,7 @@
 //! kernel that it can, and the sessions take turns.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,10 +13,12 @@ use serde::Serialize;
 use top5::graph::random::Stream;
 use top5::graph::{Graph, Retain, SessionOptions};
 use top5::train::initialise;
-use top5::{LayerShape, Options, Summary, Tuning, zoo};
+use top5::zoo::{self, Network as Registered};
+use top5::{LayerShape, Options, Summary, Tuning};
 
 use crate::args::TuneArgs;
 use crate::bench::{SEED, percent};
+use crate::memory::limited;
 use crate::output::Output;
 use crate::table::{self, Column};
 use crate::timing::{Laps, Spread, digits};
@@ -60,30 +63,54 @@ const COLUMNS: [Column; 6] = [
     ("of the model's", true),
 ];
 
-/// Runs the command.
-pub(crate) fn run(args: &TuneArgs, output: Output) -> Result<()> {
-    let options = args.engine.options()?;
-    let known = args.out.exists() && !args.anew;
-    let mut tuning = if known { tuning::read(&args.out)? } else { Tuning::default() };
-    let mut networks = Vec::new();
-    for name in &args.networks {
-        let graph = zoo::network(name)?.graph()?.inference();
-        for &batch in &args.batch {
-            output.detail(&format!("measuring {name}, batch {batch}"));
-            let budget = Duration::from_secs_f64(args.seconds);
-            networks.push(tune(&graph, batch, &options, budget, &mut tuning)?);
+/// The command, resolved.
+pub(crate) struct Task {
+    networks: Vec<&'static Registered>,
+    batches: Vec<usize>,
+    /// How long each network is measured at each batch size.
+    budget: Duration,
+    options: Options,
+    /// What the file already knows.
+    tuning: Tuning,
+    file: PathBuf,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: TuneArgs) -> Result<Self> {
+        let known = args.out.exists() && !args.anew;
+        let networks = args.networks.iter().map(|name| zoo::network(name));
+        Ok(Self {
+            networks: networks.collect::<Result<_, _>>()?,
+            batches: args.batch,
+            budget: Duration::from_secs_f64(args.seconds),
+            options: args.engine.options()?,
+            tuning: if known { tuning::read(&args.out)? } else { Tuning::default() },
+            file: args.out,
+        })
+    }
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let Self { networks, batches, budget, options, mut tuning, file } = self;
+        let options = limited(options);
+        let mut tuned = Vec::new();
+        for network in networks {
+            let graph = network.graph()?.inference();
+            for &batch in &batches {
+                output.detail(&format!("measuring {}, batch {batch}", network.name));
+                tuned.push(tune(&graph, batch, &options, budget, &mut tuning)?);
+            }
         }
+        tuning::write(&file, &tuning)?;
+        let file = file.display().to_string();
+        if output.json {
+            return output.document(&Tuned { file, networks: tuned });
+        }
+        for network in &tuned {
+            output.text(&network.text())?;
+        }
+        output.note(&format!("written: {file}; use it as --tuning {file}"));
+        Ok(())
     }
-    tuning::write(&args.out, &tuning)?;
-    let file = args.out.display().to_string();
-    if output.json {
-        return output.document(&Tuned { file, networks });
-    }
-    for network in &networks {
-        output.text(&network.text())?;
-    }
-    output.note(&format!("written: {file}; use it as --tuning {file}"));
-    Ok(())
 }
 
 /// Measures one network and adds what is the fastest to `tuning`.
