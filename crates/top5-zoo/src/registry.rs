@@ -2,7 +2,7 @@
 //! preprocessing. All of it is required: a network cannot be registered without.
 
 use std::fmt;
-use top5_graph::{Graph, GraphError};
+use top5_graph::{Graph, GraphError, Var, net};
 
 /// What a caller may choose about a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub struct Network {
     pub init: &'static str,
     /// How its images are prepared at evaluation.
     pub preprocessing: Preprocessing,
-    /// Its layers.
-    pub build: fn(&Settings) -> Result<Graph, GraphError>,
+    /// Its layers, from the input to the logits.
+    pub layers: for<'g> fn(Var<'g>, &Settings) -> Var<'g>,
 }
 
 impl Network {
@@ -56,12 +56,12 @@ impl Network {
 
     /// The network as registered.
     pub fn graph(&self) -> Result<Graph, GraphError> {
-        (self.build)(&self.settings())
+        self.with(self.settings())
     }
 
     /// The network for other classes or another input. The error names the layer that the input does not fit.
     pub fn with(&self, settings: Settings) -> Result<Graph, GraphError> {
-        (self.build)(&settings)
+        net(self.name, settings.input, |x| (self.layers)(x, &settings))
     }
 }
 

@@ -31,15 +31,17 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The head of the page that registers `name`, from `Departures:` on.
+/// The head of the page beside the part of the catalogue that registers `name`, from `Departures:` on.
 fn departures(name: &str) -> String {
     let registers = format!("name: \"{name}\"");
-    let mut pages = std::fs::read_dir(folder()).unwrap().map(|page| page.unwrap().path());
-    let page = pages.find_map(|page| {
-        let text = std::fs::read_to_string(page).unwrap();
-        text.contains(&registers).then_some(text)
+    let mut parts = std::fs::read_dir(folder().join("catalogue")).unwrap();
+    let page = parts.find_map(|part| {
+        let part = part.unwrap();
+        let text = std::fs::read_to_string(part.path()).unwrap();
+        text.contains(&registers).then(|| folder().join("pages").join(part.file_name()))
     });
-    let page = page.unwrap_or_else(|| panic!("no page registers {name}"));
+    let page = page.unwrap_or_else(|| panic!("the catalogue does not register {name}"));
+    let page = std::fs::read_to_string(page).unwrap();
     let head = page.lines().map_while(|line| line.strip_prefix("//! "));
     let lines: Vec<&str> = head.skip_while(|line| !line.starts_with("Departures:")).collect();
     let text = lines.join("\n  ").replace("[`crate::forms`]", "`top5_zoo::forms`");

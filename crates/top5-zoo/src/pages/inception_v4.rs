@@ -5,83 +5,22 @@
 //! Inception-v3's stem, 10, 20 and 10 residual modules, scales 0.17, 0.10 and 0.20 (the last module: 1, no ReLU).
 //! Names are timm's.
 
-use crate::bn_inception::unit;
-use crate::inception_v3::{column, row};
-use crate::registry::{Fact, Network, Paper, Preprocessing, Published, Settings};
-use top5_graph::{Graph, GraphError, Var, Window, concat, k, net};
+use super::bn_inception::unit;
+use super::inception_v3::{column, row};
+use crate::registry::Settings;
+use top5_graph::{Var, Window, concat, k};
 
-pub(crate) static NETWORKS: &[Network] = &[
-    Network {
-        name: "inception_v4",
-        section: "Figures 3 to 9",
-        params: 42_679_816,
-        macs: 12_253_974_624,
-        published: Fact::Known(&[
-            Published::val(19.8, 4.8, "1 crop", "TF-slim's README"),
-            Published::val(19.86, 5.02, "1 crop, TF-slim's weights", "timm's results"),
-            Published::val(16.5, 3.1, WITH_THE_OTHER, SUBSET),
-            Published::test_top5(3.08, WITH_THE_OTHER, "section 5"),
-        ]),
-        build: inception_v4,
-        ..BASE
-    },
-    Network {
-        name: "inception_resnet_v2",
-        aliases: &["ens_adv_inception_resnet_v2"],
-        section: "Figures 15 to 19, as released in TF-slim",
-        params: 55_843_464,
-        macs: 13_155_794_016,
-        published: Fact::Known(&[
-            Published::val(19.6, 4.7, "1 crop", "TF-slim's README"),
-            Published::val(19.57, 4.69, "1 crop, TF-slim's weights", "timm's results"),
-            Published::val(16.5, 3.1, WITH_THE_OTHER, SUBSET),
-            Published::test_top5(3.08, WITH_THE_OTHER, "section 5"),
-        ]),
-        build: inception_resnet_v2,
-        ..BASE
-    },
-];
-
-const WITH_THE_OTHER: &str = "1 Inception-v4 and 3 Inception-ResNet-v2, 144 crops";
-const SUBSET: &str =
-    "section 5; about 1,700 blacklisted images left out, which flatters by some 0.3 and 0.15";
-
-const BASE: Network = Network {
-    name: "",
-    aliases: &[],
-    family: "Inception",
-    year: 2016,
-    place: Fact::Missing("published after ILSVRC-2015"),
-    paper: Paper {
-        authors: "Szegedy, Ioffe, Vanhoucke & Alemi",
-        title: "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning",
-        venue: "AAAI 2017",
-        arxiv: Some("1602.07261"),
-    },
-    section: "",
-    input: [3, 299, 299],
-    classes: 1000,
-    params: 0,
-    macs: 0,
-    published: Fact::Missing(""),
-    init: "the paper names none; PyTorch's default: uniform in ±1/√fan_in",
-    preprocessing: Preprocessing::inception(341),
-    build: inception_v4,
-};
-
-fn inception_v4(settings: &Settings) -> Result<Graph, GraphError> {
-    net("inception_v4", settings.input, |mut x| {
-        {
-            let _features = x.scope("features");
-            x = stem(x);
-            x = (6..10).fold(x, inception_a);
-            x = reduction_a(x, "10", [192, 224, 256, 384]);
-            x = (11..18).fold(x, inception_b);
-            x = reduction_b(x, "18");
-            x = (19..22).fold(x, inception_c);
-        }
-        x.global_avg_pool().dropout(0.2).linear(settings.classes).named("last_linear")
-    })
+pub(crate) fn inception_v4<'g>(mut x: Var<'g>, s: &Settings) -> Var<'g> {
+    {
+        let _features = x.scope("features");
+        x = stem(x);
+        x = (6..10).fold(x, inception_a);
+        x = reduction_a(x, "10", [192, 224, 256, 384]);
+        x = (11..18).fold(x, inception_b);
+        x = reduction_b(x, "18");
+        x = (19..22).fold(x, inception_c);
+    }
+    x.global_avg_pool().dropout(0.2).linear(s.classes).named("last_linear")
 }
 
 /// Figure 3: 299×299 to 384 maps of 35×35.
@@ -146,23 +85,21 @@ fn inception_c(x: Var<'_>, index: usize) -> Var<'_> {
     concat([a, b1, b2, c1, c2, pooled(x, 256)])
 }
 
-fn inception_resnet_v2(settings: &Settings) -> Result<Graph, GraphError> {
-    net("inception_resnet_v2", settings.input, |mut x| {
-        x = unit(x, "conv2d_1a", 32, half());
-        x = unit(x, "conv2d_2a", 32, k(3));
-        x = unit(x, "conv2d_2b", 64, k(3).pad(1)).max_pool(half());
-        x = unit(x, "conv2d_3b", 80, k(1));
-        x = unit(x, "conv2d_4a", 192, k(3)).max_pool(half());
-        x = mixed_5b(x);
-        x = (0..10).fold(x, |x, i| block_35(x, &format!("repeat.{i}")));
-        x = reduction_a(x, "mixed_6a", [256, 256, 384, 384]);
-        x = (0..20).fold(x, |x, i| block_17(x, &format!("repeat_1.{i}")));
-        x = mixed_7a(x);
-        x = (0..9).fold(x, |x, i| block_8(x, &format!("repeat_2.{i}"), 0.2).relu());
-        x = block_8(x, "block8", 1.0);
-        x = unit(x, "conv2d_7b", 1536, k(1));
-        x.global_avg_pool().dropout(0.2).linear(settings.classes).named("classif")
-    })
+pub(crate) fn inception_resnet_v2<'g>(mut x: Var<'g>, s: &Settings) -> Var<'g> {
+    x = unit(x, "conv2d_1a", 32, half());
+    x = unit(x, "conv2d_2a", 32, k(3));
+    x = unit(x, "conv2d_2b", 64, k(3).pad(1)).max_pool(half());
+    x = unit(x, "conv2d_3b", 80, k(1));
+    x = unit(x, "conv2d_4a", 192, k(3)).max_pool(half());
+    x = mixed_5b(x);
+    x = (0..10).fold(x, |x, i| block_35(x, &format!("repeat.{i}")));
+    x = reduction_a(x, "mixed_6a", [256, 256, 384, 384]);
+    x = (0..20).fold(x, |x, i| block_17(x, &format!("repeat_1.{i}")));
+    x = mixed_7a(x);
+    x = (0..9).fold(x, |x, i| block_8(x, &format!("repeat_2.{i}"), 0.2).relu());
+    x = block_8(x, "block8", 1.0);
+    x = unit(x, "conv2d_7b", 1536, k(1));
+    x.global_avg_pool().dropout(0.2).linear(s.classes).named("classif")
 }
 
 /// Inception-v3's first module with the released widths, to 320 maps of 35×35.

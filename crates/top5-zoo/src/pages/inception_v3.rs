@@ -4,66 +4,30 @@
 //! Departures: layers, widths and names are those of torchvision, which follow the released network; its mean pooling
 //! counts the padding, where TF-slim's does not. The auxiliary loss counts 0.4 times, as in TF-slim.
 
-use crate::bn_inception::unit;
-use crate::registry::{Fact, Network, Paper, Preprocessing, Published, Resample, Settings};
-use top5_graph::{Graph, GraphError, Var, Window, concat, k, net};
+use super::bn_inception::unit;
+use crate::registry::Settings;
+use top5_graph::{Var, Window, concat, k};
 
-pub(crate) static NETWORKS: &[Network] = &[Network {
-    name: "inception_v3",
-    aliases: &["tv_inception_v3", "tf_inception_v3", "gluon_inception_v3", "adv_inception_v3"],
-    family: "Inception",
-    year: 2015,
-    place: Fact::Missing("published after ILSVRC-2015 closed"),
-    paper: Paper {
-        authors: "Szegedy, Vanhoucke, Ioffe, Shlens & Wojna",
-        title: "Rethinking the Inception Architecture for Computer Vision",
-        venue: "CVPR 2016",
-        arxiv: Some("1512.00567"),
-    },
-    section: "Table 1, Figures 5, 6, 7 and 10",
-    input: [3, 299, 299],
-    classes: 1000,
-    params: 27_161_264,
-    macs: 5_713_216_096,
-    published: Fact::Known(&[
-        Published::val(21.2, 5.6, "1 network, 1 crop", "Table 3"),
-        Published::val(19.47, 4.48, "1 network, 12 crops", "Table 4"),
-        Published::val(18.77, 4.2, "1 network, 144 crops", "Table 4"),
-        Published::val(17.2, 3.58, "4 networks, 144 crops", "Table 5"),
-        Published::val(22.53, 6.53, "1 crop, torchvision's weights", "timm's results"),
-        Published::val(21.19, 5.63, "1 crop, gluon's weights", "timm's results"),
-    ]),
-    init: "the paper names none; PyTorch's default: uniform in ±1/√fan_in",
-    preprocessing: Preprocessing {
-        resample: Resample::Bilinear,
-        source: "torchvision, whose `transform_input` rescales to this",
-        ..Preprocessing::inception(342)
-    },
-    build: inception_v3,
-}];
-
-fn inception_v3(settings: &Settings) -> Result<Graph, GraphError> {
+pub(crate) fn inception_v3<'g>(mut x: Var<'g>, s: &Settings) -> Var<'g> {
     let pool = k(3).stride(2);
-    net("inception_v3", settings.input, |mut x| {
-        x = unit(x, "Conv2d_1a_3x3", 32, k(3).stride(2));
-        x = unit(x, "Conv2d_2a_3x3", 32, k(3));
-        x = unit(x, "Conv2d_2b_3x3", 64, k(3).pad(1)).max_pool(pool);
-        x = unit(x, "Conv2d_3b_1x1", 80, k(1));
-        x = unit(x, "Conv2d_4a_3x3", 192, k(3)).max_pool(pool);
-        x = figure_5(x, "Mixed_5b", 32);
-        x = figure_5(x, "Mixed_5c", 64);
-        x = figure_5(x, "Mixed_5d", 64);
-        x = reduce_35(x, "Mixed_6a");
-        x = figure_6(x, "Mixed_6b", 128);
-        x = figure_6(x, "Mixed_6c", 160);
-        x = figure_6(x, "Mixed_6d", 160);
-        x = figure_6(x, "Mixed_6e", 192);
-        auxiliary(x, settings.classes);
-        x = reduce_17(x, "Mixed_7a");
-        x = figure_7(x, "Mixed_7b");
-        x = figure_7(x, "Mixed_7c");
-        x.global_avg_pool().dropout(0.5).linear(settings.classes).named("fc")
-    })
+    x = unit(x, "Conv2d_1a_3x3", 32, k(3).stride(2));
+    x = unit(x, "Conv2d_2a_3x3", 32, k(3));
+    x = unit(x, "Conv2d_2b_3x3", 64, k(3).pad(1)).max_pool(pool);
+    x = unit(x, "Conv2d_3b_1x1", 80, k(1));
+    x = unit(x, "Conv2d_4a_3x3", 192, k(3)).max_pool(pool);
+    x = figure_5(x, "Mixed_5b", 32);
+    x = figure_5(x, "Mixed_5c", 64);
+    x = figure_5(x, "Mixed_5d", 64);
+    x = reduce_35(x, "Mixed_6a");
+    x = figure_6(x, "Mixed_6b", 128);
+    x = figure_6(x, "Mixed_6c", 160);
+    x = figure_6(x, "Mixed_6d", 160);
+    x = figure_6(x, "Mixed_6e", 192);
+    auxiliary(x, s.classes);
+    x = reduce_17(x, "Mixed_7a");
+    x = figure_7(x, "Mixed_7b");
+    x = figure_7(x, "Mixed_7c");
+    x.global_avg_pool().dropout(0.5).linear(s.classes).named("fc")
 }
 
 /// Figure 5, on maps of 35×35, with its first 3×3 still a 5×5.

@@ -6,65 +6,9 @@
 //! (pool projections of 96) and has the paper's separable first convolution, as TF-slim, with TF-slim's padding;
 //! unlike there, its normalisations have a scale.
 
-use crate::registry::{Fact, Network, Paper, Preprocessing, Published, Settings};
+use crate::registry::Settings;
 use top5_graph::ops::{BatchNorm2d, Conv2d};
-use top5_graph::{Graph, GraphError, Var, Window, concat, k, net};
-
-pub(crate) static NETWORKS: &[Network] = &[
-    Network {
-        name: "bn_inception",
-        aliases: &["inception_v2", "bninception"],
-        params: 11_295_240,
-        macs: 2_032_600_064,
-        published: Fact::Known(&[
-            Published::val(25.2, 7.82, "1 network, 1 crop", "Figure 4"),
-            Published::val(21.99, 5.82, "1 network, 144 crops", "Figure 4"),
-            Published::val(20.1, 4.9, "6 networks, 144 crops", "Figure 4"),
-            Published::test_top5(4.82, "6 networks, 144 crops, after the contest", "section 4.2.3"),
-            Published::val(25.37, 7.74, "1 crop, retrained", "pytorchcv's README"),
-        ]),
-        preprocessing: Preprocessing::caffe(256),
-        build: |settings| {
-            net("bn_inception", settings.input, |x| {
-                classify(bn_inception(x, biased, |module| module), settings)
-            })
-        },
-        ..BASE
-    },
-    Network {
-        name: "bn_inception_slim",
-        aliases: &["tf_inception_v2"],
-        params: 11_188_288,
-        macs: 1_934_857_216,
-        published: Fact::Known(&[Published::val(26.1, 8.2, "1 crop", "TF-slim's README")]),
-        preprocessing: Preprocessing::inception(256),
-        build: slim,
-        ..BASE
-    },
-];
-
-const BASE: Network = Network {
-    name: "",
-    aliases: &[],
-    family: "BN-Inception",
-    year: 2015,
-    place: Fact::Missing("published after ILSVRC-2014"),
-    paper: Paper {
-        authors: "Ioffe & Szegedy",
-        title: "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift",
-        venue: "ICML 2015",
-        arxiv: Some("1502.03167"),
-    },
-    section: "section 4.2 and the appendix's table",
-    input: [3, 224, 224],
-    classes: 1000,
-    params: 0,
-    macs: 0,
-    published: Fact::Missing(""),
-    init: "the paper names none; PyTorch's default: uniform in ±1/√fan_in",
-    preprocessing: Preprocessing::caffe(256),
-    build: slim,
-};
+use top5_graph::{Var, Window, concat, k};
 
 /// #1×1, #3×3 reduce, #3×3, double #3×3 reduce, double #3×3, pool proj; a module without 1×1 halves the map.
 type Widths = [usize; 6];
@@ -85,8 +29,12 @@ const TABLE: [(&str, Widths); 10] = [
 /// A convolution of this name and what the variant puts after it.
 pub(crate) type Unit = for<'g> fn(Var<'g>, &str, usize, Window) -> Var<'g>;
 
+pub(crate) fn bn_inception<'g>(x: Var<'g>, s: &Settings) -> Var<'g> {
+    classify(modules(x, biased, |module| module), s)
+}
+
 /// Everything before the classifier, with Caffe's rounding. `after` is applied to the output of each module.
-pub(crate) fn bn_inception<'g>(
+pub(crate) fn modules<'g>(
     mut x: Var<'g>,
     unit: Unit,
     after: impl Fn(Var<'g>) -> Var<'g>,
@@ -102,27 +50,25 @@ pub(crate) fn bn_inception<'g>(
     x
 }
 
-fn slim(settings: &Settings) -> Result<Graph, GraphError> {
+pub(crate) fn slim<'g>(mut x: Var<'g>, s: &Settings) -> Var<'g> {
     let half = k(3).stride(2).pad_end(1);
-    net("bn_inception_slim", settings.input, |mut x| {
-        let depthwise = Conv2d::new(8 * x.channels(), k(7).stride(2).pad(2).pad_end(3));
-        x = x.apply(depthwise.groups(x.channels()).no_bias()).named("conv1.depthwise");
-        x = unit(x, "conv1", 64, k(1)).max_pool(half);
-        x = unit(x, "conv2", 64, k(1));
-        x = unit(x, "conv3", 192, k(3).pad(1)).max_pool(half);
-        for (name, mut widths) in TABLE {
-            if matches!(name, "4c" | "4d") {
-                widths[5] = 96;
-            }
-            let _module = x.scope(format!("inception{name}"));
-            x = inception(x, name, widths, half, half, unit);
+    let depthwise = Conv2d::new(8 * x.channels(), k(7).stride(2).pad(2).pad_end(3));
+    x = x.apply(depthwise.groups(x.channels()).no_bias()).named("conv1.depthwise");
+    x = unit(x, "conv1", 64, k(1)).max_pool(half);
+    x = unit(x, "conv2", 64, k(1));
+    x = unit(x, "conv3", 192, k(3).pad(1)).max_pool(half);
+    for (name, mut widths) in TABLE {
+        if matches!(name, "4c" | "4d") {
+            widths[5] = 96;
         }
-        classify(x, settings)
-    })
+        let _module = x.scope(format!("inception{name}"));
+        x = inception(x, name, widths, half, half, unit);
+    }
+    classify(x, s)
 }
 
-pub(crate) fn classify<'g>(x: Var<'g>, settings: &Settings) -> Var<'g> {
-    x.global_avg_pool().linear(settings.classes).named("fc")
+pub(crate) fn classify<'g>(x: Var<'g>, s: &Settings) -> Var<'g> {
+    x.global_avg_pool().linear(s.classes).named("fc")
 }
 
 /// GoogLeNet's module with two 3×3 for the 5×5 and mean pooling, maximum in the last one. A module without 1×1 halves

@@ -4,59 +4,23 @@
 //! drawn after Figure 3, not copied from it; classes beyond the ten digits have random codes, which section II.B
 //! names as the alternative; biases start at zero.
 
-use crate::lenet::PAPER;
-use crate::registry::{Colours, Fact, Network, Preprocessing, Published, Resample, Set, Settings};
+use crate::registry::Settings;
 use std::sync::Arc;
 use top5_graph::ops::{EuclideanRbf, Subsampling, TableConv2d};
 use top5_graph::random::{Stream, hash};
-use top5_graph::{Graph, GraphError, Init, Var, k, net};
+use top5_graph::{Init, Var, k};
 
-pub(crate) static NETWORKS: &[Network] = &[Network {
-    name: "lenet5",
-    aliases: &["lenet_5"],
-    family: "LeNet",
-    year: 1998,
-    place: Fact::Missing("older than the contest"),
-    paper: PAPER,
-    section: "section II.B, Figure 2, Table I",
-    input: [1, 32, 32],
-    classes: 10,
-    params: 60_000,
-    macs: 325_680,
-    published: Fact::Known(&[
-        mnist(0.95, "1 network"),
-        mnist(0.8, "1 network, trained with distorted images too"),
-    ]),
-    init: "uniform in ±2.4/fan_in (appendix A); biases 0",
-    preprocessing: Preprocessing {
-        resize: 28,
-        resample: Resample::Bilinear,
-        colours: Colours::Grey,
-        mean: [0.1 / 1.275; 3],
-        std: [1.0 / 1.275; 3],
-        source: "section II.B: background −0.1, ink 1.175, centred in 32×32",
-    },
-    build: lenet5,
-}];
-
-const fn mnist(top1: f32, protocol: &'static str) -> Published {
-    let source = "MNIST's web page, which quotes the paper";
-    Published { top1: Some(top1), top5: None, set: Set::MnistTest, protocol, source }
-}
-
-fn lenet5(settings: &Settings) -> Result<Graph, GraphError> {
-    let codes = codes(settings.classes);
-    net("lenet5", settings.input, |x| {
-        let x = x.conv(6, 5).init(uniform(25), 0.0).named("c1").scaled_tanh();
-        let x = subsample(x, "s2");
-        let c3 = TableConv2d { table: TABLE_I.map(<[usize]>::to_vec).to_vec(), window: k(5) };
-        let fan_in = c3.connections().count() * 25 / TABLE_I.len();
-        let x = x.apply(c3).init(uniform(fan_in), 0.0).named("c3").scaled_tanh();
-        let x = subsample(x, "s4");
-        let x = x.conv(120, 5).init(uniform(16 * 25), 0.0).named("c5").scaled_tanh();
-        let x = x.linear(84).init(uniform(120), 0.0).named("f6").scaled_tanh();
-        x.apply(EuclideanRbf { codes, classes: settings.classes }).named("output")
-    })
+pub(crate) fn lenet5<'g>(x: Var<'g>, s: &Settings) -> Var<'g> {
+    let codes = codes(s.classes);
+    let x = x.conv(6, 5).init(uniform(25), 0.0).named("c1").scaled_tanh();
+    let x = subsample(x, "s2");
+    let c3 = TableConv2d { table: TABLE_I.map(<[usize]>::to_vec).to_vec(), window: k(5) };
+    let fan_in = c3.connections().count() * 25 / TABLE_I.len();
+    let x = x.apply(c3).init(uniform(fan_in), 0.0).named("c3").scaled_tanh();
+    let x = subsample(x, "s4");
+    let x = x.conv(120, 5).init(uniform(16 * 25), 0.0).named("c5").scaled_tanh();
+    let x = x.linear(84).init(uniform(120), 0.0).named("f6").scaled_tanh();
+    x.apply(EuclideanRbf { codes, classes: s.classes }).named("output")
 }
 
 fn subsample<'g>(x: Var<'g>, name: &str) -> Var<'g> {

@@ -1,0 +1,85 @@
+//! AlexNet. Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional Neural Networks",
+//! NIPS 2012, section 3.5 and Figure 2. ILSVRC-2012: first in classification.
+//! Departures: the input is 227×227, since 55×55 maps do not come from the printed 224. `alexnet_owt` is the network
+//! of Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997, as torchvision
+//! ships it; `alexnet_28` is the article's, for digits; `alexnet_caffe` is Caffe's replication, which normalises
+//! otherwise.
+
+use crate::registry::Settings;
+use top5_graph::ops::{AlphaOver, Conv2d};
+use top5_graph::{Init, Var, k};
+
+/// Response normalisation with the constants of section 3.3, where α multiplies the sum of the squares.
+pub(crate) fn normalise(x: Var<'_>) -> Var<'_> {
+    x.lrn(5, 1e-4, 0.75, 2.0, AlphaOver::Sum)
+}
+
+pub(crate) fn alexnet<'g>(x: Var<'g>, s: &Settings) -> Var<'g> {
+    two_gpus(x, normalise, [0.01, 0.01], 1.0, s)
+}
+
+/// As Caffe's replication has it: α multiplies the mean of the squares, which is added to 1.
+pub(crate) fn alexnet_caffe<'g>(x: Var<'g>, s: &Settings) -> Var<'g> {
+    two_gpus(x, normalise_by_mean, [0.01, 0.005], 0.1, s)
+}
+
+fn normalise_by_mean(x: Var<'_>) -> Var<'_> {
+    x.lrn(5, 1e-4, 0.75, 1.0, AlphaOver::Mean)
+}
+
+/// Figure 2. Weights start with the first deviation, those of the hidden linear layers with the second; `bias` is where
+/// the biases start that are not zero.
+fn two_gpus<'g>(
+    x: Var<'g>,
+    normalise: for<'v> fn(Var<'v>) -> Var<'v>,
+    [deviation, hidden]: [f32; 2],
+    bias: f32,
+    s: &Settings,
+) -> Var<'g> {
+    let normal = || Init::Normal(deviation);
+    let hidden = || Init::Normal(hidden);
+    let grouped = |filters, window| Conv2d::new(filters, window).groups(2);
+    let x = x.conv(96, k(11).stride(4)).init(normal(), 0.0).relu();
+    let x = normalise(x).max_pool(k(3).stride(2));
+    let x = x.apply(grouped(256, k(5).pad(2))).init(normal(), bias).relu();
+    let x = normalise(x).max_pool(k(3).stride(2));
+    let x = x.conv(384, k(3).pad(1)).init(normal(), 0.0).relu();
+    let x = x.apply(grouped(384, k(3).pad(1))).init(normal(), bias).relu();
+    let x = x.apply(grouped(256, k(3).pad(1))).init(normal(), bias).relu();
+    let x = x.max_pool(k(3).stride(2)).adaptive_avg_pool([6, 6]).flatten();
+    let x = x.linear(4096).named("fc6").init(hidden(), bias).relu().dropout(0.5);
+    let x = x.linear(4096).named("fc7").init(hidden(), bias).relu().dropout(0.5);
+    x.linear(s.classes).named("fc8").init(normal(), 0.0)
+}
+
+pub(crate) fn alexnet_owt<'g>(mut x: Var<'g>, s: &Settings) -> Var<'g> {
+    {
+        let _features = x.sequential("features");
+        x = x.conv(64, k(11).stride(4).pad(2)).relu().max_pool(k(3).stride(2));
+        x = x.conv(192, k(5).pad(2)).relu().max_pool(k(3).stride(2));
+        x = x.conv(384, k(3).pad(1)).relu();
+        x = x.conv(256, k(3).pad(1)).relu();
+        x = x.conv(256, k(3).pad(1)).relu().max_pool(k(3).stride(2));
+    }
+    x = x.adaptive_avg_pool([6, 6]).flatten();
+    classifier(x, s.classes)
+}
+
+pub(crate) fn alexnet_28<'g>(mut x: Var<'g>, s: &Settings) -> Var<'g> {
+    {
+        let _features = x.sequential("features");
+        x = x.conv(96, k(11).pad(1)).relu().max_pool(k(2).stride(2));
+        x = x.conv(256, k(3).pad(1)).relu().max_pool(k(2).stride(2));
+        x = x.conv(384, k(3).pad(1)).relu();
+        x = x.conv(384, k(3).pad(1)).relu();
+        x = x.conv(256, k(3).pad(1)).relu().max_pool(k(2).stride(2));
+    }
+    classifier(x.flatten(), s.classes)
+}
+
+fn classifier(x: Var<'_>, classes: usize) -> Var<'_> {
+    let _classifier = x.sequential("classifier");
+    let x = x.dropout(0.5).linear(4096).relu();
+    let x = x.dropout(0.5).linear(4096).relu();
+    x.linear(classes)
+}
