@@ -85,7 +85,7 @@ impl Task {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let model = self.model.open()?;
         let (data, open) = self.data(&model)?;
-        let (split, part) = self.part(data, &open)?;
+        let (split, part) = self.part(data, &open, output)?;
         warn_of_names(&model, part.as_ref(), output);
         // The embedded digits already look like what drawn ones are brought to.
         let preprocess = match data {
@@ -146,8 +146,17 @@ impl Task {
         Ok((data, OpenOptions { validation, ..open }))
     }
 
-    fn part(&self, data: &str, open: &OpenOptions) -> Result<(&'static str, Arc<dyn Dataset>)> {
+    fn part(
+        &self,
+        data: &str,
+        open: &OpenOptions,
+        output: Output,
+    ) -> Result<(&'static str, Arc<dyn Dataset>)> {
         let splits = data::open(data, open)?;
+        output.note(&format!("{data}: {}", splits.describe()));
+        for unused in splits.unused.iter() {
+            output.warn(&format!("left out: {unused}"));
+        }
         let (split, part) = match self.split {
             Split::Train => ("train", Some(splits.train)),
             Split::Validation => ("validation", Some(splits.validation)),

@@ -106,6 +106,7 @@ impl Task {
         let graph = network.with(Settings {
             classes: splits.train.classes().len(),
             input: preprocess.as_ref().map_or(network.input, |preprocess| preprocess.input_size),
+            ..network.settings()
         })?;
         let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
         let options = match &self.place {
@@ -156,6 +157,9 @@ impl Task {
         let splits = top5::data::open(data, &open)?;
         for error in splits.skipped.iter() {
             output.warn(&format!("left out: {error}"));
+        }
+        for unused in splits.unused.iter() {
+            output.warn(&format!("left out: {unused}"));
         }
         let found = splits.train.classes().len();
         match classes {
@@ -239,12 +243,11 @@ impl Run {
         Environment::write(folder, device, *exact, splits)?;
         write_whole(&folder.join(CONFIG), recipe.to_toml().as_bytes())?;
         output.note(&format!(
-            "{}: {} parameters; {}: {} images to learn from, {} to choose the epoch; {}",
+            "{}: {} parameters; {}: {}; {}",
             graph.name(),
             graph.param_count(),
             recipe.data,
-            splits.train.len(),
-            splits.validation.len(),
+            splits.describe(),
             folder.path().display()
         ));
         let found = self.checkpoints.newest()?;

@@ -1,10 +1,14 @@
-//! The binary versions of CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009).
+//! The binary and the Python versions of CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning Multiple Layers of Features from Tiny
+//! Images", 2009).
 //!
-//! A record is its labels (CIFAR-10: one; CIFAR-100: coarse, then fine, of which the fine one is used) and 3,072 pixels: 32x32
-//! red, then green, then blue. Files have exactly the published lengths.
+//! A record of the binary version is its labels (CIFAR-10: one; CIFAR-100: coarse, then fine, of which the fine one is used) and 3,072 pixels: 32x32
+//! red, then green, then blue. Files have exactly the published lengths. Batches of the Python version hold the same numbers of
+//! the same pixels.
+
+mod python;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::dataset::{Dataset, MemoryDataset};
@@ -27,7 +31,22 @@ pub struct Cifar {
     train_records: usize,
     test: &'static str,
     test_records: usize,
+    /// The same in the Python version.
+    python: Python,
 }
+
+/// The files of the Python version and what is in them.
+#[derive(Debug)]
+struct Python {
+    names: &'static str,
+    names_key: &'static str,
+    labels_key: &'static str,
+    train: &'static [&'static str],
+    test: &'static str,
+}
+
+/// Longest file that is read; CIFAR-100's training file in Python has 155 MB.
+const LONGEST: u64 = 1 << 28;
 
 /// CIFAR-10: five training files and a test file of 10,000 records.
 pub static CIFAR10: Cifar = Cifar {
@@ -45,6 +64,13 @@ pub static CIFAR10: Cifar = Cifar {
     train_records: 10_000,
     test: "test_batch.bin",
     test_records: 10_000,
+    python: Python {
+        names: "batches.meta",
+        names_key: "label_names",
+        labels_key: "labels",
+        train: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
+        test: "test_batch",
+    },
 };
 
 /// CIFAR-100: 50,000 records to train, 10,000 to test.
@@ -57,35 +83,57 @@ pub static CIFAR100: Cifar = Cifar {
     train_records: 50_000,
     test: "test.bin",
     test_records: 10_000,
+    python: Python {
+        names: "meta",
+        names_key: "fine_label_names",
+        labels_key: "fine_labels",
+        train: &["train"],
+        test: "test",
+    },
 };
 
 impl Cifar {
-    /// Whether `dir` holds the set: its list of class names and its test file are there.
+    /// Whether `dir` holds the set in one of its versions: its list of class names and its test file are there.
     pub fn is_in(&self, dir: &Path) -> bool {
+        self.is_binary(dir)
+            || dir.join(self.python.names).is_file() && dir.join(self.python.test).is_file()
+    }
+
+    fn is_binary(&self, dir: &Path) -> bool {
         dir.join(self.names).is_file() && dir.join(self.test).is_file()
     }
 
     /// Reads the training part, 3x32x32.
     pub fn read_train(&self, dir: &Path) -> Result<Arc<dyn Dataset>, DataError> {
-        let files: Vec<PathBuf> = self.train.iter().map(|file| dir.join(file)).collect();
-        self.read(dir, &files, self.train_records)
+        let files = if self.is_binary(dir) { self.train } else { self.python.train };
+        self.read(dir, files, self.train_records)
     }
 
     /// Reads the test part, 3x32x32.
     pub fn read_test(&self, dir: &Path) -> Result<Arc<dyn Dataset>, DataError> {
-        self.read(dir, &[dir.join(self.test)], self.test_records)
+        let file = if self.is_binary(dir) { self.test } else { self.python.test };
+        self.read(dir, &[file], self.test_records)
     }
 
     fn read(
         &self,
         dir: &Path,
-        files: &[PathBuf],
+        files: &[&str],
         records: usize,
     ) -> Result<Arc<dyn Dataset>, DataError> {
-        let classes = self.read_names(&dir.join(self.names))?;
+        let binary = self.is_binary(dir);
+        let classes = match binary {
+            true => self.read_names(&dir.join(self.names))?,
+            false => self.unpickle_names(&dir.join(self.python.names))?,
+        };
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-        for path in files {
-            self.append(path, &read_file(path)?, records, &mut pixels, &mut labels)?;
+        for file in files {
+            let path = &dir.join(file);
+            let bytes = read_file(path)?;
+            match binary {
+                true => self.append(path, &bytes, records, &mut pixels, &mut labels)?,
+                false => self.unpickle(path, &bytes, records, &mut pixels, &mut labels)?,
+            }
         }
         let shape = [3, SIDE, SIDE];
         Ok(Arc::new(MemoryDataset::new(self.name, classes, shape, pixels, labels)))
@@ -94,11 +142,22 @@ impl Cifar {
     fn read_names(&self, path: &Path) -> Result<Vec<String>, DataError> {
         let text = read_file(path)?;
         let text = String::from_utf8_lossy(&text);
-        let names: Vec<String> = text
+        let names = text
             .lines()
             .map(|line| line.trim().to_owned())
             .filter(|line| !line.is_empty())
             .collect();
+        self.named(path, names)
+    }
+
+    fn unpickle_names(&self, path: &Path) -> Result<Vec<String>, DataError> {
+        let bytes = read_file(path)?;
+        let mut meta = python::read(&bytes).map_err(|reason| pickle(path, reason))?;
+        self.named(path, meta.texts.remove(self.python.names_key).unwrap_or_default())
+    }
+
+    /// The names, if there are as many as classes.
+    fn named(&self, path: &Path, names: Vec<String>) -> Result<Vec<String>, DataError> {
         if names.len() == self.classes {
             return Ok(names);
         }
@@ -127,21 +186,79 @@ impl Cifar {
         for (record, bytes) in bytes.chunks_exact(size).enumerate() {
             let (label, planes) = bytes.split_at(self.label_bytes);
             let label = u32::from(label[self.label_bytes - 1]);
-            if label as usize >= self.classes {
-                let (path, classes) = (path.to_owned(), self.classes);
-                return Err(DataError::Label { path, record, label, classes });
-            }
-            labels.push(label);
-            pixels.extend(
-                (0..PLANE).flat_map(|i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]]),
-            );
+            self.push(path, record, label, planes, pixels, labels)?;
         }
+        Ok(())
+    }
+
+    /// Appends the `records` of a file of the Python version.
+    fn unpickle(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        records: usize,
+        pixels: &mut Vec<u8>,
+        labels: &mut Vec<u32>,
+    ) -> Result<(), DataError> {
+        let mut batch = python::read(bytes).map_err(|reason| pickle(path, reason))?;
+        let key = self.python.labels_key;
+        let numbers = batch.numbers.remove(key).unwrap_or_default();
+        let size = 3 * PLANE;
+        let data = match batch.arrays.remove("data") {
+            Some((rows, columns, data)) if rows == records && columns == size => data,
+            Some(_) | None => {
+                let reason = format!("it has no `data` of {records}x{size} bytes, row by row");
+                return Err(pickle(path, reason));
+            }
+        };
+        if numbers.len() != records {
+            let reason = format!("it has {} `{key}`, expected {records}", numbers.len());
+            return Err(pickle(path, reason));
+        }
+        for (record, (label, planes)) in
+            numbers.into_iter().zip(data.chunks_exact(size)).enumerate()
+        {
+            let label = u32::try_from(label).unwrap_or(u32::MAX);
+            self.push(path, record, label, planes, pixels, labels)?;
+        }
+        Ok(())
+    }
+
+    /// Appends a record whose colours are one after the other.
+    fn push(
+        &self,
+        path: &Path,
+        record: usize,
+        label: u32,
+        planes: &[u8],
+        pixels: &mut Vec<u8>,
+        labels: &mut Vec<u32>,
+    ) -> Result<(), DataError> {
+        if label as usize >= self.classes {
+            let (path, classes) = (path.to_owned(), self.classes);
+            return Err(DataError::Label { path, record, label, classes });
+        }
+        labels.push(label);
+        pixels
+            .extend((0..PLANE).flat_map(|i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]]));
         Ok(())
     }
 }
 
+fn pickle(path: &Path, reason: String) -> DataError {
+    DataError::Pickle { path: path.to_owned(), reason }
+}
+
+/// Reads a file no longer than the longest of the sets.
 fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
-    fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })
+    let failed = |source| DataError::Io { path: path.to_owned(), source };
+    let length = fs::metadata(path).map_err(failed)?.len();
+    if length > LONGEST {
+        let what = "a file of CIFAR, at most,".to_owned();
+        let path = path.to_owned();
+        return Err(DataError::Length { path, what, expected: LONGEST, found: length });
+    }
+    fs::read(path).map_err(failed)
 }
 
 #[cfg(test)]
@@ -178,9 +295,32 @@ mod tests {
         for (bytes, records) in [(&bytes[..bytes.len() - 1], 1), (&bytes[..], 2), (&[][..], 1)] {
             assert!(matches!(append(&CIFAR10, bytes, records), Err(DataError::Length { .. })));
         }
-        assert!(append(&CIFAR100, &bytes, 1).is_err());
+        let short = append(&CIFAR100, &bytes, 1);
+        assert!(matches!(short, Err(DataError::Length { expected: 3074, found: 3073, .. })));
         assert_eq!(CIFAR10.train_records * 3073, 30_730_000);
         assert_eq!(CIFAR100.test_records * 3074, 30_740_000);
+    }
+
+    #[test]
+    fn batches_of_python_give_the_same_records_or_an_error() {
+        let read = |key, labels: &[u8], columns| {
+            let (mut pixels, mut found) = (Vec::new(), Vec::new());
+            let file = python::batch(key, labels, columns);
+            CIFAR10
+                .unpickle(Path::new("data_batch_1"), &file, 2, &mut pixels, &mut found)
+                .map(|()| (pixels, found))
+        };
+        let (pixels, labels) = read("labels", &[3, 9], 3072).unwrap();
+        assert_eq!(labels, [3, 9]);
+        assert_eq!(pixels, [[0; 3072], [1; 3072]].concat());
+        let reason = |result: Result<_, DataError>| result.unwrap_err().to_string();
+        assert!(reason(read("labels", &[3, 9, 1], 3072)).contains("no `data` of 2x3072"));
+        assert!(reason(read("labels", &[3, 9], 3071)).contains("no `data` of 2x3072"));
+        assert!(reason(read("fine_labels", &[3, 9], 3072)).contains("0 `labels`, expected 2"));
+        assert!(matches!(
+            read("labels", &[3, 10], 3072),
+            Err(DataError::Label { record: 1, label: 10, .. })
+        ));
     }
 
     #[test]

@@ -224,6 +224,8 @@ pub struct Splits {
     pub test: Option<Arc<dyn Dataset>>,
     /// Why files of an image folder were left out, one entry per file, over all parts.
     pub skipped: Arc<[DataError]>,
+    /// What else was found and is not used, a sentence each.
+    pub unused: Arc<[String]>,
 }
 
 impl Splits {
@@ -254,7 +256,23 @@ impl Splits {
             validation: Arc::new(Subset::new(train, held)),
             test,
             skipped: Arc::default(),
+            unused: Arc::default(),
         })
+    }
+
+    /// What there is, in one line: parts, numbers of images, classes and the names of the first ones.
+    pub fn describe(&self) -> String {
+        const SHOWN: usize = 3;
+        let classes = self.train.classes();
+        let names = classes[..classes.len().min(SHOWN)].join(", ");
+        let more = if classes.len() > SHOWN { ", …" } else { "" };
+        let test = self.test.as_ref().map_or("none".to_owned(), |test| test.len().to_string());
+        format!(
+            "{} images to learn from, {} to choose the epoch, {test} to test; {} classes: {names}{more}",
+            self.train.len(),
+            self.validation.len(),
+            classes.len()
+        )
     }
 }
 
@@ -353,7 +371,8 @@ mod tests {
     fn too_few_samples_to_split_are_rejected() {
         let error = Splits::carve(dataset(vec![0, 1, 2]), None, 0.5, 0).err().unwrap();
         assert!(matches!(error, DataError::TooFew { samples: 3, .. }), "{error}");
-        assert!(Splits::carve(dataset(vec![]), None, 0.5, 0).is_err());
+        let error = Splits::carve(dataset(vec![]), None, 0.5, 0).err().unwrap();
+        assert!(matches!(error, DataError::TooFew { samples: 0, .. }), "{error}");
         let undivided = Splits::carve(dataset(vec![0, 1, 2]), None, 0.0, 0).unwrap();
         assert_eq!((undivided.train.len(), undivided.validation.len()), (3, 0));
         assert_eq!(undivided.whole().len(), 3);
@@ -363,7 +382,8 @@ mod tests {
     fn sample_beyond_the_end_is_an_error() {
         let all = dataset(vec![0, 1]);
         assert!(matches!(all.sample(2), Err(DataError::Index { index: 2, len: 2, .. })));
-        assert!(Subset::new(all, vec![1]).sample(1).is_err());
+        let subset = Subset::new(all, vec![1]).sample(1);
+        assert!(matches!(subset, Err(DataError::Index { index: 1, len: 1, .. })));
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub fn digits() -> Splits {
         validation: part(validation),
         test: Some(Arc::new(Subset::new(all, test))),
         skipped: Arc::default(),
+        unused: Arc::default(),
     }
 }
 

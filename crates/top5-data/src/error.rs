@@ -161,6 +161,27 @@ pub enum DataError {
         /// Classes that the training part lacks.
         unexpected: Vec<String>,
     },
+    /// A pickle that is not what the Python version of CIFAR consists of.
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The parts of a dataset cannot be told apart, or the one to learn from is missing.
+    Parts {
+        /// The folder.
+        path: PathBuf,
+        /// What was expected, in words.
+        expected: String,
+    },
+    /// A single class, which leaves nothing to tell apart.
+    OneClass {
+        /// The folder.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
     /// Nothing to read where samples were expected.
     Empty {
         /// The folder or file.
@@ -251,6 +272,20 @@ impl fmt::Display for DataError {
                 path.display(),
                 list(missing),
                 list(unexpected)
+            ),
+            Self::Pickle { path, reason } => write!(
+                f,
+                "{}: not a batch of CIFAR's Python version ({reason}): download it again",
+                path.display()
+            ),
+            Self::Parts { path, expected } => {
+                write!(f, "{}: its parts are not clear, expected {expected}", path.display())
+            }
+            Self::OneClass { path, class } => write!(
+                f,
+                "{}: {class:?} is its only class, expected at least two: one folder per class, \
+                 directly in the one given or in its train/, val/ and test/",
+                path.display()
             ),
             Self::Empty { path, expected } => {
                 write!(f, "{}: found nothing to read, expected {expected}", path.display())

@@ -1,8 +1,8 @@
 //! Image folders, as torchvision's `ImageFolder` reads them: one folder per class, classes numbered in the order of their
 //! sorted names, images at any depth below.
 //!
-//! Symbolic links are followed; a link to a folder above itself is not entered again. Folders whose name starts with a dot
-//! are no classes.
+//! Symbolic links are followed; a link to a folder above itself is not entered again. What programs leave behind is
+//! passed over at any depth: names that start with a dot, and the folder `__MACOSX` of archives made on a Mac.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,10 @@ use crate::error::{DataError, ImageError};
 use crate::image::Image;
 
 /// Extensions of files that count as images, in lower case.
-const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
+const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "webp"];
+
+/// Extensions of files that are images of a kind that is not read.
+const UNREAD: [&str; 7] = ["tif", "tiff", "gif", "heic", "avif", "jp2", "jxl"];
 
 /// What is done about files that are not usable images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,37 +48,42 @@ pub struct ImageFolder {
     name: String,
     classes: Vec<String>,
     files: Vec<(PathBuf, u32)>,
+    unread: usize,
     limits: Limits,
     fingerprint: u64,
 }
 
+/// Whether a class may be without images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmptyClass {
+    /// A class to learn must have one.
+    Refused,
+    /// A class to be tested need not.
+    Allowed,
+}
+
 impl ImageFolder {
     /// Lists the images of `root`, and says which bad ones were left out: none with [`OnBad::Fail`]. Fails when there is no
-    /// class, a class has no image, or a folder cannot be listed.
+    /// class, no image, a class without one that is refused, or a folder that cannot be listed.
     pub fn open(
         root: &Path,
         on_bad: OnBad,
+        empty_class: EmptyClass,
         limits: Limits,
     ) -> Result<(Self, Vec<DataError>), DataError> {
-        let empty = |path: &Path, expected: &str| DataError::Empty {
-            path: path.to_owned(),
-            expected: expected.to_owned(),
-        };
         let folders = class_folders(root)?;
         if folders.is_empty() {
             return Err(empty(root, "one folder per class"));
         }
         let (mut classes, mut files, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-        let mut print = Fingerprint::new();
+        let (mut print, mut unread, mut without) = (Fingerprint::new(), 0, None);
         for folder in folders {
             let label = classes.len() as u32;
-            let mut found = Vec::new();
+            let mut found = Found::default();
             find_images(&folder, &mut vec![real(root)?], &mut found)?;
-            if found.is_empty() {
-                return Err(empty(&folder, &format!("images ({})", EXTENSIONS.join(", "))));
-            }
-            found.sort();
-            for path in found {
+            unread += found.unread;
+            let (before, bad_before) = (files.len(), skipped.len());
+            for path in found.sorted() {
                 if on_bad == OnBad::Skip
                     && let Err(error) = read_image(&path, &limits)
                 {
@@ -87,13 +95,31 @@ impl ImageFolder {
                 print.number(fs::metadata(&path).map_or(0, |metadata| metadata.len()));
                 files.push((path, label));
             }
+            if files.len() == before && without.is_none() {
+                without = Some((folder.clone(), skipped.len() - bad_before));
+            }
             classes.push(file_name(&folder));
         }
-        if files.is_empty() {
+        if files.is_empty() && !skipped.is_empty() {
             return Err(empty(root, &format!("usable images, all {} are bad", skipped.len())));
         }
+        if let Some((folder, bad)) = without
+            && (files.is_empty() || empty_class == EmptyClass::Refused)
+        {
+            let expected = match bad {
+                0 => format!("images ({}), or no such folder", EXTENSIONS.join(", ")),
+                bad => format!("usable images, all {bad} are bad"),
+            };
+            return Err(empty(&folder, &expected));
+        }
         let fingerprint = print.0;
-        Ok((Self { name: file_name(root), classes, files, limits, fingerprint }, skipped))
+        let folder = Self { name: file_name(root), classes, files, unread, limits, fingerprint };
+        Ok((folder, skipped))
+    }
+
+    /// How many files are images of a kind that is not read (TIFF, for instance), and therefore no samples.
+    pub fn unread(&self) -> usize {
+        self.unread
     }
 
     /// The file of sample `index`. Panics when `index >= len()`.
@@ -132,22 +158,41 @@ impl Dataset for ImageFolder {
     }
 }
 
+fn empty(path: &Path, expected: &str) -> DataError {
+    DataError::Empty { path: path.to_owned(), expected: expected.to_owned() }
+}
+
 /// The folders in `root` that are classes, sorted by name.
 pub(crate) fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut folders = list(root)?;
-    folders.retain(|path| path.is_dir() && !file_name(path).starts_with('.'));
+    folders.retain(|path| path.is_dir());
     folders.sort();
     Ok(folders)
 }
 
-fn file_name(path: &Path) -> String {
+/// Whether images lie in `dir` itself.
+pub(crate) fn has_images(dir: &Path) -> Result<bool, DataError> {
+    Ok(list(dir)?.iter().any(|path| has_image_extension(path) && !path.is_dir()))
+}
+
+/// The last part of a path, as text.
+pub(crate) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
+/// What is in `dir`, but for what programs leave behind.
 fn list(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     let failed = |source| DataError::Io { path: dir.to_owned(), source };
     let entries = fs::read_dir(dir).map_err(failed)?;
-    entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") && name != "__MACOSX" {
+            paths.push(entry.path());
+        }
+    }
+    Ok(paths)
 }
 
 /// The path without symbolic links.
@@ -155,12 +200,23 @@ fn real(dir: &Path) -> Result<PathBuf, DataError> {
     fs::canonicalize(dir).map_err(|source| DataError::Io { path: dir.to_owned(), source })
 }
 
-/// Appends the images below `dir`. `above` holds the real paths of the folders on the way down.
-fn find_images(
-    dir: &Path,
-    above: &mut Vec<PathBuf>,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), DataError> {
+/// What lies in a class's folder.
+#[derive(Default)]
+struct Found {
+    images: Vec<PathBuf>,
+    /// Number of images of a kind that is not read.
+    unread: usize,
+}
+
+impl Found {
+    fn sorted(mut self) -> Vec<PathBuf> {
+        self.images.sort();
+        self.images
+    }
+}
+
+/// Adds the images below `dir`. `above` holds the real paths of the folders on the way down.
+fn find_images(dir: &Path, above: &mut Vec<PathBuf>, found: &mut Found) -> Result<(), DataError> {
     let here = real(dir)?;
     if above.contains(&here) {
         return Ok(());
@@ -170,15 +226,21 @@ fn find_images(
         if path.is_dir() {
             find_images(&path, above, found)?;
         } else if has_image_extension(&path) {
-            found.push(path);
+            found.images.push(path);
+        } else {
+            found.unread += usize::from(has_extension(&path, &UNREAD));
         }
     }
     above.pop();
     Ok(())
 }
 
-/// Whether the file's extension is one of an image's, in either case.
+/// Whether the file's extension is one of an image's that is read, in either case.
 pub fn has_image_extension(path: &Path) -> bool {
+    has_extension(path, &EXTENSIONS)
+}
+
+fn has_extension(path: &Path, known: &[&str]) -> bool {
     let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
-    extension.is_some_and(|extension| EXTENSIONS.iter().any(|&known| extension == known))
+    extension.is_some_and(|extension| known.iter().any(|&known| extension == known))
 }

@@ -25,7 +25,7 @@ pub use dataset::{Dataset, Joined, MemoryDataset, Sample, Splits, Subset};
 pub use decode::{Limits, decode};
 pub use digits::{digits, normalise_digit};
 pub use error::{DataError, ImageError};
-pub use folder::{ImageFolder, OnBad, read_image};
+pub use folder::{EmptyClass, ImageFolder, OnBad, read_image};
 pub use image::Image;
 pub use loader::{Batch, Batches, Loader, LoaderOptions};
 pub use preprocess::{CropMode, Preprocess, SettingError};

@@ -9,7 +9,7 @@ use crate::dataset::{Dataset, Splits};
 use crate::decode::Limits;
 use crate::digits::digits;
 use crate::error::DataError;
-use crate::folder::{ImageFolder, OnBad, class_folders};
+use crate::folder::{EmptyClass, ImageFolder, OnBad, class_folders, file_name, has_images};
 use crate::idx::{find_mnist_like, read_pair};
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
@@ -35,7 +35,8 @@ impl Default for OpenOptions {
 }
 
 /// Opens `digits` (embedded), `fashion-mnist` (Debian's package), or a folder: IDX files in MNIST's layout, CIFAR-10 or
-/// CIFAR-100 binaries, images in `train/`, `val/` and `test/`, or images in one folder per class.
+/// CIFAR-100 binaries, images in `train/`, with `val/` and `test/` if there
+/// are, or images in one folder per class.
 pub fn open(spec: &str, options: &OpenOptions) -> Result<Splits, DataError> {
     match spec {
         "digits" => return Ok(digits()),
@@ -70,9 +71,11 @@ fn unrecognised(spec: &str, dir: &Path) -> DataError {
             [
                 "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and \
                  t10k-labels-idx1-ubyte in it, plain or .gz (MNIST's layout)",
-                "batches.meta.txt and test_batch.bin in it (CIFAR-10, binary version)",
-                "fine_label_names.txt and test.bin in it (CIFAR-100, binary version)",
-                "the folders train/ and val/ or test/ in it, with one folder per class",
+                "batches.meta.txt and test_batch.bin in it (CIFAR-10, binary version), or batches.meta and \
+                 test_batch (Python version)",
+                "fine_label_names.txt and test.bin in it (CIFAR-100, binary version), or meta and test \
+                 (Python version)",
+                "the folder train/ in it, and val/ and test/ if there are, with one folder per class",
                 "one folder per class in it",
             ]
             .map(str::to_owned),
@@ -94,7 +97,12 @@ fn carve(
 
 fn open_idx(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataError>> {
     let files = find_mnist_like(dir)?;
-    let path = dir.to_string_lossy().to_ascii_lowercase();
+    let both = ["MNIST", "FashionMNIST"].map(|name| dir.join(name));
+    if files.train[0].starts_with(&both[0]) && find_mnist_like(&both[1]).is_some() {
+        let expected = "one of MNIST and FashionMNIST, which are both there".to_owned();
+        return Some(Err(DataError::Parts { path: dir.to_owned(), expected }));
+    }
+    let path = files.train[0].to_string_lossy().to_ascii_lowercase();
     let name = if path.contains("fashion") { "fashion-mnist" } else { "mnist" };
     let read = || {
         let [train, test] = [read_pair(name, &files.train)?, read_pair(name, &files.test)?];
@@ -104,7 +112,10 @@ fn open_idx(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataErro
 }
 
 fn open_cifar(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataError>> {
-    let places = [dir.to_owned(), dir.join("cifar-10-batches-bin"), dir.join("cifar-100-binary")];
+    let below =
+        ["cifar-10-batches-bin", "cifar-10-batches-py", "cifar-100-binary", "cifar-100-python"];
+    let places: Vec<PathBuf> =
+        std::iter::once(dir.to_owned()).chain(below.map(|name| dir.join(name))).collect();
     let in_place = |dir: &Path| [&CIFAR10, &CIFAR100].into_iter().find(|set| set.is_in(dir));
     let (set, dir): (&Cifar, _) = places.iter().find_map(|dir| Some((in_place(dir)?, dir)))?;
     let read = || carve(set.read_train(dir)?, Some(set.read_test(dir)?), options);
@@ -117,36 +128,120 @@ fn open_folder(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataE
     }
     match class_folders(dir) {
         Ok(folders) if folders.is_empty() => None,
-        Ok(_) => Some(read_folder(dir, options)),
+        Ok(folders) => Some(read_folder(dir, &folders, options)),
         Err(error) => Some(Err(error)),
     }
 }
 
-fn read_folder(dir: &Path, options: &OpenOptions) -> Result<Splits, DataError> {
-    let existing = |names: &[&str]| names.iter().map(|name| dir.join(name)).find(|p| p.is_dir());
-    let validation = existing(&["val", "valid", "validation"]);
-    let test = existing(&["test"]);
-    let divided = dir.join("train").is_dir() && (validation.is_some() || test.is_some());
+/// The folders that hold the parts of a dataset.
+struct Parts {
+    train: PathBuf,
+    validation: Option<PathBuf>,
+    test: Option<PathBuf>,
+}
 
-    let mut skipped = Vec::new();
-    let mut read = |dir: &Path| -> Result<Arc<dyn Dataset>, DataError> {
-        let (folder, bad) = ImageFolder::open(dir, options.on_bad, options.limits)?;
+impl Parts {
+    /// The parts among `folders`, known by their names in any case. A class may be called so, too: a part to learn from
+    /// holds folders and no images. Fails where two folders are the same part, or there are parts and none to learn from.
+    fn find(root: &Path, folders: &[PathBuf]) -> Result<Option<Self>, DataError> {
+        let [mut train, mut validation, mut test] = [None, None, None];
+        let mut others = 0;
+        for folder in folders {
+            let part = match file_name(folder).to_lowercase().as_str() {
+                "train" | "training" => &mut train,
+                "val" | "valid" | "validation" => &mut validation,
+                "test" | "testing" => &mut test,
+                _ => {
+                    others += 1;
+                    continue;
+                }
+            };
+            if let Some(other) = part.replace(folder.clone()) {
+                let expected = format!("one of {} and {}", file_name(&other), file_name(folder));
+                return Err(DataError::Parts { path: root.to_owned(), expected });
+            }
+        }
+        let holds_classes = |part: &Option<PathBuf>| -> Result<bool, DataError> {
+            let Some(part) = part else { return Ok(false) };
+            Ok(!class_folders(part)?.is_empty() && !has_images(part)?)
+        };
+        match train {
+            Some(_) if !holds_classes(&train)? => Ok(None),
+            Some(train) => Ok(Some(Self { train, validation, test })),
+            None if others == 0 && (holds_classes(&validation)? || holds_classes(&test)?) => {
+                let expected =
+                    "a part to learn from (train/), or the folder of one part".to_owned();
+                Err(DataError::Parts { path: root.to_owned(), expected })
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+fn read_folder(
+    dir: &Path,
+    folders: &[PathBuf],
+    options: &OpenOptions,
+) -> Result<Splits, DataError> {
+    let (mut skipped, mut unused) = (Vec::new(), Vec::new());
+    let mut unread = 0;
+    let mut read = |dir: &Path, empty| -> Result<Arc<dyn Dataset>, DataError> {
+        let (folder, bad) = ImageFolder::open(dir, options.on_bad, empty, options.limits)?;
         skipped.extend(bad);
+        unread += folder.unread();
         Ok(Arc::new(folder))
     };
-    let train = read(&if divided { dir.join("train") } else { dir.to_owned() })?;
-    let mut part = |dir: Option<PathBuf>| {
-        let Some(dir) = dir.filter(|_| divided) else { return Ok(None) };
-        let part = read(&dir)?;
-        same_classes(train.as_ref(), part.as_ref(), &dir)?;
-        Ok(Some(part))
+    let splits = match Parts::find(dir, folders)? {
+        None => carve(several_classes(dir, read(dir, EmptyClass::Refused)?)?, None, options)?,
+        Some(Parts { train, validation, test }) => {
+            let train = several_classes(&train, read(&train, EmptyClass::Refused)?)?;
+            let mut part = |dir: PathBuf| -> Result<Arc<dyn Dataset>, DataError> {
+                let part = read(&dir, EmptyClass::Allowed)?;
+                same_classes(train.as_ref(), part.as_ref(), &dir)?;
+                Ok(part)
+            };
+            let validation = validation.map(&mut part).transpose()?;
+            let test = match test {
+                Some(test) if unlabelled(&test, train.as_ref())? => {
+                    let name = file_name(&test);
+                    unused.push(format!("the images in {name}/ are in no folder of a class"));
+                    None
+                }
+                test => test.map(&mut part).transpose()?,
+            };
+            match validation {
+                Some(validation) => Splits {
+                    train,
+                    validation,
+                    test,
+                    skipped: Arc::default(),
+                    unused: Arc::default(),
+                },
+                None => carve(train, test, options)?,
+            }
+        }
     };
-    let (validation, test) = (part(validation)?, part(test)?);
-    let splits = match validation {
-        Some(validation) => Splits { train, validation, test, skipped: Arc::default() },
-        None => carve(train, test, options)?,
-    };
-    Ok(Splits { skipped: skipped.into(), ..splits })
+    if unread > 0 {
+        unused.push(format!("{unread} files are TIFF or other images that are not read"));
+    }
+    Ok(Splits { skipped: skipped.into(), unused: unused.into(), ..splits })
+}
+
+/// Whether nothing says what the images of a test part show: it has no folders, or one that is no class.
+fn unlabelled(dir: &Path, train: &dyn Dataset) -> Result<bool, DataError> {
+    Ok(match &class_folders(dir)?[..] {
+        [] => true,
+        [only] => !train.classes().contains(&file_name(only)),
+        _ => false,
+    })
+}
+
+/// The dataset, if there is something to tell apart.
+fn several_classes(dir: &Path, dataset: Arc<dyn Dataset>) -> Result<Arc<dyn Dataset>, DataError> {
+    match dataset.classes() {
+        [only] => Err(DataError::OneClass { path: dir.to_owned(), class: only.clone() }),
+        _ => Ok(dataset),
+    }
 }
 
 fn same_classes(train: &dyn Dataset, part: &dyn Dataset, dir: &Path) -> Result<(), DataError> {

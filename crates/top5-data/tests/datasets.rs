@@ -98,6 +98,120 @@ fn parts_with_other_classes_are_rejected_by_name() {
     assert!(message.contains("missing: b; unexpected: c"), "{message}");
 }
 
+/// Two images in each of two classes.
+fn classes(below: &str) -> Vec<(String, &'static [u8])> {
+    let names = ["cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"];
+    names.map(|name| (format!("{below}{name}"), COLOUR)).to_vec()
+}
+
+fn folder_of(parts: &[Vec<(String, &'static [u8])>]) -> TempDir {
+    let files: Vec<_> =
+        parts.iter().flatten().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+    folder(&files)
+}
+
+/// Numbers of training, validation and test images.
+fn sizes(splits: &Splits) -> [usize; 3] {
+    let test = splits.test.as_ref().map_or(0, |test| test.len());
+    [splits.train.len(), splits.validation.len(), test]
+}
+
+#[test]
+fn parts_are_known_by_their_names_in_any_case() {
+    for [train, test] in [["Train/", "Test/"], ["training/", "testing/"], ["TRAIN/", "test/"]] {
+        let splits = open_dir(&folder_of(&[classes(train), classes(test)])).unwrap();
+        assert_eq!(splits.train.classes(), ["cat", "dog"]);
+        assert_eq!(sizes(&splits), [2, 2, 4]);
+    }
+    let splits = open_dir(&folder_of(&[classes("Training/"), classes("Validation/")])).unwrap();
+    assert_eq!(sizes(&splits), [4, 4, 0]);
+    let message = refused(open_dir(&folder_of(&[classes("train/"), classes("Training/")])));
+    assert!(message.contains("Training and train"), "{message}");
+    let message = refused(open_dir(&folder_of(&[classes("val/"), classes("test/")])));
+    assert!(message.contains("a part to learn from"), "{message}");
+}
+
+#[test]
+fn train_alone_is_a_part_and_a_class_of_trains_is_none() {
+    let splits = open_dir(&folder_of(&[classes("train/")])).unwrap();
+    assert_eq!((splits.train.classes().len(), sizes(&splits)), (2, [2, 2, 0]));
+    let vehicles = folder(&[
+        ("train/1.png", COLOUR),
+        ("train/2.png", COLOUR),
+        ("plane/1.png", COLOUR),
+        ("plane/2.png", COLOUR),
+    ]);
+    assert_eq!(open_dir(&vehicles).unwrap().train.classes(), ["plane", "train"]);
+}
+
+#[test]
+fn test_images_without_classes_are_left_out_and_told() {
+    for unlabelled in ["test/1.png", "test/unknown/1.png", "Test/images/deep/1.png"] {
+        let dir = folder_of(&[classes("train/"), classes("val/"), vec![(unlabelled.into(), GRAY)]]);
+        let splits = open_dir(&dir).unwrap();
+        assert_eq!(sizes(&splits), [4, 4, 0], "{unlabelled}");
+        assert!(splits.unused[0].to_lowercase().contains("test/"), "{:?}", splits.unused);
+    }
+    let wrong = vec![("test/bird/1.png".into(), GRAY), ("test/fish/1.png".into(), GRAY)];
+    let message = refused(open_dir(&folder_of(&[classes("train/"), wrong])));
+    assert!(message.contains("missing: cat, dog; unexpected: bird, fish"), "{message}");
+}
+
+#[test]
+fn what_programs_leave_behind_is_passed_over_at_any_depth() {
+    let left: Vec<(String, &'static [u8])> = [
+        "__MACOSX/cat/._1.png",
+        ".ipynb_checkpoints/1.png",
+        "cat/.ipynb_checkpoints/1-checkpoint.png",
+        "cat/._1.png",
+        "dog/deep/__MACOSX/1.png",
+    ]
+    .map(|name| (name.to_owned(), GRAY))
+    .to_vec();
+    let splits = open_dir(&folder_of(&[classes(""), left])).unwrap();
+    assert_eq!((splits.train.classes().len(), sizes(&splits)), (2, [2, 2, 0]));
+    assert!(splits.unused.is_empty(), "{:?}", splits.unused);
+}
+
+#[test]
+fn one_class_is_refused_by_its_name() {
+    let message = refused(open_dir(&folder(&[("cat/1.png", COLOUR), ("cat/2.png", COLOUR)])));
+    assert!(message.contains("\"cat\" is its only class"), "{message}");
+    let message = refused(open_dir(&folder(&[("train/cat/1.png", COLOUR)])));
+    assert!(message.contains("train: \"cat\" is its only class"), "{message}");
+}
+
+#[test]
+fn tiff_is_no_sample_and_told() {
+    let tiff = vec![("cat/3.tif".into(), GRAY), ("dog/3.TIFF".into(), GRAY)];
+    let splits = open_dir(&folder_of(&[classes(""), tiff])).unwrap();
+    assert_eq!(sizes(&splits), [2, 2, 0]);
+    assert!(splits.unused[0].starts_with("2 files are TIFF"), "{:?}", splits.unused);
+}
+
+#[test]
+fn a_class_without_images_is_refused_in_the_training_part_alone() {
+    let empty = vec![("val/dog/none.txt".into(), GRAY), ("val/cat/1.png".into(), COLOUR)];
+    let splits = open_dir(&folder_of(&[classes("train/"), empty])).unwrap();
+    assert_eq!(sizes(&splits), [4, 1, 0]);
+    let empty = vec![("bird/none.txt".into(), GRAY)];
+    let message = refused(open_dir(&folder_of(&[classes(""), empty])));
+    assert!(message.contains("/bird:") && message.contains("no such folder"), "{message}");
+    let dir = folder_of(&[classes(""), vec![("bird/1.png".into(), b"bad")]]);
+    let message = refused(open(dir.path().to_str().unwrap(), &skipping()));
+    assert!(message.contains("/bird:") && message.contains("all 1 are bad"), "{message}");
+}
+
+#[test]
+fn what_was_found_is_said_in_a_line() {
+    let dir = folder_of(&[classes("train/"), classes("test/")]);
+    assert_eq!(
+        open_dir(&dir).unwrap().describe(),
+        "2 images to learn from, 2 to choose the epoch, 4 to test; 2 classes: cat, dog"
+    );
+    assert!(top5_data::digits().describe().ends_with("10 classes: 0, 1, 2, …"));
+}
+
 #[test]
 fn empty_folders_say_what_was_expected() {
     let message = refused(open_dir(&folder(&[])));
@@ -200,12 +314,18 @@ fn idx_folders_are_recognised_by_content() {
     assert_eq!([sample.image.channels, sample.image.height, sample.image.width], [1, 2, 3]);
 
     let dir = idx_folder(&idx(20, 3), "FashionMNIST/raw/");
-    let spec = dir.path().join("FashionMNIST");
-    let splits = open(spec.to_str().unwrap(), &OpenOptions::default()).unwrap();
-    assert_eq!(
-        (splits.train.name(), splits.train.classes()[3].as_str()),
-        ("fashion-mnist", "Dress")
-    );
+    for spec in [dir.path().to_owned(), dir.path().join("FashionMNIST")] {
+        let splits = open(spec.to_str().unwrap(), &OpenOptions::default()).unwrap();
+        assert_eq!(
+            (splits.train.name(), splits.train.classes()[3].as_str()),
+            ("fashion-mnist", "Dress")
+        );
+    }
+    for (name, bytes) in idx(20, 3) {
+        write(dir.path(), &[(format!("MNIST/raw/{name}").as_str(), bytes.as_slice())]);
+    }
+    let message = refused(open_dir(&dir));
+    assert!(message.contains("one of MNIST and FashionMNIST"), "{message}");
 }
 
 #[test]
@@ -247,6 +367,20 @@ fn cifar_folders_are_recognised_and_their_damage_named() {
     write(dir.path(), &[("cifar-10-batches-bin/batches.meta.txt", names.as_bytes())]);
     let error = open_dir(&dir).err().unwrap();
     assert!(error.is_io() && error.to_string().contains("data_batch_1.bin"), "{error}");
+}
+
+#[test]
+fn pickled_cifar_folders_are_recognised_and_their_damage_named() {
+    let dir = folder(&[
+        ("cifar-10-batches-py/batches.meta", b"\x80\x02}q\x01U\x0blabel_namesq\x02]q\x03s."),
+        ("cifar-10-batches-py/test_batch", b"short"),
+        ("cifar-10-batches-py/data_batch_1", b"short"),
+    ]);
+    let message = refused(open_dir(&dir));
+    assert!(message.contains("0 class names, expected 10"), "{message}");
+    write(dir.path(), &[("cifar-10-batches-py/batches.meta", b"\x80\x02}")]);
+    let message = refused(open_dir(&dir));
+    assert!(message.contains("batches.meta") && message.contains("in the middle"), "{message}");
 }
 
 #[test]

@@ -84,7 +84,8 @@ mod tests {
         let error = average(&[(1.0, &[1.0][..]), (1.0, &[0.5, 0.5])]);
         assert_eq!(error, Err(EnsembleError::Classes { expected: 1, got: 2 }));
         for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(average(&[(weight, &[1.0])]).is_err(), "{weight}");
+            let error = average(&[(weight, &[1.0])]).unwrap_err();
+            assert!(matches!(error, EnsembleError::Weight { .. }), "{weight}: {error}");
         }
     }
 }

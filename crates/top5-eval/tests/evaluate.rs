@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use top5_cpu::{CpuDevice, CpuNetwork, CpuSession, Options};
-use top5_data::{Dataset, Image, ImageFolder, Limits, MemoryDataset, OnBad, Preprocess, Sample};
+use top5_data::{
+    Dataset, EmptyClass, Image, ImageFolder, Limits, MemoryDataset, OnBad, Preprocess, Sample,
+};
 use top5_eval::crops::{Crops, average};
 use top5_eval::dense::{Dense, DenseNetwork, Pool};
 use top5_eval::{EvaluationError, evaluate, evaluate_with};
@@ -119,7 +121,8 @@ fn bad_images_are_listed_and_fatal_only_when_all_are() {
         }
     }
     let open = || -> Arc<dyn Dataset> {
-        let folder = ImageFolder::open(folder.path(), OnBad::Fail, Limits::default());
+        let folder =
+            ImageFolder::open(folder.path(), OnBad::Fail, EmptyClass::Refused, Limits::default());
         Arc::new(folder.unwrap().0)
     };
     let dataset = open();
