@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_run_of_no_tests_is_an_error() {
-        assert!(expect_some(Counts::default(), "tests").is_err());
+        let error = expect_some(Counts::default(), "tests").unwrap_err();
+        assert!(error.to_string().contains("tests"), "{error}");
         assert!(expect_some(Counts { passed: 1, failed: 0 }, "tests").is_ok());
     }
 }

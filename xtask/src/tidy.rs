@@ -1,8 +1,10 @@
 //! The architecture invariants as checks. What they say and why is in ARCHITECTURE.md.
 
+mod assertions;
 mod confinement;
 mod documents;
 mod files;
+mod paths;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,6 +28,16 @@ struct Tree {
     architecture: String,
     /// The text of CHANGELOG.md.
     changelog: String,
+    /// Every file of the repository, with the text of documents.
+    files: Vec<File>,
+}
+
+/// A file of the repository.
+struct File {
+    /// Relative to the root, with `/`.
+    path: String,
+    /// The text of a Markdown file.
+    text: Option<String>,
 }
 
 /// Something that breaks an invariant.
@@ -51,6 +63,9 @@ const CHECKS: &[Check] = &[
     documents::edges_are_documented,
     documents::dependencies_have_reasons,
     documents::changelog_has_unreleased,
+    paths::named_paths_exist,
+    assertions::tests_assert,
+    assertions::tests_name_errors,
 ];
 
 /// Runs every check on the workspace and fails if one found something.
@@ -81,5 +96,31 @@ fn read_tree(root: &Path) -> Result<Tree> {
         manifest: read("Cargo.toml")?,
         architecture: read("ARCHITECTURE.md")?,
         changelog: read("CHANGELOG.md")?,
+        files: {
+            let mut files = Vec::new();
+            collect(root, root, &mut files)?;
+            files
+        },
     })
+}
+
+/// Appends the files below `folder`, but for what is built and git's own.
+fn collect(root: &Path, folder: &Path, files: &mut Vec<File>) -> Result<()> {
+    let reading = || format!("{}", folder.display());
+    for entry in std::fs::read_dir(folder).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        let name = path.file_name().unwrap_or_default();
+        if path.is_dir() {
+            if name != "target" && name != ".git" {
+                collect(root, &path, files)?;
+            }
+            continue;
+        }
+        let is_document = path.extension().is_some_and(|extension| extension == "md");
+        let text = is_document.then(|| std::fs::read_to_string(&path)).transpose();
+        let text = text.with_context(|| format!("{}", path.display()))?;
+        let relative = path.strip_prefix(root).expect("the walk started at the root");
+        files.push(File { path: relative.to_string_lossy().replace('\\', "/"), text });
+    }
+    Ok(())
 }
