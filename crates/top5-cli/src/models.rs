@@ -55,8 +55,8 @@ const COLUMNS: [Column; 11] = [
     ("MACs", true),
     ("activations", true),
     ("sees", true),
-    ("top-1", true),
-    ("top-5", true),
+    ("top-1 error", true),
+    ("top-5 error", true),
     ("error measured", false),
     ("place", false),
 ];

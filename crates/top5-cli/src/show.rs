@@ -20,7 +20,9 @@ struct Network {
     paper: String,
     input: [usize; 3],
     classes: usize,
+    /// Auxiliary heads included.
     params: usize,
+    /// At inference, as activations.
     macs: u64,
     activations: usize,
     layers: Vec<Layer>,
@@ -53,13 +55,18 @@ impl Task {
         let settings = Settings {
             classes: args.classes.unwrap_or(registered.classes),
             input: args.input.unwrap_or(registered.input),
+            ..registered
         };
         Ok(Self { network, settings, markdown: args.markdown, svg: args.svg })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let Self { network, settings, markdown, svg } = self;
-        let graph = network.with(settings)?;
+        // The heads that only training needs are shown where the input leaves room for them.
+        let graph = network.with(settings).or_else(|error| {
+            network.with(Settings { auxiliary: false, ..settings }).map_err(|_| error)
+        })?;
+        let inference = graph.inference();
         if let Some(path) = &svg {
             output.file(path, draw::architecture(&graph).as_bytes())?;
         }
@@ -71,8 +78,8 @@ impl Task {
                 input: graph.input(),
                 classes: graph.classes(),
                 params: graph.param_count(),
-                macs: graph.macs(),
-                activations: graph.activations(),
+                macs: inference.macs(),
+                activations: inference.activations(),
                 layers: graph::rows(&graph).into_iter().map(layer).collect(),
             });
         }

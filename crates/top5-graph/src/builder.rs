@@ -59,7 +59,7 @@ struct State {
 }
 
 /// How weights and biases start, from the layer and the fans of its weight.
-type Rule = Box<dyn Fn(&Spec, Fans) -> (Init, f32)>;
+type Rule = Box<dyn Fn(&Spec, Fans) -> Option<(Init, f32)>>;
 
 /// The names given so far in one scope.
 #[derive(Default)]
@@ -107,8 +107,9 @@ impl Builder {
         };
         let spec = spec.and_then(|mut spec| {
             crate::shape::volume(&spec.output.dims())?;
-            if let (Some(rule), Some(fans)) = (&state.rule, spec.fans) {
-                let (weight, bias) = rule(&spec, fans);
+            if let (Some(rule), Some(fans)) = (&state.rule, spec.fans)
+                && let Some((weight, bias)) = rule(&spec, fans)
+            {
                 start(&mut spec, &weight, bias);
             }
             Ok(spec)
@@ -250,8 +251,9 @@ impl<'g> Var<'g> {
     }
 
     /// Lets weight and bias of every convolution, linear layer and subsampling from here on start as the rule says, given the
-    /// layer and the fans of its weight. [`Var::init`] goes before it for single layers.
-    pub fn init_by(self, rule: impl Fn(&Spec, Fans) -> (Init, f32) + 'static) -> Self {
+    /// layer and the fans of its weight; where it says nothing, PyTorch's default stays. [`Var::init`] goes before it for single
+    /// layers.
+    pub fn init_by(self, rule: impl Fn(&Spec, Fans) -> Option<(Init, f32)> + 'static) -> Self {
         self.builder.state.borrow_mut().rule = Some(Box::new(rule));
         self
     }
@@ -535,9 +537,14 @@ mod tests {
     #[test]
     fn a_rule_of_initialisation_sees_the_fans_of_weights_and_leaves_the_rest() {
         let graph = net("ruled", [4, 8, 8], |x| {
-            let x = x.conv(6, k(3)).init_by(|_, fans| (Init::kaiming_normal(fans.output), 0.5));
+            let x = x.conv(6, k(3)).init_by(|layer, fans| {
+                let he = (Init::kaiming_normal(fans.output), 0.5);
+                (layer.label != "5 → 2").then_some(he)
+            });
             let x = x.apply(Conv2d::new(8, k(3)).groups(2)).batch_norm();
-            x.flatten().linear(5).init_by(|_, fans| (Init::pytorch(fans.input), 0.0)).linear(3)
+            let x = x.flatten().linear(5).linear(2);
+            x.init_by(|_, fans| Some((Init::xavier_uniform(fans.input, fans.output), 0.0)))
+                .linear(3)
         })
         .unwrap();
         let init = |name: &str| graph.params().find(|(n, _)| n == name).unwrap().1.init.clone();
@@ -547,7 +554,8 @@ mod tests {
         assert_eq!(init("conv2.bias"), Init::Constant(0.5));
         assert_eq!(init("bn1.weight"), Init::Constant(1.0));
         assert_eq!(init("fc1.weight"), Init::kaiming_normal(5));
-        assert_eq!(init("fc2.weight"), Init::pytorch(5));
+        assert_eq!(init("fc2.bias"), Init::pytorch(5));
+        assert_eq!(init("fc3.weight"), Init::xavier_uniform(2, 3));
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn cells(graph: &Graph) -> Vec<[String; 7]> {
         total(),
         graph.logits().shape().to_string(),
         grouped(graph.param_count() as u64),
-        grouped(graph.macs()),
+        grouped(graph.inference().macs()),
         total(),
     ]);
     cells

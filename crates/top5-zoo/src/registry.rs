@@ -11,6 +11,8 @@ pub struct Settings {
     pub classes: usize,
     /// Channels, height and width of the input.
     pub input: [usize; 3],
+    /// Whether its auxiliary heads are built, if it has any: only training needs them, and they do not fit every input.
+    pub auxiliary: bool,
 }
 
 /// A network and everything the zoo knows about it.
@@ -44,14 +46,16 @@ pub struct Network {
     pub init: &'static str,
     /// How its images are prepared at evaluation.
     pub preprocessing: Preprocessing,
+    /// How they are prepared for weights in PyTorch's files, where who converted them from Caffe scaled the first layer.
+    pub converted: Option<Preprocessing>,
     /// Its layers, from the input to the logits.
     pub layers: for<'g> fn(Var<'g>, &Settings) -> Var<'g>,
 }
 
 impl Network {
-    /// The number of classes and the input that it is registered with.
+    /// The number of classes and the input that it is registered with, with its auxiliary heads.
     pub fn settings(&self) -> Settings {
-        Settings { classes: self.classes, input: self.input }
+        Settings { classes: self.classes, input: self.input, auxiliary: true }
     }
 
     /// The network as registered.
@@ -259,7 +263,7 @@ impl Preprocessing {
         }
     }
 
-    /// CIFAR's images as they are, with the mean and deviation of CIFAR-100's training part.
+    /// CIFAR's images as they are, with the mean and deviation of CIFAR-100's training part, in all digits of the code.
     pub(crate) const fn cifar() -> Self {
         Self {
             resize: 32,

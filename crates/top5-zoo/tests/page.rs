@@ -91,6 +91,16 @@ fn preprocessing(p: &Preprocessing) -> String {
     format!("{colours}, shorter side {side} ({filter}), the centre; mean and scale: {source}")
 }
 
+fn images(network: &Network) -> String {
+    let images = preprocessing(&network.preprocessing);
+    match &network.converted {
+        Some(converted) => {
+            format!("{images}; for PyTorch's files: {}", preprocessing(converted))
+        }
+        None => images,
+    }
+}
+
 fn costs(network: &Network) -> String {
     let graph = network.graph().unwrap().inference();
     let fields = graph.receptive_fields();
@@ -133,7 +143,7 @@ const COSTS: &str = "\
 |---|---|---:|---:|---:|---:|---:|---:|---:|
 ";
 const ERRORS: &str = "\
-| network | top-1 | top-5 | images | protocol | source |
+| network | top-1 error | top-5 error | images | protocol | source |
 |---|---:|---:|---|---|---|
 ";
 
@@ -161,7 +171,7 @@ fn family(page: &mut String, networks: &[&Network]) {
     shared(page, networks, "Paper", |network| citation(&network.paper));
     shared(page, networks, "Place", |network| prose(&network.place));
     shared(page, networks, "Starts as", |network| network.init.to_owned());
-    shared(page, networks, "Images", |network| preprocessing(&network.preprocessing));
+    shared(page, networks, "Images", images);
     shared(page, networks, "Departures", |network| departures(network.name));
     writeln!(page).unwrap();
     *page += COSTS;

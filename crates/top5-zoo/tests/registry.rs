@@ -36,7 +36,7 @@ fn zoo_is_complete() {
     let mut names: Vec<String> = [
         "lenet lenet5 alexnet alexnet_owt alexnet_28 alexnet_caffe overfeat_fast overfeat_accurate zfnet zfnet_b clarifai",
         "vgg11 vgg11_lrn vgg13 vgg16 vgg16_c vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn",
-        "vgg11_bn_cifar vgg13_bn_cifar vgg16_bn_cifar vgg19_bn_cifar googlenet googlenet_bn googlenet_cifar",
+        "vgg11_bn_cifar vgg13_bn_cifar vgg16_bn_cifar vgg19_bn_cifar googlenet googlenet_bn googlenet_cifar googlenet_cifar_n5x5",
         "bn_inception bn_inception_slim inception_v3 inception_v4 inception_resnet_v2",
         "resnet50_v1 resnet101_v1 resnet152_v1 resnetv2_50 preact_resnet200 resnet200",
         "resnet20_cifar resnet32_cifar resnet44_cifar resnet56_cifar resnet110_cifar",
@@ -193,9 +193,14 @@ fn every_network_takes_another_number_of_classes() {
         let graph = network.with(settings).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(graph.classes(), 7, "{}", network.name);
         assert!(graph.outputs().iter().all(|o| graph.node(o.node).shape() == Shape::Flat(7)));
-        assert!(network.with(Settings { classes: 0, ..settings }).is_err(), "{}", network.name);
-        assert!(network.with(Settings { classes: usize::MAX, ..settings }).is_err());
-        assert!(network.with(Settings { input: [3, 0, 0], ..settings }).is_err());
+        for wrong in [
+            Settings { classes: 0, ..settings },
+            Settings { classes: usize::MAX, ..settings },
+            Settings { input: [3, 0, 0], ..settings },
+        ] {
+            let message = network.with(wrong).unwrap_err().to_string();
+            assert!(message.starts_with(network.name), "{message}");
+        }
     }
 }
 
@@ -264,6 +269,36 @@ fn inference_has_no_auxiliary_heads() {
 }
 
 #[test]
+fn without_auxiliary_heads_other_sizes_fit() {
+    for (name, [height, width]) in [
+        ("inception_v3", [75, 75]),
+        ("inception_v3", [200, 298]),
+        ("googlenet", [192, 256]),
+        ("googlenet", [299, 299]),
+        ("googlenet", [2000, 2000]),
+        ("googlenet_bn", [192, 256]),
+    ] {
+        let network = network(name).unwrap();
+        let settings = Settings { input: [3, height, width], ..network.settings() };
+        assert!(network.with(settings).unwrap_err().to_string().to_lowercase().contains("aux"));
+        let bare = network.with(Settings { auxiliary: false, ..settings }).unwrap();
+        assert_eq!(bare.param_count(), graph(name).inference().param_count(), "{name}");
+        assert_eq!((bare.outputs().len(), bare.input()), (1, [3, height, width]));
+    }
+}
+
+#[test]
+fn images_are_prepared_as_the_published_weights_want_them() {
+    let of = |name: &str| network(name).unwrap().preprocessing;
+    assert_eq!((of("resnetv2_50").mean, of("resnetv2_50").std), ([0.5; 3], [0.5; 3]));
+    assert_eq!(of("resnext101_64x4d").resize, 232);
+    let legacy = network("legacy_senet154").unwrap();
+    assert_eq!(legacy.preprocessing.mean[0], 103.939 / 255.0);
+    assert_eq!(legacy.converted.unwrap().std, [0.229, 0.224, 0.225]);
+    assert_eq!(of("resnet18_cifar").mean[0], 0.507_075_159_237_132_3);
+}
+
+#[test]
 fn dense_vgg_gives_a_map_of_logits() {
     let dense = graph("vgg16").dense([3, 256, 288]).unwrap();
     assert_eq!(dense.logits().shape(), Shape::Map([1000, 2, 3]));
@@ -329,6 +364,7 @@ fn tensorflow_networks_have_its_eps() {
     for (name, eps) in [
         ("googlenet_bn", 1e-3),
         ("googlenet_cifar", 1e-5),
+        ("seresnet50_cifar", 1e-5),
         ("bn_inception", 1e-5),
         ("inception_v3", 1e-3),
         ("inception_v4", 1e-3),
@@ -340,4 +376,17 @@ fn tensorflow_networks_have_its_eps() {
             }
         }
     }
+}
+
+#[test]
+fn the_slip_of_the_articles_googlenet_is_kept_under_its_own_name() {
+    let graph = graph("googlenet_cifar_n5x5");
+    for node in graph.nodes() {
+        if let Op::BatchNorm2d(norm) = &node.op {
+            let slipped = node.name.ends_with("b3.4");
+            let channels = node.shape().channels() as f32;
+            assert_eq!(norm.eps, if slipped { channels } else { 1e-5 }, "{}", node.name);
+        }
+    }
+    assert_eq!(graph.nodes().iter().filter(|node| node.name.ends_with("b3.4")).count(), 9);
 }

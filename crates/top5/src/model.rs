@@ -14,7 +14,9 @@ use top5_zoo::{Colours, Network, Settings};
 
 use crate::error::ModelError;
 use crate::files::{WriteError, write_whole};
-use crate::preprocessing::{caffe_preprocessing, from_timm, preprocessing, to_timm};
+use crate::preprocessing::{
+    caffe_preprocessing, converted_preprocessing, from_timm, preprocessing, to_timm,
+};
 use crate::weight_files::WeightFiles;
 
 /// The embedded model: `lenet`, trained by `top5 train lenet` on the embedded digits (see `assets/README.md`).
@@ -163,8 +165,9 @@ impl Model {
         };
         let preprocess = preprocess.unwrap_or_else(|| match format {
             Format::Caffe => caffe_preprocessing(network, graph.input()),
-            Format::Safetensors | Format::Torch | Format::Overfeat(_) | Format::Onnx => {
-                preprocessing(network, graph.input())
+            Format::Overfeat(_) => preprocessing(network, graph.input()),
+            Format::Safetensors | Format::Torch | Format::Onnx => {
+                converted_preprocessing(network, graph.input())
             }
         });
         Ok(Self { graph, weights, classes, preprocess })
@@ -179,7 +182,15 @@ fn fit(
     input: Option<[usize; 3]>,
 ) -> Result<(Graph, Weights), ModelError> {
     let settings = Settings { input: input.unwrap_or(network.input), ..network.settings() };
-    let graph = network.with(settings)?;
+    let graph = match network.with(settings) {
+        Ok(graph) => graph,
+        // The heads, which only training needs, may be what does not fit the input.
+        Err(error) => {
+            let settings = Settings { auxiliary: false, ..settings };
+            let graph = network.with(settings).map_err(|_| error)?;
+            return fit_bare(network, settings, graph, weights);
+        }
+    };
     // As most files are: then no copy is made.
     if weights.check(&graph).is_ok() {
         return Ok((graph, weights));
@@ -198,6 +209,28 @@ fn fit(
         .rev()
         .find_map(|graph| Some((formats::fit(weights.clone(), &graph).ok()?, graph)));
     fitted.map(|(weights, graph)| (graph, weights)).ok_or_else(|| error.into())
+}
+
+/// As [`fit`], for a graph without auxiliary heads; those of the file are left out.
+fn fit_bare(
+    network: &'static Network,
+    settings: Settings,
+    graph: Graph,
+    mut weights: Weights,
+) -> Result<(Graph, Weights), ModelError> {
+    let whole = network.graph()?;
+    let needed: BTreeSet<String> = graph.params().map(|(name, _)| name).collect();
+    for (name, _) in whole.params().filter(|(name, _)| !needed.contains(name)) {
+        weights.remove(&name);
+    }
+    let error = match formats::fit(weights.clone(), &graph) {
+        Ok(weights) => return Ok((graph, weights)),
+        Err(error) => error,
+    };
+    let Some(classes) = other_classes(&graph, &error) else { return Err(error.into()) };
+    let graph = network.with(Settings { classes, ..settings })?;
+    let weights = formats::fit(weights, &graph)?;
+    Ok((graph, weights))
 }
 
 /// The number of classes in a file whose last layer has another one than the graph's.

@@ -42,6 +42,11 @@ pub fn preprocessing(network: &Network, input: [usize; 3]) -> Preprocess {
     prepared(&network.preprocessing, input)
 }
 
+/// How images are prepared for a network whose weights are in a file of PyTorch's, or in one that was made from it.
+pub(crate) fn converted_preprocessing(network: &Network, input: [usize; 3]) -> Preprocess {
+    prepared(network.converted.as_ref().unwrap_or(&network.preprocessing), input)
+}
+
 /// How images are prepared for a network whose weights are Caffe's, whatever others expect of it.
 pub(crate) fn caffe_preprocessing(network: &Network, input: [usize; 3]) -> Preprocess {
     prepared(&Preprocessing::caffe(network.preprocessing.resize), input)

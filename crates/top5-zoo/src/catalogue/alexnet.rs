@@ -14,7 +14,6 @@ pub(crate) static NETWORKS: &[Network] = &[
         paper: PAPER,
         section: "section 3.5, Figure 2",
         input: [3, 227, 227],
-        classes: 1000,
         params: 60_965_224,
         macs: 724_406_816,
         published: Fact::Known(&[
@@ -28,6 +27,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         init: "N(0, 0.01); biases 1 in conv2, conv4, conv5 and the hidden linear layers, else 0 (section 5)",
         preprocessing: Preprocessing::caffe(256),
         layers: alexnet,
+        ..Network::IMAGENET
     },
     Network {
         name: "alexnet_caffe",
@@ -38,13 +38,13 @@ pub(crate) static NETWORKS: &[Network] = &[
         paper: PAPER,
         section: "Caffe's bvlc_alexnet",
         input: [3, 227, 227],
-        classes: 1000,
         params: 60_965_224,
         macs: 724_406_816,
         published: Fact::Missing("Caffe's model zoo gives its accuracy only as of training"),
         init: "N(0, 0.01), 0.005 in fc6 and fc7; biases 0.1 in conv2, conv4, conv5, fc6 and fc7, else 0",
         preprocessing: Preprocessing::caffe(256),
         layers: alexnet_caffe,
+        ..Network::IMAGENET
     },
     Network {
         name: "alexnet_owt",
@@ -60,7 +60,6 @@ pub(crate) static NETWORKS: &[Network] = &[
         },
         section: "torchvision's alexnet",
         input: [3, 224, 224],
-        classes: 1000,
         params: 61_100_840,
         macs: 714_188_480,
         published: Fact::Known(&[
@@ -70,6 +69,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         init: PYTORCH_INIT,
         preprocessing: Preprocessing::torchvision(256),
         layers: alexnet_owt,
+        ..Network::IMAGENET
     },
     Network {
         name: "alexnet_28",
@@ -87,6 +87,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         init: ARTICLES_INIT,
         preprocessing: Preprocessing::mnist(28),
         layers: alexnet_28,
+        ..Network::IMAGENET
     },
 ];
 

@@ -78,7 +78,7 @@ const STD: f32 = 1.0 / (0.0167 * 255.0);
 const BASE: Network = Network {
     family: "DPN",
     year: 2017,
-    place: Fact::Known("first in object localisation, ILSVRC-2017; not in classification"),
+    place: Fact::Known("first in object localisation, third in classification, ILSVRC-2017"),
     paper: Paper {
         authors: "Chen, Li, Xiao, Jin, Yan & Feng",
         title: "Dual Path Networks",

@@ -6,7 +6,6 @@ use crate::registry::{Fact, Network, Paper, Preprocessing};
 
 pub(crate) static NETWORKS: &[Network] = &[Network {
     name: "lenet",
-    aliases: &[],
     family: "LeNet",
     year: 1998,
     place: Fact::Missing("older than the contest"),
@@ -20,6 +19,7 @@ pub(crate) static NETWORKS: &[Network] = &[Network {
     init: ARTICLES_INIT,
     preprocessing: Preprocessing::mnist(28),
     layers: lenet,
+    ..Network::IMAGENET
 }];
 
 pub(crate) const PAPER: Paper = Paper {

@@ -30,6 +30,7 @@ pub(crate) static NETWORKS: &[Network] = &[Network {
         source: "section II.B: background −0.1, ink 1.175, centred in 32×32",
     },
     layers: lenet5,
+    ..Network::IMAGENET
 }];
 
 const fn mnist(top1: f32, protocol: &'static str) -> Published {

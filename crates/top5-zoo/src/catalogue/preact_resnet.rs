@@ -2,7 +2,7 @@
 
 use crate::pages::preact_resnet::preact;
 use crate::pages::resnet::{RESNET_50, RESNET_200};
-use crate::registry::{Fact, Network, Paper, Published};
+use crate::registry::{Fact, Network, Paper, Preprocessing, Published};
 
 pub(crate) static NETWORKS: &[Network] = &[
     Network {
@@ -12,6 +12,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         params: 25_549_352,
         macs: 4_089_184_256,
         published: Fact::Missing("the paper has no network of this depth"),
+        preprocessing: Preprocessing { source: "timm", ..Preprocessing::inception(235) },
         layers: |x, s| preact(x, RESNET_50, s),
         ..BASE
     },

@@ -1,7 +1,7 @@
 //! SENet: names, counts and published errors. The layers are in `pages/senet.rs`.
 
 use super::resnet::HE;
-use super::{REPOSITORY, TIMM, UNNAMED_INIT};
+use super::{REPOSITORY, TIMM, UNNAMED_INIT, on_cifar100};
 use crate::pages::resnet::{RESNET_18, RESNET_34, RESNET_50, RESNET_101, RESNET_152};
 use crate::pages::senet::{
     aggregated, article, article_basic, article_bottleneck, bottleneck, se_bn_inception, senet,
@@ -134,6 +134,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         name: "seresnet18_cifar",
         params: 11_314_012,
         macs: 555_555_840,
+        published: Fact::Known(&[on_cifar100(23.56, 6.68)]),
         layers: |x, s| article(x, RESNET_18, article_basic, 512, s),
         ..ARTICLE
     },
@@ -141,6 +142,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         name: "seresnet34_cifar",
         params: 21_498_000,
         macs: 1_159_605_760,
+        published: Fact::Known(&[on_cifar100(22.07, 6.12)]),
         layers: |x, s| article(x, RESNET_34, article_basic, 512, s),
         ..ARTICLE
     },
@@ -148,6 +150,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         name: "seresnet50_cifar",
         params: 26_262_804,
         macs: 1_300_529_152,
+        published: Fact::Known(&[on_cifar100(21.42, 5.58)]),
         layers: |x, s| article(x, RESNET_50, article_bottleneck, 512, s),
         ..ARTICLE
     },
@@ -163,6 +166,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         name: "seresnet101_cifar",
         params: 47_527_764,
         macs: 2_514_911_232,
+        published: Fact::Known(&[on_cifar100(20.98, 5.41)]),
         layers: |x, s| article(x, RESNET_101, article_bottleneck, 512, s),
         ..ARTICLE
     },
@@ -170,6 +174,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         name: "seresnet152_cifar",
         params: 65_045_780,
         macs: 3_728_900_096,
+        published: Fact::Known(&[on_cifar100(20.66, 5.19)]),
         layers: |x, s| article(x, RESNET_152, article_bottleneck, 512, s),
         ..ARTICLE
     },

@@ -88,4 +88,8 @@ pub(crate) static NETWORKS: &[Network] = &[
 
 const CROP: &str = "1 crop, the authors' weights";
 
-const RELEASED: Network = Network { preprocessing: Preprocessing::caffe(256), ..BASE };
+const RELEASED: Network = Network {
+    preprocessing: Preprocessing::caffe(256),
+    converted: Some(Preprocessing { source: "timm", ..Preprocessing::torchvision(256) }),
+    ..BASE
+};

@@ -38,18 +38,19 @@ fn two_gpus<'g>(
 ) -> Var<'g> {
     let normal = || Init::Normal(deviation);
     let hidden = || Init::Normal(hidden);
+    let x = x.init_by(move |_, _| Some((Init::Normal(deviation), 0.0)));
     let grouped = |filters, window| Conv2d::new(filters, window).groups(2);
-    let x = x.conv(96, k(11).stride(4)).init(normal(), 0.0).relu();
+    let x = x.conv(96, k(11).stride(4)).relu();
     let x = normalise(x).max_pool(k(3).stride(2));
     let x = x.apply(grouped(256, k(5).pad(2))).init(normal(), bias).relu();
     let x = normalise(x).max_pool(k(3).stride(2));
-    let x = x.conv(384, k(3).pad(1)).init(normal(), 0.0).relu();
+    let x = x.conv(384, k(3).pad(1)).relu();
     let x = x.apply(grouped(384, k(3).pad(1))).init(normal(), bias).relu();
     let x = x.apply(grouped(256, k(3).pad(1))).init(normal(), bias).relu();
     let x = x.max_pool(k(3).stride(2)).adaptive_avg_pool([6, 6]).flatten();
     let x = x.linear(4096).named("fc6").init(hidden(), bias).relu().dropout(0.5);
     let x = x.linear(4096).named("fc7").init(hidden(), bias).relu().dropout(0.5);
-    x.linear(s.classes).named("fc8").init(normal(), 0.0)
+    x.linear(s.classes).named("fc8")
 }
 
 pub(crate) fn alexnet_owt<'g>(mut x: Var<'g>, s: &Settings) -> Var<'g> {

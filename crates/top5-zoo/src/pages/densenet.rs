@@ -4,7 +4,7 @@
 
 use crate::registry::Settings;
 use top5_graph::ops::Conv2d;
-use top5_graph::{Init, Var, concat, k};
+use top5_graph::{Family, Fans, Init, Spec, Var, concat, k};
 
 /// Table 1: four dense blocks of these depths, whose layers add `growth` channels each; between them the channels and
 /// the map are halved.
@@ -14,6 +14,7 @@ pub(crate) fn densenet<'g>(
     depths: [usize; 4],
     s: &Settings,
 ) -> Var<'g> {
+    x = x.init_by(he);
     {
         let _features = x.scope("features");
         x = conv(x, Conv2d::new(2 * growth, k(7).stride(2).pad(3))).named("conv0");
@@ -26,9 +27,7 @@ pub(crate) fn densenet<'g>(
         }
         x = norm(x, "norm5", "relu5");
     }
-    let features = x.channels();
-    let init = Init::pytorch(features);
-    x.global_avg_pool().linear(s.classes).named("classifier").init(init, 0.0)
+    x.global_avg_pool().linear(s.classes).named("classifier")
 }
 
 /// Figure 1: each layer reads what came into the block and what all layers before it have added.
@@ -54,7 +53,12 @@ fn norm<'g>(x: Var<'g>, norm: &str, relu: &str) -> Var<'g> {
 }
 
 fn conv(x: Var<'_>, conv: Conv2d) -> Var<'_> {
-    let [height, width] = conv.window.kernel;
-    let init = Init::kaiming_normal(x.channels() * height * width);
-    x.apply(conv.no_bias()).init(init, 0.0)
+    x.apply(conv.no_bias())
+}
+
+/// He et al.'s for convolutions; the classifier's bias is zero.
+fn he(layer: &Spec, fans: Fans) -> Option<(Init, f32)> {
+    let is_linear = layer.family == Family::Linear;
+    let init = if is_linear { Init::pytorch } else { Init::kaiming_normal };
+    Some((init(fans.input), 0.0))
 }

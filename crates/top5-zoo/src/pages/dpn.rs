@@ -1,5 +1,5 @@
 //! Dual path networks. Chen, Li, Xiao, Jin, Yan & Feng, "Dual Path Networks", NIPS 2017, arXiv:1707.01629, Table 1 and
-//! Figure 2(d). ILSVRC-2017: first in object localisation. Of the article's further reading.
+//! Figure 2(d). ILSVRC-2017: first in object localisation, third in classification. Of the article's further reading.
 //! Departures: none. Layers and names are timm's, whose weights are the authors'; the classifier is a 1×1 convolution.
 
 use crate::registry::Settings;

@@ -23,7 +23,9 @@ pub(crate) fn inception_v3<'g>(mut x: Var<'g>, s: &Settings) -> Var<'g> {
     x = figure_6(x, "Mixed_6c", 160);
     x = figure_6(x, "Mixed_6d", 160);
     x = figure_6(x, "Mixed_6e", 192);
-    auxiliary(x, s.classes);
+    if s.auxiliary {
+        auxiliary(x, s.classes);
+    }
     x = reduce_17(x, "Mixed_7a");
     x = figure_7(x, "Mixed_7b");
     x = figure_7(x, "Mixed_7c");

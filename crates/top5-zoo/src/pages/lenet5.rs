@@ -8,18 +8,17 @@ use crate::registry::Settings;
 use std::sync::Arc;
 use top5_graph::ops::{EuclideanRbf, Subsampling, TableConv2d};
 use top5_graph::random::{Stream, hash};
-use top5_graph::{Init, Var, k};
+use top5_graph::{Family, Fans, Init, Spec, Var, k};
 
 pub(crate) fn lenet5<'g>(x: Var<'g>, s: &Settings) -> Var<'g> {
     let codes = codes(s.classes);
-    let x = x.conv(6, 5).init(uniform(25), 0.0).named("c1").scaled_tanh();
+    let x = x.init_by(uniform).conv(6, 5).named("c1").scaled_tanh();
     let x = subsample(x, "s2");
     let c3 = TableConv2d { table: TABLE_I.map(<[usize]>::to_vec).to_vec(), window: k(5) };
-    let fan_in = c3.connections().count() * 25 / TABLE_I.len();
-    let x = x.apply(c3).init(uniform(fan_in), 0.0).named("c3").scaled_tanh();
+    let x = x.apply(c3).named("c3").scaled_tanh();
     let x = subsample(x, "s4");
-    let x = x.conv(120, 5).init(uniform(16 * 25), 0.0).named("c5").scaled_tanh();
-    let x = x.linear(84).init(uniform(120), 0.0).named("f6").scaled_tanh();
+    let x = x.conv(120, 5).named("c5").scaled_tanh();
+    let x = x.linear(84).named("f6").scaled_tanh();
     x.apply(EuclideanRbf { codes, classes: s.classes }).named("output")
 }
 
@@ -27,8 +26,10 @@ fn subsample<'g>(x: Var<'g>, name: &str) -> Var<'g> {
     x.apply(Subsampling { window: k(2).stride(2) }).named(name).scaled_tanh()
 }
 
-fn uniform(fan_in: usize) -> Init {
-    Init::Uniform(2.4 / fan_in as f32)
+/// Appendix A; the subsampling layers start as PyTorch would start them.
+fn uniform(layer: &Spec, fans: Fans) -> Option<(Init, f32)> {
+    let is_subsampling = layer.family == Family::Pooling;
+    (!is_subsampling).then(|| (Init::Uniform(2.4 / fans.input as f32), 0.0))
 }
 
 /// Table I: the maps of S2 that each map of C3 sees.

@@ -11,7 +11,7 @@ use top5_graph::ops::Conv2d;
 use top5_graph::{Init, Var, k};
 
 pub(crate) fn preact<'g>(x: Var<'g>, depths: [usize; 4], s: &Settings) -> Var<'g> {
-    let x = he(x, Conv2d::new(64, k(7).stride(2).pad(3))).named("stem.conv");
+    let x = conv(x.init_by(he), Conv2d::new(64, k(7).stride(2).pad(3))).named("stem.conv");
     let mut x = x.max_pool(k(3).stride(2).pad(1)).named("stem.pool");
     for (stage, depth) in depths.into_iter().enumerate() {
         let _stage = x.scope(format!("stages.{stage}.blocks"));
@@ -30,10 +30,14 @@ fn unit(x: Var<'_>, width: usize, stride: usize) -> Var<'_> {
     let shortcut = if x.channels() == out && stride == 1 {
         x
     } else {
-        he(y, Conv2d::new(out, k(1).stride(stride))).named("downsample.conv")
+        conv(y, Conv2d::new(out, k(1).stride(stride))).named("downsample.conv")
     };
-    let y = he(y, Conv2d::new(width, 1)).named("conv1").batch_norm().named("norm2").relu();
-    let y = he(y, Conv2d::new(width, k(3).stride(stride).pad(1))).named("conv2");
+    let y = conv(y, Conv2d::new(width, 1)).named("conv1").batch_norm().named("norm2").relu();
+    let y = conv(y, Conv2d::new(width, k(3).stride(stride).pad(1))).named("conv2");
     let y = y.batch_norm().named("norm3").relu();
-    he(y, Conv2d::new(out, 1)).named("conv3") + shortcut
+    conv(y, Conv2d::new(out, 1)).named("conv3") + shortcut
+}
+
+fn conv(x: Var<'_>, conv: Conv2d) -> Var<'_> {
+    x.apply(conv.no_bias())
 }

@@ -8,7 +8,7 @@
 
 use crate::registry::Settings;
 use top5_graph::ops::Conv2d;
-use top5_graph::{Init, Var, Window, k};
+use top5_graph::{Family, Fans, Init, Spec, Var, Window, k};
 
 /// Table 1: blocks of conv2_x to conv5_x.
 pub(crate) const RESNET_18: [usize; 4] = [2, 2, 2, 2];
@@ -16,7 +16,7 @@ pub(crate) const RESNET_34: [usize; 4] = [3, 4, 6, 3];
 pub(crate) const RESNET_50: [usize; 4] = [3, 4, 6, 3];
 pub(crate) const RESNET_101: [usize; 4] = [3, 4, 23, 3];
 pub(crate) const RESNET_152: [usize; 4] = [3, 8, 36, 3];
-/// Table 1 of "Identity Mappings in Deep Residual Networks".
+/// ResNet-200 of the paper on identity mappings.
 pub(crate) const RESNET_200: [usize; 4] = [3, 24, 36, 3];
 
 /// A convolution and the batch normalisation after it.
@@ -29,12 +29,12 @@ pub(crate) fn resnet<'g>(
     branch: impl for<'v> Fn(Var<'v>, usize, usize) -> Var<'v>,
     s: &Settings,
 ) -> Var<'g> {
-    table_1(stem(x), depths, branch, s)
+    table_1(stem(x.init_by(he)), depths, branch, s)
 }
 
 /// The authors' own, in Caffe.
 pub(crate) fn released<'g>(x: Var<'g>, depths: [usize; 4], s: &Settings) -> Var<'g> {
-    let x = unit(x, Conv2d::new(64, k(7).stride(2).pad(3))).relu();
+    let x = unit(x.init_by(he), Conv2d::new(64, k(7).stride(2).pad(3))).relu();
     table_1(x.max_pool(k(3).stride(2).ceil()), depths, stride_on_1x1, s)
 }
 
@@ -127,21 +127,16 @@ pub(crate) fn shortcut(x: Var<'_>, channels: usize, window: Window) -> Var<'_> {
     unit(x, Conv2d::new(channels, window))
 }
 
-/// Starts as He et al., "Delving Deep into Rectifiers", say, with the fan of the outputs as torchvision has it.
+/// A convolution without a bias, and batch normalisation.
 pub(crate) fn unit(x: Var<'_>, conv: Conv2d) -> Var<'_> {
-    he(x, conv).batch_norm()
-}
-
-/// The convolution of [`unit`] alone.
-pub(crate) fn he(x: Var<'_>, conv: Conv2d) -> Var<'_> {
-    let [height, width] = conv.window.kernel;
-    let init = Init::kaiming_normal(conv.out_channels * height * width);
-    x.apply(conv.no_bias()).init(init, 0.0)
-}
-
-/// The article's, which start as PyTorch starts them.
-pub(crate) fn plain_unit(x: Var<'_>, conv: Conv2d) -> Var<'_> {
     x.apply(conv.no_bias()).batch_norm()
+}
+
+/// He et al., "Delving Deep into Rectifiers", with the fan of the outputs as torchvision has it, for convolutions that a
+/// normalisation follows.
+pub(crate) fn he(layer: &Spec, fans: Fans) -> Option<(Init, f32)> {
+    let is_convolution = layer.family == Family::Convolution && layer.params.len() == 1;
+    is_convolution.then(|| (Init::kaiming_normal(fans.output), 0.0))
 }
 
 pub(crate) fn two_3x3<'g>(x: Var<'g>, width: usize, stride: usize) -> Var<'g> {
@@ -160,14 +155,14 @@ pub(crate) type Branch = for<'v> fn(Var<'v>, usize, usize) -> Var<'v>;
 
 /// The article's: a 3×3 for the stem, no pooling, and a branch and a projection with names of its own.
 pub(crate) fn article<'g>(x: Var<'g>, depths: [usize; 4], branch: Branch, s: &Settings) -> Var<'g> {
-    let x = article_stem(x, "conv1", plain_unit);
+    let x = article_stem(x, "conv1", unit);
     let names = ["conv2_x", "conv3_x", "conv4_x", "conv5_x"];
     let x = article_stages(x, names, depths, |x, width, stride| {
         let y = {
             let _residual_function = x.sequential("residual_function");
             branch(x, width, stride)
         };
-        (y + article_shortcut(x, y.channels(), stride, plain_unit)).relu()
+        (y + article_shortcut(x, y.channels(), stride, unit)).relu()
     });
     x.global_avg_pool().linear(s.classes).named("fc")
 }
@@ -202,27 +197,18 @@ pub(crate) fn article_shortcut(x: Var<'_>, channels: usize, stride: usize, unit:
     unit(x, Conv2d::new(channels, k(1).stride(stride)))
 }
 
-pub(crate) fn article_basic<'g>(x: Var<'g>, width: usize, stride: usize) -> Var<'g> {
-    basic(x, width, stride, plain_unit)
-}
-
-pub(crate) fn article_bottleneck<'g>(x: Var<'g>, width: usize, stride: usize) -> Var<'g> {
-    Bottleneck { unit: plain_unit, ..Bottleneck::new(width, stride) }.branch(x)
-}
-
 /// Section 4.2: 6n + 2 layers, n blocks of 16, 32 and 64 channels each.
 pub(crate) fn cifar<'g>(mut x: Var<'g>, n: usize, s: &Settings) -> Var<'g> {
-    x = he_in(x, 16, 1).relu();
+    x = x.init_by(|_, fans| Some((Init::kaiming_normal(fans.input), 0.0)));
+    x = conv_3x3(x, 16, 1).relu();
     for stage in 0..3 {
         let _stage = x.scope(format!("layer{}", stage + 1));
         x = blocks(x, n, if stage == 0 { 1 } else { 2 }, |x, stride| {
-            let y = he_in(x, 16 << stage, stride).relu();
-            (he_in(y, 16 << stage, 1) + option_a(x, 16 << stage, stride)).relu()
+            let y = conv_3x3(x, 16 << stage, stride).relu();
+            (conv_3x3(y, 16 << stage, 1) + option_a(x, 16 << stage, stride)).relu()
         });
     }
-    let features = x.channels();
-    x = x.global_avg_pool().linear(s.classes).named("linear");
-    x.init(Init::kaiming_normal(features), 0.0)
+    x.global_avg_pool().linear(s.classes).named("linear")
 }
 
 /// The identity with a stride and zeros for the new channels, half of them on each side.
@@ -234,8 +220,6 @@ fn option_a(x: Var<'_>, channels: usize, stride: usize) -> Var<'_> {
     x.subsample(stride).pad_channels(zeros / 2, zeros - zeros / 2)
 }
 
-fn he_in(x: Var<'_>, filters: usize, stride: usize) -> Var<'_> {
-    let init = Init::kaiming_normal(9 * x.channels());
-    let conv = Conv2d::new(filters, k(3).stride(stride).pad(1)).no_bias();
-    x.apply(conv).init(init, 0.0).batch_norm()
+fn conv_3x3(x: Var<'_>, filters: usize, stride: usize) -> Var<'_> {
+    unit(x, Conv2d::new(filters, k(3).stride(stride).pad(1)))
 }

@@ -4,9 +4,7 @@
 //! `resnext50_32x4d_b` are the same network in forms (a) and (b), for the weights of [`crate::forms`]. The article's
 //! networks for CIFAR-100 group the first 1×1 of each block, too, which makes them another network.
 
-use super::resnet::{
-    Bottleneck, article_shortcut, article_stages, article_stem, he, plain_unit, resnet,
-};
+use super::resnet::{Bottleneck, article_shortcut, article_stages, article_stem, resnet, unit};
 use crate::registry::Settings;
 use top5_graph::ops::Conv2d;
 use top5_graph::{Init, Var, concat, k, sum};
@@ -37,14 +35,15 @@ pub(crate) fn form_c(
 
 /// Figure 3(a): every path ends in a 1×1 of its own, and their outputs are added. Normalisation follows the sum.
 pub(crate) fn form_a<'g>(x: Var<'g>, stage: usize, stride: usize) -> Var<'g> {
-    let paths = paths(x, stage, stride, |y| he(y, Conv2d::new(4 * stage, 1)));
+    let paths = paths(x, stage, stride, |y| y.apply(Conv2d::new(4 * stage, 1).no_bias()));
     sum(paths).named("sum").batch_norm().named("bn3")
 }
 
 /// Figure 3(b): the paths are concatenated, and one 1×1 restores the width.
 pub(crate) fn form_b<'g>(x: Var<'g>, stage: usize, stride: usize) -> Var<'g> {
     let paths = concat(paths(x, stage, stride, |y| y));
-    he(paths, Conv2d::new(4 * stage, 1)).named("conv3").batch_norm().named("bn3")
+    let y = paths.apply(Conv2d::new(4 * stage, 1).no_bias()).named("conv3");
+    y.batch_norm().named("bn3")
 }
 
 /// The 32 paths of 32×4d up to their last 1×1, which is `last`.
@@ -73,7 +72,7 @@ fn whole(x: Var<'_>, conv: Conv2d) -> Var<'_> {
 
 /// The article's: 32 groups, in the first 1×1 of a block as well as in the 3×3.
 pub(crate) fn article<'g>(x: Var<'g>, depths: [usize; 4], s: &Settings) -> Var<'g> {
-    let x = article_stem(x, "conv1", plain_unit);
+    let x = article_stem(x, "conv1", unit);
     let names = ["conv2", "conv3", "conv4", "conv5"];
     let x = article_stages(x, names, depths, |x, stage, stride| {
         let y = {
@@ -81,12 +80,11 @@ pub(crate) fn article<'g>(x: Var<'g>, depths: [usize; 4], s: &Settings) -> Var<'
             let block = Bottleneck {
                 widths: [2 * stage, 2 * stage, 4 * stage],
                 groups: [32, 32],
-                unit: plain_unit,
                 ..Bottleneck::new(stage, stride)
             };
             block.branch(x)
         };
-        (y + article_shortcut(x, y.channels(), stride, plain_unit)).relu()
+        (y + article_shortcut(x, y.channels(), stride, unit)).relu()
     });
     x.global_avg_pool().linear(s.classes).named("fc")
 }

@@ -24,7 +24,7 @@ pub(crate) fn senet<'g>(
     branch: impl for<'v> Fn(Var<'v>, usize, usize) -> Var<'v>,
     s: &Settings,
 ) -> Var<'g> {
-    let x = stages(stem(x), depths, |x, width, stride| {
+    let x = stages(stem(x.init_by(he)), depths, |x, width, stride| {
         let y = branch(x, width, stride);
         let y = excite(y, (y.channels() / 16).max(8));
         (y + shortcut(x, y.channels(), k(1).stride(stride))).relu()
@@ -72,11 +72,12 @@ pub(crate) fn aggregated<'g>(x: Var<'g>, width: usize, stride: usize) -> Var<'g>
 /// ResNeXt-152 (64×4d) with excitations and, as the appendix lists: half as wide a first 1×1 in each block, three 3×3
 /// for the first 7×7, 3×3 projections where the map is halved, and dropout.
 pub(crate) fn senet154<'g>(x: Var<'g>, s: &Settings) -> Var<'g> {
+    let x = x.init_by(he);
     let x = {
         let _conv1 = x.sequential("conv1");
         let x = unit(x, Conv2d::new(64, k(3).stride(2).pad(1))).relu();
         let x = unit(x, Conv2d::new(64, k(3).pad(1))).relu();
-        he(x, Conv2d::new(128, k(3).pad(1)))
+        x.apply(Conv2d::new(128, k(3).pad(1)).no_bias())
     };
     let x = x.batch_norm().relu().max_pool(k(3).stride(2).pad(1));
     let x = stages(x, [3, 8, 36, 3], |x, width, stride| {

@@ -3,7 +3,7 @@
 //! stride on the first 1×1, and the first pooling is Caffe's, which rounds up and pads nothing. Names of networks and
 //! tensors are timm's for the converted weights.
 
-use super::resnet::{Bottleneck, shortcut, stages, unit};
+use super::resnet::{Bottleneck, he, shortcut, stages, unit};
 use super::resnext::form_c;
 use super::senet::excite_named;
 use crate::registry::Settings;
@@ -17,6 +17,7 @@ pub(crate) fn released<'g>(
     branch: impl for<'v> Fn(Var<'v>, usize, usize) -> Var<'v>,
     s: &Settings,
 ) -> Var<'g> {
+    let x = x.init_by(he);
     let x = {
         let _layer0 = x.scope("layer0");
         pool(unit(x, Conv2d::new(64, k(7).stride(2).pad(3))).relu())
@@ -29,6 +30,7 @@ pub(crate) fn released<'g>(
 }
 
 pub(crate) fn senet154<'g>(x: Var<'g>, s: &Settings) -> Var<'g> {
+    let x = x.init_by(he);
     let x = {
         let _layer0 = x.scope("layer0");
         let x = unit(x, Conv2d::new(64, k(3).stride(2).pad(1))).relu();

@@ -5,7 +5,7 @@
 
 use super::alexnet::normalise;
 use crate::registry::Settings;
-use top5_graph::{Init, Var, k};
+use top5_graph::{Fans, Init, Spec, Var, k};
 
 /// A column of Table 1: the filters of each stage, which a max-pooling closes.
 pub(crate) type Column = [&'static [usize]; 5];
@@ -29,13 +29,18 @@ pub(crate) enum Kind {
 }
 
 pub(crate) fn vgg<'g>(x: Var<'g>, column: Column, kind: Kind, s: &Settings) -> Var<'g> {
-    let x = features(x, column, kind).adaptive_avg_pool([7, 7]).flatten();
+    let x = features(x.init_by(glorot), column, kind).adaptive_avg_pool([7, 7]).flatten();
     classifier(x, s.classes)
 }
 
 /// The article's networks for CIFAR: 32×32 pixels leave one position before the classifier.
 pub(crate) fn vgg_cifar<'g>(x: Var<'g>, column: Column, s: &Settings) -> Var<'g> {
-    classifier(features(x, column, Kind::BatchNorm), s.classes)
+    classifier(features(x.init_by(glorot), column, Kind::BatchNorm), s.classes)
+}
+
+/// Glorot & Bengio, which section 3.1 recommends in place of its pre-training.
+fn glorot(_: &Spec, fans: Fans) -> Option<(Init, f32)> {
+    Some((Init::xavier_uniform(fans.input, fans.output), 0.0))
 }
 
 fn features(mut x: Var<'_>, column: Column, kind: Kind) -> Var<'_> {
@@ -44,8 +49,7 @@ fn features(mut x: Var<'_>, column: Column, kind: Kind) -> Var<'_> {
         for (layer, &filters) in filters.iter().enumerate() {
             let pointwise = kind == Kind::PointwiseThird && layer == 2;
             let side = if pointwise { 1 } else { 3 };
-            let init = glorot(x.channels(), filters, side * side);
-            x = x.conv(filters, k(side).pad(side / 2)).init(init, 0.0);
+            x = x.conv(filters, k(side).pad(side / 2));
             if kind == Kind::BatchNorm {
                 x = x.batch_norm();
             }
@@ -61,13 +65,7 @@ fn features(mut x: Var<'_>, column: Column, kind: Kind) -> Var<'_> {
 
 fn classifier(x: Var<'_>, classes: usize) -> Var<'_> {
     let _classifier = x.sequential("classifier");
-    let glorot = |x: Var<'_>, features| glorot(x.channels(), features, 1);
-    let x = x.linear(4096).init(glorot(x, 4096), 0.0).relu().dropout(0.5);
-    let x = x.linear(4096).init(glorot(x, 4096), 0.0).relu().dropout(0.5);
-    x.linear(classes).init(glorot(x, classes), 0.0)
-}
-
-/// Every layer is used at `positions` places of its window.
-fn glorot(inputs: usize, outputs: usize, positions: usize) -> Init {
-    Init::xavier_uniform(inputs * positions, outputs.saturating_mul(positions))
+    let x = x.linear(4096).relu().dropout(0.5);
+    let x = x.linear(4096).relu().dropout(0.5);
+    x.linear(classes)
 }

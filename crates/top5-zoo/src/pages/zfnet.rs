@@ -8,16 +8,16 @@ use crate::registry::Settings;
 use top5_graph::{Init, Var, k};
 
 pub(crate) fn zfnet<'g>(mut x: Var<'g>, maps: [usize; 3], s: &Settings) -> Var<'g> {
-    let normal = || Init::Normal(0.01);
-    x = x.conv(96, k(7).stride(2).pad(1)).init(normal(), 0.0).relu();
+    x = x.init_by(|_, _| Some((Init::Normal(0.01), 0.0)));
+    x = x.conv(96, k(7).stride(2).pad(1)).relu();
     x = normalise(x.max_pool(k(3).stride(2).ceil()));
-    x = x.conv(256, k(5).stride(2)).init(normal(), 0.0).relu();
+    x = x.conv(256, k(5).stride(2)).relu();
     x = normalise(x.max_pool(k(3).stride(2).ceil()));
     for filters in maps {
-        x = x.conv(filters, k(3).pad(1)).init(normal(), 0.0).relu();
+        x = x.conv(filters, k(3).pad(1)).relu();
     }
     x = x.max_pool(k(3).stride(2).ceil()).adaptive_avg_pool([6, 6]).flatten();
-    x = x.linear(4096).named("fc6").init(normal(), 0.0).relu().dropout(0.5);
-    x = x.linear(4096).named("fc7").init(normal(), 0.0).relu().dropout(0.5);
-    x.linear(s.classes).named("fc8").init(normal(), 0.0)
+    x = x.linear(4096).named("fc6").relu().dropout(0.5);
+    x = x.linear(4096).named("fc7").relu().dropout(0.5);
+    x.linear(s.classes).named("fc8")
 }
