@@ -2,8 +2,12 @@
 //!
 //! The pixels are those of Pillow's `convert("RGB")`, except that gray stays one channel: palettes are expanded, 16-bit
 //! samples keep their high byte (Pillow cuts gray ones off at 255 instead), and alpha is dropped unless it alone draws the
-//! picture. Sizes are judged from the header, before anything is allocated for pixels.
+//! picture. Sizes are judged from the header, before anything is allocated for pixels; nothing but pixels is unpacked.
 
+mod bmp;
+mod png;
+
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::panic::catch_unwind;
 
@@ -26,9 +30,48 @@ pub struct Limits {
 }
 
 impl Default for Limits {
+    /// As many pixels as Pillow reads without a warning.
     fn default() -> Self {
-        Self { side: 16_384, pixels: 50_000_000, bytes: 512 << 20 }
+        Self::of_pixels(89_478_485)
     }
+}
+
+impl Limits {
+    /// For images of at most so many pixels: sides up to 65,535, which is JPEG's limit, and six bytes of memory per pixel,
+    /// but at least 512 MiB.
+    pub fn of_pixels(pixels: u64) -> Self {
+        Self { side: 65_535, pixels, bytes: pixels.saturating_mul(6).max(512 << 20) }
+    }
+
+    /// Refuses a size that a header of this format claims, if it is over the limits.
+    pub(crate) fn check_size(
+        &self,
+        format: &'static str,
+        width: u32,
+        height: u32,
+    ) -> Result<(), ImageError> {
+        if width.max(height) > self.side {
+            let limit = format!("{} pixels per side", self.side);
+            return Err(too_large(format, width, height, limit));
+        }
+        if u64::from(width) * u64::from(height) > self.pixels {
+            return Err(too_large(format, width, height, format!("{} pixels", self.pixels)));
+        }
+        Ok(())
+    }
+}
+
+/// Memory for so many values of an image of this size, if it is to be had.
+pub(crate) fn reserved<T>(
+    length: usize,
+    format: &'static str,
+    [width, height]: [u32; 2],
+) -> Result<Vec<T>, ImageError> {
+    let mut values = Vec::new();
+    let reserved = values.try_reserve_exact(length);
+    let limit = || "the memory that is available".to_owned();
+    reserved.map_err(|_| too_large(format, width, height, limit()))?;
+    Ok(values)
 }
 
 /// Decodes an image file held in memory. Of an animation, the first frame.
@@ -63,13 +106,15 @@ fn name(format: ImageFormat) -> Option<&'static str> {
     supported.iter().find(|(known, _)| *known == format).map(|&(_, name)| name)
 }
 
-/// No valid file of the format holds more pixels per byte: a header that claims more is lying. WebP has no such bound.
-fn most_pixels_per_byte(format: &str) -> u64 {
-    match format {
-        "PNM" => 8,         // one bit per pixel, uncompressed
-        "WebP" => u64::MAX, // a plain lossless image costs no bits at all
-        _ => 1032 * 8,      // deflate's best ratio at one bit per pixel; BMP stays below it
-    }
+/// Pixels that a file of the format and length can hold: a header that claims more is lying. A plain lossless WebP image
+/// costs hardly a byte, so that the bound for those is what a file is worth.
+fn most_pixels(format: &str, bytes: usize) -> u64 {
+    let (free, per_byte) = match format {
+        "PNM" => (0, 8), // one bit per pixel, uncompressed
+        "WebP" => (1 << 22, 1 << 15),
+        _ => (0, 1032 * 8), // deflate's best ratio at one bit per pixel; BMP stays below it
+    };
+    (bytes as u64).saturating_mul(per_byte).saturating_add(free)
 }
 
 fn decode_as(
@@ -87,39 +132,46 @@ fn decode_as(
         }
         damaged(name, &error.to_string())
     };
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let is_png = format == ImageFormat::Png;
+    let (width, height) = png::size(bytes).filter(|_| is_png).unwrap_or_default();
+    limits.check_size(name, width, height)?;
+    let pixels_alone = if is_png { png::pixels_alone(bytes) } else { Cow::Borrowed(bytes) };
+    let mut reader = ImageReader::with_format(Cursor::new(&pixels_alone[..]), format);
     let mut allowed = image::Limits::no_limits();
     allowed.max_alloc = Some(limits.bytes);
     reader.limits(allowed);
-    let decoder = reader.into_decoder().map_err(|error| failed(error, 0, 0))?;
+    let decoder = reader.into_decoder().map_err(|error| failed(error, width, height))?;
 
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
         return Err(ImageError::Empty { format: name });
     }
-    if width.max(height) > limits.side {
-        return Err(too_large(name, width, height, format!("{} pixels per side", limits.side)));
-    }
-    if pixels > limits.pixels {
-        return Err(too_large(name, width, height, format!("{} pixels", limits.pixels)));
-    }
+    limits.check_size(name, width, height)?;
     let size = decoder.total_bytes();
     if size > limits.bytes {
         return Err(too_large(name, width, height, memory()));
     }
-    if pixels / most_pixels_per_byte(name) > bytes.len() as u64 {
+    if pixels > most_pixels(name, bytes.len()) {
         return Err(damaged(name, &format!("{width}x{height} pixels in {} bytes", bytes.len())));
     }
 
     let colour = decoder.color_type();
-    let mut samples = vec![0; size as usize];
+    // Decoders have no answer to a lack of memory: it is asked for what they take beside the samples, eight bytes per pixel
+    // at most (WebP), and given back.
+    drop(reserved::<u8>((size + 8 * pixels) as usize, name, [width, height])?);
+    let mut samples = reserved(size as usize, name, [width, height])?;
+    samples.resize(size as usize, 0);
     decoder.read_image(&mut samples).map_err(|error| failed(error, width, height))?;
     let stored = usize::from(colour.channel_count());
     let sample = usize::from(colour.bytes_per_pixel()) / stored;
     let channels = if colour.has_color() { 3 } else { 1 };
     let image = |pixels| Image { channels, height: height as usize, width: width as usize, pixels };
     if stored == channels && sample == 1 {
+        if let Some(bits) = bmp::bits(bytes).filter(|_| format == ImageFormat::Bmp && channels == 3)
+        {
+            bmp::cut_off(&mut samples, bits);
+        }
         return Ok(image(samples));
     }
     let high = if cfg!(target_endian = "little") { sample - 1 } else { 0 };
@@ -127,8 +179,9 @@ fn decode_as(
     let of_colour = |pixel: &'_ [u8]| -> [u8; 3] {
         std::array::from_fn(|c| pixel[c.min(channels - 1) * sample + high])
     };
-    let pixels = stored_pixels().flat_map(|pixel| of_colour(pixel).into_iter().take(channels));
-    let opaque = image(pixels.collect());
+    let mut pixels = reserved(samples.len() / stored / sample * channels, name, [width, height])?;
+    pixels.extend(stored_pixels().flat_map(|pixel| of_colour(pixel).into_iter().take(channels)));
+    let opaque = image(pixels);
     if stored == channels {
         return Ok(opaque);
     }

@@ -60,7 +60,7 @@ impl fmt::Display for ImageError {
             Self::TooLarge { format, width, height, limit } => write!(
                 f,
                 "the {format} header claims {width}x{height} pixels, over the limit of {limit}: \
-                 scale the image down first"
+                 scale the image down first, or allow more"
             ),
             Self::LongFile { bytes, limit } => {
                 write!(f, "the file has {bytes} bytes, over the limit of {limit}: is it an image?")

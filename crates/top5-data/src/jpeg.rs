@@ -1,38 +1,53 @@
-//! JPEG (ITU-T T.81), to the pixels that libjpeg gives, bit for bit: published accuracies were measured on those, and
+//! JPEG (ITU-T T.81), to the pixels that libjpeg-turbo gives, bit for bit: published accuracies were measured on those, and
 //! another rounding turns some answers in ten thousand.
 //!
-//! Baseline and progressive Huffman-coded files with 8-bit samples in gray, YCbCr, RGB, CMYK and YCCK; what cameras and the
-//! web do not write (arithmetic coding, lossless, 12 bits) is refused. Where libjpeg warns of damage and fills in, this is
-//! an error.
+//! Baseline and progressive files with 8-bit samples in gray, YCbCr, RGB, CMYK and YCCK, in Huffman or arithmetic codes;
+//! lossless files and those of 12 bits are refused. Damage that libjpeg warns of and fills in is filled in, as by Pillow, which does not show
+//! the warnings; of progressive files that are not complete, the rest is estimated. Files that end early are refused, as by
+//! Pillow, unless all that they lack is the last marker.
 //!
 //! ```text
-//! markers ── tables ──▶ scan: Huffman codes to coefficients ──▶ idct: samples ──▶ colour: upsampled, converted
+//! markers ── tables ──▶ scan: codes to coefficients ──▶ idct: samples ──▶ colour: upsampled, converted
+//!                         ▲ bits, huffman or arithmetic
 //! ```
 
+mod arithmetic;
+mod bits;
 mod colour;
+mod frame;
 mod huffman;
-mod idct;
 mod scan;
+mod smooth;
+mod standard;
 
-use crate::decode::{Limits, too_large};
+use crate::decode::Limits;
 use crate::error::ImageError;
 use crate::image::Image;
+use arithmetic::{Arithmetic, Conditioning};
+use bits::Bits;
 use colour::Colours;
-use huffman::{Bits, Table};
-use scan::{Codes, Scan};
+use frame::Frame;
+use huffman::Table;
+use scan::{Codes, Huffman, Tables};
 
 const FORMAT: &str = "JPEG";
 /// Most passes over the image that a file may ask for: progressive files have about ten.
 const MAX_SCANS: usize = 100;
-/// No file holds more pixels per byte: a header that claims more is lying.
-const MOST_PIXELS_PER_BYTE: u64 = 1032 * 8;
 
-/// Position in the block of the k-th coefficient of a file.
-const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
-    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
-    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
-];
+/// Position in the block of the k-th coefficient of a file. Runs of zeros that leave the block end at its last one.
+const ZIGZAG: [u8; 128] = {
+    let order = [
+        0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27,
+        20, 13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51,
+        58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+    ];
+    let (mut table, mut k) = ([63; 128], 0);
+    while k < order.len() {
+        table[k] = order[k];
+        k += 1;
+    }
+    table
+};
 
 fn damaged(reason: impl Into<String>) -> ImageError {
     ImageError::Damaged { format: FORMAT, reason: reason.into() }
@@ -40,41 +55,8 @@ fn damaged(reason: impl Into<String>) -> ImageError {
 
 /// The coefficients of 8×8 samples, in row order.
 type Coefficients = [i16; 64];
-/// Divisors of a block's coefficients, in row order.
-type Quantisers = [u16; 64];
-
-/// One colour component of the image.
-struct Component {
-    id: u8,
-    /// Relative resolution, 1 to 4.
-    h: usize,
-    v: usize,
-    /// Number of its quantisation table.
-    table: usize,
-    /// Size in samples.
-    width: usize,
-    height: usize,
-    /// Blocks per row and column, filled up to whole units of an interleaved scan.
-    columns: usize,
-    rows: usize,
-    /// The table as it was when the component's first scan began.
-    quantisers: Option<Quantisers>,
-    /// Coefficients, of a progressive file alone.
-    blocks: Vec<Coefficients>,
-    /// Samples, `columns * 8` per row.
-    samples: Vec<u8>,
-}
-
-/// What the frame header says.
-struct Frame {
-    width: usize,
-    height: usize,
-    progressive: bool,
-    /// Largest `h` and `v` of all components.
-    h: usize,
-    v: usize,
-    components: Vec<Component>,
-}
+/// What a block's coefficients are multiplied by, in row order; the upper half of 16 bits as negative numbers.
+type Quantisers = [i16; 64];
 
 /// A decoder on its way through a file.
 struct Decoder<'a> {
@@ -84,6 +66,7 @@ struct Decoder<'a> {
     quantisers: [Option<Quantisers>; 4],
     dc: [Option<Table>; 4],
     ac: [Option<Table>; 4],
+    conditioning: Conditioning,
     /// Units between restart markers; 0 for none.
     restart: usize,
     jfif: bool,
@@ -101,6 +84,7 @@ pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Image, ImageError>
         quantisers: [None; 4],
         dc: [const { None }; 4],
         ac: [const { None }; 4],
+        conditioning: Conditioning::default(),
         restart: 0,
         jfif: false,
         adobe: None,
@@ -111,9 +95,13 @@ pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Image, ImageError>
 
 impl<'a> Decoder<'a> {
     fn read(&mut self) -> Result<Image, ImageError> {
-        let mut scans = 0;
         loop {
-            let marker = self.marker()?;
+            let Some(marker) = self.marker() else {
+                if self.frame.as_ref().is_some_and(Frame::is_complete) {
+                    return self.finish();
+                }
+                return Err(damaged("it ends before its end-of-image marker"));
+            };
             match marker {
                 0xD9 => return self.finish(),
                 0x01 | 0xD0..=0xD8 => continue,
@@ -121,35 +109,33 @@ impl<'a> Decoder<'a> {
             }
             let segment = self.segment()?;
             match marker {
-                0xC0..=0xC2 => self.start_frame(segment, marker == 0xC2)?,
+                0xC0..=0xC2 | 0xC9 | 0xCA => self.start_frame(marker, segment)?,
                 0xC4 => self.huffman_tables(segment)?,
+                0xCC => self.conditioning.read(segment)?,
                 0xDB => self.quantisation_tables(segment)?,
                 0xDD => self.restart = usize::from(word(segment, 0)?),
                 0xDA => {
-                    scans += 1;
-                    if scans > MAX_SCANS {
-                        return Err(damaged(format!("more than {MAX_SCANS} scans")));
+                    let whole = self.scan(segment)?;
+                    if whole {
+                        return self.finish();
                     }
-                    self.scan(segment)?;
                 }
                 0xE0 => self.jfif |= segment.starts_with(b"JFIF\0"),
                 0xEE if segment.starts_with(b"Adobe") => self.adobe = segment.get(11).copied(),
-                0xC3 | 0xC5..=0xCF => {
-                    return Err(damaged("it is lossless, hierarchical or arithmetic-coded"));
-                }
+                0xC3 | 0xC5..=0xCF => return Err(damaged("it is lossless or hierarchical")),
                 _ => {}
             }
         }
     }
 
-    /// Goes past the next marker, whose second byte it returns. Bytes that are none are passed over, as libjpeg does.
-    fn marker(&mut self) -> Result<u8, ImageError> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let found =
-            rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xFF));
-        let at = found.ok_or_else(|| damaged("it ends before its end-of-image marker"))?;
+    /// Goes past the next marker, whose second byte it returns, unless the file ends. Bytes that are none are passed over,
+    /// as libjpeg does.
+    fn marker(&mut self) -> Option<u8> {
+        let rest = self.bytes.get(self.at..)?;
+        let at =
+            rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xFF))?;
         self.at += at + 2;
-        Ok(rest[at + 1])
+        Some(rest[at + 1])
     }
 
     /// Goes past the segment that follows a marker.
@@ -161,83 +147,11 @@ impl<'a> Decoder<'a> {
         segment.ok_or_else(|| damaged("a segment is longer than the file"))
     }
 
-    fn start_frame(&mut self, segment: &[u8], progressive: bool) -> Result<(), ImageError> {
+    fn start_frame(&mut self, marker: u8, segment: &[u8]) -> Result<(), ImageError> {
         if self.frame.is_some() {
             return Err(damaged("a second frame header"));
         }
-        if byte(segment, 0)? != 8 {
-            return Err(damaged("its samples do not have 8 bits"));
-        }
-        let (height, width) = (word(segment, 1)?, word(segment, 3)?);
-        let count = usize::from(byte(segment, 5)?);
-        self.check_size(u32::from(width), u32::from(height))?;
-        let (width, height) = (usize::from(width), usize::from(height));
-        if !matches!(count, 1 | 3 | 4) {
-            return Err(damaged(format!("{count} colour components")));
-        }
-        let headers: Vec<[u8; 3]> =
-            segment[6..].chunks_exact(3).map(|header| [header[0], header[1], header[2]]).collect();
-        if headers.len() != count {
-            return Err(damaged("the length of its frame header"));
-        }
-        let factors = |header: &[u8; 3]| [header[1] >> 4, header[1] & 15].map(usize::from);
-        let most = |i: usize| headers.iter().map(|header| factors(header)[i]).max().unwrap_or(0);
-        let (most_h, most_v) = (most(0), most(1));
-        let [units_x, units_y] =
-            [width.div_ceil(8 * most_h.max(1)), height.div_ceil(8 * most_v.max(1))];
-        let mut components = Vec::with_capacity(count);
-        for header in &headers {
-            let ([h, v], table) = (factors(header), usize::from(header[2]));
-            let divides =
-                (1..=4).contains(&h) && (1..=4).contains(&v) && most_h % h == 0 && most_v % v == 0;
-            if !divides || table > 3 {
-                return Err(damaged(format!("sampling factors {h}x{v}, table {table}")));
-            }
-            components.push(Component {
-                id: header[0],
-                h,
-                v,
-                table,
-                width: (width * h).div_ceil(most_h),
-                height: (height * v).div_ceil(most_v),
-                columns: units_x * h,
-                rows: units_y * v,
-                quantisers: None,
-                blocks: Vec::new(),
-                samples: Vec::new(),
-            });
-        }
-        let blocks: usize = components.iter().map(|c| c.columns * c.rows).sum();
-        let output = width * height * count.min(3);
-        let needed = 64 * blocks * if progressive { 3 } else { 1 } + output;
-        if needed as u64 > self.limits.bytes {
-            let memory = format!("{} bytes of memory", self.limits.bytes);
-            return Err(too_large(FORMAT, width as u32, height as u32, memory));
-        }
-        for component in &mut components {
-            let blocks = component.columns * component.rows;
-            component.samples = vec![0; 64 * blocks];
-            component.blocks = vec![[0; 64]; if progressive { blocks } else { 0 }];
-        }
-        self.frame = Some(Frame { width, height, progressive, h: most_h, v: most_v, components });
-        Ok(())
-    }
-
-    fn check_size(&self, width: u32, height: u32) -> Result<(), ImageError> {
-        let pixels = u64::from(width) * u64::from(height);
-        if pixels == 0 {
-            return Err(ImageError::Empty { format: FORMAT });
-        }
-        if width.max(height) > self.limits.side {
-            let limit = format!("{} pixels per side", self.limits.side);
-            return Err(too_large(FORMAT, width, height, limit));
-        }
-        if pixels > self.limits.pixels {
-            return Err(too_large(FORMAT, width, height, format!("{} pixels", self.limits.pixels)));
-        }
-        if pixels / MOST_PIXELS_PER_BYTE > self.bytes.len() as u64 {
-            return Err(damaged(format!("{width}x{height} pixels in {} bytes", self.bytes.len())));
-        }
+        self.frame = Some(Frame::read(marker, segment, self.limits, self.bytes.len())?);
         Ok(())
     }
 
@@ -251,8 +165,8 @@ impl<'a> Decoder<'a> {
             let numbers = numbers.ok_or_else(|| damaged("a short quantisation table"))?;
             let mut table = [0; 64];
             for (number, &at) in numbers.chunks_exact(size).zip(&ZIGZAG) {
-                table[usize::from(at)] =
-                    number.iter().fold(0, |value, &byte| value << 8 | u16::from(byte));
+                let number = number.iter().fold(0, |value, &byte| value << 8 | u16::from(byte));
+                table[usize::from(at)] = number as i16;
             }
             *place = Some(table);
             segment = &segment[1 + 64 * size..];
@@ -273,48 +187,98 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// Decodes one scan, and goes past it.
-    fn scan(&mut self, header: &[u8]) -> Result<(), ImageError> {
+    /// Decodes one scan, and goes past it. Whether it was the whole image.
+    fn scan(&mut self, header: &[u8]) -> Result<bool, ImageError> {
         let frame = self.frame.as_mut().ok_or_else(|| damaged("a scan before the frame header"))?;
+        frame.scans += 1;
+        if frame.scans > MAX_SCANS {
+            return Err(damaged(format!("more than {MAX_SCANS} scans")));
+        }
         let count = usize::from(byte(header, 0)?);
         if !(1..=4).contains(&count) || header.len() != 4 + 2 * count {
             return Err(damaged("the length of a scan header"));
         }
-        let mut members: Vec<scan::Member> = Vec::with_capacity(count);
-        for member in header[1..1 + 2 * count].chunks_exact(2) {
-            let index = frame.components.iter().position(|c| c.id == member[0]);
+        let (choices, spectrum) = header[1..].split_at(2 * count);
+        let codes = Codes::new(frame.progressive, count, [spectrum[0], spectrum[1], spectrum[2]])?;
+        if frame.scans == 1 {
+            let in_scans = frame.progressive || count < frame.components.len();
+            frame.allocate(in_scans, self.limits)?;
+            if !frame.progressive {
+                fill(&mut self.dc, standard::dc());
+                fill(&mut self.ac, standard::ac());
+            }
+        }
+        let mut members = Vec::with_capacity(count);
+        for &[id, _] in choices.as_chunks().0 {
+            let index = frame.components.iter().position(|component| component.id == id);
             let index = index.ok_or_else(|| damaged("a scan of a component that is not there"))?;
-            if members.iter().any(|&(other, ..)| other == index) {
+            if members.contains(&index) {
                 return Err(damaged("a scan has a component twice"));
             }
             let component = &mut frame.components[index];
-            if component.quantisers.is_none() {
-                component.quantisers = self.quantisers[component.table];
-            }
-            members.push((index, usize::from(member[1] >> 4), usize::from(member[1] & 15)));
+            let quantisers = component.quantisers.or(self.quantisers[component.table]);
+            let missing = || damaged("a quantisation table is missing");
+            component.quantisers = Some(quantisers.ok_or_else(missing)?);
+            codes.note(component, frame.scans == 1);
+            members.push(index);
         }
-        let spectrum = &header[1 + 2 * count..];
-        let codes = Codes::new(frame.progressive, count, [spectrum[0], spectrum[1], spectrum[2]])?;
-        let bits = Bits::new(self.bytes.get(self.at..).unwrap_or_default());
-        let mut scan = Scan { bits, codes, restart: self.restart, dc: &self.dc, ac: &self.ac };
-        self.at += scan.run(frame, &members)?;
-        Ok(())
+        let bits = Bits::new(self.bytes, self.at);
+        let numbers = choices.as_chunks().0.iter();
+        let numbers = numbers.map(|&[_, n]| [n >> 4, n & 15].map(usize::from));
+        self.at = if frame.arithmetic {
+            let mut coder = Arithmetic::new(bits, codes, self.conditioning, numbers.collect());
+            scan::read(frame, &members, self.restart, &mut coder)?;
+            coder.position()
+        } else {
+            let tables = numbers.map(|numbers| table_choice(&self.dc, &self.ac, codes, numbers));
+            let mut coder = Huffman::new(bits, codes, tables.collect::<Result<_, _>>()?);
+            scan::read(frame, &members, self.restart, &mut coder)?;
+            coder.position()
+        };
+        Ok(frame.components[0].blocks.is_empty())
     }
 
     fn finish(&mut self) -> Result<Image, ImageError> {
         let mut frame = self.frame.take().ok_or_else(|| damaged("it has no frame"))?;
-        for component in &mut frame.components {
-            let unread = || damaged("a component without a scan or a quantisation table");
-            let quantisers = component.quantisers.ok_or_else(unread)?;
-            let stride = component.columns * 8;
-            for (index, block) in component.blocks.iter().enumerate() {
-                let (row, column) = (index / component.columns, index % component.columns);
-                let at = row * 8 * stride + column * 8;
-                idct::inverse(block, &quantisers, &mut component.samples[at..], stride);
-            }
+        if frame.components.iter().all(|component| component.quantisers.is_none()) {
+            return Err(damaged("it has no scan"));
         }
+        frame.transform();
         let ids: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
-        Ok(Colours::of(&ids, self.jfif, self.adobe).image(&frame))
+        let pixels = std::mem::take(&mut frame.pixels);
+        Ok(Colours::of(&ids, self.jfif, self.adobe).image(&frame, pixels))
+    }
+}
+
+/// The tables that codes need, by their numbers.
+fn table_choice<'a>(
+    dc: &'a [Option<Table>; 4],
+    ac: &'a [Option<Table>; 4],
+    codes: Codes,
+    numbers: [usize; 2],
+) -> Result<Tables<'a>, ImageError> {
+    let [needs_dc, needs_ac] = codes.tables();
+    let table = |tables: &'a [Option<Table>; 4], number: usize, needed: bool| {
+        let table = tables.get(number).and_then(Option::as_ref);
+        if needed && table.is_none() {
+            Err(damaged("a Huffman table is missing"))
+        } else {
+            Ok(table)
+        }
+    };
+    let dc = table(dc, numbers[0], needs_dc)?;
+    if needs_dc && !dc.is_some_and(Table::is_of_means) {
+        return Err(damaged("a Huffman table with sizes over 15 bits"));
+    }
+    Ok(Tables { dc, ac: table(ac, numbers[1], needs_ac)? })
+}
+
+/// Puts tables where none were given.
+fn fill(tables: &mut [Option<Table>], standard: [Option<Table>; 2]) {
+    for (table, standard) in tables.iter_mut().zip(standard) {
+        if table.is_none() {
+            *table = standard;
+        }
     }
 }
 

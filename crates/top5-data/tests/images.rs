@@ -1,9 +1,9 @@
 //! Files that are no images, or that lie about themselves.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use top5_data::{ImageError, Limits, decode, normalise_digit};
+use top5_data::{Image, ImageError, Limits, decode, normalise_digit};
 
 fn images() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
@@ -17,7 +17,7 @@ fn images() -> Vec<(String, Vec<u8>)> {
     images
 }
 
-fn read(bytes: &[u8]) -> Result<top5_data::Image, ImageError> {
+fn read(bytes: &[u8]) -> Result<Image, ImageError> {
     decode(bytes, &Limits::default())
 }
 
@@ -35,8 +35,25 @@ fn every_cut_is_an_error_or_loses_no_pixel() {
                 }
             }
         }
-        // What may be missing: the checksum and end chunk of a PNG, the padding of a row or chunk.
-        assert!(errors >= bytes.len() - 20, "{name}: {errors} errors, {} bytes", bytes.len());
+        // What may be missing: the checksum and end chunk of a PNG, the last marker of a JPEG and what follows it, the
+        // padding of a row or chunk.
+        let is_jpeg = name.ends_with(".jpg");
+        let end = bytes.windows(2).position(|pair| is_jpeg && pair == [0xFF, 0xD9]);
+        let needed = end.unwrap_or(bytes.len()) - 20;
+        assert!(errors >= needed, "{name}: {errors} errors, {} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn jpeg_without_its_last_marker_is_whole() {
+    for (name, bytes) in images().into_iter().filter(|(name, _)| name.ends_with(".jpg")) {
+        if let Some(cut) = bytes.strip_suffix(&[0xFF, 0xD9])
+            && !["early_end", "bad_code", "arithmetic", "means_alone", "unfinished"]
+                .iter()
+                .any(|other| name.contains(other))
+        {
+            assert_eq!(read(cut), read(&bytes), "{name}");
+        }
     }
 }
 
@@ -99,10 +116,11 @@ fn bombs_are_refused_from_the_header() {
     };
     let bombs = [
         png(60_000, 60_000),
-        png(16_385, 1),
+        png(65_536, 1),
+        png(1 << 31, 1 << 31),
         png(16_000, 16_000),
         jpeg(65_535, 65_535),
-        jpeg(16_000, 4_000),
+        jpeg(16_000, 6_000),
         bmp(60_000),
         b"P6 60000 60000 255 ".to_vec(),
     ];
@@ -113,6 +131,50 @@ fn bombs_are_refused_from_the_header() {
     for liar in [png(7_000, 7_000), jpeg(7_000, 7_000), b"P6 7000 7000 255 ".to_vec()] {
         assert!(matches!(read(&liar), Err(ImageError::Damaged { .. })), "{:?}", read(&liar));
     }
+}
+
+#[test]
+fn sizes_beyond_the_decoder_are_named() {
+    let error = read(&png(1 << 31, 1 << 31)).unwrap_err().to_string();
+    assert!(error.contains("claims 2147483648x2147483648 pixels"), "{error}");
+}
+
+#[test]
+fn profiles_are_not_unpacked() {
+    let (_, bytes) = images().into_iter().find(|(name, _)| name.ends_with("rgb.png")).unwrap();
+    let mut profile = b"iCCPname\0\0".to_vec();
+    let mut deflate = flate2::write::ZlibEncoder::new(&mut profile, flate2::Compression::fast());
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 16 << 20), &mut deflate).unwrap();
+    deflate.finish().unwrap();
+    let mut crc = flate2::Crc::new();
+    crc.update(&profile);
+    let (header, rest) = bytes.split_at(33);
+    let length = (profile.len() as u32 - 4).to_be_bytes();
+    let bomb = [header, &length, &profile, &crc.sum().to_be_bytes(), rest].concat();
+    let limits = Limits { bytes: 1 << 20, ..Limits::default() };
+    assert_eq!(decode(&bomb, &limits).unwrap(), read(&bytes).unwrap());
+}
+
+#[test]
+fn webp_of_many_pixels_in_few_bytes_is_refused() {
+    let (_, bytes) = images().into_iter().find(|(name, _)| name.ends_with("less.webp")).unwrap();
+    let claim = |side: u32| {
+        let mut file = bytes.clone();
+        assert_eq!(file[20], 0x2F);
+        file[21..25].copy_from_slice(&((side - 1) | ((side - 1) << 14)).to_le_bytes());
+        read(&file).map_or_else(|error| error.to_string(), |_| String::new())
+    };
+    assert!(claim(7_000).contains("7000x7000 pixels in 110 bytes"), "{}", claim(7_000));
+    // Fewer are worth a try.
+    assert!(!claim(2_048).contains("pixels in"), "{}", claim(2_048));
+}
+
+#[test]
+fn default_limits_are_pillows() {
+    let limits = Limits::default();
+    assert_eq!((limits.pixels, limits.bytes), (89_478_485, 512 << 20));
+    let more = Limits::of_pixels(178_956_970);
+    assert!(more.bytes > limits.bytes && more.pixels > limits.pixels);
 }
 
 #[test]
@@ -131,18 +193,54 @@ fn limits_are_the_callers() {
     assert!(decode(&bytes, &exact).is_ok());
 }
 
-#[test]
+/// A folder of the shared files; none where they are missing and need not be there.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn photographs_of_imagenet_have_pillows_pixels() {
+fn shared(folder: &str) -> Option<PathBuf> {
     let shared = std::env::var_os("TOP5_SHARED").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
         |path| path.into(),
     );
-    let Ok(folder) = fs::read_dir(shared.join("data/imagenet-samples")) else {
-        assert!(std::env::var_os("CI").is_none(), "shared data is missing at {}", shared.display());
-        eprintln!("skipped: no shared data at {}", shared.display());
-        return;
-    };
+    let folder = shared.join(folder);
+    if !folder.is_dir() {
+        assert!(std::env::var_os("CI").is_none(), "shared data is missing at {}", folder.display());
+        eprintln!("skipped: no shared data at {}", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+fn crc(image: &Image) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(&image.to_rgb().pixels);
+    crc.sum()
+}
+
+#[test]
+fn images_from_the_field_have_pillows_pixels() {
+    let Some(field) = shared("field") else { return };
+    let open = |name: &str| read(&fs::read(field.join(name)).unwrap());
+    // CRC-32 of what Pillow decodes.
+    let files = [
+        ("I1/nodht.jpg", 0x1cea_1161),
+        ("I2/arith.jpg", 0xa429_1008),
+        ("I3/thin1.png", 0x0db0_3a83),
+        ("I4/52mp.png", 0x3945_46dd),
+    ];
+    for (name, expected) in files {
+        assert_eq!(crc(&open(name).unwrap()), expected, "{name}");
+    }
+    for bits in ["555", "565"] {
+        let [bmp, png] = [".bmp", "_pillow.png"].map(|end| open(&format!("I5/red{bits}{end}")));
+        assert_eq!(bmp.unwrap(), png.unwrap());
+    }
+    let error = open("attacks/hdr2g.png").unwrap_err().to_string();
+    assert!(error.contains("claims 2147483647x2147483647 pixels"), "{error}");
+}
+
+#[test]
+fn photographs_of_imagenet_have_pillows_pixels() {
+    let Some(folder) = shared("data/imagenet-samples") else { return };
+    let folder = fs::read_dir(folder).unwrap();
     let mut files: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/jpeg.txt");
@@ -150,10 +248,9 @@ fn photographs_of_imagenet_have_pillows_pixels() {
     assert_eq!((files.len(), golden.lines().count()), (200, 200));
     for (index, (path, line)) in files.iter().zip(golden.lines()).enumerate() {
         let bytes = fs::read(path).unwrap();
-        let mut crc = flate2::Crc::new();
-        crc.update(&read(&bytes).unwrap().to_rgb().pixels);
+        let crc = crc(&read(&bytes).unwrap());
         let name = path.file_name().unwrap().to_str().unwrap();
-        assert_eq!(format!("{name} {:08x}", crc.sum()), line);
+        assert_eq!(format!("{name} {crc:08x}"), line);
         for percent in (1..100).step_by(7).filter(|_| index % 20 == 0) {
             let error = read(&bytes[..bytes.len() * percent / 100]).unwrap_err();
             assert!(matches!(error, ImageError::Damaged { .. }), "{name}: {error}");

@@ -25,6 +25,7 @@
 //! | [`winograd::WinogradGradient`] | dense 3×3 of stride 1 | tiles in transit | of the transforms, see there |
 //! | [`pool`] | maximum, mean, and gradients | none | exact; (n + 2)·u·Σ\|x\|/n |
 //! | [`norm`], [`lrn`] | batch and response normalisation, and gradients | sums per plane | 10⁻⁶ of the value, gradients 10⁻⁵ |
+//! | [`jpeg`] | samples and colours of decoded images | none | exact: integers |
 //! | [`elementwise`], [`channels`] | activations, sums, scales, copies, the optimiser | none | each operation rounded once |
 
 mod arena;
@@ -34,6 +35,7 @@ pub mod channels;
 pub mod conv;
 pub mod elementwise;
 mod isa;
+pub mod jpeg;
 pub mod lrn;
 mod multiply;
 pub mod norm;

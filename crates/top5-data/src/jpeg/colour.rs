@@ -1,7 +1,9 @@
 //! From components to pixels: reduced ones are brought to full size by libjpeg's triangle filter, then the colours are
 //! converted in its fixed-point arithmetic. CMYK becomes RGB as in Pillow, which takes the values for inverted ones.
 
-use super::{Component, Frame};
+use top5_kernels::jpeg::rgb_from_ycbcr;
+
+use super::frame::{Component, Frame};
 use crate::image::Image;
 
 /// What the components mean.
@@ -28,49 +30,49 @@ impl Colours {
         }
     }
 
-    /// The image of a frame whose samples are complete.
-    pub(super) fn image(self, frame: &Frame) -> Image {
+    /// The image of a frame whose samples are complete, into memory for its pixels.
+    pub(super) fn image(self, frame: &Frame, mut pixels: Vec<u8>) -> Image {
         let (width, height) = (frame.width, frame.height);
         let channels = if self == Self::Gray { 1 } else { 3 };
-        let mut pixels = Vec::with_capacity(width * height * channels);
         let length = |component: &Component| component.width * (frame.h / component.h);
-        let mut rows: Vec<Vec<u8>> =
+        let mut full: Vec<Vec<u8>> =
             frame.components.iter().map(|component| vec![0; length(component)]).collect();
+        let mut out = vec![0; width * channels];
         for y in 0..height {
-            for (component, row) in frame.components.iter().zip(&mut rows) {
-                component.full_row(frame, y, row);
-            }
-            match (self, &rows[..]) {
-                (Self::Gray, [gray, ..]) => pixels.extend(&gray[..width]),
-                (_, [a, b, c]) => {
-                    pixels.extend((0..width).flat_map(|x| self.rgb([a[x], b[x], c[x]])))
+            let components = frame.components.iter().zip(&mut full);
+            let rows: Vec<&[u8]> =
+                components.map(|(component, row)| component.full_row(frame, y, row)).collect();
+            match rows[..] {
+                [gray] => out.copy_from_slice(&gray[..width]),
+                [a, b, c] => self.rgb_row([a, b, c], &mut out),
+                [a, b, c, k] => {
+                    self.rgb_row([a, b, c], &mut out);
+                    self.ink_row(k, &mut out);
                 }
-                (_, [a, b, c, k]) => pixels.extend((0..width).flat_map(|x| {
-                    let stored = self.rgb([a[x], b[x], c[x]]);
-                    // 255 is no ink; of YCCK, red, green and blue are the ink itself.
-                    let ink = if self == Self::Ycck { stored } else { stored.map(|v| 255 - v) };
-                    ink.map(|ink| over_black(ink, k[x]))
-                })),
                 _ => unreachable!("the frame header has 1, 3 or 4 components"),
             }
+            pixels.extend(&out);
         }
         Image { channels, height, width, pixels }
     }
 
-    /// Three components as red, green and blue; those of CMYK stay.
-    fn rgb(self, components: [u8; 3]) -> [u8; 3] {
-        if matches!(self, Self::Rgb | Self::Cmyk) {
-            return components;
+    /// A row of three components as red, green and blue; those of CMYK stay.
+    fn rgb_row(self, [a, b, c]: [&[u8]; 3], out: &mut [u8]) {
+        if matches!(self, Self::YCbCr | Self::Ycck) {
+            return rgb_from_ycbcr(a, b, c, out);
         }
-        let [y, cb, cr] = components.map(i32::from);
-        let (cb, cr) = (cb - 128, cr - 128);
-        const HALF: i32 = 1 << 15;
-        [
-            y + ((91_881 * cr + HALF) >> 16),
-            y + ((-22_554 * cb - 46_802 * cr + HALF) >> 16),
-            y + ((116_130 * cb + HALF) >> 16),
-        ]
-        .map(|value| value.clamp(0, 255) as u8)
+        for (((&a, &b), &c), out) in a.iter().zip(b).zip(c).zip(out.as_chunks_mut().0) {
+            *out = [a, b, c];
+        }
+    }
+
+    /// A row of colours under black ink.
+    fn ink_row(self, black: &[u8], out: &mut [u8]) {
+        for (colour, &light) in out.as_chunks_mut::<3>().0.iter_mut().zip(black) {
+            // 255 is no ink; of YCCK, red, green and blue are the ink itself.
+            let ink = if self == Self::Ycck { *colour } else { colour.map(|v| 255 - v) };
+            *colour = ink.map(|ink| over_black(ink, light));
+        }
     }
 }
 
@@ -85,20 +87,20 @@ impl Component {
         &self.samples[y.min(self.height - 1) * self.columns * 8..][..self.width]
     }
 
-    /// Row `y` of the image at full resolution, of `width` times the horizontal reduction samples.
-    fn full_row(&self, frame: &Frame, y: usize, out: &mut [u8]) {
+    /// Row `y` of the image at full resolution, made in `out` if need be.
+    fn full_row<'a>(&'a self, frame: &Frame, y: usize, out: &'a mut [u8]) -> &'a [u8] {
         let (right, down) = (frame.h / self.h, frame.v / self.v);
         let near = self.row(y / down);
         // Of two rows that come from one, the upper one leans to the row above, the lower one to that below.
         let upper = y.is_multiple_of(2);
         let far = || self.row(if upper { (y / 2).saturating_sub(1) } else { y / 2 + 1 });
         match (right, down) {
-            (1, 1) => out.copy_from_slice(near),
+            (1, 1) => return near,
             (2, 1) if self.width > 2 => twice_as_wide(near, out),
             (1, 2) => {
-                let bias = 1 + y as u32 % 2;
+                let bias = 1 + y as u16 % 2;
                 for ((out, &near), &far) in out.iter_mut().zip(near).zip(far()) {
-                    *out = ((3 * u32::from(near) + u32::from(far) + bias) >> 2) as u8;
+                    *out = ((3 * u16::from(near) + u16::from(far) + bias) >> 2) as u8;
                 }
             }
             (2, 2) if self.width > 2 => twice_both_ways(near, far(), out),
@@ -108,29 +110,33 @@ impl Component {
                 }
             }
         }
+        out
     }
 }
 
 /// Each sample becomes two, a quarter of the way to its left and to its right neighbour.
 fn twice_as_wide(near: &[u8], out: &mut [u8]) {
     let last = near.len() - 1;
-    for (i, (out, &sample)) in out.chunks_exact_mut(2).zip(near).enumerate() {
-        let this = 3 * u32::from(sample);
-        out[0] = if i == 0 { sample } else { ((this + u32::from(near[i - 1]) + 1) >> 2) as u8 };
-        out[1] = if i == last { sample } else { ((this + u32::from(near[i + 1]) + 2) >> 2) as u8 };
+    (out[0], out[2 * last + 1]) = (near[0], near[last]);
+    let between = out[1..2 * last + 1].as_chunks_mut().0;
+    for ((out, &left), &right) in between.iter_mut().zip(near).zip(&near[1..]) {
+        let [left, right] = [left, right].map(u16::from);
+        *out = [(3 * left + right + 2) >> 2, (3 * right + left + 1) >> 2].map(|v| v as u8);
     }
 }
 
 /// The same, a quarter of the way to the other row too.
 fn twice_both_ways(near: &[u8], far: &[u8], out: &mut [u8]) {
-    let sum = |i: usize| 3 * u32::from(near[i]) + u32::from(far[i]);
+    let sum = |near: u8, far: u8| 3 * u16::from(near) + u16::from(far);
     let last = near.len() - 1;
-    for (i, out) in out.chunks_exact_mut(2).enumerate() {
-        let this = sum(i);
-        let left = if i == 0 { this } else { sum(i - 1) };
-        let right = if i == last { this } else { sum(i + 1) };
-        out[0] = ((3 * this + left + 8) >> 4) as u8;
-        out[1] = ((3 * this + right + 7) >> 4) as u8;
+    out[0] = ((4 * sum(near[0], far[0]) + 8) >> 4) as u8;
+    out[2 * last + 1] = ((4 * sum(near[last], far[last]) + 7) >> 4) as u8;
+    let between = out[1..2 * last + 1].as_chunks_mut().0;
+    let left = near.iter().zip(far);
+    let right = near[1..].iter().zip(&far[1..]);
+    for ((out, left), right) in between.iter_mut().zip(left).zip(right) {
+        let [left, right] = [left, right].map(|(&near, &far)| sum(near, far));
+        *out = [(3 * left + right + 7) >> 4, (3 * right + left + 8) >> 4].map(|v| v as u8);
     }
 }
 
@@ -147,15 +153,6 @@ mod tests {
         assert_eq!(Colours::of(&[0, 1, 2], false, None), Colours::YCbCr);
         assert_eq!(Colours::of(&[1, 2, 3, 4], false, None), Colours::Cmyk);
         assert_eq!(Colours::of(&[1, 2, 3, 4], false, Some(2)), Colours::Ycck);
-    }
-
-    #[test]
-    fn gray_stays_gray_and_primaries_are_met() {
-        for y in 0..=255 {
-            assert_eq!(Colours::YCbCr.rgb([y, 128, 128]), [y; 3]);
-        }
-        assert_eq!(Colours::YCbCr.rgb([76, 85, 255]), [254, 0, 0]);
-        assert_eq!(Colours::Rgb.rgb([1, 2, 3]), [1, 2, 3]);
     }
 
     #[test]

@@ -1,39 +1,65 @@
-//! Huffman codes (T.81, annex C and F.2.2.3), and the bits that they are read from.
+//! Huffman codes (T.81, annex C and F.2.2.3). One look-up gives a short code and the number behind it at once.
 
+use super::bits::Reader;
 use super::damaged;
 use crate::error::ImageError;
 
-/// Codes up to this length are found by one look-up.
-const SHORT: u32 = 9;
+/// Codes up to this length, with the number behind them, are found by one look-up.
+const SHORT: u32 = 10;
+
+/// What a symbol stands for in a block: a run of zeros, then a number. The symbol of a mean (DC) has no run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) run: usize,
+    pub(super) value: i32,
+}
+
+/// The run of the symbol that ends a block: from wherever it stands, it leaves the block.
+pub(super) const END: usize = 64;
 
 /// A Huffman table.
 pub(super) struct Table {
+    /// By the next `SHORT` bits: bits of code and number << 0, run << 8, number << 16; 0 where they are more.
+    steps: Box<[u32; 1 << SHORT]>,
     /// By the next `SHORT` bits: length << 8 | symbol; 0 where the code is longer.
-    short: Vec<u16>,
+    short: Box<[u16; 1 << SHORT]>,
     /// By length: the first code that is too great for it, and what is added to a code for its symbol's number.
     end: [u32; 17],
     offset: [i32; 17],
-    symbols: Vec<u8>,
+    symbols: [u8; 256],
 }
 
 impl Table {
     /// Reads a table from a segment: the number of codes of each length, then their symbols. Also the bytes read.
     pub(super) fn read(segment: &[u8]) -> Result<(Self, usize), ImageError> {
-        let counts = segment.get(..16).ok_or_else(|| damaged("a short Huffman table"))?;
+        let counts = segment.first_chunk().ok_or_else(|| damaged("a short Huffman table"))?;
         let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
         let symbols = segment.get(16..16 + total).filter(|_| total <= 256);
-        let symbols = symbols.ok_or_else(|| damaged("a short Huffman table"))?.to_vec();
-        let mut table = Self { short: vec![0; 1 << SHORT], end: [0; 17], offset: [0; 17], symbols };
+        let symbols = symbols.ok_or_else(|| damaged("a short Huffman table"))?;
+        Ok((Self::new(counts, symbols)?, 16 + total))
+    }
+
+    /// A table from the number of codes of each length and their symbols, at most 256.
+    pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, ImageError> {
+        let mut table = Self {
+            steps: Box::new([0; 1 << SHORT]),
+            short: Box::new([0; 1 << SHORT]),
+            end: [0; 17],
+            offset: [0; 17],
+            symbols: [0; 256],
+        };
+        table.symbols[..symbols.len()].copy_from_slice(symbols);
         let (mut code, mut number) = (0u32, 0usize);
         for length in 1..=16u32 {
             let count = u32::from(counts[length as usize - 1]);
-            if code + count > 1 << length {
+            // The code of ones alone is left free.
+            if count > 0 && code + count >= 1 << length {
                 return Err(damaged("a Huffman table with too many codes"));
             }
             table.offset[length as usize] = number as i32 - code as i32;
             for _ in 0..count {
                 if length <= SHORT {
-                    let entry = (length as u16) << 8 | u16::from(table.symbols[number]);
+                    let entry = (length as u16) << 8 | u16::from(symbols[number]);
                     let from = (code << (SHORT - length)) as usize;
                     table.short[from..from + (1 << (SHORT - length))].fill(entry);
                 }
@@ -42,113 +68,70 @@ impl Table {
             table.end[length as usize] = code;
             code <<= 1;
         }
-        Ok((table, 16 + total))
-    }
-}
-
-/// The bits of entropy-coded data, up to the next marker.
-pub(super) struct Bits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    /// Bits that were read ahead, the next one on top; below them zeros.
-    buffer: u64,
-    count: u32,
-}
-
-impl<'a> Bits<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, buffer: 0, count: 0 }
+        for (bits, step) in table.steps.iter_mut().enumerate() {
+            *step = short_step(bits as u32, table.short[bits]);
+        }
+        Ok(table)
     }
 
-    /// Reads ahead, unless a marker or the end is reached.
-    fn fill(&mut self) {
-        while self.count <= 56 {
-            let Some(&byte) = self.bytes.get(self.at) else { return };
-            if byte == 0xFF {
-                // A zero follows a byte that is data; anything else makes it a marker.
-                if self.bytes.get(self.at + 1) != Some(&0) {
-                    return;
-                }
-                self.at += 1;
-            }
-            self.at += 1;
-            self.buffer |= u64::from(byte) << (56 - self.count);
-            self.count += 8;
-        }
+    /// Whether all symbols are sizes of a mean, which 15 bits are enough for.
+    pub(super) fn is_of_means(&self) -> bool {
+        self.symbols.iter().all(|&symbol| symbol < 16)
     }
 
-    fn skip(&mut self, count: u32) -> Result<(), ImageError> {
-        if count > self.count {
-            return Err(damaged("its data end early"));
+    /// The next symbol. 17 bits must be there; those of a code that the table lacks are passed over, and it reads as 0.
+    #[inline(always)]
+    pub(super) fn symbol(&self, reader: &mut Reader) -> u8 {
+        let entry = self.short[reader.peek(SHORT)];
+        if entry == 0 {
+            return self.long_symbol(reader);
         }
-        self.buffer <<= count;
-        self.count -= count;
-        Ok(())
+        reader.skip(u32::from(entry >> 8));
+        entry as u8
     }
 
-    /// The next `count` bits, at most 16, as a number.
-    pub(super) fn take(&mut self, count: u32) -> Result<i32, ImageError> {
-        if count == 0 {
-            return Ok(0);
-        }
-        if self.count < count {
-            self.fill();
-        }
-        let value = self.buffer >> (64 - count);
-        self.skip(count)?;
-        Ok(value as i32)
-    }
-
-    /// The next symbol.
-    pub(super) fn symbol(&mut self, table: &Table) -> Result<u8, ImageError> {
-        if self.count < 16 {
-            self.fill();
-        }
-        let entry = table.short[(self.buffer >> (64 - SHORT)) as usize];
-        if entry != 0 {
-            self.skip(u32::from(entry >> 8))?;
-            return Ok(entry as u8);
-        }
+    #[cold]
+    fn long_symbol(&self, reader: &mut Reader) -> u8 {
         for length in SHORT + 1..=16 {
-            let code = (self.buffer >> (64 - length)) as u32;
-            if code < table.end[length as usize] {
-                let number = code as i32 + table.offset[length as usize];
-                let symbol = usize::try_from(number).ok().and_then(|n| table.symbols.get(n));
-                let symbol = *symbol.ok_or_else(|| damaged("a wrong Huffman code"))?;
-                self.skip(length)?;
-                return Ok(symbol);
+            let code = reader.peek(length) as u32;
+            if code < self.end[length as usize] {
+                reader.skip(length);
+                return self.symbols[(code as i32 + self.offset[length as usize]) as usize & 255];
             }
         }
-        Err(damaged("a wrong Huffman code"))
+        reader.skip(17);
+        0
     }
 
-    /// A number of `size` bits whose first bit is its sign (T.81, F.2.2.1).
-    pub(super) fn signed(&mut self, size: u32) -> Result<i32, ImageError> {
-        if size > 15 {
-            return Err(damaged("a coefficient is out of range"));
+    /// The next step through a block. 32 bits must be there.
+    #[inline(always)]
+    pub(super) fn step(&self, reader: &mut Reader) -> Step {
+        let entry = self.steps[reader.peek(SHORT)];
+        if entry == 0 {
+            return self.long_step(reader);
         }
-        let value = self.take(size)?;
-        let negative = size > 0 && value < 1 << (size - 1);
-        Ok(if negative { value - (1 << size) + 1 } else { value })
+        reader.skip(entry & 0xFF);
+        Step { run: (entry >> 8) as usize & 0xFF, value: entry as i32 >> 16 }
     }
 
-    /// Goes past the restart marker of this number, which must be next.
-    pub(super) fn restart(&mut self, number: u8) -> Result<(), ImageError> {
-        // The rest of the last byte, and what is left before the marker, is no data.
-        (self.buffer, self.count) = (0, 0);
-        while self.bytes.get(self.at..self.at + 2) == Some(&[0xFF, 0xFF]) {
-            self.at += 1;
-        }
-        let expected = [0xFF, 0xD0 + number];
-        if self.bytes.get(self.at..self.at + 2) != Some(&expected[..]) {
-            return Err(damaged("a restart marker is missing"));
-        }
-        self.at += 2;
-        Ok(())
+    fn long_step(&self, reader: &mut Reader) -> Step {
+        let symbol = self.symbol(reader);
+        Step { run: run(symbol), value: reader.signed(u32::from(symbol & 15)) }
     }
+}
 
-    /// Bytes read so far; those that were read ahead are data, among which no marker is.
-    pub(super) fn position(&self) -> usize {
-        self.at
-    }
+/// Zeros before the number of this symbol; of sixteen zeros, the last one passes for the number.
+fn run(symbol: u8) -> usize {
+    if symbol & 15 == 0 && symbol < 0xF0 { END } else { usize::from(symbol >> 4) }
+}
+
+/// The entry of [`Table::steps`] for these bits, which begin with the code of that entry of [`Table::short`].
+fn short_step(bits: u32, code: u16) -> u32 {
+    let (length, symbol) = (u32::from(code >> 8), code as u8);
+    let size = u32::from(symbol & 15);
+    let Some(rest) = SHORT.checked_sub(length + size).filter(|_| code != 0) else { return 0 };
+    let number = (bits >> rest & ((1 << size) - 1)) as i32;
+    let negative = size > 0 && number < 1 << (size - 1);
+    let value = if negative { number - (1 << size) + 1 } else { number };
+    (value as u32) << 16 | (run(symbol) as u32) << 8 | (length + size)
 }

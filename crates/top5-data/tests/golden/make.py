@@ -3,11 +3,13 @@
 resize.txt: channels, height, width, new height, new width, filter, CRC-32 of the resized bytes. The pixels of the input are the
 upper bytes of a linear congruential generator, so that the test can make them again.
 jpeg.txt, where a folder of JPEG files is given: for each file its name and the CRC-32 of its pixels, converted to RGB.
+cjpeg and jpegtran of libjpeg-turbo write what Pillow cannot.
 images/NAME.EXT: a small image; images/NAME_EXT.pixels: what Pillow decodes from it, converted to RGB, order H W C.
 """
 
 import os
 import struct
+import subprocess
 import sys
 import zlib
 
@@ -56,6 +58,60 @@ def png16(path, colour_type, array):
         file.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
+def bmp16(path, green_bits, array):
+    """A BMP of 16 bits per pixel: Pillow cannot write them."""
+    height, width = array.shape[:2]
+    red, green, blue = (array[..., c].astype(numpy.uint16) >> (8 - bits) for c, bits in enumerate((5, green_bits, 5)))
+    pixels = (red << (5 + green_bits) | green << 5 | blue).astype("<u2")
+    masks = b"" if green_bits == 5 else struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    rows = b"".join(row.tobytes() + b"\0" * (-2 * width % 4) for row in pixels[::-1])
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 3 if masks else 0, len(rows), 2835, 2835, 0, 0)
+    start = 14 + len(header) + len(masks)
+    with open(path, "wb") as file:
+        file.write(b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + header + masks + rows)
+
+
+def without(jpeg, marker):
+    """A JPEG file without its segments of this marker."""
+    at, kept = 2, jpeg[:2]
+    while jpeg[at + 1] != 0xDA:
+        end = at + 2 + struct.unpack(">H", jpeg[at + 2 : at + 4])[0]
+        kept += jpeg[at:end] if jpeg[at + 1] != marker else b""
+        at = end
+    return kept + jpeg[at:]
+
+
+def odd_jpegs(path):
+    """Files that Pillow reads and cannot write."""
+    ppm, scans = path("rgb.ppm"), path("scans.txt")
+    cjpeg = lambda name, *options: subprocess.run(["cjpeg", *options, "-outfile", path(name), ppm], check=True)
+    with open(scans, "w") as file:
+        file.write("0;\n2;\n1;\n")
+    cjpeg("arithmetic.jpg", "-quality", "90", "-arithmetic")
+    cjpeg("arithmetic_progressive.jpg", "-quality", "90", "-arithmetic", "-progressive", "-restart", "1B")
+    cjpeg("tall.jpg", "-quality", "80", "-sample", "1x2")
+    cjpeg("narrow.jpg", "-quality", "80", "-sample", "4x1")
+    cjpeg("mixed.jpg", "-quality", "80", "-sample", "2x2,1x2,2x1")
+    cjpeg("scans.jpg", "-quality", "85", "-scans", scans)
+    os.remove(scans)
+    data = lambda name: open(path(name), "rb").read()
+    cjpeg("restarts.jpg", "-quality", "80", "-sample", "1x1", "-restart", "1B")
+    scans = [at for at in range(len(data("progressive_full.jpg"))) if data("progressive_full.jpg")[at : at + 2] == b"\xff\xda"]
+    changes = {
+        "means_alone.jpg": data("progressive_full.jpg")[: scans[1]] + b"\xff\xd9",
+        "unfinished.jpg": data("progressive_full.jpg")[: scans[6]] + b"\xff\xd9",
+        "no_tables.jpg": without(data("half.jpg"), 0xC4),
+        "ycck.jpg": data("cmyk.jpg").replace(b"Adobe\0d\0\0\0\0\0", b"Adobe\0d\0\0\0\0\2"),
+        "lost_restart.jpg": data("restarts.jpg").replace(b"\xff\xd1", b"").replace(b"\xff\xd3", b"\xff\xd4"),
+        "wrong_restart.jpg": data("restarts.jpg").replace(b"\xff\xd1", b"\xff\xd5"),
+        "early_end.jpg": data("restarts.jpg").replace(b"\xff\xd3", b"\xff\xd9"),
+        "bad_code.jpg": data("full.jpg")[:-100] + b"\xfe" * 40 + data("full.jpg")[-60:],
+    }
+    for name, changed in changes.items():
+        with open(path(name), "wb") as file:
+            file.write(changed)
+
+
 def images(folder):
     height, width = 13, 17
     y, x = numpy.mgrid[0:height, 0:width]
@@ -91,6 +147,9 @@ def images(folder):
     colour.save(path("restart.jpg"), quality=80, subsampling=2, restart_marker_blocks=1)
     gray.save(path("gray.jpg"), quality=90)
     colour.convert("CMYK").save(path("cmyk.jpg"), quality=95)
+    odd_jpegs(path)
+    bmp16(path("bits15.bmp"), 5, rgb)
+    bmp16(path("bits16.bmp"), 6, rgb)
     for name in sorted(os.listdir(folder)):
         stem, extension = name.split(".")
         if extension == "pixels":
