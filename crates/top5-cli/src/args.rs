@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use top5::data::Limits;
 use top5::{Isa, Options, Precision, Tuning};
 
 use crate::exit::{Stop, TABLE};
@@ -229,6 +230,24 @@ pub(crate) struct DataArgs {
     /// Leave bad image files out and report them, instead of stopping at the first
     #[arg(long)]
     pub(crate) skip_bad: bool,
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
+}
+
+/// Which image files are read.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImageArgs {
+    /// Refuse images of more pixels; with more, decoding may take more memory. By default as many as Pillow reads silently
+    #[arg(long, value_name = "N", default_value_t = Limits::default().pixels)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    max_pixels: u64,
+}
+
+impl ImageArgs {
+    /// What an image file may claim.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits::of_pixels(self.max_pixels)
+    }
 }
 
 /// Which model is used.
@@ -319,6 +338,8 @@ pub(crate) struct PredictArgs {
     /// Image files, folders of images, or - for stdin
     #[arg(required = true, value_name = "FILE|FOLDER|-")]
     pub(crate) inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
     /// A run's folder, a weights file, a timm folder or a network's name; the embedded LeNet by default
     #[arg(long, short, value_name = "MODEL")]
     pub(crate) model: Option<String>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::data::{self, Dataset, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess};
+use top5::data::{self, Dataset, Limits, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess};
 use top5::eval::{ClassCount, Report, evaluate_loaded, percent};
 use top5::graph::{Device, Retain, SessionOptions};
 use top5::train::Recipe;
@@ -56,6 +56,7 @@ pub(crate) struct Task {
     /// Name or folder; the run's, or those of a model of digits, if absent.
     data: Option<String>,
     skip_bad: bool,
+    limits: Limits,
     /// The recipe of the run that the model is of: its data are divided as they were when it learnt.
     recipe: Option<Recipe>,
     split: Split,
@@ -72,6 +73,7 @@ impl Task {
             model: StoredModel::resolve(&args.model, &args.weights)?,
             data: args.data.data,
             skip_bad: args.data.skip_bad,
+            limits: args.data.images.limits(),
             recipe: read_saved(Path::new(&args.model))?,
             split: args.split,
             batch: args.batch_size,
@@ -126,7 +128,8 @@ impl Task {
     /// The data's name or folder, and how they are divided.
     fn data(&self, model: &Model) -> Result<(&str, OpenOptions)> {
         // The evaluation itself finds bad files: looking for them before would decode every file twice.
-        let usual = OpenOptions { on_bad: OnBad::Fail, ..OpenOptions::default() };
+        let (on_bad, limits) = (OnBad::Fail, self.limits);
+        let usual = OpenOptions { on_bad, limits, ..OpenOptions::default() };
         let digits = || Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
         let (data, open) = match &self.recipe {
             Some(Recipe { data, validation, seed, .. }) => {

@@ -62,13 +62,12 @@ fn find_images(
 }
 
 /// Reads and decodes one image; `-` is stdin.
-pub(crate) fn read(path: &Path) -> Result<Image> {
-    let limits = Limits::default();
+pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Image> {
     if path != Path::new(STDIN) {
-        return Ok(read_image(path, &limits)?);
+        return Ok(read_image(path, limits)?);
     }
     let mut bytes = Vec::new();
     io::stdin().lock().take(limits.bytes + 1).read_to_end(&mut bytes).context("reading stdin")?;
-    let image = decode(&bytes, &limits);
+    let image = decode(&bytes, limits);
     Ok(image.map_err(|source| DataError::Image { path: "stdin".into(), source })?)
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::data::Image;
+use top5::data::{Image, Limits};
 use top5::{Classifier, Options, Prediction};
 
 use crate::args::PredictArgs;
@@ -53,6 +53,7 @@ const FEW: usize = 4;
 pub(crate) struct Task {
     /// Files, folders and `-`.
     inputs: Vec<PathBuf>,
+    limits: Limits,
     model: StoredModel,
     /// Classes per image.
     top: usize,
@@ -67,6 +68,7 @@ impl Task {
         let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
         Ok(Self {
             inputs: args.inputs,
+            limits: args.images.limits(),
             model: StoredModel::resolve(name, &args.weights)?,
             top: usize::from(args.top),
             batch: args.batch_size,
@@ -89,7 +91,7 @@ impl Task {
 
         let (mut results, mut failed, mut code) = (Vec::new(), Vec::new(), None);
         for files in files.chunks(self.batch) {
-            for (file, predicted) in predict(&mut classifier, files, self.top) {
+            for (file, predicted) in predict(&mut classifier, files, &self.limits, self.top) {
                 let name = file.display().to_string();
                 match predicted {
                     Ok(predictions) if output.json => results.push(Classified {
@@ -125,9 +127,10 @@ impl Task {
 fn predict<'f>(
     classifier: &mut Classifier,
     files: &'f [PathBuf],
+    limits: &Limits,
     top: usize,
 ) -> Vec<(&'f Path, Result<Vec<Prediction>>)> {
-    let images: Vec<Result<Image>> = files.iter().map(|file| inputs::read(file)).collect();
+    let images: Vec<Result<Image>> = files.iter().map(|file| inputs::read(file, limits)).collect();
     let readable: Vec<&Image> = images.iter().filter_map(|image| image.as_ref().ok()).collect();
     let (mut predictions, failed) = match classifier.predict_batch(&readable, top) {
         Ok(predictions) => (predictions.into_iter(), None),

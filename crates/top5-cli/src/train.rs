@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use top5::data::{OnBad, OpenOptions, Preprocess, Splits};
+use top5::data::{Limits, OnBad, OpenOptions, Preprocess, Splits};
 use top5::eval::evaluate;
 use top5::graph::{Device, Graph, Retain, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{Checkpoints, Event, Recipe, Row, State, Trainer, initialise};
@@ -71,6 +71,7 @@ struct Run {
 pub(crate) struct Task {
     recipe: Recipe,
     on_bad: OnBad,
+    limits: Limits,
     place: Place,
     /// What was asked of the engine, to which a run that goes on adds its own.
     engine: EngineArgs,
@@ -95,7 +96,8 @@ impl Task {
             out => Place::New(out),
         };
         let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
-        Ok(Self { recipe, on_bad, place, engine: args.engine })
+        let limits = args.data.images.limits();
+        Ok(Self { recipe, on_bad, limits, place, engine: args.engine })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
@@ -152,7 +154,7 @@ impl Task {
             validation: *validation,
             seed: *seed,
             on_bad: self.on_bad,
-            ..OpenOptions::default()
+            limits: self.limits,
         };
         let splits = top5::data::open(data, &open)?;
         for error in splits.skipped.iter() {

@@ -55,6 +55,22 @@ fn drawn_digit_is_recognised_in_every_format() {
 }
 
 #[test]
+fn max_pixels_bounds_each_image_and_the_others_go_on() {
+    let place = drawings();
+    fs::copy(place.path("drawn/seven.png"), place.path("seven.png")).unwrap();
+    place.fails("predict seven.png --max-pixels 71999", 3, &["300x240", "71999 pixels"]);
+    place.text("predict seven.png --max-pixels 72000");
+    place.fails("predict seven.png --max-pixels 0", 2, &["--max-pixels"]);
+    // A header that claims 100 million pixels.
+    let mut large = fs::read(place.path("drawn/seven.bmp")).unwrap();
+    large[18..26].copy_from_slice(&[0x10, 0x27, 0, 0, 0x10, 0x27, 0, 0]);
+    fs::write(place.path("drawn/large.bmp"), large).unwrap();
+    let ran = place.run("predict drawn");
+    assert_eq!((ran.code, ran.stdout.lines().count()), (Some(3), FORMATS.len()), "{}", ran.stderr);
+    assert!(ran.stderr.contains("large.bmp") && ran.stderr.contains("89478485 pixels"));
+}
+
+#[test]
 fn folders_and_stdin_are_read_in_order() {
     let place = drawings();
     let document = place.json("predict drawn");
