@@ -256,6 +256,9 @@ pub(crate) struct WeightsArgs {
     /// Weights for a network given by name: a file, a timm folder or hf-hub:ORG/NAME[@REVISION]
     #[arg(long, visible_aliases = ["checkpoint", "pretrained"], value_name = "WEIGHTS")]
     pub(crate) weights: Option<String>,
+    /// Take the average of the weights (EMA) that a PyTorch checkpoint keeps beside them
+    #[arg(long)]
+    pub(crate) ema: bool,
     /// Open no network connection: read the hub's cache only
     #[arg(long)]
     pub(crate) offline: bool,

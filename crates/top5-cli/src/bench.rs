@@ -119,7 +119,7 @@ impl Source {
         }
     }
 
-    fn open(&self) -> Result<(Graph, Weights)> {
+    fn open(&self, output: Output) -> Result<(Graph, Weights)> {
         match self {
             Self::Initial(network) => {
                 let graph = network.graph()?;
@@ -127,7 +127,7 @@ impl Source {
                 Ok((graph, weights))
             }
             Self::Stored(_, stored) => {
-                let model = stored.open()?;
+                let model = stored.open(output)?;
                 Ok((model.graph, model.weights))
             }
         }
@@ -175,7 +175,7 @@ impl Task {
         for source in &self.sources {
             for &batch in &self.batches {
                 output.detail(&format!("measuring {}, batch {batch}", source.name()));
-                let mut subject = Subject::new(source, batch, self.mode, &self.options)?;
+                let mut subject = Subject::new(source, batch, self.mode, &self.options, output)?;
                 bench.isa = subject.device.isa().to_string();
                 bench.threads = subject.device.thread_count();
                 bench.results.push(subject.measure(self.budget, self.layers)?);
@@ -204,9 +204,15 @@ enum Runner {
 }
 
 impl Subject {
-    fn new(source: &Source, batch: usize, mode: Mode, options: &Options) -> Result<Self> {
+    fn new(
+        source: &Source,
+        batch: usize,
+        mode: Mode,
+        options: &Options,
+        output: Output,
+    ) -> Result<Self> {
         let before = Resident::reset();
-        let (graph, weights) = source.open()?;
+        let (graph, weights) = source.open(output)?;
         let (input, classes) = (graph.input().to_vec(), graph.classes());
         // Before the images: a batch that does not fit is refused here.
         let device = top5::device(options)?;

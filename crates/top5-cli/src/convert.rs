@@ -73,7 +73,7 @@ impl Task {
         let Self { input, format, out, force } = self;
         let mut model = match input {
             Input::Untrained(network, seed) => Model::untrained(network, seed)?,
-            Input::Stored(stored) => stored.open()?,
+            Input::Stored(stored) => stored.open(output)?,
         };
         let files = match format {
             Format::Safetensors => vec![(out, model.to_bytes())],

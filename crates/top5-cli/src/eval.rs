@@ -1,5 +1,6 @@
 //! `top5 eval`: top-1, top-5 and loss of a model on a part of a dataset.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -85,7 +86,7 @@ impl Task {
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let model = self.model.open()?;
+        let model = self.model.open(output)?;
         let (data, open) = self.data(&model)?;
         let (split, part) = self.part(data, &open, output)?;
         warn_of_names(&model, part.as_ref(), output);
@@ -214,7 +215,10 @@ impl Task {
 fn warn_of_names(model: &Model, part: &dyn Dataset, output: Output) {
     let numbered = |names: &[String]| names.iter().enumerate().all(|(i, n)| *n == i.to_string());
     let (ours, theirs) = (&model.classes, part.classes());
-    if ours.len() != theirs.len() || numbered(ours) || numbered(theirs) {
+    // Numbers are no names, unless the data have the same ones in another order: 0, 1, 10, 2.
+    let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<String>>();
+    let reordered = sorted(ours) == sorted(theirs);
+    if ours.len() != theirs.len() || !reordered && (numbered(ours) || numbered(theirs)) {
         return;
     }
     if let Some(i) = (0..ours.len()).find(|&i| ours[i] != theirs[i]) {

@@ -142,6 +142,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             | ModelError::Unrecognised { .. }
             | ModelError::Caffe { .. }
             | ModelError::NonFinite { .. }
+            | ModelError::Onnx { .. }
             | ModelError::Format(_)
             | ModelError::Name(_)
             | ModelError::Graph(_)

@@ -78,7 +78,7 @@ impl Task {
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let mut model = self.model.open()?;
+        let mut model = self.model.open(output)?;
         model.preprocess = self.preprocess.apply(model.preprocess)?;
         let files = inputs::expand(&self.inputs)?;
         let count = files.len();

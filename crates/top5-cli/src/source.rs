@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use top5::formats::Pick;
 use top5::zoo::{self, Network};
 use top5::{CONFIG_FILE, Model, WeightFiles};
 use top5_hub::{ENDPOINT, Hub, PATIENCE, Repo};
 
 use crate::args::WeightsArgs;
 use crate::exit::Stop;
+use crate::output::Output;
 
 /// What the names of repositories and folders begin with, as timm has it.
 const HUB: &str = "hf-hub:";
@@ -30,6 +32,8 @@ enum ModelSource {
 #[derive(Clone, Debug)]
 pub(crate) struct StoredModel {
     source: ModelSource,
+    /// Which tensors of a checkpoint are meant.
+    pick: Pick,
     hub: Hub,
 }
 
@@ -37,12 +41,23 @@ impl StoredModel {
     /// What `name` stands for, together with the weights that the arguments give.
     pub(crate) fn resolve(name: &str, args: &WeightsArgs) -> Result<Self> {
         let source = ModelSource::resolve(name, args.weights.as_deref())?;
-        Ok(Self { source, hub: hub_from_environment(args.offline) })
+        let pick = if args.ema { Pick::Average } else { Pick::Weights };
+        if let (ModelSource::Embedded, Pick::Average) = (&source, pick) {
+            let message = "the embedded model has no average of its weights (--ema)";
+            return Err(Stop::BadInput(message.to_owned()).into());
+        }
+        Ok(Self { source, pick, hub: hub_from_environment(args.offline) })
     }
 
-    /// Reads the model, downloaded if need be.
-    pub(crate) fn open(&self) -> Result<Model> {
-        self.source.open(&self.hub)
+    /// Reads the model, downloaded if need be, and tells what its file left open.
+    pub(crate) fn open(&self, output: Output) -> Result<Model> {
+        let (place, network) = match &self.source {
+            ModelSource::Embedded => return Ok(Model::lenet_digits()?),
+            ModelSource::Weights(place, network) => (place, *network),
+        };
+        let opened = place.files(&self.hub)?.open(network, self.pick)?;
+        opened.notes.iter().for_each(|note| output.note(note));
+        Ok(opened.model)
     }
 }
 
@@ -82,13 +97,6 @@ impl ModelSource {
         };
         Err(Stop::BadInput(message).into())
     }
-
-    fn open(&self, hub: &Hub) -> Result<Model> {
-        match self {
-            Self::Embedded => Ok(Model::lenet_digits()?),
-            Self::Weights(place, network) => Ok(place.files(hub)?.load(*network)?),
-        }
-    }
 }
 
 impl Place {
@@ -109,7 +117,13 @@ impl Place {
             Err(error) if error.is_absence() => None,
             Err(error) => return Err(error.into()),
         };
-        Ok(WeightFiles { weights: hub.first_file(repo, &WeightFiles::NAMES)?, config })
+        let files = WeightFiles { weights: hub.first_file(repo, &WeightFiles::NAMES)?, config };
+        // Those of an index lie beside it in the cache once they are asked for.
+        for shard in files.shards()? {
+            let name = shard.file_name().and_then(|name| name.to_str());
+            hub.file(repo, name.expect("an index names files by text"))?;
+        }
+        Ok(files)
     }
 }
 

@@ -9,8 +9,11 @@ use top5_graph::{Graph, Node, Tensor, Weights, WeightsError};
 
 /// Beginnings of the names of auxiliary heads, which a graph for inference does not have.
 const AUXILIARY: [&str; 5] = ["AuxLogits.", "aux1.", "aux2.", "aux_logits.", "aux."];
-/// What wrappers put before all names.
-const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+/// Parts of names that wrappers put in, before all (`DataParallel` around the network, `compile`) or further on (`DataParallel`
+/// around its features).
+const WRAPPERS: [&str; 2] = ["module", "_orig_mod"];
+/// How many parts before all names are tried without.
+const DEEPEST: usize = 4;
 
 /// The tensors of `graph`, taken from `weights` under whatever known names they have.
 ///
@@ -19,15 +22,10 @@ const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 pub fn fit(weights: Weights, graph: &Graph) -> Result<Weights, WeightsError> {
     let wanted: BTreeMap<String, &[usize]> =
         graph.params().map(|(name, param)| (name, param.shape.as_slice())).collect();
-    let names = clean_names(&weights);
-    let known = |origin: &Names| {
-        names.iter().filter(|(_, name)| wanted.contains_key(&origin.rename(name))).count()
-    };
-    // Of equal ones the first, which is the one that leaves names as they are.
-    let origin = origins().iter().rev().max_by_key(|origin| known(origin));
-    let origin = origin.expect("there are origins");
+    let names = clean_names(weights.iter().map(|(name, _)| name));
+    let Translation { origin, prefix } = Translation::best(&names, &wanted);
     let renamed: BTreeMap<String, String> =
-        names.into_iter().map(|(old, new)| (old, origin.rename(&new))).collect();
+        names.iter().map(|(old, new)| (old.clone(), origin.rename(&new[prefix..]))).collect();
     let mut fitted = Weights::new();
     for (old, tensor) in weights {
         let Some(name) = renamed.get(&old) else { continue };
@@ -50,6 +48,56 @@ pub fn fit(weights: Weights, graph: &Graph) -> Result<Weights, WeightsError> {
     Ok(fitted)
 }
 
+/// What [`fit`] takes off the names in a file for `graph`: a part that all of them begin with (`model.`), and what wrappers of
+/// PyTorch put in (`module.`).
+pub fn taken_off<'n>(names: impl IntoIterator<Item = &'n str>, graph: &Graph) -> Vec<String> {
+    let wanted: BTreeMap<String, &[usize]> =
+        graph.params().map(|(name, param)| (name, param.shape.as_slice())).collect();
+    let names = clean_names(names);
+    let Translation { prefix, .. } = Translation::best(&names, &wanted);
+    let wrapped =
+        |wrapper: &&&str| names.iter().any(|(old, _)| old.split('.').any(|part| part == **wrapper));
+    let wrappers = WRAPPERS.iter().filter(wrapped).map(|wrapper| format!("{wrapper}."));
+    let prefix = names.first().map(|(_, name)| name[..prefix].to_owned());
+    prefix.into_iter().filter(|prefix| !prefix.is_empty()).chain(wrappers).collect()
+}
+
+/// How the names of a file become those of a graph.
+struct Translation {
+    origin: &'static Names,
+    /// Bytes that all names begin with and that are taken off first.
+    prefix: usize,
+}
+
+impl Translation {
+    /// The one by which most names are known; of equal ones the one that changes least.
+    fn best(names: &[(String, String)], wanted: &BTreeMap<String, &[usize]>) -> Self {
+        let known = |translation: &Self| {
+            let name = |name: &String| translation.origin.rename(&name[translation.prefix..]);
+            names.iter().filter(|(_, new)| wanted.contains_key(&name(new))).count()
+        };
+        let all = prefixes(names)
+            .into_iter()
+            .flat_map(|prefix| origins().iter().map(move |origin| Self { origin, prefix }));
+        let all: Vec<Self> = all.collect();
+        all.into_iter().rev().max_by_key(known).expect("there are origins")
+    }
+}
+
+/// Lengths of the beginnings, in whole parts, that all names have in common; the first is zero.
+fn prefixes(names: &[(String, String)]) -> Vec<usize> {
+    let mut lengths = vec![0];
+    let Some((_, first)) = names.first() else { return lengths };
+    for (at, _) in first.match_indices('.').take(DEEPEST) {
+        let prefix = &first[..=at];
+        if !names.iter().all(|(_, name)| name.len() > prefix.len() && name.starts_with(prefix)) {
+            break;
+        }
+        lengths.push(prefix.len());
+    }
+    lengths
+}
+
 /// Those of `candidates` whose tensors are all in `weights`, by name and shape, under the names of one of the known origins.
 ///
 /// Networks that differ in their windows only (`resnet50` and `resnet50_v1`) have the same tensors: all are returned,
@@ -58,12 +106,14 @@ pub fn recognise<'g>(
     weights: &Weights,
     candidates: impl IntoIterator<Item = &'g Graph>,
 ) -> Vec<&'g str> {
-    let names = clean_names(weights);
-    let files: Vec<BTreeMap<String, &[usize]>> = origins()
-        .iter()
-        .map(|origin| {
-            let shape = |old: &str| weights.tensor(old).map_or(&[][..], Tensor::shape);
-            names.iter().map(|(old, name)| (origin.rename(name), shape(old))).collect()
+    let names = clean_names(weights.iter().map(|(name, _)| name));
+    let shape = |old: &str| weights.tensor(old).map_or(&[][..], Tensor::shape);
+    let files: Vec<BTreeMap<String, &[usize]>> = prefixes(&names)
+        .into_iter()
+        .flat_map(|prefix| origins().iter().map(move |origin| (prefix, origin)))
+        .map(|(prefix, origin)| {
+            let name = |name: &String| origin.rename(&name[prefix..]);
+            names.iter().map(|(old, new)| (name(new), shape(old))).collect()
         })
         .collect();
     let mut exact = Vec::new();
@@ -124,18 +174,13 @@ fn differences(file: &BTreeMap<String, &[usize]>, graph: &Graph) -> Option<usize
 }
 
 /// (name in the file, name without wrappers) of all tensors that belong to a network.
-fn clean_names(weights: &Weights) -> Vec<(String, String)> {
-    let mut names: Vec<(String, String)> = weights
-        .iter()
-        .filter(|(name, _)| !name.ends_with("num_batches_tracked"))
-        .map(|(name, _)| (name.to_owned(), name.to_owned()))
-        .collect();
-    while let Some(prefix) = WRAPPERS.iter().find(|prefix| {
-        !names.is_empty() && names.iter().all(|(_, name)| name.starts_with(**prefix))
-    }) {
-        names.iter_mut().for_each(|(_, name)| *name = name[prefix.len()..].to_owned());
-    }
-    names
+fn clean_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<(String, String)> {
+    let names = names.into_iter().filter(|name| !name.ends_with("num_batches_tracked"));
+    let clean = |name: &str| -> String {
+        let parts = name.split('.').filter(|part| !WRAPPERS.contains(part));
+        parts.collect::<Vec<_>>().join(".")
+    };
+    names.map(|name| (name.to_owned(), clean(name))).collect()
 }
 
 /// A bias of a convolution before a batch normalisation changes nothing that the running mean cannot. One that the graph
@@ -242,6 +287,25 @@ mod tests {
         let fitted = fit(file, &bare).unwrap();
         assert_eq!(fitted.check(&bare), Ok(()));
         assert!(fitted.tensor("aux1.fc.weight").is_none());
+    }
+
+    #[test]
+    fn a_common_beginning_and_wrappers_further_on_are_taken_off_and_named() {
+        let graph = graph(5);
+        let full = weights(&graph);
+        type Rename = fn(&str) -> String;
+        let cases: [(Rename, &[&str]); 4] = [
+            (|name| name.to_owned(), &[]),
+            (|name| format!("model.{name}"), &["model."]),
+            (|name| format!("module.backbone.net.{name}"), &["backbone.net.", "module."]),
+            (|name| name.replacen('.', ".module.", 1), &["module."]),
+        ];
+        for (rename, named) in cases {
+            let file = renamed(&full, rename);
+            assert_eq!(taken_off(file.iter().map(|(name, _)| name), &graph), named);
+            assert_eq!(recognise(&file, [&graph]), ["tiny"]);
+            assert_eq!(fit(file, &graph).as_ref(), Ok(&full));
+        }
     }
 
     #[test]

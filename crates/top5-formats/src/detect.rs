@@ -3,6 +3,7 @@
 use crate::error::FormatError;
 use crate::{overfeat, safetensors, torch};
 use std::collections::BTreeMap;
+use std::fmt;
 use top5_graph::Weights;
 
 /// A format that weights are kept in.
@@ -16,8 +17,41 @@ pub enum Format {
     Overfeat(overfeat::Model),
     /// A Caffe model.
     Caffe,
-    /// An ONNX model, which is written here but not read.
+    /// An ONNX model, whose weights are read by way of its structure (see [`crate::Onnx`]).
     Onnx,
+}
+
+/// Which of the groups of tensors in a checkpoint is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pick {
+    /// The weights that training ended with.
+    #[default]
+    Weights,
+    /// Their average over the last steps (EMA).
+    Average,
+}
+
+/// Tensors that lie together in a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The keys that lead to them, `state_dict` or `trainer.model`; empty where the whole file is one group.
+    pub path: String,
+    /// How many there are.
+    pub tensors: usize,
+    /// Whether their key says that they are an average of weights.
+    pub average: bool,
+    /// Whether they were read.
+    pub taken: bool,
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, tensors, .. } = self;
+        match path.as_str() {
+            "" => write!(f, "{tensors} tensors without a key"),
+            path => write!(f, "{tensors} tensors in `{path}`"),
+        }
+    }
 }
 
 /// What was in a file.
@@ -29,6 +63,8 @@ pub struct Loaded {
     pub format: Format,
     /// Free text beside the tensors.
     pub metadata: BTreeMap<String, String>,
+    /// The groups of tensors in a PyTorch checkpoint; none in formats that have but one.
+    pub groups: Vec<Group>,
 }
 
 /// Beginnings of files that people take for weights, and what to tell them.
@@ -80,20 +116,34 @@ pub fn detect(bytes: &[u8]) -> Result<Format, FormatError> {
     Err(FormatError::NotWeights { what: what.to_owned() })
 }
 
-/// Reads weights of any format.
+/// Reads weights of any format: of a checkpoint with averages too, the weights themselves.
 pub fn read_weights(bytes: &[u8]) -> Result<Loaded, FormatError> {
+    read_weights_with(bytes, Pick::Weights)
+}
+
+/// Reads weights of any format. Only PyTorch checkpoints hold averages; in other formats, asking for them is an error.
+pub fn read_weights_with(bytes: &[u8], pick: Pick) -> Result<Loaded, FormatError> {
     let format = detect(bytes)?;
+    if pick == Pick::Average && format != Format::Torch {
+        let what = "an average of weights (EMA) is kept in PyTorch checkpoints only".to_owned();
+        return Err(FormatError::NotWeights { what });
+    }
+    let mut groups = Vec::new();
     let (weights, metadata) = match format {
         Format::Safetensors => safetensors::read(bytes)?,
-        Format::Torch => (torch::read(bytes)?, BTreeMap::new()),
+        Format::Torch => {
+            let (weights, found) = torch::read_with(bytes, pick)?;
+            groups = found;
+            (weights, BTreeMap::new())
+        }
         Format::Overfeat(model) => (model.read(bytes)?, BTreeMap::new()),
         Format::Caffe => (crate::caffe::read(bytes)?, BTreeMap::new()),
         Format::Onnx => {
-            let what = "ONNX is written and not read; use the checkpoint that it was made from";
+            let what = "its weights belong to its structure: compare it with networks by `Onnx`";
             return Err(FormatError::refused("ONNX", what));
         }
     };
-    Ok(Loaded { weights, format, metadata })
+    Ok(Loaded { weights, format, metadata, groups })
 }
 
 #[cfg(test)]

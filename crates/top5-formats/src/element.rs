@@ -7,7 +7,6 @@ pub(crate) enum Element {
     Bf16,
     F32,
     F64,
-    I64,
 }
 
 impl Element {
@@ -16,7 +15,7 @@ impl Element {
         match self {
             Self::F16 | Self::Bf16 => 2,
             Self::F32 => 4,
-            Self::F64 | Self::I64 => 8,
+            Self::F64 => 8,
         }
     }
 
@@ -30,7 +29,6 @@ impl Element {
             Self::Bf16 => f32::from_bits((word as u32) << 16),
             Self::F32 => f32::from_bits(word as u32),
             Self::F64 => f64::from_bits(word) as f32,
-            Self::I64 => word as i64 as f32,
         }
     }
 
@@ -80,7 +78,6 @@ mod tests {
     fn every_type_converts() {
         assert_eq!(Element::Bf16.values(&[0x80, 0x3f, 0x00, 0xc0]), [1.0, -2.0]);
         assert_eq!(Element::F64.values(&0.5f64.to_le_bytes()), [0.5]);
-        assert_eq!(Element::I64.values(&(-3i64).to_le_bytes()), [-3.0]);
         assert_eq!(Element::F32.values(&1.5f32.to_le_bytes()), [1.5]);
     }
 }

@@ -16,9 +16,12 @@ pub mod onnx;
 pub mod overfeat;
 mod protobuf;
 pub mod safetensors;
+mod shards;
 pub mod timm;
 pub mod torch;
 
-pub use adapt::{fit, non_finite, recognise};
-pub use detect::{Format, Loaded, detect, read_weights};
+pub use adapt::{fit, non_finite, recognise, taken_off};
+pub use detect::{Format, Group, Loaded, Pick, detect, read_weights, read_weights_with};
 pub use error::FormatError;
+pub use onnx::{Onnx, OnnxWeights};
+pub use shards::Index;

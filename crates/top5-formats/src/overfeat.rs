@@ -23,9 +23,9 @@ const FAST: Layers = &[
     ("conv3", [512, 256, 3, 3]),
     ("conv4", [1024, 512, 3, 3]),
     ("conv5", [1024, 1024, 3, 3]),
-    ("fc6", [3072, 1024, 6, 6]),
-    ("fc7", [4096, 3072, 1, 1]),
-    ("fc8", [1000, 4096, 1, 1]),
+    ("fc1", [3072, 1024, 6, 6]),
+    ("fc2", [4096, 3072, 1, 1]),
+    ("fc3", [1000, 4096, 1, 1]),
 ];
 
 const ACCURATE: Layers = &[
@@ -35,9 +35,9 @@ const ACCURATE: Layers = &[
     ("conv4", [512, 512, 3, 3]),
     ("conv5", [1024, 512, 3, 3]),
     ("conv6", [1024, 1024, 3, 3]),
-    ("fc7", [4096, 1024, 5, 5]),
-    ("fc8", [4096, 4096, 1, 1]),
-    ("fc9", [1000, 4096, 1, 1]),
+    ("fc1", [4096, 1024, 5, 5]),
+    ("fc2", [4096, 4096, 1, 1]),
+    ("fc3", [1000, 4096, 1, 1]),
 ];
 
 impl Model {
@@ -58,7 +58,7 @@ impl Model {
         4 * self.layers().iter().map(floats).sum::<usize>()
     }
 
-    /// Reads the weights; layers are called `conv1`, …, `fc9`, and fully connected ones are matrices.
+    /// Reads the weights; layers are called as the network has them, `conv1`, …, `fc3`, and fully connected ones are matrices.
     pub fn read(self, bytes: &[u8]) -> Result<Weights, FormatError> {
         if bytes.len() != self.bytes() {
             let what = format!("{} bytes instead of {}", bytes.len(), self.bytes());
@@ -85,6 +85,23 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_are_those_of_the_networks() {
+        for (model, name) in
+            [(Model::Fast, "overfeat_fast"), (Model::Accurate, "overfeat_accurate")]
+        {
+            let graph = top5_zoo::network(name).unwrap().graph().unwrap();
+            let wanted: Vec<(String, usize)> =
+                graph.params().map(|(name, param)| (name, param.elements())).collect();
+            let tensors = |(layer, shape): &(&str, [usize; 4])| {
+                let weight = (format!("{layer}.weight"), shape.iter().product());
+                [weight, (format!("{layer}.bias"), shape[0])]
+            };
+            let ours: Vec<(String, usize)> = model.layers().iter().flat_map(tensors).collect();
+            assert_eq!(ours, wanted, "{name}");
+        }
+    }
 
     #[test]
     fn layers_lie_at_the_published_offsets() {

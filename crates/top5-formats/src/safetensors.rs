@@ -1,8 +1,8 @@
 //! safetensors: a length (u64), a JSON header with names, types, shapes and offsets, then the values.
 //!
 //! The reader is strict: the offsets must tile the rest of the file without holes, overlaps or a remainder, names must
-//! be unique, and the header has at most 100 MB, 65,536 tensors of eight dimensions and as many metadata. Half, bfloat16,
-//! double and 64-bit integer tensors become f32. The writer's bytes depend on nothing but its arguments: names are
+//! be unique, and the header has at most 100 MB, 65,536 tensors of eight dimensions and as many metadata. Half, bfloat16 and
+//! double tensors become f32; those of integers and truth values, which are counters and masks, are left out. The writer's bytes depend on nothing but its arguments: names are
 //! sorted, everything is f32.
 
 use crate::element::Element;
@@ -31,8 +31,8 @@ pub fn read(bytes: &[u8]) -> Result<(Weights, BTreeMap<String, String>), FormatE
     let mut weights = Weights::new();
     for (name, entry) in entries {
         let [start, end] = entry.data_offsets;
-        let values = element(&name, &entry.dtype)?.values(&data[start..end]);
-        put(&mut weights, name, entry.shape, values)?;
+        let (_, Some(element)) = element(&name, &entry.dtype)? else { continue };
+        put(&mut weights, name, entry.shape, element.values(&data[start..end]))?;
     }
     Ok((weights, metadata))
 }
@@ -46,8 +46,12 @@ pub fn read_from(
     let Header { metadata, entries } = Header::read(&text, data)?;
     let mut weights = Weights::new();
     for (name, entry) in entries {
-        let element = element(&name, &entry.dtype)?;
-        let values = stream::values(source, element, entry.size(&name)?)?;
+        let size = entry.size(&name)?;
+        let (_, Some(element)) = element(&name, &entry.dtype)? else {
+            stream::skip(source, size)?;
+            continue;
+        };
+        let values = stream::values(source, element, size)?;
         put(&mut weights, name, entry.shape, values)?;
     }
     Ok((weights, metadata))
@@ -129,16 +133,21 @@ fn malformed(what: impl Into<String>) -> FormatError {
     FormatError::malformed("safetensors", what)
 }
 
-fn element(name: &str, dtype: &str) -> Result<Element, FormatError> {
+/// The bytes of an element, and how it is read: none for integers and truth values.
+fn element(name: &str, dtype: &str) -> Result<(usize, Option<Element>), FormatError> {
+    let float = |element: Element| (element.size(), Some(element));
     Ok(match dtype {
-        "F16" => Element::F16,
-        "BF16" => Element::Bf16,
-        "F32" => Element::F32,
-        "F64" => Element::F64,
-        "I64" => Element::I64,
+        "F16" => float(Element::F16),
+        "BF16" => float(Element::Bf16),
+        "F32" => float(Element::F32),
+        "F64" => float(Element::F64),
+        "BOOL" | "U8" | "I8" => (1, None),
+        "U16" | "I16" => (2, None),
+        "U32" | "I32" => (4, None),
+        "U64" | "I64" => (8, None),
         _ => {
             let what = format!(
-                "tensor {} has the type {}; read are F16, BF16, F32, F64 and I64",
+                "tensor {} has the type {}; read are F16, BF16, F32, F64 and the integers",
                 quoted(name),
                 quoted(dtype)
             );
@@ -159,7 +168,7 @@ struct Entry {
 impl Entry {
     /// Bytes that the tensor takes.
     fn size(&self, name: &str) -> Result<usize, FormatError> {
-        let element = element(name, &self.dtype)?.size();
+        let (element, _) = element(name, &self.dtype)?;
         self.shape.iter().try_fold(element, |n, &d| n.checked_mul(d)).ok_or_else(|| {
             malformed(format!("tensor {}: its shape overflows: {:?}", quoted(name), self.shape))
         })
@@ -346,7 +355,8 @@ mod tests {
         bytes.extend(7i64.to_le_bytes());
         let (weights, _) = read(&bytes).unwrap();
         let values: Vec<f32> = weights.iter().map(|(_, t)| t.data()[0]).collect();
-        assert_eq!(values, [1.0, 1.0, 2.5, 7.0]);
+        // Integers are no weights.
+        assert_eq!(values, [1.0, 1.0, 2.5]);
     }
 
     #[test]

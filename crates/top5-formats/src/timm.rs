@@ -1,6 +1,6 @@
 //! The `config.json` that timm keeps beside `model.safetensors`: which network, and how its images are prepared.
 
-use crate::error::FormatError;
+use crate::error::{FormatError, quoted};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of the longest file that is read; the names of 21,000 classes and their descriptions take four million.
@@ -11,8 +11,12 @@ const LONGEST: usize = 1 << 24;
 pub struct Config {
     /// timm's name of the network.
     pub architecture: String,
-    /// Number of classes.
-    pub num_classes: usize,
+    /// Number of classes, where the file says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_classes: Option<usize>,
+    /// Names of the classes, in their order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_names: Option<Vec<String>>,
     /// Preprocessing.
     pub pretrained_cfg: Preprocessing,
 }
@@ -21,10 +25,24 @@ pub struct Config {
 #[derive(Deserialize)]
 struct File {
     architecture: String,
-    #[serde(default = "thousand")]
-    num_classes: usize,
-    pretrained_cfg: Option<Preprocessing>,
+    num_classes: Option<usize>,
+    /// `labels` in the old form.
+    #[serde(alias = "labels")]
+    label_names: Option<Vec<String>>,
+    global_pool: Option<String>,
+    pretrained_cfg: Option<Pretrained>,
 }
+
+/// What `pretrained_cfg` says.
+#[derive(Deserialize)]
+struct Pretrained {
+    global_pool: Option<String>,
+    #[serde(flatten)]
+    preprocessing: Preprocessing,
+}
+
+/// timm's names of the pooling before the classifier that is an average; empty where the network has none of its own.
+const AVERAGES: [&str; 4] = ["avg", "fast", "fastavg", ""];
 
 /// How images are prepared: resized so that the crop is `crop_pct` of the shorter side, cropped in the centre, divided
 /// by 255, then normalised per channel.
@@ -58,10 +76,6 @@ impl Default for Preprocessing {
     }
 }
 
-fn thousand() -> usize {
-    1000
-}
-
 impl Config {
     /// The file's bytes.
     pub fn write(&self) -> Vec<u8> {
@@ -77,13 +91,24 @@ impl Config {
         if bytes.len() > LONGEST {
             return Err(malformed(format!("{} bytes, of at most {LONGEST}", bytes.len())));
         }
-        let File { architecture, num_classes, pretrained_cfg } =
+        let file: File =
             serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-        let pretrained_cfg = match pretrained_cfg {
-            Some(preprocessing) => preprocessing,
+        let File { architecture, num_classes, label_names, global_pool, pretrained_cfg } = file;
+        let pretrained = match pretrained_cfg {
+            Some(pretrained) => pretrained,
             None => serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?,
         };
-        Ok(Self { architecture, num_classes, pretrained_cfg })
+        // What stands at the top was asked for when the network was made.
+        let pool = global_pool.or(pretrained.global_pool).unwrap_or_default();
+        if !AVERAGES.contains(&pool.as_str()) {
+            let what = format!(
+                "its global_pool is {}, and networks are built with an average here; train or export it with `avg`",
+                quoted(&pool)
+            );
+            return Err(FormatError::refused("timm config", what));
+        }
+        let pretrained_cfg = pretrained.preprocessing;
+        Ok(Self { architecture, num_classes, label_names, pretrained_cfg })
     }
 }
 
@@ -95,7 +120,8 @@ mod tests {
     fn what_is_written_is_read() {
         let config = Config {
             architecture: "resnet18".to_owned(),
-            num_classes: 10,
+            num_classes: Some(10),
+            label_names: Some(["zero", "one"].map(str::to_owned).to_vec()),
             pretrained_cfg: Preprocessing { crop_pct: 0.95, ..Preprocessing::default() },
         };
         assert_eq!(Config::read(&config.write()), Ok(config));
@@ -109,8 +135,25 @@ mod tests {
         assert_eq!(config.pretrained_cfg.crop_pct, 0.9);
         assert_eq!(config.pretrained_cfg.interpolation, "bilinear");
         assert_eq!(config.pretrained_cfg.input_size, [3, 224, 224]);
+        assert_eq!(config.label_names, Some(vec!["tench".to_owned()]));
         let bare = Config::read(br#"{"architecture": "vgg16"}"#).unwrap();
-        assert_eq!((bare.num_classes, bare.pretrained_cfg), (1000, Preprocessing::default()));
+        assert_eq!((bare.num_classes, bare.pretrained_cfg), (None, Preprocessing::default()));
+    }
+
+    #[test]
+    fn a_pooling_that_is_no_average_is_refused_by_name() {
+        for text in [
+            r#"{"architecture": "resnet18", "global_pool": "max", "pretrained_cfg": {}}"#,
+            r#"{"architecture": "resnet18", "pretrained_cfg": {"global_pool": "catavgmax"}}"#,
+        ] {
+            let error = Config::read(text.as_bytes()).unwrap_err().to_string();
+            assert!(
+                error.contains("global_pool is `max`") || error.contains("`catavgmax`"),
+                "{error}"
+            );
+        }
+        let text = r#"{"architecture": "resnet18", "pretrained_cfg": {"global_pool": "avg"}}"#;
+        assert!(Config::read(text.as_bytes()).is_ok());
     }
 
     #[test]

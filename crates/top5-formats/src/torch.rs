@@ -2,9 +2,11 @@
 //!
 //! Read are the zip container (PyTorch 1.6 and later), the legacy one before it, which begins with a magic number, and
 //! the tar archive of the first versions (before 0.1.10). The pickle is interpreted by a machine that knows the data types
-//! of a state dict and nothing else: a global that is not one of them is refused by its name, so no code of the file is
-//! ever run.
+//! of a state dict and the plain data that scripts keep beside it, and nothing else: a global that is not one of them is refused by
+//! its name, so no code of the file is ever run.
 
+mod contents;
+mod globals;
 mod legacy;
 mod pickle;
 mod tar;
@@ -12,6 +14,7 @@ mod zip;
 
 use crate::element::Element;
 use crate::error::{FormatError, MAX_NAME, quoted};
+use crate::{Group, Pick};
 use pickle::{Object, Pickle, TensorRef, Value};
 use std::collections::BTreeMap;
 use top5_graph::{Tensor, Weights};
@@ -20,22 +23,24 @@ pub(crate) use legacy::is_legacy;
 pub(crate) use tar::is_checkpoint as is_tar;
 pub(crate) use zip::is_zip;
 
-/// Keys under which training scripts put the state dict.
-const WRAPPERS: [&str; 5] = ["state_dict", "model_state", "model", "net", "state_dict_ema"];
-
-/// Reads the state dict, as f32. It may lie under `state_dict`, `model_state`, `model`, `net` or `state_dict_ema`;
-/// whatever else is in the checkpoint is ignored.
+/// Reads the state dict, as f32, wherever it lies; whatever else is in the checkpoint is ignored.
 pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
+    read_with(bytes, Pick::Weights).map(|(weights, _)| weights)
+}
+
+/// Reads the state dict that `pick` asks for, and lists all groups of tensors that there are. Tensors of integers and truth
+/// values, which are counters and masks, are left out.
+pub fn read_with(bytes: &[u8], pick: Pick) -> Result<(Weights, Vec<Group>), FormatError> {
     if is_zip(bytes) {
         let archive = zip::Archive::open(bytes)?;
         let pickle = archive.pickle()?;
-        weights(&pickle, bytes.len(), |key| archive.storage(key))
+        weights(&pickle, pick, bytes.len(), |key| archive.storage(key))
     } else if is_legacy(bytes) {
         let checkpoint = legacy::Checkpoint::open(bytes)?;
-        weights(&checkpoint.pickle, bytes.len(), |key| checkpoint.storage(key))
+        weights(&checkpoint.pickle, pick, bytes.len(), |key| checkpoint.storage(key))
     } else if is_tar(bytes) {
         let checkpoint = tar::Checkpoint::open(bytes)?;
-        weights(&checkpoint.pickle, bytes.len(), |key| checkpoint.storage(key))
+        weights(&checkpoint.pickle, pick, bytes.len(), |key| checkpoint.storage(key))
     } else {
         Err(malformed("neither a zip archive nor PyTorch's magic number nor its tar archive"))
     }
@@ -53,15 +58,18 @@ fn refused(what: impl Into<String>) -> FormatError {
 /// so that tensors that share a storage cannot multiply it.
 fn weights<'a>(
     pickle: &Pickle<'a>,
+    pick: Pick,
     limit: usize,
     storage: impl Fn(&str) -> Result<&'a [u8], FormatError>,
-) -> Result<Weights, FormatError> {
+) -> Result<(Weights, Vec<Group>), FormatError> {
+    let (items, groups) = contents::state_dict(pickle, pick)?;
     let mut storages: BTreeMap<&str, &[u8]> = BTreeMap::new();
     let mut weights = Weights::new();
     let mut total = 0usize;
-    for &(key, value) in state_dict(pickle)? {
+    for &(key, value) in items {
         let (Value::Str(name), Value::Object(id)) = (key, value) else { continue };
         let Object::Tensor(tensor) = pickle.object(id) else { continue };
+        let Some(element) = tensor.storage.kind.element else { continue };
         let key = &*tensor.storage.key;
         let data = match storages.get(key) {
             Some(data) => data,
@@ -70,7 +78,7 @@ fn weights<'a>(
         if name.len() > MAX_NAME {
             return Err(refused(format!("a tensor's name has {} bytes", name.len())));
         }
-        let (tensor, size) = gather(name, tensor, data)?;
+        let (tensor, size) = gather(name, tensor, element, data)?;
         total = total.saturating_add(size);
         if total > limit {
             return Err(refused("its tensors share storages and are larger than the file"));
@@ -80,37 +88,20 @@ fn weights<'a>(
         }
     }
     if weights.is_empty() {
-        return Err(refused("the checkpoint holds no tensors"));
+        return Err(refused("the checkpoint holds no tensors of floats"));
     }
-    Ok(weights)
-}
-
-/// The dict of tensors: the root, or what lies under one of the usual keys.
-fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<&'p [(Value<'a>, Value<'a>)], FormatError> {
-    let mut dict = pickle.dict(pickle.root).ok_or_else(|| {
-        refused("its content is not a dict of tensors; save `model.state_dict()` instead")
-    })?;
-    // A dict may contain itself, so the depth is bounded.
-    for _ in 0..4 {
-        let inner = WRAPPERS.iter().find_map(|wrapper| {
-            let (_, value) = dict.iter().find(|(key, _)| *key == Value::Str(wrapper))?;
-            pickle.dict(*value)
-        });
-        match inner {
-            Some(inner) => dict = inner,
-            None => break,
-        }
-    }
-    Ok(dict)
+    Ok((weights, groups))
 }
 
 /// The tensor in row-major order, and the bytes its elements take in the file.
-fn gather(name: &str, tensor: &TensorRef<'_>, data: &[u8]) -> Result<(Tensor, usize), FormatError> {
+fn gather(
+    name: &str,
+    tensor: &TensorRef<'_>,
+    element: Element,
+    data: &[u8],
+) -> Result<(Tensor, usize), FormatError> {
     let TensorRef { storage, offset, shape, stride } = tensor;
     let bad = |what: &str| malformed(format!("tensor {}: {what}", quoted(name)));
-    let element: Element = storage
-        .element
-        .ok_or_else(|| refused(format!("tensor {} is not of floats or int64", quoted(name))))?;
     let width = element.size();
     if storage.len.checked_mul(width) != Some(data.len()) {
         return Err(bad(&format!(

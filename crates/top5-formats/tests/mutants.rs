@@ -105,7 +105,8 @@ fn exhaustive_mutants_of_caffe_models() {
 fn exhaustive_mutants_of_anything_and_of_configs() {
     let config = timm::Config {
         architecture: "resnet18".to_owned(),
-        num_classes: 10,
+        num_classes: Some(10),
+        label_names: None,
         pretrained_cfg: timm::Preprocessing::default(),
     };
     let config = config.write();

@@ -41,6 +41,15 @@ pub enum ModelError {
         /// The tensors that have some, with their number.
         tensors: Vec<(String, usize)>,
     },
+    /// An ONNX file that computes what no network of the zoo does, or not what the named one does.
+    Onnx {
+        /// The network that was named.
+        named: Option<&'static str>,
+        /// How many nodes of which kinds there are.
+        kinds: String,
+        /// What in it no network has, if that is known.
+        reason: Option<String>,
+    },
     /// The file is damaged, or of a format that is not read.
     Format(FormatError),
     /// The file names a network that top5 does not know.
@@ -101,6 +110,16 @@ impl fmt::Display for ModelError {
                 }
                 f.write_str("\n  training diverged, or the file is damaged: take an older one")
             }
+            Self::Onnx { named, kinds, reason } => {
+                match named {
+                    Some(network) => write!(
+                        f,
+                        "an ONNX file ({kinds}) that does not compute what {network} does"
+                    )?,
+                    None => write!(f, "an ONNX file of no network that top5 knows ({kinds})")?,
+                }
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
             Self::Format(error) => error.fmt(f),
             Self::Name(error) => error.fmt(f),
             Self::Graph(error) => error.fmt(f),
@@ -124,7 +143,8 @@ impl std::error::Error for ModelError {
             | Self::Unrecognised { .. }
             | Self::Hash { .. }
             | Self::Caffe { .. }
-            | Self::NonFinite { .. } => None,
+            | Self::NonFinite { .. }
+            | Self::Onnx { .. } => None,
         }
     }
 }

@@ -8,16 +8,17 @@ use std::path::Path;
 
 use serde_json::json;
 use top5_data::Preprocess;
-use top5_formats::{self as formats, Format, Loaded, safetensors, timm};
+use top5_formats::{self as formats, Format, Loaded, Pick, safetensors, timm};
 use top5_graph::{Graph, GraphError, Weights, WeightsError};
 use top5_zoo::{Colours, Network, Settings};
 
 use crate::error::ModelError;
 use crate::files::{WriteError, write_whole};
+use crate::onnx_file::Recognised;
 use crate::preprocessing::{
     caffe_preprocessing, converted_preprocessing, from_timm, preprocessing, to_timm,
 };
-use crate::weight_files::WeightFiles;
+use crate::weight_files::{Opened, WeightFiles};
 
 /// The embedded model: `lenet`, trained by `top5 train lenet` on the embedded digits (see `assets/README.md`).
 static LENET_DIGITS: &[u8] = include_bytes!("../assets/lenet-digits.safetensors");
@@ -56,8 +57,7 @@ impl Model {
 
     /// Reads a file of [`Model::to_bytes`], or other weights in safetensors whose network is recognised.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        let file = formats::read_weights(bytes)?;
-        Self::described(file, None, None)
+        Ok(Opened::read(bytes, None, None, Pick::Weights)?.model)
     }
 
     /// The model as a safetensors file: equal models give equal bytes.
@@ -84,7 +84,8 @@ impl Model {
     pub fn to_timm_config(&self) -> Vec<u8> {
         let config = timm::Config {
             architecture: self.graph.name().to_owned(),
-            num_classes: self.classes.len(),
+            num_classes: Some(self.classes.len()),
+            label_names: (!is_numbered(&self.classes)).then(|| self.classes.clone()),
             pretrained_cfg: to_timm(&self.preprocess),
         };
         config.write()
@@ -123,6 +124,8 @@ impl Model {
         };
         let classes = metadata.get(CLASSES).map(|text| serde_json::from_str(text));
         let classes: Option<Vec<String>> = classes.transpose().map_err(of_json)?;
+        let classes = classes.or(config.as_ref().and_then(|config| config.label_names.clone()));
+        let said = config.as_ref().and_then(|config| config.num_classes);
         let preprocess = metadata.get(PREPROCESS).map(|text| -> Result<Preprocess, ModelError> {
             let preprocess: Preprocess = serde_json::from_str(text).map_err(of_json)?;
             preprocess.check().map_err(|error| wrong(error.to_string()))?;
@@ -133,7 +136,14 @@ impl Model {
             (None, Some(config)) => Some(from_timm(config.pretrained_cfg).map_err(wrong)?),
             (None, None) => None,
         };
-        Self::assemble(file.weights, file.format, network, classes, preprocess)
+        let model = Self::assemble(file.weights, file.format, network, classes, preprocess)?;
+        match said {
+            Some(said) if said != model.graph.classes() => Err(wrong(format!(
+                "config.json says {said} classes, the tensors have {}",
+                model.graph.classes()
+            ))),
+            Some(_) | None => Ok(model),
+        }
     }
 
     fn assemble(
@@ -149,6 +159,29 @@ impl Model {
             None => recognise(&weights, format)?,
         };
         let (graph, weights) = fit(network, weights, input)?;
+        Self::complete(network, graph, weights, format, classes, preprocess)
+    }
+
+    /// The model in an ONNX file, described as [`Model::described`] does where there is a description beside it.
+    pub(crate) fn of_onnx(
+        file: Recognised,
+        config: Option<timm::Config>,
+    ) -> Result<Self, ModelError> {
+        let wrong = |reason: String| ModelError::Metadata { reason };
+        let preprocess = config.map(|config| from_timm(config.pretrained_cfg));
+        let preprocess = preprocess.transpose().map_err(wrong)?;
+        let Recognised { network, graph, weights } = file;
+        Self::complete(network, graph, weights.weights, Format::Onnx, None, preprocess)
+    }
+
+    fn complete(
+        network: &'static Network,
+        graph: Graph,
+        weights: Weights,
+        format: Format,
+        classes: Option<Vec<String>>,
+        preprocess: Option<Preprocess>,
+    ) -> Result<Self, ModelError> {
         let bad = formats::non_finite(&weights);
         if !bad.is_empty() {
             let tensors = bad.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
@@ -172,6 +205,11 @@ impl Model {
         });
         Ok(Self { graph, weights, classes, preprocess })
     }
+}
+
+/// Whether the classes have no names but their numbers.
+fn is_numbered(classes: &[String]) -> bool {
+    classes.iter().enumerate().all(|(number, name)| *name == number.to_string())
 }
 
 /// The network at the number of classes that the weights have, and at `input` if it is given, with the weights under its

@@ -4,12 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use top5_formats::{self as formats, Format, Loaded, safetensors, timm};
+use top5_formats::{self as formats, Format, Group, Index, Loaded, Pick, safetensors, timm};
 use top5_zoo::Network;
 
 use crate::error::ModelError;
 use crate::files::sha256;
 use crate::model::Model;
+use crate::onnx_file;
 
 /// The name of the file of weights in a run's folder and in timm's.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
@@ -27,58 +28,206 @@ pub struct WeightFiles {
 
 impl WeightFiles {
     /// The names that weights have in a folder, the preferred one first.
-    pub const NAMES: [&str; 4] =
-        [WEIGHTS_FILE, "pytorch_model.bin", "pytorch_model.pth", "model.pth"];
+    pub const NAMES: [&str; 8] = [
+        WEIGHTS_FILE,
+        "pytorch_model.bin",
+        "pytorch_model.pth",
+        "model.pth",
+        "model.safetensors.index.json",
+        "pytorch_model.bin.index.json",
+        // A checkpoint of a run.
+        "weights.safetensors",
+        "model.onnx",
+    ];
 
-    /// Those of a folder, if `path` is one: the first of [`Self::NAMES`] that is there. Otherwise the file itself, without a
-    /// description. Nothing is read yet.
+    /// Those of a folder, if `path` is one: the first of [`Self::NAMES`] that is there, and in the folder of a run that is not
+    /// finished, those of its newest checkpoint. Otherwise the file itself, without a description. Nothing is read yet.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         if !path.is_dir() {
             return Self { weights: path, config: None };
         }
-        let files = Self::NAMES.map(|file| path.join(file));
-        let weights = files.iter().find(|file| file.is_file()).unwrap_or(&files[0]).clone();
+        let file = |folder: &Path| {
+            Self::NAMES.iter().map(|name| folder.join(name)).find(|file| file.is_file())
+        };
+        let checkpoint = || {
+            let step = newest_step(&path).or_else(|| newest_step(&path.join(CHECKPOINTS)))?;
+            file(&step)
+        };
+        let weights = file(&path).or_else(checkpoint);
+        let weights = weights.unwrap_or_else(|| path.join(WEIGHTS_FILE));
         Self { weights, config: Some(path.join(CONFIG_FILE)).filter(|file| file.is_file()) }
+    }
+
+    /// The files beside the weights that hold them, if they are an index of several.
+    pub fn shards(&self) -> Result<Vec<PathBuf>, ModelError> {
+        if !self.is_index() {
+            return Ok(Vec::new());
+        }
+        let read = || Ok(Index::read(&read_regular(&self.weights)?)?);
+        let index = read().map_err(|error: ModelError| error.at(&self.weights))?;
+        Ok(index.names().map(|name| self.weights.with_file_name(name)).collect())
+    }
+
+    fn is_index(&self) -> bool {
+        self.weights.to_string_lossy().ends_with(".index.json")
     }
 
     /// Reads the model: of `network`, if it is given; otherwise of the one that the file names, or that its tensors belong to.
     pub fn load(&self, network: Option<&'static Network>) -> Result<Model, ModelError> {
+        Ok(self.open(network, Pick::Weights)?.model)
+    }
+
+    /// As [`Self::load`], of the tensors that `pick` asks for, with what was decided on the way.
+    pub fn open(
+        &self,
+        network: Option<&'static Network>,
+        pick: Pick,
+    ) -> Result<Opened, ModelError> {
         let read = |path: &Path| Ok(timm::Config::read(&fs::read(path)?)?);
         let config = self.config.as_deref();
         let config = config.map(|path| read(path).map_err(|error: ModelError| error.at(path)));
         let config = config.transpose()?;
-        self.load_as(network, config).map_err(|error| error.at(&self.weights))
+        let open = || {
+            if self.is_index() {
+                let parts = self.shards()?;
+                let parts = parts.iter().map(|path| {
+                    let read = || match streamed(path, pick)? {
+                        Some(file) => Ok(file),
+                        None => Ok(formats::read_weights_with(&read_regular(path)?, pick)?),
+                    };
+                    read().map_err(|error: ModelError| error.at(path))
+                });
+                let parts = parts.collect::<Result<Vec<_>, _>>()?;
+                return Opened::described(Index::join(parts)?, network, config);
+            }
+            if let Some(file) = streamed(&self.weights, pick)? {
+                return Opened::described(file, network, config);
+            }
+            let bytes = read_regular(&self.weights)?;
+            check_name(&self.weights, &bytes)?;
+            Opened::read(&bytes, network, config, pick)
+        };
+        open().map_err(|error: ModelError| error.at(&self.weights))
     }
+}
 
-    fn load_as(
-        &self,
+/// The folder of checkpoints in a run's.
+const CHECKPOINTS: &str = "checkpoints";
+
+/// The folder of the last step in a folder of checkpoints.
+fn newest_step(folder: &Path) -> Option<PathBuf> {
+    let steps = fs::read_dir(folder).ok()?.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse::<u64>().ok()?;
+        Some((step, entry.path()))
+    });
+    steps.max().map(|(_, path)| path)
+}
+
+/// The tensors of a safetensors file, which need not be in memory beside them; `None` for another file.
+fn streamed(path: &Path, pick: Pick) -> Result<Option<Loaded>, ModelError> {
+    check_regular(path)?;
+    let mut file = File::open(path)?;
+    let mut start = Vec::new();
+    (&mut file).take(START).read_to_end(&mut start)?;
+    let is_safetensors = formats::detect(&start) == Ok(Format::Safetensors);
+    if !is_safetensors || hash_in_name(path).is_some() || pick != Pick::Weights {
+        return Ok(None);
+    }
+    file.rewind()?;
+    let length = file.metadata()?.len();
+    let (weights, metadata) = safetensors::read_from(&mut file, length)?;
+    Ok(Some(Loaded { weights, format: Format::Safetensors, metadata, groups: Vec::new() }))
+}
+
+/// A file's bytes.
+fn read_regular(path: &Path) -> Result<Vec<u8>, ModelError> {
+    check_regular(path)?;
+    Ok(fs::read(path)?)
+}
+
+/// A device or a pipe has no length that would bound what is read.
+fn check_regular(path: &Path) -> Result<(), ModelError> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file").into());
+    }
+    Ok(())
+}
+
+/// A model that was read.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The model.
+    pub model: Model,
+    /// What its file left open, and how it was taken, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Opened {
+    /// The model in the bytes of a file.
+    pub(crate) fn read(
+        bytes: &[u8],
         network: Option<&'static Network>,
         config: Option<timm::Config>,
-    ) -> Result<Model, ModelError> {
-        // A device or a pipe has no length that would bound what is read.
-        if !fs::metadata(&self.weights)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file").into());
+        pick: Pick,
+    ) -> Result<Self, ModelError> {
+        if pick == Pick::Average || formats::detect(bytes)? != Format::Onnx {
+            return Self::described(formats::read_weights_with(bytes, pick)?, network, config);
         }
-        Model::described(self.read()?, network, config)
+        let file = onnx_file::recognise(bytes, network)?;
+        let mut notes = Vec::new();
+        if network.is_none() {
+            notes.push(format!(
+                "recognised {} by the structure of the ONNX file; images are prepared as for that network's usual weights",
+                file.network.name
+            ));
+        }
+        if file.weights.prepares {
+            notes.push(
+                "the network in the file scales its input itself, which was left out".to_owned(),
+            );
+        }
+        Ok(Self { model: Model::of_onnx(file, config)?, notes })
     }
 
-    /// The tensors. A file that need not be in memory at once is not.
-    fn read(&self) -> Result<Loaded, ModelError> {
-        let mut file = File::open(&self.weights)?;
-        let mut start = Vec::new();
-        (&mut file).take(START).read_to_end(&mut start)?;
-        let is_safetensors = formats::detect(&start) == Ok(Format::Safetensors);
-        if is_safetensors && hash_in_name(&self.weights).is_none() {
-            file.rewind()?;
-            let length = file.metadata()?.len();
-            let (weights, metadata) = safetensors::read_from(&mut file, length)?;
-            return Ok(Loaded { weights, format: Format::Safetensors, metadata });
+    fn described(
+        file: Loaded,
+        network: Option<&'static Network>,
+        config: Option<timm::Config>,
+    ) -> Result<Self, ModelError> {
+        let mut notes: Vec<String> = about_groups(&file.groups).into_iter().collect();
+        let names: Vec<String> = file.weights.iter().map(|(name, _)| name.to_owned()).collect();
+        let model = Model::described(file, network, config)?;
+        let off = formats::taken_off(names.iter().map(String::as_str), &model.graph);
+        if !off.is_empty() {
+            notes.push(format!("taken off the tensors' names: `{}`", off.join("`, `")));
         }
-        let bytes = fs::read(&self.weights)?;
-        check_name(&self.weights, &bytes)?;
-        Ok(formats::read_weights(&bytes)?)
+        Ok(Self { model, notes })
     }
+}
+
+/// Which group of tensors was taken, where weights and averages of them are there.
+fn about_groups(groups: &[Group]) -> Option<String> {
+    let taken = groups.iter().find(|group| group.taken)?;
+    let others: Vec<String> = groups
+        .iter()
+        .filter(|group| !group.taken && group.average != taken.average)
+        .map(|group| format!("`{}`", group.path))
+        .collect();
+    let averages = groups.iter().any(|group| group.average);
+    if !averages {
+        return None;
+    }
+    let what = if taken.average { "the average of weights" } else { "the weights" };
+    let hint = match (taken.average, others.is_empty()) {
+        (_, true) => String::new(),
+        (false, false) => {
+            format!("; their average is in {}: take it with --ema", others.join(", "))
+        }
+        (true, false) => format!("; the weights themselves are in {}", others.join(", ")),
+    };
+    Some(format!("took {what} in `{}`{hint}", taken.path))
 }
 
 /// Bytes of a file's beginning by which safetensors are told.

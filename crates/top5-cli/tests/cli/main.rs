@@ -3,6 +3,7 @@
 mod bench;
 mod caffe;
 mod eval;
+mod field;
 mod hostile;
 mod hub;
 mod predict;

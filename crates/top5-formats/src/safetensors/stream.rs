@@ -87,6 +87,16 @@ pub(super) fn values(
     Ok(values)
 }
 
+/// Passes over the next `size` bytes.
+pub(super) fn skip(source: &mut dyn Read, size: usize) -> Result<(), ReadError> {
+    let passed = io::copy(&mut source.take(size as u64), &mut io::sink())?;
+    if passed == size as u64 {
+        Ok(())
+    } else {
+        Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{read, read_from, write};
@@ -111,6 +121,20 @@ mod tests {
         let streamed = read_from(&mut &bytes[..], bytes.len() as u64).unwrap();
         assert_eq!(streamed, read(&bytes).unwrap());
         assert_eq!(streamed.0.len(), 3);
+    }
+
+    #[test]
+    fn integers_are_passed_over() {
+        let header = r#"{"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"b":{"dtype":"BOOL","shape":[3],"data_offsets":[8,11]},"c":{"dtype":"F32","shape":[1],"data_offsets":[11,15]}}"#;
+        let length = (header.len() as u64).to_le_bytes();
+        let bytes =
+            [length.as_slice(), header.as_bytes(), &[9; 11], &2.5f32.to_le_bytes()].concat();
+        let (weights, _) = read_from(&mut &bytes[..], bytes.len() as u64).unwrap();
+        assert_eq!(weights, read(&bytes).unwrap().0);
+        assert_eq!(
+            weights.iter().map(|(name, t)| (name, t.data()[0])).collect::<Vec<_>>(),
+            [("c", 2.5)]
+        );
     }
 
     #[test]

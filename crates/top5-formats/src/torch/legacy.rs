@@ -30,16 +30,14 @@ impl<'a> Checkpoint<'a> {
         let (_machine, rest) = Pickle::load(rest)?;
         let (pickle, rest) = Pickle::load(rest)?;
         let (keys, mut rest) = Pickle::load(rest)?;
-        let widths: BTreeMap<&str, Option<usize>> = pickle
-            .storages()
-            .map(|storage| (&*storage.key, storage.element.map(|element| element.size())))
-            .collect();
+        let widths: BTreeMap<&str, usize> =
+            pickle.storages().map(|storage| (&*storage.key, storage.kind.width)).collect();
         let keys = keys.sequence(keys.root).ok_or_else(|| malformed("no list of storages"))?;
         let mut storages = BTreeMap::new();
         for key in keys {
             let Value::Str(key) = key else { return Err(malformed("a storage without a name")) };
             // Without its width, a storage cannot be skipped: those after it are out of reach.
-            let Some(Some(width)) = widths.get(key) else { break };
+            let Some(width) = widths.get(key) else { break };
             let (len, after) =
                 rest.split_first_chunk::<8>().ok_or_else(|| malformed("a storage is missing"))?;
             let size = usize::try_from(i64::from_le_bytes(*len))

@@ -1,11 +1,12 @@
 //! The pickle machine: Python's stack language, reduced to what describes tensors.
 //!
 //! Values live in one arena and refer to each other by index, so cycles and deep nesting cost nothing and need no
-//! recursion. Nothing is called: `REDUCE` builds one of five known things, everything else is refused.
+//! recursion. Nothing is called: `REDUCE` and `NEWOBJ` build tensors, containers, and things without content for the plain data
+//! that scripts keep beside them; any other global is refused.
 
+use super::globals::{Global, Kind};
 use super::{malformed, refused};
-use crate::element::Element;
-use crate::error::{FormatError, quoted};
+use crate::error::FormatError;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -29,58 +30,6 @@ pub(super) enum Value<'a> {
     Object(usize),
 }
 
-/// The globals that are known.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Global {
-    OrderedDict,
-    Size,
-    RebuildTensor,
-    RebuildParameter,
-    /// A dict that counts; schedules of learning rates are kept in one.
-    Counter,
-    /// A type of elements or tensors, or a device, on which no weight depends.
-    Inert,
-    /// A storage type; `None` for types that weights do not have.
-    Storage(Option<Element>),
-}
-
-impl Global {
-    fn named(module: &str, name: &str) -> Result<Self, FormatError> {
-        let storage = |element| Ok(Self::Storage(element));
-        match (module, name) {
-            ("collections", "OrderedDict") => Ok(Self::OrderedDict),
-            ("collections", "Counter") => Ok(Self::Counter),
-            ("torch", "Size") => Ok(Self::Size),
-            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
-            ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
-            ("torch" | "torch.cuda", "FloatStorage") => storage(Some(Element::F32)),
-            ("torch" | "torch.cuda", "HalfStorage") => storage(Some(Element::F16)),
-            ("torch" | "torch.cuda", "BFloat16Storage") => storage(Some(Element::Bf16)),
-            ("torch" | "torch.cuda", "DoubleStorage") => storage(Some(Element::F64)),
-            ("torch" | "torch.cuda", "LongStorage") => storage(Some(Element::I64)),
-            (
-                "torch" | "torch.cuda",
-                "IntStorage" | "ShortStorage" | "CharStorage" | "ByteStorage" | "BoolStorage",
-            ) => storage(None),
-            (
-                "torch" | "torch.cuda",
-                "HalfTensor" | "FloatTensor" | "DoubleTensor" | "LongTensor" | "IntTensor"
-                | "ShortTensor" | "CharTensor" | "ByteTensor",
-            )
-            | (
-                "torch",
-                "device" | "float16" | "bfloat16" | "float32" | "float64" | "int64" | "int32"
-                | "uint8" | "bool",
-            ) => Ok(Self::Inert),
-            _ => Err(refused(format!(
-                "its pickle asks for {}, which no state dict needs and which could run code; save \
-                 `model.state_dict()` alone, or convert the file to safetensors",
-                quoted(&format!("{module}.{name}"))
-            ))),
-        }
-    }
-}
-
 /// What the arena holds.
 #[derive(Debug)]
 pub(super) enum Object<'a> {
@@ -89,12 +38,14 @@ pub(super) enum Object<'a> {
     Dict(Vec<(Value<'a>, Value<'a>)>),
     Storage(StorageRef<'a>),
     Tensor(TensorRef<'a>),
+    /// A set, or anything made of a [`Global::Inert`]. Whatever is put into it is gone.
+    Inert,
 }
 
 /// A storage, named; its bytes are elsewhere.
 #[derive(Clone, Debug)]
 pub(super) struct StorageRef<'a> {
-    pub(super) element: Option<Element>,
+    pub(super) kind: Kind,
     pub(super) key: Cow<'a, str>,
     /// Number of elements.
     pub(super) len: usize,
@@ -147,17 +98,6 @@ impl<'a> Pickle<'a> {
         &self.objects[id]
     }
 
-    /// The items of a dict, or `None` for another value.
-    pub(super) fn dict(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
-        match value {
-            Value::Object(id) => match self.object(id) {
-                Object::Dict(items) => Some(items),
-                Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) => None,
-            },
-            Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) => None,
-        }
-    }
-
     /// The items of a tuple or list, or `None` for another value.
     pub(super) fn sequence(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
         sequence(&self.objects, value)
@@ -167,7 +107,7 @@ impl<'a> Pickle<'a> {
     pub(super) fn storages(&self) -> impl Iterator<Item = &StorageRef<'a>> {
         self.objects.iter().filter_map(|object| match object {
             Object::Storage(storage) => Some(storage),
-            Object::Sequence(_) | Object::Dict(_) | Object::Tensor(_) => None,
+            Object::Sequence(_) | Object::Dict(_) | Object::Tensor(_) | Object::Inert => None,
         })
     }
 }
@@ -176,7 +116,7 @@ fn sequence<'o, 'a>(objects: &'o [Object<'a>], value: Value<'a>) -> Option<&'o [
     let Value::Object(id) = value else { return None };
     match &objects[id] {
         Object::Sequence(items) => Some(items),
-        Object::Dict(_) | Object::Storage(_) | Object::Tensor(_) => None,
+        Object::Dict(_) | Object::Storage(_) | Object::Tensor(_) | Object::Inert => None,
     }
 }
 
@@ -211,6 +151,7 @@ impl<'a> Machine<'a, '_> {
                 self.bounded(self.marks.len())?;
             }
             b'0' => drop(self.pop()?),
+            b'1' => drop(self.pop_to_mark()?),
             b'N' | 0x88 | 0x89 => self.push(Value::Plain)?,
             b'G' => {
                 self.take(8)?;
@@ -227,16 +168,17 @@ impl<'a> Machine<'a, '_> {
                 let value = self.line()?.parse();
                 self.push(Value::Int(value.map_err(|_| malformed("a number that is none"))?))?;
             }
-            0x8a => {
-                let size = self.unsigned(1)?;
-                let value = long(self.take(size)?);
-                self.push(value)?;
-            }
-            b'U' | 0x8c => self.push_text(1)?,
-            b'T' | b'X' => self.push_text(4)?,
+            0x8a => self.push_long(1)?,
+            0x8b => self.push_long(4)?,
+            b'U' => self.push_string(1)?,
+            b'T' => self.push_string(4)?,
+            0x8c => self.push_text(1)?,
+            b'X' => self.push_text(4)?,
             0x8d => self.push_text(8)?,
             b'C' => self.push_bytes(1)?,
             b'B' => self.push_bytes(4)?,
+            0x8e | 0x96 => self.push_bytes(8)?,
+            0x8f => self.push_object(Object::Inert)?,
             b')' | b']' => self.push_object(Object::Sequence(Vec::new()))?,
             b'}' => self.push_object(Object::Dict(Vec::new()))?,
             b't' | b'l' => {
@@ -253,9 +195,14 @@ impl<'a> Machine<'a, '_> {
                 let items = self.pop_many(1)?;
                 self.append(items)?;
             }
-            b'e' => {
+            // For sets: ADDITEMS.
+            b'e' | 0x90 => {
                 let items = self.pop_to_mark()?;
                 self.append(items)?;
+            }
+            0x91 => {
+                self.pop_to_mark()?;
+                self.push_object(Object::Inert)?;
             }
             b's' => {
                 let items = self.pop_many(2)?;
@@ -277,6 +224,9 @@ impl<'a> Machine<'a, '_> {
                 _ => return Err(malformed("a global whose name is no text")),
             },
             b'R' => self.reduce()?,
+            0x81 => self.new_object(2)?,
+            // With keyword arguments.
+            0x92 => self.new_object(3)?,
             b'b' => self.build()?,
             b'Q' => self.persistent()?,
             b'q' => self.memoize(1)?,
@@ -339,6 +289,19 @@ impl<'a> Machine<'a, '_> {
     fn push_int(&mut self, size: usize) -> Result<(), FormatError> {
         let value = self.unsigned(size)? as i64;
         self.push(Value::Int(value))
+    }
+
+    fn push_long(&mut self, size: usize) -> Result<(), FormatError> {
+        let size = self.unsigned(size)?;
+        let value = long(self.take(size)?);
+        self.push(value)
+    }
+
+    /// A string of Python 2: a text, or bytes.
+    fn push_string(&mut self, size: usize) -> Result<(), FormatError> {
+        let len = self.unsigned(size)?;
+        let bytes = self.take(len)?;
+        self.push(str::from_utf8(bytes).map_or(Value::Plain, Value::Str))
     }
 
     fn push_text(&mut self, size: usize) -> Result<(), FormatError> {
@@ -411,10 +374,13 @@ impl<'a> Machine<'a, '_> {
 
     fn append(&mut self, items: Vec<Value<'a>>) -> Result<(), FormatError> {
         self.hold(items.len())?;
-        let Object::Sequence(sequence) = self.top()? else {
-            return Err(malformed("the pickle appends to something that is no list"));
-        };
-        sequence.extend(items);
+        match self.top()? {
+            Object::Sequence(sequence) => sequence.extend(items),
+            Object::Inert => {}
+            Object::Dict(_) | Object::Storage(_) | Object::Tensor(_) => {
+                return Err(malformed("the pickle appends to something that is no list"));
+            }
+        }
         Ok(())
     }
 
@@ -423,18 +389,23 @@ impl<'a> Machine<'a, '_> {
             return Err(malformed("a key without a value in the pickle"));
         }
         self.hold(items.len())?;
-        let Object::Dict(dict) = self.top()? else {
-            return Err(malformed("the pickle sets items of something that is no dict"));
-        };
-        dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
+        match self.top()? {
+            Object::Dict(dict) => {
+                dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
+            }
+            Object::Inert => {}
+            Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) => {
+                return Err(malformed("the pickle sets items of something that is no dict"));
+            }
+        }
         Ok(())
     }
 
-    /// `BUILD` sets attributes. A state dict has one, `_metadata`, which is not needed.
+    /// `BUILD` sets attributes. A state dict has one, `_metadata`, which is not needed; those of plain data are not either.
     fn build(&mut self) -> Result<(), FormatError> {
         self.pop()?;
         match self.top()? {
-            Object::Dict(_) => Ok(()),
+            Object::Dict(_) | Object::Inert => Ok(()),
             Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) => {
                 Err(refused("its pickle sets attributes of something that is no dict"))
             }
@@ -463,7 +434,8 @@ impl<'a> Machine<'a, '_> {
             }
             (Value::Global(Global::Size | Global::Counter), [value]) => self.push(*value),
             (Value::Global(Global::RebuildParameter), [tensor, ..]) => self.push(*tensor),
-            (Value::Global(Global::Inert), _) => self.push(Value::Plain),
+            (Value::Global(Global::Dict), _) => self.push_object(Object::Dict(Vec::new())),
+            (Value::Global(Global::Inert), _) => self.push_object(Object::Inert),
             (
                 Value::Global(Global::RebuildTensor),
                 &[Value::Object(storage), Value::Int(offset), shape, stride, ..],
@@ -483,6 +455,19 @@ impl<'a> Machine<'a, '_> {
                 self.push_object(Object::Tensor(tensor))
             }
             _ => Err(bad()),
+        }
+    }
+
+    /// `NEWOBJ`: an object of a class, made of `count - 1` arguments.
+    fn new_object(&mut self, count: usize) -> Result<(), FormatError> {
+        let class = self.pop_many(count)?[0];
+        let dicts = [Global::OrderedDict, Global::Dict].map(Value::Global);
+        if dicts.contains(&class) {
+            self.push_object(Object::Dict(Vec::new()))
+        } else if class == Value::Global(Global::Inert) {
+            self.push_object(Object::Inert)
+        } else {
+            Err(refused("its pickle makes an object of a class that no state dict needs"))
         }
     }
 
@@ -511,7 +496,7 @@ impl<'a> Machine<'a, '_> {
         let Some(
             &[
                 Value::Str("storage"),
-                Value::Global(Global::Storage(element)),
+                Value::Global(Global::Storage(kind)),
                 Value::Str(key),
                 _,
                 Value::Int(len),
@@ -531,7 +516,7 @@ impl<'a> Machine<'a, '_> {
         };
         let size = |value: i64| usize::try_from(value).map_err(|_| unknown());
         let (len, start) = (size(len)?, size(start)?);
-        self.push_object(Object::Storage(StorageRef { element, key: key.into(), len, start }))
+        self.push_object(Object::Storage(StorageRef { kind, key: key.into(), len, start }))
     }
 }
 

@@ -2,8 +2,9 @@
 //! elements and the elements), `tensors` (each a pickle, then sizes, strides and offset) and `pickle`, which refers to the
 //! tensors by their numbers.
 
+use super::globals::Global;
 use super::malformed;
-use super::pickle::{Global, MAX_RANK, Pickle, StorageRef, TensorRef, Value};
+use super::pickle::{MAX_RANK, Pickle, StorageRef, TensorRef, Value};
 use crate::error::{FormatError, quoted};
 use std::collections::BTreeMap;
 
@@ -102,22 +103,22 @@ fn described<'a>(
     let (count, mut rest) = count(member)?;
     for _ in 0..count {
         let (pickle, after) = Pickle::load(rest)?;
-        let Some(&[Value::Int(key), _, Value::Global(Global::Storage(Some(element)))]) =
+        let Some(&[Value::Int(key), _, Value::Global(Global::Storage(kind))]) =
             pickle.sequence(pickle.root)
         else {
-            return Err(malformed("a storage that is not described as one of floats or int64"));
+            return Err(malformed("a storage that is not described as one"));
         };
         let (len, after) =
             after.split_first_chunk().ok_or_else(|| malformed("a storage is missing"))?;
         let len = usize::try_from(i64::from_le_bytes(*len)).ok();
-        let size = len.and_then(|len| len.checked_mul(element.size()));
+        let size = len.and_then(|len| len.checked_mul(kind.width));
         let content = size.and_then(|size| after.split_at_checked(size));
         let (content, after) =
             content.ok_or_else(|| malformed(format!("storage {key} is longer than the file")))?;
         let storage = StorageRef {
-            element: Some(element),
+            kind,
             key: key.to_string().into(),
-            len: content.len() / element.size(),
+            len: content.len() / kind.width,
             start: 0,
         };
         contents.insert(key.to_string(), content);

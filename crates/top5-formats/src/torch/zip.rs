@@ -36,6 +36,12 @@ impl<'a> Archive<'a> {
     pub(super) fn open(bytes: &'a [u8]) -> Result<Self, FormatError> {
         let (count, start) = directory(bytes)?;
         let mut fields = Fields::at(bytes, start)?;
+        if is_script(&bytes[bytes.len() - fields.rest.len()..]) {
+            return Err(refused(
+                "a TorchScript program (`torch.jit.save`): in Python, save \
+                 `torch.jit.load(file).state_dict()` instead",
+            ));
+        }
         let mut entries = BTreeMap::new();
         let mut total = 0;
         for _ in 0..count {
@@ -60,9 +66,6 @@ impl<'a> Archive<'a> {
             (Some(_), Some(_)) => return Err(malformed("two entries called data.pkl")),
         };
         let archive = Self { entries, root };
-        if archive.entries.contains_key(format!("{root}constants.pkl").as_str()) {
-            return Err(refused("a TorchScript program; save `model.state_dict()` instead"));
-        }
         if archive.find("byteorder").is_ok_and(|order| order != b"little") {
             return Err(refused("it was written on a big-endian machine"));
         }
@@ -86,6 +89,13 @@ impl<'a> Archive<'a> {
         }
         Ok(entry.data)
     }
+}
+
+/// Whether a directory names the table of constants that programs have beside their tensors. Their code is compressed, so this
+/// is looked for before the entries are.
+fn is_script(directory: &[u8]) -> bool {
+    const NAME: &[u8] = b"/constants.pkl";
+    directory.windows(NAME.len()).any(|window| window == NAME)
 }
 
 /// Number of entries and offset of the first, from the end of the archive.

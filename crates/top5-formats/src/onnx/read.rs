@@ -1,0 +1,279 @@
+//! A file as a [`Model`]: protocol buffers, of which what is not needed is passed over.
+//!
+//! Nothing is larger than the file: tensors stay where they are until they are asked for, and what a file says about sizes is
+//! compared with the bytes that it has.
+
+use super::model::{Attribute, Content, Model, ModelNode, ModelTensor};
+use crate::element::Element;
+use crate::error::{FormatError, MAX_NAME, quoted};
+use crate::protobuf::{Fields, Value};
+use std::collections::BTreeMap;
+
+const FORMAT: &str = "ONNX";
+/// More nodes or tensors than any network has.
+const MAX_COUNT: usize = 1 << 16;
+const MAX_RANK: usize = 8;
+const MAX_INTS: usize = 1 << 20;
+/// The largest dimension of a tensor.
+const MAX_SIZE: usize = 1 << 24;
+/// The largest of an input.
+const MAX_INPUT: usize = 1 << 16;
+
+/// ONNX's numbers of the types that are read.
+const FLOAT: i64 = 1;
+const INT32: i64 = 6;
+const INT64: i64 = 7;
+const FLOAT16: i64 = 10;
+const DOUBLE: i64 = 11;
+const BFLOAT16: i64 = 16;
+
+fn malformed(what: impl Into<String>) -> FormatError {
+    FormatError::malformed(FORMAT, what)
+}
+
+fn refused(what: impl Into<String>) -> FormatError {
+    FormatError::refused(FORMAT, what)
+}
+
+/// The network in a file.
+pub(super) fn read(bytes: &[u8]) -> Result<Model<'_>, FormatError> {
+    let graph = last(bytes, 7)?.ok_or_else(|| malformed("it has no graph"))?;
+    let mut model = Model {
+        nodes: Vec::new(),
+        tensors: BTreeMap::new(),
+        input: (String::new(), [None; 3]),
+        output: String::new(),
+    };
+    let mut inputs = Vec::new();
+    let mut outputs = Vec::new();
+    let mut fields = Fields::new(FORMAT, graph);
+    while let Some((number, value)) = fields.next()? {
+        match (number, value) {
+            (1, Value::Bytes(node)) => read_node(node, &mut model)?,
+            (5, Value::Bytes(tensor)) => {
+                let (name, tensor) = read_tensor(tensor)?;
+                model.tensors.insert(name, tensor);
+            }
+            (11, Value::Bytes(info)) => inputs.push(read_info(info)?),
+            (12, Value::Bytes(info)) => outputs.push(read_info(info)?.0),
+            _ => {}
+        }
+        if model.nodes.len().max(model.tensors.len()).max(inputs.len()) > MAX_COUNT {
+            return Err(refused(format!("it has more than {MAX_COUNT} nodes, tensors or inputs")));
+        }
+    }
+    // Old files list their tensors among the inputs.
+    inputs.retain(|(name, _)| !model.tensors.contains_key(name));
+    let [input] = <[_; 1]>::try_from(inputs)
+        .map_err(|inputs| refused(format!("it has {} inputs and not one", inputs.len())))?;
+    model.input = input;
+    model.output = outputs.into_iter().next().ok_or_else(|| malformed("it has no output"))?;
+    Ok(model)
+}
+
+/// The last field of this number, which is what counts of several.
+fn last(message: &[u8], wanted: u64) -> Result<Option<&[u8]>, FormatError> {
+    let mut fields = Fields::new(FORMAT, message);
+    let mut found = None;
+    while let Some((number, value)) = fields.next()? {
+        if let (true, Value::Bytes(bytes)) = (number == wanted, value) {
+            found = Some(bytes);
+        }
+    }
+    Ok(found)
+}
+
+fn text(bytes: &[u8]) -> Result<String, FormatError> {
+    if bytes.len() > MAX_NAME {
+        return Err(refused(format!("a name has {} bytes", bytes.len())));
+    }
+    let text = str::from_utf8(bytes).map_err(|_| malformed("a name that is not UTF-8"))?;
+    Ok(text.to_owned())
+}
+
+/// Appends a node; one that only holds a constant becomes a tensor.
+fn read_node<'a>(message: &'a [u8], model: &mut Model<'a>) -> Result<(), FormatError> {
+    let mut node = ModelNode {
+        op: String::new(),
+        attributes: BTreeMap::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    };
+    let mut constant = None;
+    let mut fields = Fields::new(FORMAT, message);
+    while let Some((number, value)) = fields.next()? {
+        let Value::Bytes(bytes) = value else { continue };
+        match number {
+            1 => node.inputs.push(text(bytes)?),
+            2 => node.outputs.push(text(bytes)?),
+            4 => node.op = text(bytes)?,
+            5 => {
+                let (name, value, tensor) = read_attribute(bytes)?;
+                constant = tensor.or(constant);
+                if let Some(value) = value {
+                    node.attributes.insert(name, value);
+                }
+            }
+            _ => {}
+        }
+    }
+    if node.op == "Constant"
+        && let (Some(tensor), Some(output)) = (constant, node.outputs.first())
+    {
+        model.tensors.insert(output.clone(), tensor);
+        return Ok(());
+    }
+    if node.outputs.is_empty() {
+        return Err(malformed(format!("a node {} without an output", quoted(&node.op))));
+    }
+    model.nodes.push(node);
+    Ok(())
+}
+
+type ReadAttribute<'a> = (String, Option<Attribute>, Option<ModelTensor<'a>>);
+
+/// Name, value, and the tensor that it may be instead.
+fn read_attribute(message: &[u8]) -> Result<ReadAttribute<'_>, FormatError> {
+    let mut name = String::new();
+    let (mut value, mut tensor) = (None, None);
+    let (mut ints, mut floats) = (Vec::new(), Vec::new());
+    let mut fields = Fields::new(FORMAT, message);
+    while let Some((number, field)) = fields.next()? {
+        match (number, field) {
+            (1, Value::Bytes(bytes)) => name = text(bytes)?,
+            (2, Value::Fixed32(word)) => value = Some(Attribute::Float(f32::from_le_bytes(word))),
+            (3, Value::Varint(word)) => value = Some(Attribute::Int(word as i64)),
+            (4, Value::Bytes(bytes)) => {
+                value = Some(Attribute::Text(String::from_utf8_lossy(bytes).into_owned()));
+            }
+            (5, Value::Bytes(bytes)) => tensor = Some(read_tensor(bytes)?.1),
+            (7, field) => push_floats(&mut floats, field)?,
+            (8, field) => push_ints(&mut ints, field)?,
+            _ => {}
+        }
+    }
+    if !ints.is_empty() {
+        value = Some(Attribute::Ints(ints));
+    } else if !floats.is_empty() {
+        value = Some(Attribute::Floats(floats));
+    }
+    Ok((name, value, tensor))
+}
+
+/// One number, or a packed field of them.
+fn push_ints(ints: &mut Vec<i64>, value: Value<'_>) -> Result<(), FormatError> {
+    match value {
+        Value::Varint(word) => ints.push(word as i64),
+        Value::Bytes(bytes) => {
+            let mut packed = Fields::new(FORMAT, bytes);
+            while !packed.is_empty() && ints.len() <= MAX_INTS {
+                ints.push(packed.varint()? as i64);
+            }
+        }
+        Value::Fixed32(_) | Value::Fixed64(_) => return Err(malformed("an integer that is none")),
+    }
+    // Each byte may become a number, and no network has many.
+    if ints.len() > MAX_INTS { Err(refused("it has a tensor of many integers")) } else { Ok(()) }
+}
+
+fn push_floats(floats: &mut Vec<f32>, value: Value<'_>) -> Result<(), FormatError> {
+    match value {
+        Value::Fixed32(word) => floats.push(f32::from_le_bytes(word)),
+        Value::Bytes(bytes) => {
+            let words = bytes.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]);
+            floats.extend(words.map(f32::from_le_bytes));
+        }
+        Value::Varint(_) | Value::Fixed64(_) => return Err(malformed("a float that is none")),
+    }
+    Ok(())
+}
+
+/// Name and tensor. Types that no network needs have no values.
+fn read_tensor(message: &[u8]) -> Result<(String, ModelTensor<'_>), FormatError> {
+    let mut name = String::new();
+    let (mut dims, mut kind, mut raw) = (Vec::new(), 0, None);
+    let (mut floats, mut ints) = (Vec::new(), Vec::new());
+    let mut fields = Fields::new(FORMAT, message);
+    while let Some((number, value)) = fields.next()? {
+        match (number, value) {
+            (1, value) => push_ints(&mut dims, value)?,
+            (2, Value::Varint(word)) => kind = word as i64,
+            (4, value) => push_floats(&mut floats, value)?,
+            (5 | 7, value) => push_ints(&mut ints, value)?,
+            (8, Value::Bytes(bytes)) => name = text(bytes)?,
+            (9, Value::Bytes(bytes)) => raw = Some(bytes),
+            (14, Value::Varint(1)) => {
+                return Err(refused(
+                    "its weights lie in another file; save it with them, or take the checkpoint that it was made from",
+                ));
+            }
+            _ => {}
+        }
+        if dims.len() > MAX_RANK {
+            return Err(malformed(format!("tensor {} has too many dimensions", quoted(&name))));
+        }
+    }
+    let bad = || malformed(format!("tensor {} has not as many values as it says", quoted(&name)));
+    let dims = dims
+        .into_iter()
+        .map(|d| usize::try_from(d).ok().filter(|&d| d <= MAX_SIZE))
+        .collect::<Option<Vec<usize>>>();
+    let dims = dims.ok_or_else(bad)?;
+    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or_else(bad)?;
+    let (width, element) = match kind {
+        FLOAT => (4, Some(Element::F32)),
+        FLOAT16 => (2, Some(Element::F16)),
+        BFLOAT16 => (2, Some(Element::Bf16)),
+        DOUBLE => (8, Some(Element::F64)),
+        INT32 => (4, None),
+        INT64 => (8, None),
+        _ => return Ok((name, ModelTensor { dims, content: Content::Ints(Vec::new()) })),
+    };
+    let content = match (raw, element) {
+        (Some(raw), _) if count.checked_mul(width) != Some(raw.len()) => return Err(bad()),
+        (Some(raw), Some(element)) => Content::Stored(element, raw),
+        (Some(_), None) if count > MAX_INTS => return Err(bad()),
+        (Some(raw), None) => Content::Ints(raw.chunks_exact(width).map(signed).collect()),
+        (None, None) if ints.len() == count => Content::Ints(ints),
+        (None, Some(Element::F32)) if floats.len() == count => Content::Floats(floats),
+        (None, _) => return Err(bad()),
+    };
+    Ok((name, ModelTensor { dims, content }))
+}
+
+/// A little-endian two's complement number.
+fn signed(bytes: &[u8]) -> i64 {
+    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+    let mut word = if negative { [0xff; 8] } else { [0; 8] };
+    word[..bytes.len()].copy_from_slice(bytes);
+    i64::from_le_bytes(word)
+}
+
+/// Name, and channels, height and width as far as they are given.
+fn read_info(message: &[u8]) -> Result<(String, [Option<usize>; 3]), FormatError> {
+    let name = last(message, 1)?.map(text).transpose()?.unwrap_or_default();
+    let unknown = || Ok((name.clone(), [None; 3]));
+    let Some(kind) = last(message, 2)? else { return unknown() };
+    let Some(tensor) = last(kind, 1)? else { return unknown() };
+    let Some(shape) = last(tensor, 2)? else { return unknown() };
+    let mut sizes = Vec::new();
+    let mut fields = Fields::new(FORMAT, shape);
+    while let Some((number, value)) = fields.next()? {
+        let (1, Value::Bytes(dimension)) = (number, value) else { continue };
+        let mut size = None;
+        let mut dimension = Fields::new(FORMAT, dimension);
+        while let Some((number, value)) = dimension.next()? {
+            if let (1, Value::Varint(word)) = (number, value) {
+                size = usize::try_from(word).ok().filter(|&size| (1..=MAX_INPUT).contains(&size));
+            }
+        }
+        sizes.push(size);
+    }
+    Ok((
+        name,
+        match sizes[..] {
+            [_, c, h, w] => [c, h, w],
+            _ => [None; 3],
+        },
+    ))
+}

@@ -1,0 +1,190 @@
+//! What a checkpoint holds: the dicts of tensors in it, wherever they lie, and which of them are the network's weights.
+
+use super::pickle::{Object, Pickle, Value};
+use super::{malformed, refused};
+use crate::error::{FormatError, quoted};
+use crate::{Group, Pick};
+use std::collections::BTreeSet;
+
+/// Keys under which training scripts put the state dict, the likeliest first.
+const KNOWN: [&str; 8] = [
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "weights",
+    "params",
+];
+/// Parts of keys under which there are tensors that are no weights: states of optimisers, schedules and scalers.
+const NO_WEIGHTS: [&str; 4] = ["optim", "sched", "scaler", "momentum"];
+/// Words of keys that stand for an average of the weights over the steps of training.
+const AVERAGES: [&str; 3] = ["ema", "swa", "averaged"];
+/// How deep a dict of tensors may lie, so that the paths of all together stay short.
+const DEEPEST: usize = 8;
+/// Each parameter of an optimiser may have one.
+const MAX_GROUPS: usize = 1 << 14;
+/// Groups that an error or a caller is told of.
+const LISTED: usize = 16;
+
+/// A dict of tensors.
+struct Found<'p, 'a> {
+    path: Vec<String>,
+    items: Items<'p, 'a>,
+    tensors: usize,
+}
+
+/// Keys and values of a dict.
+pub(super) type Items<'p, 'a> = &'p [(Value<'a>, Value<'a>)];
+
+impl Found<'_, '_> {
+    fn holds(&self, words: &[&str]) -> bool {
+        self.path.iter().any(|key| words.iter().any(|word| key.to_lowercase().contains(word)))
+    }
+
+    fn is_average(&self) -> bool {
+        let words = |key: &String| -> Vec<String> {
+            key.to_lowercase().split(['_', '-', ' ']).map(str::to_owned).collect()
+        };
+        self.path.iter().flat_map(words).any(|word| AVERAGES.contains(&word.as_str()))
+    }
+
+    /// Its place among the usual keys; `None` for a key that is not one of them, and for the whole checkpoint.
+    fn rank(&self) -> Option<usize> {
+        let last = self.path.last()?;
+        KNOWN.iter().position(|known| last == known)
+    }
+}
+
+/// The items of the dict that `pick` asks for, and all groups that there are.
+pub(super) fn state_dict<'p, 'a>(
+    pickle: &'p Pickle<'a>,
+    pick: Pick,
+) -> Result<(Items<'p, 'a>, Vec<Group>), FormatError> {
+    let found = find(pickle)?;
+    let weights = |average: bool| {
+        let all = found.iter().enumerate();
+        all.filter(move |(_, group)| !group.holds(&NO_WEIGHTS) && group.is_average() == average)
+    };
+    let best = |average: bool| {
+        let known = weights(average).filter(|(_, group)| group.rank().is_some());
+        let known = known.min_by_key(|(_, group)| (group.path.len(), group.rank()));
+        // Without a usual key, the one with the most tensors; of equal ones neither.
+        let most = weights(average).map(|(_, group)| group.tensors).max();
+        let mut largest = weights(average).filter(|(_, group)| Some(group.tensors) == most);
+        known.or_else(|| largest.next().filter(|_| largest.next().is_none())).map(|(at, _)| at)
+    };
+    let taken = match pick {
+        Pick::Weights => {
+            best(false).or_else(|| weights(false).next().is_none().then(|| best(true))?)
+        }
+        Pick::Average => best(true),
+    };
+    let groups: Vec<Group> = found
+        .iter()
+        .enumerate()
+        .map(|(at, group)| Group {
+            path: group.path.join("."),
+            tensors: group.tensors,
+            average: group.is_average(),
+            taken: Some(at) == taken,
+        })
+        .collect();
+    match taken {
+        Some(at) => Ok((found[at].items, groups)),
+        None if found.is_empty() => Err(refused("the checkpoint holds no tensors")),
+        None => Err(refused(format!("{}; it holds {}", complaint(pick), list(&groups)))),
+    }
+}
+
+fn complaint(pick: Pick) -> &'static str {
+    match pick {
+        Pick::Weights => {
+            "it is not clear which of its tensors are the network's weights; save `model.state_dict()` alone"
+        }
+        Pick::Average => "there is no average of the weights (EMA) in it",
+    }
+}
+
+fn list(groups: &[Group]) -> String {
+    let mut texts: Vec<String> = groups.iter().take(LISTED).map(Group::to_string).collect();
+    if groups.len() > LISTED {
+        texts.push(format!("{} more", groups.len() - LISTED));
+    }
+    texts.join(", ")
+}
+
+/// A value, and the key that leads to it from another.
+struct Step<'a> {
+    from: Option<(usize, Value<'a>)>,
+    value: Value<'a>,
+    depth: usize,
+}
+
+/// All dicts of tensors, those nearest to the root first.
+fn find<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<Found<'p, 'a>>, FormatError> {
+    let mut found = Vec::new();
+    // A dict may contain itself.
+    let mut seen = BTreeSet::new();
+    let mut steps = vec![Step { from: None, value: pickle.root, depth: 0 }];
+    let mut next = 0;
+    while let Some(&Step { value, depth, .. }) = steps.get(next) {
+        let at = next;
+        next += 1;
+        let Value::Object(id) = value else { continue };
+        let mut visit = |key: Value<'a>, value: Value<'a>| {
+            if let (Value::Object(id), ..DEEPEST) = (value, depth)
+                && seen.insert(id)
+            {
+                steps.push(Step { from: Some((at, key)), value, depth: depth + 1 });
+            }
+        };
+        match pickle.object(id) {
+            Object::Dict(items) => {
+                items.iter().for_each(|&(key, value)| visit(key, value));
+                let tensors = items.iter().filter(|item| is_tensor(pickle, item)).count();
+                if tensors > 0 {
+                    found.push(Found { path: path(&steps, at), items, tensors });
+                }
+            }
+            Object::Sequence(items) => {
+                let numbered = items.iter().enumerate();
+                numbered.for_each(|(at, &value)| visit(Value::Int(at as i64), value));
+            }
+            Object::Storage(_) | Object::Tensor(_) | Object::Inert => {}
+        }
+        if found.len() > MAX_GROUPS {
+            return Err(refused(format!("it has more than {MAX_GROUPS} dicts of tensors")));
+        }
+    }
+    if found.is_empty() && !matches!(pickle.root, Value::Object(_)) {
+        return Err(malformed("its content is not a dict of tensors"));
+    }
+    Ok(found)
+}
+
+/// The keys from the root to a step.
+fn path(steps: &[Step<'_>], mut at: usize) -> Vec<String> {
+    let mut path = Vec::new();
+    while let Some((from, key)) = steps[at].from {
+        path.push(match key {
+            Value::Str(key) => short(key),
+            Value::Int(key) => key.to_string(),
+            Value::Plain | Value::Global(_) | Value::Object(_) => "?".to_owned(),
+        });
+        at = from;
+    }
+    path.reverse();
+    path
+}
+
+fn short(key: &str) -> String {
+    let text = quoted(key);
+    text.trim_matches('`').to_owned()
+}
+
+fn is_tensor(pickle: &Pickle<'_>, (key, value): &(Value<'_>, Value<'_>)) -> bool {
+    let tensor = |id| matches!(pickle.object(id), Object::Tensor(_));
+    matches!((key, value), (Value::Str(_), &Value::Object(id)) if tensor(id))
+}

@@ -1,0 +1,179 @@
+//! The globals that pickles of checkpoints name: those that tensors are made of, and plain data of Python, NumPy and training
+//! scripts beside them. A name that is not here is refused; none is ever called.
+
+use super::refused;
+use crate::element::Element;
+use crate::error::{FormatError, quoted};
+
+/// What a known name stands for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Global {
+    OrderedDict,
+    /// Another dict, whose arguments do not matter.
+    Dict,
+    Size,
+    RebuildTensor,
+    RebuildParameter,
+    /// A dict that counts; schedules of learning rates are kept in one.
+    Counter,
+    /// Plain data that no weight depends on: whatever is made of it is a thing without content.
+    Inert,
+    /// A storage type.
+    Storage(Kind),
+}
+
+/// What the elements of a storage are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Kind {
+    /// Bytes of an element.
+    pub(super) width: usize,
+    /// How it is read; none for integers and truth values, which are no weights.
+    pub(super) element: Option<Element>,
+}
+
+/// Modules and names of [`Global::Inert`].
+const INERT: &[(&str, &[&str])] = &[
+    ("argparse", &["Namespace"]),
+    ("types", &["SimpleNamespace"]),
+    ("pathlib", PATHS),
+    ("pathlib._local", PATHS),
+    ("pathlib2", PATHS),
+    ("datetime", &["date", "datetime", "time", "timedelta", "timezone"]),
+    ("decimal", &["Decimal"]),
+    ("fractions", &["Fraction"]),
+    ("uuid", &["UUID"]),
+    ("collections", &["deque"]),
+    ("builtins", TYPES),
+    ("__builtin__", TYPES),
+    ("_codecs", &["encode"]),
+    ("numpy", NUMPY),
+    ("numpy.dtypes", NUMPY_TYPES),
+    ("numpy.core.multiarray", &["scalar", "_reconstruct"]),
+    ("numpy._core.multiarray", &["scalar", "_reconstruct"]),
+    ("numpy.core.numeric", &["_frombuffer"]),
+    ("numpy._core.numeric", &["_frombuffer"]),
+    ("torch", TORCH),
+    ("torch.cuda", TENSORS),
+    ("torch.serialization", &["_get_layout"]),
+];
+
+const PATHS: &[&str] =
+    &["Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath"];
+
+const TYPES: &[&str] = &[
+    "bool",
+    "bytearray",
+    "bytes",
+    "complex",
+    "dict",
+    "float",
+    "frozenset",
+    "int",
+    "list",
+    "long",
+    "object",
+    "range",
+    "set",
+    "slice",
+    "str",
+    "tuple",
+    "unicode",
+];
+
+const NUMPY: &[&str] = &[
+    "bool_", "dtype", "float16", "float32", "float64", "int16", "int32", "int64", "int8",
+    "longlong", "ndarray", "str_", "uint16", "uint32", "uint64", "uint8",
+];
+
+const NUMPY_TYPES: &[&str] = &[
+    "BoolDType",
+    "Float16DType",
+    "Float32DType",
+    "Float64DType",
+    "Int16DType",
+    "Int32DType",
+    "Int64DType",
+    "Int8DType",
+    "UInt8DType",
+];
+
+const TENSORS: &[&str] = &[
+    "BoolTensor",
+    "ByteTensor",
+    "CharTensor",
+    "DoubleTensor",
+    "FloatTensor",
+    "HalfTensor",
+    "IntTensor",
+    "LongTensor",
+    "ShortTensor",
+];
+
+/// Types of elements and tensors, and devices.
+const TORCH: &[&str] = &[
+    "BoolTensor",
+    "ByteTensor",
+    "CharTensor",
+    "DoubleTensor",
+    "FloatTensor",
+    "HalfTensor",
+    "IntTensor",
+    "LongTensor",
+    "ShortTensor",
+    "bfloat16",
+    "bool",
+    "channels_last",
+    "contiguous_format",
+    "device",
+    "float16",
+    "float32",
+    "float64",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "strided",
+    "uint8",
+];
+
+/// Modules in which Lightning, old and new, has its dict with attributes.
+const LIGHTNING: [&str; 4] = [
+    "pytorch_lightning.utilities.parsing",
+    "lightning.pytorch.utilities.parsing",
+    "lightning_fabric.utilities.data",
+    "lightning.fabric.utilities.data",
+];
+
+impl Global {
+    pub(super) fn named(module: &str, name: &str) -> Result<Self, FormatError> {
+        let float = |element: Element| {
+            Ok(Self::Storage(Kind { width: element.size(), element: Some(element) }))
+        };
+        let integer = |width| Ok(Self::Storage(Kind { width, element: None }));
+        match (module, name) {
+            ("collections", "OrderedDict") => Ok(Self::OrderedDict),
+            ("collections", "Counter") => Ok(Self::Counter),
+            ("collections", "defaultdict") => Ok(Self::Dict),
+            ("torch", "Size") => Ok(Self::Size),
+            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
+            ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
+            ("torch" | "torch.cuda", "FloatStorage") => float(Element::F32),
+            ("torch" | "torch.cuda", "HalfStorage") => float(Element::F16),
+            ("torch" | "torch.cuda", "BFloat16Storage") => float(Element::Bf16),
+            ("torch" | "torch.cuda", "DoubleStorage") => float(Element::F64),
+            ("torch" | "torch.cuda", "LongStorage") => integer(8),
+            ("torch" | "torch.cuda", "IntStorage") => integer(4),
+            ("torch" | "torch.cuda", "ShortStorage") => integer(2),
+            ("torch" | "torch.cuda", "CharStorage" | "ByteStorage" | "BoolStorage") => integer(1),
+            (module, "AttributeDict") if LIGHTNING.contains(&module) => Ok(Self::Dict),
+            _ if INERT.iter().any(|(of, names)| *of == module && names.contains(&name)) => {
+                Ok(Self::Inert)
+            }
+            _ => Err(refused(format!(
+                "its pickle asks for {}, which no state dict needs and which could run code; save \
+                 `model.state_dict()` alone, or convert the file to safetensors",
+                quoted(&format!("{module}.{name}"))
+            ))),
+        }
+    }
+}
