@@ -7,8 +7,8 @@ use anyhow::Result;
 use serde::Serialize;
 use top5::graph::random::Stream;
 use top5::graph::{
-    Graph, Retain, Session, SessionOptions, Sgd, StepOptions, Targets, Training, TrainingOptions,
-    Weights,
+    Graph, Optimizer, Retain, Session, SessionOptions, Sgd, StepOptions, Targets, Training,
+    TrainingOptions, Update, Weights,
 };
 use top5::train::initialise;
 use top5::zoo::{self, Network};
@@ -38,7 +38,10 @@ const NETWORKS: [&str; 8] = [
 pub(crate) const SEED: u64 = 0;
 
 /// Small steps: the weights stay ordinary numbers however often they are taken.
-const SGD: Sgd = Sgd { lr: 1e-4, momentum: 0.9, weight_decay: 1e-4, nesterov: false };
+fn descent() -> Update {
+    let sgd = Sgd { momentum: 0.9, ..Sgd::default() };
+    Update { weight_decay: 1e-4, ..Update::new(Optimizer::Sgd(sgd), 1e-4) }
+}
 
 const STEP: StepOptions =
     StepOptions { label_smoothing: 0.0, seed: SEED, scale: 1.0, accumulate: false };
@@ -244,7 +247,7 @@ impl Subject {
             Runner::Training(training) => {
                 let targets = Targets::Classes(&self.labels);
                 training.gradients(&self.images, targets, &STEP, None)?;
-                training.update(&SGD);
+                training.update(&descent());
             }
         }
         Ok(())
@@ -288,7 +291,7 @@ impl Subject {
                 Runner::Inference(session) => session.trace(images, begin)?,
                 Runner::Training(training) => {
                     training.trace(images, Targets::Classes(labels), &STEP, None, begin)?;
-                    training.update(&SGD);
+                    training.update(&descent());
                 }
             }
             laps.end();

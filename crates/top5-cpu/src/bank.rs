@@ -210,7 +210,6 @@ pub(crate) enum Content {
     Identity,
 }
 
-#[cfg(test)]
 impl Content {
     /// The name of the tensor, or of the normalisation whose statistics they are.
     pub(crate) fn name(&self) -> Option<&str> {

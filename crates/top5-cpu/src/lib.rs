@@ -27,6 +27,7 @@ mod geometry;
 mod loss;
 mod lower;
 mod network;
+mod optimizer;
 mod options;
 mod plan;
 mod precision;

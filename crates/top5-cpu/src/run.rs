@@ -77,7 +77,7 @@ pub(crate) struct Outside<'a, 'r> {
 /// Bytes that a plan needs: arena, and parameters.
 pub(crate) fn memory(program: &Program, plan: &Plan, mode: Mode) -> [u64; 2] {
     let bytes = |blocks: usize| blocks as u64 * size_of::<Block>() as u64;
-    // Gradients and momenta beside the learned parameters.
+    // Gradients beside the learned parameters, and one tensor of the optimiser's.
     let learned = match mode {
         Mode::Inference => 0,
         Mode::Training => 2 * bytes(program.learned),

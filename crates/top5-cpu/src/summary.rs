@@ -54,7 +54,8 @@ pub struct Summary {
     pub arena: u64,
     /// Bytes that they would take if none shared memory.
     pub unshared: u64,
-    /// Bytes of the parameters as the kernels read them, and in training of their gradients and momenta.
+    /// Bytes of the parameters as the kernels read them, and in training of their gradients and of one tensor of the
+    /// optimiser's.
     pub parameters: u64,
 }
 

@@ -1,21 +1,21 @@
-//! Training: master weights, gradients and momenta beside a plan for a step.
+//! Training: master weights, gradients and the optimiser's state beside a plan for a step.
 
 use crate::bank::ParamMemory;
 use crate::buckets::Gradients;
 use crate::device::CpuDevice;
 use crate::lower::Mode;
 use crate::network::CpuNetwork;
+use crate::optimizer::{Parameters, State};
 use crate::run::{Machine, Outside, Run};
 use crate::session::{count, tensor_of};
 use crate::summary::Summary;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use top5_graph::{
-    EngineError, Graph, Loss, Network, Reducer, Sgd, StepOptions, Targets, Training,
-    TrainingOptions, Weights,
+    EngineError, Graph, Loss, Network, Reducer, StepOptions, Targets, Training, TrainingOptions,
+    Update, Weights, check_state,
 };
-use top5_kernels::elementwise::SgdStep;
-use top5_kernels::{Arena, Block};
+use top5_kernels::Arena;
 
 /// Training on the CPU.
 pub struct CpuTraining {
@@ -28,7 +28,7 @@ pub struct CpuTraining {
     params: Arena,
     /// Laid out like the learned part of them.
     gradients: Gradients,
-    momenta: Arena,
+    state: State,
     published: Option<CpuNetwork>,
 }
 
@@ -50,7 +50,7 @@ impl CpuTraining {
             device: device.clone(),
             graph: graph.clone(),
             gradients: Gradients::new(&program, options.bucket),
-            momenta: Arena::new(program.learned),
+            state: State::default(),
             machine: Machine::new(&machinery, program, plan),
             options,
             summary,
@@ -118,7 +118,7 @@ impl Training for CpuTraining {
         weights.check(&self.graph)?;
         let bank = &self.machine.program.bank;
         bank.load(self.device.threads(), weights, &mut self.params);
-        self.momenta.fill(Block::ZERO);
+        self.state = State::default();
         Ok(())
     }
 
@@ -140,24 +140,29 @@ impl Training for CpuTraining {
         self.machine.program.bank.store(&self.gradients.whole(), &self.shapes(true))
     }
 
-    fn update(&mut self, sgd: &Sgd) {
-        let &Sgd { lr, momentum, weight_decay: decay, nesterov } = sgd;
-        let step = SgdStep { lr, momentum, decay, nesterov };
+    fn update(&mut self, update: &Update) {
         let _turn = self.device.turn();
-        for (range, gradients) in self.gradients.pieces() {
-            let (weights, momenta) = (&mut self.params[range.clone()], &mut self.momenta[range]);
-            step.run(self.device.isa(), self.device.threads(), weights, momenta, gradients);
-        }
+        let parameters = &mut Parameters {
+            graph: &self.graph,
+            bank: &self.machine.program.bank,
+            values: &mut self.params,
+            gradients: &self.gradients,
+            learned: self.machine.program.learned,
+            isa: self.device.isa(),
+            threads: self.device.threads(),
+        };
+        self.state.update(update, parameters);
     }
 
-    fn momenta(&self) -> Weights {
-        self.machine.program.bank.store(&self.momenta, &self.shapes(true))
-    }
-
-    fn load_momenta(&mut self, momenta: &Weights) -> Result<(), EngineError> {
-        momenta.check_learned(&self.graph)?;
+    fn state(&self) -> Weights {
         let bank = &self.machine.program.bank;
-        bank.pack_into(self.device.threads(), momenta, &mut self.momenta);
+        self.state.store(bank, &self.shapes(false), &self.shapes(true))
+    }
+
+    fn load_state(&mut self, state: &Weights) -> Result<(), EngineError> {
+        check_state(state, &self.graph)?;
+        let program = &self.machine.program;
+        self.state = State::load(self.device.threads(), state, &program.bank, program.learned);
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 
 use top5_cpu::{CpuDevice, Isa, Options, Precision};
 use top5_graph::{
-    Device, Graph, Sgd, StepOptions, Targets, Tensor, TrainingOptions, Weights, k, net,
+    Clip, Device, Ema, Graph, Lars, Optimizer, Sgd, StepOptions, Targets, Tensor, TrainingOptions,
+    Update, Weights, k, net,
 };
 use top5_testkit::fill::signed;
 
@@ -23,8 +24,8 @@ fn graph() -> Graph {
     .unwrap()
 }
 
-/// Gradients and weights after two steps.
-fn train(threads: usize, options: &Options) -> [Weights; 2] {
+/// Gradients, weights and the optimiser's state after two steps.
+fn train(threads: usize, options: &Options, update: &Update) -> [Weights; 3] {
     let options = Options { threads: Some(threads), ..options.clone() };
     let device = CpuDevice::new(&options).unwrap();
     let mut weights = Weights::new();
@@ -44,16 +45,22 @@ fn train(threads: usize, options: &Options) -> [Weights; 2] {
         let options = StepOptions { label_smoothing: 0.1, ..StepOptions::new(step) };
         let targets = Targets::Classes(&[0, 1, 2, 3, 4, 0]);
         assert!(training.gradients(&images, targets, &options, None).unwrap().finite);
-        training.update(&Sgd { lr: 0.05, momentum: 0.9, weight_decay: 1e-4, nesterov: true });
+        training.update(&Update { step: step + 1, ..update.clone() });
     }
-    [training.gradient_tensors(), training.weights()]
+    [training.gradient_tensors(), training.weights(), training.state()]
 }
 
-fn does_not_depend_on_the_number_of_threads(options: &Options) {
-    let one = train(1, options);
+const SGD: Sgd = Sgd { momentum: 0.9, dampening: 0.0, nesterov: true };
+
+fn descent() -> Update {
+    Update { weight_decay: 1e-4, ..Update::new(Optimizer::Sgd(SGD), 0.05) }
+}
+
+fn does_not_depend_on_the_number_of_threads(options: &Options, update: &Update) {
+    let one = train(1, options, update);
     assert!(one[0].iter().all(|(_, tensor)| tensor.data().iter().any(|&value| value != 0.0)));
     for threads in [2, 3, 7] {
-        for (one, other) in one.iter().zip(&train(threads, options)) {
+        for (one, other) in one.iter().zip(&train(threads, options, update)) {
             for ((name, a), (_, b)) in one.iter().zip(other.iter()) {
                 assert_eq!(a.data(), b.data(), "{name}, {threads} threads");
             }
@@ -63,7 +70,7 @@ fn does_not_depend_on_the_number_of_threads(options: &Options) {
 
 #[test]
 fn a_training_step_does_not_depend_on_the_number_of_threads() {
-    does_not_depend_on_the_number_of_threads(&Options::default());
+    does_not_depend_on_the_number_of_threads(&Options::default(), &descent());
 }
 
 #[test]
@@ -72,5 +79,14 @@ fn nor_does_one_in_bf16() {
     if CpuDevice::new(&options).is_err() {
         options.isa = Some(Isa::Scalar);
     }
-    does_not_depend_on_the_number_of_threads(&options);
+    does_not_depend_on_the_number_of_threads(&options, &descent());
+}
+
+/// The norms of all gradients and of each tensor are sums over many parts.
+#[test]
+fn norms_do_not_depend_on_the_number_of_threads() {
+    let lars = Lars { sgd: SGD, ..Lars::default() };
+    let (clip, ema) = (Some(Clip::Norm(0.1)), Some(Ema::new(0.9)));
+    let update = Update { clip, ema, optimizer: Optimizer::Lars(lars), ..descent() };
+    does_not_depend_on_the_number_of_threads(&Options::default(), &update);
 }

@@ -28,20 +28,6 @@ pub use session::{Forward, NO_SWITCH, Session, SessionOptions, Stop};
 pub use targets::Targets;
 pub use training::{Loss, StepOptions, Training, TrainingOptions};
 
-/// Stochastic gradient descent as PyTorch defines it: `g ← g + weight_decay·w; v ← momentum·v + g;
-/// w ← w − lr·v`, or with Nesterov's momentum `w ← w − lr·(g + momentum·v)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sgd {
-    /// Learning rate.
-    pub lr: f32,
-    /// Momentum; 0 for none.
-    pub momentum: f32,
-    /// Weight decay, applied to every learned parameter.
-    pub weight_decay: f32,
-    /// Nesterov's momentum.
-    pub nesterov: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ mod error;
 mod graph;
 mod op;
 pub mod ops;
+mod optimizer;
 mod params;
 pub mod random;
 mod rewrite;
@@ -30,13 +31,17 @@ pub use builder::{Scope, Var, concat, net, sum};
 pub use count::ReceptiveField;
 pub use engine::{
     Backward, Bucket, Device, EngineError, Forward, GateRule, Loss, LrnRule, NO_SWITCH, Network,
-    Purpose, Reducer, ReluRule, Retain, Rule, Session, SessionOptions, Sgd, Signals, Statistics,
+    Purpose, Reducer, ReluRule, Retain, Rule, Session, SessionOptions, Signals, Statistics,
     StepOptions, Stop, Targets, Training, TrainingOptions, Values, check_form,
 };
 pub use error::{GraphError, ShapeError};
 pub use graph::{Graph, Node, NodeId, Output};
 pub use op::Op;
 pub use ops::onnx;
+pub use optimizer::{
+    Adam, Clip, Ema, EmaBuffers, EmaWarmup, Group, Lars, Optimizer, OutOfBounds, RmsProp,
+    RmsPropForm, Scales, Select, Sgd, StateName, StateTensor, Update, check_state,
+};
 pub use params::{Init, Mismatch, Param, Weights, WeightsError};
 pub use shape::Shape;
 pub use spec::{Affine, Convolution, Family, Fans, Kernels, Spec};

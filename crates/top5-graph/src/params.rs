@@ -85,7 +85,7 @@ impl Param {
     }
 }
 
-/// Named tensors: the parameters and buffers of a network, or anything shaped like them (gradients, momenta).
+/// Named tensors: the parameters and buffers of a network, or anything shaped like them (gradients, an optimiser's state).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
@@ -139,17 +139,7 @@ impl Weights {
         self.check_against(graph.name(), &wanted)
     }
 
-    /// Checks that these are exactly the learned parameters of `graph` (as gradients and momenta are).
-    pub fn check_learned(&self, graph: &Graph) -> Result<(), WeightsError> {
-        let wanted: BTreeMap<String, &[usize]> = graph
-            .params()
-            .filter(|(_, param)| param.learned)
-            .map(|(name, param)| (name, param.shape.as_slice()))
-            .collect();
-        self.check_against(graph.name(), &wanted)
-    }
-
-    fn check_against(
+    pub(crate) fn check_against(
         &self,
         network: &str,
         wanted: &BTreeMap<String, &[usize]>,

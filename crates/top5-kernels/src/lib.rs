@@ -26,7 +26,8 @@
 //! | [`pool`] | maximum, mean, and gradients | none | exact; (n + 2)·u·Σ\|x\|/n |
 //! | [`norm`], [`lrn`] | batch and response normalisation, and gradients | sums per plane | 10⁻⁶ of the value, gradients 10⁻⁵ |
 //! | [`jpeg`] | samples and colours of decoded images | none | exact: integers |
-//! | [`elementwise`], [`channels`] | activations, sums, scales, copies, the optimiser | none | each operation rounded once |
+//! | [`elementwise`], [`channels`] | activations, sums, scales, copies | none | each operation rounded once |
+//! | [`optimizer`] | updates of weights, norms, averages | none | each operation rounded once, sums in f64 |
 
 mod arena;
 pub mod bf16;
@@ -39,6 +40,7 @@ pub mod jpeg;
 pub mod lrn;
 mod multiply;
 pub mod norm;
+pub mod optimizer;
 pub mod peak;
 mod pixel;
 pub mod pool;

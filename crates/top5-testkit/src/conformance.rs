@@ -1,7 +1,7 @@
 //! The conformance suite: what every engine must do, compared with the reference on every case.
 //!
-//! Before each training step the reference takes the weights and momenta of the engine under test, so that each step is
-//! judged from one and the same state and the tolerances need not grow.
+//! Before each training step the reference takes weights and state of the engine under test, so that each step is judged from
+//! one and the same state and the tolerances need not grow.
 
 mod distributed;
 mod errors;
@@ -9,6 +9,7 @@ mod forward;
 mod report;
 mod signals;
 mod steps;
+mod updates;
 
 use crate::cases::{Case, cases};
 use crate::{fill, oracle};
@@ -102,6 +103,7 @@ pub fn check_beside(make: &Make<'_>, tolerance: Tolerance) -> Vec<String> {
     failures.extend(forward::check_forms(make, tolerance));
     failures.extend(forward::check_replacement(make, tolerance));
     failures.extend(distributed::check(make, tolerance));
+    failures.extend(updates::check(make, tolerance));
     failures
 }
 

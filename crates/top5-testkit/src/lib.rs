@@ -13,6 +13,7 @@ pub mod enumerate;
 pub mod files;
 pub mod fill;
 pub mod inside;
+pub mod optimizers;
 pub mod oracle;
 mod reference;
 

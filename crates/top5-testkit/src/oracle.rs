@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use top5_graph::random::{hash, mix};
 use top5_graph::{
-    Device, Graph, Retain, SessionOptions, Sgd, StepOptions, Targets, Tensor, Training, Weights,
+    Device, Graph, Optimizer, Retain, SessionOptions, Sgd, StepOptions, Targets, Tensor, Training,
+    Update, Weights,
 };
 
 /// The folder `shared` beside the repository, or the one that the variable `TOP5_SHARED` names. `None`, with a
@@ -133,11 +134,11 @@ pub struct TrainingCase {
     /// Learning rate.
     pub lr: f32,
     /// Momentum.
-    pub momentum: f32,
+    pub momentum: f64,
     /// Nesterov's momentum.
     pub nesterov: bool,
     /// Weight decay.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// What each step sees.
     pub batch: Batch,
     /// The loss before each step.
@@ -156,10 +157,11 @@ impl TrainingCase {
         (image(&format!("step{step}"), &self.batch.shape), labels)
     }
 
-    /// The optimiser.
-    pub fn sgd(&self) -> Sgd {
+    /// The update of a step, counted from 0.
+    pub fn update(&self, step: usize) -> Update {
         let &Self { lr, momentum, nesterov, weight_decay, .. } = self;
-        Sgd { lr, momentum, weight_decay, nesterov }
+        let optimizer = Optimizer::Sgd(Sgd { momentum, nesterov, ..Sgd::default() });
+        Update { weight_decay, step: step as u64 + 1, ..Update::new(optimizer, lr) }
     }
 }
 
@@ -304,7 +306,7 @@ impl TrainingRun {
             if step == 0 {
                 run.gradients = training.gradient_tensors();
             }
-            training.update(&case.sgd());
+            training.update(&case.update(step));
         }
         run.state = training.weights();
         run

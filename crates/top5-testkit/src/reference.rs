@@ -13,6 +13,7 @@ mod gradients;
 mod linear;
 mod network;
 mod norm;
+mod optimizer;
 mod pool;
 #[cfg(test)]
 mod signals;

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 use top5_graph::{
-    Backward, Bucket, Device, EngineError, Forward, Graph, Loss, Network, NodeId, Reducer, Retain,
-    Rule, Session, SessionOptions, Sgd, StepOptions, Targets, Tensor, Training, TrainingOptions,
-    Weights,
+    Backward, Bucket, Device, EngineError, Forward, Graph, Loss, Network, NodeId, Optimizer,
+    Reducer, Retain, Rule, Session, SessionOptions, StepOptions, Targets, Tensor, Training,
+    TrainingOptions, Update, Weights,
 };
 use top5_testkit::{
     ReferenceDevice, Tolerance, cases, check_beside, check_case, check_signals, conformance,
@@ -294,7 +294,7 @@ impl Training for FaultyTraining {
             | Fault::Finite => {}
         }
         let before = self.inner.weights();
-        let momenta = self.inner.momenta();
+        let state = self.inner.state();
         let mut lossy = reducer.map(|reducer| Lossy(reducer, self.fault));
         let reducer = lossy.as_mut().map(|lossy| lossy as &mut dyn Reducer);
         let result = self.inner.gradients(images, targets, &options, reducer);
@@ -311,7 +311,7 @@ impl Training for FaultyTraining {
                 tensor.into_iter().for_each(|tensor| tensor.data_mut()[0] += 0.1);
             }
             self.inner.load(&other)?;
-            self.inner.load_momenta(&momenta)?;
+            self.inner.load_state(&state)?;
         }
         let mut loss = result?;
         if self.fault == Fault::LossSum {
@@ -325,23 +325,23 @@ impl Training for FaultyTraining {
         self.inner.gradient_tensors()
     }
 
-    fn update(&mut self, sgd: &Sgd) {
-        let mut sgd = *sgd;
+    fn update(&mut self, update: &Update) {
+        let mut update = update.clone();
         if self.fault == Fault::WeightDecay {
-            sgd.weight_decay = 0.0;
+            update.weight_decay = 0.0;
         }
-        if self.fault == Fault::Nesterov {
+        if let (Fault::Nesterov, Optimizer::Sgd(sgd)) = (self.fault, &mut update.optimizer) {
             sgd.nesterov = false;
         }
-        self.inner.update(&sgd);
+        self.inner.update(&update);
     }
 
-    fn momenta(&self) -> Weights {
-        self.inner.momenta()
+    fn state(&self) -> Weights {
+        self.inner.state()
     }
 
-    fn load_momenta(&mut self, momenta: &Weights) -> Result<(), EngineError> {
-        self.inner.load_momenta(momenta)
+    fn load_state(&mut self, state: &Weights) -> Result<(), EngineError> {
+        self.inner.load_state(state)
     }
 
     fn publish(&mut self) -> Result<Arc<dyn Network>, EngineError> {

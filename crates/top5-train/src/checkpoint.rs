@@ -3,7 +3,7 @@
 //! ```text
 //! checkpoints/lock                         held while a run writes here
 //! checkpoints/step-00000042/weights.safetensors
-//!                           momenta.safetensors
+//!                           optimizer.safetensors   what the optimiser keeps, as `exp_avg/conv1.weight`
 //!                           state.json     where the run is, and its recipe
 //!                           manifest.json  SHA-256 of the other three
 //! ```
@@ -11,6 +11,9 @@
 //! A checkpoint is written into a folder with another name: each file, then fsync, the manifest last, then fsync of that
 //! folder. Only then it is renamed, and the folder above is fsynced. So a folder called `step-…` is whole whatever moment
 //! the process died at; whether the disk kept it so is what the manifest tells.
+//!
+//! Checkpoints of format 1 are read, too: they have `momenta.safetensors` in the place of `optimizer.safetensors`, with the
+//! momenta of plain descent under the parameters' names.
 //!
 //! The lock is the operating system's: it vanishes with the process that held it, however that ended.
 
@@ -23,17 +26,19 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use top5_formats::safetensors;
-use top5_graph::Weights;
+use top5_graph::{StateName, Weights};
 
 use crate::state::State;
 
 /// Checkpoints kept beside the best one: the older are for when the newest is damaged.
 const KEPT: usize = 2;
 /// Version of the layout above.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const LOCK: &str = "lock";
 const WEIGHTS: &str = "weights.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+/// In the place of [`OPTIMIZER`] in format 1.
 const MOMENTA: &str = "momenta.safetensors";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
@@ -111,18 +116,15 @@ pub struct Found {
 struct Manifest {
     format: u32,
     weights: String,
-    momenta: String,
+    #[serde(alias = "momenta")]
+    optimizer: String,
     state: String,
 }
 
 impl Manifest {
-    fn of(weights: &[u8], momenta: &[u8], state: &[u8]) -> Self {
-        Self {
-            format: FORMAT,
-            weights: sha256(weights),
-            momenta: sha256(momenta),
-            state: sha256(state),
-        }
+    fn of(format: u32, weights: &[u8], optimizer: &[u8], state: &[u8]) -> Self {
+        let [weights, optimizer, state] = [weights, optimizer, state].map(sha256);
+        Self { format, weights, optimizer, state }
     }
 }
 
@@ -230,12 +232,12 @@ impl Checkpoints {
 fn write_folder(folder: &Path, state: &State) -> Result<(), CheckpointError> {
     fs::create_dir(folder).map_err(io_error("making", folder))?;
     let tensors = |weights: &Weights| safetensors::write(weights, &BTreeMap::new());
-    let (weights, momenta) = (tensors(&state.weights), tensors(&state.momenta));
+    let (weights, optimizer) = (tensors(&state.weights), tensors(&state.optimizer));
     let state = serde_json::to_vec(state).expect("finite numbers and texts have a JSON form");
-    let manifest = Manifest::of(&weights, &momenta, &state);
+    let manifest = Manifest::of(FORMAT, &weights, &optimizer, &state);
     let manifest = serde_json::to_vec(&manifest).expect("texts have a JSON form");
     for (name, bytes) in
-        [(WEIGHTS, weights), (MOMENTA, momenta), (STATE, state), (MANIFEST, manifest)]
+        [(WEIGHTS, weights), (OPTIMIZER, optimizer), (STATE, state), (MANIFEST, manifest)]
     {
         let path = folder.join(name);
         let write = || {
@@ -252,14 +254,17 @@ fn read_folder(folder: &Path) -> Result<State, String> {
     let read = |name: &str| fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"));
     let manifest: Manifest =
         serde_json::from_slice(&read(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
-    if manifest.format != FORMAT {
-        return Err(format!(
-            "{MANIFEST} has format {}, this version reads {FORMAT}",
-            manifest.format
-        ));
-    }
-    let (weights, momenta, state) = (read(WEIGHTS)?, read(MOMENTA)?, read(STATE)?);
-    if manifest != Manifest::of(&weights, &momenta, &state) {
+    let kept = match manifest.format {
+        1 => MOMENTA,
+        FORMAT => OPTIMIZER,
+        other => {
+            return Err(format!(
+                "{MANIFEST} has format {other}, this version reads 1 and {FORMAT}"
+            ));
+        }
+    };
+    let (weights, optimizer, state) = (read(WEIGHTS)?, read(kept)?, read(STATE)?);
+    if manifest != Manifest::of(manifest.format, &weights, &optimizer, &state) {
         return Err("its SHA-256 is not the one in its manifest".to_owned());
     }
     let tensors = |name: &str, bytes: &[u8]| match safetensors::read(bytes) {
@@ -268,8 +273,12 @@ fn read_folder(folder: &Path) -> Result<State, String> {
     };
     let state: State =
         serde_json::from_slice(&state).map_err(|error| format!("{STATE}: {error}"))?;
-    let (weights, momenta) = (tensors(WEIGHTS, &weights)?, tensors(MOMENTA, &momenta)?);
-    Ok(State { weights, momenta, ..state })
+    let (weights, optimizer) = (tensors(WEIGHTS, &weights)?, tensors(kept, &optimizer)?);
+    let optimizer = match manifest.format {
+        1 => StateName::MomentumBuffer.label(optimizer).collect(),
+        _ => optimizer,
+    };
+    Ok(State { weights, optimizer, ..state })
 }
 
 fn remove_folder(folder: &Path) -> Result<(), CheckpointError> {
@@ -311,7 +320,7 @@ mod tests {
         };
         let recipe = Recipe::from_toml(include_str!("../../../recipes/lenet-digits.toml"));
         let fresh = State::new(recipe.unwrap(), ["0".to_owned(), "1".to_owned()], tensor(1.0));
-        State { step, momenta: tensor(step as f32), loss_sum: 1.0 / 3.0, ..fresh }
+        State { step, optimizer: tensor(step as f32), loss_sum: 1.0 / 3.0, ..fresh }
     }
 
     fn open(folder: &TempDir) -> Checkpoints {
@@ -353,7 +362,7 @@ mod tests {
         let mut checkpoints = open(&folder);
         checkpoints.save(&state(1)).unwrap();
         checkpoints.save(&state(2)).unwrap();
-        for name in [WEIGHTS, MOMENTA, STATE, MANIFEST] {
+        for name in [WEIGHTS, OPTIMIZER, STATE, MANIFEST] {
             let path = checkpoints.path(2).join(name);
             let whole = fs::read(&path).unwrap();
             let found = |bytes: &[u8]| {

@@ -219,9 +219,7 @@ impl Trainer {
     ) -> Result<State, FitError> {
         self.check(&state)?;
         training.load(&state.weights)?;
-        if !state.momenta.is_empty() {
-            training.load_momenta(&state.momenta)?;
-        }
+        training.load_state(&state.optimizer)?;
         let mut validation = None;
         while !state.is_finished() {
             let first = state.step - state.rows.len() * self.rate.epoch;
@@ -267,7 +265,7 @@ impl Trainer {
             return Err(FitError::Diverged(diverged));
         }
         let lr = self.rate.at(state.step);
-        training.update(&self.recipe.sgd(lr));
+        training.update(&self.recipe.update(lr, step));
         let rows = loss.logits.data().chunks_exact(training.graph().classes());
         let right = rows
             .zip(&batch.labels)
@@ -372,7 +370,7 @@ fn note(state: &mut State, record: &Record, observe: &mut Observer<'_>) -> Resul
 
 fn remember(training: &dyn Training, state: &mut State) {
     state.weights = training.weights();
-    state.momenta = training.momenta();
+    state.optimizer = training.state();
 }
 
 fn save(

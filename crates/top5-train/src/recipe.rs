@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use top5_data::{Augment, Preprocess, SettingError};
-use top5_graph::Sgd;
+use top5_graph::{Optimizer, OutOfBounds, Sgd, Update};
 
 use crate::schedule::{Rate, Schedule};
 
@@ -36,12 +36,12 @@ pub struct Recipe {
     #[serde(default)]
     pub warmup_epochs: f64,
     /// Momentum; 0 for none.
-    pub momentum: f32,
+    pub momentum: f64,
     /// Whether it is Nesterov's.
     #[serde(default)]
     pub nesterov: bool,
     /// Weight decay, on every learned parameter.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// Share of the target that is spread over all classes.
     #[serde(default)]
     pub label_smoothing: f32,
@@ -110,21 +110,16 @@ impl Recipe {
     /// Whether its values make sense.
     pub fn check(&self) -> Result<(), RecipeError> {
         let wrong = |key, expected| RecipeError::Value { key, line: None, expected };
-        let finite = |value: f32| value.is_finite() && value >= 0.0;
         let share = |value: f32| (0.0..1.0).contains(&value);
         for (good, key, expected) in [
             ((1..=MAX_EPOCHS).contains(&self.epochs), "epochs", "from 1 to 1000000"),
             (self.batch_size > 0, "batch_size", "at least 1"),
             (self.classes != Some(0), "classes", "at least 1"),
-            (finite(self.lr), "lr", "a finite number from 0 on"),
             (
                 (0.0..=self.epochs as f64).contains(&self.warmup_epochs),
                 "warmup_epochs",
                 "from 0 to the number of epochs",
             ),
-            (share(self.momentum), "momentum", "from 0 to less than 1"),
-            (!self.nesterov || self.momentum > 0.0, "nesterov", "false where there is no momentum"),
-            (finite(self.weight_decay), "weight_decay", "a finite number from 0 on"),
             (share(self.label_smoothing), "label_smoothing", "from 0 to less than 1"),
             (self.validation > 0.0 && self.validation < 1.0, "validation", "between 0 and 1"),
             (self.checkpoint_steps != Some(0), "checkpoint_steps", "at least 1"),
@@ -133,6 +128,8 @@ impl Recipe {
                 return Err(wrong(key, expected));
             }
         }
+        let update = self.update(self.lr, 1).check();
+        update.map_err(|OutOfBounds { key, expected }| wrong(key, expected))?;
         match &self.schedule {
             Schedule::Constant => {}
             Schedule::Step { milestones, gamma } => {
@@ -186,10 +183,11 @@ impl Recipe {
         }
     }
 
-    /// The descent at this learning rate.
-    pub fn sgd(&self, lr: f32) -> Sgd {
+    /// The update of step `step`, counted from 1, at this learning rate.
+    pub fn update(&self, lr: f32, step: usize) -> Update {
         let Self { momentum, weight_decay, nesterov, .. } = *self;
-        Sgd { lr, momentum, weight_decay, nesterov }
+        let optimizer = Optimizer::Sgd(Sgd { momentum, nesterov, ..Sgd::default() });
+        Update { weight_decay, step: step as u64, ..Update::new(optimizer, lr) }
     }
 }
 

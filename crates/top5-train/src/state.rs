@@ -29,9 +29,9 @@ pub struct State {
     /// Parameters and buffers.
     #[serde(skip)]
     pub weights: Weights,
-    /// Momenta.
+    /// What the optimiser keeps: `momentum_buffer/conv1.weight`.
     #[serde(skip)]
-    pub momenta: Weights,
+    pub optimizer: Weights,
 }
 
 impl State {
@@ -47,7 +47,7 @@ impl State {
             rows: Vec::new(),
             log_bytes: 0,
             weights,
-            momenta: Weights::new(),
+            optimizer: Weights::new(),
         }
     }
 

@@ -10,8 +10,8 @@ use top5_data::{Augment, Dataset, MemoryDataset, Preprocess, Splits};
 use top5_eval::evaluate;
 use top5_graph::random::Stream;
 use top5_graph::{
-    Bucket, EngineError, Graph, Loss, Network, Reducer, Retain, SessionOptions, Sgd, StepOptions,
-    Targets, Training, TrainingOptions, Weights, net,
+    Bucket, EngineError, Graph, Loss, Network, Reducer, Retain, SessionOptions, StepOptions,
+    Targets, Training, TrainingOptions, Update, Weights, net,
 };
 use top5_train::{Checkpoints, Event, FitError, Recipe, Row, State, Trainer, initialise};
 
@@ -107,7 +107,7 @@ fn bits(weights: &Weights) -> Vec<u32> {
 #[track_caller]
 fn assert_same_bits(a: &State, b: &State) {
     assert_eq!(bits(&a.weights), bits(&b.weights));
-    assert_eq!(bits(&a.momenta), bits(&b.momenta));
+    assert_eq!(bits(&a.optimizer), bits(&b.optimizer));
     assert_eq!(a, b);
 }
 
@@ -186,7 +186,7 @@ fn damaged_checkpoint_costs_a_step_and_changes_nothing() {
     let mut log = Vec::new();
     let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
     go_on(begin(), Some(&mut checkpoints), &mut log, 6, 1);
-    let path = folder.path().join("step-00000006/momenta.safetensors");
+    let path = folder.path().join("step-00000006/optimizer.safetensors");
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
@@ -275,17 +275,17 @@ impl Training for Broken {
         self.inner.gradient_tensors()
     }
 
-    fn update(&mut self, sgd: &Sgd) {
+    fn update(&mut self, update: &Update) {
         self.updates += 1;
-        self.inner.update(sgd);
+        self.inner.update(update);
     }
 
-    fn momenta(&self) -> Weights {
-        self.inner.momenta()
+    fn state(&self) -> Weights {
+        self.inner.state()
     }
 
-    fn load_momenta(&mut self, momenta: &Weights) -> Result<(), EngineError> {
-        self.inner.load_momenta(momenta)
+    fn load_state(&mut self, state: &Weights) -> Result<(), EngineError> {
+        self.inner.load_state(state)
     }
 
     fn publish(&mut self) -> Result<Arc<dyn Network>, EngineError> {

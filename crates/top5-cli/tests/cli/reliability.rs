@@ -115,7 +115,7 @@ fn damaged_checkpoint_is_passed_over() {
     let place = Place::new();
     let line = format!("{SHORT} --out run");
     let whole = hash(&place.json(&line));
-    for file in ["weights.safetensors", "momenta.safetensors", "state.json", "manifest.json"] {
+    for file in ["weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"] {
         for harm in ["flip", "cut", "delete"] {
             let newest = checkpoints(&place, "run").pop().unwrap();
             assert!(newest.ends_with(format!("step-{STEPS:08}")), "{newest:?}");

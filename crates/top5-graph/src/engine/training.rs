@@ -2,6 +2,7 @@
 
 use super::{EngineError, Network, Reducer, Retain, Stop, Targets};
 use crate::graph::Graph;
+use crate::optimizer::Update;
 use crate::params::Weights;
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -87,14 +88,16 @@ pub trait Training: Send {
     /// The gradients of the last step by parameter name.
     fn gradient_tensors(&self) -> Weights;
 
-    /// Applies the gradients of the last step.
-    fn update(&mut self, sgd: &crate::Sgd);
+    /// Changes the weights by the gradients of the last step. What the optimiser keeps begins where there is none of that
+    /// name yet, and what this update does not name is given up.
+    fn update(&mut self, update: &Update);
 
-    /// The momenta by parameter name.
-    fn momenta(&self) -> Weights;
+    /// What the optimiser keeps, as `exp_avg/conv1.weight` (see [`StateName`](crate::StateName)).
+    fn state(&self) -> Weights;
 
-    /// Takes these momenta (one tensor per learned parameter); on an error nothing changes.
-    fn load_momenta(&mut self, momenta: &Weights) -> Result<(), EngineError>;
+    /// Takes what another training's [`Training::state`] gave, in the place of all that it keeps; on an error nothing
+    /// changes.
+    fn load_state(&mut self, state: &Weights) -> Result<(), EngineError>;
 
     /// The network that validation reads: today's weights, packed when this is called. It is the same network each time,
     /// loaded anew.

@@ -1,11 +1,11 @@
-//! Pointwise operations, maps, and the optimiser's step.
+//! Pointwise operations and maps.
 
 use crate::packing::*;
+use top5_kernels::Block;
 use top5_kernels::elementwise::{
     Accumulate, AccumulateTimes, Add, AddRelu, Copy1, MaskPositive, Pointwise, Relu, ReluGradient,
-    SgdStep, SigmoidGradient, TanhGradient, Times, map, pointwise,
+    SigmoidGradient, TanhGradient, Times, map, pointwise,
 };
-use top5_kernels::{Block, LANES};
 use top5_testkit::close::assert_close_abs;
 use top5_testkit::enumerate::CHANNELS;
 use top5_testkit::fill::{integers, signed};
@@ -80,36 +80,6 @@ fn map_leaves_unused_lanes_zero() {
             let mut y = unwritten(N, &yl);
             map(&threads, N, |x| x + 1.0, (&pack(N, &xl, &x), &xl), (&mut y, &yl));
             assert_same("map", &unpack("map", N, &yl, &y), &want);
-        }
-    }
-}
-
-#[test]
-fn optimiser_step_follows_its_formula() {
-    let plain = SgdStep { lr: 0.1, momentum: 0.0, decay: 0.0, nesterov: false };
-    let momentum = SgdStep { momentum: 0.9, decay: 0.01, ..plain };
-    for (isa, threads) in runs() {
-        for step in [plain, momentum, SgdStep { nesterov: true, ..momentum }] {
-            // More than one job's worth, and not a multiple of it.
-            let len = 1024 + 37;
-            let values = |name: &str| signed(name, len * LANES);
-            let blocks = |name: &str| -> Vec<Block> {
-                let rows = values(name);
-                rows.chunks(LANES).map(|row| Block(row.try_into().unwrap())).collect()
-            };
-            let (mut w, mut v) = (blocks("w"), blocks("v"));
-            step.run(isa, &threads, &mut w, &mut v, &blocks("g"));
-            let [lr, m, decay] = [step.lr, step.momentum, step.decay].map(f64::from);
-            let (mut wwant, mut vwant) = (Vec::new(), Vec::new());
-            for ((w, v), g) in values("w").iter().zip(&values("v")).zip(&values("g")) {
-                let g = f64::from(*g) + decay * f64::from(*w);
-                let v = m * f64::from(*v) + g;
-                wwant.push(f64::from(*w) - lr * if step.nesterov { g + m * v } else { v });
-                vwant.push(v);
-            }
-            let what = format!("{isa} {step:?}");
-            assert_close_abs(&what, Block::flat(&w), &wwant, 1e-6);
-            assert_close_abs(&what, Block::flat(&v), &vwant, 1e-6);
         }
     }
 }

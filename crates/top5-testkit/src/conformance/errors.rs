@@ -4,9 +4,9 @@ use super::report::{Report, all_identical};
 use super::{Make, Tolerance};
 use crate::oracle;
 use top5_graph::{
-    Bucket, Device, EngineError, Graph, Loss, NodeId, Purpose, Reducer, Retain, Rule,
-    SessionOptions, Statistics, StepOptions, Stop, Targets, Tensor, TrainingOptions, Weights, k,
-    net,
+    Bucket, Device, EngineError, Graph, Loss, NodeId, Optimizer, Purpose, Reducer, Retain, Rule,
+    SessionOptions, Sgd, Statistics, StepOptions, Stop, Targets, Tensor, TrainingOptions, Update,
+    Weights, k, net,
 };
 
 pub(super) fn check(make: &Make<'_>, tolerance: Tolerance) -> Vec<String> {
@@ -242,14 +242,15 @@ fn check_stop(device: &dyn Device, tolerance: Tolerance) -> Vec<String> {
     else {
         return report.failures;
     };
-    let sgd = top5_graph::Sgd { lr: 0.1, momentum: 0.9, weight_decay: 0.01, nesterov: false };
+    let sgd = Sgd { momentum: 0.9, ..Sgd::default() };
+    let update = Update { weight_decay: 0.01, ..Update::new(Optimizer::Sgd(sgd), 0.1) };
     let step = |training: &mut dyn top5_graph::Training,
                 seed,
                 reducer: Option<&mut dyn Reducer>|
      -> Result<Loss, EngineError> {
         let targets = Targets::Classes(&[2, 0]);
         let loss = training.gradients(images.data(), targets, &StepOptions::new(seed), reducer)?;
-        training.update(&sgd);
+        training.update(&update);
         Ok(loss)
     };
     report.ok("step", step(training.as_mut(), 1, None));
@@ -263,8 +264,8 @@ fn check_stop(device: &dyn Device, tolerance: Tolerance) -> Vec<String> {
     report.require(reducer.1.len() == 1, "a stopped step hands over gradients");
     stop.clear();
     let same = all_identical(&training.weights(), &twin.weights())
-        && all_identical(&training.momenta(), &twin.momenta());
-    report.require(same, "a stopped step changes weights, running statistics or momenta");
+        && all_identical(&training.state(), &twin.state());
+    report.require(same, "a stopped step changes weights, running statistics or state");
     report.ok("step", step(training.as_mut(), 3, None));
     report.ok("step", step(twin.as_mut(), 3, None));
     let same = all_identical(&training.weights(), &twin.weights());

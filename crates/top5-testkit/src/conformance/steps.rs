@@ -1,4 +1,4 @@
-//! Training steps: gradients, updates, momenta, accumulation, what is published.
+//! Training steps: gradients, updates, state, accumulation, what is published.
 
 use super::report::{Report, all_identical, identical};
 use super::{distributions, errors, forward, images, labels, trains, weights};
@@ -6,10 +6,11 @@ use crate::cases::Case;
 use crate::fill;
 use crate::reference::ReferenceDevice;
 use top5_graph::{
-    Device, EngineError, Loss, Sgd, StepOptions, Targets, Training, TrainingOptions, Weights,
+    Device, EngineError, Loss, Optimizer, Sgd, StepOptions, Targets, Training, TrainingOptions,
+    Update, Weights,
 };
 
-/// Three steps, then validation, accumulation and momenta.
+/// Three steps, then validation, accumulation and the optimiser's state.
 pub(super) fn check(report: &mut Report, case: &Case, device: &dyn Device) {
     let weights = weights(case);
     let options = TrainingOptions::new(case.batch);
@@ -37,7 +38,7 @@ pub(super) fn check(report: &mut Report, case: &Case, device: &dyn Device) {
         }
     }
     check_accumulation(report, case, engine.as_mut(), reference.as_mut());
-    check_momenta(report, engine.as_mut(), &weights);
+    check_state(report, engine.as_mut(), &weights);
 }
 
 pub(super) fn options(case: &Case, step: usize) -> StepOptions {
@@ -45,20 +46,22 @@ pub(super) fn options(case: &Case, step: usize) -> StepOptions {
     StepOptions { label_smoothing, ..StepOptions::new(1000 + step as u64) }
 }
 
-/// The optimiser of each step, so that each of its terms is used and left out once.
-fn sgd(step: usize) -> Sgd {
-    let plain = Sgd { lr: 0.05, momentum: 0.0, weight_decay: 0.0, nesterov: false };
-    match step {
-        0 => Sgd { momentum: 0.9, weight_decay: 0.01, ..plain },
-        1 => Sgd { momentum: 0.8, weight_decay: 0.02, nesterov: true, ..plain },
-        _ => plain,
-    }
+/// The update of each step, so that each of descent's terms is used and left out once; the other optimisers are
+/// [`updates`](super::updates).
+fn update(step: usize) -> Update {
+    let (momentum, weight_decay, nesterov) = match step {
+        0 => (0.9, 0.01, false),
+        1 => (0.8, 0.02, true),
+        _ => (0.0, 0.0, false),
+    };
+    let optimizer = Optimizer::Sgd(Sgd { momentum, nesterov, ..Sgd::default() });
+    Update { weight_decay, step: step as u64 + 1, ..Update::new(optimizer, 0.05) }
 }
 
 /// The reference takes over the state of the engine under test.
 fn follow(report: &mut Report, engine: &dyn Training, reference: &mut dyn Training) {
     report.ok("load", reference.load(&engine.weights()));
-    report.ok("load_momenta", reference.load_momenta(&engine.momenta()));
+    report.ok("load_state", reference.load_state(&engine.state()));
 }
 
 /// One training step of the engine, of one that must do the same to the bit, and of the reference.
@@ -93,16 +96,16 @@ fn check_step(
     let before = format!("{what}, before the update,");
     report.close_all(&before, &engine.weights(), &reference.weights(), tolerance.forward);
     for training in [&mut *engine, &mut *twin, &mut *reference] {
-        training.update(&sgd(step));
+        training.update(&update(step));
     }
-    let momenta = format!("{what}, momentum of");
-    report.close_all(&momenta, &engine.momenta(), &reference.momenta(), tolerance.gradient);
+    let state = format!("{what}, state");
+    report.close_all(&state, &engine.state(), &reference.state(), tolerance.gradient);
     let updated = format!("{what}, updated");
     report.close_all(&updated, &engine.weights(), &reference.weights(), tolerance.forward);
     let same = got.value.to_bits() == same.value.to_bits()
         && identical(&got.logits, &same.logits)
         && all_identical(&gradients, &twin.gradient_tensors())
-        && all_identical(&engine.momenta(), &twin.momenta())
+        && all_identical(&engine.state(), &twin.state())
         && all_identical(&engine.weights(), &twin.weights());
     report.require(same, format!("{what}: two engines differ"));
 }
@@ -157,25 +160,24 @@ fn check_accumulation(
     );
 }
 
-/// Momenta are taken as they are given, refused where they do not fit, and zero after a load.
-fn check_momenta(report: &mut Report, engine: &mut dyn Training, weights: &Weights) {
-    let mut momenta = engine.momenta();
-    for name in momenta.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>() {
-        if let Some(tensor) = momenta.tensor_mut(&name) {
-            let values = fill::signed(&format!("momentum of {name}"), tensor.data().len());
+/// The optimiser's state is taken as it is given, refused where it does not fit, and gone after a load.
+fn check_state(report: &mut Report, engine: &mut dyn Training, weights: &Weights) {
+    engine.update(&update(0));
+    let mut state = engine.state();
+    for name in state.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>() {
+        if let Some(tensor) = state.tensor_mut(&name) {
+            let values = fill::signed(&name, tensor.data().len());
             tensor.data_mut().copy_from_slice(&values);
         }
     }
-    report.ok("load_momenta", engine.load_momenta(&momenta));
-    report.require(all_identical(&engine.momenta(), &momenta), "momenta() are not those loaded");
-    for wrong in errors::damaged(&momenta) {
-        report.refused("wrong momenta", engine.load_momenta(&wrong), |error| {
+    report.ok("load_state", engine.load_state(&state));
+    report.require(all_identical(&engine.state(), &state), "state() is not that loaded");
+    for wrong in errors::damaged(&state) {
+        report.refused("a wrong state", engine.load_state(&wrong), |error| {
             matches!(error, EngineError::Weights(_))
         });
-        report
-            .require(all_identical(&engine.momenta(), &momenta), "wrong momenta change something");
+        report.require(all_identical(&engine.state(), &state), "a wrong state changes something");
     }
     report.ok("load", engine.load(weights));
-    let zero = engine.momenta().iter().all(|(_, tensor)| tensor.data().iter().all(|&v| v == 0.0));
-    report.require(zero, "momenta are not zero after a load");
+    report.require(engine.state().is_empty(), "the state outlives a load");
 }

@@ -3,11 +3,11 @@
 use super::array::Array;
 use super::compute::{Mode, Run, Synchronise, run, run_back};
 use super::network::ReferenceNetwork;
-use super::{Values, count, elementwise, named, norm, read, tensor, wide, zeros};
+use super::{Values, count, elementwise, named, norm, optimizer, read, tensor, wide, zeros};
 use std::sync::Arc;
 use top5_graph::{
-    Bucket, EngineError, Graph, Loss, Network, NodeId, Op, Reducer, Rule, Sgd, Statistics,
-    StepOptions, Stop, Targets, Training, TrainingOptions, Weights,
+    Bucket, EngineError, Graph, Loss, Network, NodeId, Op, Reducer, Rule, Statistics, StepOptions,
+    Stop, Targets, Training, TrainingOptions, Update, Weights, check_state,
 };
 
 /// Training in f64.
@@ -16,7 +16,7 @@ pub(super) struct ReferenceTraining {
     options: TrainingOptions,
     params: Values,
     gradients: Values,
-    momenta: Values,
+    state: optimizer::State,
     published: Option<Arc<ReferenceNetwork>>,
 }
 
@@ -39,7 +39,7 @@ impl ReferenceTraining {
             options: TrainingOptions { batch: options.batch.max(1), ..options.clone() },
             params: zeros(graph, false),
             gradients: zeros(graph, true),
-            momenta: zeros(graph, true),
+            state: optimizer::State::default(),
             published: None,
         };
         training.load(weights)?;
@@ -111,7 +111,7 @@ impl Training for ReferenceTraining {
     fn load(&mut self, weights: &Weights) -> Result<(), EngineError> {
         weights.check(&self.graph)?;
         read(&self.graph, weights, &mut self.params);
-        self.momenta = zeros(&self.graph, true);
+        self.state = optimizer::State::default();
         Ok(())
     }
 
@@ -179,28 +179,18 @@ impl Training for ReferenceTraining {
         named(&self.graph, &self.gradients, true)
     }
 
-    fn update(&mut self, sgd: &Sgd) {
-        let [lr, momentum, decay] = [sgd.lr, sgd.momentum, sgd.weight_decay].map(f64::from);
-        let params = self.params.iter_mut().flatten();
-        let gradients = self.gradients.iter().flatten();
-        let momenta = self.momenta.iter_mut().flatten();
-        for ((params, gradients), momenta) in params.zip(gradients).zip(momenta) {
-            // The gradients and momenta of a buffer are empty.
-            for ((w, &g), v) in params.iter_mut().zip(gradients).zip(momenta) {
-                let g = g + decay * *w;
-                *v = momentum * *v + g;
-                *w -= lr * if sgd.nesterov { g + momentum * *v } else { *v };
-            }
-        }
+    fn update(&mut self, update: &Update) {
+        let gradients = self.gradients.iter().flatten().cloned().collect();
+        self.state.update(update, &self.graph, &mut self.params, gradients);
     }
 
-    fn momenta(&self) -> Weights {
-        named(&self.graph, &self.momenta, true)
+    fn state(&self) -> Weights {
+        self.state.store(&self.graph)
     }
 
-    fn load_momenta(&mut self, momenta: &Weights) -> Result<(), EngineError> {
-        momenta.check_learned(&self.graph)?;
-        read(&self.graph, momenta, &mut self.momenta);
+    fn load_state(&mut self, state: &Weights) -> Result<(), EngineError> {
+        check_state(state, &self.graph)?;
+        self.state = optimizer::State::load(&self.graph, state);
         Ok(())
     }
 
