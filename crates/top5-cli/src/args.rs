@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use top5::data::Limits;
 use top5::{Isa, Options, Precision, Tuning};
 
+use crate::descent::DescentArgs;
 use crate::exit::{Stop, TABLE};
 use crate::kernels::ConvShape;
 use crate::output::Output;
@@ -38,6 +39,7 @@ Examples:
   top5 train lenet                                    on the embedded digits, into runs/lenet-digits
   top5 train lenet --data fashion-mnist --out fashion
   top5 train resnet20_cifar --data photos/ --epochs 20
+  top5 train lenet --optimizer adamw --lr 1e-3 --ema 0.999 --no-decay norms,biases
   top5 train recipe.toml                              everything as the file says
   top5 train --resume --out fashion                   go on after Ctrl-C, a crash or a power cut";
 
@@ -280,6 +282,8 @@ pub(crate) struct TrainArgs {
     /// Highest learning rate
     #[arg(long, value_name = "RATE")]
     pub(crate) lr: Option<f32>,
+    #[command(flatten)]
+    pub(crate) descent: DescentArgs,
     /// Seed of everything random
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,

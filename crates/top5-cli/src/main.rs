@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod convert;
+mod descent;
 mod environment;
 mod eval;
 mod exit;

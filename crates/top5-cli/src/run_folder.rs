@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use top5::make_folder;
 
 use crate::exit::Stop;
@@ -58,6 +58,22 @@ impl RunFolder {
         Ok(Self { path })
     }
 
+    /// Deletes what writes that were cut off left behind, `.NAME.PROCESS.tmp`. For whoever holds the run's lock.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        let reading = || format!("reading {}", self.path.display());
+        for entry in fs::read_dir(&self.path).with_context(reading)? {
+            let path = entry.with_context(reading)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let mut parts = name.strip_prefix('.').unwrap_or_default().rsplit('.');
+            let ours = parts.next() == Some("tmp")
+                && parts.next().is_some_and(|process| process.parse::<u32>().is_ok());
+            if ours && path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+                fs::remove_file(&path).with_context(|| format!("deleting {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The path of a file in the folder.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
@@ -85,6 +101,13 @@ mod tests {
         fs::write(run.join(CONFIG), "").unwrap();
         assert!(RunFolder::create(Some(&path), "").is_err());
         assert_eq!(RunFolder::reopen(&path).unwrap().path(), path);
+
+        for name in [".summary.csv.77.tmp", ".summary.csv.x.tmp", "notes.7.tmp"] {
+            fs::write(run.join(name), "").unwrap();
+        }
+        run.sweep().unwrap();
+        let left = [".summary.csv.77.tmp", ".summary.csv.x.tmp", "notes.7.tmp"];
+        assert_eq!(left.map(|name| run.join(name).exists()), [false, true, true]);
 
         let foreign = place.path().join("foreign");
         fs::create_dir(&foreign).unwrap();

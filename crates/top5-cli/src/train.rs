@@ -26,6 +26,8 @@ use crate::run_folder::{CHECKPOINTS, CONFIG, RunFolder};
 
 /// The log of steps and epochs, one JSON object per line.
 const LOG: &str = "metrics.jsonl";
+/// The epochs as a table.
+const SUMMARY: &str = "summary.csv";
 
 /// The dataset of a run that names none.
 const DEFAULT_DATA: &str = "digits";
@@ -204,10 +206,12 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     }
     recipe.epochs = args.epochs.unwrap_or(recipe.epochs);
     recipe.batch_size = args.batch_size.unwrap_or(recipe.batch_size);
-    recipe.lr = args.lr.unwrap_or(recipe.lr);
     recipe.seed = args.seed.unwrap_or(recipe.seed);
     recipe.checkpoint_steps = args.checkpoint_every.or(recipe.checkpoint_steps);
     recipe.check()?;
+    let mut settings = args.descent.settings();
+    settings.extend(args.lr.map(|lr| ("lr", format!("{lr:?}").to_lowercase())));
+    let recipe = recipe.with(&settings)?;
     let differences = saved.map_or_else(Vec::new, |saved| recipe.differences(&saved));
     if !differences.is_empty() {
         let message = format!(
@@ -241,6 +245,7 @@ impl Run {
     /// Writes down what the run is, and finds where it is.
     fn begin(&self, trainer: &Trainer, device: &CpuDevice) -> Result<State> {
         let Self { recipe, exact, folder, splits, graph, output, .. } = self;
+        folder.sweep()?;
         // The folder is a run with the second of them, and no run lacks the first.
         Environment::write(folder, device, *exact, splits)?;
         write_whole(&folder.join(CONFIG), recipe.to_toml().as_bytes())?;
@@ -252,6 +257,11 @@ impl Run {
             splits.describe(),
             folder.path().display()
         ));
+        if let Some(decay) = recipe.ema {
+            output.note(&format!(
+                "the average of the weights, of which {decay} stays in a step, is validated and kept"
+            ));
+        }
         let found = self.checkpoints.newest()?;
         for damaged in &found.damaged {
             output.warn(&damaged.to_string());
@@ -259,6 +269,8 @@ impl Run {
         match found.state {
             Some(state) => {
                 output.note(&format!("going on after step {}", state.step));
+                // It may have been cut off between the checkpoint and this.
+                write_whole(&folder.join(SUMMARY), csv(&state.rows).as_bytes())?;
                 Ok(state)
             }
             None if found.damaged.is_empty() => Ok(trainer.begin(initialise(graph, recipe.seed))),
@@ -288,7 +300,7 @@ impl Run {
                     progress.set(step.step, || format!("loss {:.4}", step.loss));
                 }
                 Event::Epoch { row, best, state } => {
-                    write_whole(&folder.join("summary.csv"), csv(&state.rows).as_bytes())?;
+                    write_whole(&folder.join(SUMMARY), csv(&state.rows).as_bytes())?;
                     progress.line(&line(row, recipe.epochs, best));
                 }
                 Event::Checkpoint(_) => {}
@@ -328,10 +340,10 @@ impl Run {
     fn finish(&self, device: &CpuDevice, state: &State, start: Instant) -> Result<Summary> {
         let best = state.best().context("the run has no epoch")?;
         let weights = match best.step == state.step {
-            true => state.weights.clone(),
+            true => state.model(),
             false => {
                 let checkpoint = self.checkpoints.load(best.step);
-                checkpoint.map_err(|damaged| Stop::BadInput(damaged.to_string()))?.weights
+                checkpoint.map_err(|damaged| Stop::BadInput(damaged.to_string()))?.model()
             }
         };
         let model = self.model(weights);
@@ -378,8 +390,9 @@ fn open_log(path: &Path, length: u64) -> Result<File> {
 fn line(row: &Row, epochs: usize, best: bool) -> String {
     let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, .. } = row;
     let best = if best { "  (best)" } else { "" };
+    let of = if row.ema { " of the average" } else { "" };
     format!(
-        "epoch {epoch}/{epochs}  loss {train_loss:.4}  top-1 {train_top1:.2} %  validation: loss \
+        "epoch {epoch}/{epochs}  loss {train_loss:.4}  top-1 {train_top1:.2} %  validation{of}: loss \
          {eval_loss:.4}  top-1 {eval_top1:.2} %{best}"
     )
 }

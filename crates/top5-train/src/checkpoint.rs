@@ -10,7 +10,8 @@
 //!
 //! A checkpoint is written into a folder with another name: each file, then fsync, the manifest last, then fsync of that
 //! folder. Only then it is renamed, and the folder above is fsynced. So a folder called `step-…` is whole whatever moment
-//! the process died at; whether the disk kept it so is what the manifest tells.
+//! the process died at; whether the disk kept it so is what the manifest tells. One that takes the place of another of the same
+//! step has a name of its own, `step-00000042-2`: no checkpoint is deleted before its successor is there.
 //!
 //! Checkpoints of format 1 are read, too: they have `momenta.safetensors` in the place of `optimizer.safetensors`, with the
 //! momenta of plain descent under the parameters' names.
@@ -34,6 +35,9 @@ use crate::state::State;
 const KEPT: usize = 2;
 /// Version of the layout above.
 const FORMAT: u32 = 2;
+
+/// How the name of a folder ends that is being written.
+const UNFINISHED: &str = ".tmp";
 
 const LOCK: &str = "lock";
 const WEIGHTS: &str = "weights.safetensors";
@@ -136,7 +140,7 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Opens a folder of checkpoints, which is made where it is missing, and locks it. Fails where another process has it
+    /// Opens a folder of checkpoints, which is made where it is missing, locks it and sweeps it of what was cut off. Fails where another process has it
     /// locked; a process that was killed has not.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
         let folder = folder.into();
@@ -160,18 +164,21 @@ impl Checkpoints {
             writeln!(lock, "{}", std::process::id())
         };
         name(&mut lock).map_err(io_error("writing", &path))?;
+        sweep(&folder)?;
         Ok(Self { folder, _lock: lock })
     }
 
     /// Writes a checkpoint of this state, then deletes those that are neither among the newest nor the best epoch's, and
     /// those of later steps. On an error the earlier ones are untouched.
     pub fn save(&mut self, state: &State) -> Result<(), CheckpointError> {
-        let path = self.path(state.step);
-        let unfinished = self.folder.join(format!(".step-{:08}.tmp", state.step));
+        let mut places = self.places()?;
+        let same = places.iter().rev().find(|place| place.step == state.step);
+        let generation = same.map_or(1, |same| same.generation.saturating_add(1));
+        let place = Place { step: state.step, generation };
+        let path = self.folder.join(place.name());
+        let unfinished = self.folder.join(format!(".{}{UNFINISHED}", place.name()));
         remove_folder(&unfinished)?;
         let written = write_folder(&unfinished, state).and_then(|()| {
-            // Only a damaged one can be in the way: a run goes on from the newest that is whole.
-            remove_folder(&path)?;
             fs::rename(&unfinished, &path).map_err(io_error("renaming", &unfinished))?;
             sync_folder(&self.folder)
         });
@@ -181,12 +188,18 @@ impl Checkpoints {
         }
         written?;
         let best = state.best().map(|row| row.step);
-        let steps = self.steps()?;
-        // A run goes on from the newest that is whole: whatever lies ahead of it is damaged.
-        let (past, ahead): (Vec<_>, Vec<_>) = steps.into_iter().partition(|&s| s <= state.step);
-        let old = past.into_iter().rev().skip(KEPT).filter(|&step| Some(step) != best);
-        for step in old.chain(ahead) {
-            remove_folder(&self.path(step))?;
+        // A run goes on from the newest that is whole: whatever lies ahead of it, or at its step, is damaged or older.
+        places.retain(|place| place.step < state.step);
+        places.push(place);
+        let mut steps: Vec<usize> = places.iter().map(|place| place.step).collect();
+        steps.dedup();
+        let recent: Vec<usize> = steps.into_iter().rev().take(KEPT).collect();
+        for old in self.places()? {
+            let wanted =
+                places.contains(&old) && (recent.contains(&old.step) || Some(old.step) == best);
+            if !wanted {
+                remove_folder(&self.folder.join(old.name()))?;
+            }
         }
         Ok(())
     }
@@ -194,8 +207,8 @@ impl Checkpoints {
     /// The newest checkpoint that is whole, and what is wrong with those that are newer.
     pub fn newest(&self) -> Result<Found, CheckpointError> {
         let mut found = Found::default();
-        for step in self.steps()?.into_iter().rev() {
-            match self.load(step) {
+        for place in self.places()?.into_iter().rev() {
+            match self.read(place) {
                 Ok(state) => {
                     found.state = Some(state);
                     break;
@@ -208,25 +221,76 @@ impl Checkpoints {
 
     /// The checkpoint after `step` steps, for example the best epoch's.
     pub fn load(&self, step: usize) -> Result<State, Damaged> {
-        let path = self.path(step);
-        read_folder(&path).map_err(|reason| Damaged { path, reason })
+        let places = self.places().unwrap_or_default();
+        let newest = places.into_iter().rev().find(|place| place.step == step);
+        self.read(newest.unwrap_or(Place { step, generation: 1 }))
     }
 
     /// The steps that have a checkpoint, whole or not, ascending.
     pub fn steps(&self) -> Result<Vec<usize>, CheckpointError> {
-        let mut steps = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(io_error("listing", &self.folder))? {
-            let name = entry.map_err(io_error("listing", &self.folder))?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix("step-"));
-            steps.extend(number.and_then(|number| number.parse::<usize>().ok()));
-        }
-        steps.sort_unstable();
+        let mut steps: Vec<usize> = self.places()?.into_iter().map(|place| place.step).collect();
+        steps.dedup();
         Ok(steps)
     }
 
-    fn path(&self, step: usize) -> PathBuf {
-        self.folder.join(format!("step-{step:08}"))
+    fn read(&self, place: Place) -> Result<State, Damaged> {
+        let path = self.folder.join(place.name());
+        read_folder(&path).map_err(|reason| Damaged { path, reason })
     }
+
+    /// The folders of checkpoints, whole or not, ascending.
+    fn places(&self) -> Result<Vec<Place>, CheckpointError> {
+        let names = names(&self.folder)?;
+        let mut places: Vec<Place> = names.iter().filter_map(|name| Place::of(name)).collect();
+        places.sort_unstable();
+        Ok(places)
+    }
+}
+
+/// A checkpoint's folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    step: usize,
+    /// Which of those of this step, from 1.
+    generation: usize,
+}
+
+impl Place {
+    fn name(self) -> String {
+        match self {
+            Self { step, generation: 1 } => format!("step-{step:08}"),
+            Self { step, generation } => format!("step-{step:08}-{generation}"),
+        }
+    }
+
+    /// The place of this name; other spellings of it are no checkpoints of ours.
+    fn of(name: &str) -> Option<Self> {
+        let (step, generation) = match name.strip_prefix("step-")?.split_once('-') {
+            None => (name.strip_prefix("step-")?, 1),
+            Some((step, generation)) => (step, generation.parse().ok()?),
+        };
+        let place = Self { step: step.parse().ok()?, generation };
+        (place.name() == name).then_some(place)
+    }
+}
+
+/// The names in a folder that are text.
+fn names(folder: &Path) -> Result<Vec<String>, CheckpointError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io_error("listing", folder))? {
+        let name = entry.map_err(io_error("listing", folder))?.file_name();
+        names.extend(name.into_string());
+    }
+    Ok(names)
+}
+
+/// Deletes what saves that were cut off left behind.
+fn sweep(folder: &Path) -> Result<(), CheckpointError> {
+    let left = |name: &String| name.starts_with(".step-") && name.ends_with(UNFINISHED);
+    for name in names(folder)?.iter().filter(|name| left(name)) {
+        remove_folder(&folder.join(name))?;
+    }
+    Ok(())
 }
 
 fn write_folder(folder: &Path, state: &State) -> Result<(), CheckpointError> {
@@ -340,6 +404,7 @@ mod tests {
             eval_loss: 1.0,
             eval_top1,
             eval_top5: 100.0,
+            ema: false,
             lr: 0.1,
         };
         let mut last = state(0);
@@ -363,7 +428,7 @@ mod tests {
         checkpoints.save(&state(1)).unwrap();
         checkpoints.save(&state(2)).unwrap();
         for name in [WEIGHTS, OPTIMIZER, STATE, MANIFEST] {
-            let path = checkpoints.path(2).join(name);
+            let path = checkpoints.folder.join("step-00000002").join(name);
             let whole = fs::read(&path).unwrap();
             let found = |bytes: &[u8]| {
                 fs::write(&path, bytes).unwrap();
@@ -385,7 +450,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let mut checkpoints = open(&folder);
         checkpoints.save(&state(3)).unwrap();
-        fs::create_dir(checkpoints.path(9)).unwrap();
+        fs::create_dir(checkpoints.folder.join("step-00000009")).unwrap();
         fs::create_dir(checkpoints.folder.join("step-x")).unwrap();
         fs::create_dir(checkpoints.folder.join(".step-00000010.tmp")).unwrap();
         let found = checkpoints.newest().unwrap();
@@ -398,14 +463,99 @@ mod tests {
     fn damaged_checkpoint_gives_way_and_an_unfinished_one_too() {
         let folder = TempDir::new().unwrap();
         let mut checkpoints = open(&folder);
-        fs::create_dir(checkpoints.path(5)).unwrap();
+        fs::create_dir(checkpoints.folder.join("step-00000005")).unwrap();
         fs::create_dir(checkpoints.folder.join(".step-00000005.tmp")).unwrap();
-        fs::create_dir(checkpoints.path(9)).unwrap();
+        fs::create_dir(checkpoints.folder.join("step-00000009")).unwrap();
         for step in 3..=5 {
             checkpoints.save(&state(step)).unwrap();
         }
         assert_eq!(checkpoints.steps().unwrap(), [4, 5]);
         assert_eq!(checkpoints.newest().unwrap().state, Some(state(5)));
+    }
+
+    /// A run that was stopped after an epoch's last step saves that step once more.
+    #[test]
+    fn successor_of_the_same_step_is_there_before_the_other_goes() {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = open(&folder);
+        checkpoints.save(&state(5)).unwrap();
+        // What the folder has at the instant of the new one's rename.
+        let (first, second) = (checkpoints.folder.join("step-00000005"), "step-00000005-2");
+        let kept = folder.path().join("kept");
+        fs::rename(&first, &kept).unwrap();
+        let later = State { loss_sum: 2.0, ..state(5) };
+        fs::create_dir(&first).unwrap();
+        checkpoints.save(&later).unwrap();
+        assert!(!first.exists() && checkpoints.folder.join(second).exists());
+        fs::rename(&kept, &first).unwrap();
+        assert_eq!(checkpoints.steps().unwrap(), [5]);
+        assert_eq!(checkpoints.newest().unwrap().state, Some(later.clone()));
+        assert_eq!(checkpoints.load(5), Ok(later.clone()));
+
+        // The second one damaged, the first one serves.
+        fs::remove_file(checkpoints.folder.join(second).join(STATE)).unwrap();
+        assert_eq!(checkpoints.newest().unwrap().state, Some(state(5)));
+        checkpoints.save(&later).unwrap();
+        checkpoints.save(&state(6)).unwrap();
+        let mut left = names(&checkpoints.folder).unwrap();
+        left.sort();
+        assert_eq!(left, [LOCK, "step-00000005-3", "step-00000006"]);
+    }
+
+    #[test]
+    fn only_our_own_spelling_is_a_place() {
+        for (step, generation) in [(0, 1), (42, 1), (42, 2), (123_456_789, 10)] {
+            let place = Place { step, generation };
+            assert_eq!(Place::of(&place.name()), Some(place));
+        }
+        for name in
+            ["step-42", "step-00000042-1", "step-00000042-02", "step-x", "step-+0000042", "lock"]
+        {
+            assert_eq!(Place::of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn leftovers_are_swept_when_a_run_goes_on() {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = open(&folder);
+        checkpoints.save(&state(3)).unwrap();
+        let left = checkpoints.folder.join(".step-00000004.tmp");
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join(STATE), b"{").unwrap();
+        drop(checkpoints);
+        let checkpoints = open(&folder);
+        assert!(!left.exists());
+        assert_eq!(checkpoints.newest().unwrap().state, Some(state(3)));
+    }
+
+    /// Format 1: plain descent's momenta under the parameters' names.
+    #[test]
+    fn checkpoints_with_momenta_are_read() {
+        let folder = TempDir::new().unwrap();
+        let checkpoints = open(&folder);
+        let momenta: Weights =
+            [("a".to_owned(), Tensor::new([2], vec![0.5, 0.1]).unwrap())].into_iter().collect();
+        let state = state(7);
+        let tensors = |weights: &Weights| safetensors::write(weights, &BTreeMap::new());
+        let (weights, kept) = (tensors(&state.weights), tensors(&momenta));
+        let json = serde_json::to_vec(&state).unwrap();
+        let manifest = format!(
+            "{{\"format\":1,\"weights\":\"{}\",\"momenta\":\"{}\",\"state\":\"{}\"}}",
+            sha256(&weights),
+            sha256(&kept),
+            sha256(&json)
+        );
+        let place = checkpoints.folder.join("step-00000007");
+        fs::create_dir(&place).unwrap();
+        for (name, bytes) in
+            [(WEIGHTS, weights), (MOMENTA, kept), (STATE, json), (MANIFEST, manifest.into_bytes())]
+        {
+            fs::write(place.join(name), bytes).unwrap();
+        }
+        let optimizer: Weights = StateName::MomentumBuffer.label(momenta).collect();
+        let found = checkpoints.newest().unwrap();
+        assert_eq!(found, Found { state: Some(State { optimizer, ..state }), damaged: Vec::new() });
     }
 
     #[test]

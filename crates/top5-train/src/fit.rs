@@ -18,7 +18,10 @@ use std::sync::Arc;
 use top5_data::{Batch, DataError, Loader, LoaderOptions, Preprocess, Splits};
 use top5_eval::{EvaluationError, evaluate_loaded, metric, percent};
 use top5_graph::random::{Stream, hash};
-use top5_graph::{EngineError, Session, SessionOptions, StepOptions, Targets, Training, Weights};
+use top5_graph::{
+    EngineError, Graph, Session, SessionOptions, StateName, StepOptions, Targets, Tensor, Training,
+    Weights,
+};
 
 use crate::checkpoint::{CheckpointError, Checkpoints};
 use crate::log::{Record, Row, StepRecord, line};
@@ -26,31 +29,61 @@ use crate::recipe::Recipe;
 use crate::schedule::Rate;
 use crate::state::State;
 
-/// A value that had to be finite was not. The weights were not updated with it.
+/// A value that had to be finite was not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diverged {
     /// The epoch, from 1.
     pub epoch: usize,
     /// The step, from 1, counted over all epochs.
     pub step: usize,
-    /// The step's loss.
+    /// The step's loss, or that of validation.
     pub loss: f64,
-    /// What was not finite: `loss`, `validation loss`, or a parameter's name for its gradient.
-    pub what: String,
+    /// What was not finite.
+    pub what: NotFinite,
+}
+
+/// What can be infinite or no number in a run that diverges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFinite {
+    /// The loss.
+    Loss,
+    /// The loss on the validation images.
+    ValidationLoss,
+    /// The learning rate: the schedule multiplied it too often.
+    Rate,
+    /// The gradient of the parameter of this name.
+    Gradient(String),
+    /// The tensor of this name, of the weights or of what the optimiser keeps.
+    Weight(String),
 }
 
 impl fmt::Display for Diverged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { epoch, step, loss, what } = self;
-        match what.as_str() {
-            "loss" | "validation loss" => write!(f, "the {what} is {loss}")?,
-            _ => write!(f, "the gradient of {what} is not finite, at a loss of {loss}")?,
+        match what {
+            NotFinite::Loss => write!(f, "the loss is {loss}")?,
+            NotFinite::ValidationLoss => write!(f, "the validation loss is {loss}")?,
+            NotFinite::Rate => f.write_str("the learning rate is not finite")?,
+            NotFinite::Gradient(name) => {
+                write!(f, "the gradient of {name} is not finite, at a loss of {loss}")?;
+            }
+            NotFinite::Weight(name) => write!(f, "{name} is not finite, at a loss of {loss}")?,
         }
-        write!(
-            f,
-            " in epoch {epoch}, step {step}: training has diverged and was stopped before the weights took it up; \
-             lower lr, lengthen the warm-up, or look for infinite values in the data"
-        )
+        write!(f, " in epoch {epoch}, step {step}: training has diverged and was stopped ")?;
+        f.write_str(match what {
+            NotFinite::Loss | NotFinite::Rate | NotFinite::Gradient(_) => {
+                "before the weights took it up; "
+            }
+            NotFinite::ValidationLoss | NotFinite::Weight(_) => {
+                "before a checkpoint was written of it; "
+            }
+        })?;
+        match what {
+            NotFinite::Rate => f.write_str("lower the schedule's gamma"),
+            _ => f.write_str(
+                "lower lr, lengthen the warm-up, or look for infinite values in the data",
+            ),
+        }
     }
 }
 
@@ -218,6 +251,8 @@ impl Trainer {
         observe: &mut Observer<'_>,
     ) -> Result<State, FitError> {
         self.check(&state)?;
+        let batch = self.recipe.batch_size.min(self.train.dataset().len());
+        check_statistics(training.graph(), batch)?;
         training.load(&state.weights)?;
         training.load_state(&state.optimizer)?;
         let mut validation = None;
@@ -231,14 +266,14 @@ impl Trainer {
                 let due = every.is_some_and(|every| state.step.is_multiple_of(every))
                     && !state.step.is_multiple_of(self.rate.epoch);
                 if stop || due {
-                    remember(training, &mut state);
+                    remember(training, &mut state, record.loss)?;
                     save(&mut checkpoints, &state, observe)?;
                 }
                 if stop {
                     return Ok(state);
                 }
             }
-            let session = publish(training, &mut validation)?;
+            let session = publish(training, self.recipe.ema.is_some(), &mut validation)?;
             if self.close(training, session, &mut state, &mut checkpoints, observe)?.is_break() {
                 break;
             }
@@ -259,12 +294,14 @@ impl Trainer {
         let targets = Targets::Classes(&batch.labels);
         let loss = training.gradients(&batch.images, targets, &options, None)?;
         let (epoch, step) = (state.rows.len() + 1, state.step + 1);
+        let diverged = |what| Diverged { epoch, step, loss: loss.value, what };
         if !loss.finite {
-            let what = non_finite(training, loss.value);
-            let diverged = Diverged { epoch, step, loss: loss.value, what };
-            return Err(FitError::Diverged(diverged));
+            return Err(FitError::Diverged(diverged(non_finite(training, loss.value))));
         }
-        let lr = self.rate.at(state.step);
+        let lr = self.rate.at(state.step, &state.rows);
+        if !lr.is_finite() {
+            return Err(FitError::Diverged(diverged(NotFinite::Rate)));
+        }
         training.update(&self.recipe.update(lr, step));
         let rows = loss.logits.data().chunks_exact(training.graph().classes());
         let right = rows
@@ -291,7 +328,7 @@ impl Trainer {
             .map_err(FitError::Evaluation)?;
         let epoch = state.rows.len() + 1;
         if !report.loss.is_finite() {
-            let what = "validation loss".to_owned();
+            let what = NotFinite::ValidationLoss;
             let diverged = Diverged { epoch, step: state.step, loss: report.loss, what };
             return Err(FitError::Diverged(diverged));
         }
@@ -303,12 +340,14 @@ impl Trainer {
             eval_loss: report.loss,
             eval_top1: report.top1_percent,
             eval_top5: report.top5_percent,
-            lr: self.rate.at(state.step - 1),
+            ema: self.recipe.ema.is_some(),
+            lr: self.rate.at(state.step - 1, &state.rows),
         };
+        // Before the state becomes that of the epoch's end: a run that diverged has no such state.
+        remember(training, state, row.train_loss)?;
         state.rows.push(row.clone());
         (state.loss_sum, state.right, state.images) = (0.0, 0, 0);
         note(state, &Record::Epoch(row.clone()), observe)?;
-        remember(training, state);
         save(checkpoints, state, observe)?;
         let best = state.best().is_some_and(|best| best.epoch == epoch);
         observe(Event::Epoch { row: &row, best, state }).map_err(FitError::Observer)
@@ -331,12 +370,31 @@ impl Trainer {
     }
 }
 
-/// The session for validation with today's weights, which is made once.
+/// Refuses batches of which a batch normalisation sees one value per channel, as PyTorch does: its output is its bias whatever
+/// the image.
+fn check_statistics(graph: &Graph, batch: usize) -> Result<(), EngineError> {
+    let sees_one = |shape: top5_graph::Shape| batch == 1 && shape.size() == [1, 1];
+    let mut nodes = graph.nodes().iter();
+    match nodes.find(|node| node.spec.affine.is_some() && sees_one(node.shape())) {
+        None => Ok(()),
+        Some(node) => {
+            let why = "batch normalisation needs more than one value per channel in training: take batches of 2 images or \
+                       more, or larger images";
+            Err(EngineError::Unsupported { node: node.name.clone(), why: why.to_owned() })
+        }
+    }
+}
+
+/// The session for validation with today's weights, or with their average; it is made once.
 fn publish<'a>(
     training: &mut dyn Training,
+    ema: bool,
     session: &'a mut Option<Box<dyn Session>>,
 ) -> Result<&'a mut dyn Session, EngineError> {
     let network = training.publish()?;
+    if let Some(average) = StateName::Ema.select(&training.state()).filter(|_| ema) {
+        network.load(average)?;
+    }
     let session = match session.take() {
         Some(made) => session.insert(made),
         None => {
@@ -348,17 +406,18 @@ fn publish<'a>(
 }
 
 /// What is not finite of a step's loss and gradients, of which something is not.
-fn non_finite(training: &dyn Training, loss: f64) -> String {
+fn non_finite(training: &dyn Training, loss: f64) -> NotFinite {
     if !loss.is_finite() {
-        return "loss".to_owned();
+        return NotFinite::Loss;
     }
     let gradients = training.gradient_tensors();
-    let infinite = |name: &String| {
-        let tensor = gradients.tensor(name);
-        tensor.is_some_and(|tensor| tensor.data().iter().any(|value| !value.is_finite()))
-    };
+    let infinite = |name: &String| gradients.tensor(name).is_some_and(is_infinite);
     let first = training.graph().params().map(|(name, _)| name).find(infinite);
-    first.unwrap_or_else(|| "some parameter".to_owned())
+    NotFinite::Gradient(first.unwrap_or_else(|| "some parameter".to_owned()))
+}
+
+fn is_infinite(tensor: &Tensor) -> bool {
+    tensor.data().iter().any(|value| !value.is_finite())
 }
 
 /// Gives a line to the log.
@@ -368,9 +427,20 @@ fn note(state: &mut State, record: &Record, observe: &mut Observer<'_>) -> Resul
     observe(Event::Log(&line)).map_err(FitError::Observer).map(|_| ())
 }
 
-fn remember(training: &dyn Training, state: &mut State) {
-    state.weights = training.weights();
-    state.optimizer = training.state();
+/// Takes weights and the optimiser's state into the run's, if they are finite.
+fn remember(training: &dyn Training, state: &mut State, loss: f64) -> Result<(), FitError> {
+    let (weights, optimizer) = (training.weights(), training.state());
+    let infinite = |tensors: &Weights| {
+        let mut tensors = tensors.iter();
+        tensors.find(|(_, tensor)| is_infinite(tensor)).map(|(name, _)| name.to_owned())
+    };
+    if let Some(name) = infinite(&weights).or_else(|| infinite(&optimizer)) {
+        let what = NotFinite::Weight(name);
+        let (epoch, step) = (state.rows.len() + 1, state.step);
+        return Err(FitError::Diverged(Diverged { epoch, step, loss, what }));
+    }
+    (state.weights, state.optimizer) = (weights, optimizer);
+    Ok(())
 }
 
 fn save(

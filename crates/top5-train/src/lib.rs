@@ -15,9 +15,9 @@ mod schedule;
 mod state;
 
 pub use checkpoint::{CheckpointError, Checkpoints, Damaged, Found};
-pub use fit::{Diverged, Event, FitError, Observer, ObserverError, Trainer};
+pub use fit::{Diverged, Event, FitError, NotFinite, Observer, ObserverError, Trainer};
 pub use init::initialise;
 pub use log::{Record, Row, StepRecord, line};
-pub use recipe::{Recipe, RecipeError};
-pub use schedule::{Rate, Schedule};
+pub use recipe::{EmaBuffersName, OptimizerName, ParamGroup, Recipe, RecipeError, Role};
+pub use schedule::{Figure, Plateau, Rate, Schedule};
 pub use state::State;

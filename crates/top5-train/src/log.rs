@@ -43,6 +43,9 @@ pub struct Row {
     pub eval_top1: f64,
     /// Top-5 on the validation images, in percent.
     pub eval_top5: f64,
+    /// Whether the validated weights are the average of the weights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ema: bool,
     /// Learning rate of its last step.
     pub lr: f32,
 }

@@ -1,15 +1,21 @@
 //! Recipes: everything that the result of a run depends on beside the data, as TOML.
 
+mod descent;
+mod seed;
+mod settings;
+
+pub use descent::{EmaBuffersName, OptimizerName, ParamGroup, Role};
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use top5_data::{Augment, Preprocess, SettingError};
-use top5_graph::{Optimizer, OutOfBounds, Sgd, Update};
+use top5_graph::OutOfBounds;
 
-use crate::schedule::{Rate, Schedule};
+use crate::schedule::{MAX_EPOCHS, Rate, Schedule};
 
-/// Most epochs: beyond that it is a slip.
-const MAX_EPOCHS: usize = 1_000_000;
+/// The greatest count: beyond that it is a slip.
+const MAX_COUNT: usize = u32::MAX as usize;
 
 /// How a network is trained. Runs with equal recipes on equal data end with equal weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +31,7 @@ pub struct Recipe {
     /// Share of the training images that choose the epoch, where the data have no part of their own for it.
     pub validation: f64,
     /// Seed of everything random.
+    #[serde(with = "seed")]
     pub seed: u64,
     /// Passes over the training images.
     pub epochs: usize,
@@ -35,19 +42,68 @@ pub struct Recipe {
     /// Epochs, fractions allowed, over which the learning rate rises to it.
     #[serde(default)]
     pub warmup_epochs: f64,
-    /// Momentum; 0 for none.
-    pub momentum: f64,
-    /// Whether it is Nesterov's.
+    /// The rule by which gradients change weights.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub optimizer: OptimizerName,
+    /// Momentum; none if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<f64>,
+    /// Share of the gradient that the momentum leaves out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dampening: Option<f64>,
+    /// Whether the momentum is Nesterov's.
     #[serde(default)]
     pub nesterov: bool,
-    /// Weight decay, on every learned parameter.
+    /// Share of RMSProp's mean square that stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Whether RMSProp divides by the deviation.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub centered: bool,
+    /// Share of Adam's mean that stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beta1: Option<f64>,
+    /// Share of Adam's mean square that stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beta2: Option<f64>,
+    /// What is added to the divisor of RMSProp, Adam and LARS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eps: Option<f64>,
+    /// LARS's coefficient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_coefficient: Option<f64>,
+    /// Weight decay.
     pub weight_decay: f64,
+    /// Parameters that do not decay.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub no_decay: Vec<Role>,
+    /// Largest norm of all gradients together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Largest magnitude of a gradient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_value: Option<f64>,
+    /// Share that stays in a step of the average of the weights, which is then what is validated and kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Whether that share rises over the first steps.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ema_warmup: bool,
+    /// Steps before the average begins.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ema_after: usize,
+    /// What the average does with running statistics.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ema_buffers: EmaBuffersName,
     /// Share of the target that is spread over all classes.
     #[serde(default)]
     pub label_smoothing: f32,
     /// Steps between checkpoints; there is one after every epoch in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_steps: Option<usize>,
+    /// What is otherwise for some parameters.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub groups: Vec<ParamGroup>,
     /// The learning rate after the warm-up.
     pub schedule: Schedule,
     /// Random changes to the training images, in order.
@@ -56,6 +112,10 @@ pub struct Recipe {
     /// How images become the network's input; as the network's page says if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Why a recipe cannot be used.
@@ -94,6 +154,45 @@ impl fmt::Display for RecipeError {
 impl std::error::Error for RecipeError {}
 
 impl Recipe {
+    /// What is usual where there is no recipe: descent with Nesterov's momentum, along a cosine.
+    pub fn usual(network: &str, data: &str) -> Self {
+        Self {
+            network: network.to_owned(),
+            classes: None,
+            data: data.to_owned(),
+            validation: 0.1,
+            seed: 0,
+            epochs: 30,
+            batch_size: 64,
+            lr: 0.05,
+            warmup_epochs: 1.0,
+            optimizer: OptimizerName::Sgd,
+            momentum: Some(0.9),
+            dampening: None,
+            nesterov: true,
+            alpha: None,
+            centered: false,
+            beta1: None,
+            beta2: None,
+            eps: None,
+            trust_coefficient: None,
+            weight_decay: 5e-4,
+            no_decay: Vec::new(),
+            clip_norm: None,
+            clip_value: None,
+            ema: None,
+            ema_warmup: false,
+            ema_after: 0,
+            ema_buffers: EmaBuffersName::default(),
+            label_smoothing: 0.0,
+            checkpoint_steps: None,
+            groups: Vec::new(),
+            schedule: Schedule::Cosine { last: 0.0 },
+            augment: Vec::new(),
+            preprocess: None,
+        }
+    }
+
     /// Reads a recipe and checks it.
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
         let recipe: Self = toml::from_str(text)
@@ -102,19 +201,20 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe as TOML; [`Recipe::from_toml`] reads the same recipe from it.
+    /// A recipe that was checked as TOML; [`Recipe::from_toml`] reads the same recipe from it.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("numbers and texts always have a TOML form")
+        toml::to_string(self).expect("texts, and numbers within their bounds, have a TOML form")
     }
 
     /// Whether its values make sense.
     pub fn check(&self) -> Result<(), RecipeError> {
         let wrong = |key, expected| RecipeError::Value { key, line: None, expected };
         let share = |value: f32| (0.0..1.0).contains(&value);
+        let count = |value: usize| (1..=MAX_COUNT).contains(&value);
         for (good, key, expected) in [
             ((1..=MAX_EPOCHS).contains(&self.epochs), "epochs", "from 1 to 1000000"),
-            (self.batch_size > 0, "batch_size", "at least 1"),
-            (self.classes != Some(0), "classes", "at least 1"),
+            (count(self.batch_size), "batch_size", "from 1 to 4294967295"),
+            (self.classes.is_none_or(count), "classes", "from 1 to 4294967295"),
             (
                 (0.0..=self.epochs as f64).contains(&self.warmup_epochs),
                 "warmup_epochs",
@@ -122,30 +222,16 @@ impl Recipe {
             ),
             (share(self.label_smoothing), "label_smoothing", "from 0 to less than 1"),
             (self.validation > 0.0 && self.validation < 1.0, "validation", "between 0 and 1"),
-            (self.checkpoint_steps != Some(0), "checkpoint_steps", "at least 1"),
+            (self.checkpoint_steps.is_none_or(count), "checkpoint_steps", "from 1 to 4294967295"),
         ] {
             if !good {
                 return Err(wrong(key, expected));
             }
         }
-        let update = self.update(self.lr, 1).check();
+        let update = self.check_update();
         update.map_err(|OutOfBounds { key, expected }| wrong(key, expected))?;
-        match &self.schedule {
-            Schedule::Constant => {}
-            Schedule::Step { milestones, gamma } => {
-                let ascending = milestones.windows(2).all(|pair| pair[0] < pair[1]);
-                if !ascending || milestones.iter().any(|&m| !m.is_finite() || m <= 0.0) {
-                    return Err(wrong("milestones", "positive and ascending"));
-                }
-                if !(*gamma > 0.0 && gamma.is_finite()) {
-                    return Err(wrong("gamma", "a positive number"));
-                }
-            }
-            Schedule::Cosine { last } => {
-                if !(0.0..=f64::from(self.lr)).contains(last) {
-                    return Err(wrong("final", "from 0 to lr"));
-                }
-            }
+        if let Some((key, expected)) = self.schedule.wrong(f64::from(self.lr)) {
+            return Err(wrong(key, expected));
         }
         for augment in &self.augment {
             augment.check()?;
@@ -157,13 +243,15 @@ impl Recipe {
     /// The keys in which two recipes differ, as `key: here, there`; whatever does not change a run's result is passed
     /// over.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let table = |recipe: &Self| {
+        let table = |recipe: &Self| -> serde_json::Map<String, serde_json::Value> {
             let recipe = Self { checkpoint_steps: None, ..recipe.clone() };
-            toml::Table::try_from(recipe).expect("numbers and texts always have a TOML form")
+            // By way of text, in which single precision is not widened.
+            let text = serde_json::to_string(&recipe).expect("numbers and texts have a JSON form");
+            serde_json::from_str(&text).expect("what was just written can be read")
         };
         let (here, there) = (table(self), table(other));
         let keys: std::collections::BTreeSet<&String> = here.keys().chain(there.keys()).collect();
-        let value = |table: &toml::Table, key: &str| {
+        let value = |table: &serde_json::Map<_, serde_json::Value>, key: &str| {
             table.get(key).map_or_else(|| "absent".to_owned(), ToString::to_string)
         };
         keys.into_iter()
@@ -181,13 +269,6 @@ impl Recipe {
             epoch,
             steps: self.epochs * epoch,
         }
-    }
-
-    /// The update of step `step`, counted from 1, at this learning rate.
-    pub fn update(&self, lr: f32, step: usize) -> Update {
-        let Self { momentum, weight_decay, nesterov, .. } = *self;
-        let optimizer = Optimizer::Sgd(Sgd { momentum, nesterov, ..Sgd::default() });
-        Update { weight_decay, step: step as u64, ..Update::new(optimizer, lr) }
     }
 }
 
@@ -271,6 +352,8 @@ mod tests {
             ("lr", "nan"),
             ("lr", "-0.1"),
             ("momentum", "1.0"),
+            ("momentum", "-0.5"),
+            ("batch_size", "9223372036854775807"),
             ("weight_decay", "inf"),
             ("label_smoothing", "1.0"),
             ("validation", "0.0"),
@@ -294,14 +377,113 @@ mod tests {
                 other => panic!("{key} = {value}: {other:?}"),
             }
         }
-        let step = |milestones: &[f64], gamma| {
-            let schedule = Schedule::Step { milestones: milestones.to_vec(), gamma };
-            Recipe { schedule, ..good.clone() }.check()
-        };
-        assert!(step(&[2.0, 4.0], 0.1).is_ok());
-        assert!(step(&[4.0, 2.0], 0.1).is_err() && step(&[2.0], 0.0).is_err());
         let flip = Augment::FlipHorizontal { probability: 1.5 };
         assert!(Recipe { augment: vec![flip], ..good }.check().is_err());
+    }
+
+    fn changed(changes: &str) -> Result<Recipe, RecipeError> {
+        let first = DIGITS.find("\nnetwork").unwrap();
+        let mut text = DIGITS.to_owned();
+        text.insert_str(first, &format!("\n{changes}"));
+        Recipe::from_toml(&text)
+    }
+
+    #[test]
+    fn optimisers_are_named_with_their_numbers() {
+        use top5_graph::{Adam, Lars, Optimizer, RmsProp, RmsPropForm, Sgd};
+        let plain = DIGITS.replace("momentum = 0.9\nnesterov = true\n", "");
+        let optimizer = |lines: &str| {
+            let text = plain.replace("lr = 0.05\n", &format!("lr = 0.05\n{lines}\n"));
+            let recipe = Recipe::from_toml(&text).unwrap();
+            assert_eq!(Recipe::from_toml(&recipe.to_toml()), Ok(recipe.clone()), "{lines}");
+            recipe.update(0.1, 3).optimizer
+        };
+        let sgd = Sgd { momentum: 0.9, ..Sgd::default() };
+        assert_eq!(optimizer(""), Optimizer::Sgd(Sgd::default()));
+        assert_eq!(optimizer("momentum = 0.9"), Optimizer::Sgd(sgd));
+        assert_eq!(
+            optimizer("optimizer = \"lars\"\nmomentum = 0.9\ntrust_coefficient = 0.02"),
+            Optimizer::Lars(Lars { sgd, coefficient: 0.02, ..Lars::default() })
+        );
+        assert_eq!(
+            optimizer("optimizer = \"adamw\"\nbeta2 = 0.98"),
+            Optimizer::AdamW(Adam { beta2: 0.98, ..Adam::default() })
+        );
+        let rms = RmsProp { eps: 1.0, momentum: 0.9, ..RmsProp::new(RmsPropForm::TensorFlow) };
+        assert_eq!(
+            optimizer("optimizer = \"rmsprop_tf\"\nmomentum = 0.9\neps = 1.0"),
+            Optimizer::RmsProp(rms)
+        );
+    }
+
+    #[test]
+    fn additions_to_an_update_are_read_and_written() {
+        use top5_graph::{Clip, Ema, EmaBuffers, EmaWarmup, Group, Select};
+        let recipe = changed(
+            "no_decay = [\"norms\", \"biases\"]\nclip_norm = 2.0\nema = 0.999\nema_warmup = true\n\
+             ema_after = 5\nema_buffers = \"copy\"\n\
+             groups = [{ params = \"fc*\", lr = 10.0 }, { params = \"conv1\", frozen = true }]",
+        )
+        .unwrap();
+        assert_eq!(Recipe::from_toml(&recipe.to_toml()), Ok(recipe.clone()));
+        let update = recipe.update(0.1, 3);
+        assert_eq!((update.step, update.clip), (3, Some(Clip::Norm(2.0))));
+        let ema = Ema { warmup: Some(EmaWarmup::default()), after: 5, ..Ema::new(0.999) };
+        assert_eq!(update.ema, Some(Ema { buffers: EmaBuffers::Copy, ..ema }));
+        let pattern = |pattern: &str| Group::of(Select::Pattern(pattern.to_owned()));
+        let expected = [
+            Group::of(Select::Norms).decay(0.0),
+            Group::of(Select::Biases).decay(0.0),
+            pattern("fc*").lr(10.0),
+            pattern("conv1").frozen(),
+        ];
+        assert_eq!(update.groups, expected);
+    }
+
+    #[test]
+    fn numbers_of_another_optimiser_and_contradictions_are_named() {
+        for (changes, key) in [
+            ("beta1 = 0.9", "beta1"),
+            ("eps = 1e-8", "eps"),
+            ("alpha = 0.9", "alpha"),
+            ("centered = true", "centered"),
+            ("trust_coefficient = 0.1", "trust_coefficient"),
+            ("optimizer = \"adam\"", "momentum"),
+            ("dampening = 0.5", "nesterov"),
+            ("optimizer = \"lars\"\ntrust_coefficient = 0.0", "trust_coefficient"),
+            ("clip_norm = 1.0\nclip_value = 1.0", "clip_value"),
+            ("clip_value = -1.0", "clip_value"),
+            ("ema = 1.0", "ema"),
+            ("ema_warmup = true", "ema"),
+            ("groups = [{ params = \"fc\", lr = -1.0 }]", "groups"),
+            ("checkpoint_steps = 9223372036854775807", "checkpoint_steps"),
+            ("classes = 0", "classes"),
+        ] {
+            match changed(changes) {
+                Err(RecipeError::Value { key: named, .. }) => assert_eq!(named, key, "{changes}"),
+                other => panic!("{changes}: {other:?}"),
+            }
+        }
+    }
+
+    /// TOML's integers are signed.
+    #[test]
+    fn every_seed_survives_being_written() {
+        let recipe = Recipe::from_toml(DIGITS).unwrap();
+        for seed in [0, 1, i64::MAX as u64, 1 << 63, u64::MAX] {
+            let recipe = Recipe { seed, ..recipe.clone() };
+            assert_eq!(Recipe::from_toml(&recipe.to_toml()), Ok(recipe.clone()));
+            let json = serde_json::to_string(&recipe).unwrap();
+            assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
+            assert_eq!(recipe.differences(&recipe), Vec::<String>::new());
+        }
+        for (seed, word) in
+            [("-1", "seed"), ("\"many\"", "seed"), ("\"18446744073709551616\"", "seed")]
+        {
+            let error = Recipe::from_toml(&DIGITS.replace("seed = 0", &format!("seed = {seed}")));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("line"), "{seed}: {error}");
+        }
     }
 
     #[test]

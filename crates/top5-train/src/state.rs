@@ -1,7 +1,7 @@
 //! Where a run is: with the data, all that the rest of the run depends on.
 
 use serde::{Deserialize, Serialize};
-use top5_graph::Weights;
+use top5_graph::{StateName, Weights};
 
 use crate::log::Row;
 use crate::recipe::Recipe;
@@ -57,6 +57,11 @@ impl State {
             b.eval_top1.total_cmp(&a.eval_top1).then(a.eval_loss.total_cmp(&b.eval_loss))
         };
         self.rows.iter().min_by(order)
+    }
+
+    /// What is validated and kept of it: the average of the weights where there is one, else the weights.
+    pub fn model(&self) -> Weights {
+        StateName::Ema.select(&self.optimizer).unwrap_or_else(|| self.weights.clone())
     }
 
     /// Whether all epochs are done.

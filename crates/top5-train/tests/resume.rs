@@ -13,7 +13,10 @@ use top5_graph::{
     Bucket, EngineError, Graph, Loss, Network, Reducer, Retain, SessionOptions, StepOptions,
     Targets, Training, TrainingOptions, Update, Weights, net,
 };
-use top5_train::{Checkpoints, Event, FitError, Recipe, Row, State, Trainer, initialise};
+use top5_train::{
+    Checkpoints, Event, FitError, NotFinite, OptimizerName, ParamGroup, Recipe, Role, Row,
+    Schedule, State, Trainer, initialise,
+};
 
 const EPOCHS: usize = 3;
 const STEPS: usize = 4;
@@ -216,6 +219,131 @@ fn state_of_another_run_is_refused() {
     assert!(differences[0].starts_with("training images: "), "{differences:?}");
 }
 
+/// A run by this recipe that stops after the step, as a new process goes on from, and the whole run.
+fn stopped_and_whole(recipe: &Recipe, stop: usize) -> [State; 2] {
+    let trainer = Trainer::new(recipe.clone(), &splits(), preprocess());
+    let run = |state: State, stop: usize| {
+        let mut observe = |event: Event<'_>| {
+            let stops = matches!(event, Event::Step(record) if record.step == stop);
+            Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        trainer.run(&mut training(1), state, None, &mut observe).unwrap()
+    };
+    let begin = || trainer.begin(initialise(&graph(), 0));
+    let folder = TempDir::new().unwrap();
+    let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
+    checkpoints.save(&run(begin(), stop)).unwrap();
+    let stopped = checkpoints.newest().unwrap().state.unwrap();
+    assert_eq!(stopped.step, stop);
+    [run(stopped, usize::MAX), run(begin(), usize::MAX)]
+}
+
+#[test]
+fn every_optimiser_goes_on_to_the_bit() {
+    for (optimizer, name) in OptimizerName::ALL {
+        let momentum = optimizer.keys().contains(&"momentum").then_some(0.9);
+        let recipe = Recipe {
+            optimizer,
+            momentum,
+            nesterov: false,
+            centered: optimizer.keys().contains(&"centered"),
+            lr: 0.01,
+            clip_norm: Some(1.0),
+            ema: Some(0.9),
+            ema_warmup: true,
+            no_decay: vec![Role::Norms, Role::Biases],
+            ..recipe()
+        };
+        for stop in [1, 5] {
+            let [resumed, whole] = stopped_and_whole(&recipe, stop);
+            assert_same_bits(&resumed, &whole);
+            let states = recipe.update(0.1, 1).states().len();
+            let learned = graph().params().filter(|(_, param)| param.learned).count();
+            let kept = states * learned + graph().params().count();
+            assert_eq!(whole.optimizer.len(), kept, "{name}");
+        }
+    }
+}
+
+#[test]
+fn average_of_the_weights_is_validated_and_kept() {
+    let recipe = Recipe { ema: Some(0.9), ..recipe() };
+    let trainer = Trainer::new(recipe, &splits(), preprocess());
+    let state = trainer.begin(initialise(&graph(), 0));
+    let state =
+        trainer.run(&mut training(1), state, None, &mut |_| Ok(ControlFlow::Continue(()))).unwrap();
+    assert_ne!(state.model(), state.weights);
+    let last = state.rows.last().unwrap();
+    assert!(last.ema);
+    let network = device(2).cpu_network(&graph(), state.model(), Retain::Nothing).unwrap();
+    let mut session = network.cpu_session(&graph(), &SessionOptions::inference(8)).unwrap();
+    let report = evaluate(&mut session, &splits().validation, &preprocess(), &mut |_| {});
+    let report = report.unwrap();
+    assert_eq!((report.top1_percent, report.loss), (last.eval_top1, last.eval_loss));
+    assert_eq!(begin().model(), begin().weights);
+}
+
+#[test]
+fn frozen_parameters_stay() {
+    let frozen = ParamGroup { params: "fc1".to_owned(), lr: 1.0, decay: 1.0, frozen: true };
+    let recipe = Recipe { groups: vec![frozen], ..recipe() };
+    let [resumed, whole] = stopped_and_whole(&recipe, 3);
+    assert_same_bits(&resumed, &whole);
+    let start = initialise(&graph(), 0);
+    for (name, tensor) in start.iter() {
+        let moved = whole.weights.tensor(name).unwrap() != tensor;
+        assert_eq!(moved, !name.starts_with("fc1"), "{name}");
+    }
+}
+
+/// A rate that becomes infinite, and weights that do while the loss is finite.
+#[test]
+fn what_is_not_finite_never_becomes_a_checkpoint() {
+    let infinite_rate = Schedule::Step { milestones: vec![1.0 / STEPS as f64], gamma: 1e41 };
+    // The last update of the run takes the weights beyond f32; no gradient follows it.
+    let last = (EPOCHS * STEPS - 1) as f64 / STEPS as f64;
+    let infinite_weights = Schedule::Step { milestones: vec![last], gamma: 1e39 };
+    for (schedule, rate) in [(infinite_rate, true), (infinite_weights, false)] {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
+        let recipe = Recipe { schedule, warmup_epochs: 0.0, ..recipe() };
+        let trainer = Trainer::new(recipe, &splits(), preprocess());
+        let state = trainer.begin(initialise(&graph(), 0));
+        let run = trainer.run(&mut training(1), state, Some(&mut checkpoints), &mut |_| {
+            Ok(ControlFlow::Continue(()))
+        });
+        let Err(FitError::Diverged(diverged)) = run else { panic!("{run:?}") };
+        if rate {
+            assert_eq!(diverged.what, NotFinite::Rate, "{diverged}");
+        } else {
+            let of_weights =
+                matches!(diverged.what, NotFinite::Weight(_) | NotFinite::ValidationLoss);
+            assert!(of_weights, "{diverged}");
+        }
+        let newest = checkpoints.newest().unwrap().state.unwrap();
+        assert!(newest.step >= 1 && newest.step < EPOCHS * STEPS);
+        let tensors = newest.weights.iter().chain(newest.optimizer.iter());
+        assert!(tensors.flat_map(|(_, t)| t.data()).all(|v| v.is_finite()), "{diverged}");
+    }
+}
+
+/// `ValueError: Expected more than 1 value per channel when training` in PyTorch.
+#[test]
+fn batch_normalisation_over_one_value_is_refused() {
+    let graph = net("small", [1, 6, 6], |x| x.conv_bn(4, 6).relu().flatten().linear(3)).unwrap();
+    let recipe = Recipe { batch_size: 1, augment: Vec::new(), ..recipe() };
+    let trainer = Trainer::new(recipe, &splits(), preprocess());
+    let weights = initialise(&graph, 0);
+    let device = CpuDevice::new(&Options::default()).unwrap();
+    let mut training = device.cpu_training(&graph, &weights, &TrainingOptions::new(8)).unwrap();
+    let state = trainer.begin(weights);
+    let run = trainer.run(&mut training, state, None, &mut |_| Ok(ControlFlow::Continue(())));
+    let error = run.unwrap_err();
+    let refused =
+        matches!(&error, FitError::Engine(EngineError::Unsupported { node, .. }) if node == "bn1");
+    assert!(refused && error.to_string().contains("more than one value per channel"), "{error}");
+}
+
 #[test]
 fn observer_that_fails_ends_the_run() {
     let mut observe = |event: Event<'_>| {
@@ -320,7 +448,11 @@ fn run_stops_before_an_update_that_is_not_finite() {
         let Err(FitError::Diverged(diverged)) = run else { panic!("{run:?}") };
         assert_eq!((diverged.epoch, diverged.step, broken.updates), (2, 7, 6));
         let names: Vec<String> = graph().params().map(|(name, _)| name).collect();
-        assert!(if loss { diverged.what == "loss" } else { names.contains(&diverged.what) });
+        match diverged.what {
+            NotFinite::Loss => assert!(loss),
+            NotFinite::Gradient(name) => assert!(!loss && names.contains(&name), "{name}"),
+            other => panic!("{other:?}"),
+        }
         // The last good state is kept, and the run can go on from it with a sound engine.
         let last = checkpoints.newest().unwrap().state.unwrap();
         assert_eq!(last.step, 6);

@@ -1,6 +1,6 @@
 //! The recipes that are part of the program, and what is usual where there is none.
 
-use top5_train::{Recipe, Schedule};
+use top5_train::Recipe;
 
 /// The files of `recipes/`, by name.
 const KEPT: [(&str, &str); 2] = [
@@ -21,25 +21,7 @@ pub fn recipe(network: &str, data: &str) -> Recipe {
     if let Some(own) = on_data().find(|recipe| recipe.network == network) {
         return own.clone();
     }
-    let usual = on_data().next().cloned().unwrap_or_else(|| Recipe {
-        network: String::new(),
-        classes: None,
-        data: data.to_owned(),
-        validation: 0.1,
-        seed: 0,
-        epochs: 30,
-        batch_size: 64,
-        lr: 0.05,
-        warmup_epochs: 1.0,
-        momentum: 0.9,
-        nesterov: true,
-        weight_decay: 5e-4,
-        label_smoothing: 0.0,
-        checkpoint_steps: None,
-        schedule: Schedule::Cosine { last: 0.0 },
-        augment: Vec::new(),
-        preprocess: None,
-    });
+    let usual = on_data().next().cloned().unwrap_or_else(|| Recipe::usual(network, data));
     Recipe { network: network.to_owned(), preprocess: None, ..usual }
 }
 

@@ -42,7 +42,7 @@ fn cached(place: &Place, name: &str, bytes: &[u8]) {
 /// Whether the system calls of a program can be listed here. Where a CI runs, the program that does must be there; some
 /// systems forbid it to look.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn strace() -> bool {
+pub(crate) fn strace() -> bool {
     let succeeds = |arguments: &[&str]| {
         let mut strace = Command::new("strace");
         let output = strace.args(arguments).output();

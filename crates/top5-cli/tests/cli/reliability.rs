@@ -110,6 +110,52 @@ fn interrupted_run_writes_a_checkpoint_and_resumes() {
     }
 }
 
+/// Stopped after an epoch's last step, a run saves that step once more when it goes on. Killed at any rename or deletion, it
+/// has a whole checkpoint, and ends with the weights of one that was never killed, its table written and nothing left over.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_instant_is_without_a_checkpoint_exhaustive() {
+    if !crate::hub::strace() {
+        return;
+    }
+    let place = Place::new();
+    // One step per epoch.
+    let line = "train lenet --epochs 2 --batch-size 1197 --threads 1";
+    let whole = hash(&place.json(&format!("{line} --out whole")));
+    let table = fs::read_to_string(place.path("whole/summary.csv")).unwrap();
+    let run = |out: &str, at: &str, options: &[&str]| {
+        let log = place.path("trace.txt");
+        let mut all = vec!["-f", "-q", "-o", log.to_str().unwrap(), "-e", at];
+        all.extend(options);
+        place.run_under("strace", &all, &format!("{line} --out {out} --resume"))
+    };
+    let every = if std::env::var_os("TOP5_EXHAUSTIVE").is_some() { 1 } else { 4 };
+    let mut killed = 0;
+    for when in (1..).step_by(every) {
+        let out = format!("run-{when}");
+        // The record of the first step goes to the log, and so does the signal.
+        let path = place.path(&out).join("metrics.jsonl");
+        let term = ["-P", path.to_str().unwrap()];
+        let stopped = run(&out, "inject=write:signal=TERM:when=1", &term);
+        assert_eq!(stopped.code, Some(143), "{stopped:?}");
+        assert_eq!(checkpoints(&place, &out).len(), 1);
+        let ran =
+            run(&out, &format!("inject=rename,unlink,unlinkat,rmdir:signal=KILL:when={when}"), &[]);
+        killed += usize::from(ran.code != Some(0));
+        assert_eq!(hash(&place.json(&format!("{line} --out {out} --resume"))), whole, "{when}");
+        assert_eq!(fs::read_to_string(place.path(&out).join("summary.csv")).unwrap(), table);
+        let folders = [place.path(&out), place.path(&out).join("checkpoints")];
+        let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+        let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        let left = names.iter().filter(|name| name.to_string_lossy().ends_with(".tmp"));
+        assert_eq!(left.count(), 0, "{names:?}");
+        if ran.code == Some(0) {
+            break;
+        }
+    }
+    assert!(killed >= 2, "the run was killed {killed} times");
+}
+
 #[test]
 fn damaged_checkpoint_is_passed_over() {
     let place = Place::new();
@@ -118,7 +164,9 @@ fn damaged_checkpoint_is_passed_over() {
     for file in ["weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"] {
         for harm in ["flip", "cut", "delete"] {
             let newest = checkpoints(&place, "run").pop().unwrap();
-            assert!(newest.ends_with(format!("step-{STEPS:08}")), "{newest:?}");
+            // One that takes the place of a damaged one has a number more.
+            let name = newest.file_name().unwrap().to_str().unwrap();
+            assert!(name.starts_with(&format!("step-{STEPS:08}")), "{newest:?}");
             damage(&newest.join(file), harm);
             let ran = place.run(&format!("{line} --resume --json"));
             assert_eq!(ran.code, Some(0), "{file}, {harm}: {ran:?}");

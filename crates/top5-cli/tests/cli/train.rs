@@ -38,6 +38,88 @@ fn diverging_run_stops_with_code_5() {
 }
 
 #[test]
+fn optimiser_is_chosen_from_the_command_line_and_the_run_remembers_it() {
+    let place = Place::new();
+    let line = "train lenet --epochs 1 --batch-size 256 --optimizer adamw --lr 1e-3 --weight-decay 0.01 \
+                --no-decay norms,biases --clip-norm 1 --ema 0.9 --ema-warmup --set beta2=0.98 --out run";
+    let ran = place.run(line);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("average of the weights, of which 0.9 stays"), "{ran:?}");
+    let recipe = fs::read_to_string(place.path("run/config.resolved.toml")).unwrap();
+    for line in [
+        "optimizer = \"adamw\"",
+        "lr = 0.001",
+        "weight_decay = 0.01",
+        "no_decay = [\"norms\", \"biases\"]",
+        "clip_norm = 1.0",
+        "ema = 0.9",
+        "ema_warmup = true",
+        "beta2 = 0.98",
+    ] {
+        assert!(recipe.lines().any(|of_recipe| of_recipe == line), "{line}: {recipe}");
+    }
+    assert!(!recipe.contains("momentum"), "{recipe}");
+    let log = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+    assert!(log.lines().last().unwrap().contains("\"ema\":true"), "{log}");
+
+    // The recipe that it wrote down makes the same weights.
+    let first = fs::read(place.path("run/model.safetensors")).unwrap();
+    fs::copy(place.path("run/config.resolved.toml"), place.path("again.toml")).unwrap();
+    place.text("train again.toml --out again");
+    assert_eq!(fs::read(place.path("again/model.safetensors")).unwrap(), first);
+    place.text("train --resume --out run");
+    assert_eq!(fs::read(place.path("run/model.safetensors")).unwrap(), first);
+}
+
+#[test]
+fn senseless_optimisers_are_refused_before_anything_is_made() {
+    let place = Place::new();
+    for (flags, words) in [
+        ("--optimizer adam", &["lr", "another optimizer"][..]),
+        ("--optimizer adan --lr 1e-3", &["adan", "adamw"]),
+        ("--momentum 1.5", &["momentum", "from 0 to less than 1"]),
+        ("--optimizer adam --lr 1e-3 --momentum 0.9", &["momentum", "no such number"]),
+        ("--no-decay norm", &["norm", "norms"]),
+        ("--clip-norm 0", &["clip_norm", "above 0"]),
+        ("--ema 1", &["ema", "less than 1"]),
+        ("--lr nan", &["lr", "finite"]),
+        ("--set momentun=0.9", &["momentun", "momentum"]),
+        ("--set epochs=0", &["epochs", "from 1"]),
+        ("--set batch_size=9223372036854775807", &["batch_size"]),
+        ("--checkpoint-every 18446744073709551615", &["checkpoint_steps"]),
+        ("--batch-size 18446744073709551615", &["batch_size"]),
+    ] {
+        place.fails(&format!("train lenet {flags} --out run"), 3, words);
+        assert!(!place.path("run").exists(), "{flags}");
+    }
+}
+
+#[test]
+fn every_seed_makes_a_run_that_goes_on() {
+    let place = Place::new();
+    for (i, seed) in ["9223372036854775808", "18446744073709551615"].into_iter().enumerate() {
+        let line = format!("train lenet --epochs 1 --batch-size 1197 --seed {seed} --out run{i}");
+        place.text(&line);
+        let recipe =
+            fs::read_to_string(place.path(format!("run{i}/config.resolved.toml"))).unwrap();
+        assert!(recipe.contains(&format!("seed = \"{seed}\"")), "{recipe}");
+        place.text(&format!("train --resume --out run{i}"));
+        place.text(&format!("{line} --resume"));
+    }
+}
+
+/// PyTorch refuses it with a ValueError.
+#[test]
+fn batch_normalisation_over_one_value_is_refused() {
+    let place = Place::new();
+    let recipe = "network = \"resnet18\"\ndata = \"digits\"\nvalidation = 0.1\nseed = 0\nepochs = 1\n\
+                  batch_size = 1\nlr = 0.01\nweight_decay = 0.0\nschedule = \"constant\"\n[preprocess]\n\
+                  input_size = [3, 32, 32]\ncrop_mode = \"squash\"\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n";
+    fs::write(place.path("bn1.toml"), recipe).unwrap();
+    place.fails("train bn1.toml --out run", 3, &["more than one value per channel", "layer4"]);
+}
+
+#[test]
 fn a_step_that_does_not_fit_is_refused_before_anything_is_made() {
     let place = Place::new();
     let args = "train lenet --batch-size 512 --memory-limit 24 --out run";
