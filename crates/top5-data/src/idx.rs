@@ -208,7 +208,14 @@ mod tests {
             let mut damaged = file.clone();
             damaged[position] ^= 0x10;
             let error = parse_images(&damaged).unwrap_err();
-            let expected = matches!(error, DataError::Gzip { .. } | DataError::Length { .. });
+            // What is unpacked up to the damage may already be no header.
+            let expected = matches!(
+                error,
+                DataError::Gzip { .. }
+                    | DataError::Length { .. }
+                    | DataError::Magic { .. }
+                    | DataError::Empty { .. }
+            );
             assert!(expected, "byte {position} of {}: {error}", file.len());
         }
     }
