@@ -80,7 +80,10 @@ impl fmt::Display for Diverged {
         })?;
         match what {
             NotFinite::Rate => f.write_str("lower the schedule's gamma"),
-            _ => f.write_str(
+            NotFinite::Loss
+            | NotFinite::ValidationLoss
+            | NotFinite::Gradient(_)
+            | NotFinite::Weight(_) => f.write_str(
                 "lower lr, lengthen the warm-up, or look for infinite values in the data",
             ),
         }
