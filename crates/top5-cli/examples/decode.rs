@@ -3,6 +3,8 @@
 //!
 //! `scripts/decode_beside_pillow.py` runs it beside Pillow.
 
+#![expect(clippy::print_stdout, reason = "a program that measures prints what it measured")]
+
 use std::fs;
 use std::hint::black_box;
 use std::time::Instant;

@@ -341,7 +341,7 @@ mod tests {
             ("mean", Preprocess { mean: vec![0.0; 2], ..good.clone() }),
             ("mean", Preprocess { mean: vec![f32::NAN; 3], ..good.clone() }),
             ("std", Preprocess { std: vec![0.0; 3], ..good.clone() }),
-            ("std", Preprocess { std: vec![-0.1; 3], ..good.clone() }),
+            ("std", Preprocess { std: vec![-0.1; 3], ..good }),
         ] {
             assert_eq!(wrong.check().map_err(|error| error.key), Err(key), "{wrong:?}");
         }

@@ -30,6 +30,13 @@ const PREPROCESS: &str = "top5.preprocess";
 /// Bytes of the longest that is read; 21,000 classes take half a million.
 const LONGEST_METADATA: usize = 1 << 22;
 
+/// Metadata that name a network and, where it is given, its preprocessing.
+pub(crate) fn description(network: &str, preprocess: Option<&Preprocess>) -> Vec<(String, String)> {
+    let network = (NETWORK.to_owned(), network.to_owned());
+    let preprocess = preprocess.map(|own| (PREPROCESS.to_owned(), json!(own).to_string()));
+    [network].into_iter().chain(preprocess).collect()
+}
+
 /// A trained network.
 #[derive(Clone, Debug)]
 pub struct Model {

@@ -111,7 +111,7 @@ mod tests {
             ("std", timm::Preprocessing { std: vec![0.2, -0.2, 0.2], ..good.clone() }),
             ("crop_pct", timm::Preprocessing { crop_pct: 0.01, ..good.clone() }),
             ("mean", timm::Preprocessing { mean: vec![1e300; 3], ..good.clone() }),
-            ("input_size", timm::Preprocessing { input_size: [3, 1 << 40, 1], ..good.clone() }),
+            ("input_size", timm::Preprocessing { input_size: [3, 1 << 40, 1], ..good }),
         ] {
             let reason = from_timm(wrong).unwrap_err();
             assert!(reason.contains(word), "{reason}");

@@ -5,17 +5,22 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use top5_formats::{self as formats, Format, Group, Index, Loaded, Pick, safetensors, timm};
+use top5_train::{Recipe, State};
 use top5_zoo::Network;
 
 use crate::error::ModelError;
 use crate::files::sha256;
-use crate::model::Model;
+use crate::model::{Model, description};
 use crate::onnx_file;
 
 /// The name of the file of weights in a run's folder and in timm's.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// The name of timm's description beside it.
 pub const CONFIG_FILE: &str = "config.json";
+
+/// The weights and the state in a checkpoint of a run.
+const CHECKPOINT_WEIGHTS: &str = "weights.safetensors";
+const STATE_FILE: &str = "state.json";
 
 /// A file of weights, and what describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +40,7 @@ impl WeightFiles {
         "model.pth",
         "model.safetensors.index.json",
         "pytorch_model.bin.index.json",
-        // A checkpoint of a run.
-        "weights.safetensors",
+        CHECKPOINT_WEIGHTS,
         "model.onnx",
     ];
 
@@ -101,7 +105,8 @@ impl WeightFiles {
                 let parts = parts.collect::<Result<Vec<_>, _>>()?;
                 return Opened::described(Index::join(parts)?, network, config);
             }
-            if let Some(file) = streamed(&self.weights, pick)? {
+            if let Some(mut file) = streamed(&self.weights, pick)? {
+                file.metadata.extend(of_checkpoint(&self.weights)?);
                 return Opened::described(file, network, config);
             }
             let bytes = read_regular(&self.weights)?;
@@ -123,6 +128,20 @@ fn newest_step(folder: &Path) -> Option<PathBuf> {
         Some((step, entry.path()))
     });
     steps.max().map(|(_, path)| path)
+}
+
+/// How the run of a checkpoint, whose state lies beside its weights, describes them; nothing beside other files.
+fn of_checkpoint(weights: &Path) -> Result<Vec<(String, String)>, ModelError> {
+    let path = weights.with_file_name(STATE_FILE);
+    if !(weights.ends_with(CHECKPOINT_WEIGHTS) && path.is_file()) {
+        return Ok(Vec::new());
+    }
+    let read = || -> Result<Recipe, ModelError> {
+        let state = serde_json::from_slice::<State>(&read_regular(&path)?);
+        Ok(state.map_err(|error| ModelError::Metadata { reason: error.to_string() })?.recipe)
+    };
+    let recipe = read().map_err(|error| error.at(&path))?;
+    Ok(description(&recipe.network, recipe.preprocess.as_ref()))
 }
 
 /// The tensors of a safetensors file, which need not be in memory beside them; `None` for another file.

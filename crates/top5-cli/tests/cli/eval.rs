@@ -64,7 +64,8 @@ fn preprocessing_may_be_given() {
     assert!(other["loss"].as_f64() > usual["loss"].as_f64(), "{other}");
     place.fails("eval lenet --mean 0.1,0.2", 2, &["--mean", "1 channels"]);
     place.fails("eval lenet --crop-pct 2", 2, &["--crop-pct", "0.05"]);
-    assert_eq!(place.run("eval lenet --crop-mode border").code, Some(2));
+    assert_eq!(place.run("eval lenet --crop-mode border").code, Some(0));
+    place.fails("eval lenet --crop-mode tile", 2, &["--crop-mode", "border"]);
 }
 
 /// akamaster's ResNet-20 on CIFAR-10's test images as JPEG files: PyTorch is right on 8,103 of 10,000, and on 9,872 among

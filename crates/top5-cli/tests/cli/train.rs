@@ -86,11 +86,15 @@ fn senseless_optimisers_are_refused_before_anything_is_made() {
         ("--set momentun=0.9", &["momentun", "momentum"]),
         ("--set epochs=0", &["epochs", "from 1"]),
         ("--set batch_size=9223372036854775807", &["batch_size"]),
-        ("--checkpoint-every 18446744073709551615", &["checkpoint_steps"]),
-        ("--batch-size 18446744073709551615", &["batch_size"]),
+        ("--set checkpoint_steps=0", &["checkpoint_steps"]),
     ] {
         place.fails(&format!("train lenet {flags} --out run"), 3, words);
         assert!(!place.path("run").exists(), "{flags}");
+    }
+    for flag in ["--checkpoint-every", "--batch-size"] {
+        let line = format!("train lenet {flag} 18446744073709551615 --out run");
+        place.fails(&line, 2, &[flag, "65536"]);
+        assert!(!place.path("run").exists(), "{flag}");
     }
 }
 
