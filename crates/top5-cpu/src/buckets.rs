@@ -2,7 +2,7 @@
 //! the last one first, and that a reducer may take away meanwhile.
 
 use crate::bank::{BankPlan, SlotId};
-use crate::lower::Program;
+use crate::ir::Program;
 use std::any::Any;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -56,7 +56,7 @@ impl Gradients {
         };
         let mut last = vec![0; gradients.ranges.len()];
         for (at, step) in program.steps.iter().enumerate() {
-            for slot in step.gradients() {
+            for slot in step.kernel.gradients() {
                 let (bucket, _) = gradients.place(&program.bank, slot);
                 last[bucket] = at;
             }

@@ -12,8 +12,10 @@ mod memory;
 mod terms;
 mod tests;
 
-use crate::lower::{Mode, Program};
-use crate::plan::Plan;
+use crate::ir::Program;
+use crate::memory::Plan;
+use crate::purpose::Mode;
+use crate::step::Kernel;
 use effects::Interpreter;
 use meaning::Meaning;
 use memory::{Memory, View};
@@ -52,7 +54,7 @@ pub(crate) fn check(
     };
     let place = |at: usize| {
         let step = &program.steps[at];
-        format!("step {at}, {} of {}", step.kernel(), graph.node(step.node).name)
+        format!("step {at}, {} of {}", step.kernel.name(), graph.node(step.node).name)
     };
     for at in 0..program.steps.len() {
         interpreter.at = at;
@@ -63,7 +65,8 @@ pub(crate) fn check(
     // What nobody reads was computed for nothing, unless the graph says so.
     let needed = |step: &usize| {
         let node = program.steps[*step].node.index();
-        meaning.used[node] && (meaning.learns[node] || !program.steps[*step].is_loss())
+        meaning.used[node]
+            && (meaning.learns[node] || !matches!(program.steps[*step].kernel, Kernel::Loss(_)))
     };
     let memory = &interpreter.memory;
     if let Some((step, by)) = memory.wasted.iter().find(|(step, _)| needed(step)) {

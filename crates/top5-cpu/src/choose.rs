@@ -1,6 +1,6 @@
 //! Which convolution kernel runs where.
 
-use crate::lower::Mode;
+use crate::purpose::Mode;
 use crate::tuning::{LayerShape, Tuning};
 use top5_kernels::bf16::{Bf16Isa, DirectBf16, WeightGradientBf16};
 use top5_kernels::conv::{ConvGeom, Direct};

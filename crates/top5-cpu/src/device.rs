@@ -1,10 +1,13 @@
 //! The device: one pool of threads and an instruction set, shared by all that is made from it, and what it would plan.
 
 use crate::choose::Machinery;
-use crate::lower::{Mode, Program, layout_of, lower};
+use crate::geometry::layout_of;
+use crate::ir::Program;
+use crate::memory::Plan;
 use crate::network::CpuNetwork;
 use crate::options::{Options, Precision};
-use crate::plan::Plan;
+use crate::pass::lower;
+use crate::purpose::Mode;
 use crate::run::memory;
 use crate::summary::Summary;
 use crate::training::CpuTraining;

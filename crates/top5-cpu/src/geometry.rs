@@ -1,6 +1,6 @@
 //! The loop nests of a convolution: forward, and backward to its input.
 
-use top5_graph::Window;
+use top5_graph::{Shape, Window};
 use top5_kernels::conv::{ConvGeom, Strides};
 use top5_kernels::{LANES, Layout};
 
@@ -22,6 +22,12 @@ pub(crate) enum Source {
     Blocked(Layout),
     /// In plain planes with a halo: the network's input.
     Plain(Layout),
+}
+
+/// The layout of an activation of this shape, without a halo.
+pub(crate) fn layout_of(shape: Shape) -> Layout {
+    let [h, w] = shape.size();
+    Layout::new(shape.channels(), h, w)
 }
 
 /// Floats of one image in plain planes.

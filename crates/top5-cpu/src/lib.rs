@@ -1,7 +1,7 @@
 //! The CPU engine: a graph lowered to steps over the kernels of `top5-kernels`.
 //!
 //! ```text
-//! Graph ──lower──▶ steps over buffers ──backward──▶ more steps ──plan──▶ offsets in one arena ──run──▶ results
+//! Graph ──passes──▶ steps over buffers ──memory──▶ offsets in one arena ──run──▶ results
 //! ```
 //!
 //! Everything is decided when the plan is made: which ops are fused, which kernel runs, how large each halo is, where
@@ -14,23 +14,21 @@
 
 #![forbid(unsafe_code)]
 
-mod again;
-mod backward;
 mod bank;
 mod buckets;
 #[cfg(test)]
 mod check;
 mod choose;
 mod device;
-mod emit;
 mod geometry;
+mod ir;
 mod loss;
-mod lower;
+mod memory;
 mod network;
 mod optimizer;
 mod options;
-mod plan;
-mod precision;
+mod pass;
+mod purpose;
 mod run;
 mod session;
 mod statistics;
@@ -40,9 +38,9 @@ mod training;
 mod tuning;
 
 pub use device::{CpuDevice, plan};
-pub use lower::Mode;
 pub use network::CpuNetwork;
 pub use options::{Options, Precision};
+pub use purpose::Mode;
 pub use session::CpuSession;
 pub use summary::{Choice, PlannedStep, Summary};
 pub use top5_kernels::Isa;

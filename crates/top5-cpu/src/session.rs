@@ -2,9 +2,10 @@
 
 use crate::bank::ParamMemory;
 use crate::device::CpuDevice;
-use crate::lower::Mode;
 use crate::network::CpuNetwork;
-use crate::run::{Machine, Outside, Run};
+use crate::purpose::Mode;
+use crate::run::Machine;
+use crate::step::{Outside, Run};
 use crate::summary::Summary;
 use top5_graph::{
     Backward, EngineError, Forward, Graph, NodeId, Purpose, Session, SessionOptions, Statistics,

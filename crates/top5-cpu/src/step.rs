@@ -1,279 +1,331 @@
-//! What a plan consists of: steps that read and write buffers.
+//! The kinds of steps: a struct each, with named operands, that says what it reads and writes, what it relies on, and how it
+//! runs. A family of them is a file.
+//!
+//! Nothing else knows what a step does but the plan checker, which has its own account of it.
 
-use crate::bank::SlotId;
-use crate::choose::{ConvKernel, GradientKernel};
-use top5_graph::NodeId;
-use top5_kernels::conv::ConvGeom;
-use top5_kernels::lrn::LrnGeom;
-use top5_kernels::pool::{Divisor, PoolGeom};
-use top5_kernels::{Block, BlockBf16, Layout, Pixel};
+pub(crate) mod conv;
+pub(crate) mod loss;
+pub(crate) mod moves;
+pub(crate) mod norm;
+pub(crate) mod pointwise;
+pub(crate) mod pool;
 
-/// The number of a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct BufferId(pub(crate) usize);
+use crate::bank::{ParamMemory, Params, SlotId};
+use crate::buckets::Gradients;
+use crate::ir::{Buffer, BufferId, Program};
+use crate::memory::Plan;
+use crate::statistics::Measured;
+use conv::{Conv, ConvBias, ConvInput, ConvWeights};
+use loss::{EuclideanRbf, EuclideanRbfGradient, Loss, Softmax, SoftmaxGradient};
+use moves::{
+    CopyChannels, Flatten, Narrow, Pack, PadPlanes, PlaceChannels, Subsample, SubsampleGradient,
+    Unflatten, Widen,
+};
+use norm::{BatchStatistics, Lrn, LrnGradient, Normalise, NormaliseGradient};
+use pointwise::{
+    Add, Dropout, DropoutGradient, MaskPositive, Relu, ReluGradient, Scale, ScaleFactorGradient,
+    ScaledTanh, ScaledTanhGradient, Sigmoid, SigmoidGradient, Times,
+};
+use pool::{Average, AverageGradient, MaxPool, MaxPoolGradient};
+use std::ops::Range;
+use top5_graph::{EngineError, NodeId, Reducer, Stop, Targets};
+use top5_kernels::bf16::Bf16Isa;
+use top5_kernels::{Arena, Block, Isa, Layout, Threads};
 
-/// A piece of the arena.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Buffer {
-    /// Where pixels are, for activations and their gradients.
-    pub(crate) layout: Layout,
-    pub(crate) extent: Extent,
-    /// Its pixels are in bf16, two to a block of memory.
-    pub(crate) bf16: bool,
+/// What one run depends on beside the parameters.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) threads: &'a Threads,
+    /// Number of images.
+    pub(crate) n: usize,
+    /// `[n, c, h, w]`
+    pub(crate) images: &'a [f32],
+    /// What they should be; no classes for inference.
+    pub(crate) targets: Targets<'a>,
+    pub(crate) smoothing: f32,
+    /// Factor of the gradients.
+    pub(crate) scale: f32,
+    /// Of the dropout masks.
+    pub(crate) seed: u64,
+    /// Ends it early.
+    pub(crate) stop: Option<&'a Stop>,
 }
 
-/// The size of a buffer, in pixels of sixteen channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// For each image.
-    PerImage(usize),
-    /// Whatever the batch.
-    Fixed(usize),
-    /// Some channels of another buffer, from this pixel of each image on; an even one where they are in bf16.
-    Part(BufferId, usize),
-}
-
-impl Buffer {
-    /// Blocks of memory for a batch of `n`; the largest number where there is none for so many.
-    pub(crate) fn len(&self, n: usize) -> usize {
-        self.blocks(match self.extent {
-            Extent::PerImage(pixels) => n.saturating_mul(pixels),
-            Extent::Fixed(pixels) => pixels,
-            Extent::Part(..) => self.layout.len(n),
-        })
+impl<'a> Run<'a> {
+    /// Inference.
+    pub(crate) fn inference(threads: &'a Threads, n: usize, images: &'a [f32]) -> Self {
+        let targets = Targets::Classes(&[]);
+        Self { threads, n, images, targets, smoothing: 0.0, scale: 1.0, seed: 0, stop: None }
     }
-
-    /// Blocks of memory for some pixels.
-    pub(crate) fn blocks(&self, pixels: usize) -> usize {
-        if self.bf16 { pixels.div_ceil(BlockBf16::PER_BLOCK) } else { pixels }
-    }
 }
 
-/// One call of a kernel.
-#[derive(Clone, Debug)]
-pub(crate) struct Step {
-    /// The layer it belongs to.
+/// What a run reads and writes beside its activations.
+pub(crate) struct Outside<'a, 'r> {
+    pub(crate) params: ParamMemory<'a>,
+    /// `None` for inference.
+    pub(crate) gradients: Option<&'a mut Gradients>,
+    /// Sums over processes, if there are any.
+    pub(crate) reducer: Option<&'r mut dyn Reducer>,
+    /// The statistics of the batch, which the running ones are to follow when the step is done.
+    pub(crate) measured: Vec<Measured>,
+    /// Called with the number of each step before it, and with their number at the end.
+    pub(crate) before: &'a mut dyn FnMut(usize),
+}
+
+/// Where and how a step runs.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    pub(crate) isa: Isa,
+    pub(crate) bf16: Option<Bf16Isa>,
+    pub(crate) run: &'a Run<'a>,
+    pub(crate) program: &'a Program,
+    pub(crate) plan: &'a Plan,
+    pub(crate) params: Params<'a>,
     pub(crate) node: NodeId,
-    pub(crate) what: What,
-    pub(crate) reads: Vec<BufferId>,
-    /// The first is the result, the others are scratch.
-    pub(crate) writes: Vec<BufferId>,
-    /// Nothing has been written to the result before: it is overwritten. Otherwise it is added to.
-    pub(crate) fresh: bool,
+    /// The result is added to.
+    pub(crate) accumulate: bool,
 }
 
-/// Which kernel, with everything but the buffers. Comments name reads and writes.
-#[derive(Clone, Debug)]
-pub(crate) enum What {
-    /// The images to channel blocks: → x
-    Pack,
-    /// The images to plain planes with a halo: → x
-    PadPlanes,
-    /// x → the same in bf16
-    Narrow,
-    /// x in bf16 → the same
-    Widen,
-    /// x (in bf16 if the kernel reads that, or if it is) (, sum in y's precision) → y, scratch. `transformed`: the weights are
-    /// in the kernel's own form, and else packed for direct convolution.
-    Conv { kernel: ConvKernel, weight: SlotId, bias: Option<SlotId>, relu: bool, transformed: bool },
-    /// x → y
-    MaxPool(PoolGeom),
-    /// x → y
-    Average(PoolGeom, Divisor),
-    /// x → statistics, scratch; the running ones follow
-    BatchStatistics { running: SlotId, momentum: f32 },
-    /// x (, statistics unless they are in a slot) (, summand) → y
-    Normalise(Normalisation),
-    /// x → y
-    Lrn(LrnGeom),
-    /// x → y
-    Relu,
-    /// x → y
-    Sigmoid,
-    /// x → y
-    ScaledTanh,
-    /// x → y
-    Dropout { p: f32 },
-    /// a, b → y
-    Add { relu: bool },
-    /// x → y, also added
-    Times(f32),
-    /// x, factors (, sum) → y, also added
-    Scale { relu: bool },
-    /// x → a range of channels of y, also added. `zero`: what is not written becomes zero.
-    CopyChannels { from: usize, to: usize, count: usize, zero: bool },
-    /// x → a range of channels of y, whose other channels stay
-    PlaceChannels { to: usize, count: usize },
-    /// x → y
-    Subsample(usize),
-    /// x → y
-    Flatten,
-    /// x → y
-    Softmax,
-    /// x → y
-    EuclideanRbf { codes: SlotId },
-
-    /// logits → their gradient; adds `weight` times the loss
-    Loss { weight: f32 },
-    /// dy (, dy in bf16 if a kernel reads that) → dx, scratch, transposed weights (for direct convolution)
-    ConvInput { nests: Vec<Nest>, forward: ConvGeom, weight: SlotId, covers: bool },
-    /// x, dy → scratch; the gradient of a slot
-    ConvWeights { kernel: GradientKernel, weight: SlotId, mask: Option<Vec<Block>> },
-    /// dy → scratch; the gradient of a slot
-    ConvBias { bias: SlotId },
-    /// y → dy, in place: zero where y is not positive
-    MaskPositive,
-    /// y, dy → dx, added
-    ReluGradient,
-    /// y, dy → dx, added
-    SigmoidGradient,
-    /// y, dy → dx, added
-    ScaledTanhGradient,
-    /// x, y, dy → dx, also added. `relu`: x is the output of a ReLU, which is undone as well.
-    MaxPoolGradient { geom: PoolGeom, relu: bool },
-    /// dy → dx, added
-    AverageGradient(PoolGeom, Divisor),
-    /// x (, statistics unless they are in a slot) (, y if a ReLU followed a sum) → dx (also added), sums, scratch, dy; or in
-    /// the place of dy → dy, sums, scratch. The gradients of two slots
-    NormaliseGradient(Normalisation),
-    /// x, dy → dx, added
-    LrnGradient(LrnGeom),
-    /// dy → dx, added
-    DropoutGradient { p: f32 },
-    /// x, dy → d factors, also added
-    ScaleFactorGradient,
-    /// dy → dx, also added
-    SubsampleGradient(usize),
-    /// dy → dx, also added
-    Unflatten,
-    /// y, dy → dx, added
-    SoftmaxGradient,
-    /// x, dy → dx, added
-    EuclideanRbfGradient { codes: SlotId },
+/// What steps change.
+pub(crate) struct Memory<'m, 'a, 'r> {
+    pub(crate) arena: &'m mut Arena,
+    pub(crate) outside: &'m mut Outside<'a, 'r>,
 }
 
-/// A batch normalisation, or another affine map per channel.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Normalisation {
-    pub(crate) weight: SlotId,
-    pub(crate) bias: SlotId,
-    /// Where mean and variance are, unless they are the batch's and in a buffer.
-    pub(crate) statistics: Option<SlotId>,
-    pub(crate) eps: f32,
-    /// Another activation is added.
-    pub(crate) sum: bool,
-    pub(crate) relu: bool,
+/// A step's share of the loss.
+pub(crate) type Done = Result<f64, EngineError>;
+
+impl<'a> At<'a> {
+    /// Threads and number of images.
+    pub(crate) fn batch(&self) -> (&'a Threads, usize) {
+        (self.run.threads, self.run.n)
+    }
+
+    fn buffer(&self, id: BufferId) -> &'a Buffer {
+        self.program.buffer(id)
+    }
+
+    pub(crate) fn layout(&self, id: BufferId) -> &'a Layout {
+        &self.buffer(id).layout
+    }
+
+    pub(crate) fn is_bf16(&self, id: BufferId) -> bool {
+        self.buffer(id).bf16
+    }
+
+    /// The memory of a slot's gradient.
+    pub(crate) fn gradient<'g>(
+        &self,
+        gradients: &'g mut Option<&mut Gradients>,
+        slot: SlotId,
+    ) -> &'g mut [Block] {
+        let gradients = gradients.as_mut();
+        let gradients = gradients.expect("a plan with gradients of parameters has their memory");
+        gradients.slot(&self.program.bank, slot)
+    }
+
+    /// Where a buffer is in the arena; nowhere if there is none.
+    pub(crate) fn range(&self, id: impl Into<Option<BufferId>>) -> Range<usize> {
+        id.into().map_or(0..0, |id| self.plan.range(self.program, id, self.run.n))
+    }
 }
 
-/// One loop nest of the gradient with respect to a convolution's input.
-#[derive(Clone, Debug)]
-pub(crate) struct Nest {
-    pub(crate) kernel: ConvKernel,
-    /// The kernel element of each of its taps.
-    pub(crate) elements: Vec<usize>,
+/// Lends the operands of a kernel that reads activations and writes one, each as memory and layout.
+macro_rules! call {
+    ($at:expr, $memory:expr, [$($x:ident: $id:expr),*], $y:ident: $to:expr => $body:expr) => {{
+        let ([y], [$($x),*]) = $memory.arena.lend([$at.range($to)], [$($at.range($id)),*]);
+        $(let $x = ($x, $at.layout($id));)*
+        let $y = (y, $at.layout($to));
+        $body
+    }};
 }
+
+/// The same for a kernel that takes either precision, all operands in that of the result.
+macro_rules! either {
+    ($at:expr, $memory:expr, [$($x:ident: $id:expr),*], $y:ident: $to:expr => $body:expr) => {{
+        let ([y], [$($x),*]) = $memory.arena.lend([$at.range($to)], [$($at.range($id)),*]);
+        if $at.is_bf16($to) {
+            $(let $x = (<top5_kernels::BlockBf16 as top5_kernels::Pixel>::of($x), $at.layout($id));)*
+            let $y = (<top5_kernels::BlockBf16 as top5_kernels::Pixel>::of_mut(y), $at.layout($to));
+            $body
+        } else {
+            $(let $x = ($x, $at.layout($id));)*
+            let $y = (y, $at.layout($to));
+            $body
+        }
+    }};
+}
+
+/// The operands that a step always has: what it reads, and its result and scratch.
+macro_rules! operands {
+    ([$($read:ident),*] -> [$($write:ident),*]) => {
+        fn reads(&self) -> $crate::step::Operands {
+            $crate::step::operands([$(Some(self.$read)),*])
+        }
+
+        fn writes(&self) -> $crate::step::Operands {
+            $crate::step::operands([$(Some(self.$write)),*])
+        }
+    };
+}
+
+pub(crate) use {call, either, operands as operands_of};
 
 /// What must become of the memory of a result before a step is the first to write to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Preparation {
+pub(crate) enum Zeros {
     /// Nothing: the kernel writes all of it.
     None,
     /// Zeros around the planes.
-    Halo,
+    Around,
     /// Zeros everywhere: the kernel only adds, or leaves gaps.
-    Zero,
+    Everywhere,
 }
 
-impl What {
-    /// What the kernel relies on.
-    pub(crate) fn preparation(&self) -> Preparation {
-        let partial = matches!(
-            self,
-            Self::AverageGradient(..)
-                | Self::LrnGradient(_)
-                | Self::ReluGradient
-                | Self::SigmoidGradient
-                | Self::ScaledTanhGradient
-                | Self::SoftmaxGradient
-                | Self::EuclideanRbfGradient { .. }
-                | Self::CopyChannels { zero: true, .. }
-                | Self::ConvInput { covers: false, .. }
-        );
-        let whole = matches!(
-            self,
-            Self::PadPlanes
-                | Self::Narrow
-                | Self::Widen
-                | Self::ConvWeights { .. }
-                | Self::ConvBias { .. }
-        );
-        match (partial, whole) {
-            (true, _) => Preparation::Zero,
-            (false, true) => Preparation::None,
-            (false, false) => Preparation::Halo,
-        }
-    }
+/// Some buffers.
+pub(crate) type Operands = [Option<BufferId>; 4];
+
+pub(crate) fn operands<const N: usize>(buffers: [Option<BufferId>; N]) -> Operands {
+    std::array::from_fn(|i| buffers.get(i).copied().flatten())
 }
 
-impl Step {
-    /// The name of what runs, for people.
-    pub(crate) fn kernel(&self) -> String {
-        if let What::Conv { kernel, .. } = &self.what {
-            return kernel.name().to_owned();
-        }
-        if let What::ConvInput { nests, .. } = &self.what {
-            let name = nests.first().map_or("none", |nest| nest.kernel.name());
-            return format!("{}× {name}", nests.len());
-        }
-        if let What::ConvWeights { kernel, .. } = &self.what {
-            return kernel.name();
-        }
-        let text = format!("{:?}", self.what);
-        let end = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
-        text[..end].to_owned()
-    }
+/// What every kind of step says about itself.
+pub(crate) trait Operate {
+    fn reads(&self) -> Operands;
 
-    /// Whether it compares scores with what they should be.
-    #[cfg(test)]
-    pub(crate) fn is_loss(&self) -> bool {
-        matches!(self.what, What::Loss { .. })
+    /// The result first, if it is in the arena; then scratch memory.
+    fn writes(&self) -> Operands;
+
+    fn needs_zero(&self) -> Zeros {
+        Zeros::Around
     }
 
     /// The slots whose gradients it writes.
-    pub(crate) fn gradients(&self) -> Vec<SlotId> {
-        if let What::ConvWeights { weight, .. } = &self.what {
-            return vec![*weight];
+    fn gradients(&self) -> [Option<SlotId>; 2] {
+        [None; 2]
+    }
+
+    /// Runs it; returns its share of the loss.
+    fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done;
+
+    /// The name of the kernel that was chosen, if there was a choice.
+    fn chosen(&self) -> Option<String> {
+        None
+    }
+
+    /// What was fused into it, of `bias`, `sum`, `relu`.
+    fn fused(&self) -> [bool; 3] {
+        [false; 3]
+    }
+}
+
+macro_rules! kernels {
+    ($($name:ident),* $(,)?) => {
+        /// A kernel with its operands.
+        #[derive(Clone, Debug)]
+        pub(crate) enum Kernel {
+            $($name($name),)*
         }
-        if let What::ConvBias { bias } = &self.what {
-            return vec![*bias];
+
+        impl Kernel {
+            fn operation(&self) -> &dyn Operate {
+                match self { $(Self::$name(kernel) => kernel,)* }
+            }
+
+            fn kind(&self) -> &'static str {
+                match self { $(Self::$name(_) => stringify!($name),)* }
+            }
         }
-        if let What::NormaliseGradient(normal) = &self.what {
-            return vec![normal.weight, normal.bias];
-        }
-        Vec::new()
+
+        $(impl From<$name> for Kernel {
+            fn from(kernel: $name) -> Self {
+                Self::$name(kernel)
+            }
+        })*
+    };
+}
+
+kernels!(
+    Add,
+    Average,
+    AverageGradient,
+    BatchStatistics,
+    Conv,
+    ConvBias,
+    ConvInput,
+    ConvWeights,
+    CopyChannels,
+    Dropout,
+    DropoutGradient,
+    EuclideanRbf,
+    EuclideanRbfGradient,
+    Flatten,
+    Loss,
+    Lrn,
+    LrnGradient,
+    MaskPositive,
+    MaxPool,
+    MaxPoolGradient,
+    Narrow,
+    Normalise,
+    NormaliseGradient,
+    Pack,
+    PadPlanes,
+    PlaceChannels,
+    Relu,
+    ReluGradient,
+    Scale,
+    ScaleFactorGradient,
+    ScaledTanh,
+    ScaledTanhGradient,
+    Sigmoid,
+    SigmoidGradient,
+    Softmax,
+    SoftmaxGradient,
+    Subsample,
+    SubsampleGradient,
+    Times,
+    Unflatten,
+    Widen,
+);
+
+impl Kernel {
+    pub(crate) fn reads(&self) -> impl Iterator<Item = BufferId> {
+        self.operation().reads().into_iter().flatten()
+    }
+
+    /// The result first, if it is in the arena; then scratch memory.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = BufferId> {
+        self.operation().writes().into_iter().flatten()
+    }
+
+    pub(crate) fn needs_zero(&self) -> Zeros {
+        self.operation().needs_zero()
+    }
+
+    /// The slots whose gradients it writes.
+    pub(crate) fn gradients(&self) -> impl Iterator<Item = SlotId> {
+        self.operation().gradients().into_iter().flatten()
+    }
+
+    pub(crate) fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
+        self.operation().run(at, memory)
+    }
+
+    /// The name of what runs, for people.
+    pub(crate) fn name(&self) -> String {
+        self.operation().chosen().unwrap_or_else(|| self.kind().to_owned())
     }
 
     /// Whether it does a layer's multiply-accumulates, forward or backward.
     pub(crate) fn multiplies(&self) -> bool {
-        matches!(self.what, What::Conv { .. } | What::ConvInput { .. } | What::ConvWeights { .. })
+        matches!(self, Self::Conv(_) | Self::ConvInput(_) | Self::ConvWeights(_))
     }
 
     /// What was fused into it: `+bias +sum +relu`.
     pub(crate) fn fused(&self) -> String {
-        let mut fused = Vec::new();
-        if let What::Conv { bias, relu, .. } = &self.what {
-            fused.extend(bias.map(|_| "bias"));
-            fused.extend((self.reads.len() > 1).then_some("sum"));
-            fused.extend(relu.then_some("relu"));
-        } else if let What::Normalise(normal) | What::NormaliseGradient(normal) = &self.what {
-            fused.extend(normal.sum.then_some("sum"));
-            fused.extend(normal.relu.then_some("relu"));
-        } else if let What::Scale { relu } = &self.what {
-            fused.extend((self.reads.len() > 2).then_some("sum"));
-            fused.extend(relu.then_some("relu"));
-        } else if let What::Add { relu: true } = &self.what {
-            fused.push("relu");
-        }
-        fused.iter().map(|f| format!("+{f}")).collect::<Vec<_>>().join(" ")
+        let names = ["+bias", "+sum", "+relu"].into_iter();
+        let fused = names.zip(self.operation().fused()).filter(|(_, is)| *is);
+        fused.map(|(name, _)| name).collect::<Vec<_>>().join(" ")
     }
 }

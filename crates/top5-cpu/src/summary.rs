@@ -1,10 +1,10 @@
 //! A plan in a form for people: what `top5 plan` prints and the golden plans of the tests record.
 
 use crate::choose::Machinery;
-use crate::lower::Program;
-use crate::plan::Plan;
+use crate::ir::{BufferId, Extent, Program, Step};
+use crate::memory::Plan;
 use crate::run::memory;
-use crate::step::{BufferId, Extent, Step, What};
+use crate::step::Kernel;
 use crate::tuning::LayerShape;
 use std::fmt;
 use top5_graph::Graph;
@@ -79,10 +79,10 @@ impl Summary {
         let whole = |id: &BufferId| program.whole(*id).0 == *id;
         let steps = program.steps.iter().map(|step| PlannedStep {
             layer: graph.node(step.node).name.clone(),
-            kernel: step.kernel(),
-            fused: step.fused(),
-            bytes: step.writes.first().map_or(0, bytes),
-            macs: if step.multiplies() {
+            kernel: step.kernel.name(),
+            fused: step.kernel.fused(),
+            bytes: step.kernel.writes().next().map_or(0, |id| bytes(&id)),
+            macs: if step.kernel.multiplies() {
                 graph.node(step.node).spec.macs.saturating_mul(batch as u64)
             } else {
                 0
@@ -118,10 +118,10 @@ impl Summary {
 
 /// The choice that was made for a step. Of several loop nests, which differ in their edges, the first one counts.
 fn choice(machinery: &Machinery, step: &Step) -> Option<Choice> {
-    let kernel = if let What::Conv { kernel, .. } = &step.what {
-        kernel
-    } else if let What::ConvInput { nests, .. } = &step.what {
-        &nests.first()?.kernel
+    let kernel = if let Kernel::Conv(conv) = &step.kernel {
+        &conv.kernel
+    } else if let Kernel::ConvInput(gradient) = &step.kernel {
+        &gradient.nests.first()?.kernel
     } else {
         return None;
     };

@@ -3,11 +3,12 @@
 use crate::bank::ParamMemory;
 use crate::buckets::Gradients;
 use crate::device::CpuDevice;
-use crate::lower::Mode;
 use crate::network::CpuNetwork;
 use crate::optimizer::{Parameters, State};
-use crate::run::{Machine, Outside, Run};
+use crate::purpose::Mode;
+use crate::run::Machine;
 use crate::session::{count, tensor_of};
+use crate::step::{Outside, Run};
 use crate::summary::Summary;
 use std::collections::BTreeMap;
 use std::sync::Arc;

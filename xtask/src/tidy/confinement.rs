@@ -276,7 +276,7 @@ mod tests {
         for path in [
             "top5-graph/src/builder.rs",
             "top5-testkit/src/reference/conv.rs",
-            "top5-cpu/src/lower.rs",
+            "top5-cpu/src/pass/fuse.rs",
         ] {
             assert!(found(&OPS, &format!("crates/{path}"), text).is_empty(), "{path}");
         }

@@ -3,9 +3,11 @@
 use super::effects::{Done, Interpreter};
 use super::meaning::names;
 use super::terms::Tensor;
-use crate::bank::{Content, SlotId};
+use crate::bank::Content;
 use crate::choose::ConvKernel;
-use crate::step::{BufferId, Nest, Preparation};
+use crate::ir::BufferId;
+use crate::step::Zeros;
+use crate::step::conv::{Conv, ConvInput, ConvWeights, Nest};
 use top5_kernels::Layout;
 use top5_kernels::conv::ConvGeom;
 
@@ -19,16 +21,29 @@ impl Interpreter<'_> {
         }
     }
 
+    pub(super) fn convolve(&mut self, conv: &Conv) -> Done {
+        let value = self.convolved(conv)?;
+        let value = self.plus(value, conv.sum)?;
+        let value = self.relu_if(conv.relu, value);
+        self.spoil(conv.work);
+        self.result(value)
+    }
+
+    pub(super) fn convolution_weights(&mut self, step: &ConvWeights) -> Done {
+        let (x, dy) = (self.conv_input(step.x)?, self.x(step.dy)?);
+        let Content::Matrix { packing, .. } = self.content(step.weight) else {
+            return Err("its weights are no matrix".to_owned());
+        };
+        if step.mask.is_some() != packing.mask().is_some() {
+            return Err("the mask of its weights is missing".to_owned());
+        }
+        self.spoil(step.work);
+        self.gradient(step.weight, "dweight", &[x, dy])
+    }
+
     /// What a convolution makes, before sum and ReLU.
-    pub(super) fn convolve(
-        &mut self,
-        kernel: &ConvKernel,
-        weight: SlotId,
-        bias: Option<SlotId>,
-        transformed: bool,
-    ) -> Result<Tensor, String> {
-        let step = self.step();
-        let (x, y) = (step.reads[0], step.writes[0]);
+    fn convolved(&mut self, conv: &Conv) -> Result<Tensor, String> {
+        let &Conv { ref kernel, weight, bias, transformed, x, y, .. } = conv;
         let bf16 = self.is_bf16(x);
         let takes = match kernel {
             ConvKernel::Direct(_) => !bf16 && !self.is_bf16(y),
@@ -81,34 +96,27 @@ impl Interpreter<'_> {
         Err(format!("the loop nest is not that of {y:?}"))
     }
 
-    pub(super) fn convolve_back(
-        &mut self,
-        nests: &[Nest],
-        forward: &ConvGeom,
-        weight: SlotId,
-    ) -> Done {
-        let step = self.step().clone();
-        let rounds = nests.iter().any(|nest| matches!(nest.kernel, ConvKernel::Bf16(_)));
-        let dy = self.framed(step.reads[0])?;
-        if rounds {
-            let rounded = step.reads.get(1).copied().filter(|&id| self.is_bf16(id));
+    pub(super) fn convolve_back(&mut self, step: &ConvInput) -> Done {
+        let dy = self.framed(step.dy)?;
+        if step.nests.iter().any(Nest::rounds) {
+            let rounded = step.rounded.filter(|&id| self.is_bf16(id));
             let rounded = rounded.ok_or("a nest reads bf16, and there is none")?;
             if self.framed(rounded)? != dy {
                 return Err("the rounded gradient is another one".to_owned());
             }
         }
-        let Content::Matrix { name, packing, .. } = self.content(weight) else {
+        let Content::Matrix { name, packing, .. } = self.content(step.weight) else {
             return Err("its weights are no matrix".to_owned());
         };
-        if packing.geom != *forward || packing.transform.is_some() {
+        if packing.geom != step.forward || packing.transform.is_some() {
             return Err("its weights have another form".to_owned());
         }
         let name = format!("dx: convolve by {name}");
-        let layout = self.layout(step.writes[0]);
+        let layout = self.layout(step.dx);
         let mut written = vec![0; layout.plane()];
-        for Nest { kernel, .. } in nests {
+        for Nest { kernel, .. } in &step.nests {
             let geom = kernel.geom();
-            self.check_target(geom, step.writes[0])?;
+            self.check_target(geom, step.dx)?;
             for row in 0..geom.rows {
                 for col in 0..if geom.batch_is_row { 1 } else { geom.cols } {
                     written[geom.y.offset + row * geom.y.row + col * geom.y.pixel] += 1;
@@ -123,12 +131,12 @@ impl Interpreter<'_> {
         if most.is_some_and(|&most| most > 1) {
             return Err("two loop nests write one pixel".to_owned());
         }
-        let zeroed = self.preparation() == Preparation::Zero;
-        if step.fresh && least == Some(&0) && !zeroed {
+        let zeroed = self.needs_zero() == Zeros::Everywhere;
+        if self.step().fresh && least == Some(&0) && !zeroed {
             return Err("pixels that no loop nest writes are not zero".to_owned());
         }
-        self.spoil(step.writes[1]);
-        self.spoil(step.writes[2]);
+        self.spoil(step.work);
+        self.spoil(step.transposed);
         let dx = self.sized(&name, &[dy]);
         self.result(dx)
     }

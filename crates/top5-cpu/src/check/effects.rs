@@ -4,11 +4,13 @@ use super::meaning::names;
 use super::memory::{Form, Found, Memory, View, Zeros};
 use super::terms::{Tensor, Terms};
 use crate::bank::{Content, SlotId};
-use crate::lower::Program;
-use crate::plan::Plan;
-use crate::step::{BufferId, Normalisation, Preparation, Step, What};
+use crate::ir::{BufferId, Program, Step};
+use crate::memory::Plan;
+use crate::step::norm::{BatchStatistics, Normalisation, NormaliseGradient, StatisticsAt};
+use crate::step::{self, Kernel};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use top5_kernels::lrn::LrnGeom;
 use top5_kernels::pool::{Divisor, PoolGeom};
 use top5_kernels::{LANES, Layout};
 
@@ -43,6 +45,11 @@ impl Interpreter<'_> {
         &self.program.steps[self.at]
     }
 
+    /// The buffer of the result.
+    fn target(&self) -> BufferId {
+        self.step().kernel.writes().next().expect("every step writes something")
+    }
+
     pub(super) fn planes(&self, id: BufferId) -> View {
         View::planes(self.program, self.plan, id, self.n)
     }
@@ -63,9 +70,9 @@ impl Interpreter<'_> {
         self.program.buffers[id.0].bf16
     }
 
-    /// The activation that the `i`-th operand holds.
-    pub(super) fn x(&mut self, i: usize) -> Result<Tensor, String> {
-        Ok(self.operand(self.step().reads[i])?.value)
+    /// The activation that an operand holds.
+    pub(super) fn x(&mut self, id: BufferId) -> Result<Tensor, String> {
+        Ok(self.operand(id)?.value)
     }
 
     pub(super) fn operand(&mut self, id: BufferId) -> Result<Found, String> {
@@ -92,9 +99,8 @@ impl Interpreter<'_> {
 
     /// Writes the whole of the result, or adds to it; scratch is spoiled.
     pub(super) fn result(&mut self, value: Tensor) -> Done {
-        let step = self.step();
-        let (id, fresh) = (step.writes[0], step.fresh);
-        self.result_to(id, value, fresh)
+        let fresh = self.step().fresh;
+        self.result_to(self.target(), value, fresh)
     }
 
     fn result_to(&mut self, id: BufferId, value: Tensor, fresh: bool) -> Done {
@@ -103,7 +109,7 @@ impl Interpreter<'_> {
             return Err(format!("{} channels for {id:?}", self.terms.channels(value)));
         }
         let found = if fresh {
-            let around = self.preparation() != Preparation::None;
+            let around = self.needs_zero() != step::Zeros::None;
             Found { value, zeros: Zeros { around, beyond: true } }
         } else {
             let Found { value: old, zeros } = self.operand(id)?;
@@ -113,13 +119,13 @@ impl Interpreter<'_> {
         Ok(())
     }
 
-    pub(super) fn preparation(&self) -> Preparation {
-        self.step().what.preparation()
+    pub(super) fn needs_zero(&self) -> step::Zeros {
+        self.step().kernel.needs_zero()
     }
 
     /// Adds to the result, which was zeroed or written before.
     fn added(&mut self, value: Tensor) -> Done {
-        if self.step().fresh && self.preparation() != Preparation::Zero {
+        if self.step().fresh && self.needs_zero() != step::Zeros::Everywhere {
             return Err("it adds to memory that is not zero".to_owned());
         }
         self.result(value)
@@ -140,26 +146,26 @@ impl Interpreter<'_> {
 
     /// Applies an opaque operation that makes the result's channels.
     pub(super) fn apply(&mut self, name: String, args: &[Tensor]) -> Tensor {
-        let channels = self.layout(self.step().writes[0]).channels;
+        let channels = self.layout(self.target()).channels;
         self.terms.apply(name, args, channels)
     }
 
     /// The same of one that says the size of the result.
     pub(super) fn sized(&mut self, name: &str, args: &[Tensor]) -> Tensor {
-        let Layout { height, width, .. } = self.layout(self.step().writes[0]);
+        let Layout { height, width, .. } = self.layout(self.target());
         self.apply(format!("{name} to {height}×{width}"), args)
     }
 
     /// Everything that the run loop itself relies on: operands that share no memory with what is written.
     fn check_apart(&self) -> Done {
         let step = self.step();
-        let placed = |&id: &BufferId| (id, self.plan.range(self.program, id, self.n));
-        let writes: Vec<_> = step.writes.iter().map(placed).collect();
+        let placed = |id: BufferId| (id, self.plan.range(self.program, id, self.n));
+        let writes: Vec<_> = step.kernel.writes().map(placed).collect();
         for (i, (id, range)) in writes.iter().enumerate() {
             if range.end > self.plan.len {
                 return Err(format!("{id:?} ends beyond the arena"));
             }
-            let reads = step.reads.iter().map(placed);
+            let reads = step.kernel.reads().map(placed);
             for (other, more) in writes[i + 1..].iter().cloned().chain(reads) {
                 let apart = range.is_empty() || more.is_empty();
                 if !(apart || range.end <= more.start || more.end <= range.start) {
@@ -171,221 +177,224 @@ impl Interpreter<'_> {
     }
 
     /// Runs one step.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`run_small` matches all others")]
     pub(super) fn run(&mut self) -> Done {
         self.check_apart()?;
         let program = self.program;
-        let step = &program.steps[self.at];
-        match &step.what {
-            What::Pack => {
+        match &program.steps[self.at].kernel {
+            Kernel::Pack(_) => {
                 let images = self.apply("images".to_owned(), &[]);
                 self.result(images)
             }
-            What::PadPlanes => {
+            Kernel::PadPlanes(to) => {
                 let value = self.apply("images".to_owned(), &[]);
-                let view = self.plain(step.writes[0]);
+                let view = self.plain(to.y);
                 let found = Found { value, zeros: Zeros::ALL };
                 self.memory.write(self.terms, &view, self.at, &found, |_| false);
                 Ok(())
             }
-            What::Narrow | What::Widen => {
-                let narrows = matches!(step.what, What::Narrow);
-                if self.is_bf16(step.writes[0]) != narrows || self.is_bf16(step.reads[0]) == narrows
-                {
-                    return Err("the precisions are wrong".to_owned());
-                }
-                let plain = self.plain(step.reads[0]);
-                let (found, view) = match self.memory.read(self.terms, &plain) {
-                    Ok(found) => (found, self.plain(step.writes[0])),
-                    Err(_) => (self.operand(step.reads[0])?, self.planes(step.writes[0])),
-                };
-                self.memory.write(self.terms, &view, self.at, &found, |_| false);
-                Ok(())
+            Kernel::Narrow(step) => self.convert(step.x, step.y, true),
+            Kernel::Widen(step) => self.convert(step.x, step.y, false),
+            Kernel::Conv(conv) => self.convolve(conv),
+            Kernel::ConvInput(gradient) => self.convolve_back(gradient),
+            Kernel::ConvWeights(gradient) => self.convolution_weights(gradient),
+            Kernel::ConvBias(gradient) => {
+                let dy = self.x(gradient.dy)?;
+                self.spoil(gradient.work);
+                self.gradient(gradient.bias, "dbias", &[dy])
             }
-            What::Conv { kernel, weight, bias, relu, transformed } => {
-                let mut value = self.convolve(kernel, *weight, *bias, *transformed)?;
-                if step.reads.len() > 1 {
-                    let sum = self.x(1)?;
-                    value = self.terms.add(value, sum);
-                }
-                let value = self.relu_if(*relu, value);
-                self.spoil(step.writes[1]);
-                self.result(value)
+            Kernel::MaxPool(pool) => {
+                self.sized_result(&format!("max {}", names::geom(&pool.geom)), &[pool.x])
             }
-            What::MaxPool(geom) => {
-                let x = self.x(0)?;
-                let y = self.sized(&format!("max {}", names::geom(geom)), &[x]);
-                self.result(y)
-            }
-            What::Average(geom, divisor) => {
-                let x = self.x(0)?;
-                let y = self.sized(&mean(geom, *divisor), &[x]);
-                self.result(y)
-            }
-            What::BatchStatistics { running, .. } => {
-                let x = self.x(0)?;
-                let channels = self.terms.channels(x);
-                let value = self.terms.apply("statistics".to_owned(), &[x], channels);
-                self.spoil(step.writes[1]);
-                let view = self.opaque(step.writes[0], Form::Batch);
-                let found = Found { value, zeros: Zeros::ALL };
-                self.memory.write(self.terms, &view, self.at, &found, |_| false);
-                match self.statistics.insert(running.0, value) {
-                    None => Ok(()),
-                    Some(_) => Err("the running statistics follow twice".to_owned()),
-                }
-            }
-            What::Normalise(normal) => {
-                let first = usize::from(normal.statistics.is_none());
-                let x = self.x(0)?;
-                let (name, args) = self.normal(normal, x)?;
-                let mut y = self.apply(name, &args);
-                if normal.sum {
-                    let sum = self.x(1 + first)?;
-                    y = self.terms.add(y, sum);
-                }
-                let y = self.relu_if(normal.relu, y);
-                self.result(y)
-            }
-            What::Lrn(geom) => {
-                let x = self.x(0)?;
-                let name = format!("lrn {} {} {} {}", geom.size, geom.alpha, geom.beta, geom.k);
-                let y = self.apply(name, &[x]);
-                self.result(y)
-            }
-            What::Relu => self.opaque_result("relu"),
-            What::Sigmoid => self.opaque_result("sigmoid"),
-            What::ScaledTanh => self.opaque_result("tanh"),
-            What::Dropout { p } | What::DropoutGradient { p } => {
-                self.opaque_result(&format!("drop {p} of {}", step.node.index()))
-            }
-            What::Add { relu } => {
-                let [a, b] = [self.x(0)?, self.x(1)?];
-                let sum = self.terms.add(a, b);
-                let sum = self.relu_if(*relu, sum);
-                self.result(sum)
-            }
-            What::Times(factor) if *factor == 1.0 => {
-                let x = self.x(0)?;
-                self.result(x)
-            }
-            What::Times(factor) => self.opaque_result(&format!("times {factor}")),
-            What::Scale { relu } => {
-                let [x, factors] = [self.x(0)?, self.x(1)?];
-                let mut y = self.apply("scale".to_owned(), &[x, factors]);
-                if step.reads.len() > 2 {
-                    let sum = self.x(2)?;
-                    y = self.terms.add(y, sum);
-                }
-                let y = self.relu_if(*relu, y);
-                self.result(y)
-            }
-            &What::CopyChannels { from, to, count, .. } => self.copy(from, to, count),
-            &What::PlaceChannels { to, count } => self.copy(0, to, count),
-            What::Subsample(stride) => {
-                let x = self.x(0)?;
-                let y = self.sized(&format!("every {stride}"), &[x]);
-                self.result(y)
-            }
-            What::Flatten => {
-                let x = self.x(0)?;
-                let layout = self.layout(step.reads[0]);
-                let vector = [layout.height, layout.width] == [1, 1];
-                let y = if vector { x } else { self.apply("flatten".to_owned(), &[x]) };
-                self.result(y)
-            }
-            What::Softmax => self.opaque_result("softmax"),
-            What::EuclideanRbf { codes } => {
-                let codes = self.plain_name(*codes)?;
-                self.opaque_result(&format!("distances to {codes}"))
-            }
-            What::Loss { weight } => {
-                self.losses.push((step.node.index(), *weight));
-                self.opaque_result(&format!("loss times {weight}"))
-            }
-            What::ConvInput { nests, forward, weight, .. } => {
-                self.convolve_back(nests, forward, *weight)
-            }
-            What::ConvWeights { weight, mask, .. } => {
-                let (x, dy) = (self.conv_input(step.reads[0])?, self.x(1)?);
-                let Content::Matrix { packing, .. } = self.content(*weight) else {
-                    return Err("its weights are no matrix".to_owned());
-                };
-                if mask.is_some() != packing.mask().is_some() {
-                    return Err("the mask of its weights is missing".to_owned());
-                }
-                self.spoil(step.writes[0]);
-                self.gradient(*weight, "dweight", &[x, dy])
-            }
-            What::ConvBias { bias } => {
-                let dy = self.x(0)?;
-                self.spoil(step.writes[0]);
-                self.gradient(*bias, "dbias", &[dy])
-            }
-            What::MaskPositive => {
-                let y = self.x(0)?;
-                let dy = self.operand(step.writes[0])?.value;
-                let masked = self.apply("mask".to_owned(), &[y, dy]);
-                self.replace(step.writes[0], masked)
-            }
-            What::ReluGradient => {
-                let args = [self.x(0)?, self.x(1)?];
-                let dx = self.apply("mask".to_owned(), &args);
-                self.added(dx)
-            }
-            What::SigmoidGradient => self.sized_addition("dx: sigmoid", 2),
-            What::ScaledTanhGradient => self.sized_addition("dx: tanh", 2),
-            What::MaxPoolGradient { geom, relu } => {
-                let args = [self.x(0)?, self.x(1)?, self.x(2)?];
-                let dx = self.sized(&format!("dx: max {}", names::geom(geom)), &args);
-                let dx = if *relu { self.apply("mask".to_owned(), &[args[0], dx]) } else { dx };
+            Kernel::MaxPoolGradient(pool) => {
+                let args = [self.x(pool.x)?, self.x(pool.y)?, self.x(pool.dy)?];
+                let dx = self.sized(&format!("dx: max {}", names::geom(&pool.geom)), &args);
+                let dx = if pool.relu { self.apply("mask".to_owned(), &[args[0], dx]) } else { dx };
                 self.result(dx)
             }
-            What::AverageGradient(geom, divisor) => {
-                self.sized_addition(&format!("dx: {}", mean(geom, *divisor)), 1)
+            Kernel::Average(pool) => self.sized_result(&mean(&pool.geom, pool.divisor), &[pool.x]),
+            Kernel::AverageGradient(pool) => {
+                let name = format!("dx: {}", mean(&pool.geom, pool.divisor));
+                self.sized_addition(&name, &[pool.dy])
             }
-            What::NormaliseGradient(normal) => self.undo_normal(normal),
-            What::LrnGradient(geom) => {
-                let name = format!("dx: lrn {} {} {} {}", geom.size, geom.alpha, geom.beta, geom.k);
-                self.sized_addition(&name, 2)
+            Kernel::BatchStatistics(step) => self.measure(step),
+            Kernel::Normalise(step) => {
+                let x = self.x(step.x)?;
+                let (name, args) = self.normal(&step.by, x)?;
+                let y = self.apply(name, &args);
+                let y = self.plus(y, step.sum)?;
+                let y = self.relu_if(step.by.relu, y);
+                self.result(y)
             }
-            What::ScaleFactorGradient => {
-                let args = [self.x(0)?, self.x(1)?];
-                let df = self.sized("dx: scale", &args);
-                self.result(df)
+            Kernel::NormaliseGradient(step) => self.undo_normal(step),
+            Kernel::Lrn(lrn) => self.opaque_result(&lrn_name(&lrn.geom), lrn.x),
+            Kernel::LrnGradient(lrn) => {
+                let name = format!("dx: {}", lrn_name(&lrn.geom));
+                self.sized_addition(&name, &[lrn.x, lrn.dy])
             }
-            What::SubsampleGradient(stride) => {
-                let dy = self.x(0)?;
-                let dx = self.sized(&format!("dx: every {stride}"), &[dy]);
-                self.result(dx)
-            }
-            What::Unflatten => {
-                let dy = self.x(0)?;
-                let layout = self.layout(step.writes[0]);
-                let vector = [layout.height, layout.width] == [1, 1];
-                let dx = if vector { dy } else { self.sized("unflatten", &[dy]) };
-                self.result(dx)
-            }
-            What::SoftmaxGradient => self.sized_addition("dx: softmax", 2),
-            What::EuclideanRbfGradient { codes } => {
-                let name = format!("dx: distances to {}", self.plain_name(*codes)?);
-                self.sized_addition(&name, 2)
-            }
+            other => self.run_small(other),
         }
     }
 
-    fn opaque_result(&mut self, name: &str) -> Done {
-        let x = self.x(0)?;
+    /// Runs a step that computes elements from those at their places, or moves them.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`run` has matched all others")]
+    fn run_small(&mut self, kernel: &Kernel) -> Done {
+        let node = self.step().node.index();
+        match kernel {
+            Kernel::Relu(step) => self.opaque_result("relu", step.x),
+            Kernel::Sigmoid(step) => self.opaque_result("sigmoid", step.x),
+            Kernel::ScaledTanh(step) => self.opaque_result("tanh", step.x),
+            Kernel::Dropout(step) => {
+                self.opaque_result(&format!("drop {} of {node}", step.p), step.x)
+            }
+            Kernel::DropoutGradient(step) => {
+                self.opaque_result(&format!("drop {} of {node}", step.p), step.dy)
+            }
+            Kernel::Add(step) => {
+                let a = self.x(step.a)?;
+                let sum = self.plus(a, Some(step.b))?;
+                let sum = self.relu_if(step.relu, sum);
+                self.result(sum)
+            }
+            Kernel::Times(step) if step.factor == 1.0 => {
+                let x = self.x(step.x)?;
+                self.result(x)
+            }
+            Kernel::Times(step) => self.opaque_result(&format!("times {}", step.factor), step.x),
+            Kernel::Scale(step) => {
+                let args = [self.x(step.x)?, self.x(step.factors)?];
+                let y = self.apply("scale".to_owned(), &args);
+                let y = self.plus(y, step.sum)?;
+                let y = self.relu_if(step.relu, y);
+                self.result(y)
+            }
+            Kernel::ScaleFactorGradient(step) => self.sized_result("dx: scale", &[step.x, step.dy]),
+            Kernel::MaskPositive(step) => {
+                let args = [self.x(step.y)?, self.x(step.dy)?];
+                let masked = self.apply("mask".to_owned(), &args);
+                self.replace(step.dy, masked)
+            }
+            Kernel::ReluGradient(step) => {
+                let args = [self.x(step.y)?, self.x(step.dy)?];
+                let dx = self.apply("mask".to_owned(), &args);
+                self.added(dx)
+            }
+            Kernel::SigmoidGradient(step) => self.sized_addition("dx: sigmoid", &[step.y, step.dy]),
+            Kernel::ScaledTanhGradient(step) => self.sized_addition("dx: tanh", &[step.y, step.dy]),
+            Kernel::CopyChannels(copy) => {
+                self.copy(copy.x, copy.y, copy.from, copy.to, copy.count, false)
+            }
+            Kernel::PlaceChannels(copy) => self.copy(copy.x, copy.y, 0, copy.to, copy.count, true),
+            Kernel::Subsample(step) => {
+                self.sized_result(&format!("every {}", step.stride), &[step.x])
+            }
+            Kernel::SubsampleGradient(step) => {
+                self.sized_result(&format!("dx: every {}", step.stride), &[step.dy])
+            }
+            Kernel::Flatten(step) if self.is_vector(step.x) => {
+                let x = self.x(step.x)?;
+                self.result(x)
+            }
+            Kernel::Flatten(step) => self.opaque_result("flatten", step.x),
+            Kernel::Unflatten(step) if self.is_vector(step.dx) => {
+                let dy = self.x(step.dy)?;
+                self.result(dy)
+            }
+            Kernel::Unflatten(step) => self.sized_result("unflatten", &[step.dy]),
+            Kernel::Loss(_)
+            | Kernel::Softmax(_)
+            | Kernel::SoftmaxGradient(_)
+            | Kernel::EuclideanRbf(_)
+            | Kernel::EuclideanRbfGradient(_) => self.run_on_vectors(kernel),
+            other => Err(format!("{} is not known here", other.name())),
+        }
+    }
+
+    /// Runs a step on vectors.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`run_small` has matched all others")]
+    fn run_on_vectors(&mut self, kernel: &Kernel) -> Done {
+        match kernel {
+            Kernel::Loss(loss) => {
+                self.losses.push((self.step().node.index(), loss.weight));
+                self.opaque_result(&format!("loss times {}", loss.weight), loss.logits)
+            }
+            Kernel::Softmax(step) => self.opaque_result("softmax", step.x),
+            Kernel::SoftmaxGradient(step) => self.sized_addition("dx: softmax", &[step.y, step.dy]),
+            Kernel::EuclideanRbf(step) => {
+                let codes = self.plain_name(step.codes)?;
+                self.opaque_result(&format!("distances to {codes}"), step.x)
+            }
+            Kernel::EuclideanRbfGradient(step) => {
+                let name = format!("dx: distances to {}", self.plain_name(step.codes)?);
+                self.sized_addition(&name, &[step.x, step.dy])
+            }
+            other => Err(format!("{} is not on vectors", other.name())),
+        }
+    }
+
+    fn is_vector(&self, id: BufferId) -> bool {
+        let layout = self.layout(id);
+        [layout.height, layout.width] == [1, 1]
+    }
+
+    /// A copy in the other precision, of planes or of plain planes.
+    fn convert(&mut self, x: BufferId, y: BufferId, narrows: bool) -> Done {
+        if self.is_bf16(y) != narrows || self.is_bf16(x) == narrows {
+            return Err("the precisions are wrong".to_owned());
+        }
+        let plain = self.plain(x);
+        let (found, view) = match self.memory.read(self.terms, &plain) {
+            Ok(found) => (found, self.plain(y)),
+            Err(_) => (self.operand(x)?, self.planes(y)),
+        };
+        self.memory.write(self.terms, &view, self.at, &found, |_| false);
+        Ok(())
+    }
+
+    fn measure(&mut self, step: &BatchStatistics) -> Done {
+        let x = self.x(step.x)?;
+        let channels = self.terms.channels(x);
+        let value = self.terms.apply("statistics".to_owned(), &[x], channels);
+        self.spoil(step.work);
+        let view = self.opaque(step.statistics, Form::Batch);
+        let found = Found { value, zeros: Zeros::ALL };
+        self.memory.write(self.terms, &view, self.at, &found, |_| false);
+        match self.statistics.insert(step.running.0, value) {
+            None => Ok(()),
+            Some(_) => Err("the running statistics follow twice".to_owned()),
+        }
+    }
+
+    /// Another operand added, if there is one.
+    pub(super) fn plus(&mut self, y: Tensor, sum: Option<BufferId>) -> Result<Tensor, String> {
+        let Some(sum) = sum else { return Ok(y) };
+        let sum = self.x(sum)?;
+        Ok(self.terms.add(y, sum))
+    }
+
+    fn opaque_result(&mut self, name: &str, x: BufferId) -> Done {
+        let x = self.x(x)?;
         let y = self.apply(name.to_owned(), &[x]);
         self.result(y)
     }
 
-    fn sized_addition(&mut self, name: &str, args: usize) -> Done {
-        let args = (0..args).map(|i| self.x(i)).collect::<Result<Vec<_>, _>>()?;
+    fn values(&mut self, args: &[BufferId]) -> Result<Vec<Tensor>, String> {
+        args.iter().map(|&id| self.x(id)).collect()
+    }
+
+    fn sized_result(&mut self, name: &str, args: &[BufferId]) -> Done {
+        let args = self.values(args)?;
+        let y = self.sized(name, &args);
+        self.result(y)
+    }
+
+    fn sized_addition(&mut self, name: &str, args: &[BufferId]) -> Done {
+        let args = self.values(args)?;
         let dx = self.sized(name, &args);
         self.added(dx)
     }
 
-    fn relu_if(&mut self, relu: bool, x: Tensor) -> Tensor {
+    pub(super) fn relu_if(&mut self, relu: bool, x: Tensor) -> Tensor {
         if relu { self.apply("relu".to_owned(), &[x]) } else { x }
     }
 
@@ -408,12 +417,18 @@ impl Interpreter<'_> {
     }
 
     /// Copies channels of x to channels of the result.
-    fn copy(&mut self, from: usize, to: usize, count: usize) -> Done {
-        let step = self.step();
-        let (id, fresh) = (step.writes[0], step.fresh);
-        let places = matches!(step.what, What::PlaceChannels { .. });
-        let x = self.x(0)?;
-        let (view, preparation) = (self.planes(id), self.preparation());
+    fn copy(
+        &mut self,
+        x: BufferId,
+        id: BufferId,
+        from: usize,
+        to: usize,
+        count: usize,
+        places: bool,
+    ) -> Done {
+        let fresh = self.step().fresh;
+        let x = self.x(x)?;
+        let view = self.planes(id);
         if from + count > self.terms.channels(x) || to + count > view.channels {
             return Err("there are not so many channels".to_owned());
         }
@@ -422,7 +437,7 @@ impl Interpreter<'_> {
         let useful = |at: usize| used(at) || !used(self.at);
         let counts = |unread: Option<usize>| !fresh || unread.is_some_and(useful);
         let mut old = self.memory.peek(self.terms, &view, counts);
-        let zeroes = fresh && preparation == Preparation::Zero;
+        let zeroes = fresh && self.needs_zero() == step::Zeros::Everywhere;
         if zeroes {
             old = Found { value: self.terms.zeros(view.channels), zeros: Zeros::ALL };
         }
@@ -450,69 +465,64 @@ impl Interpreter<'_> {
     }
 
     /// The name and arguments of a normalisation.
-    fn normal(
-        &mut self,
-        normal: &Normalisation,
-        x: Tensor,
-    ) -> Result<(String, Vec<Tensor>), String> {
-        let [weight, bias] = [self.vector_name(normal.weight)?, self.vector_name(normal.bias)?];
+    fn normal(&mut self, by: &Normalisation, x: Tensor) -> Result<(String, Vec<Tensor>), String> {
+        let [weight, bias] = [self.vector_name(by.weight)?, self.vector_name(by.bias)?];
         let mut args = vec![x];
-        let statistics = match normal.statistics.map(|slot| self.content(slot)) {
-            None => "the batch's".to_owned(),
-            Some(Content::Statistics { name }) => format!("those of {name}"),
-            Some(Content::Identity) => "none".to_owned(),
-            Some(other) => return Err(format!("statistics were expected: {other:?}")),
+        let statistics = match by.statistics {
+            StatisticsAt::Batch(buffer) => {
+                args.push(self.batch(buffer)?);
+                "the batch's".to_owned()
+            }
+            StatisticsAt::Slot(slot) => match self.content(slot) {
+                Content::Statistics { name } => format!("those of {name}"),
+                Content::Identity => "none".to_owned(),
+                Content::Matrix { .. }
+                | Content::Vector { .. }
+                | Content::FoldedBias { .. }
+                | Content::Plain { .. } => return Err("statistics were expected".to_owned()),
+            },
         };
-        if normal.statistics.is_none() {
-            let id = self.step().reads[1];
-            args.push(self.batch(id)?);
-        }
-        Ok((names::normal(&weight, &bias, &statistics, normal.eps), args))
+        Ok((names::normal(&weight, &bias, &statistics, by.eps), args))
     }
 
-    fn undo_normal(&mut self, normal: &Normalisation) -> Done {
-        let step = self.step().clone();
-        let first = usize::from(normal.statistics.is_none());
-        let x = self.x(0)?;
-        let in_place = step.writes.len() == 3;
-        let dy_at = if in_place { step.writes[0] } else { step.writes[3] };
-        let mut dy = self.operand(dy_at)?.value;
-        let (name, mut args) = self.normal(normal, x)?;
-        if normal.relu && normal.sum {
-            let y = self.x(1 + first)?;
+    fn undo_normal(&mut self, step: &NormaliseGradient) -> Done {
+        let NormaliseGradient { by, sum, .. } = step;
+        let x = self.x(step.x)?;
+        let mut dy = self.x(step.dy)?;
+        let (name, mut args) = self.normal(by, x)?;
+        if step.y.is_some() != (by.relu && *sum) || *sum && step.dx.is_none() {
+            return Err("the gradient of the summand is lost".to_owned());
+        }
+        if let Some(y) = step.y {
+            let y = self.x(y)?;
             dy = self.apply("mask".to_owned(), &[y, dy]);
-            if in_place {
-                return Err("the gradient of the summand is lost".to_owned());
-            }
-            self.replace(dy_at, dy)?;
+            self.replace(step.dy, dy)?;
             // The summand may need no gradient; the kernel makes it all the same.
-            self.operand(dy_at)?;
-        } else if normal.relu {
+            self.operand(step.dy)?;
+        } else if by.relu {
             let y = self.apply(name.clone(), &args);
             let y = self.relu_if(true, y);
             dy = self.apply("mask".to_owned(), &[y, dy]);
         }
         args.push(dy);
-        self.spoil(step.writes[1]);
-        self.spoil(step.writes[2]);
-        self.gradient(normal.weight, &format!("dweight: {name}"), &args)?;
-        self.gradient(normal.bias, &format!("dbias: {name}"), &args)?;
+        self.spoil(step.sums);
+        self.spoil(step.work);
+        self.gradient(by.weight, &format!("dweight: {name}"), &args)?;
+        self.gradient(by.bias, &format!("dbias: {name}"), &args)?;
         let dx = self.apply(format!("dx: {name}"), &args);
-        if in_place {
-            self.replace(dy_at, dx)?;
-        } else {
-            self.result(dx)?;
+        match step.dx {
+            None => self.replace(step.dy, dx)?,
+            Some(_) => self.result(dx)?,
         }
         // The kernel computes it whether somebody reads it or not.
-        let input = self.program.steps[self.at].node.index();
-        if !self.learns[input] {
-            self.memory.read(self.terms, &self.planes(step.writes[0]))?;
+        if !self.learns[self.step().node.index()] {
+            self.operand(self.target())?;
         }
         Ok(())
     }
 
     /// Writes the gradient of a slot, once.
-    fn gradient(&mut self, slot: SlotId, name: &str, args: &[Tensor]) -> Done {
+    pub(super) fn gradient(&mut self, slot: SlotId, name: &str, args: &[Tensor]) -> Done {
         let gradient = self.terms.apply(name.to_owned(), args, 1);
         match self.gradients.insert(slot.0, gradient) {
             None => Ok(()),
@@ -523,4 +533,8 @@ impl Interpreter<'_> {
 
 fn mean(geom: &PoolGeom, divisor: Divisor) -> String {
     format!("mean {} {divisor:?}", names::geom(geom))
+}
+
+fn lrn_name(geom: &LrnGeom) -> String {
+    format!("lrn {} {} {} {}", geom.size, geom.alpha, geom.beta, geom.k)
 }

@@ -2,7 +2,7 @@
 //! parameter. Nothing here knows of units, buffers or steps.
 
 use super::terms::{Tensor, Terms};
-use crate::lower::Mode;
+use crate::purpose::Mode;
 use top5_graph::ops::Activation;
 use top5_graph::{Graph, Node, NodeId, Op, Window};
 
@@ -328,26 +328,8 @@ impl Reading<'_> {
                 let dx = self.terms.apply(format!("times {}", op.factor), &[dy], channels);
                 self.give(node.inputs[0], dx);
             }
-            Op::Concat(_) => {
-                let mut from = 0;
-                for &input in &node.inputs {
-                    let count = self.shape(input)[0];
-                    let dx = self.terms.slice(dy, from, count);
-                    self.give(input, dx);
-                    from += count;
-                }
-            }
-            Op::SliceChannels(op) => {
-                let channels = self.terms.channels(x);
-                let before = self.terms.zeros(op.start);
-                let after = self.terms.zeros(channels - op.start - op.len);
-                let dx = self.terms.concat(&[before, dy, after]);
-                self.give(node.inputs[0], dx);
-            }
-            Op::PadChannels(op) => {
-                let channels = self.terms.channels(x);
-                let dx = self.terms.slice(dy, op.before, channels);
-                self.give(node.inputs[0], dx);
+            Op::Concat(_) | Op::SliceChannels(_) | Op::PadChannels(_) => {
+                self.undo_channels(node, dy);
             }
             Op::Subsample(op) => {
                 self.give_result(node, 0, format!("dx: every {}", op.stride), &[dy]);
@@ -361,6 +343,23 @@ impl Reading<'_> {
                 let name = format!("dx: distances to {}.codes", node.name);
                 self.give_result(node, 0, name, &[x, dy]);
             }
+        }
+    }
+
+    fn undo_channels(&mut self, node: &Node, dy: Tensor) {
+        if let Op::SliceChannels(op) = &node.op {
+            let channels = self.shape(node.inputs[0])[0];
+            let before = self.terms.zeros(op.start);
+            let after = self.terms.zeros(channels - op.start - op.len);
+            let dx = self.terms.concat(&[before, dy, after]);
+            return self.give(node.inputs[0], dx);
+        }
+        let mut from = if let Op::PadChannels(op) = &node.op { op.before } else { 0 };
+        for &input in &node.inputs {
+            let count = self.shape(input)[0];
+            let dx = self.terms.slice(dy, from, count);
+            self.give(input, dx);
+            from += count;
         }
     }
 }

@@ -3,9 +3,8 @@
 //! Addresses are in half blocks, the size of a pixel in bf16.
 
 use super::terms::{Tensor, Terms};
-use crate::lower::Program;
-use crate::plan::Plan;
-use crate::step::{Buffer, BufferId};
+use crate::ir::{Buffer, BufferId, Program};
+use crate::memory::Plan;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use top5_kernels::LANES;

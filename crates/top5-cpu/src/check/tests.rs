@@ -2,9 +2,11 @@
 
 use super::check;
 use crate::choose::Machinery;
-use crate::lower::{Mode, Program, lower};
-use crate::plan::{Plan, lifetimes};
-use crate::step::{BufferId, Step, What};
+use crate::ir::{BufferId, Program, Step};
+use crate::memory::{Plan, lifetimes};
+use crate::pass::lower;
+use crate::purpose::Mode;
+use crate::step::{Kernel, Zeros};
 use crate::tuning::Tuning;
 use top5_graph::ops::{AlphaOver, Conv2d};
 use top5_graph::random::Stream;
@@ -227,19 +229,54 @@ fn dropped_and_repeated_steps_are_found() {
     }
 }
 
+/// The step with two of its operands swapped, for each two.
+fn swapped(kernel: &Kernel) -> Vec<Kernel> {
+    let mut kernels = Vec::new();
+    macro_rules! swap {
+        ($kind:ident: $(($a:ident, $b:ident)),*) => {
+            if let Kernel::$kind(step) = kernel {
+                $(if step.$a != step.$b {
+                    let mut other = step.clone();
+                    std::mem::swap(&mut other.$a, &mut other.$b);
+                    kernels.push(other.into());
+                })*
+            }
+        };
+    }
+    swap!(MaxPoolGradient: (x, y), (y, dy), (x, dy));
+    swap!(ReluGradient: (y, dy));
+    swap!(SigmoidGradient: (y, dy));
+    swap!(LrnGradient: (x, dy));
+    swap!(ConvWeights: (x, dy));
+    swap!(ScaleFactorGradient: (x, dy));
+    swap!(MaskPositive: (y, dy));
+    swap!(Scale: (x, factors));
+    macro_rules! swap_summand {
+        ($kind:ident) => {
+            if let Kernel::$kind(step) = kernel
+                && let Some(sum) = step.sum.filter(|&sum| sum != step.x)
+            {
+                let mut other = step.clone();
+                (other.x, other.sum) = (sum, Some(step.x));
+                kernels.push(other.into());
+            }
+        };
+    }
+    swap_summand!(Conv);
+    swap_summand!(Normalise);
+    swap_summand!(Scale);
+    kernels
+}
+
 #[test]
 fn swapped_operands_are_found() {
     let mut tried = 0;
     for victim in Victim::all() {
         for (at, step) in victim.program.steps.iter().enumerate() {
-            let sums = matches!(step.what, What::Add { .. });
-            for i in 1..step.reads.len() {
-                if sums || step.reads[i] == step.reads[i - 1] {
-                    continue;
-                }
+            for kernel in swapped(&step.kernel) {
                 tried += 1;
-                let swapped = victim.with(|steps| steps[at].reads.swap(i - 1, i));
-                assert!(swapped.is_err(), "{i} of {step:?}");
+                let result = victim.with(|steps| steps[at].kernel = kernel.clone());
+                assert!(result.is_err(), "{kernel:?}");
             }
         }
     }
@@ -251,8 +288,9 @@ fn another_order_of_steps_that_need_each_other_is_found() {
     for victim in Victim::all() {
         for at in 1..victim.program.steps.len() {
             let [first, second] = [at - 1, at].map(|at| &victim.program.steps[at]);
-            let written = first.writes[0];
-            if second.reads.contains(&written) && !second.writes.contains(&written) {
+            let written = first.kernel.writes().next();
+            let reads = second.kernel.reads().any(|id| Some(id) == written);
+            if reads && second.kernel.writes().all(|id| Some(id) != written) {
                 let swapped = victim.with(|steps| steps.swap(at - 1, at));
                 assert!(swapped.is_err(), "{second:?} before {first:?}");
             }
@@ -265,16 +303,16 @@ fn missing_zeros_are_found() {
     let mut tried = 0;
     for victim in Victim::all() {
         for (at, step) in victim.program.steps.iter().enumerate() {
-            if !step.fresh || step.what.preparation() != crate::step::Preparation::Zero {
+            if !step.fresh || step.kernel.needs_zero() != Zeros::Everywhere {
                 continue;
             }
             tried += 1;
             let unzeroed = victim.with(|steps| {
-                let Step { what, fresh, .. } = &mut steps[at];
-                if let What::CopyChannels { zero, .. } = what {
-                    *zero = false;
-                } else if let What::ConvInput { covers, .. } = what {
-                    *covers = true;
+                let Step { kernel, fresh, .. } = &mut steps[at];
+                if let Kernel::CopyChannels(copy) = kernel {
+                    copy.zero = false;
+                } else if let Kernel::ConvInput(gradient) = kernel {
+                    gradient.covers = true;
                 } else {
                     *fresh = false;
                 }
@@ -289,10 +327,10 @@ fn missing_zeros_are_found() {
 fn wrong_accumulation_is_found() {
     for victim in Victim::all() {
         for (at, step) in victim.program.steps.iter().enumerate() {
-            let accumulates = !step.fresh && step.reads.len() + step.writes.len() > 1;
+            let accumulates = !step.fresh;
             let in_place = matches!(
-                step.what,
-                What::MaskPositive | What::NormaliseGradient(_) | What::PlaceChannels { .. }
+                step.kernel,
+                Kernel::MaskPositive(_) | Kernel::NormaliseGradient(_) | Kernel::PlaceChannels(_)
             );
             if accumulates && !in_place {
                 let overwritten = victim.with(|steps| steps[at].fresh = true);

@@ -4,8 +4,7 @@
 //! time may share memory: the largest are placed first, each at the lowest offset that is free throughout its life. A part of
 //! a buffer lies in it, and lives as long.
 
-use crate::lower::Program;
-use crate::step::BufferId;
+use crate::ir::{BufferId, Program};
 use std::ops::{Range, RangeInclusive};
 
 /// The memory plan for one largest batch.
@@ -26,7 +25,7 @@ pub(crate) fn lifetimes(program: &Program) -> Vec<Option<RangeInclusive<usize>>>
         *live = Some(start..=at);
     };
     for (at, step) in program.steps.iter().enumerate() {
-        step.reads.iter().chain(&step.writes).for_each(|&buffer| touch(buffer, at));
+        step.kernel.reads().chain(step.kernel.writes()).for_each(|buffer| touch(buffer, at));
     }
     for &(_, buffer) in &program.results {
         touch(buffer, program.steps.len());

@@ -1,0 +1,192 @@
+//! Kernels of convolutions, and places for all parameters in the form that their readers want.
+
+use super::conv_shape;
+use super::fuse::Units;
+use super::layout::Maps;
+use crate::bank::{BankPlan, Connections, Content, Fold, Packing, SlotId};
+use crate::choose::{ConvKernel, Machinery};
+use crate::geometry::{ConvShape, Source};
+use crate::purpose::Facts;
+use top5_graph::{Node, Op};
+use top5_kernels::LANES;
+
+/// A convolution with its kernel and parameters.
+#[derive(Clone, Debug)]
+pub(super) struct ConvUnit {
+    pub(super) shape: ConvShape,
+    pub(super) source: Source,
+    pub(super) packing: Packing,
+    pub(super) kernel: ConvKernel,
+    pub(super) weight: SlotId,
+    pub(super) bias: Option<SlotId>,
+}
+
+/// Slots of one node.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slots {
+    pub(super) conv: Option<ConvUnit>,
+    pub(super) weight: Option<SlotId>,
+    pub(super) bias: Option<SlotId>,
+    pub(super) statistics: Option<SlotId>,
+}
+
+/// Places for all parameters.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Params {
+    pub(super) of_node: Vec<Slots>,
+    pub(super) bank: BankPlan,
+    /// Blocks of the bank that are learned: its first part.
+    pub(super) learned: usize,
+}
+
+/// Places for all parameters: learned ones first.
+pub(super) fn params(
+    machinery: &Machinery,
+    facts: Facts,
+    units: &Units<'_>,
+    maps: &Maps,
+) -> Params {
+    let mut bank = BankPlan::default();
+    let nodes = units.graph.nodes();
+    let learned = |node| learned(machinery, facts, units, maps, &mut bank, node);
+    let mut of_node: Vec<Slots> = nodes.iter().map(learned).collect();
+    let learned = bank.len;
+    for (slots, node) in of_node.iter_mut().zip(nodes) {
+        fixed(units, &mut bank, node, slots);
+    }
+    Params { of_node, bank, learned }
+}
+
+/// Whether the node is a batch normalisation folded into a convolution.
+fn is_folded(units: &Units<'_>, node: &Node) -> bool {
+    units.home(node.id) != node.id
+}
+
+fn learned(
+    machinery: &Machinery,
+    facts: Facts,
+    units: &Units<'_>,
+    maps: &Maps,
+    bank: &mut BankPlan,
+    node: &Node,
+) -> Slots {
+    let mut slots = Slots::default();
+    let affine = matches!(node.op, Op::BatchNorm2d(_) | Op::Subsampling(_));
+    if let Some(shape) = conv_shape(units.graph, node) {
+        slots.conv = Some(conv_unit(machinery, facts, units, maps, bank, node, shape));
+    } else if affine && !is_folded(units, node) {
+        let blocks = node.shape().channels().div_ceil(LANES);
+        let [weight, bias] = ["weight", "bias"].map(|role| {
+            let name = format!("{}.{role}", node.name);
+            Some(bank.add(Content::Vector { name }, blocks))
+        });
+        (slots.weight, slots.bias) = (weight, bias);
+    }
+    slots
+}
+
+fn fixed(units: &Units<'_>, bank: &mut BankPlan, node: &Node, slots: &mut Slots) {
+    let blocks = node.shape().channels().div_ceil(LANES);
+    if let Op::EuclideanRbf(op) = &node.op {
+        let content = Content::Plain { name: format!("{}.codes", node.name) };
+        slots.weight = Some(bank.add(content, op.codes.len().div_ceil(LANES)));
+    } else if matches!(node.op, Op::Subsampling(_)) {
+        slots.statistics = Some(bank.add(Content::Identity, 2 * blocks));
+    } else if matches!(node.op, Op::BatchNorm2d(_)) && !is_folded(units, node) {
+        let content = Content::Statistics { name: node.name.clone() };
+        slots.statistics = Some(bank.add(content, 2 * blocks));
+    }
+}
+
+fn conv_unit(
+    machinery: &Machinery,
+    facts: Facts,
+    units: &Units<'_>,
+    maps: &Maps,
+    bank: &mut BankPlan,
+    node: &Node,
+    shape: ConvShape,
+) -> ConvUnit {
+    let [outputs, inputs] = [shape.output[0], shape.input[0]];
+    let connections = if let Op::TableConv2d(op) = &node.op {
+        Connections::Table(op.connections().collect())
+    } else {
+        Connections::Groups { outputs, inputs, groups: shape.groups }
+    };
+    let input = maps.layout(units, node.inputs[0]);
+    let plain = maps.plain_input && node.inputs[0].index() == 0;
+    let source = if plain { Source::Plain(input) } else { Source::Blocked(input) };
+    let geom = shape.forward(&source, &maps.layout(units, node.id));
+    let kernel = machinery.choose(&geom);
+    // A weight that a backward pass reads is stored for direct convolution and transformed in each step.
+    let compact = machinery.compact && machinery.bf16.is_none();
+    let keeps = !(compact && kernel.inflates());
+    let transforms = !facts.backward && kernel.transformed_len() > 0 && keeps;
+    let transform = transforms.then(|| kernel.clone());
+    let packing = Packing { geom, kernel: shape.window.kernel, plain, connections, transform };
+    let fold = units.head_of(node.id).norm.map(|norm| {
+        let norm = units.graph.node(norm);
+        let Op::BatchNorm2d(op) = &norm.op else { unreachable!("only these are folded") };
+        Fold { name: norm.name.clone(), eps: op.eps }
+    });
+    let content = Content::Matrix {
+        name: format!("{}.weight", node.name),
+        packing: Box::new(packing.clone()),
+        fold: fold.clone(),
+    };
+    let weight = bank.add(content, packing.len());
+    let has_bias = node.spec.params.iter().any(|param| param.role == "bias");
+    let name = has_bias.then(|| format!("{}.bias", node.name));
+    let bias = match (fold, name) {
+        (Some(fold), bias) => Some(Content::FoldedBias { bias, fold }),
+        (None, Some(name)) => Some(Content::Vector { name }),
+        (None, None) => None,
+    };
+    let bias = bias.map(|content| bank.add(content, outputs.div_ceil(LANES)));
+    ConvUnit { shape, source, packing, kernel, weight, bias }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pass::{Design, layout, place};
+    use crate::purpose::Mode;
+    use crate::tuning::Tuning;
+    use top5_graph::{Graph, k, net};
+    use top5_kernels::Isa;
+
+    fn machinery(mode: Mode) -> Machinery {
+        let (tuning, isa) = (Tuning::default(), Isa::Scalar);
+        let (exact, compact, bf16) = (false, false, None);
+        Machinery { isa, threads: 1, batch: 1, exact, compact, bf16, tuning, mode }
+    }
+
+    fn graph() -> Graph {
+        net("params", [3, 8, 8], |x| x.conv_bn(16, k(3).pad(1)).relu().global_avg_pool().linear(5))
+            .unwrap()
+    }
+
+    #[test]
+    fn learned_parameters_come_first() {
+        let (graph, machinery) = (graph(), machinery(Mode::Training));
+        let Params { bank, learned, .. } = Design::new(&graph, &machinery, &[]).unwrap().params;
+        let fixed = |slot: &&crate::bank::Slot| slot.range.start >= learned;
+        let fixed: Vec<_> = bank.slots.iter().filter(fixed).map(|slot| &slot.content).collect();
+        assert!(matches!(fixed[..], [Content::Statistics { name }] if name == "bn1"), "{fixed:?}");
+        assert_eq!(bank.slots.len(), 6);
+    }
+
+    #[test]
+    fn a_folded_normalisation_has_no_slots() {
+        let (graph, machinery) = (graph(), machinery(Mode::Inference));
+        let facts = Mode::Inference.facts();
+        let units = Units::fuse(&graph, facts, &[]);
+        let halos = layout::halos(&graph, &units);
+        let places = place::places(&units, &halos, false);
+        let maps = Maps::new(&units, halos, places);
+        let bank = params(&machinery, facts, &units, &maps).bank;
+        let folded = |content: &Content| matches!(content, Content::FoldedBias { fold, .. } if fold.name == "bn1");
+        assert_eq!(bank.slots.len(), 4);
+        assert!(bank.slots.iter().any(|slot| folded(&slot.content)));
+    }
+}
