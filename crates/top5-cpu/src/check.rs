@@ -21,18 +21,19 @@ use meaning::Meaning;
 use memory::{Memory, View};
 use std::collections::BTreeMap;
 use terms::Terms;
-use top5_graph::Graph;
+use top5_graph::{Graph, Signals};
 
 /// Checks a plan for runs with `n` images; the error says what is wrong.
 pub(crate) fn check(
     graph: &Graph,
     mode: Mode,
+    signals: Option<&Signals>,
     program: &Program,
     plan: &Plan,
     n: usize,
 ) -> Result<(), String> {
     let mut terms = Terms::default();
-    let meaning = Meaning::of(graph, mode, &mut terms);
+    let meaning = Meaning::of(graph, mode, signals, &mut terms);
     let input_learns: Vec<bool> = graph
         .nodes()
         .iter()
@@ -51,14 +52,19 @@ pub(crate) fn check(
         at: 0,
         learns: &input_learns,
         used: &meaning.used,
+        trains: mode == Mode::Training,
     };
     let place = |at: usize| {
         let step = &program.steps[at];
         format!("step {at}, {} of {}", step.kernel.name(), graph.node(step.node).name)
     };
-    for at in 0..program.steps.len() {
-        interpreter.at = at;
-        interpreter.run().map_err(|why| format!("{}: {why}", place(at)))?;
+    // Signals go backward twice: the first time must leave what the second one reads.
+    for first in [0, program.forward] {
+        for at in first..program.steps.len() {
+            interpreter.at = at;
+            interpreter.run().map_err(|why| format!("{}: {why}", place(at)))?;
+        }
+        ends(&meaning, &mut interpreter)?;
     }
     results(graph, &meaning, &mut interpreter)?;
     parameters(graph, mode, &meaning, &interpreter)?;
@@ -93,6 +99,29 @@ fn results(graph: &Graph, meaning: &Meaning, on: &mut Interpreter<'_>) -> Result
         if found.value != wanted || on.program.buffers[buffer.0].bf16 {
             let [is, wanted] = [found.value, wanted].map(|value| on.terms.show(value));
             return Err(format!("{name} is {is} instead of {wanted}"));
+        }
+    }
+    Ok(())
+}
+
+/// Signals end in what the graph means.
+fn ends(meaning: &Meaning, on: &mut Interpreter<'_>) -> Result<(), String> {
+    if meaning.signals.len() != on.program.signals.len() {
+        return Err(format!("signals end in {} buffers", on.program.signals.len()));
+    }
+    for (i, (&wanted, buffer)) in meaning.signals.iter().zip(&on.program.signals).enumerate() {
+        let Some(buffer) = *buffer else {
+            if wanted.is_some() {
+                return Err(format!("signal {i} is lost"));
+            }
+            continue;
+        };
+        let view = View::planes(on.program, on.plan, buffer, on.n);
+        let found = on.memory.read(on.terms, &view).map_err(|why| format!("signal {i}: {why}"))?;
+        if Some(found.value) != wanted {
+            let is = on.terms.show(found.value);
+            let wanted = wanted.map(|wanted| on.terms.show(wanted));
+            return Err(format!("signal {i} is {is} instead of {wanted:?}"));
         }
     }
     Ok(())

@@ -13,7 +13,8 @@ use crate::summary::Summary;
 use crate::training::CpuTraining;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use top5_graph::{
-    Device, EngineError, Graph, Network, NodeId, Retain, Training, TrainingOptions, Weights,
+    Device, EngineError, Graph, Network, NodeId, Retain, Signals, Training, TrainingOptions,
+    Weights,
 };
 use top5_kernels::bf16::Bf16Isa;
 use top5_kernels::{Block, Isa, Threads, peak};
@@ -76,7 +77,7 @@ fn summarise(graph: &Graph, machinery: &Machinery) -> Result<Summary, EngineErro
         }
         Mode::Training => graph,
     };
-    let (program, plan) = make(graph, machinery, &[])?;
+    let (program, plan) = make(graph, machinery, &[], None)?;
     Ok(Summary::new(graph, machinery, &program, &plan))
 }
 
@@ -85,6 +86,7 @@ fn make(
     graph: &Graph,
     machinery: &Machinery,
     kept: &[NodeId],
+    signals: Option<&Signals>,
 ) -> Result<(Program, Plan), EngineError> {
     let most = isize::MAX as usize / size_of::<Block>();
     let too_large = EngineError::Memory { needed: u64::MAX, allowed: isize::MAX as u64 };
@@ -93,7 +95,7 @@ fn make(
     if largest.unwrap_or(0).saturating_mul(machinery.batch) > most {
         return Err(too_large);
     }
-    let program = lower(graph, machinery, kept)?;
+    let program = lower(graph, machinery, kept, signals)?;
     let plan = Plan::new(&program, machinery.batch);
     if plan.len > most { Err(too_large) } else { Ok((program, plan)) }
 }
@@ -185,8 +187,9 @@ impl CpuDevice {
         graph: &Graph,
         machinery: &Machinery,
         kept: &[NodeId],
+        signals: Option<&Signals>,
     ) -> Result<(Program, Plan), EngineError> {
-        let (program, plan) = make(graph, machinery, kept)?;
+        let (program, plan) = make(graph, machinery, kept, signals)?;
         self.allow(memory(&program, &plan, machinery.mode).iter().sum())?;
         Ok((program, plan))
     }

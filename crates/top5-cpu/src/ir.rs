@@ -66,6 +66,10 @@ pub(crate) struct Program {
     pub(crate) learned: usize,
     /// The activations that are shown and the outputs: what is read when the steps are done.
     pub(crate) results: Vec<(NodeId, BufferId)>,
+    /// The first steps, which one run is: all, but for those backward from a node, which are run apart.
+    pub(crate) forward: usize,
+    /// What those end in, for each node that they go to; nothing where no path leads there.
+    pub(crate) signals: Vec<Option<BufferId>>,
 }
 
 impl Program {

@@ -27,8 +27,15 @@ pub(crate) fn lifetimes(program: &Program) -> Vec<Option<RangeInclusive<usize>>>
     for (at, step) in program.steps.iter().enumerate() {
         step.kernel.reads().chain(step.kernel.writes()).for_each(|buffer| touch(buffer, at));
     }
-    for &(_, buffer) in &program.results {
+    let shown = program.results.iter().map(|&(_, buffer)| buffer);
+    for buffer in shown.chain(program.signals.iter().copied().flatten()) {
         touch(buffer, program.steps.len());
+    }
+    // The steps backward from a node may run again: what they read stays.
+    for live in lives.iter_mut().flatten() {
+        if *live.start() < program.forward && *live.end() >= program.forward {
+            *live = *live.start()..=program.steps.len();
+        }
     }
     lives
 }

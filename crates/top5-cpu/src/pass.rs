@@ -27,7 +27,7 @@ use crate::purpose::Facts;
 use fuse::Units;
 use layout::Maps;
 use params::Params;
-use top5_graph::{EngineError, Graph, Node, NodeId, Op, Window, k};
+use top5_graph::{EngineError, Graph, Node, NodeId, Op, Signals, Window, k};
 
 /// All that is decided before the first step.
 struct Design<'g> {
@@ -39,18 +39,23 @@ struct Design<'g> {
     params: Params,
     /// For each value, by home, whether it is in bf16.
     in_bf16: Vec<bool>,
-    /// For each node, whether it depends on a learned parameter.
+    /// For each node, whether its gradient is wanted: it depends on a learned parameter, or on where signals end.
     learns: Vec<bool>,
+    signals: Option<&'g Signals>,
 }
 
-/// Lowers `graph`. The activations of `pinned` nodes will exist.
+/// Lowers `graph`. The activations of `pinned` nodes will exist, among them those that signals begin and end at.
 pub(crate) fn lower(
     graph: &Graph,
     machinery: &Machinery,
     pinned: &[NodeId],
+    signals: Option<&Signals>,
 ) -> Result<Program, EngineError> {
-    let design = Design::new(graph, machinery, pinned)?;
+    let design = Design::new(graph, machinery, pinned, signals)?;
     let forward = forward::forward(&design);
+    if let Some(signals) = signals {
+        return Ok(backward::signals(forward.finish_forward(), signals));
+    }
     let whole = if design.facts.backward {
         let kept = recompute::kept(&design, &forward.values);
         backward::backward(forward.with_values(kept))
@@ -65,9 +70,11 @@ impl<'g> Design<'g> {
         graph: &'g Graph,
         machinery: &'g Machinery,
         pinned: &[NodeId],
+        signals: Option<&'g Signals>,
     ) -> Result<Self, EngineError> {
-        let facts = machinery.mode.facts();
-        let fused = Units::fuse(graph, facts, pinned);
+        let facts = if signals.is_some() { Facts::signals() } else { machinery.mode.facts() };
+        let ends = signals.map_or(&[][..], |signals| &signals.to);
+        let fused = Units::fuse(graph, facts, pinned, ends);
         let halos = layout::halos(graph, &fused);
         let units = fused.with_vectors(&halos);
         let places = place::places(&units, &halos, machinery.bf16.is_some());
@@ -79,8 +86,8 @@ impl<'g> Design<'g> {
         } else {
             vec![false; graph.nodes().len()]
         };
-        let learns = learns(graph);
-        Ok(Self { graph, machinery, facts, units, maps, params, in_bf16, learns })
+        let learns = learns(graph, signals);
+        Ok(Self { graph, machinery, facts, units, maps, params, in_bf16, learns, signals })
     }
 
     /// The parameters and the kernel of a node that is a convolution.
@@ -89,10 +96,13 @@ impl<'g> Design<'g> {
     }
 }
 
-/// For each node, whether it depends on a learned parameter.
-fn learns(graph: &Graph) -> Vec<bool> {
+/// For each node, whether it depends on a learned parameter, or on where signals end.
+fn learns(graph: &Graph, signals: Option<&Signals>) -> Vec<bool> {
     graph.nodes().iter().fold(Vec::new(), |mut learns, node| {
-        let own = node.spec.params.iter().any(|param| param.learned);
+        let own = match signals {
+            Some(signals) => signals.to.contains(&node.id),
+            None => node.spec.params.iter().any(|param| param.learned),
+        };
         learns.push(own || node.inputs.iter().any(|input| learns[input.index()]));
         learns
     })
@@ -109,7 +119,7 @@ fn refuse(graph: &Graph, facts: Facts, units: &Units<'_>, maps: &Maps) -> Result
             return refuse(node, "its factors are also read by a padded convolution");
         }
     }
-    if facts.backward {
+    if facts.learns {
         for output in graph.outputs() {
             let node = graph.node(output.node);
             if node.shape().size() != [1, 1] || !maps.layout(units, node.id).is_dense() {

@@ -22,6 +22,13 @@ pub(crate) struct Facts {
     pub(crate) backward: bool,
 }
 
+impl Facts {
+    /// Of plans for inference that signals go backward through afterwards.
+    pub(crate) fn signals() -> Self {
+        Self { backward: true, ..Mode::Inference.facts() }
+    }
+}
+
 impl Mode {
     pub(crate) fn facts(self) -> Facts {
         let training = self == Self::Training;

@@ -6,6 +6,7 @@ use crate::ir::{BufferId, Program, Step};
 use crate::memory::Plan;
 use crate::purpose::Mode;
 use crate::step::{At, Memory, Outside, Run, Zeros};
+use std::ops::Range;
 use top5_graph::{EngineError, Stop};
 use top5_kernels::bf16::Bf16Isa;
 use top5_kernels::elementwise::Operand;
@@ -50,11 +51,31 @@ impl Machine {
         run: &Run<'_>,
         outside: &mut Outside<'_, '_>,
     ) -> Result<f64, EngineError> {
+        self.run_steps(0..self.program.forward, run, outside)
+    }
+
+    /// Runs the steps backward from a node: the images are the seed.
+    pub(crate) fn run_back(
+        &mut self,
+        run: &Run<'_>,
+        outside: &mut Outside<'_, '_>,
+    ) -> Result<(), EngineError> {
+        let steps = self.program.forward..self.program.steps.len();
+        self.run_steps(steps, run, outside).map(|_| ())
+    }
+
+    fn run_steps(
+        &mut self,
+        steps: Range<usize>,
+        run: &Run<'_>,
+        outside: &mut Outside<'_, '_>,
+    ) -> Result<f64, EngineError> {
         let Self { isa, bf16, program, plan, arena } = self;
         let params = Params { plan: &program.bank, memory: outside.params };
         let mut memory = Memory { arena, outside };
         let mut loss = 0.0;
-        for (i, Step { node, kernel, fresh }) in program.steps.iter().enumerate() {
+        for i in steps.clone() {
+            let Step { node, kernel, fresh } = &program.steps[i];
             if run.stop.is_some_and(Stop::is_set) {
                 return Err(EngineError::Stopped);
             }
@@ -70,7 +91,7 @@ impl Machine {
                 gradients.after((isa, run.threads), i, reducer)?;
             }
         }
-        (memory.outside.before)(program.steps.len());
+        (memory.outside.before)(steps.end);
         Ok(loss)
     }
 }

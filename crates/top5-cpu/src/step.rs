@@ -18,13 +18,13 @@ use crate::statistics::Measured;
 use conv::{Conv, ConvBias, ConvInput, ConvWeights};
 use loss::{EuclideanRbf, EuclideanRbfGradient, Loss, Softmax, SoftmaxGradient};
 use moves::{
-    CopyChannels, Flatten, Narrow, Pack, PadPlanes, PlaceChannels, Subsample, SubsampleGradient,
-    Unflatten, Widen,
+    CopyChannels, Flatten, Narrow, Pack, PadPlanes, PlaceChannels, Seed, Subsample,
+    SubsampleGradient, Unflatten, Widen,
 };
 use norm::{BatchStatistics, Lrn, LrnGradient, Normalise, NormaliseGradient};
 use pointwise::{
-    Add, Dropout, DropoutGradient, MaskPositive, Relu, ReluGradient, Scale, ScaleFactorGradient,
-    ScaledTanh, ScaledTanhGradient, Sigmoid, SigmoidGradient, Times,
+    Add, Dropout, DropoutGradient, MaskPositive, Rectify, Relu, ReluGradient, Scale,
+    ScaleFactorGradient, ScaledTanh, ScaledTanhGradient, Sigmoid, SigmoidGradient, Times,
 };
 use pool::{Average, AverageGradient, MaxPool, MaxPoolGradient};
 use std::ops::Range;
@@ -272,12 +272,14 @@ kernels!(
     Pack,
     PadPlanes,
     PlaceChannels,
+    Rectify,
     Relu,
     ReluGradient,
     Scale,
     ScaleFactorGradient,
     ScaledTanh,
     ScaledTanhGradient,
+    Seed,
     Sigmoid,
     SigmoidGradient,
     Softmax,

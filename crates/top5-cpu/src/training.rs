@@ -43,7 +43,7 @@ impl CpuTraining {
         weights.check(graph)?;
         let options = TrainingOptions { batch: options.batch.max(1), ..options.clone() };
         let machinery = device.machinery(options.batch, Mode::Training);
-        let (program, plan) = device.make(graph, &machinery, &[])?;
+        let (program, plan) = device.make(graph, &machinery, &[], None)?;
         let summary = Summary::new(graph, &machinery, &program, &plan);
         let mut params = Arena::new(program.bank.len);
         program.bank.load(device.threads(), weights, &mut params);

@@ -44,6 +44,8 @@ pointwise! {
     Add |s, _, [a, b]| 2 s.add(a, b);
     /// `y ← max(0, a + b)`
     AddRelu |s, _, [a, b]| 2 s.relu(s.add(a, b));
+    /// `y ← max(0, y)`, in place.
+    Rectify |s, y, []| 0 s.relu(y);
     /// `y ← max(0, x)`
     Relu |s, _, [x]| 1 s.relu(x);
     /// `y ← factor·x`

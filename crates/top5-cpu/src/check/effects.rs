@@ -36,6 +36,8 @@ pub(super) struct Interpreter<'a> {
     pub(super) learns: &'a [bool],
     /// For each node, whether an output depends on it.
     pub(super) used: &'a [bool],
+    /// Parameters have gradients.
+    pub(super) trains: bool,
 }
 
 pub(super) type Done = Result<(), String>;
@@ -186,6 +188,10 @@ impl Interpreter<'_> {
                 let images = self.apply("images".to_owned(), &[]);
                 self.result(images)
             }
+            Kernel::Seed(_) => {
+                let seed = self.apply("seed".to_owned(), &[]);
+                self.result(seed)
+            }
             Kernel::PadPlanes(to) => {
                 let value = self.apply("images".to_owned(), &[]);
                 let view = self.plain(to.y);
@@ -273,6 +279,11 @@ impl Interpreter<'_> {
                 let args = [self.x(step.y)?, self.x(step.dy)?];
                 let masked = self.apply("mask".to_owned(), &args);
                 self.replace(step.dy, masked)
+            }
+            Kernel::Rectify(step) => {
+                let dy = self.x(step.dy)?;
+                let rectified = self.apply("rectify".to_owned(), &[dy]);
+                self.replace(step.dy, rectified)
             }
             Kernel::ReluGradient(step) => {
                 let args = [self.x(step.y)?, self.x(step.dy)?];
@@ -507,8 +518,10 @@ impl Interpreter<'_> {
         args.push(dy);
         self.spoil(step.sums);
         self.spoil(step.work);
-        self.gradient(by.weight, &format!("dweight: {name}"), &args)?;
-        self.gradient(by.bias, &format!("dbias: {name}"), &args)?;
+        if self.trains {
+            self.gradient(by.weight, &format!("dweight: {name}"), &args)?;
+            self.gradient(by.bias, &format!("dbias: {name}"), &args)?;
+        }
         let dx = self.apply(format!("dx: {name}"), &args);
         match step.dx {
             None => self.replace(step.dy, dx)?,

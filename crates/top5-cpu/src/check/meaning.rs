@@ -4,7 +4,7 @@
 use super::terms::{Tensor, Terms};
 use crate::purpose::Mode;
 use top5_graph::ops::Activation;
-use top5_graph::{Graph, Node, NodeId, Op, Window};
+use top5_graph::{GateRule, Graph, LrnRule, Node, NodeId, Op, ReluRule, Rule, Signals, Window};
 
 /// The names of operations: the same for the meaning of a graph and for the effects of steps.
 pub(super) mod names {
@@ -42,13 +42,16 @@ pub(super) struct Meaning {
     pub(super) statistics: Vec<(String, Tensor)>,
     /// For each node, whether an output depends on it.
     pub(super) used: Vec<bool>,
-    /// For each node, whether it depends on a learned parameter.
+    /// For each node, whether its gradient is wanted: it depends on a learned parameter, or on where signals end.
     pub(super) learns: Vec<bool>,
+    /// What signals end in.
+    pub(super) signals: Vec<Option<Tensor>>,
 }
 
 struct Reading<'g> {
     graph: &'g Graph,
     mode: Mode,
+    signals: Option<&'g Signals>,
     terms: &'g mut Terms,
     values: Vec<Tensor>,
     gradients: Vec<Option<Tensor>>,
@@ -56,11 +59,17 @@ struct Reading<'g> {
 }
 
 impl Meaning {
-    pub(super) fn of(graph: &Graph, mode: Mode, terms: &mut Terms) -> Self {
+    pub(super) fn of(
+        graph: &Graph,
+        mode: Mode,
+        signals: Option<&Signals>,
+        terms: &mut Terms,
+    ) -> Self {
         let nodes = graph.nodes();
         let mut reading = Reading {
             graph,
             mode,
+            signals,
             terms,
             values: Vec::new(),
             gradients: vec![None; nodes.len()],
@@ -72,8 +81,12 @@ impl Meaning {
         }
         let mut learns = vec![false; nodes.len()];
         for node in nodes {
-            learns[node.id.index()] = node.spec.params.iter().any(|param| param.learned)
-                || node.inputs.iter().any(|input| learns[input.index()]);
+            let begins = match signals {
+                Some(signals) => signals.to.contains(&node.id),
+                None => node.spec.params.iter().any(|param| param.learned),
+            };
+            learns[node.id.index()] =
+                begins || node.inputs.iter().any(|input| learns[input.index()]);
         }
         let mut used = vec![false; nodes.len()];
         graph.outputs().iter().for_each(|output| used[output.node.index()] = true);
@@ -81,6 +94,18 @@ impl Meaning {
             if used[node.id.index()] {
                 node.inputs.iter().for_each(|input| used[input.index()] = true);
             }
+        }
+        let mut ends = Vec::new();
+        if let Some(signals) = signals {
+            let [channels, ..] = reading.shape(signals.from);
+            let seed = reading.terms.apply("seed".to_owned(), &[], channels);
+            reading.give(signals.from, seed);
+            for node in nodes.iter().rev() {
+                if let Some(dy) = reading.gradients[node.id.index()] {
+                    reading.undo(node, dy);
+                }
+            }
+            ends.extend(signals.to.iter().map(|to| reading.gradients[to.index()]));
         }
         let mut statistics = Vec::new();
         if mode == Mode::Training {
@@ -102,7 +127,7 @@ impl Meaning {
             }
         }
         let Reading { values, parameters, .. } = reading;
-        Self { values, parameters, statistics, used, learns }
+        Self { values, parameters, statistics, used, learns, signals: ends }
     }
 }
 
@@ -243,8 +268,12 @@ impl Reading<'_> {
         self.give(node.inputs[i], dx);
     }
 
+    fn rule(&self) -> Rule {
+        self.signals.map_or(Rule::gradient(), |signals| signals.rule)
+    }
+
     fn learn(&mut self, node: &Node, role: &str, name: &str, args: &[Tensor]) {
-        if Self::has(node, role) {
+        if self.signals.is_none() && Self::has(node, role) {
             let gradient = self.terms.apply(name.to_owned(), args, 1);
             self.parameters.push((format!("{}.{role}", node.name), gradient));
         }
@@ -292,14 +321,23 @@ impl Reading<'_> {
                 let dx = self.undo_normal(node, x, dy);
                 self.give(node.inputs[0], dx);
             }
+            Op::LocalResponseNorm(_) if self.rule().lrn == LrnRule::Identity => {
+                self.give(node.inputs[0], dy);
+            }
             Op::LocalResponseNorm(op) => {
                 let (size, alpha) = (op.size, op.alpha_of_sum());
                 let name = format!("dx: lrn {size} {alpha} {} {}", op.beta, op.k);
                 self.give_result(node, 0, name, &[x, dy]);
             }
             Op::Activation(Activation::Relu) => {
-                let channels = self.terms.channels(y);
-                let dx = self.terms.apply("mask".to_owned(), &[y, dy], channels);
+                let (channels, rule) = (self.terms.channels(y), self.rule().relu);
+                let mut dx = dy;
+                if rule != ReluRule::Plain {
+                    dx = self.terms.apply("rectify".to_owned(), &[dx], channels);
+                }
+                if rule != ReluRule::Deconvnet {
+                    dx = self.terms.apply("mask".to_owned(), &[y, dx], channels);
+                }
                 self.give(node.inputs[0], dx);
             }
             Op::Activation(Activation::Sigmoid) => {
@@ -308,6 +346,7 @@ impl Reading<'_> {
             Op::Activation(Activation::ScaledTanh) => {
                 self.give_result(node, 0, "dx: tanh".to_owned(), &[y, dy]);
             }
+            Op::Dropout(_) if self.mode == Mode::Inference => self.give(node.inputs[0], dy),
             Op::Dropout(op) => {
                 let channels = self.terms.channels(y);
                 let name = format!("drop {} of {}", op.p, node.id.index());
@@ -320,7 +359,9 @@ impl Reading<'_> {
                 let channels = self.terms.channels(x);
                 let dx = self.terms.apply("scale".to_owned(), &[dy, factors], channels);
                 self.give(node.inputs[0], dx);
-                self.give_result(node, 1, "dx: scale".to_owned(), &[x, dy]);
+                if self.rule().gates == GateRule::Through {
+                    self.give_result(node, 1, "dx: scale".to_owned(), &[x, dy]);
+                }
             }
             Op::MulConstant(op) if op.factor == 1.0 => self.give(node.inputs[0], dy),
             Op::MulConstant(op) => {

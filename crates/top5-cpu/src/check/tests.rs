@@ -10,7 +10,7 @@ use crate::step::{Kernel, Zeros};
 use crate::tuning::Tuning;
 use top5_graph::ops::{AlphaOver, Conv2d};
 use top5_graph::random::Stream;
-use top5_graph::{Graph, GraphError, NodeId, Var, Window, concat, k, net};
+use top5_graph::{Graph, GraphError, NodeId, Rule, Signals, Var, Window, concat, k, net};
 use top5_kernels::Isa;
 use top5_kernels::bf16::Bf16Isa;
 
@@ -45,10 +45,10 @@ fn machinery((mode, bf16): (Mode, bool), batch: usize) -> Machinery {
 fn is_planned(graph: &Graph, way: (Mode, bool), batch: usize, kept: &[NodeId]) -> bool {
     let inference = graph.inference();
     let graph = if way.0 == Mode::Training { graph } else { &inference };
-    let Ok(program) = lower(graph, &machinery(way, batch), kept) else { return false };
+    let Ok(program) = lower(graph, &machinery(way, batch), kept, None) else { return false };
     let plan = Plan::new(&program, batch);
     for n in [1, batch] {
-        let result = check(graph, way.0, &program, &plan, n);
+        let result = check(graph, way.0, None, &program, &plan, n);
         assert_eq!(result, Ok(()), "{}, {way:?}, {n} images of {batch}", graph.name());
     }
     true
@@ -77,6 +77,33 @@ fn plans_of_the_conformance_cases_are_sound() {
         let maps = graph.logits().shape().size() != [1, 1];
         for way in [(Mode::Training, false), (Mode::Training, true)] {
             assert_ne!(is_planned(graph, way, 3, &[]), maps, "{}", case.name());
+        }
+    }
+}
+
+/// Checks the plan that sends signals from a node to others.
+fn signals_are_sound(graph: &Graph, from: NodeId, to: &[NodeId], rule: Rule) {
+    let signals = Signals { from, to: to.to_vec(), rule };
+    let pinned = [&[from], to].concat();
+    let machinery = machinery((Mode::Inference, false), 3);
+    let program = lower(graph, &machinery, &pinned, Some(&signals)).unwrap();
+    let plan = Plan::new(&program, 3);
+    for n in [1, 3] {
+        let result = check(graph, Mode::Inference, Some(&signals), &program, &plan, n);
+        assert_eq!(result, Ok(()), "{} from {}, {rule:?}", graph.name(), graph.node(from).name);
+    }
+}
+
+#[test]
+fn signals_of_the_conformance_cases_are_sound() {
+    for case in top5_testkit::cases::cases() {
+        let graph = case.graph.inference();
+        let all: Vec<NodeId> = graph.nodes().iter().map(|node| node.id).collect();
+        for rule in [Rule::gradient(), Rule::guided(), Rule::deconvnet()] {
+            signals_are_sound(&graph, graph.logits().id, &all, rule);
+            for (i, &from) in all.iter().enumerate() {
+                signals_are_sound(&graph, from, &[all[0], all[i / 2]], rule);
+            }
         }
     }
 }
@@ -195,7 +222,7 @@ impl Victim {
         let make = |way: (Mode, bool)| {
             let graph = victim();
             let (batch, mode) = (3, way.0);
-            let program = lower(&graph, &machinery(way, batch), &[]).unwrap();
+            let program = lower(&graph, &machinery(way, batch), &[], None).unwrap();
             Self { graph, mode, program, batch }
         };
         WAYS.map(make).into()
@@ -205,7 +232,7 @@ impl Victim {
         let mut program = self.program.clone();
         change(&mut program.steps);
         let plan = Plan::new(&program, self.batch);
-        check(&self.graph, self.mode, &program, &plan, self.batch)
+        check(&self.graph, self.mode, None, &program, &plan, self.batch)
     }
 }
 
@@ -365,7 +392,7 @@ fn lifetimes_that_end_early_are_found() {
             if taken {
                 tried += 1;
                 let result =
-                    check(&victim.graph, victim.mode, &victim.program, &plan, victim.batch);
+                    check(&victim.graph, victim.mode, None, &victim.program, &plan, victim.batch);
                 assert!(result.is_err(), "{i}: {live:?}");
             }
         }
@@ -394,7 +421,7 @@ fn an_overlap_of_one_block_is_found() {
                 tried += 1;
                 let moved = plan.moved(BufferId(j), range(j).start - 1);
                 let result =
-                    check(&victim.graph, victim.mode, &victim.program, &moved, victim.batch);
+                    check(&victim.graph, victim.mode, None, &victim.program, &moved, victim.batch);
                 assert!(result.is_err(), "{j} over the end of {i}");
             }
         }

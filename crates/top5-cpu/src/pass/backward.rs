@@ -9,19 +9,20 @@ use super::emission::Emission;
 use super::forward::{average, lrn_geom, pool_geom};
 use super::pieces;
 use crate::choose::ConvKernel;
-use crate::ir::{BufferId, Extent};
+use crate::geometry::layout_of;
+use crate::ir::{BufferId, Extent, Program};
 use crate::step::Kernel;
 use crate::step::conv::{ConvBias, ConvInput, ConvWeights, Nest};
 use crate::step::loss::{EuclideanRbfGradient, Loss, SoftmaxGradient};
-use crate::step::moves::{CopyChannels, SubsampleGradient, Unflatten};
+use crate::step::moves::{CopyChannels, Seed, SubsampleGradient, Unflatten};
 use crate::step::norm::{LrnGradient, NormaliseGradient};
 use crate::step::pointwise::{
-    DropoutGradient, MaskPositive, ReluGradient, Scale, ScaleFactorGradient, ScaledTanhGradient,
-    SigmoidGradient, Times,
+    DropoutGradient, MaskPositive, Rectify, ReluGradient, Scale, ScaleFactorGradient,
+    ScaledTanhGradient, SigmoidGradient, Times,
 };
 use crate::step::pool::{AverageGradient, MaxPoolGradient};
 use top5_graph::ops::{Activation, Dropout};
-use top5_graph::{Node, NodeId, Op};
+use top5_graph::{GateRule, LrnRule, Node, NodeId, Op, ReluRule, Rule, Signals};
 use top5_kernels::norm;
 use top5_kernels::{LANES, Layout};
 
@@ -42,6 +43,29 @@ pub(super) fn backward(emission: Emission<'_>) -> Emission<'_> {
         }
     }
     backward.on
+}
+
+/// Appends the steps that take a seed from a node backward to others.
+pub(super) fn signals(emission: Emission<'_>, signals: &Signals) -> Program {
+    let design = emission.design;
+    let gradients = vec![None; design.graph.nodes().len()];
+    let mut backward = Backward { on: emission, gradients };
+    let (dy, fresh) = backward.gradient(signals.from);
+    backward.on.step(signals.from, Seed { dy }, fresh);
+    let mut ends = vec![None; design.graph.nodes().len()];
+    for node in design.graph.nodes().iter().rev() {
+        let x = backward.gradients[node.id.index()];
+        let (true, Some(x)) = (backward.on.home(node.id) == node.id, x) else { continue };
+        // A copy: what follows may change it in place.
+        if signals.to.iter().any(|&to| backward.on.home(to) == node.id) {
+            let y = backward.on.new_activation(layout_of(node.shape()));
+            backward.on.step(node.id, Times { factor: 1.0, x, y }, true);
+            ends[node.id.index()] = Some(y);
+        }
+        backward.undo(node, x);
+    }
+    let ends = signals.to.iter().map(|&to| ends[backward.on.home(to).index()]).collect();
+    backward.on.program(ends)
 }
 
 struct Backward<'d> {
@@ -110,14 +134,27 @@ impl Backward<'_> {
         let head = self.on.design.units.head_of(home);
         let masks = head.relu && !matches!(self.on.design.graph.node(home).op, Op::BatchNorm2d(_));
         let user = self.on.design.units.only_user(head.tail);
+        // By other rules the signal, not the value alone, says what passes.
+        let masks = masks && self.rule().relu == ReluRule::Plain;
         masks && user.is_some_and(|user| matches!(user.op, Op::MaxPool2d(_)))
+    }
+
+    /// The rule by which gradients go back.
+    fn rule(&self) -> Rule {
+        self.on.design.signals.map_or(Rule::gradient(), |signals| signals.rule)
     }
 
     /// The steps that take the gradient `dy` of the node's value to its inputs and parameters.
     fn undo(&mut self, node: &Node, dy: BufferId) {
         let id = node.id;
         let normalises = matches!(node.op, Op::BatchNorm2d(_));
-        if self.on.design.units.head_of(id).relu && !normalises && !self.is_pooled_alone(id) {
+        let (relu, rule) = (self.on.design.units.head_of(id).relu, self.rule().relu);
+        let rectifies = relu || matches!(node.op, Op::Activation(Activation::Relu));
+        if rectifies && rule != ReluRule::Plain {
+            self.on.step(id, Rectify { dy }, false);
+        }
+        let masks = relu && rule != ReluRule::Deconvnet;
+        if masks && !normalises && !self.is_pooled_alone(id) {
             let y = self.on.value_again(id);
             self.on.step(id, MaskPositive { y, dy }, false);
         }
@@ -174,9 +211,15 @@ impl Backward<'_> {
                 let (geom, divisor) = average(node).expect("the node is an average");
                 to!(dx, AverageGradient { geom, divisor, dy, dx });
             }
+            Op::LocalResponseNorm(_) if self.rule().lrn == LrnRule::Identity => {
+                to!(y, Times { factor: 1.0, x: dy, y });
+            }
             Op::LocalResponseNorm(op) => {
                 let (geom, x) = (lrn_geom(op), self.on.value_again(input));
                 to!(dx, LrnGradient { geom, x, dy, dx });
+            }
+            Op::Activation(Activation::Relu) if self.rule().relu == ReluRule::Deconvnet => {
+                to!(y, Times { factor: 1.0, x: dy, y });
             }
             Op::Activation(activation) => {
                 let y = self.on.value_again(id);
@@ -186,11 +229,15 @@ impl Backward<'_> {
                     Activation::ScaledTanh => to!(dx, ScaledTanhGradient { y, dy, dx }),
                 }
             }
+            Op::Dropout(_) if !self.on.design.facts.dropout => {
+                to!(y, Times { factor: 1.0, x: dy, y });
+            }
             &Op::Dropout(Dropout { p }) => to!(dx, DropoutGradient { p, dy, dx }),
             Op::Scale(_) if i == 0 => {
                 let factors = self.on.value_again(node.inputs[1]);
                 to!(y, Scale { relu: false, x: dy, factors, sum: None, y });
             }
+            Op::Scale(_) if self.rule().gates == GateRule::Held => {}
             Op::Scale(_) => {
                 let x = self.on.value_again(node.inputs[0]);
                 to!(df, ScaleFactorGradient { x, dy, df });
@@ -261,6 +308,9 @@ impl Backward<'_> {
     /// The gradients of a batch normalisation's input and parameters, and of what was added to it.
     fn undo_norm(&mut self, node: &Node, dy: BufferId) {
         let input = node.inputs[0];
+        if self.on.design.signals.is_some() {
+            return self.undo_running_norm(node, dy);
+        }
         let head = *self.on.design.units.head_of(node.id);
         let x = self.on.value_again(input);
         let layout = self.on.layout(input);
@@ -283,6 +333,22 @@ impl Backward<'_> {
         {
             self.copy_gradient(node, sum, dy);
         }
+    }
+
+    /// The gradient of the input of a normalisation by running statistics, which stay.
+    fn undo_running_norm(&mut self, node: &Node, dy: BufferId) {
+        let input = node.inputs[0];
+        if !self.wants_gradient(input) {
+            return;
+        }
+        let x = self.on.value_again(input);
+        let layout = self.on.layout(input);
+        let [sums, work] = self.normalisation_scratch(&layout);
+        let mut by = self.on.normalisation(node, None);
+        by.relu &= self.rule().relu != ReluRule::Deconvnet;
+        let (dx, fresh) = self.gradient(input);
+        let (sum, y, dx) = (false, None, Some(dx));
+        self.on.step(node.id, NormaliseGradient { by, sum, x, y, dy, dx, sums, work }, fresh);
     }
 
     fn copy_gradient(&mut self, node: &Node, to: NodeId, dy: BufferId) {
@@ -310,6 +376,15 @@ impl Backward<'_> {
 
     /// The gradients of a convolution's weights, bias and input.
     fn undo_conv(&mut self, node: &Node, dy: BufferId) {
+        if self.on.design.signals.is_none() {
+            self.undo_conv_parameters(node, dy);
+        }
+        if self.wants_gradient(node.inputs[0]) {
+            self.undo_conv_input(node, dy);
+        }
+    }
+
+    fn undo_conv_parameters(&mut self, node: &Node, dy: BufferId) {
         let x = self.on.value_again(node.inputs[0]);
         let design = self.on.design;
         let unit = design.conv(node.id).expect("it is a convolution");
@@ -323,9 +398,6 @@ impl Backward<'_> {
             let planes = Extent::PerImage(at.blocks());
             let work = self.on.new_buffer(Layout::new(LANES, 1, 1), planes);
             self.on.step(node.id, ConvBias { bias, dy, work }, true);
-        }
-        if self.wants_gradient(node.inputs[0]) {
-            self.undo_conv_input(node, dy);
         }
     }
 

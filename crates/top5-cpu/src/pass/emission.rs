@@ -19,13 +19,18 @@ pub(super) struct Emission<'d> {
     converted: Vec<Option<BufferId>>,
     /// For each unit, the buffer that its backward pass needs beside input and output.
     pub(super) sides: Vec<Option<BufferId>>,
+    /// What is read at the end.
+    results: Vec<(NodeId, BufferId)>,
+    /// The steps before those that signals take.
+    forward: Option<usize>,
 }
 
 impl<'d> Emission<'d> {
     pub(super) fn new(design: &'d Design<'d>) -> Self {
         let none = vec![None; design.graph.nodes().len()];
         let (values, converted, sides) = (none.clone(), none.clone(), none);
-        Self { design, buffers: Vec::new(), steps: Vec::new(), values, converted, sides }
+        let (buffers, steps, results, forward) = (Vec::new(), Vec::new(), Vec::new(), None);
+        Self { design, buffers, steps, values, converted, sides, results, forward }
     }
 
     /// The same with these values to be found.
@@ -125,14 +130,32 @@ impl<'d> Emission<'d> {
         y
     }
 
+    /// The same with what is read at the end in f32.
+    pub(super) fn finish_forward(mut self) -> Self {
+        self.results = self.shown();
+        self.forward = Some(self.steps.len());
+        self
+    }
+
     /// Names what is read at the end.
     pub(super) fn finish(mut self) -> Program {
+        self.results = self.shown();
+        self.program(Vec::new())
+    }
+
+    /// The buffers of what is read at the end.
+    fn shown(&mut self) -> Vec<(NodeId, BufferId)> {
         let shown = |node: &NodeId| self.design.units.shown[node.index()];
         let nodes = self.design.graph.nodes().iter().map(|node| node.id);
         let shown: Vec<NodeId> = nodes.filter(shown).collect();
-        let results = shown.into_iter().map(|node| (node, self.operand(node, false))).collect();
-        let Self { design, buffers, steps, .. } = self;
+        shown.into_iter().map(|node| (node, self.operand(node, false))).collect()
+    }
+
+    /// All of it, with the buffers that signals end in.
+    pub(super) fn program(self, signals: Vec<Option<BufferId>>) -> Program {
+        let Self { design, buffers, steps, results, forward, .. } = self;
         let (bank, learned) = (design.params.bank.clone(), design.params.learned);
-        Program { buffers, steps, bank, learned, results }
+        let forward = forward.unwrap_or(steps.len());
+        Program { buffers, steps, bank, learned, results, forward, signals }
     }
 }

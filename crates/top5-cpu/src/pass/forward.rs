@@ -80,6 +80,9 @@ impl Emission<'_> {
             Op::Activation(Activation::Relu) => self.step(id, Relu { x, y }, true),
             Op::Activation(Activation::Sigmoid) => self.step(id, Sigmoid { x, y }, true),
             Op::Activation(Activation::ScaledTanh) => self.step(id, ScaledTanh { x, y }, true),
+            Op::Dropout(_) if !self.design.facts.dropout => {
+                self.step(id, Times { factor: 1.0, x, y }, true);
+            }
             &Op::Dropout(ops::Dropout { p }) => self.step(id, Dropout { p, x, y }, true),
             Op::Add(_) => {
                 let relu = self.design.units.head_of(id).relu;

@@ -12,6 +12,8 @@ pub(super) struct Units<'g> {
     users: Vec<Vec<NodeId>>,
     /// For each node, whether its activation is read when the steps are done.
     pub(super) shown: Vec<bool>,
+    /// Where signals end: their signals are not those of other nodes.
+    ends: Vec<NodeId>,
     /// For each node, what is fused to it.
     pub(super) heads: Vec<Head>,
     /// For each node, the node whose value is its own: itself, or what it is fused into or an alias of.
@@ -30,7 +32,7 @@ pub(super) struct Head {
 
 impl<'g> Units<'g> {
     /// Decides what is fused to what. Vectors that are maps of one pixel still have values of their own.
-    pub(super) fn fuse(graph: &'g Graph, facts: Facts, pinned: &[NodeId]) -> Self {
+    pub(super) fn fuse(graph: &'g Graph, facts: Facts, pinned: &[NodeId], ends: &[NodeId]) -> Self {
         let nodes = graph.nodes();
         let mut shown = vec![false; nodes.len()];
         let outputs = graph.outputs().iter().map(|output| output.node);
@@ -38,7 +40,8 @@ impl<'g> Units<'g> {
         let single = |node: &Node| Head { norm: None, sum: None, relu: false, tail: node.id };
         let heads = nodes.iter().map(single).collect();
         let home = nodes.iter().map(|node| node.id).collect();
-        let mut units = Self { graph, users: graph.users(), shown, heads, home };
+        let ends = ends.to_vec();
+        let mut units = Self { graph, users: graph.users(), shown, ends, heads, home };
         for node in nodes {
             if units.home[node.id.index()] == node.id {
                 let head = units.head(node, facts);
@@ -49,7 +52,7 @@ impl<'g> Units<'g> {
                     inner = units.users[inner.index()][0];
                     units.home[inner.index()] = node.id;
                 }
-                if units.is_alias(node, facts) {
+                if units.is_alias(node, facts) && !units.ends.contains(&node.id) {
                     units.home[node.id.index()] = units.home(node.inputs[0]);
                 }
             }
@@ -64,7 +67,7 @@ impl<'g> Units<'g> {
         let normalises = matches!(node.op, Op::BatchNorm2d(_));
         let adds = matches!(node.op, Op::Add(_)) && node.inputs.len() == 2;
         let scales = matches!(node.op, Op::Scale(_)) && !facts.backward;
-        let folds = convolves && !facts.batch_statistics && !facts.learns;
+        let folds = convolves && !facts.batch_statistics && !facts.backward;
         if folds
             && let Some(norm) = self.only_user_of(head.tail, |op| matches!(op, Op::BatchNorm2d(_)))
         {
@@ -128,7 +131,8 @@ impl<'g> Units<'g> {
             let input = node.inputs.first().copied().filter(|&input| {
                 let is_pixel = self.graph.node(input).shape().size() == [1, 1];
                 let is_dense = halos[self.home(input).index()] == [0, 0];
-                matches!(node.op, Op::Flatten(_)) && is_pixel && is_dense
+                let ends = self.ends.contains(&node.id);
+                matches!(node.op, Op::Flatten(_)) && is_pixel && is_dense && !ends
             });
             home.push(match input {
                 Some(input) => home[input.index()],
@@ -190,7 +194,7 @@ mod tests {
     }
 
     fn homes(graph: &Graph, mode: Mode) -> Vec<(&str, &str)> {
-        let units = Units::fuse(graph, mode.facts(), &[]);
+        let units = Units::fuse(graph, mode.facts(), &[], &[]);
         let units = units.with_vectors(&vec![[0, 0]; graph.nodes().len()]);
         let pairs = graph.nodes().iter().map(|node| (node, graph.node(units.home(node.id))));
         let shared = pairs.filter(|(node, home)| node.id != home.id);
@@ -221,7 +225,7 @@ mod tests {
     fn what_is_shown_is_not_fused_away() {
         let graph = residual();
         let sum = graph.find("add1").unwrap().id;
-        let units = Units::fuse(&graph, Mode::Inference.facts(), &[sum]);
+        let units = Units::fuse(&graph, Mode::Inference.facts(), &[sum], &[]);
         let conv = graph.find("conv2").unwrap().id;
         assert_eq!(units.head_of(conv).tail, sum);
         assert_eq!(units.home(graph.find("relu2").unwrap().id), graph.find("relu2").unwrap().id);
@@ -230,7 +234,7 @@ mod tests {
     #[test]
     fn a_pixel_with_a_halo_is_no_vector() {
         let graph = residual();
-        let units = Units::fuse(&graph, Mode::Inference.facts(), &[]);
+        let units = Units::fuse(&graph, Mode::Inference.facts(), &[], &[]);
         let halos = vec![[1, 1]; graph.nodes().len()];
         let flatten = graph.find("flatten1").unwrap().id;
         assert_eq!(units.with_vectors(&halos).home(flatten), flatten);

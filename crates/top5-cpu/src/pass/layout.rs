@@ -78,7 +78,7 @@ mod tests {
 
     fn maps(body: impl for<'g> FnOnce(Var<'g>) -> Var<'g>) -> (Vec<[usize; 2]>, bool) {
         let graph = net("maps", [3, 9, 9], body).unwrap();
-        let units = Units::fuse(&graph, Mode::Inference.facts(), &[]);
+        let units = Units::fuse(&graph, Mode::Inference.facts(), &[], &[]);
         let halos = halos(&graph, &units);
         let none = vec![None; graph.nodes().len()];
         (halos.clone(), Maps::new(&units, halos, none).plain_input)

@@ -169,7 +169,8 @@ mod tests {
     #[test]
     fn learned_parameters_come_first() {
         let (graph, machinery) = (graph(), machinery(Mode::Training));
-        let Params { bank, learned, .. } = Design::new(&graph, &machinery, &[]).unwrap().params;
+        let Params { bank, learned, .. } =
+            Design::new(&graph, &machinery, &[], None).unwrap().params;
         let fixed = |slot: &&crate::bank::Slot| slot.range.start >= learned;
         let fixed: Vec<_> = bank.slots.iter().filter(fixed).map(|slot| &slot.content).collect();
         assert!(matches!(fixed[..], [Content::Statistics { name }] if name == "bn1"), "{fixed:?}");
@@ -180,7 +181,7 @@ mod tests {
     fn a_folded_normalisation_has_no_slots() {
         let (graph, machinery) = (graph(), machinery(Mode::Inference));
         let facts = Mode::Inference.facts();
-        let units = Units::fuse(&graph, facts, &[]);
+        let units = Units::fuse(&graph, facts, &[], &[]);
         let halos = layout::halos(&graph, &units);
         let places = place::places(&units, &halos, false);
         let maps = Maps::new(&units, halos, places);

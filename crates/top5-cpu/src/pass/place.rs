@@ -57,7 +57,7 @@ mod tests {
             concat([a, x.conv(channels[1], k(3).pad(1))]).global_avg_pool().linear(3)
         })
         .unwrap();
-        let units = Units::fuse(&graph, Mode::Inference.facts(), &[]);
+        let units = Units::fuse(&graph, Mode::Inference.facts(), &[], &[]);
         let places = places(&units, &vec![[0, 0]; graph.nodes().len()], bf16);
         let convs = graph.nodes().iter().filter(|node| node.name.starts_with("conv"));
         convs.map(|conv| places[conv.id.index()].map(|(_, first)| first)).collect()

@@ -118,7 +118,7 @@ mod tests {
         let (tuning, isa, mode) = (Tuning::default(), Isa::Scalar, Mode::Training);
         let (exact, compact, bf16) = (false, false, None);
         let machinery = Machinery { isa, threads: 1, batch: 1, exact, compact, bf16, tuning, mode };
-        let design = Design::new(graph, &machinery, &[]).unwrap();
+        let design = Design::new(graph, &machinery, &[], None).unwrap();
         let values = forward(&design).values;
         let kept = kept(&design, &values);
         let lost = graph

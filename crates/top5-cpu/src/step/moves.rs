@@ -22,6 +22,22 @@ impl Operate for Pack {
     }
 }
 
+/// The seed of a backward pass from a node, which comes as images do, as channel blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Seed {
+    pub(crate) dy: BufferId,
+}
+
+impl Operate for Seed {
+    operands_of!([] -> [dy]);
+
+    fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
+        let ((threads, n), dy) = (at.batch(), &mut memory.arena[at.range(self.dy)]);
+        channels::pack(threads, n, at.run.images, dy, at.layout(self.dy));
+        Ok(0.0)
+    }
+}
+
 /// The images as plain planes, each at its place in the halo.
 #[derive(Clone, Debug)]
 pub(crate) struct PadPlanes {

@@ -160,7 +160,9 @@ impl Operate for NormaliseGradient {
         let (x, dy) = ((x, at.layout(self.x)), (dy, at.layout(self.dy)));
         let (dy, layout) = dy;
         norm::gradient_sums(at.isa, threads, n, &values, x, y, (&mut *dy, layout), work, sums);
-        for (slot, first) in [(self.by.bias, 0), (self.by.weight, 1)] {
+        let learns = memory.outside.gradients.is_some();
+        let learned = [(self.by.bias, 0), (self.by.weight, 1)].into_iter();
+        for (slot, first) in learned.filter(|_| learns) {
             let out = at.gradient(&mut memory.outside.gradients, slot).iter_mut();
             out.zip(sums.iter().skip(first).step_by(2)).for_each(|(out, sum)| *out = *sum);
         }

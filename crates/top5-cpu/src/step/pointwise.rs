@@ -249,6 +249,24 @@ impl Operate for MaskPositive {
     }
 }
 
+/// dy in place: zero where it is not positive.
+#[derive(Clone, Debug)]
+pub(crate) struct Rectify {
+    pub(crate) dy: BufferId,
+}
+
+impl Operate for Rectify {
+    operands_of!([] -> [dy]);
+
+    fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
+        let (threads, n) = at.batch();
+        call!(at, memory, [], dy: self.dy => {
+            pointwise(at.isa, threads, n, elementwise::Rectify, [], dy);
+        });
+        Ok(0.0)
+    }
+}
+
 /// A gradient that is added, from an output and its gradient.
 macro_rules! gradient_of_output {
     ($(#[$doc:meta] $name:ident: $op:expr;)*) => {$(
