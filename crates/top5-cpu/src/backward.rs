@@ -4,14 +4,14 @@
 //! have been passed, so its gradient is complete: a fused ReLU is then undone in place, and the unit's own rule sends
 //! the gradient on to its inputs and parameters. What leads to no output gets no gradient.
 
-use crate::choose::ConvKernel;
 use crate::emit::{average, lrn_geom, pieces, pool_geom};
 use crate::lower::Lowering;
 use crate::step::{BufferId, Extent, Nest, What};
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::{Node, NodeId, Op};
+use top5_kernels::conv::InputGradient;
 use top5_kernels::norm;
-use top5_kernels::{LANES, Layout};
+use top5_kernels::{LANES, Layout, Precision};
 
 /// The gradients of the values, by home.
 struct Gradients(Vec<Option<BufferId>>);
@@ -254,8 +254,8 @@ impl Lowering<'_> {
     fn undo_conv(&mut self, node: &Node, x: BufferId, dy: BufferId) {
         let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
         let at = self.program.buffers[dy.0].layout;
-        let kernel = self.machinery.choose_gradient(unit.shape.forward(&unit.source, &at));
-        let scratch = self.scratch(kernel.workspace(self.machinery.batch, self.machinery.threads));
+        let kernel = self.machinery.weight_gradient(&unit.shape.forward(&unit.source, &at)).kernel;
+        let scratch = self.scratch(kernel.workspace(self.machinery.threads));
         let mask = unit.packing.mask();
         let what = What::ConvWeights { kernel, weight: unit.weight, mask };
         self.step(node.id, what, [x, dy], [scratch], true);
@@ -273,16 +273,18 @@ impl Lowering<'_> {
             .shape
             .backward(&dy_at, &dx_at)
             .into_iter()
-            .map(|(geom, elements)| Nest { kernel: self.machinery.choose(&geom), elements })
+            .map(|(geom, elements)| Nest {
+                kernel: self.machinery.input_gradient(&geom).kernel,
+                elements,
+            })
             .collect();
         let threads = self.machinery.threads;
-        let most = |len: &dyn Fn(&ConvKernel) -> usize| {
-            nests.iter().map(|nest| len(&nest.kernel)).max().unwrap_or(0)
+        let most = |len: &dyn Fn(&dyn InputGradient) -> usize| {
+            nests.iter().map(|nest| len(&*nest.kernel)).max().unwrap_or(0)
         };
-        let [work, transposed] =
-            [most(&|kernel| kernel.workspace(threads, false)), most(&ConvKernel::transposed_len)]
-                .map(|blocks| self.scratch(blocks));
-        let rounds = nests.iter().any(|nest| matches!(nest.kernel, ConvKernel::Bf16(_)));
+        let work = self.scratch(most(&|kernel| kernel.workspace(threads)));
+        let transposed = self.scratch(most(&|kernel| kernel.transposed_len()));
+        let rounds = nests.iter().any(|nest| nest.kernel.reads() == Precision::Bf16);
         let covers = unit.shape.covers_input();
         let what =
             What::ConvInput { nests, forward: unit.packing.geom, weight: unit.weight, covers };

@@ -3,7 +3,7 @@
 use crate::choose::Machinery;
 use crate::lower::{Mode, Program, layout_of, lower};
 use crate::network::CpuNetwork;
-use crate::options::{Options, Precision};
+use crate::options::Options;
 use crate::plan::Plan;
 use crate::run::memory;
 use crate::summary::Summary;
@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use top5_graph::{
     Device, EngineError, Graph, Network, NodeId, Retain, Training, TrainingOptions, Weights,
 };
-use top5_kernels::bf16::Bf16Isa;
-use top5_kernels::{Block, Isa, Threads, peak};
+use top5_kernels::conv::LARGEST;
+use top5_kernels::{Block, Isa, Precision, Threads, peak};
 
 /// The CPU. Clones are one device.
 ///
@@ -34,13 +34,13 @@ struct Shared {
 /// What its options say about plans, for this many threads on this instruction set. Fails if there is no bf16 with it and
 /// they ask for that.
 fn machinery(options: &Options, isa: Isa, threads: usize) -> Result<Machinery, EngineError> {
-    let bf16 = match options.precision {
-        Precision::F32 => None,
-        Precision::Bf16 => Some(Bf16Isa::of(isa).ok_or_else(|| no_bf16(isa))?),
-    };
-    let &Options { exact, compact, .. } = options;
-    let (tuning, mode) = (options.tuning.clone(), Mode::Inference);
-    Ok(Machinery { isa, threads, batch: 1, exact, compact, bf16, tuning, mode })
+    let &Options { exact, compact, precision, .. } = options;
+    if !isa.multiplies(precision) {
+        return Err(no_bf16(isa));
+    }
+    let tuning = options.tuning.clone();
+    let mode = Mode::Inference;
+    Ok(Machinery { isa, threads, batch: 1, exact, compact, precision, tuning, mode })
 }
 
 fn no_bf16(isa: Isa) -> EngineError {
@@ -85,9 +85,9 @@ fn make(
 ) -> Result<(Program, Plan), EngineError> {
     let most = isize::MAX as usize / size_of::<Block>();
     let too_large = EngineError::Memory { needed: u64::MAX, allowed: isize::MAX as u64 };
-    // Kernels multiply the batch by no more than the blocks of an activation and a small number.
+    // The kernels can then compute the sizes of all problems.
     let largest = graph.nodes().iter().map(|node| layout_of(node.shape()).len(1)).max();
-    if largest.unwrap_or(0).saturating_mul(machinery.batch) > most {
+    if largest.unwrap_or(0).saturating_mul(machinery.batch) > LARGEST / 16 {
         return Err(too_large);
     }
     let program = lower(graph, machinery, kept)?;
@@ -99,9 +99,10 @@ impl CpuDevice {
     /// A device with its threads. Fails where the machine cannot do what the options ask for.
     pub fn new(options: &Options) -> Result<Self, EngineError> {
         let isa = options.isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::detect);
-        let threads = Threads::new(options.thread_count());
+        let start = if options.oversubscribe { Threads::oversubscribed } else { Threads::new };
+        let threads = start(options.thread_count());
         let machinery = machinery(options, isa, threads.count())?;
-        if machinery.bf16.is_some_and(|bf16| !bf16.is_available()) {
+        if !isa.can_multiply(machinery.precision) {
             return Err(no_bf16(isa));
         }
         let memory_limit = options.memory_limit;
@@ -115,7 +116,7 @@ impl CpuDevice {
 
     /// The precision of products in use.
     pub fn precision(&self) -> Precision {
-        if self.0.machinery.bf16.is_some() { Precision::Bf16 } else { Precision::F32 }
+        self.0.machinery.precision
     }
 
     /// The number of threads in use.

@@ -1,6 +1,5 @@
 //! The forward steps of each unit.
 
-use crate::choose::ConvKernel;
 use crate::lower::{Lowering, Mode};
 use crate::precision::is_factor;
 use crate::step::{BufferId, Extent, Normalisation, What};
@@ -9,7 +8,7 @@ use top5_graph::{Node, NodeId, Op, Window};
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::norm;
 use top5_kernels::pool::{Divisor, PoolGeom};
-use top5_kernels::{LANES, Layout};
+use top5_kernels::{LANES, Layout, Precision};
 
 /// The pooling geometry of a window.
 pub(crate) fn pool_geom(window: &Window) -> PoolGeom {
@@ -163,15 +162,13 @@ impl Lowering<'_> {
         let head = self.heads[node.id.index()];
         let unit = self.slots[node.id.index()].conv.clone().expect("assigned");
         let (kernel, weight, bias) = (unit.kernel, unit.weight, unit.bias);
-        let x = match &kernel {
-            ConvKernel::Direct(_) => self.operand(node.inputs[0], false),
-            ConvKernel::Bf16(_) => self.operand(node.inputs[0], true),
-            ConvKernel::Winograd(_) => self.value(node.inputs[0]),
+        let x = match Precision::ALL.map(|precision| kernel.reads(precision)) {
+            [true, true] => self.value(node.inputs[0]),
+            [_, bf16] => self.operand(node.inputs[0], bf16),
         };
         let sum = head.sum.map(|sum| self.operand(sum, self.is_bf16(y)));
-        let transformed = unit.packing.transform.is_some();
-        let work = self.scratch(kernel.workspace(self.machinery.threads, transformed));
-        let what = What::Conv { kernel, weight, bias, relu: head.relu, transformed };
+        let work = self.scratch(kernel.workspace(self.machinery.threads));
+        let what = What::Conv { kernel, weight, bias, relu: head.relu };
         match sum {
             Some(sum) => self.step(node.id, what, [x, sum], [y, work], true),
             None => self.step(node.id, what, [x], [y, work], true),

@@ -1,7 +1,7 @@
 //! The loop nests of a convolution: forward, and backward to its input.
 
 use top5_graph::Window;
-use top5_kernels::conv::{ConvGeom, Strides};
+use top5_kernels::conv::{ConvGeom, ConvNest, Strides};
 use top5_kernels::{LANES, Layout};
 
 /// A convolution's shapes. A fully connected layer is a 1×1 convolution on one pixel.
@@ -22,6 +22,10 @@ pub(crate) enum Source {
     Blocked(Layout),
     /// In plain planes with a halo: the network's input.
     Plain(Layout),
+}
+
+fn geom_of(nest: ConvNest) -> ConvGeom {
+    ConvGeom::new(nest).expect("the tensors of a graph are far smaller than an address space")
 }
 
 /// Floats of one image in plain planes.
@@ -107,7 +111,7 @@ impl ConvShape {
             row: pixel([window.stride[0], 0]),
             pixel: if self.fully_connected { image } else { pixel([0, window.stride[1]]) },
         };
-        ConvGeom {
+        geom_of(ConvNest {
             rows: p,
             cols: q,
             batch_is_row: self.fully_connected,
@@ -120,7 +124,7 @@ impl ConvShape {
             taps,
             x,
             y: target,
-        }
+        })
     }
 
     /// Along `axis`, for input positions `i ≡ residue`: the first of them, their number, and for each kernel element
@@ -184,7 +188,7 @@ impl ConvShape {
             }
             let [stride_down, stride_across] = self.window.stride;
             let image = dy.image() * LANES;
-            let geom = ConvGeom {
+            let geom = geom_of(ConvNest {
                 rows: down.count,
                 cols: across.count,
                 batch_is_row: self.fully_connected,
@@ -209,7 +213,7 @@ impl ConvShape {
                     row: stride_down * dx.row(),
                     pixel: if self.fully_connected { dx.image() } else { stride_across },
                 },
-            };
+            });
             nests.push((geom, kernel));
         }
         nests

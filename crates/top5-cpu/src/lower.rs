@@ -6,12 +6,14 @@
 //! nothing (dropout at inference, flattening a 1×1 map) share the value of their input.
 
 use crate::bank::{BankPlan, Connections, Content, Fold, Packing, SlotId};
-use crate::choose::{ConvKernel, Machinery};
+use crate::choose::Machinery;
 use crate::emit::pieces;
 use crate::geometry::{ConvShape, Source, plain_image};
 use crate::step::{Buffer, BufferId, Extent, Step, What};
+use std::sync::Arc;
 use top5_graph::ops::Activation;
 use top5_graph::{EngineError, Graph, Node, NodeId, Op, Shape, Window, k};
+use top5_kernels::conv::Forward;
 use top5_kernels::{LANES, Layout};
 
 /// What a plan is for.
@@ -29,7 +31,7 @@ pub(crate) struct ConvUnit {
     pub(crate) shape: ConvShape,
     pub(crate) source: Source,
     pub(crate) packing: Packing,
-    pub(crate) kernel: ConvKernel,
+    pub(crate) kernel: Arc<dyn Forward>,
     pub(crate) weight: SlotId,
     pub(crate) bias: Option<SlotId>,
 }
@@ -330,8 +332,7 @@ impl<'g> Lowering<'g> {
             let plane = self.layout(node.id).plane();
             let fits = |(first, count): (usize, usize)| {
                 // In bf16 two pixels are a block of memory, at the start of which a piece starts.
-                let starts =
-                    self.machinery.bf16.is_none() || (first / LANES * plane).is_multiple_of(2);
+                let starts = !self.machinery.in_bf16() || (first / LANES * plane).is_multiple_of(2);
                 count.is_multiple_of(LANES) && starts
             };
             if self.home(node.id) != node.id || !pieces.iter().all(|&(piece, _)| fits(piece)) {
@@ -553,13 +554,8 @@ impl<'g> Lowering<'g> {
         let has = |role: &str| node.spec.params.iter().any(|param| param.role == role);
         let bias = has("bias").then(|| format!("{}.bias", node.name));
         let bank = &mut self.program.bank;
-        let kernel = self.machinery.choose(&geom);
-        // A trained weight is stored for direct convolution and transformed in each step.
-        let compact = self.machinery.compact && self.machinery.bf16.is_none();
-        let keeps = !(compact && kernel.inflates());
-        let transforms =
-            self.machinery.mode == Mode::Inference && kernel.transformed_len() > 0 && keeps;
-        let transform = transforms.then(|| kernel.clone());
+        let kernel = self.machinery.forward(&geom).kernel;
+        let transform = kernel.packs().then(|| kernel.clone());
         let packing = Packing { geom, kernel: shape.window.kernel, plain, connections, transform };
         let name = format!("{}.weight", node.name);
         let len = packing.len();

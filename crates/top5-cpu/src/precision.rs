@@ -5,11 +5,11 @@
 //! where it is not part of a fused step. What a reader computes is the same either way: it takes bf16 as a whole or not at
 //! all. While training all values are in f32; convolutions in bf16 read copies, and weight gradients in bf16 round on the way.
 
-use crate::choose::ConvKernel;
 use crate::lower::{Lowering, Mode};
 use crate::step::{Buffer, BufferId, What};
 use top5_graph::ops::Activation;
 use top5_graph::{Node, NodeId, Op};
+use top5_kernels::Precision;
 
 /// Whether the `i`-th input of a node is the factors of a scale, which are in f32 always.
 pub(crate) fn is_factor(node: &Node, i: usize) -> bool {
@@ -19,7 +19,7 @@ pub(crate) fn is_factor(node: &Node, i: usize) -> bool {
 impl Lowering<'_> {
     /// Decides for every value. Convolutions have their kernels.
     pub(crate) fn choose_precisions(&mut self) {
-        if self.machinery.bf16.is_none() || self.machinery.mode == Mode::Training {
+        if !self.machinery.in_bf16() || self.machinery.mode == Mode::Training {
             return;
         }
         let nodes = self.graph.nodes();
@@ -61,7 +61,7 @@ impl Lowering<'_> {
         match &node.op {
             Op::Conv2d(_) | Op::TableConv2d(_) | Op::Linear(_) => {
                 let unit = self.slots[node.id.index()].conv.as_ref().expect("assigned");
-                !matches!(unit.kernel, ConvKernel::Direct(_))
+                unit.kernel.reads(Precision::Bf16) && unit.kernel.writes(Precision::Bf16)
             }
             Op::MaxPool2d(_)
             | Op::AvgPool2d(_)

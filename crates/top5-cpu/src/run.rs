@@ -2,7 +2,7 @@
 
 use crate::bank::{ParamMemory, Params, SlotId};
 use crate::buckets::Gradients;
-use crate::choose::{ConvKernel, Machinery};
+use crate::choose::Machinery;
 use crate::geometry::plain_image;
 use crate::loss::{self, Target};
 use crate::lower::{Mode, Program};
@@ -13,22 +13,19 @@ use std::ops::Range;
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::random::Stream;
 use top5_graph::{EngineError, Reducer, Stop, Targets};
-use top5_kernels::bf16::{Bf16, Bf16Isa, narrow, widen};
-use top5_kernels::conv::{Epilogue, Strides};
+use top5_kernels::bias_gradient::sum_pixels;
+use top5_kernels::conv::{Epilogue, Input, Output, Strides, Transposed};
+use top5_kernels::convert::{narrow, widen};
 use top5_kernels::elementwise::{self, Operand, map, pointwise};
 use top5_kernels::norm::{self, Normal};
-use top5_kernels::transpose::transpose;
-use top5_kernels::weight_gradient::sum_pixels;
-use top5_kernels::winograd::Source;
 use top5_kernels::{
-    Arena, Block, BlockBf16, Isa, LANES, Layout, Pixel, Threads, channels, lrn, pool,
+    Arena, Block, BlockBf16, Isa, LANES, Layout, Pixel, Precision, Threads, channels, lrn, pool,
 };
 
 /// A plan with its memory.
 #[derive(Debug)]
 pub(crate) struct Machine {
     isa: Isa,
-    bf16: Option<Bf16Isa>,
     pub(crate) program: Program,
     plan: Plan,
     arena: Arena,
@@ -87,8 +84,7 @@ pub(crate) fn memory(program: &Program, plan: &Plan, mode: Mode) -> [u64; 2] {
 
 impl Machine {
     pub(crate) fn new(machinery: &Machinery, program: Program, plan: Plan) -> Self {
-        let &Machinery { isa, bf16, .. } = machinery;
-        Self { isa, bf16, arena: Arena::new(plan.len), program, plan }
+        Self { isa: machinery.isa, arena: Arena::new(plan.len), program, plan }
     }
 
     /// The value in a buffer after a run with `n` images.
@@ -126,10 +122,10 @@ impl Machine {
         outside: &mut Outside<'_, '_>,
         at: usize,
     ) -> Result<f64, EngineError> {
-        let Self { isa, bf16, program, plan, arena } = self;
+        let Self { isa, program, plan, arena } = self;
         let Outside { params, gradients, reducer, measured, .. } = outside;
         let bank = &Params { plan: &program.bank, memory: *params };
-        let (isa, bf16) = (*isa, *bf16);
+        let isa = *isa;
         let (step, Run { threads, n, .. }) = (&program.steps[at], *run);
         let r = |i: usize| plan.range(program, step.reads[i], n);
         let w = |i: usize| plan.range(program, step.writes[i], n);
@@ -175,18 +171,17 @@ impl Machine {
                 let ([x], []) = arena.lend([w(0)], []);
                 pad_planes(run, x, wl(0));
             }
-            What::Narrow => call!(|[x: 0], y| {
-                let bf16 = bf16.expect("the plan was made for a machine with bf16");
-                narrow(bf16, threads, x.0, BlockBf16::of_mut(y.0));
-            }),
+            What::Narrow => {
+                call!(|[x: 0], y| narrow(isa, threads, x.0, BlockBf16::of_mut(y.0)));
+            }
             What::Widen => call!(|[x: 0], y| {
                 widen(isa, threads, &BlockBf16::of(x.0)[..y.0.len()], y.0);
             }),
-            What::Conv { kernel, weight, bias, relu, transformed } => {
+            What::Conv { kernel, weight, bias, relu } => {
                 let sums = step.reads.len() > 1;
                 let sum = if sums { r(1) } else { 0..0 };
                 let ([y, work], [x, sum]) = arena.lend([w(0), w(1)], [r(0), sum]);
-                let at = || strides_of(rl(1), kernel.geom().batch_is_row);
+                let at = || strides_of(rl(1), kernel.problem().geom().batch_is_row);
                 let weights = bank.slot(*weight);
                 let (bias, relu) = (bias.map(|id| bank.slot(id)), *relu);
                 macro_rules! epilogue {
@@ -195,16 +190,13 @@ impl Machine {
                         Epilogue { bias, add, relu, accumulate: false }
                     }};
                 }
-                let x_in_bf16 = program.buffers[step.reads[0].0].bf16;
-                if !transformed {
-                    convolve(run, kernel, x, weights, &epilogue!(Block), y, work);
-                } else if wide {
-                    let x = (x, x_in_bf16);
-                    convolve_transformed(run, kernel, x, weights, &epilogue!(Block), y, work);
+                let x = input(x, program.buffers[step.reads[0].0].bf16);
+                let y = if wide {
+                    Output::F32(y, epilogue!(Block))
                 } else {
-                    let (x, y) = ((x, x_in_bf16), BlockBf16::of_mut(y));
-                    convolve_transformed(run, kernel, x, weights, &epilogue!(BlockBf16), y, work);
-                }
+                    Output::Bf16(BlockBf16::of_mut(y), epilogue!(BlockBf16))
+                };
+                kernel.run(threads, n, x, weights, work, y);
             }
             What::MaxPool(geom) => either!(|[x: 0], y| pool::max(isa, threads, n, geom, x, y)),
             What::Average(geom, divisor) => {
@@ -311,17 +303,11 @@ impl Machine {
                 let rounded = if step.reads.len() > 1 { r(1) } else { 0..0 };
                 let ([dx, work, packed], [dy, rounded]) = arena.lend(writes, [r(0), rounded]);
                 let weights = bank.slot(*weight);
-                let epilogue = Epilogue { accumulate, ..Epilogue::default() };
                 for Nest { kernel, elements } in nests {
-                    if let ConvKernel::Winograd(kernel) = kernel {
-                        let source = Source::Transposed { forward, weights, elements };
-                        kernel.run_direct(threads, n, dy, source, &epilogue, work, dx);
-                        continue;
-                    }
-                    let packed = &mut packed[..kernel.geom().packed_len()];
-                    transpose(isa, threads, forward, weights, kernel.geom(), elements, packed);
-                    let dy = if let ConvKernel::Bf16(_) = kernel { rounded } else { dy };
-                    convolve(run, kernel, dy, packed, &epilogue, dx, work);
+                    let weights = Transposed { forward, weights, elements };
+                    let bf16 = kernel.reads() == Precision::Bf16;
+                    let dy = input(if bf16 { rounded } else { dy }, bf16);
+                    kernel.run(threads, n, dy, &weights, accumulate, work, packed, dx);
                 }
             }
             What::ConvWeights { kernel, weight, mask } => {
@@ -459,52 +445,9 @@ fn pad_planes(run: &Run<'_>, x: &mut [Block], layout: &Layout) {
     });
 }
 
-/// A convolution of `x` (in bf16 if the kernel reads that) with weights packed for direct convolution.
-fn convolve(
-    run: &Run<'_>,
-    kernel: &ConvKernel,
-    x: &[Block],
-    weights: &[Block],
-    epilogue: &Epilogue<'_>,
-    y: &mut [Block],
-    work: &mut [Block],
-) {
-    let (threads, n) = (run.threads, run.n);
-    match kernel {
-        ConvKernel::Direct(kernel) => kernel.run(threads, n, Block::flat(x), weights, epilogue, y),
-        ConvKernel::Winograd(kernel) => {
-            let source = Source::Packed(weights);
-            kernel.run_direct(threads, n, x, source, epilogue, work, y);
-        }
-        ConvKernel::Bf16(kernel) => {
-            let own = &mut work[..kernel.packed_len()];
-            kernel.pack(threads, weights, own);
-            kernel.run(threads, n, Bf16::flat(BlockBf16::of(x)), own, epilogue, y);
-        }
-    }
-}
-
-/// A convolution of `x` (in bf16, or else in f32) with weights in the kernel's own form.
-fn convolve_transformed<Y: Pixel>(
-    run: &Run<'_>,
-    kernel: &ConvKernel,
-    (x, bf16): (&[Block], bool),
-    weights: &[Block],
-    epilogue: &Epilogue<'_, Y>,
-    y: &mut [Y],
-    work: &mut [Block],
-) {
-    let (threads, n) = (run.threads, run.n);
-    match kernel {
-        ConvKernel::Bf16(kernel) => {
-            kernel.run(threads, n, Bf16::flat(BlockBf16::of(x)), weights, epilogue, y);
-        }
-        ConvKernel::Winograd(kernel) if bf16 => {
-            kernel.run(threads, n, BlockBf16::of(x), weights, epilogue, work, y);
-        }
-        ConvKernel::Winograd(kernel) => kernel.run(threads, n, x, weights, epilogue, work, y),
-        ConvKernel::Direct(_) => unreachable!("it has no form of its own"),
-    }
+/// Memory of an activation in bf16, or else in f32.
+fn input(x: &[Block], bf16: bool) -> Input<'_> {
+    if bf16 { Input::Bf16(BlockBf16::of(x)) } else { Input::F32(x) }
 }
 
 /// The place of the pixels of a summand.

@@ -1,9 +1,9 @@
 //! What a plan consists of: steps that read and write buffers.
 
 use crate::bank::SlotId;
-use crate::choose::{ConvKernel, GradientKernel};
+use std::sync::Arc;
 use top5_graph::NodeId;
-use top5_kernels::conv::ConvGeom;
+use top5_kernels::conv::{ConvGeom, Forward, InputGradient, WeightGradient};
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::pool::{Divisor, PoolGeom};
 use top5_kernels::{Block, BlockBf16, Layout, Pixel};
@@ -73,9 +73,8 @@ pub(crate) enum What {
     Narrow,
     /// x in bf16 → the same
     Widen,
-    /// x (in bf16 if the kernel reads that, or if it is) (, sum in y's precision) → y, scratch. `transformed`: the weights are
-    /// in the kernel's own form, and else packed for direct convolution.
-    Conv { kernel: ConvKernel, weight: SlotId, bias: Option<SlotId>, relu: bool, transformed: bool },
+    /// x (in a precision that the kernel reads) (, sum in y's precision) → y, scratch
+    Conv { kernel: Arc<dyn Forward>, weight: SlotId, bias: Option<SlotId>, relu: bool },
     /// x → y
     MaxPool(PoolGeom),
     /// x → y
@@ -118,7 +117,7 @@ pub(crate) enum What {
     /// dy (, dy in bf16 if a kernel reads that) → dx, scratch, transposed weights (for direct convolution)
     ConvInput { nests: Vec<Nest>, forward: ConvGeom, weight: SlotId, covers: bool },
     /// x, dy → scratch; the gradient of a slot
-    ConvWeights { kernel: GradientKernel, weight: SlotId, mask: Option<Vec<Block>> },
+    ConvWeights { kernel: Arc<dyn WeightGradient>, weight: SlotId, mask: Option<Vec<Block>> },
     /// dy → scratch; the gradient of a slot
     ConvBias { bias: SlotId },
     /// y → dy, in place: zero where y is not positive
@@ -168,7 +167,7 @@ pub(crate) struct Normalisation {
 /// One loop nest of the gradient with respect to a convolution's input.
 #[derive(Clone, Debug)]
 pub(crate) struct Nest {
-    pub(crate) kernel: ConvKernel,
+    pub(crate) kernel: Arc<dyn InputGradient>,
     /// The kernel element of each of its taps.
     pub(crate) elements: Vec<usize>,
 }
@@ -226,7 +225,7 @@ impl Step {
             return format!("{}× {name}", nests.len());
         }
         if let What::ConvWeights { kernel, .. } = &self.what {
-            return kernel.name();
+            return kernel.name().to_owned();
         }
         let text = format!("{:?}", self.what);
         let end = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());

@@ -4,10 +4,9 @@ use super::effects::{Done, Interpreter};
 use super::meaning::names;
 use super::terms::Tensor;
 use crate::bank::{Content, SlotId};
-use crate::choose::ConvKernel;
 use crate::step::{BufferId, Nest, Preparation};
-use top5_kernels::Layout;
-use top5_kernels::conv::ConvGeom;
+use top5_kernels::conv::{ConvGeom, Forward};
+use top5_kernels::{Layout, Precision};
 
 impl Interpreter<'_> {
     /// What a convolution or its weight gradient reads: channel blocks with zeros around them, or plain planes.
@@ -22,29 +21,23 @@ impl Interpreter<'_> {
     /// What a convolution makes, before sum and ReLU.
     pub(super) fn convolve(
         &mut self,
-        kernel: &ConvKernel,
+        kernel: &dyn Forward,
         weight: SlotId,
         bias: Option<SlotId>,
-        transformed: bool,
     ) -> Result<Tensor, String> {
         let step = self.step();
         let (x, y) = (step.reads[0], step.writes[0]);
-        let bf16 = self.is_bf16(x);
-        let takes = match kernel {
-            ConvKernel::Direct(_) => !bf16 && !self.is_bf16(y),
-            ConvKernel::Winograd(_) => transformed || !(bf16 || self.is_bf16(y)),
-            ConvKernel::Bf16(_) => bf16 && (transformed || !self.is_bf16(y)),
-        };
-        if !takes {
+        let [from, to] = [x, y].map(|id| self.precision(id));
+        if !(kernel.reads(from) && kernel.writes(to)) {
             return Err(format!("{} does not read or write this precision", kernel.name()));
         }
-        self.check_target(kernel.geom(), y)?;
+        self.check_target(kernel.problem().geom(), y)?;
         let x = self.conv_input(x)?;
         let Content::Matrix { name, packing, fold } = self.content(weight) else {
             return Err("its weights are no matrix".to_owned());
         };
-        let form = packing.transform.as_ref().map(ConvKernel::name);
-        if form != transformed.then_some(kernel.name()) {
+        let form = packing.transform.as_ref().map(|kernel| kernel.name());
+        if form != kernel.packs().then_some(kernel.name()) {
             return Err(format!("its weights are in the form of {form:?}"));
         }
         let name = name.clone();
@@ -88,7 +81,7 @@ impl Interpreter<'_> {
         weight: SlotId,
     ) -> Done {
         let step = self.step().clone();
-        let rounds = nests.iter().any(|nest| matches!(nest.kernel, ConvKernel::Bf16(_)));
+        let rounds = nests.iter().any(|nest| nest.kernel.reads() == Precision::Bf16);
         let dy = self.framed(step.reads[0])?;
         if rounds {
             let rounded = step.reads.get(1).copied().filter(|&id| self.is_bf16(id));
@@ -107,7 +100,7 @@ impl Interpreter<'_> {
         let layout = self.layout(step.writes[0]);
         let mut written = vec![0; layout.plane()];
         for Nest { kernel, .. } in nests {
-            let geom = kernel.geom();
+            let geom = kernel.problem().geom();
             self.check_target(geom, step.writes[0])?;
             for row in 0..geom.rows {
                 for col in 0..if geom.batch_is_row { 1 } else { geom.cols } {

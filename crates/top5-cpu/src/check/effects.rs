@@ -10,7 +10,7 @@ use crate::step::{BufferId, Normalisation, Preparation, Step, What};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use top5_kernels::pool::{Divisor, PoolGeom};
-use top5_kernels::{LANES, Layout};
+use top5_kernels::{LANES, Layout, Precision};
 
 /// The machine that runs a plan with symbols for numbers.
 pub(super) struct Interpreter<'a> {
@@ -57,6 +57,10 @@ impl Interpreter<'_> {
 
     pub(super) fn layout(&self, id: BufferId) -> Layout {
         self.program.buffers[id.0].layout
+    }
+
+    pub(super) fn precision(&self, id: BufferId) -> Precision {
+        if self.is_bf16(id) { Precision::Bf16 } else { Precision::F32 }
     }
 
     pub(super) fn is_bf16(&self, id: BufferId) -> bool {
@@ -201,8 +205,8 @@ impl Interpreter<'_> {
                 self.memory.write(self.terms, &view, self.at, &found, |_| false);
                 Ok(())
             }
-            What::Conv { kernel, weight, bias, relu, transformed } => {
-                let mut value = self.convolve(kernel, *weight, *bias, *transformed)?;
+            What::Conv { kernel, weight, bias, relu } => {
+                let mut value = self.convolve(&**kernel, *weight, *bias)?;
                 if step.reads.len() > 1 {
                     let sum = self.x(1)?;
                     value = self.terms.add(value, sum);
