@@ -117,7 +117,11 @@ class Check:
 
         out = self.convert("timm")
         config = json.loads((out / "config.json").read_text())
-        if config["architecture"] not in timm.list_models():
+        models = json.loads(subprocess.check_output([self.top5, "models", self.name, "--json"]))["models"]
+        has = config["architecture"] in timm.list_models()
+        if models[0]["timm"] != has:
+            raise ValueError(f"top5 says {models[0]['timm']} to whether timm has the network, timm says {has}")
+        if not has:
             return None
         model = timm.create_model(f"local-dir:{out}", pretrained=True)
         return self.run(model, out / "model.safetensors")

@@ -1,6 +1,7 @@
 //! The arguments of all commands as they are given: the first of two stages. The second is each command's `Task::resolve`.
 //! Flags are named as timm's users know them; each can also come from the environment, as `TOP5_` and its name.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -14,6 +15,7 @@ use crate::exit::{Stop, TABLE};
 use crate::kernels::ConvShape;
 use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
+use crate::printable;
 use crate::tuning;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
@@ -58,18 +60,20 @@ Examples:
 const MODELS_EXAMPLES: &str = "\
 Examples:
   top5 models
+  top5 models 'resnet*' --wide
   top5 models 'resnet*' --csv
   top5 models --plot history.svg";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
   top5 show lenet
-  top5 show resnet50 --classes 10 --input 3x256x256 --svg resnet50.svg";
+  top5 show resnet50 --classes 10 --input 3x256x256 --svg resnet50.svg
+  top5 show runs/lenet-digits                         what a run, a file or a folder of weights holds";
 
 const CONVERT_EXAMPLES: &str = "\
 Examples:
   top5 convert runs/lenet-digits lenet.onnx
-  top5 convert runs/lenet-digits lenet-for-timm       a folder that timm loads
+  top5 convert runs/resnet18-photos resnet18-timm     a folder that timm loads, where it has the network
   top5 convert resnet20.th resnet20.safetensors";
 
 const COMPLETIONS_EXAMPLES: &str = "\
@@ -108,7 +112,7 @@ pub(crate) enum Commands {
     /// List the networks with their published numbers
     #[command(before_help = MODELS_EXAMPLES)]
     Models(ModelsArgs),
-    /// Show a network's layers
+    /// Show the layers of a network or of a model: its classes and preprocessing, too
     #[command(before_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
     /// Show how a network would run: steps, kernels and why, memory
@@ -370,6 +374,9 @@ pub(crate) struct ModelsArgs {
     /// Names to list, with * and ?
     #[arg(default_value = "*")]
     pub(crate) pattern: String,
+    /// All columns, whatever the terminal's width: input, activations, receptive field, how errors were measured, place
+    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    pub(crate) wide: bool,
     /// Write CSV
     #[arg(long, conflicts_with_all = ["json", "markdown"])]
     pub(crate) csv: bool,
@@ -383,12 +390,15 @@ pub(crate) struct ModelsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The network's name
+    /// A network's name, or a model: a run's folder, a weights file, a timm folder or hf-hub:ORG/NAME
+    #[arg(value_name = "NETWORK|MODEL")]
     pub(crate) network: String,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
     /// Channels, height and width of the input, for example 3x224x224
     #[arg(long, visible_alias = "img-size", value_name = "CxHxW", value_parser = parse_input)]
     pub(crate) input: Option<[usize; 3]>,
-    /// Number of classes
+    /// Number of classes; a model has its own
     #[arg(long, visible_alias = "num-classes", value_name = "N")]
     pub(crate) classes: Option<usize>,
     /// Write a Markdown table
@@ -535,7 +545,9 @@ pub(crate) fn command() -> Command {
         command.mut_args(|arg| match arg.get_long() {
             Some(long) => {
                 let variable = format!("TOP5_{}", long.to_uppercase().replace('-', "_"));
-                arg.env(variable).hide_env(true)
+                let arg = arg.env(variable).hide_env(true);
+                let takes_value = arg.get_action().takes_values();
+                if takes_value { arg.allow_negative_numbers(true) } else { arg }
             }
             None => arg,
         })
@@ -544,10 +556,43 @@ pub(crate) fn command() -> Command {
 
 /// Reads the command line. Help and wrong usage end the program here, the latter with exit code 2.
 pub(crate) fn parse() -> (Commands, Output) {
-    let matches = command().get_matches();
+    let given = join_negative(std::env::args_os());
+    let matches = command().try_get_matches_from(&given).unwrap_or_else(|error| {
+        // A file's name may hold what a terminal would act on: then the same message, about the name as it is printed.
+        let harmless = given.iter().map(|argument| match argument.to_str() {
+            Some(text) => OsString::from(&*printable::path(text)),
+            None => argument.clone(),
+        });
+        command().try_get_matches_from(harmless).err().unwrap_or(error).exit()
+    });
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let OutputArgs { json, quiet, verbose } = cli.output;
     (cli.command, Output { json, quiet, verbose })
+}
+
+/// Writes a negative value after a flag as `--flag=-1e-3`. No flag is a number, so that what looks like one is a value, and it
+/// is the flag that says why it cannot be it.
+fn join_negative(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let is_negative = |text: &OsString| {
+        let text = text.to_string_lossy();
+        let number = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+        text.strip_prefix('-').is_some_and(|rest| number(rest) || rest == "inf" || rest == "nan")
+    };
+    let is_flag = |text: &OsString| {
+        let text = text.to_string_lossy();
+        text.len() > 2 && text.starts_with("--") && !text.contains('=')
+    };
+    let mut joined: Vec<OsString> = Vec::new();
+    for argument in arguments {
+        match joined.last_mut() {
+            Some(flag) if is_flag(flag) && is_negative(&argument) => {
+                flag.push("=");
+                flag.push(argument);
+            }
+            Some(_) | None => joined.push(argument),
+        }
+    }
+    joined
 }
 
 #[cfg(test)]
@@ -557,6 +602,28 @@ mod tests {
     #[test]
     fn declaration_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn negative_values_belong_to_their_flag() {
+        let line = "top5 train --lr -1e-3 -b -2 -- --set -1 --json -x --mean=0 -1,2";
+        let joined = join_negative(line.split(' ').map(OsString::from));
+        assert_eq!(
+            joined,
+            [
+                "top5",
+                "train",
+                "--lr=-1e-3",
+                "-b",
+                "-2",
+                "--",
+                "--set=-1",
+                "--json",
+                "-x",
+                "--mean=0",
+                "-1,2"
+            ]
+        );
     }
 
     #[test]

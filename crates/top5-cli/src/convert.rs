@@ -81,6 +81,13 @@ impl Task {
                 vec![(out, onnx::write(&model.graph, &model.weights, options)?)]
             }
             Format::Timm => {
+                let name = model.graph.name();
+                if !zoo::network(name)?.is_in_timm() {
+                    output.warn(&format!(
+                        "timm has no {name}: the folder is written in its form, which top5 reads, but timm cannot \
+                         build it; `top5 models --csv` tells which networks it has, and .onnx files need none"
+                    ));
+                }
                 // timm builds its networks without auxiliary heads, and refuses a file that has them.
                 model = model.inference();
                 vec![

@@ -17,6 +17,7 @@ use crate::exit::Stop;
 use crate::memory::limited;
 use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
+use crate::printable;
 use crate::progress::Progress;
 use crate::source::StoredModel;
 use crate::table::{self, Column};
@@ -167,9 +168,15 @@ impl Task {
             Split::Test => ("test", splits.test),
             Split::All => ("all", Some(splits.whole())),
         };
+        // The images that chose the epoch, which are no test but the nearest to one.
+        let validation = || match &self.recipe {
+            Some(_) => " validation (those that chose the epoch)",
+            None => " all",
+        };
         let missing = || {
             Stop::BadInput(format!(
-                "{data} has no test images: choose --split all or validation, or give other --data"
+                "{data} has no test images: give --split{}, or other --data",
+                validation()
             ))
         };
         Ok((split, part.ok_or_else(missing)?))
@@ -211,21 +218,34 @@ impl Task {
     }
 }
 
-/// Classes are compared by their numbers; names that differ are a hint that the numbers mean something else.
+/// Classes are compared by their numbers. Names that differ are a hint that the numbers mean something else.
 fn warn_of_names(model: &Model, part: &dyn Dataset, output: Output) {
-    let numbered = |names: &[String]| names.iter().enumerate().all(|(i, n)| *n == i.to_string());
     let (ours, theirs) = (&model.classes, part.classes());
-    // Numbers are no names, unless the data have the same ones in another order: 0, 1, 10, 2.
-    let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<String>>();
-    let reordered = sorted(ours) == sorted(theirs);
-    if ours.len() != theirs.len() || !reordered && (numbered(ours) || numbered(theirs)) {
-        return;
+    if ours.len() != theirs.len() {
+        return; // which is an error
     }
-    if let Some(i) = (0..ours.len()).find(|&i| ours[i] != theirs[i]) {
-        output.warn(&format!(
-            "class {i} is {:?} to the model and {:?} in the data: classes are compared by number",
-            ours[i], theirs[i]
-        ));
+    let numbered = |names: &[String]| names.iter().enumerate().all(|(i, n)| *n == i.to_string());
+    let differing = (0..ours.len()).find(|&i| ours[i] != theirs[i]);
+    let Some(i) = differing else { return };
+    let known: BTreeSet<&String> = ours.iter().collect();
+    let shared = theirs.iter().filter(|name| known.contains(name)).count();
+    let name = |names: &[String]| printable::name(&names[i]).into_owned();
+    let (our, their) = (name(ours), name(theirs));
+    let example = format!("class {i} is {our:?} to the model and {their:?} in the data");
+    // The digits' names are their numbers.
+    let nameless = !model.preprocess.drawn_digits && numbered(ours) || numbered(theirs);
+    match shared {
+        0 if nameless => output.note(&format!(
+            "classes are compared by number: one side has no names for them ({example})"
+        )),
+        0 => output.warn(&format!(
+            "these are other classes than the model learnt, and the figures mean nothing unless the numbers agree: {example}: \
+             classes are compared by number"
+        )),
+        _ => output.warn(&format!(
+            "{example}: classes are compared by number, and {shared} of {} have a name in common",
+            ours.len()
+        )),
     }
 }
 
@@ -238,6 +258,7 @@ impl From<&ClassCount> for Class {
 
 fn describe(evaluation: &Evaluation) -> String {
     let Evaluation { network, data, split, images, top1, top5, loss, .. } = evaluation;
+    let data = printable::path(data);
     let mut text = format!(
         "{network} on {data} ({split}, {images} images): top-1 {top1:.2} %, top-5 {top5:.2} %, loss \
          {loss:.4}\npreprocessing: {}\n",

@@ -19,6 +19,7 @@ mod output;
 mod plan;
 mod predict;
 mod preprocess;
+mod printable;
 mod progress;
 mod run_folder;
 mod show;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 use top5::draw;
-use top5::zoo::{self, Ensemble, Fact, Network, Published};
+use top5::zoo::{self, Ensemble, Fact, Found, Network, Published};
 
 use crate::args::ModelsArgs;
 use crate::exit::Stop;
@@ -33,6 +33,8 @@ struct Row {
     /// Height and width of the input that one element of the last feature map sees.
     receptive_field: Option<[usize; 2]>,
     published: Vec<Error>,
+    /// Whether timm has it, under this name.
+    timm: bool,
     /// An ensemble's networks with their weights.
     members: &'static [(&'static str, f32)],
 }
@@ -47,6 +49,17 @@ struct Error {
     source: &'static str,
 }
 
+/// The columns that fit a terminal of 80 characters.
+const NARROW: [Column; 6] = [
+    ("name", false),
+    ("year", true),
+    ("parameters", true),
+    ("MACs", true),
+    ("top-1 error", true),
+    ("top-5 error", true),
+];
+
+/// All columns that people read.
 const COLUMNS: [Column; 11] = [
     ("name", false),
     ("year", true),
@@ -62,7 +75,7 @@ const COLUMNS: [Column; 11] = [
 ];
 
 /// The columns of `--csv`, under the names that timm's results have where they have them.
-const RECORD: [&str; 13] = [
+const RECORD: [&str; 15] = [
     "model",
     "year",
     "place",
@@ -76,12 +89,15 @@ const RECORD: [&str; 13] = [
     "top5_err",
     "set",
     "protocol",
+    "timm",
+    "members",
 ];
 
 /// The form of the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Text,
+    Wide,
     Markdown,
     Csv,
 }
@@ -96,26 +112,34 @@ pub(crate) struct Task {
 
 impl Task {
     pub(crate) fn resolve(args: ModelsArgs) -> Self {
-        let form = match (args.csv, args.markdown) {
-            (true, _) => Form::Csv,
-            (false, true) => Form::Markdown,
-            (false, false) => Form::Text,
+        let form = match args {
+            ModelsArgs { csv: true, .. } => Form::Csv,
+            ModelsArgs { markdown: true, .. } => Form::Markdown,
+            ModelsArgs { wide: true, .. } => Form::Wide,
+            ModelsArgs { .. } => Form::Text,
         };
         Self { pattern: args.pattern, form, plot: args.plot }
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let networks = zoo::networks().filter(|network| matches(&self.pattern, network.name));
+        // A name without wildcards may be any of a network's.
+        let named = match zoo::find(&self.pattern) {
+            Ok(Found::Network(network)) => network.name,
+            Ok(Found::Ensemble(ensemble)) => ensemble.name,
+            Err(_) => &self.pattern,
+        };
+        let networks = zoo::networks().filter(|network| matches(named, network.name));
         let mut rows = networks.map(of_network).collect::<Result<Vec<Row>>>()?;
-        for ensemble in zoo::ensembles().filter(|ensemble| matches(&self.pattern, ensemble.name)) {
+        for ensemble in zoo::ensembles().filter(|ensemble| matches(named, ensemble.name)) {
             rows.push(of_ensemble(ensemble)?);
         }
         if rows.is_empty() {
-            let near = zoo::find(&self.pattern).err().map(|error| error.nearest.join(", "));
+            let wanted = self.pattern.replace(['*', '?'], "");
+            let near = zoo::find(&wanted).err().map(|error| error.nearest).unwrap_or_default();
             let message = format!(
                 "no network's name matches {:?}; nearest: {}",
                 self.pattern,
-                near.unwrap_or_default()
+                near.join(", ")
             );
             return Err(Stop::BadInput(message).into());
         }
@@ -137,11 +161,15 @@ impl Task {
                 let records: Vec<_> = rows.iter().map(Row::record).collect();
                 output.text(&table::csv(RECORD, &records))
             }
-            Form::Text | Form::Markdown => {
+            Form::Wide | Form::Markdown => {
                 let cells: Vec<_> = rows.iter().map(Row::cells).collect();
                 let markdown = self.form == Form::Markdown;
                 let form = if markdown { table::markdown } else { table::aligned };
                 output.text(&form(COLUMNS, &cells))
+            }
+            Form::Text => {
+                let cells: Vec<_> = rows.iter().map(Row::narrow).collect();
+                output.text(&table::aligned(NARROW, &cells))
             }
         }
     }
@@ -161,11 +189,29 @@ impl Row {
         })
     }
 
+    /// Its name, with what an ensemble is.
+    fn title(&self) -> String {
+        let ensemble = if self.members.is_empty() { "" } else { " (ensemble)" };
+        format!("{}{ensemble}", self.name)
+    }
+
+    fn narrow(&self) -> [String; 6] {
+        let error = self.published.first();
+        [
+            self.title(),
+            self.year.to_string(),
+            short(self.params),
+            short(self.macs),
+            percent(error.and_then(|error| error.top1)),
+            percent(error.and_then(|error| error.top5)),
+        ]
+    }
+
     fn cells(&self) -> [String; 11] {
         let error = self.published.first();
         let measured = error.map(|error| format!("{}: {}", error.set, error.protocol));
         [
-            self.name.to_owned(),
+            self.title(),
             self.year.to_string(),
             self.input.map(size).unwrap_or_default(),
             short(self.params),
@@ -180,8 +226,10 @@ impl Row {
     }
 
     /// Its line of `--csv`.
-    fn record(&self) -> [String; 13] {
+    fn record(&self) -> [String; 15] {
         let error = self.published.first();
+        let member = |(name, weight): &(&str, f32)| format!("{weight} {name}");
+        let members: Vec<String> = self.members.iter().map(member).collect();
         [
             self.name.to_owned(),
             self.year.to_string(),
@@ -196,6 +244,8 @@ impl Row {
             percent(error.and_then(|error| error.top5)),
             error.map(|error| error.set.clone()).unwrap_or_default(),
             error.map(|error| error.protocol.to_owned()).unwrap_or_default(),
+            self.timm.to_string(),
+            members.join("; "),
         ]
     }
 }
@@ -226,6 +276,7 @@ fn of_network(network: &'static Network) -> Result<Row> {
         activations: seen.activations() as u64,
         receptive_field: last_map.map(|id| seen.receptive_fields()[id].size),
         published: errors(&network.published),
+        timm: network.is_in_timm(),
         members: &[],
     })
 }
@@ -249,6 +300,7 @@ fn of_ensemble(ensemble: &'static Ensemble) -> Result<Row> {
         activations: sum(|row| row.activations),
         receptive_field: None,
         published: errors(&ensemble.published),
+        timm: false,
         members: ensemble.members,
     })
 }
@@ -281,20 +333,29 @@ pub(crate) fn size([channels, height, width]: [usize; 3]) -> String {
     format!("{channels}×{height}×{width}")
 }
 
-/// Whether a name fits a pattern with `*` (anything) and `?` (one character), as timm's `list_models` has them.
+/// Whether a name fits a pattern with `*` (anything) and `?` (one character), as timm's `list_models` has them. A `*` that took
+/// too little takes one character more, and only the last one is ever taken back: time grows with the product of the lengths.
 fn matches(pattern: &str, name: &str) -> bool {
-    match (pattern.chars().next(), name.chars().next()) {
-        (None, None) => true,
-        (Some('*'), _) => {
-            let rest = &pattern[1..];
-            (0..=name.len()).any(|at| name.is_char_boundary(at) && matches(rest, &name[at..]))
+    let [pattern, name] = [pattern, name].map(|text| text.chars().collect::<Vec<char>>());
+    let (mut p, mut n) = (0, 0);
+    let mut star = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || c.eq_ignore_ascii_case(&name[n]) => (p, n) = (p + 1, n + 1),
+            Some(_) | None => match star {
+                Some((at, taken)) => {
+                    (p, n) = (at + 1, taken + 1);
+                    star = Some((at, n));
+                }
+                None => return false,
+            },
         }
-        (Some(p), Some(n)) => {
-            (p == '?' || p.eq_ignore_ascii_case(&n))
-                && matches(&pattern[p.len_utf8()..], &name[n.len_utf8()..])
-        }
-        (None, Some(_)) | (Some(_), None) => false,
     }
+    pattern[p..].iter().all(|c| *c == '*')
 }
 
 #[cfg(test)]
@@ -309,6 +370,8 @@ mod tests {
             ("VGG1?", "vgg16"),
             ("lenet", "lenet"),
             ("a*c*", "abc"),
+            ("*b*bb", "abababb"),
+            ("é?*", "éa"),
         ] {
             assert!(matches(pattern, name), "{pattern} {name}");
         }
@@ -317,5 +380,7 @@ mod tests {
         {
             assert!(!matches(pattern, name), "{pattern} {name}");
         }
+        // Trying every way for every star would take longer than the universe has.
+        assert!(!matches(&("*a".repeat(200) + "b"), &"a".repeat(2000)));
     }
 }

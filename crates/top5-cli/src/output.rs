@@ -8,6 +8,8 @@ use anyhow::Result;
 use serde::Serialize;
 use top5::write_whole;
 
+use crate::printable;
+
 /// The version of the JSON documents' layout: it changes when a field changes its meaning or goes away.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
 
@@ -38,9 +40,9 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Writes a line to stderr. That nobody can read it, or that its disk is full, is no reason to stop.
+/// Writes a message to stderr. That nobody can read it, or that its disk is full, is no reason to stop.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", printable::message(text));
 }
 
 /// How the user wants to be told.
@@ -55,8 +57,12 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Writes text to stdout.
+    /// Writes text to stdout, without what a terminal would act on.
     pub(crate) fn text(self, text: &str) -> Result<()> {
+        self.raw(&printable::text(text))
+    }
+
+    fn raw(self, text: &str) -> Result<()> {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         match written {
@@ -74,7 +80,7 @@ impl Output {
             value: &'a T,
         }
         let document = Document { schema_version: SCHEMA_VERSION, value };
-        self.text(&(serde_json::to_string_pretty(&document)? + "\n"))
+        self.raw(&(printable::json(&serde_json::to_string_pretty(&document)?) + "\n"))
     }
 
     /// Writes a file that the user named, and says so. What is there is replaced.

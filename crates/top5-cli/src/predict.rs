@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
+use top5::data::digits::is_drawing;
 use top5::data::{Image, Limits};
 use top5::{Classifier, Options, Prediction};
 
@@ -13,6 +14,7 @@ use crate::inputs;
 use crate::memory::limited;
 use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
+use crate::printable;
 use crate::source::StoredModel;
 
 /// The model that is used unless another is named.
@@ -91,7 +93,12 @@ impl Task {
 
         let (mut results, mut failed, mut code) = (Vec::new(), Vec::new(), None);
         for files in files.chunks(self.batch) {
-            for (file, predicted) in predict(&mut classifier, files, &self.limits, self.top) {
+            let images: Vec<_> =
+                files.iter().map(|file| inputs::read(file, &self.limits)).collect();
+            if classifier.preprocess().drawn_digits {
+                warn_of_photographs(files, &images, output);
+            }
+            for (file, predicted) in predict(&mut classifier, files, images, self.top) {
                 let name = file.display().to_string();
                 match predicted {
                     Ok(predictions) if output.json => results.push(Classified {
@@ -127,10 +134,9 @@ impl Task {
 fn predict<'f>(
     classifier: &mut Classifier,
     files: &'f [PathBuf],
-    limits: &Limits,
+    images: Vec<Result<Image>>,
     top: usize,
 ) -> Vec<(&'f Path, Result<Vec<Prediction>>)> {
-    let images: Vec<Result<Image>> = files.iter().map(|file| inputs::read(file, limits)).collect();
     let readable: Vec<&Image> = images.iter().filter_map(|image| image.as_ref().ok()).collect();
     let (mut predictions, failed) = match classifier.predict_batch(&readable, top) {
         Ok(predictions) => (predictions.into_iter(), None),
@@ -145,6 +151,18 @@ fn predict<'f>(
     files.iter().map(PathBuf::as_path).zip(answers).collect()
 }
 
+/// A network of digits has no other answer, so that it must be said before.
+fn warn_of_photographs(files: &[PathBuf], images: &[Result<Image>], output: Output) {
+    for (file, image) in files.iter().zip(images) {
+        if image.as_ref().is_ok_and(|image| !is_drawing(image)) {
+            output.warn(&format!(
+                "{} does not look like a drawn digit, and the network knows nothing else: --model names another",
+                file.display()
+            ));
+        }
+    }
+}
+
 impl From<Prediction> for Class {
     fn from(Prediction { label, class, probability }: Prediction) -> Self {
         Self { label, class, probability }
@@ -153,7 +171,8 @@ impl From<Prediction> for Class {
 
 /// `digit.png: 7 (98.1 %), 1 (1.2 %)`.
 fn line(file: &str, predictions: &[Prediction]) -> String {
-    let class = |p: &Prediction| format!("{} ({:.1} %)", p.class, 100.0 * p.probability);
+    let class =
+        |p: &Prediction| format!("{} ({:.1} %)", printable::name(&p.class), 100.0 * p.probability);
     let classes: Vec<String> = predictions.iter().map(class).collect();
-    format!("{file}: {}\n", classes.join(", "))
+    format!("{}: {}\n", printable::path(file), classes.join(", "))
 }

@@ -1,16 +1,21 @@
-//! `top5 show`: the layers of a network.
+//! `top5 show`: the layers of a network, and what a model has beside them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
+use top5::Model;
 use top5::draw;
-use top5::graph::{self, LayerRow};
+use top5::graph::{self, Graph, LayerRow};
 use top5::zoo::{self, Network as Registered, Settings};
 
 use crate::args::ShowArgs;
+use crate::exit::Stop;
 use crate::models::{describe, size};
 use crate::output::Output;
+use crate::printable;
+use crate::source::{Named, StoredModel};
+use crate::train::read_saved;
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -25,7 +30,23 @@ struct Network {
     /// At inference, as activations.
     macs: u64,
     activations: usize,
+    /// Whether timm has the network, under this name.
+    timm: bool,
+    /// Absent where a network is shown and no model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<Stored>,
     layers: Vec<Layer>,
+}
+
+/// What a model has beside its network.
+#[derive(Serialize)]
+struct Stored {
+    weights: String,
+    class_names: Vec<String>,
+    preprocess: String,
+    /// What it learnt from, where it is a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -42,61 +63,119 @@ struct Layer {
 
 /// The command, resolved.
 pub(crate) struct Task {
-    network: &'static Registered,
-    settings: Settings,
+    shown: Shown,
+    /// The input that is asked for.
+    input: Option<[usize; 3]>,
     markdown: bool,
     svg: Option<PathBuf>,
 }
 
+/// What is shown.
+enum Shown {
+    /// A network, with this number of classes.
+    Network(&'static Registered, usize),
+    /// A model, and the data that it learnt from if it is a run.
+    Model(StoredModel, Option<String>),
+}
+
 impl Task {
     pub(crate) fn resolve(args: ShowArgs) -> Result<Self> {
-        let network = zoo::network(&args.network)?;
-        let registered = network.settings();
-        let settings = Settings {
-            classes: args.classes.unwrap_or(registered.classes),
-            input: args.input.unwrap_or(registered.input),
-            ..registered
+        let shown = match Named::resolve(&args.network, &args.weights)? {
+            Named::Network(network) => {
+                Shown::Network(network, args.classes.unwrap_or(network.classes))
+            }
+            Named::Model(_) if args.classes.is_some() => {
+                let message = "--classes is for networks: a model has the classes of its weights";
+                return Err(Stop::Usage(message.to_owned()).into());
+            }
+            Named::Model(model) => {
+                let recipe = read_saved(Path::new(&args.network))?;
+                Shown::Model(model, recipe.map(|recipe| recipe.data))
+            }
         };
-        Ok(Self { network, settings, markdown: args.markdown, svg: args.svg })
+        Ok(Self { shown, input: args.input, markdown: args.markdown, svg: args.svg })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let Self { network, settings, markdown, svg } = self;
-        // The heads that only training needs are shown where the input leaves room for them.
-        let graph = network.with(settings).or_else(|error| {
-            network.with(Settings { auxiliary: false, ..settings }).map_err(|_| error)
-        })?;
-        let inference = graph.inference();
+        let Self { shown, input, markdown, svg } = self;
+        let (network, graph, stored) = match shown {
+            Shown::Network(network, classes) => {
+                let input = input.unwrap_or(network.input);
+                (network, build(network, input, classes)?, None)
+            }
+            Shown::Model(model, data) => {
+                let weights = model.origin();
+                let Model { graph, classes, preprocess, .. } = model.open(output)?;
+                let network = zoo::network(graph.name())?;
+                let preprocess = preprocess.describe();
+                let stored = Stored { weights, class_names: classes, preprocess, data };
+                let graph = match input {
+                    Some(input) => build(network, input, graph.classes())?,
+                    None => graph,
+                };
+                (network, graph, Some(stored))
+            }
+        };
         if let Some(path) = &svg {
             output.file(path, draw::architecture(&graph).as_bytes())?;
         }
         if output.json {
-            return output.document(&Network {
-                name: network.name,
-                year: network.year,
-                paper: describe(&network.paper),
-                input: graph.input(),
-                classes: graph.classes(),
-                params: graph.param_count(),
-                macs: inference.macs(),
-                activations: inference.activations(),
-                layers: graph::rows(&graph).into_iter().map(layer).collect(),
-            });
+            return output.document(&document(network, &graph, stored));
         }
         if markdown {
             return output.text(&graph::markdown(&graph));
         }
-        let heading = format!(
-            "{}, {}: {} ({})\ninput {}, {} classes\n\n",
-            network.name,
-            network.year,
-            describe(&network.paper),
-            network.section,
-            size(graph.input()),
-            graph.classes()
-        );
-        output.text(&(heading + &graph::table(&graph)))
+        output.text(&(heading(network, &graph, stored.as_ref()) + &graph::table(&graph)))
     }
+}
+
+/// The network at this input. The heads that only training needs are shown where the input leaves room for them.
+fn build(network: &Registered, input: [usize; 3], classes: usize) -> Result<Graph> {
+    let settings = Settings { classes, input, ..network.settings() };
+    let bare = Settings { auxiliary: false, ..settings };
+    Ok(network.with(settings).or_else(|error| network.with(bare).map_err(|_| error))?)
+}
+
+fn document(network: &'static Registered, graph: &Graph, model: Option<Stored>) -> Network {
+    let inference = graph.inference();
+    Network {
+        name: network.name,
+        year: network.year,
+        paper: describe(&network.paper),
+        input: graph.input(),
+        classes: graph.classes(),
+        params: graph.param_count(),
+        macs: inference.macs(),
+        activations: inference.activations(),
+        timm: network.is_in_timm(),
+        model,
+        layers: graph::rows(graph).into_iter().map(layer).collect(),
+    }
+}
+
+/// What stands above the layers.
+fn heading(network: &Registered, graph: &Graph, model: Option<&Stored>) -> String {
+    /// Classes that are named.
+    const NAMED: usize = 10;
+    let mut text = format!(
+        "{}, {}: {} ({})\ninput {}, {} classes",
+        network.name,
+        network.year,
+        describe(&network.paper),
+        network.section,
+        size(graph.input()),
+        graph.classes()
+    );
+    if let Some(Stored { weights, class_names, preprocess, data }) = model {
+        let names = printable::list(class_names.iter().map(String::as_str), NAMED);
+        text += &format!(": {names}\nweights: {}\n", printable::path(weights));
+        text += &format!("preprocessing: {preprocess}");
+        if let Some(data) = data {
+            text += &format!("\nlearnt from: {}", printable::path(data));
+        }
+    }
+    let timm = if network.is_in_timm() { "has" } else { "lacks" };
+    text + &format!("\ntimm {timm} this network\n\n")
 }
 
 fn layer(row: LayerRow) -> Layer {

@@ -1,5 +1,6 @@
 //! What a model's name on the command line stands for, and where the hub's files are.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -49,6 +50,14 @@ impl StoredModel {
         Ok(Self { source, pick, hub: hub_from_environment(args.offline) })
     }
 
+    /// Where it comes from.
+    pub(crate) fn origin(&self) -> String {
+        match &self.source {
+            ModelSource::Embedded => "part of the program".to_owned(),
+            ModelSource::Weights(place, _) => place.to_string(),
+        }
+    }
+
     /// Reads the model, downloaded if need be, and tells what its file left open.
     pub(crate) fn open(&self, output: Output) -> Result<Model> {
         let (place, network) = match &self.source {
@@ -58,6 +67,30 @@ impl StoredModel {
         let opened = place.files(&self.hub)?.open(network, self.pick)?;
         opened.notes.iter().for_each(|note| output.note(note));
         Ok(opened.model)
+    }
+}
+
+/// What a name stands for where weights are not needed.
+pub(crate) enum Named {
+    /// A network of the registry.
+    Network(&'static Network),
+    Model(StoredModel),
+}
+
+impl Named {
+    /// A model where there is one of that name, or where the arguments give weights; otherwise a network.
+    pub(crate) fn resolve(name: &str, args: &WeightsArgs) -> Result<Self> {
+        let path = Path::new(name);
+        // A folder may happen to be called as a network is.
+        let holds_weights = || path.is_file() || WeightFiles::at(path).weights.is_file();
+        let wants_model = args.weights.is_some()
+            || [HUB, FOLDER].iter().any(|prefix| name.starts_with(prefix))
+            || path.exists() && (holds_weights() || zoo::network(name).is_err());
+        let network = || zoo::find(name).is_ok().then(|| zoo::network(name));
+        match network().filter(|_| !wants_model) {
+            Some(network) => Ok(Self::Network(network?)),
+            None => Ok(Self::Model(StoredModel::resolve(name, args)?)),
+        }
     }
 }
 
@@ -86,16 +119,27 @@ impl ModelSource {
         }
         let message = match zoo::network(name) {
             Ok(network) => format!(
-                "{0} is a network without weights: give --weights, or a run's folder after `top5 train {0}`",
+                "{0} is a network without weights: give a file or folder of them with --weights, or name a run's \
+                 folder: `top5 train {0} --data FOLDER` makes one",
                 network.name
             ),
+            Err(error) if error.nearest.is_empty() => error.to_string(),
             Err(error) => format!(
-                "'{name}' is neither a file or folder nor a network (nearest: {}): expected a run's folder, a \
-                 .safetensors file, a timm folder, {HUB}ORG/NAME or a name from `top5 models`",
+                "{name:?} is neither a file or folder nor a network (nearest: {}): expected a run's folder, a \
+                 file of weights, a timm folder, {HUB}ORG/NAME or a name from `top5 models`",
                 error.nearest.join(", ")
             ),
         };
         Err(Stop::BadInput(message).into())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => WeightFiles::at(path).weights.display().fmt(f),
+            Self::Hub(repo) => write!(f, "{HUB}{}@{}", repo.id, repo.revision),
+        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! Tables of text, in the forms that people and programs read.
 
+use crate::printable;
+
 /// A column's title and whether its cells are numbers, which are set to the right.
 pub(crate) type Column = (&'static str, bool);
 
 /// Aligned columns, for a terminal.
 pub(crate) fn aligned<const N: usize>(columns: [Column; N], rows: &[[String; N]]) -> String {
+    let rows = rows.iter().map(|row| row.each_ref().map(|cell| printable::name(cell).into_owned()));
+    let rows: Vec<[String; N]> = rows.collect();
     let width = |i: usize| {
         let cells = rows.iter().map(|row| row[i].chars().count());
         cells.chain([columns[i].0.chars().count()]).max().unwrap_or(0)

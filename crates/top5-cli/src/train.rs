@@ -45,6 +45,9 @@ struct Summary {
     test: Option<Test>,
     weights_sha256: String,
     seconds: f64,
+    /// Whether bad files were left out of the data.
+    #[serde(skip)]
+    skipped: bool,
 }
 
 #[derive(Serialize)]
@@ -72,6 +75,8 @@ struct Run {
 /// The command, resolved.
 pub(crate) struct Task {
     recipe: Recipe,
+    /// What is to be said before anything else.
+    warning: Option<String>,
     on_bad: OnBad,
     limits: Limits,
     place: Place,
@@ -90,6 +95,7 @@ enum Place {
 impl Task {
     pub(crate) fn resolve(args: TrainArgs) -> Result<Self> {
         let recipe = resolve(&args)?;
+        let warning = about_data(&recipe, &args);
         let place = match args.out {
             Some(out) if args.resume => {
                 let environment = Environment::read(&out)?;
@@ -99,11 +105,12 @@ impl Task {
         };
         let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
         let limits = args.data.images.limits();
-        Ok(Self { recipe, on_bad, limits, place, engine: args.engine })
+        Ok(Self { recipe, warning, on_bad, limits, place, engine: args.engine })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let start = Instant::now();
+        self.warning.iter().for_each(|warning| output.warn(warning));
         let splits = self.open_data(output)?;
         let network = zoo::network(&self.recipe.network)?;
         let preprocess = self.recipe.preprocess.clone();
@@ -193,7 +200,7 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
         }
         (Some(target), _) => match top5::recipes().into_iter().find(|(name, _)| *name == target) {
             Some((_, recipe)) => recipe,
-            None => top5::recipe(zoo::network(target)?.name, data.unwrap_or(DEFAULT_DATA)),
+            None => top5::recipe(named(target)?.name, data.unwrap_or(DEFAULT_DATA)),
         },
         (None, Some(saved)) => saved.clone(),
         (None, None) => {
@@ -222,6 +229,27 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
         return Err(Stop::BadInput(message).into());
     }
     Ok(recipe)
+}
+
+/// A network; the error also names the recipes, of which one may be meant.
+fn named(target: &str) -> Result<&'static zoo::Network> {
+    zoo::network(target).map_err(|error| {
+        let recipes = top5::recipes().map(|(name, _)| name).join(", ");
+        Stop::BadInput(format!("{error}; recipes: {recipes}")).into()
+    })
+}
+
+/// What is to be said where a network of photographs gets no data, and so learns the embedded digits.
+fn about_data(recipe: &Recipe, args: &TrainArgs) -> Option<String> {
+    let network = zoo::network(args.target.as_deref()?).ok()?;
+    let [channels, height, width] = network.input;
+    (args.data.data.is_none() && recipe.data == DEFAULT_DATA && channels > 1).then(|| {
+        format!(
+            "{} learns the embedded handwritten digits, enlarged to {height}×{width}, since no --data is given: \
+             --data FOLDER takes images of your own, in one folder per class",
+            network.name
+        )
+    })
 }
 
 /// The recipe of a run's folder; None where none has begun.
@@ -372,6 +400,7 @@ impl Run {
             test: test.transpose()?,
             weights_sha256: sha256(&bytes),
             seconds: start.elapsed().as_secs_f64(),
+            skipped: !self.splits.skipped.is_empty(),
         })
     }
 }
@@ -417,7 +446,15 @@ fn describe(summary: &Summary) -> String {
         ),
         None => "the data have no test images".to_owned(),
     };
-    let per_class = command_line(&["eval", run, "--per-class"]);
+    let mut eval = vec!["eval", run, "--per-class"];
+    // What is evaluated without it.
+    if summary.test.is_none() {
+        eval.extend(["--split", "validation"]);
+    }
+    if summary.skipped {
+        eval.push("--skip-bad");
+    }
+    let per_class = command_line(&eval);
     let predict = command_line(&["predict", "FILE", "--model", run]);
     format!(
         "{network} on {data}: {test}\n\

@@ -61,7 +61,7 @@ pub(crate) fn read(path: &Path) -> Result<Tuning> {
 
 fn unusable(why: impl std::fmt::Display) -> anyhow::Error {
     let message =
-        format!("not a file of this `top5 tune` ({why}): write it with `top5 tune --anew`");
+        format!("not a file of this `top5 tune` ({why}): write it with `top5 tune NETWORK --anew`");
     Stop::BadInput(message).into()
 }
 

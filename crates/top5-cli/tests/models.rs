@@ -34,7 +34,7 @@ fn every_network_and_ensemble_is_listed() {
 
 #[test]
 fn forms_of_the_table_tell_the_same() {
-    let table = stdout(&["models", "vgg1?"]);
+    let table = stdout(&["models", "vgg1?", "--wide"]);
     let names: Vec<&str> = table.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(names, ["name", "vgg11", "vgg13", "vgg16", "vgg19"]);
     for part in ["138.4 M", "15.5 G", "212×212", "25.6", "8.1"] {
@@ -44,7 +44,7 @@ fn forms_of_the_table_tell_the_same() {
     assert!(markdown.contains("| vgg16 | 2014 | 3×224×224 | 138.4 M | 15.5 G |"), "{markdown}");
     let csv = stdout(&["models", "vgg16", "--csv"]);
     let [titles, values] = csv.lines().collect::<Vec<_>>()[..] else { panic!("{csv}") };
-    assert_eq!(titles.split(',').count(), 13);
+    assert_eq!(titles.split(',').count(), 15);
     assert!(values.contains(",138357544,15470264320,"), "{values}");
     let json = document(&["models", "vgg16", "--json"]);
     let vgg16 = &json["models"][0];

@@ -81,6 +81,46 @@ pub fn normalise_digit(image: &Image) -> Image {
     present(&counts.map(|count| (count / 4) as u8))
 }
 
+/// Whether an image may be a drawn or printed sign: ink of one colour on even ground. A photograph has colours, or shades
+/// between its lightest and its darkest, in most places.
+pub fn is_drawing(image: &Image) -> bool {
+    /// What an image may have of either and be a drawing: edges are blurred, paper is shaded, and may be coloured.
+    const SHARE: f64 = 0.35;
+    /// Smaller ones are mostly edges.
+    const JUDGED: usize = 48;
+    if image.height.min(image.width) < JUDGED {
+        return !is_colourful(image, SHARE);
+    }
+    let gray = image.to_gray();
+    let Some(marked) = stand_out(&gray) else { return !is_colourful(image, SHARE) };
+    let between = marked.pixels.iter().filter(|v| (64..192).contains(*v)).count();
+    between as f64 <= SHARE * marked.pixels.len() as f64 && !is_colourful(image, SHARE)
+}
+
+/// Whether more than this share of the pixels is in another colour than most are.
+fn is_colourful(image: &Image, share: f64) -> bool {
+    /// Difference of colours, in steps of a channel, that is none of shade.
+    const APART: i16 = 32;
+    if image.channels < 3 {
+        return false;
+    }
+    let tints: Vec<[i16; 2]> = image
+        .pixels
+        .chunks_exact(image.channels)
+        .map(|pixel| {
+            [i16::from(pixel[0]) - i16::from(pixel[1]), i16::from(pixel[2]) - i16::from(pixel[1])]
+        })
+        .collect();
+    let median = |channel: usize| {
+        let mut values: Vec<i16> = tints.iter().map(|tint| tint[channel]).collect();
+        let middle = values.len() / 2;
+        *values.select_nth_unstable(middle).1
+    };
+    let paper = [median(0), median(1)];
+    let apart = |tint: &&[i16; 2]| (0..2).any(|i| (tint[i] - paper[i]).abs() > APART);
+    tints.iter().filter(apart).count() as f64 > share * tints.len() as f64
+}
+
 /// The ink's bounding box: 255 where the ink is strongest, 0 for paper. None when nothing stands out.
 fn isolate_ink(gray: &Image) -> Option<Image> {
     let marked = stand_out(gray)?;

@@ -134,7 +134,7 @@ impl fmt::Display for ShapeError {
 
 impl std::error::Error for ShapeError {}
 
-/// The first thing wrong with a network, and the line of the page that says it.
+/// The first thing wrong with a network, and the line of the page that says it, which `{error:#}` prints as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraphError {
     /// The network.
@@ -164,7 +164,8 @@ impl GraphError {
 impl fmt::Display for GraphError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { network, node, kind, error, at } = self;
-        write!(f, "{network}: {kind} {node}: {error} ({}:{})", at.file(), at.line())
+        write!(f, "{network}: {kind} {node}: {error}")?;
+        if f.alternate() { write!(f, " ({}:{})", at.file(), at.line()) } else { Ok(()) }
     }
 }
 

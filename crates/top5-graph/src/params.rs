@@ -206,8 +206,12 @@ pub struct WeightsError {
 impl WeightsError {
     /// For a missing tensor, the unexpected one whose name is nearest (Levenshtein distance at most half its length).
     pub fn nearest(&self, missing: &str) -> Option<&str> {
+        /// How many names are looked at: a file may have millions.
+        const COMPARED: usize = 10_000;
+        // The distance is no less than the difference of the lengths, so that a long name from a file is not compared.
+        let may_be = |name: &&String| 2 * name.len().abs_diff(missing.len()) <= missing.len();
         let near = |name: &&String| (distance(missing, name), name.len());
-        let name = self.unexpected.iter().min_by_key(near)?;
+        let name = self.unexpected.iter().take(COMPARED).filter(may_be).min_by_key(near)?;
         (2 * distance(missing, name) <= missing.len()).then_some(name)
     }
 }

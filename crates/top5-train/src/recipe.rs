@@ -114,6 +114,32 @@ pub struct Recipe {
     pub preprocess: Option<Preprocess>,
 }
 
+/// Keys that every recipe has.
+const REQUIRED: [&str; 9] = [
+    "network",
+    "data",
+    "validation",
+    "seed",
+    "epochs",
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "schedule",
+];
+
+/// What keeps a text from being a recipe: where it is TOML, all keys that it lacks at once.
+fn wrong_toml(text: &str, error: &toml::de::Error) -> RecipeError {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let missing: Vec<&str> =
+        REQUIRED.into_iter().filter(|key| !table.is_empty() && !table.contains_key(*key)).collect();
+    let message = match missing.as_slice() {
+        // The lines that follow belong to the first.
+        [] => error.to_string().trim().replace('\n', "\n  "),
+        _ => format!("missing: {}", missing.join(", ")),
+    };
+    RecipeError::Toml { message }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -195,8 +221,7 @@ impl Recipe {
 
     /// Reads a recipe and checks it.
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
-        let recipe: Self = toml::from_str(text)
-            .map_err(|error| RecipeError::Toml { message: error.to_string().trim().to_owned() })?;
+        let recipe: Self = toml::from_str(text).map_err(|error| wrong_toml(text, &error))?;
         recipe.check().map_err(|error| error.at(text))?;
         Ok(recipe)
     }
@@ -330,6 +355,7 @@ mod tests {
             ("epochs = 6", "epochs = -6", &["epochs", "line", "usize"]),
             ("schedule = { cosine", "schedule = { cosinus", &["cosinus", "constant", "step"]),
             ("network = \"lenet\"\n", "", &["network", "missing"]),
+            ("network = \"lenet\"\ndata = \"digits\"\n", "", &["missing: network, data"]),
             ("squash", "sqush", &["sqush", "line", "center"]),
             ("std =", "interpolation = \"magic\"\nstd =", &["magic", "line", "bicubic"]),
         ] {

@@ -20,6 +20,7 @@ pub mod forms;
 mod pages;
 mod registry;
 mod search;
+mod timm;
 
 pub use registry::{
     Colours, Ensemble, Fact, Network, Paper, Preprocessing, Published, Resample, Set, Settings,

@@ -170,12 +170,16 @@ fn every_name_stands_for_one_thing() {
 
 #[test]
 fn names_are_found_however_they_are_written() {
-    for name in ["vgg16", "VGG16", "vgg16.tv_in1k"] {
+    for name in ["vgg16", "VGG16", "vgg16.tv_in1k", "VGG16.in1k", "vgg16.fb_swsl_ig1b_ft_in1k"] {
         assert_eq!(network(name).unwrap().name, "vgg16");
     }
     assert_eq!(network("Inception-v1").unwrap().name, "googlenet");
     assert!(matches!(find("Clarifai"), Ok(Found::Ensemble(_))));
-    assert!(network("clarifai").unwrap_err().nearest.contains(&"zfnet_b"));
+    let error = network("clarifai").unwrap_err();
+    assert!(error.members.contains(&"zfnet_b") && error.to_string().contains("ensemble, of"));
+    for name in ["vgg16.pth", "vgg16.safetensors", "vgg16.in", "vgg16.", "vgg16.resink"] {
+        assert!(network(name).is_err(), "{name}");
+    }
 }
 
 #[test]
@@ -184,6 +188,16 @@ fn unknown_name_is_answered_with_the_nearest() {
     assert_eq!(error.nearest.len(), 3);
     assert!(error.nearest.contains(&"vgg11"), "{error}");
     assert!(error.to_string().contains("no network is called \"vgg61\"; nearest: vgg"), "{error}");
+    for (wanted, near) in [
+        ("resnet20", "resnet20_cifar"),
+        ("resnet56", "resnet56_cifar"),
+        ("inceptionv1", "googlenet"),
+        ("alexnet_", "alexnet"),
+    ] {
+        assert_eq!(network(wanted).unwrap_err().nearest[0], near, "{wanted}");
+    }
+    // A name from a file may be of any length.
+    assert_eq!(network(&"vgg16".repeat(1 << 18)).unwrap_err().nearest.len(), 3);
 }
 
 #[test]

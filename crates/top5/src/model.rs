@@ -33,8 +33,13 @@ const LONGEST_METADATA: usize = 1 << 22;
 /// Metadata that name a network and, where it is given, its preprocessing.
 pub(crate) fn description(network: &str, preprocess: Option<&Preprocess>) -> Vec<(String, String)> {
     let network = (NETWORK.to_owned(), network.to_owned());
-    let preprocess = preprocess.map(|own| (PREPROCESS.to_owned(), json!(own).to_string()));
+    let preprocess = preprocess.map(|own| (PREPROCESS.to_owned(), text(own)));
     [network].into_iter().chain(preprocess).collect()
+}
+
+/// As JSON, by way of text, in which single precision is not widened.
+fn text(preprocess: &Preprocess) -> String {
+    serde_json::to_string(preprocess).expect("numbers and words have a JSON form")
 }
 
 /// A trained network.
@@ -73,7 +78,7 @@ impl Model {
             ("format", "pt".to_owned()),
             (NETWORK, self.graph.name().to_owned()),
             (CLASSES, json!(self.classes).to_string()),
-            (PREPROCESS, json!(self.preprocess).to_string()),
+            (PREPROCESS, text(&self.preprocess)),
         ];
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
         safetensors::write(&self.weights, &metadata.into_iter().collect())

@@ -6,6 +6,7 @@ mod eval;
 mod field;
 mod hostile;
 mod hub;
+mod messages;
 mod predict;
 mod program;
 mod readme;

@@ -182,7 +182,7 @@ fn networks_are_listed_in_every_form() {
     let lenet = &document["models"][0];
     assert_eq!((&lenet["name"], &lenet["params"]), (&"lenet".into(), &44_426.into()));
     assert!(place.text("models le*").contains("44.4 k"));
-    let record = "lenet,1998,,1×28×28,10,44426,281640,11538,16×16,,,,\n";
+    let record = "lenet,1998,,1×28×28,10,44426,281640,11538,16×16,,,,,false,\n";
     assert!(place.text("models lenet --csv").ends_with(record));
     assert!(place.text("models lenet --markdown").starts_with("| name |"));
     place.fails("models lenat", 3, &["lenat", "nearest: lenet"]);
