@@ -96,6 +96,9 @@ struct OutputArgs {
     /// Say more on stderr
     #[arg(long, short, global = true, help_heading = OUTPUT)]
     verbose: bool,
+    /// Replace files whatever they are
+    #[arg(long, global = true, help_heading = OUTPUT)]
+    force: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -501,9 +504,6 @@ pub(crate) struct ConvertArgs {
     /// ONNX: keep batch normalisation apart from the convolutions before it
     #[arg(long)]
     pub(crate) no_fold: bool,
-    /// Replace what is there
-    #[arg(long)]
-    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) weights: WeightsArgs,
 }
@@ -566,8 +566,8 @@ pub(crate) fn parse() -> (Commands, Output) {
         command().try_get_matches_from(harmless).err().unwrap_or(error).exit()
     });
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let OutputArgs { json, quiet, verbose } = cli.output;
-    (cli.command, Output { json, quiet, verbose })
+    let OutputArgs { json, quiet, verbose, force } = cli.output;
+    (cli.command, Output { json, quiet, verbose, force })
 }
 
 /// Writes a negative value after a flag as `--flag=-1e-3`. No flag is a number, so that what looks like one is a value, and it

@@ -1,14 +1,13 @@
 //! `top5 convert`: a model in another format. The format follows from the name of what is to be written.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use top5::formats::onnx;
 use top5::zoo::{self, Network};
-use top5::{CONFIG_FILE, Model, WEIGHTS_FILE, write_whole};
+use top5::{CONFIG_FILE, Model, WEIGHTS_FILE};
 
 use crate::args::ConvertArgs;
 use crate::exit::Stop;
@@ -28,8 +27,6 @@ pub(crate) struct Task {
     input: Input,
     format: Format,
     out: PathBuf,
-    /// Whether what is there is replaced.
-    force: bool,
 }
 
 /// What is written.
@@ -66,11 +63,11 @@ impl Task {
             Some(seed) => Input::Untrained(zoo::network(&args.input)?, seed),
             None => Input::Stored(StoredModel::resolve(&args.input, &args.weights)?),
         };
-        Ok(Self { input, format, out: args.output, force: args.force })
+        Ok(Self { input, format, out: args.output })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let Self { input, format, out, force } = self;
+        let Self { input, format, out } = self;
         let mut model = match input {
             Input::Untrained(network, seed) => Model::untrained(network, seed)?,
             Input::Stored(stored) => stored.open(output)?,
@@ -96,16 +93,7 @@ impl Task {
                 ]
             }
         };
-        if let Some((taken, _)) = files.iter().find(|(path, _)| path.exists() && !force) {
-            let message =
-                format!("{} exists: choose another name, or give --force", taken.display());
-            return Err(Stop::Resource(message).into());
-        }
-        for (path, bytes) in &files {
-            let folder = path.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-            write_whole(path, bytes)?;
-        }
+        output.model(&files)?;
         let written: Vec<String> =
             files.iter().map(|(path, _)| path.display().to_string()).collect();
         if output.json {

@@ -1,15 +1,14 @@
 //! What beside recipe and data decides the numbers of a run, written into its folder so that it goes on as it began.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use top5::data::Splits;
+use top5::data::{Splits, files};
 use top5::graph::EngineError;
-use top5::{CpuDevice, Isa, Options, Precision, write_whole};
+use top5::{CpuDevice, Isa, Options, Precision};
 
 use crate::args::{EngineArgs, PrecisionArg};
 use crate::exit::Stop;
@@ -20,7 +19,7 @@ use crate::run_folder::{CONFIG, RunFolder};
 const ENVIRONMENT: &str = "environment.json";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What the file holds of the engine; the rest is for people.
+/// What the file holds of the engine and of the data; the rest is for people.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Environment {
     top5: String,
@@ -28,6 +27,33 @@ pub(crate) struct Environment {
     precision: String,
     #[serde(default)]
     exact: bool,
+    images: Images,
+    /// What identifies the images to learn from and those that choose the epoch.
+    fingerprints: [String; 2],
+    /// The same, with what is known of their content.
+    revisions: [String; 2],
+}
+
+/// How many images the parts have.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Images {
+    train: usize,
+    validation: usize,
+    test: usize,
+}
+
+impl Images {
+    fn of(splits: &Splits) -> Self {
+        let test = splits.test.as_ref().map_or(0, |test| test.len());
+        Self { train: splits.train.len(), validation: splits.validation.len(), test }
+    }
+}
+
+/// Fingerprints and revisions.
+fn prints(splits: &Splits) -> [[String; 2]; 2] {
+    let parts = [&splits.train, &splits.validation];
+    let text = |print: u64| format!("{print:016x}");
+    [parts.map(|part| text(part.fingerprint())), parts.map(|part| text(part.revision()))]
 }
 
 impl Environment {
@@ -45,7 +71,7 @@ impl Environment {
             return Err(Stop::BadInput(message).into());
         }
         let reading = || format!("reading {}", path.display());
-        let bytes = fs::read(&path).with_context(reading)?;
+        let bytes = files::read(&path, files::TEXT).with_context(reading)?;
         let unusable = |error: serde_json::Error| {
             let message =
                 format!("{}: {error}: write it as it was, or begin another run", path.display());
@@ -61,6 +87,7 @@ impl Environment {
         exact: bool,
         splits: &Splits,
     ) -> Result<()> {
+        let [fingerprints, revisions] = prints(splits);
         let environment = json!({
             "top5": VERSION,
             "system": std::env::consts::OS,
@@ -69,15 +96,34 @@ impl Environment {
             "precision": device.precision().name(),
             "exact": exact,
             "threads": device.thread_count(),
-            "images": {
-                "train": splits.train.len(),
-                "validation": splits.validation.len(),
-                "test": splits.test.as_ref().map_or(0, |test| test.len()),
-            },
-            "fingerprint": format!("{:016x}", splits.train.fingerprint()),
+            "images": Images::of(splits),
+            "fingerprints": fingerprints,
+            "revisions": revisions,
         });
         let text = format!("{environment:#}\n");
-        Ok(write_whole(&folder.join(ENVIRONMENT), text.as_bytes())?)
+        folder.write(ENVIRONMENT, text.as_bytes())
+    }
+
+    /// Fails where the images are not those of the run, wherever they lie; warns where some of them have changed.
+    pub(crate) fn check_data(&self, data: &str, splits: &Splits, output: Output) -> Result<()> {
+        let [fingerprints, revisions] = prints(splits);
+        if fingerprints != self.fingerprints {
+            let (here, there) = (Images::of(splits), self.images);
+            let message = format!(
+                "the images in {data} are not those of the run: {} to learn from and {} to choose the epoch, the run has \
+                 {} and {}, and all of the same names: give --data where the run's images are, put back what was deleted \
+                 or renamed, or begin another run",
+                here.train, here.validation, there.train, there.validation
+            );
+            return Err(Stop::BadInput(message).into());
+        }
+        if revisions != self.revisions {
+            output.warn(&format!(
+                "files in {data} have changed since the run began: it goes on with them, and not with the numbers of a run \
+                 that was not stopped"
+            ));
+        }
+        Ok(())
     }
 
     /// The arguments with which the run goes on: its own where `args` leaves them out. Fails where `args` wants others, and

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks to stop after the step, the second ends the program at once.
+//! Signals. While a run trains, the first Ctrl-C or SIGTERM asks to stop, which takes no longer than a step of the plan, and
+//! the second ends the program at once. Other commands have nothing to lose and end at the first.
 
 use std::io;
 use std::sync::Arc;
@@ -6,30 +7,44 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use top5::graph::Stop;
 
 /// Whether a signal has asked to stop.
-#[derive(Clone, Debug)]
-pub(crate) struct Interrupt(Arc<AtomicUsize>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Interrupt {
+    received: Arc<AtomicUsize>,
+    asked: Arc<AtomicBool>,
+}
 
 impl Interrupt {
     /// From now on signals are noted here instead of ending the program.
-    pub(crate) fn install() -> io::Result<Self> {
-        let received = Arc::new(AtomicUsize::new(0));
-        let again = Arc::new(AtomicBool::new(false));
+    pub(crate) fn listen(&self) -> io::Result<()> {
         for signal in [SIGINT, SIGTERM] {
             // Handlers run in this order: the shutdown must look at the flag before this signal sets it.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
-            flag::register(signal, Arc::clone(&again))?;
-            flag::register_usize(signal, Arc::clone(&received), signal as usize)?;
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&self.asked))?;
+            flag::register_usize(signal, Arc::clone(&self.received), signal as usize)?;
+            flag::register(signal, Arc::clone(&self.asked))?;
         }
-        Ok(Self(received))
+        Ok(())
+    }
+
+    /// The flag that a signal sets.
+    pub(crate) fn stop(&self) -> Stop {
+        Stop::of(Arc::clone(&self.asked))
     }
 
     /// The number of the signal that asked to stop.
     pub(crate) fn signal(&self) -> Option<u8> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.received.load(Ordering::Relaxed) {
             0 => None,
             signal => Some(signal as u8),
         }
     }
+}
+
+/// From now on a file that grows beyond what the process may write is an error of that write, and not the end of the program.
+pub(crate) fn survive_long_files() {
+    // Where it fails, the system's default stays.
+    #[cfg(unix)]
+    let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }

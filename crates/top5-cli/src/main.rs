@@ -41,6 +41,7 @@ use output::Output;
 /// Runs the command that the arguments ask for.
 fn main() -> ExitCode {
     let (command, output) = args::parse();
+    interrupt::survive_long_files();
     match Task::resolve(command).and_then(|task| task.run(output)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),

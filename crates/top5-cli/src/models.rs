@@ -9,7 +9,7 @@ use top5::zoo::{self, Ensemble, Fact, Found, Network, Published};
 
 use crate::args::ModelsArgs;
 use crate::exit::Stop;
-use crate::output::Output;
+use crate::output::{Kind, Output};
 use crate::table::{self, Column, short};
 
 /// One network or ensemble.
@@ -147,7 +147,7 @@ impl Task {
             let mut entries: Vec<draw::Entry> = rows.iter().filter_map(Row::entry).collect();
             // Two forms of one network are one disc.
             entries.dedup_by_key(|entry| (entry.params, entry.macs, entry.top5_error.to_bits()));
-            output.file(path, draw::history(&entries).as_bytes())?;
+            output.file(path, Kind::Svg, draw::history(&entries).as_bytes())?;
         }
         if output.json {
             #[derive(Serialize)]

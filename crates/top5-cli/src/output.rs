@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::write_whole;
+use top5::data::files::Regular;
+use top5::{make_folder, write_whole};
+
+use crate::exit::Stop;
 
 use crate::printable;
 
@@ -45,6 +48,39 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", printable::message(text));
 }
 
+/// What a file that is written is. One that is there is replaced if it is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A drawing.
+    Svg,
+    /// Measured choices of kernels.
+    Tuning,
+}
+
+impl Kind {
+    /// Whether a file that begins so is one.
+    fn is(self, start: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(start);
+        let text = text.trim_start_matches('\u{feff}').trim_start();
+        match self {
+            Self::Svg => {
+                text.starts_with("<svg") || text.starts_with("<?xml") && text.contains("<svg")
+            }
+            Self::Tuning => text.starts_with('{') && text.contains("\"schema_version\""),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Svg => "SVG file",
+            Self::Tuning => "file of `top5 tune`",
+        }
+    }
+}
+
+/// Bytes by which a file's kind is told.
+const START: u64 = 1 << 10;
+
 /// How the user wants to be told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
@@ -54,6 +90,8 @@ pub(crate) struct Output {
     pub(crate) quiet: bool,
     /// Details on stderr.
     pub(crate) verbose: bool,
+    /// Files are replaced whatever they are.
+    pub(crate) force: bool,
 }
 
 impl Output {
@@ -83,10 +121,38 @@ impl Output {
         self.raw(&(printable::json(&serde_json::to_string_pretty(&document)?) + "\n"))
     }
 
-    /// Writes a file that the user named, and says so. What is there is replaced.
-    pub(crate) fn file(self, path: &Path, bytes: &[u8]) -> Result<()> {
+    /// Writes a file that the user named, and says so. Fails before that where something of another kind is there.
+    pub(crate) fn file(self, path: &Path, kind: Kind, bytes: &[u8]) -> Result<()> {
+        self.check_file(path, kind)?;
         write_whole(path, bytes)?;
         self.note(&format!("written: {}", path.display()));
+        Ok(())
+    }
+
+    /// Fails where a file that is to be written would take the place of another kind. A device, a folder or a link is refused
+    /// when it is written.
+    pub(crate) fn check_file(self, path: &Path, kind: Kind) -> Result<()> {
+        let Some(mut there) = Regular::open(path).ok().filter(|_| !self.force) else {
+            return Ok(());
+        };
+        let start = there.start(START)?;
+        match start.is_empty() || kind.is(&start) {
+            true => Ok(()),
+            false => Err(taken(path, &format!(" and is no {}", kind.name()))),
+        }
+    }
+
+    /// Writes the files of a model, and makes the folders that they are in. Fails before that where one is there.
+    pub(crate) fn model(self, files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        if let Some((path, _)) = files.iter().find(|(path, _)| is_there(path) && !self.force) {
+            return Err(taken(path, ""));
+        }
+        for (path, bytes) in files {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            folder.map_or(Ok(()), make_folder)?;
+            write_whole(path, bytes)?;
+        }
         Ok(())
     }
 
@@ -116,9 +182,27 @@ impl Output {
     }
 }
 
+fn taken(path: &Path, what: &str) -> anyhow::Error {
+    let message = format!("{} exists{what}: choose another name, or give --force", path.display());
+    Stop::Resource(message).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_told_by_their_beginning() {
+        let drawing =
+            top5::draw::architecture(&top5::zoo::network("lenet").unwrap().graph().unwrap());
+        assert!(Kind::Svg.is(drawing.as_bytes()));
+        assert!(Kind::Svg.is(b"<?xml version=\"1.0\"?>\n<svg>"));
+        for other in [&b"{\"schema_version\": 2}"[..], b"<html>", b"text", b"\xff\xd8\xff"] {
+            assert!(!Kind::Svg.is(other), "{other:?}");
+        }
+        assert!(Kind::Tuning.is(b"{\n  \"schema_version\": 2"));
+        assert!(!Kind::Tuning.is(b"{\"version\": 2"));
+    }
 
     #[test]
     fn words_are_quoted_for_the_shell_where_they_must() {

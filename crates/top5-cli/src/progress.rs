@@ -43,6 +43,11 @@ impl Progress {
     pub(crate) fn line(&self, text: &str) {
         self.bar.suspend(|| self.output.note(text));
     }
+
+    /// Writes a warning above the bar.
+    pub(crate) fn warn(&self, text: &str) {
+        self.bar.suspend(|| self.output.warn(text));
+    }
 }
 
 impl Drop for Progress {

@@ -1,10 +1,11 @@
 //! The folder of a training run.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use top5::make_folder;
+use top5::data::files::check_own;
+use top5::{make_folder, write_whole};
 
 use crate::exit::Stop;
 
@@ -72,6 +73,24 @@ impl RunFolder {
             }
         }
         Ok(())
+    }
+
+    /// Writes one of its files.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        Ok(write_whole(&self.path.join(name), bytes)?)
+    }
+
+    /// Opens one of its files to be added to, after what it has within `length` bytes. No link is followed: the folder may
+    /// come from elsewhere.
+    pub(crate) fn append(&self, name: &str, length: u64) -> Result<File> {
+        let path = self.path.join(name);
+        let open = || {
+            check_own(&path)?;
+            let file = File::options().create(true).append(true).open(&path)?;
+            file.set_len(length.min(file.metadata()?.len()))?;
+            Ok::<_, std::io::Error>(file)
+        };
+        open().with_context(|| format!("opening {}", path.display()))
     }
 
     /// The path of a file in the folder.

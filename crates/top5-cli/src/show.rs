@@ -12,7 +12,7 @@ use top5::zoo::{self, Network as Registered, Settings};
 use crate::args::ShowArgs;
 use crate::exit::Stop;
 use crate::models::{describe, size};
-use crate::output::Output;
+use crate::output::{Kind, Output};
 use crate::printable;
 use crate::source::{Named, StoredModel};
 use crate::train::read_saved;
@@ -117,7 +117,7 @@ impl Task {
             }
         };
         if let Some(path) = &svg {
-            output.file(path, draw::architecture(&graph).as_bytes())?;
+            output.file(path, Kind::Svg, draw::architecture(&graph).as_bytes())?;
         }
         if output.json {
             return output.document(&document(network, &graph, stored));

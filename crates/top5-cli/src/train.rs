@@ -1,23 +1,25 @@
 //! `top5 train`: a run in a folder of its own, which can be stopped and killed at any moment and goes on.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use top5::data::{Limits, OnBad, OpenOptions, Preprocess, Splits};
-use top5::eval::evaluate;
+use top5::data::source::NAMES;
+use top5::data::{Limits, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, Splits, files};
+use top5::eval::{EvaluationError, evaluate_loaded};
 use top5::graph::{Device, Graph, Retain, SessionOptions, Training, TrainingOptions, Weights};
-use top5::train::{Checkpoints, Event, Recipe, Row, State, Trainer, initialise};
+use top5::train::{Checkpoints, Event, FitError, Recipe, Row, State, Trainer, initialise};
 use top5::zoo::{self, Settings};
-use top5::{CpuDevice, Mode, Model, WEIGHTS_FILE, sha256, write_whole};
+use top5::{CpuDevice, Mode, Model, WEIGHTS_FILE, sha256};
 
 use crate::args::{EngineArgs, TrainArgs};
 use crate::environment::Environment;
-use crate::exit::Stop;
+use crate::exit::{self, Stop};
 use crate::interrupt::Interrupt;
 use crate::memory::limited;
 use crate::output::{Output, command_line};
@@ -53,6 +55,8 @@ struct Summary {
 #[derive(Serialize)]
 struct Test {
     images: usize,
+    /// Images that were left out because they are bad.
+    skipped: usize,
     top1: f64,
     top5: f64,
     loss: f64,
@@ -63,6 +67,7 @@ struct Run {
     recipe: Recipe,
     /// Whether the engine convolves directly only.
     exact: bool,
+    threads: Option<usize>,
     folder: RunFolder,
     checkpoints: Checkpoints,
     splits: Splits,
@@ -70,6 +75,7 @@ struct Run {
     preprocess: Preprocess,
     graph: Graph,
     output: Output,
+    interrupt: Interrupt,
 }
 
 /// The command, resolved.
@@ -77,6 +83,8 @@ pub(crate) struct Task {
     recipe: Recipe,
     /// What is to be said before anything else.
     warning: Option<String>,
+    /// Whether the data lie where they lay when the run began, for all that is known.
+    data_unsaid: bool,
     on_bad: OnBad,
     limits: Limits,
     place: Place,
@@ -104,8 +112,8 @@ impl Task {
             out => Place::New(out),
         };
         let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
-        let limits = args.data.images.limits();
-        Ok(Self { recipe, warning, on_bad, limits, place, engine: args.engine })
+        let (limits, data_unsaid) = (args.data.images.limits(), args.data.data.is_none());
+        Ok(Self { recipe, warning, data_unsaid, on_bad, limits, place, engine: args.engine })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
@@ -121,7 +129,10 @@ impl Task {
         })?;
         let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
         let options = match &self.place {
-            Place::Begun(_, Some(begun)) => begun.resume(&self.engine, output)?.options()?,
+            Place::Begun(_, Some(begun)) => {
+                begun.check_data(&self.recipe.data, &splits, output)?;
+                begun.resume(&self.engine, output)?.options()?
+            }
             Place::Begun(_, None) | Place::New(_) => self.engine.options()?,
         };
         let options = limited(options);
@@ -129,25 +140,40 @@ impl Task {
         // Before anything is written: a step that does not fit would fail at its start.
         device.memory(&graph, self.recipe.batch_size, Mode::Training)?;
 
-        let Self { recipe, place, .. } = self;
+        let Self { recipe, place, on_bad, .. } = self;
         let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
         let folder = match place {
             Place::Begun(out, _) => RunFolder::reopen(&out)?,
             Place::New(out) => RunFolder::create(out.as_deref(), &name)?,
         };
         let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS))?;
-        let exact = options.exact;
-        let mut run = Run { recipe, exact, folder, checkpoints, splits, preprocess, graph, output };
-        // From here on Ctrl-C means: stop after the step, and write a checkpoint.
-        let interrupt = Interrupt::install().context("listening for signals")?;
+        let (exact, threads, interrupt) = (options.exact, options.threads, Interrupt::default());
+        let mut run = Run {
+            recipe,
+            exact,
+            threads,
+            folder,
+            checkpoints,
+            splits,
+            preprocess,
+            graph,
+            output,
+            interrupt,
+        };
+        let stop = run.interrupt.stop();
         let mut trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
-        if let Some(threads) = options.threads {
+        trainer = trainer.stop(stop.clone());
+        if let Some(threads) = threads {
             trainer = trainer.threads(threads);
         }
+        if on_bad == OnBad::Skip {
+            trainer = trainer.skip_unreadable();
+        }
         let state = run.begin(&trainer, &device)?;
-        let of_batch = TrainingOptions::new(run.recipe.batch_size);
+        let of_batch =
+            TrainingOptions { stop: Some(stop), ..TrainingOptions::new(run.recipe.batch_size) };
         let mut training = device.training(&run.graph, &state.weights, &of_batch)?;
-        let state = run.train(&trainer, training.as_mut(), state, &interrupt)?;
+        let state = run.train(&trainer, training.as_mut(), state)?;
         drop(training);
         let summary = run.finish(&device, &state, start)?;
         if output.json {
@@ -164,8 +190,15 @@ impl Task {
             seed: *seed,
             on_bad: self.on_bad,
             limits: self.limits,
+            ..OpenOptions::default()
         };
-        let splits = top5::data::open(data, &open)?;
+        let opened = top5::data::open(data, &open);
+        let splits = match self.place {
+            Place::Begun(..) if self.data_unsaid => opened.context(
+                "opening the run's images: if they are elsewhere by now, say where with --data",
+            ),
+            Place::Begun(..) | Place::New(_) => Ok(opened?),
+        }?;
         for error in splits.skipped.iter() {
             output.warn(&format!("left out: {error}"));
         }
@@ -195,7 +228,7 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     let mut recipe = match (args.target.as_deref(), &saved) {
         (Some(target), _) if target.ends_with(".toml") => {
             let reading = || format!("reading {target}");
-            let text = fs::read_to_string(target).with_context(reading)?;
+            let text = files::read_text(Path::new(target)).with_context(reading)?;
             Recipe::from_toml(&text).with_context(reading)?
         }
         (Some(target), _) => match top5::recipes().into_iter().find(|(name, _)| *name == target) {
@@ -218,7 +251,8 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     recipe.check()?;
     let mut settings = args.descent.settings();
     settings.extend(args.lr.map(|lr| ("lr", format!("{lr:?}").to_lowercase())));
-    let recipe = recipe.with(&settings)?;
+    let mut recipe = recipe.with(&settings)?;
+    recipe.data = from_anywhere(&recipe.data);
     let differences = saved.map_or_else(Vec::new, |saved| recipe.differences(&saved));
     if !differences.is_empty() {
         let message = format!(
@@ -252,6 +286,13 @@ fn about_data(recipe: &Recipe, args: &TrainArgs) -> Option<String> {
     })
 }
 
+/// A folder of data as a path that holds in every working directory; a name stays one.
+fn from_anywhere(data: &str) -> String {
+    let is_folder = !NAMES.contains(&data) && Path::new(data).is_dir();
+    let path = std::path::absolute(data).ok().filter(|_| is_folder);
+    path.and_then(|path| path.to_str().map(str::to_owned)).unwrap_or_else(|| data.to_owned())
+}
+
 /// The recipe of a run's folder; None where none has begun.
 pub(crate) fn read_saved(folder: &Path) -> Result<Option<Recipe>> {
     let path = folder.join(CONFIG);
@@ -259,7 +300,7 @@ pub(crate) fn read_saved(folder: &Path) -> Result<Option<Recipe>> {
         return Ok(None);
     }
     let reading = || format!("reading {}", path.display());
-    let text = fs::read_to_string(&path).with_context(reading)?;
+    let text = files::read_text(&path).with_context(reading)?;
     Ok(Some(Recipe::from_toml(&text).with_context(reading)?))
 }
 
@@ -276,7 +317,7 @@ impl Run {
         folder.sweep()?;
         // The folder is a run with the second of them, and no run lacks the first.
         Environment::write(folder, device, *exact, splits)?;
-        write_whole(&folder.join(CONFIG), recipe.to_toml().as_bytes())?;
+        folder.write(CONFIG, recipe.to_toml().as_bytes())?;
         output.note(&format!(
             "{}: {} parameters; {}: {}; {}",
             graph.name(),
@@ -298,7 +339,7 @@ impl Run {
             Some(state) => {
                 output.note(&format!("going on after step {}", state.step));
                 // It may have been cut off between the checkpoint and this.
-                write_whole(&folder.join(SUMMARY), csv(&state.rows).as_bytes())?;
+                folder.write(SUMMARY, csv(&state.rows).as_bytes())?;
                 Ok(state)
             }
             None if found.damaged.is_empty() => Ok(trainer.begin(initialise(graph, recipe.seed))),
@@ -315,10 +356,13 @@ impl Run {
         trainer: &Trainer,
         training: &mut dyn Training,
         state: State,
-        interrupt: &Interrupt,
     ) -> Result<State> {
-        let Self { recipe, folder, checkpoints, output, .. } = self;
-        let mut log = open_log(&folder.join(LOG), state.log_bytes)?;
+        let Self { recipe, folder, checkpoints, output, interrupt, splits, .. } = self;
+        // From here on Ctrl-C means: stop within the step, and write a checkpoint.
+        interrupt.listen().context("listening for signals")?;
+        let mut log = folder.append(LOG, state.log_bytes)?;
+        let mut left_out: BTreeSet<String> =
+            splits.skipped.iter().map(ToString::to_string).collect();
         let progress = Progress::new(*output, "training", trainer.steps());
         progress.set(state.step, String::new);
         let mut observe = |event: Event<'_>| -> Result<()> {
@@ -328,28 +372,58 @@ impl Run {
                     progress.set(step.step, || format!("loss {:.4}", step.loss));
                 }
                 Event::Epoch { row, best, state } => {
-                    write_whole(&folder.join(SUMMARY), csv(&state.rows).as_bytes())?;
+                    folder.write(SUMMARY, csv(&state.rows).as_bytes())?;
                     progress.line(&line(row, recipe.epochs, best));
+                }
+                Event::LeftOut { error } => {
+                    if left_out.insert(error.to_owned()) {
+                        progress.warn(&format!("left out: {error}"));
+                    }
                 }
                 Event::Checkpoint(_) => {}
             }
             Ok(())
         };
-        let state = trainer.run(training, state, Some(checkpoints), &mut |event| {
+        let ended = trainer.run(training, state, Some(checkpoints), &mut |event| {
             observe(event)?;
             Ok(match interrupt.signal() {
                 Some(_) => ControlFlow::Break(()),
                 None => ControlFlow::Continue(()),
             })
-        })?;
-        match interrupt.signal() {
+        });
+        let state = ended.map_err(|error| self.repairable(error))?;
+        match self.interrupt.signal() {
             Some(signal) if !state.is_finished() => {
-                let folder = folder.path().display().to_string();
-                let next = command_line(&["train", "--resume", "--out", &folder]);
-                let message = format!("stopped after step {}; go on with\n  {next}", state.step);
-                Err(Stop::Interrupted { signal, message }.into())
+                Err(self.interrupted(signal, &format!("after step {}", state.step)))
             }
             Some(_) | None => Ok(state),
+        }
+    }
+
+    /// How the user goes on with the run.
+    fn next(&self) -> String {
+        command_line(&["train", "--resume", "--out", &self.folder.path().display().to_string()])
+    }
+
+    fn interrupted(&self, signal: u8, when: &str) -> anyhow::Error {
+        let message = format!("stopped {when}; go on with\n  {}", self.next());
+        Stop::Interrupted { signal, message }.into()
+    }
+
+    /// The error, and what can be done where it is an image's.
+    fn repairable(&self, error: FitError) -> anyhow::Error {
+        let (FitError::Data(error) | FitError::Evaluation(EvaluationError::Data(error))) = error
+        else {
+            return error.into();
+        };
+        let message = format!(
+            "{error}\n  the last step is kept: put a good file in its place, or add --skip-bad to leave it out, and go on \
+             with\n  {}",
+            self.next()
+        );
+        match exit::code(&error.into()) {
+            exit::RESOURCE => Stop::Resource(message).into(),
+            _ => Stop::BadInput(message).into(),
         }
     }
 
@@ -376,20 +450,11 @@ impl Run {
         };
         let model = self.model(weights);
         let bytes = model.to_bytes();
-        write_whole(&self.folder.join(WEIGHTS_FILE), &bytes)?;
-        let Model { graph, weights, .. } = model;
-        let test = self.splits.test.as_ref().map(|test| -> Result<Test> {
-            let network = device.network(&graph, weights, Retain::Nothing)?;
-            let options = SessionOptions::inference(self.recipe.batch_size);
-            let mut session = network.session(&graph, &options)?;
-            let report = evaluate(session.as_mut(), test, &self.preprocess, &mut |_| {})?;
-            Ok(Test {
-                images: report.images,
-                top1: report.top1_percent,
-                top5: report.top5_percent,
-                loss: report.loss,
-            })
-        });
+        self.folder.write(WEIGHTS_FILE, &bytes)?;
+        let test = self.test(device, model).map_err(|error| match self.interrupt.signal() {
+            Some(signal) => self.interrupted(signal, "before the test images were classified"),
+            None => error,
+        })?;
         Ok(Summary {
             run: self.folder.path().display().to_string(),
             network: self.recipe.network.clone(),
@@ -397,22 +462,40 @@ impl Run {
             epochs: state.rows.len(),
             best_epoch: best.epoch,
             validation_top1: best.eval_top1,
-            test: test.transpose()?,
+            test,
             weights_sha256: sha256(&bytes),
             seconds: start.elapsed().as_secs_f64(),
             skipped: !self.splits.skipped.is_empty(),
         })
     }
-}
 
-/// Opens the log and cuts off what was written after the state from which the run goes on.
-fn open_log(path: &Path, length: u64) -> Result<File> {
-    let open = || {
-        let log = File::options().create(true).append(true).open(path)?;
-        log.set_len(length.min(log.metadata()?.len()))?;
-        Ok::<_, std::io::Error>(log)
-    };
-    open().with_context(|| format!("opening {}", path.display()))
+    /// How the model does on the test images, if there are any.
+    fn test(&self, device: &CpuDevice, model: Model) -> Result<Option<Test>> {
+        let Some(test) = &self.splits.test else { return Ok(None) };
+        let Model { graph, weights, .. } = model;
+        let network = device.network(&graph, weights, Retain::Nothing)?;
+        let (batch, stop) = (self.recipe.batch_size, self.interrupt.stop());
+        let inference = SessionOptions::inference(batch);
+        let options = SessionOptions { stop: Some(stop.clone()), ..inference };
+        let mut session = network.session(&graph, &options)?;
+        let evaluation = LoaderOptions::evaluation(batch);
+        let mut loader = Loader::new(Arc::clone(test), self.preprocess.clone(), evaluation);
+        loader = loader.stop(stop);
+        if let Some(threads) = self.threads {
+            loader = loader.threads(threads);
+        }
+        let report = evaluate_loaded(session.as_mut(), &loader, &mut |_| {})?;
+        for unread in &report.errors {
+            self.output.warn(&format!("left out: {}", unread.error));
+        }
+        Ok(Some(Test {
+            images: report.images,
+            skipped: report.errors.len(),
+            top1: report.top1_percent,
+            top5: report.top5_percent,
+            loss: report.loss,
+        }))
+    }
 }
 
 /// An epoch, for people.

@@ -19,7 +19,7 @@ use top5::{LayerShape, Options, Summary, Tuning};
 use crate::args::TuneArgs;
 use crate::bench::{SEED, percent};
 use crate::memory::limited;
-use crate::output::Output;
+use crate::output::{Kind, Output};
 use crate::table::{self, Column};
 use crate::timing::{Laps, Spread, digits};
 use crate::tuning;
@@ -91,6 +91,7 @@ impl Task {
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let Self { networks, batches, budget, options, mut tuning, file } = self;
+        output.check_file(&file, Kind::Tuning)?;
         let options = limited(options);
         let mut tuned = Vec::new();
         for network in networks {
@@ -100,7 +101,7 @@ impl Task {
                 tuned.push(tune(&graph, batch, &options, budget, &mut tuning)?);
             }
         }
-        tuning::write(&file, &tuning)?;
+        tuning::write(&file, &tuning, output)?;
         let file = file.display().to_string();
         if output.json {
             return output.document(&Tuned { file, networks: tuned });
@@ -108,7 +109,7 @@ impl Task {
         for network in &tuned {
             output.text(&network.text())?;
         }
-        output.note(&format!("written: {file}; use it as --tuning {file}"));
+        output.note(&format!("use it as --tuning {file}"));
         Ok(())
     }
 }

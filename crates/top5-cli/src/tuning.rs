@@ -1,14 +1,15 @@
 //! The file of measured choices that `top5 tune` writes and `--tuning` reads: JSON, one entry per shape.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use top5::{LayerShape, Tuning, write_whole};
+use top5::data::files;
+use top5::{LayerShape, Tuning};
 
 use crate::exit::Stop;
+use crate::output::{Kind, Output};
 
 /// The version of the file's layout: it changes when [`Entry`] does.
 const LAYOUT: u32 = 2;
@@ -45,7 +46,7 @@ struct Entry {
 /// Reads a file of [`write`].
 pub(crate) fn read(path: &Path) -> Result<Tuning> {
     let read = || {
-        let bytes = fs::read(path)?;
+        let bytes = files::read(path, files::TEXT)?;
         let Version { schema_version: found } = serde_json::from_slice(&bytes).map_err(unusable)?;
         if found != LAYOUT {
             return Err(unusable(format!("its layout is {found}, expected {LAYOUT}")));
@@ -65,11 +66,11 @@ fn unusable(why: impl std::fmt::Display) -> anyhow::Error {
     Stop::BadInput(message).into()
 }
 
-/// Writes all choices; what is there is replaced.
-pub(crate) fn write(path: &Path, tuning: &Tuning) -> Result<()> {
+/// Writes all choices; such a file that is there is replaced.
+pub(crate) fn write(path: &Path, tuning: &Tuning, output: Output) -> Result<()> {
     let layers = tuning.iter().map(|(shape, kernel)| Entry::new(*shape, kernel)).collect();
     let file = File { schema_version: LAYOUT, layers };
-    Ok(write_whole(path, &serde_json::to_vec_pretty(&file)?)?)
+    output.file(path, Kind::Tuning, &serde_json::to_vec_pretty(&file)?)
 }
 
 impl Entry {

@@ -7,12 +7,12 @@
 
 mod python;
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::dataset::{Dataset, MemoryDataset};
 use crate::error::DataError;
+use crate::files::Regular;
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -103,16 +103,16 @@ impl Cifar {
         dir.join(self.names).is_file() && dir.join(self.test).is_file()
     }
 
-    /// Reads the training part, 3x32x32.
-    pub fn read_train(&self, dir: &Path) -> Result<Arc<dyn Dataset>, DataError> {
+    /// Reads the training part, 3x32x32, if it fits into `memory` bytes.
+    pub fn read_train(&self, dir: &Path, memory: u64) -> Result<Arc<dyn Dataset>, DataError> {
         let files = if self.is_binary(dir) { self.train } else { self.python.train };
-        self.read(dir, files, self.train_records)
+        self.read(dir, files, self.train_records, memory)
     }
 
-    /// Reads the test part, 3x32x32.
-    pub fn read_test(&self, dir: &Path) -> Result<Arc<dyn Dataset>, DataError> {
+    /// Reads the test part, 3x32x32, if it fits into `memory` bytes.
+    pub fn read_test(&self, dir: &Path, memory: u64) -> Result<Arc<dyn Dataset>, DataError> {
         let file = if self.is_binary(dir) { self.test } else { self.python.test };
-        self.read(dir, &[file], self.test_records)
+        self.read(dir, &[file], self.test_records, memory)
     }
 
     fn read(
@@ -120,7 +120,13 @@ impl Cifar {
         dir: &Path,
         files: &[&str],
         records: usize,
+        memory: u64,
     ) -> Result<Arc<dyn Dataset>, DataError> {
+        // Beside the pixels, the file that is being read.
+        let needed = (records * (files.len() + 1) * 3 * PLANE) as u64;
+        if needed > memory {
+            return Err(DataError::Memory { path: dir.to_owned(), needed, allowed: memory });
+        }
         let binary = self.is_binary(dir);
         let classes = match binary {
             true => self.read_names(&dir.join(self.names))?,
@@ -252,13 +258,15 @@ fn pickle(path: &Path, reason: String) -> DataError {
 /// Reads a file no longer than the longest of the sets.
 fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
     let failed = |source| DataError::Io { path: path.to_owned(), source };
-    let length = fs::metadata(path).map_err(failed)?.len();
-    if length > LONGEST {
-        let what = "a file of CIFAR, at most,".to_owned();
-        let path = path.to_owned();
-        return Err(DataError::Length { path, what, expected: LONGEST, found: length });
+    let file = Regular::open(path).map_err(failed)?;
+    match file.len() {
+        length if length > LONGEST => {
+            let what = "a file of CIFAR, at most,".to_owned();
+            let path = path.to_owned();
+            Err(DataError::Length { path, what, expected: LONGEST, found: length })
+        }
+        _ => file.read(LONGEST).map_err(failed),
     }
-    fs::read(path).map_err(failed)
 }
 
 #[cfg(test)]

@@ -39,8 +39,14 @@ pub trait Dataset: Send + Sync {
     /// The label of sample `index`, without reading its image. Panics when `index >= len()`.
     fn label(&self, index: usize) -> u32;
 
-    /// A number that identifies the content: equal for equal data on every machine, different, almost surely, otherwise.
+    /// A number that identifies the samples: equal for equal data on every machine, different, almost surely, otherwise. Two
+    /// folders with files of the same names are equal.
     fn fingerprint(&self) -> u64;
+
+    /// A number that identifies the content, too, as far as it can be told without reading every file.
+    fn revision(&self) -> u64 {
+        self.fingerprint()
+    }
 }
 
 /// A dataset held in memory: images of one size.
@@ -123,6 +129,13 @@ impl Subset {
     pub fn indices(&self) -> &[usize] {
         &self.indices
     }
+
+    fn print(&self, parent: u64) -> u64 {
+        let mut print = Fingerprint::new();
+        print.number(parent);
+        self.indices.iter().for_each(|&i| print.number(i as u64));
+        print.0
+    }
 }
 
 impl Dataset for Subset {
@@ -150,10 +163,11 @@ impl Dataset for Subset {
     }
 
     fn fingerprint(&self) -> u64 {
-        let mut print = Fingerprint::new();
-        print.number(self.parent.fingerprint());
-        self.indices.iter().for_each(|&i| print.number(i as u64));
-        print.0
+        self.print(self.parent.fingerprint())
+    }
+
+    fn revision(&self) -> u64 {
+        self.print(self.parent.revision())
     }
 }
 
@@ -168,6 +182,12 @@ impl Joined {
         let same = parts.iter().all(|part| part.classes() == parts[0].classes());
         assert!(same && !parts.is_empty(), "joined datasets have the same classes");
         Self { parts }
+    }
+
+    fn print(&self, of_part: fn(&dyn Dataset) -> u64) -> u64 {
+        let mut print = Fingerprint::new();
+        self.parts.iter().for_each(|part| print.number(of_part(part.as_ref())));
+        print.0
     }
 
     /// The part of a sample, and its number there.
@@ -207,9 +227,11 @@ impl Dataset for Joined {
     }
 
     fn fingerprint(&self) -> u64 {
-        let mut print = Fingerprint::new();
-        self.parts.iter().for_each(|part| print.number(part.fingerprint()));
-        print.0
+        self.print(|part| part.fingerprint())
+    }
+
+    fn revision(&self) -> u64 {
+        self.print(|part| part.revision())
     }
 }
 
@@ -222,7 +244,9 @@ pub struct Splits {
     pub validation: Arc<dyn Dataset>,
     /// What the result is reported on; absent when the source has no such part.
     pub test: Option<Arc<dyn Dataset>>,
-    /// Why files of an image folder were left out, one entry per file, over all parts.
+    /// Why files of an image folder cannot be used, one entry per file, over all parts; only [`OnBad::Skip`] looks.
+    ///
+    /// [`OnBad::Skip`]: crate::OnBad::Skip
     pub skipped: Arc<[DataError]>,
     /// What else was found and is not used, a sentence each.
     pub unused: Arc<[String]>,
@@ -267,8 +291,12 @@ impl Splits {
         let names = classes[..classes.len().min(SHOWN)].join(", ");
         let more = if classes.len() > SHOWN { ", …" } else { "" };
         let test = self.test.as_ref().map_or("none".to_owned(), |test| test.len().to_string());
+        let bad = match self.skipped.len() {
+            0 => String::new(),
+            bad => format!(" ({bad} of them cannot be used)"),
+        };
         format!(
-            "{} images to learn from, {} to choose the epoch, {test} to test; {} classes: {names}{more}",
+            "{} images to learn from, {} to choose the epoch, {test} to test{bad}; {} classes: {names}{more}",
             self.train.len(),
             self.validation.len(),
             classes.len()

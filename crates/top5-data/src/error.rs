@@ -212,6 +212,17 @@ pub enum DataError {
         /// Number of samples.
         len: usize,
     },
+    /// The dataset is held in memory, and does not fit there.
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that it would take.
+        needed: u64,
+        /// Bytes that it may take.
+        allowed: u64,
+    },
+    /// A stop flag was set.
+    Stopped,
     /// The background thread of a loader stopped without a result: a bug in a decoder or dataset.
     Worker {
         /// What is known about it.
@@ -222,7 +233,7 @@ pub enum DataError {
 impl DataError {
     /// Whether the operating system failed (exit code 4) rather than the data (exit code 3).
     pub fn is_io(&self) -> bool {
-        matches!(self, Self::Io { .. })
+        matches!(self, Self::Io { .. } | Self::Memory { .. })
     }
 }
 
@@ -302,6 +313,15 @@ impl fmt::Display for DataError {
             Self::Index { name, index, len } => {
                 write!(f, "{name}: there is no sample {index}, it has {len}")
             }
+            Self::Memory { path, needed, allowed } => write!(
+                f,
+                "{}: its images take {} MiB and may take {} MiB: give this process more memory, or images in one \
+                 folder per class, which are read one by one",
+                path.display(),
+                needed >> 20,
+                allowed >> 20
+            ),
+            Self::Stopped => f.write_str("stopped, as was asked for"),
             Self::Worker { reason } => write!(f, "the loader's thread stopped: {reason}"),
         }
     }

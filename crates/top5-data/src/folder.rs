@@ -5,12 +5,12 @@
 //! passed over at any depth: names that start with a dot, and the folder `__MACOSX` of archives made on a Mac.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::{Dataset, Fingerprint, Sample};
 use crate::decode::{Limits, decode};
 use crate::error::{DataError, ImageError};
+use crate::files::Regular;
 use crate::image::Image;
 
 /// Extensions of files that count as images, in lower case.
@@ -24,21 +24,18 @@ const UNREAD: [&str; 7] = ["tif", "tiff", "gif", "heic", "avif", "jp2", "jxl"];
 pub enum OnBad {
     /// Reading one is an error, when it is reached.
     Fail,
-    /// Every file is decoded once when the folder is opened; bad ones are left out and reported.
+    /// Every file is decoded once when the folder is opened, and bad ones are reported. They keep their numbers, so that a
+    /// file that is repaired changes nothing else; whoever reads them gets their error.
     Skip,
 }
 
 /// Reads and decodes an image file.
 pub fn read_image(path: &Path, limits: &Limits) -> Result<Image, DataError> {
     let failed = |source| DataError::Io { path: path.to_owned(), source };
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-    }
-    let image = if metadata.len() > limits.bytes {
-        Err(ImageError::LongFile { bytes: metadata.len(), limit: limits.bytes })
-    } else {
-        decode(&fs::read(path).map_err(failed)?, limits)
+    let file = Regular::open(path).map_err(failed)?;
+    let image = match file.len() {
+        bytes if bytes > limits.bytes => Err(ImageError::LongFile { bytes, limit: limits.bytes }),
+        bytes => decode(&file.read(bytes).map_err(failed)?, limits),
     };
     image.map_err(|source| DataError::Image { path: path.to_owned(), source })
 }
@@ -51,6 +48,7 @@ pub struct ImageFolder {
     unread: usize,
     limits: Limits,
     fingerprint: u64,
+    revision: u64,
 }
 
 /// Whether a class may be without images.
@@ -63,8 +61,8 @@ pub enum EmptyClass {
 }
 
 impl ImageFolder {
-    /// Lists the images of `root`, and says which bad ones were left out: none with [`OnBad::Fail`]. Fails when there is no
-    /// class, no image, a class without one that is refused, or a folder that cannot be listed.
+    /// Lists the images of `root`, and says which are bad: none with [`OnBad::Fail`]. Fails when there is no class, no usable
+    /// image, a class without one that is refused, or a folder that cannot be listed.
     pub fn open(
         root: &Path,
         on_bad: OnBad,
@@ -76,7 +74,8 @@ impl ImageFolder {
             return Err(empty(root, "one folder per class"));
         }
         let (mut classes, mut files, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut print, mut unread, mut without) = (Fingerprint::new(), 0, None);
+        let [mut names, mut lengths] = [Fingerprint::new(), Fingerprint::new()];
+        let (mut unread, mut without) = (0, None);
         for folder in folders {
             let label = classes.len() as u32;
             let mut found = Found::default();
@@ -88,19 +87,19 @@ impl ImageFolder {
                     && let Err(error) = read_image(&path, &limits)
                 {
                     skipped.push(error);
-                    continue;
                 }
                 let relative = path.strip_prefix(root).unwrap_or(&path);
-                print.bytes(relative.as_os_str().as_encoded_bytes());
-                print.number(fs::metadata(&path).map_or(0, |metadata| metadata.len()));
+                names.bytes(relative.as_os_str().as_encoded_bytes());
+                lengths.number(fs::metadata(&path).map_or(0, |metadata| metadata.len()));
                 files.push((path, label));
             }
-            if files.len() == before && without.is_none() {
-                without = Some((folder.clone(), skipped.len() - bad_before));
+            let bad = skipped.len() - bad_before;
+            if files.len() - before == bad && without.is_none() {
+                without = Some((folder.clone(), bad));
             }
             classes.push(file_name(&folder));
         }
-        if files.is_empty() && !skipped.is_empty() {
+        if files.len() == skipped.len() && !skipped.is_empty() {
             return Err(empty(root, &format!("usable images, all {} are bad", skipped.len())));
         }
         if let Some((folder, bad)) = without
@@ -112,8 +111,10 @@ impl ImageFolder {
             };
             return Err(empty(&folder, &expected));
         }
-        let fingerprint = print.0;
-        let folder = Self { name: file_name(root), classes, files, unread, limits, fingerprint };
+        let (name, fingerprint) = (file_name(root), names.0);
+        lengths.number(fingerprint);
+        let revision = lengths.0;
+        let folder = Self { name, classes, files, unread, limits, fingerprint, revision };
         Ok((folder, skipped))
     }
 
@@ -152,9 +153,14 @@ impl Dataset for ImageFolder {
         self.files[index].1
     }
 
-    /// Of the files' names and lengths, not of their bytes: it must not take a pass over a million files.
+    /// Of the files' names: wherever they lie, and when one was repaired.
     fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// Of the files' names and lengths, not of their bytes: it must not take a pass over a million files.
+    fn revision(&self) -> u64 {
+        self.revision
     }
 }
 

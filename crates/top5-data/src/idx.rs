@@ -3,8 +3,7 @@
 //! Big-endian: images are the magic number 2051, count, rows, columns and one byte per pixel; labels the magic number 2049,
 //! count and one byte per label. A length that disagrees with the header, in either direction, is an error.
 
-use std::fs;
-use std::io::Read;
+use std::io::{self, BufReader, Read, Take};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use flate2::bufread::GzDecoder;
 
 use crate::dataset::{Dataset, MemoryDataset};
 use crate::error::DataError;
+use crate::files::Regular;
 
 const IMAGES: u32 = 2051;
 const LABELS: u32 = 2049;
@@ -57,15 +57,16 @@ pub fn find_mnist_like(dir: &Path) -> Option<MnistFiles> {
     })
 }
 
-/// Reads images and labels of ten classes, 1 x rows x columns. The classes are named after Fashion-MNIST's when `name` says
-/// so, otherwise they are the digits.
+/// Reads images and labels of ten classes, 1 x rows x columns, if they fit into `memory` bytes. The classes are named after
+/// Fashion-MNIST's when `name` says so, otherwise they are the digits.
 pub fn read_pair(
     name: &str,
     [images, labels]: &[PathBuf; 2],
+    memory: u64,
 ) -> Result<Arc<dyn Dataset>, DataError> {
     let classes = if name.contains("fashion") { FASHION } else { DIGITS };
-    let ([count, height, width], pixels) = read::<3>(images, IMAGES)?;
-    let ([label_count], labels_read) = read::<1>(labels, LABELS)?;
+    let ([count, height, width], pixels) = read::<3>(images, IMAGES, memory)?;
+    let ([label_count], labels_read) = read::<1>(labels, LABELS, memory)?;
     if count != label_count {
         return Err(DataError::Counts {
             path: labels.clone(),
@@ -88,32 +89,45 @@ pub fn read_pair(
 }
 
 /// Reads an IDX file of D dimensions: its shape and its bytes.
-fn read<const D: usize>(path: &Path, magic: u32) -> Result<([usize; D], Vec<u8>), DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-    parse(path, &bytes, magic)
+fn read<const D: usize>(
+    path: &Path,
+    magic: u32,
+    memory: u64,
+) -> Result<([usize; D], Vec<u8>), DataError> {
+    let failed = |source| DataError::Io { path: path.to_owned(), source };
+    let file = Regular::open(path).map_err(failed)?;
+    let len = file.len();
+    parse(path, BufReader::new(file.into_file().take(len)), magic, memory)
+}
+
+/// What is left of a file.
+fn left<R: Read>(file: &BufReader<Take<R>>) -> u64 {
+    file.buffer().len() as u64 + file.get_ref().limit()
 }
 
 fn parse<const D: usize>(
     path: &Path,
-    bytes: &[u8],
+    mut file: BufReader<Take<impl Read>>,
     magic: u32,
+    memory: u64,
 ) -> Result<([usize; D], Vec<u8>), DataError> {
-    let gzip = bytes.starts_with(&[0x1F, 0x8B]);
+    let failed = |source| DataError::Io { path: path.to_owned(), source };
+    let bytes = left(&file);
+    let gzip = io::BufRead::fill_buf(&mut file).map_err(failed)?.starts_with(&[0x1F, 0x8B]);
     // Deflate expands at most 1,032 times: a header that claims more is refused before memory is taken for it.
-    let most = bytes.len() as u64 * if gzip { 1032 } else { 1 };
+    let most = bytes.saturating_mul(if gzip { 1032 } else { 1 });
     let length = |what: &str, expected, found| DataError::Length {
         path: path.to_owned(),
         what: what.to_owned(),
         expected,
         found,
     };
-    let broken = |error: std::io::Error| DataError::Gzip {
-        path: path.to_owned(),
-        reason: error.to_string(),
+    let broken = |source: io::Error| match gzip {
+        true => DataError::Gzip { path: path.to_owned(), reason: source.to_string() },
+        false => failed(source),
     };
-    let mut plain = bytes;
-    let mut unzipped = GzDecoder::new(bytes);
-    let stream: &mut dyn Read = if gzip { &mut unzipped } else { &mut plain };
+    let mut stream: Box<dyn Read> =
+        if gzip { Box::new(GzDecoder::new(&mut file)) } else { Box::new(&mut file) };
 
     let header = 4 + 4 * D as u64;
     let mut start = Vec::new();
@@ -134,22 +148,24 @@ fn parse<const D: usize>(
     }
     let size = shape.iter().try_fold(1u64, |size, &side| size.checked_mul(side as u64));
     let what = format!("the header's {shape:?}");
-    let size = size.filter(|&size| size <= most).ok_or_else(|| {
-        let claimed = shape.iter().fold(header, |size, &side| size.saturating_mul(side as u64));
-        length(&what, claimed, bytes.len() as u64)
-    })?;
+    let claimed = size.map_or(u64::MAX, |size| size.saturating_add(header));
+    if claimed > most.max(header) || !gzip && claimed != bytes {
+        return Err(length(&what, claimed, bytes));
+    }
+    let size = claimed - header;
+    if size > memory {
+        return Err(DataError::Memory { path: path.to_owned(), needed: size, allowed: memory });
+    }
     let mut data = Vec::new();
     Read::take(&mut *stream, size + 1).read_to_end(&mut data).map_err(broken)?;
     if data.len() as u64 != size {
-        let found = if gzip { header + data.len() as u64 } else { bytes.len() as u64 };
-        return Err(length(&what, header + size, found));
+        return Err(length(&what, claimed, header + data.len() as u64));
     }
-    let rest = if gzip { unzipped.into_inner() } else { plain };
-    if !rest.is_empty() {
-        let used = (bytes.len() - rest.len()) as u64;
-        return Err(length("the gzip stream", used, bytes.len() as u64));
+    drop(stream);
+    match left(&file) {
+        0 => Ok((shape, data)),
+        rest => Err(length("the gzip stream", bytes - rest, bytes)),
     }
-    Ok((shape, data))
 }
 
 #[cfg(test)]
@@ -173,8 +189,11 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    const MEMORY: u64 = 1 << 20;
+
     fn parse_images(bytes: &[u8]) -> Result<([usize; 3], Vec<u8>), DataError> {
-        parse(Path::new("images"), bytes, IMAGES)
+        let file = BufReader::new(Read::take(bytes, bytes.len() as u64));
+        parse(Path::new("images"), file, IMAGES, MEMORY)
     }
 
     #[test]
@@ -222,6 +241,13 @@ mod tests {
 
     #[test]
     fn claims_beyond_the_file_are_refused_before_allocation() {
+        // Zeros that deflate a thousandfold.
+        let large = gzip(&images([3, 1 << 10, 1 << 9], 3 << 19));
+        let error = parse_images(&large).unwrap_err();
+        let expected =
+            DataError::Memory { path: "images".into(), needed: 3 << 19, allowed: MEMORY };
+        assert_eq!(error.to_string(), expected.to_string());
+        assert!(error.is_io());
         for shape in [[u32::MAX; 3], [1 << 31, 1 << 16, 1 << 16], [60_000, 28, 28]] {
             assert!(matches!(parse_images(&images(shape, 100)), Err(DataError::Length { .. })));
             assert!(matches!(

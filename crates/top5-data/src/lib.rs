@@ -11,6 +11,7 @@ pub mod dataset;
 pub mod decode;
 pub mod digits;
 pub mod error;
+pub mod files;
 pub mod folder;
 pub mod idx;
 pub mod image;

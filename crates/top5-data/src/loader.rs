@@ -8,6 +8,7 @@ mod pool;
 use std::sync::Arc;
 use std::thread;
 
+use top5_graph::Stop;
 use top5_graph::random::{Stream, hash};
 
 use crate::augment::{Augment, apply};
@@ -71,6 +72,7 @@ pub struct Loader {
     preprocess: Preprocess,
     options: LoaderOptions,
     threads: usize,
+    stop: Option<Stop>,
 }
 
 impl Loader {
@@ -79,13 +81,26 @@ impl Loader {
     pub fn new(dataset: Arc<dyn Dataset>, preprocess: Preprocess, options: LoaderOptions) -> Self {
         assert!(options.batch > 0, "a batch has at least one sample");
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self { dataset, preprocess, options, threads: cores.min(MOST_THREADS) }
+        let threads = cores.min(MOST_THREADS);
+        Self { dataset, preprocess, options, threads, stop: None }
     }
 
     /// The same with `threads` threads; 0 counts as 1. While the caller waits for a batch, his thread is one of them. The
     /// batches are the same for any number.
     pub fn threads(self, threads: usize) -> Self {
         Self { threads: threads.max(1), ..self }
+    }
+
+    /// The same, but a sample that cannot be read makes its batch smaller.
+    pub fn skip_unreadable(mut self) -> Self {
+        self.options.skip_unreadable = true;
+        self
+    }
+
+    /// The same with a flag that ends an epoch early: where it is set, the next batch is [`DataError::Stopped`], at the
+    /// latest after the sample that each thread is at.
+    pub fn stop(self, stop: Stop) -> Self {
+        Self { stop: Some(stop), ..self }
     }
 
     /// The dataset behind it.
@@ -112,14 +127,15 @@ impl Loader {
         let stream = Stream::new(self.options.seed, hash("augment")).substream(epoch);
         let read = move |index, out: &mut [f32]| loader.read(index, &stream, out);
         let indices: Vec<u32> = order.iter().map(|&index| index as u32).collect();
-        let plan = Plan { read: Box::new(read), order, batch, size: self.preprocess.size() };
+        let (size, stop) = (self.preprocess.size(), self.stop.clone());
+        let plan = Plan { read: Box::new(read), order, batch, size, stop };
         // One thread works ahead in any case; of several, one is the caller's.
         let pool = Pool::start(plan, (self.threads - 1).max(1));
         Batches {
             pool: Some(pool),
             indices: indices.into_iter(),
             options: self.options.clone(),
-            size: self.preprocess.size(),
+            size,
         }
     }
 
@@ -158,7 +174,13 @@ impl Iterator for Batches {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Filled { mut images, labels: read } = self.pool.as_mut()?.next()?;
+        let Filled { mut images, labels: read } = match self.pool.as_mut()?.next()? {
+            Ok(filled) => filled,
+            Err(error) => {
+                self.pool = None;
+                return Some(Err(error));
+            }
+        };
         let mut batch = Batch {
             images: Vec::new(),
             labels: Vec::with_capacity(read.len()),

@@ -15,6 +15,9 @@ use crate::idx::{find_mnist_like, read_pair};
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
 const FASHION_MNIST: &str = "/usr/share/datasets/fashion-mnist";
 
+/// The names of datasets; everything else is a folder.
+pub const NAMES: [&str; 2] = ["digits", "fashion-mnist"];
+
 /// How a dataset is opened.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OpenOptions {
@@ -26,11 +29,19 @@ pub struct OpenOptions {
     pub on_bad: OnBad,
     /// What an image file may claim.
     pub limits: Limits,
+    /// Most bytes that each part may take where the source is held in memory.
+    pub memory: u64,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { validation: 0.1, seed: 0, on_bad: OnBad::Fail, limits: Limits::default() }
+        Self {
+            validation: 0.1,
+            seed: 0,
+            on_bad: OnBad::Fail,
+            limits: Limits::default(),
+            memory: u64::MAX,
+        }
     }
 }
 
@@ -65,7 +76,7 @@ pub fn open(spec: &str, options: &OpenOptions) -> Result<Splits, DataError> {
 }
 
 fn unrecognised(spec: &str, dir: &Path) -> DataError {
-    let mut looked_for = vec!["a name: digits, fashion-mnist".to_owned()];
+    let mut looked_for = vec![format!("a name: {}", NAMES.join(", "))];
     if dir.is_dir() {
         looked_for.extend(
             [
@@ -105,8 +116,8 @@ fn open_idx(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataErro
     let path = files.train[0].to_string_lossy().to_ascii_lowercase();
     let name = if path.contains("fashion") { "fashion-mnist" } else { "mnist" };
     let read = || {
-        let [train, test] = [read_pair(name, &files.train)?, read_pair(name, &files.test)?];
-        carve(train, Some(test), options)
+        let read = |files| read_pair(name, files, options.memory);
+        carve(read(&files.train)?, Some(read(&files.test)?), options)
     };
     Some(read())
 }
@@ -118,7 +129,11 @@ fn open_cifar(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataEr
         std::iter::once(dir.to_owned()).chain(below.map(|name| dir.join(name))).collect();
     let in_place = |dir: &Path| [&CIFAR10, &CIFAR100].into_iter().find(|set| set.is_in(dir));
     let (set, dir): (&Cifar, _) = places.iter().find_map(|dir| Some((in_place(dir)?, dir)))?;
-    let read = || carve(set.read_train(dir)?, Some(set.read_test(dir)?), options);
+    let read = || {
+        let (train, test) =
+            (set.read_train(dir, options.memory)?, set.read_test(dir, options.memory)?);
+        carve(train, Some(test), options)
+    };
     Some(read())
 }
 

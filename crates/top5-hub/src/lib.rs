@@ -5,6 +5,7 @@
 //! repository lacks holds offline and for a commit; a branch may have got them since, and is asked again. A download goes to
 //! `blobs/ETAG.incomplete`, continues there if it was cut off, and gets its final name only after its length and its hash
 //! were compared with those that the hub states. The ETag of a large file is its SHA-256, that of a small file git's SHA-1.
+//! A cache may have come from elsewhere: no link in it is written through.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -24,6 +25,8 @@ use ureq::{Agent, Timeout};
 pub const ENDPOINT: &str = "https://huggingface.co";
 /// How long the hub may usually send nothing before it is given up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of a download that must come in a second, on average over as long as it may send nothing.
+const SLOWEST: f64 = 1024.0;
 /// Redirections that a file's description may take within the hub.
 const HOPS: usize = 5;
 
@@ -108,7 +111,7 @@ pub enum HubError {
         /// Why.
         source: Box<ureq::Error>,
     },
-    /// The hub sends nothing any more.
+    /// The hub sends nothing any more, or next to nothing.
     Stalled {
         /// What was asked for.
         url: String,
@@ -161,7 +164,7 @@ impl fmt::Display for HubError {
             ),
             Self::Stalled { url } => write!(
                 f,
-                "{url}: nothing came for too long: try again; what has been downloaded is kept"
+                "{url}: nothing, or next to nothing, came for too long: try again; what has been downloaded is kept"
             ),
             Self::Content { url, expected, found } => write!(
                 f,
@@ -298,7 +301,7 @@ impl Hub {
     fn remember_absence(&self, repo: &Repo, commit: &str, name: &str) -> Result<(), HubError> {
         let path = self.absence(repo, commit, name);
         make_folder(path.parent().unwrap_or(&self.cache))?;
-        fs::write(&path, []).map_err(at(&path))?;
+        own_file(&path)?;
         self.remember_commit(repo, commit)
     }
 
@@ -310,7 +313,10 @@ impl Hub {
         let reference = self.cache.join(repo.folder()).join("refs").join(&repo.revision);
         make_folder(reference.parent().unwrap_or(&self.cache))?;
         let written = reference.with_extension(format!("{}.tmp", std::process::id()));
-        fs::write(&written, commit).map_err(at(&written))?;
+        // Whatever has the name already, a link perhaps, is not written to.
+        let _ = fs::remove_file(&written);
+        let write = || File::create_new(&written)?.write_all(commit.as_bytes());
+        write().map_err(at(&written))?;
         fs::rename(&written, &reference).map_err(at(&reference))
     }
 
@@ -319,13 +325,14 @@ impl Hub {
         let locks = self.cache.join(".locks").join(repo.folder());
         make_folder(&locks)?;
         let lock = locks.join(format!("{}.lock", remote.etag));
-        let lock_file = File::create(&lock).map_err(at(&lock))?;
+        let lock_file = own_file(&lock)?;
         lock_file.lock().map_err(at(&lock))?;
         if blob.is_file() {
             return Ok(());
         }
         make_folder(blob.parent().unwrap_or(&self.cache))?;
         let incomplete = blob.with_extension("incomplete");
+        check_own(&incomplete)?;
         remote.fetch(&incomplete, self.patience)?;
         remote.verify(&incomplete)?;
         fs::rename(&incomplete, blob).map_err(at(blob))
@@ -429,10 +436,20 @@ impl Remote {
         let limit = self.length.unwrap_or(u64::MAX).saturating_add(1);
         let mut body = answer.into_body().into_reader().take(limit);
         let mut buffer = vec![0; BUFFER];
+        let (mut since, mut came) = (Instant::now(), 0_u64);
         loop {
+            if since.elapsed() > patience {
+                if (came as f64) < SLOWEST * patience.as_secs_f64() {
+                    return Err(HubError::Stalled { url: self.url.clone() });
+                }
+                (since, came) = (Instant::now(), 0);
+            }
             match body.read(&mut buffer).map_err(|error| failed(&self.url, error.into()))? {
                 0 => return file.sync_all().map_err(at(path)),
-                length => file.write_all(&buffer[..length]).map_err(at(path))?,
+                length => {
+                    file.write_all(&buffer[..length]).map_err(at(path))?;
+                    came += length as u64;
+                }
             }
         }
     }
@@ -513,6 +530,32 @@ fn is_hex(text: &str) -> bool {
 
 fn make_folder(path: &Path) -> Result<(), HubError> {
     fs::create_dir_all(path).map_err(at(path))
+}
+
+/// Opens a file of the cache to be written, made where it is missing.
+fn own_file(path: &Path) -> Result<File, HubError> {
+    check_own(path)?;
+    File::options().create(true).write(true).truncate(false).open(path).map_err(at(path))
+}
+
+/// Fails where a file that is to be written is a link, a device or a pipe, or has other names.
+fn check_own(path: &Path) -> Result<(), HubError> {
+    let foreign = |metadata: fs::Metadata| !metadata.is_file() || names(&metadata) > 1;
+    if fs::symlink_metadata(path).is_ok_and(foreign) {
+        let why = "a link, or no regular file: remove it";
+        return Err(at(path)(io::Error::new(io::ErrorKind::InvalidInput, why)));
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn names(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(metadata)
+}
+
+#[cfg(not(unix))]
+fn names(_: &fs::Metadata) -> u64 {
+    1
 }
 
 /// Makes the snapshot's file: a relative link to the blob, or a copy where there are no links.

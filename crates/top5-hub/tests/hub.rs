@@ -30,6 +30,8 @@ enum Fault {
     Cut,
     /// Half of the body is sent, once, and then nothing, over a connection that stays open.
     Stalled,
+    /// The body comes byte by byte.
+    Trickling,
     /// The body is not what its hash says.
     Damaged,
     Missing,
@@ -145,6 +147,12 @@ fn answer(
             ranges.lock().unwrap().push(range);
             let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
             stream.write_all(head(status, "", body.len() - start).as_bytes())?;
+            if *fault == Fault::Trickling {
+                return body.iter().try_for_each(|byte| {
+                    thread::sleep(Duration::from_millis(100));
+                    stream.write_all(&[*byte])
+                });
+            }
             let once = matches!(*fault, Fault::Cut | Fault::Stalled);
             let end = if once { body.len() / 2 } else { body.len() };
             stream.write_all(&body[start..end])?;
@@ -242,6 +250,41 @@ fn stalled_download_is_given_up_and_continued() {
     assert_eq!(fs::read(hub.file(&repo(), FILE).unwrap()).unwrap(), BODY);
     let range = format!("bytes={}-", BODY.len() / 2);
     assert_eq!(*server.ranges.lock().unwrap(), [String::new(), range]);
+}
+
+#[test]
+fn download_that_trickles_is_given_up() {
+    let (server, cache) = (Server::start(Fault::Trickling), tempfile::tempdir().unwrap());
+    let hasty = Hub { patience: Duration::from_secs(1), ..server.hub(cache.path(), false) };
+    let error = hasty.file(&repo(), FILE).unwrap_err();
+    assert!(matches!(error, HubError::Stalled { .. }), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_in_a_cache_are_not_written_through() {
+    use std::os::unix::fs::symlink;
+    let (server, cache) = (Server::start(Fault::None), tempfile::tempdir().unwrap());
+    let hub = server.hub(&cache.path().join("hub"), false);
+    let victim = cache.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    let (repository, hash) = ("models--org--net", hex(BODY));
+    let incomplete = hub.cache.join(repository).join("blobs").join(format!("{hash}.incomplete"));
+    let lock = hub.cache.join(".locks").join(repository).join(format!("{hash}.lock"));
+    for (path, hard) in [(&incomplete, false), (&lock, false), (&incomplete, true), (&lock, true)] {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // An earlier call has made the lock.
+        let _ = fs::remove_file(path);
+        match hard {
+            true => fs::hard_link(&victim, path).unwrap(),
+            false => symlink(&victim, path).unwrap(),
+        }
+        let error = hub.file(&repo(), FILE).unwrap_err().to_string();
+        assert!(error.contains("remove it") && error.contains(path.to_str().unwrap()), "{error}");
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(fs::read(hub.file(&repo(), FILE).unwrap()).unwrap(), BODY);
 }
 
 #[test]

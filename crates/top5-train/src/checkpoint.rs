@@ -17,6 +17,9 @@
 //! momenta of plain descent under the parameters' names.
 //!
 //! The lock is the operating system's: it vanishes with the process that held it, however that ended.
+//!
+//! A run's folder may come from elsewhere, so no link in it is written through: the folder of checkpoints and its lock must be
+//! what they seem.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use top5_data::files;
 use top5_formats::safetensors;
 use top5_graph::{StateName, Weights};
 
@@ -40,6 +44,8 @@ const FORMAT: u32 = 2;
 const UNFINISHED: &str = ".tmp";
 
 const LOCK: &str = "lock";
+/// Most bytes of the lock that are read.
+const HOLDER: u64 = 64;
 const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 /// In the place of [`OPTIMIZER`] in format 1.
@@ -144,8 +150,14 @@ impl Checkpoints {
     /// locked; a process that was killed has not.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
         let folder = folder.into();
+        let is_link = |metadata: fs::Metadata| metadata.is_symlink();
+        if fs::symlink_metadata(&folder).is_ok_and(is_link) {
+            let why = io::Error::new(io::ErrorKind::InvalidInput, "a symbolic link: remove it");
+            return Err(io_error("locking", &folder)(why));
+        }
         fs::create_dir_all(&folder).map_err(io_error("making", &folder))?;
         let path = folder.join(LOCK);
+        files::check_own(&path).map_err(io_error("locking", &path))?;
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let mut lock = options.open(&path).map_err(io_error("locking", &path))?;
@@ -154,7 +166,7 @@ impl Checkpoints {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 // Who holds it is a courtesy; that it is held is the error.
-                let _ = lock.read_to_string(&mut holder);
+                let _ = (&mut lock).take(HOLDER).read_to_string(&mut holder);
                 return Err(CheckpointError::Locked { folder, holder: holder.trim().to_owned() });
             }
             Err(TryLockError::Error(source)) => return Err(io_error("locking", &path)(source)),
@@ -315,9 +327,11 @@ fn write_folder(folder: &Path, state: &State) -> Result<(), CheckpointError> {
 }
 
 fn read_folder(folder: &Path) -> Result<State, String> {
-    let read = |name: &str| fs::read(folder.join(name)).map_err(|error| format!("{name}: {error}"));
-    let manifest: Manifest =
-        serde_json::from_slice(&read(MANIFEST)?).map_err(|error| format!("{MANIFEST}: {error}"))?;
+    let read = |name: &str, limit| {
+        files::read(&folder.join(name), limit).map_err(|error| format!("{name}: {error}"))
+    };
+    let manifest: Manifest = serde_json::from_slice(&read(MANIFEST, files::TEXT)?)
+        .map_err(|error| format!("{MANIFEST}: {error}"))?;
     let kept = match manifest.format {
         1 => MOMENTA,
         FORMAT => OPTIMIZER,
@@ -327,7 +341,8 @@ fn read_folder(folder: &Path) -> Result<State, String> {
             ));
         }
     };
-    let (weights, optimizer, state) = (read(WEIGHTS)?, read(kept)?, read(STATE)?);
+    let (weights, optimizer) = (read(WEIGHTS, u64::MAX)?, read(kept, u64::MAX)?);
+    let state = read(STATE, files::TEXT)?;
     if manifest != Manifest::of(manifest.format, &weights, &optimizer, &state) {
         return Err("its SHA-256 is not the one in its manifest".to_owned());
     }

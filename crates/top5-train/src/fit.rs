@@ -9,6 +9,9 @@
 //!
 //! Everything random is a function of (seed, position), and the state holds everything else, so a run that goes on from
 //! any state ends with the bits of one that was never stopped.
+//!
+//! What ends a run between two steps, a stop flag or an image that cannot be read, leaves a checkpoint of the last step.
+//! Images that are left out keep their places in the order, so that their batches are smaller and nothing else changes.
 
 use std::error::Error;
 use std::fmt;
@@ -19,8 +22,8 @@ use top5_data::{Batch, DataError, Loader, LoaderOptions, Preprocess, Splits};
 use top5_eval::{EvaluationError, evaluate_loaded, metric, percent};
 use top5_graph::random::{Stream, hash};
 use top5_graph::{
-    EngineError, Graph, Session, SessionOptions, StateName, StepOptions, Targets, Tensor, Training,
-    Weights,
+    EngineError, Graph, Session, SessionOptions, StateName, StepOptions, Stop, Targets, Tensor,
+    Training, Weights,
 };
 
 use crate::checkpoint::{CheckpointError, Checkpoints};
@@ -149,6 +152,24 @@ impl Error for FitError {
     }
 }
 
+impl FitError {
+    /// Whether a stop flag ended it.
+    fn is_stop(&self) -> bool {
+        matches!(
+            self,
+            Self::Data(DataError::Stopped)
+                | Self::Engine(EngineError::Stopped)
+                | Self::Evaluation(EvaluationError::Data(DataError::Stopped))
+                | Self::Evaluation(EvaluationError::Engine(EngineError::Stopped))
+        )
+    }
+
+    /// Whether the run can go on from its last step: somebody wanted it to end there, or an image can be repaired.
+    fn leaves_state(&self) -> bool {
+        matches!(self, Self::Data(_) | Self::Evaluation(EvaluationError::Data(_))) || self.is_stop()
+    }
+}
+
 impl From<DataError> for FitError {
     fn from(error: DataError) -> Self {
         Self::Data(error)
@@ -185,6 +206,11 @@ pub enum Event<'a> {
     },
     /// A checkpoint of this state was written.
     Checkpoint(&'a State),
+    /// An image could not be read, and was left out.
+    LeftOut {
+        /// Which, and why.
+        error: &'a str,
+    },
 }
 
 /// Is told what happens and says whether to go on. A `Break` counts at a step, after which a checkpoint is written and the
@@ -197,6 +223,7 @@ pub struct Trainer {
     train: Loader,
     validation: Loader,
     rate: Rate,
+    stop: Option<Stop>,
 }
 
 impl Trainer {
@@ -213,9 +240,10 @@ impl Trainer {
         };
         let train = Loader::new(Arc::clone(&splits.train), preprocess.clone(), options);
         let rate = recipe.rate(train.steps());
-        let options = LoaderOptions::evaluation(recipe.batch_size);
+        let evaluation = LoaderOptions::evaluation(recipe.batch_size);
+        let options = LoaderOptions { skip_unreadable: false, ..evaluation };
         let validation = Loader::new(Arc::clone(&splits.validation), preprocess, options);
-        Self { recipe, train, validation, rate }
+        Self { recipe, train, validation, rate, stop: None }
     }
 
     /// The same with images read and decoded on this many threads; as many as the process may use cores otherwise. The
@@ -223,6 +251,19 @@ impl Trainer {
     pub fn threads(self, threads: usize) -> Self {
         let [train, validation] = [self.train, self.validation].map(|part| part.threads(threads));
         Self { train, validation, ..self }
+    }
+
+    /// The same, but an image that cannot be read is left out, for as long as it cannot, and ends nothing.
+    pub fn skip_unreadable(self) -> Self {
+        let [train, validation] = [self.train, self.validation].map(Loader::skip_unreadable);
+        Self { train, validation, ..self }
+    }
+
+    /// The same with a flag that ends the run within a step, or within a validation: after a checkpoint of the last step that
+    /// was done. The training should have the same flag.
+    pub fn stop(self, stop: Stop) -> Self {
+        let [train, validation] = [self.train, self.validation].map(|part| part.stop(stop.clone()));
+        Self { train, validation, stop: Some(stop), ..self }
     }
 
     /// Steps of the whole run.
@@ -255,33 +296,75 @@ impl Trainer {
     ) -> Result<State, FitError> {
         self.check(&state)?;
         let batch = self.recipe.batch_size.min(self.train.dataset().len());
-        check_statistics(training.graph(), batch)?;
+        let least = check_statistics(training.graph(), batch)?;
         training.load(&state.weights)?;
         training.load_state(&state.optimizer)?;
+        let mut saved = state.step;
         let mut validation = None;
         while !state.is_finished() {
-            let first = state.step - state.rows.len() * self.rate.epoch;
-            for batch in self.train.epoch(state.rows.len() as u64, first) {
-                let record = self.step(training, &mut state, &batch?)?;
-                note(&mut state, &Record::Step(record), observe)?;
-                let stop = observe(Event::Step(&record)).map_err(FitError::Observer)?.is_break();
-                let every = self.recipe.checkpoint_steps;
-                let due = every.is_some_and(|every| state.step.is_multiple_of(every))
-                    && !state.step.is_multiple_of(self.rate.epoch);
-                if stop || due {
-                    remember(training, &mut state, record.loss)?;
-                    save(&mut checkpoints, &state, observe)?;
+            let mut going = Going { least, validation: &mut validation, saved: &mut saved };
+            let ended =
+                self.epoch(training, &mut state, &mut going, &mut checkpoints, &mut *observe);
+            match ended {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
+                Err(error) => {
+                    if error.leaves_state() && saved != state.step {
+                        let loss = state.loss_sum / state.images as f64;
+                        remember(training, &mut state, loss)?;
+                        save(&mut checkpoints, &state, observe)?;
+                    }
+                    return if error.is_stop() { Ok(state) } else { Err(error) };
                 }
-                if stop {
-                    return Ok(state);
-                }
-            }
-            let session = publish(training, self.recipe.ema.is_some(), &mut validation)?;
-            if self.close(training, session, &mut state, &mut checkpoints, observe)?.is_break() {
-                break;
             }
         }
         Ok(state)
+    }
+
+    /// The rest of the state's epoch, and its end. A `Break` after a checkpoint at which the observer wants to end.
+    fn epoch(
+        &self,
+        training: &mut dyn Training,
+        state: &mut State,
+        going: &mut Going<'_>,
+        checkpoints: &mut Option<&mut Checkpoints>,
+        observe: &mut Observer<'_>,
+    ) -> Result<ControlFlow<()>, FitError> {
+        let first = state.step - state.rows.len() * self.rate.epoch;
+        let mut unread = None;
+        for batch in self.train.epoch(state.rows.len() as u64, first) {
+            let mut batch = batch?;
+            for (_, error) in batch.unread.drain(..) {
+                left_out(&error.to_string(), observe)?;
+                unread = Some(error);
+            }
+            if batch.labels.len() < going.least {
+                // Nothing is learnt from what is left of it.
+                state.step += 1;
+                continue;
+            }
+            let record = self.step(training, state, &batch)?;
+            note(state, &Record::Step(record), observe)?;
+            let stop = observe(Event::Step(&record)).map_err(FitError::Observer)?.is_break();
+            let every = self.recipe.checkpoint_steps;
+            let due = every.is_some_and(|every| state.step.is_multiple_of(every))
+                && !state.step.is_multiple_of(self.rate.epoch);
+            if stop || due {
+                remember(training, state, record.loss)?;
+                save(checkpoints, state, observe)?;
+                *going.saved = state.step;
+            }
+            if stop {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        if let (0, Some(error)) = (state.images, unread) {
+            return Err(FitError::Data(error));
+        }
+        let session = self.publish(training, going.validation)?;
+        let ended = self.close(training, session, state, checkpoints, observe)?;
+        *going.saved = state.step;
+        Ok(ended)
     }
 
     /// Learns from one batch.
@@ -329,6 +412,9 @@ impl Trainer {
     ) -> Result<ControlFlow<()>, FitError> {
         let report = evaluate_loaded(session, &self.validation, &mut |_| {})
             .map_err(FitError::Evaluation)?;
+        for unread in &report.errors {
+            left_out(&unread.error, observe)?;
+        }
         let epoch = state.rows.len() + 1;
         if !report.loss.is_finite() {
             let what = NotFinite::ValidationLoss;
@@ -356,6 +442,29 @@ impl Trainer {
         observe(Event::Epoch { row: &row, best, state }).map_err(FitError::Observer)
     }
 
+    /// The session for validation with today's weights, or with their average; it is made once.
+    fn publish<'a>(
+        &self,
+        training: &mut dyn Training,
+        session: &'a mut Option<Box<dyn Session>>,
+    ) -> Result<&'a mut dyn Session, EngineError> {
+        let network = training.publish()?;
+        let is_averaged = self.recipe.ema.is_some();
+        if let Some(average) = StateName::Ema.select(&training.state()).filter(|_| is_averaged) {
+            network.load(average)?;
+        }
+        let session = match session.take() {
+            Some(made) => session.insert(made),
+            None => {
+                let stop = self.stop.clone();
+                let options =
+                    SessionOptions { stop, ..SessionOptions::inference(training.batch()) };
+                session.insert(network.session(training.graph(), &options)?)
+            }
+        };
+        Ok(session.as_mut())
+    }
+
     /// Whether a state is of this run.
     fn check(&self, state: &State) -> Result<(), FitError> {
         let mut differences = self.recipe.differences(&state.recipe);
@@ -373,39 +482,29 @@ impl Trainer {
     }
 }
 
-/// Refuses batches of which a batch normalisation sees one value per channel, as PyTorch does: its output is its bias whatever
-/// the image.
-fn check_statistics(graph: &Graph, batch: usize) -> Result<(), EngineError> {
-    let sees_one = |shape: top5_graph::Shape| batch == 1 && shape.size() == [1, 1];
+/// What lasts over the epochs of one call.
+struct Going<'a> {
+    /// Fewest images to learn from.
+    least: usize,
+    validation: &'a mut Option<Box<dyn Session>>,
+    /// The step of the newest checkpoint.
+    saved: &'a mut usize,
+}
+
+/// The fewest images that a step can learn from: 2 where a batch normalisation would see one value per channel, whose output
+/// is its bias whatever the image. Refuses batches that are smaller, as PyTorch does.
+fn check_statistics(graph: &Graph, batch: usize) -> Result<usize, EngineError> {
     let mut nodes = graph.nodes().iter();
-    match nodes.find(|node| node.spec.affine.is_some() && sees_one(node.shape())) {
-        None => Ok(()),
+    let small = nodes.find(|node| node.spec.affine.is_some() && node.shape().size() == [1, 1]);
+    match small {
+        None => Ok(1),
+        Some(_) if batch > 1 => Ok(2),
         Some(node) => {
             let why = "batch normalisation needs more than one value per channel in training: take batches of 2 images or \
                        more, or larger images";
             Err(EngineError::Unsupported { node: node.name.clone(), why: why.to_owned() })
         }
     }
-}
-
-/// The session for validation with today's weights, or with their average; it is made once.
-fn publish<'a>(
-    training: &mut dyn Training,
-    ema: bool,
-    session: &'a mut Option<Box<dyn Session>>,
-) -> Result<&'a mut dyn Session, EngineError> {
-    let network = training.publish()?;
-    if let Some(average) = StateName::Ema.select(&training.state()).filter(|_| ema) {
-        network.load(average)?;
-    }
-    let session = match session.take() {
-        Some(made) => session.insert(made),
-        None => {
-            let options = SessionOptions::inference(training.batch());
-            session.insert(network.session(training.graph(), &options)?)
-        }
-    };
-    Ok(session.as_mut())
 }
 
 /// What is not finite of a step's loss and gradients, of which something is not.
@@ -421,6 +520,11 @@ fn non_finite(training: &dyn Training, loss: f64) -> NotFinite {
 
 fn is_infinite(tensor: &Tensor) -> bool {
     tensor.data().iter().any(|value| !value.is_finite())
+}
+
+/// Tells of an image that was left out.
+fn left_out(error: &str, observe: &mut Observer<'_>) -> Result<(), FitError> {
+    observe(Event::LeftOut { error }).map_err(FitError::Observer).map(|_| ())
 }
 
 /// Gives a line to the log.

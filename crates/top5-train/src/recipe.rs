@@ -266,10 +266,10 @@ impl Recipe {
     }
 
     /// The keys in which two recipes differ, as `key: here, there`; whatever does not change a run's result is passed
-    /// over.
+    /// over, and where the data lie: they are known by their fingerprint.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let table = |recipe: &Self| -> serde_json::Map<String, serde_json::Value> {
-            let recipe = Self { checkpoint_steps: None, ..recipe.clone() };
+            let recipe = Self { checkpoint_steps: None, data: String::new(), ..recipe.clone() };
             // By way of text, in which single precision is not widened.
             let text = serde_json::to_string(&recipe).expect("numbers and texts have a JSON form");
             serde_json::from_str(&text).expect("what was just written can be read")
@@ -515,7 +515,8 @@ mod tests {
     #[test]
     fn differences_name_the_keys_that_matter() {
         let recipe = Recipe::from_toml(DIGITS).unwrap();
-        let other = Recipe { seed: 3, checkpoint_steps: Some(5), ..recipe.clone() };
+        let data = "elsewhere".to_owned();
+        let other = Recipe { seed: 3, checkpoint_steps: Some(5), data, ..recipe.clone() };
         assert_eq!(recipe.differences(&other), [format!("seed: {}, 3", recipe.seed)]);
     }
 }

@@ -3,14 +3,15 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 use top5_cpu::{CpuDevice, CpuTraining, Options};
-use top5_data::{Augment, Dataset, MemoryDataset, Preprocess, Splits};
-use top5_eval::evaluate;
+use top5_data::{Augment, DataError, Dataset, MemoryDataset, Preprocess, Sample, Splits};
+use top5_eval::{EvaluationError, evaluate};
 use top5_graph::random::Stream;
 use top5_graph::{
-    Bucket, EngineError, Graph, Loss, Network, Reducer, Retain, SessionOptions, StepOptions,
+    Bucket, EngineError, Graph, Loss, Network, Reducer, Retain, SessionOptions, StepOptions, Stop,
     Targets, Training, TrainingOptions, Update, Weights, net,
 };
 use top5_train::{
@@ -217,6 +218,122 @@ fn state_of_another_run_is_refused() {
     let other = Splits { train: images(40, 9), ..splits() };
     let differences = refused(&Trainer::new(self::recipe(), &other, preprocess()));
     assert!(differences[0].starts_with("training images: "), "{differences:?}");
+}
+
+/// Images of which one cannot be read for as long as it is broken.
+struct Fragile {
+    whole: Arc<dyn Dataset>,
+    index: usize,
+    broken: Arc<AtomicBool>,
+}
+
+impl Dataset for Fragile {
+    fn name(&self) -> &str {
+        self.whole.name()
+    }
+    fn classes(&self) -> &[String] {
+        self.whole.classes()
+    }
+    fn len(&self) -> usize {
+        self.whole.len()
+    }
+    fn sample(&self, index: usize) -> Result<Sample, DataError> {
+        match index == self.index && self.broken.load(Ordering::SeqCst) {
+            true => Err(DataError::Index { name: "broken".to_owned(), index, len: 0 }),
+            false => self.whole.sample(index),
+        }
+    }
+    fn label(&self, index: usize) -> u32 {
+        self.whole.label(index)
+    }
+    fn fingerprint(&self) -> u64 {
+        self.whole.fingerprint()
+    }
+}
+
+/// Runs to the end, and counts what was left out.
+fn run(
+    trainer: Trainer,
+    state: State,
+    checkpoints: Option<&mut Checkpoints>,
+) -> (Result<State, FitError>, usize) {
+    let mut left_out = 0;
+    let mut observe = |event: Event<'_>| {
+        left_out += usize::from(matches!(event, Event::LeftOut { .. }));
+        Ok(ControlFlow::Continue(()))
+    };
+    let ended = trainer.run(&mut training(1), state, checkpoints, &mut observe);
+    (ended, left_out)
+}
+
+#[test]
+fn image_that_cannot_be_read_leaves_a_checkpoint_and_may_be_repaired_or_left_out() {
+    let recipe = Recipe { checkpoint_steps: None, ..recipe() };
+    let whole = go_on(begin(), None, &mut Vec::new(), usize::MAX, 1);
+    let mut steps = Vec::new();
+    for (in_validation, index) in [(false, 3), (false, 20), (false, 30), (true, 5)] {
+        let broken = Arc::new(AtomicBool::new(true));
+        let fragile = |whole| -> Arc<dyn Dataset> {
+            Arc::new(Fragile { whole, index, broken: Arc::clone(&broken) })
+        };
+        let splits = match in_validation {
+            true => Splits { validation: fragile(splits().validation), ..splits() },
+            false => Splits { train: fragile(splits().train), ..splits() },
+        };
+        let trainer = || Trainer::new(recipe.clone(), &splits, preprocess());
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
+        let begin = || trainer().begin(initialise(&graph(), 0));
+        match (run(trainer(), begin(), Some(&mut checkpoints)).0, in_validation) {
+            (Err(FitError::Data(DataError::Index { .. })), false)
+            | (Err(FitError::Evaluation(EvaluationError::Data(DataError::Index { .. }))), true) => {
+            }
+            (ended, _) => panic!("{ended:?}"),
+        }
+        let found = checkpoints.newest().unwrap().state;
+        steps.push(found.as_ref().map_or(0, |state| state.step));
+        let state = || found.clone().unwrap_or_else(begin);
+        let (skipped, left_out) = run(trainer().skip_unreadable(), state(), None);
+        let skipped = skipped.unwrap();
+        assert_eq!(skipped.step, EPOCHS * STEPS);
+        // An epoch's last images, which fill no batch, are not read.
+        assert!((1..=EPOCHS).contains(&left_out) && (!in_validation || left_out == EPOCHS));
+        assert_eq!(bits(&skipped.weights) == bits(&whole.weights), in_validation);
+        broken.store(false, Ordering::SeqCst);
+        let (repaired, left_out) = run(trainer(), state(), None);
+        assert_eq!(left_out, 0);
+        assert_eq!(bits(&repaired.unwrap().weights), bits(&whole.weights));
+    }
+    assert!(steps[3] == STEPS && steps.iter().any(|step| !step.is_multiple_of(STEPS)), "{steps:?}");
+}
+
+/// A flag that is set after any step ends the run in the next one, or in the validation, and nothing is lost.
+#[test]
+fn run_that_is_stopped_within_a_step_goes_on_with_the_same_bits() {
+    let whole = go_on(begin(), None, &mut Vec::new(), usize::MAX, 1);
+    for at in 1..=EPOCHS * STEPS {
+        let stop = Stop::new();
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
+        let options = TrainingOptions { stop: Some(stop.clone()), ..TrainingOptions::new(8) };
+        let mut training =
+            device(1).cpu_training(&graph(), &initialise(&graph(), 7), &options).unwrap();
+        let mut observe = |event: Event<'_>| {
+            if matches!(event, Event::Step(record) if record.step == at) {
+                stop.set();
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        let trainer = trainer().stop(stop.clone());
+        let stopped = trainer.run(&mut training, begin(), Some(&mut checkpoints), &mut observe);
+        let stopped = stopped.unwrap();
+        assert!(!stopped.is_finished());
+        assert_eq!(stopped.step, at);
+        let found = checkpoints.newest().unwrap().state.unwrap();
+        assert_same_bits(&found, &stopped);
+        let mut log = vec![b' '; stopped.log_bytes as usize];
+        assert_same_bits(&go_on(found, None, &mut log, usize::MAX, 1), &whole);
+    }
 }
 
 /// A run by this recipe that stops after the step, as a new process goes on from, and the whole run.

@@ -1,4 +1,5 @@
-//! Writing files so that nobody ever sees half of one, and telling whether they are what they should be.
+//! Writing files so that nobody ever sees half of one, and telling whether they are what they should be. All files that the
+//! program makes are written here, but for checkpoints and the hub's cache, whose order of writing is part of their format.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,19 +8,23 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use top5_data::files::check_replaceable;
 
 /// A file or folder that the system refused to write.
 #[derive(Debug)]
 pub struct WriteError {
     /// What was to be written.
     pub path: PathBuf,
+    /// Its length, if it is a file.
+    pub bytes: Option<u64>,
     /// The system's reason.
     pub source: io::Error,
 }
 
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "writing {}", self.path.display())
+        write!(f, "writing {}", self.path.display())?;
+        self.bytes.map_or(Ok(()), |bytes| write!(f, " ({bytes} bytes)"))
     }
 }
 
@@ -29,7 +34,8 @@ impl std::error::Error for WriteError {
     }
 }
 
-/// Writes a file under a temporary name beside `path`, brings it to the disk, and only then gives it its name.
+/// Writes a file under a temporary name beside `path`, brings it to the disk, and only then gives it its name. Fails where a
+/// link, a folder, a pipe or a device is in its place.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -40,7 +46,10 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = folder.join(name);
     let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
+        check_replaceable(path)?;
+        // Whatever has the name already, a link perhaps, is not written to.
+        let _ = fs::remove_file(&temporary);
+        let mut file = File::create_new(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
@@ -52,7 +61,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
-    written.map_err(|source| WriteError { path: path.to_owned(), source })
+    let bytes = Some(bytes.len() as u64);
+    written.map_err(|source| WriteError { path: path.to_owned(), bytes, source })
 }
 
 /// Makes a folder, and those above it that are missing, and brings their names to the disk.
@@ -68,7 +78,7 @@ pub fn make_folder(path: &Path) -> Result<(), WriteError> {
         }
         Ok(())
     };
-    make().map_err(|source| WriteError { path: path.to_owned(), source })
+    make().map_err(|source| WriteError { path: path.to_owned(), bytes: None, source })
 }
 
 /// The SHA-256 of some bytes, in hexadecimal.
@@ -103,5 +113,23 @@ mod tests {
         assert!(write_whole(&folder.path().join("taken"), b"x").is_err());
         assert!(write_whole(&folder.path().join("no/such/folder"), b"x").is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_neither_replaced_nor_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("victim"), b"old").unwrap();
+        std::os::unix::fs::symlink(at("victim"), at("link")).unwrap();
+        let error = write_whole(&at("link"), b"new").unwrap_err();
+        assert_eq!(error.to_string(), format!("writing {} (3 bytes)", at("link").display()));
+        assert!(error.source.to_string().contains("symbolic link"), "{}", error.source);
+        let temporary = format!(".file.{}.tmp", std::process::id());
+        std::os::unix::fs::symlink(at("victim"), at(&temporary)).unwrap();
+        write_whole(&at("file"), b"new").unwrap();
+        assert_eq!(fs::read(at("victim")).unwrap(), b"old");
+        assert_eq!(fs::read(at("file")).unwrap(), b"new");
+        assert!(!at(&temporary).exists());
     }
 }

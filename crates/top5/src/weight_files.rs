@@ -1,9 +1,10 @@
 //! Where a model's weights lie: a file, or a folder of a run or of timm's.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::fs;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 
+use top5_data::files::{self, Regular};
 use top5_formats::{self as formats, Format, Group, Index, Loaded, Pick, safetensors, timm};
 use top5_train::{Recipe, State};
 use top5_zoo::Network;
@@ -68,7 +69,7 @@ impl WeightFiles {
         if !self.is_index() {
             return Ok(Vec::new());
         }
-        let read = || Ok(Index::read(&read_regular(&self.weights)?)?);
+        let read = || Ok(Index::read(&files::read(&self.weights, files::TEXT)?)?);
         let index = read().map_err(|error: ModelError| error.at(&self.weights))?;
         Ok(index.names().map(|name| self.weights.with_file_name(name)).collect())
     }
@@ -88,7 +89,7 @@ impl WeightFiles {
         network: Option<&'static Network>,
         pick: Pick,
     ) -> Result<Opened, ModelError> {
-        let read = |path: &Path| Ok(timm::Config::read(&fs::read(path)?)?);
+        let read = |path: &Path| Ok(timm::Config::read(&files::read(path, files::TEXT)?)?);
         let config = self.config.as_deref();
         let config = config.map(|path| read(path).map_err(|error: ModelError| error.at(path)));
         let config = config.transpose()?;
@@ -98,7 +99,9 @@ impl WeightFiles {
                 let parts = parts.iter().map(|path| {
                     let read = || match streamed(path, pick)? {
                         Some(file) => Ok(file),
-                        None => Ok(formats::read_weights_with(&read_regular(path)?, pick)?),
+                        None => {
+                            Ok(formats::read_weights_with(&files::read(path, u64::MAX)?, pick)?)
+                        }
                     };
                     read().map_err(|error: ModelError| error.at(path))
                 });
@@ -109,7 +112,7 @@ impl WeightFiles {
                 file.metadata.extend(of_checkpoint(&self.weights)?);
                 return Opened::described(file, network, config);
             }
-            let bytes = read_regular(&self.weights)?;
+            let bytes = files::read(&self.weights, u64::MAX)?;
             check_name(&self.weights, &bytes)?;
             Opened::read(&bytes, network, config, pick)
         };
@@ -137,7 +140,7 @@ fn of_checkpoint(weights: &Path) -> Result<Vec<(String, String)>, ModelError> {
         return Ok(Vec::new());
     }
     let read = || -> Result<Recipe, ModelError> {
-        let state = serde_json::from_slice::<State>(&read_regular(&path)?);
+        let state = serde_json::from_slice::<State>(&files::read(&path, files::TEXT)?);
         Ok(state.map_err(|error| ModelError::Metadata { reason: error.to_string() })?.recipe)
     };
     let recipe = read().map_err(|error| error.at(&path))?;
@@ -146,32 +149,16 @@ fn of_checkpoint(weights: &Path) -> Result<Vec<(String, String)>, ModelError> {
 
 /// The tensors of a safetensors file, which need not be in memory beside them; `None` for another file.
 fn streamed(path: &Path, pick: Pick) -> Result<Option<Loaded>, ModelError> {
-    check_regular(path)?;
-    let mut file = File::open(path)?;
-    let mut start = Vec::new();
-    (&mut file).take(START).read_to_end(&mut start)?;
+    let mut file = Regular::open(path)?;
+    let start = file.start(START)?;
     let is_safetensors = formats::detect(&start) == Ok(Format::Safetensors);
     if !is_safetensors || hash_in_name(path).is_some() || pick != Pick::Weights {
         return Ok(None);
     }
+    let (length, mut file) = (file.len(), file.into_file());
     file.rewind()?;
-    let length = file.metadata()?.len();
     let (weights, metadata) = safetensors::read_from(&mut file, length)?;
     Ok(Some(Loaded { weights, format: Format::Safetensors, metadata, groups: Vec::new() }))
-}
-
-/// A file's bytes.
-fn read_regular(path: &Path) -> Result<Vec<u8>, ModelError> {
-    check_regular(path)?;
-    Ok(fs::read(path)?)
-}
-
-/// A device or a pipe has no length that would bound what is read.
-fn check_regular(path: &Path) -> Result<(), ModelError> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file").into());
-    }
-    Ok(())
 }
 
 /// A model that was read.

@@ -1,5 +1,6 @@
 //! The built program, as a user runs it.
 
+mod attacks;
 mod bench;
 mod caffe;
 mod eval;
@@ -11,5 +12,6 @@ mod predict;
 mod program;
 mod readme;
 mod reliability;
+mod runs;
 mod train;
 mod weights;

@@ -94,8 +94,9 @@ fn interrupted_run_writes_a_checkpoint_and_resumes() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let run = format!("stopped-{code}");
         let child = start(&place, &format!("{line} --out {run}"));
-        // This file is there once signals are awaited.
-        while !place.path(&run).join("environment.json").exists() {
+        // Its first step is done when there is something in this file.
+        let log = place.path(&run).join("metrics.jsonl");
+        while fs::metadata(&log).map_or(0, |log| log.len()) == 0 {
             thread::sleep(Duration::from_millis(2));
         }
         let kill = std::process::Command::new("kill")

@@ -11,6 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
+use top5_graph::Stop;
+
 use crate::error::DataError;
 
 /// Batches that are being filled or wait, filled, for the consumer.
@@ -32,6 +34,8 @@ pub(super) struct Plan {
     pub(super) batch: usize,
     /// Values of a sample.
     pub(super) size: usize,
+    /// A flag that ends the work.
+    pub(super) stop: Option<Stop>,
 }
 
 /// A batch as it was read.
@@ -100,14 +104,17 @@ impl Pool {
         Self { shared, workers, scratch: Vec::new() }
     }
 
-    /// The next batch; None after the last one.
-    pub(super) fn next(&mut self) -> Option<Filled> {
+    /// The next batch; None after the last one. An error where the work was stopped.
+    pub(super) fn next(&mut self) -> Option<Result<Filled, DataError>> {
         let Self { shared, scratch, .. } = self;
         let mut state = shared.lock();
         if state.taken * shared.plan.batch >= shared.plan.order.len() {
             return None;
         }
         loop {
+            if shared.is_stopped(&mut state) {
+                return Some(Err(DataError::Stopped));
+            }
             if state.window.front().is_some_and(|slot| slot.missing == 0) {
                 break;
             }
@@ -125,7 +132,7 @@ impl Pool {
         drop(state);
         shared.work.notify_all();
         let images = std::mem::take(&mut *slot.images.lock().expect(NO_POISON));
-        Some(Filled { images, labels: slot.labels.into_iter().flatten().collect() })
+        Some(Ok(Filled { images, labels: slot.labels.into_iter().flatten().collect() }))
     }
 }
 
@@ -148,11 +155,21 @@ impl Shared {
         self.state.lock().expect(NO_POISON)
     }
 
+    /// Whether the work is to end. Who sees it first wakes the others.
+    fn is_stopped(&self, state: &mut State) -> bool {
+        if !state.stopped && self.plan.stop.as_ref().is_some_and(Stop::is_set) {
+            state.stopped = true;
+            self.work.notify_all();
+            self.ready.notify_all();
+        }
+        state.stopped
+    }
+
     /// A thread's life.
     fn work(&self) {
         let mut scratch = Vec::new();
         let mut state = self.lock();
-        while !state.stopped && state.claimed < self.plan.order.len() {
+        while !self.is_stopped(&mut state) && state.claimed < self.plan.order.len() {
             match self.claim(&mut state, WINDOW) {
                 Some(claim) => {
                     drop(state);
@@ -196,7 +213,7 @@ impl Shared {
         scratch.resize(self.chunk * size, 0.0);
         let mut labels = Vec::with_capacity(places.len());
         for (index, out) in order[places.clone()].iter().zip(scratch.chunks_exact_mut(*size)) {
-            if self.lock().stopped {
+            if self.is_stopped(&mut self.lock()) {
                 return;
             }
             labels.push(self.read(*index, out));
@@ -234,7 +251,7 @@ mod tests {
     use super::*;
 
     fn plan(samples: usize, batch: usize, read: Box<Read>) -> Plan {
-        Plan { read, order: (0..samples).collect(), batch, size: 2 }
+        Plan { read, order: (0..samples).collect(), batch, size: 2, stop: None }
     }
 
     /// Two values and a label that are the sample's number.
@@ -247,7 +264,7 @@ mod tests {
         let batch = |filled: Filled| {
             (filled.images, filled.labels.into_iter().map(Result::unwrap).collect())
         };
-        std::iter::from_fn(|| pool.next()).map(batch).collect()
+        std::iter::from_fn(|| pool.next()).map(Result::unwrap).map(batch).collect()
     }
 
     #[test]
@@ -288,11 +305,34 @@ mod tests {
         };
         let mut pool = Pool::start(plan(1000, 10, Box::new(counted)), 3);
         for taken in 1..=5 {
-            pool.next().unwrap();
+            pool.next().unwrap().unwrap();
             assert!(read.load(Ordering::SeqCst) <= 10 * (taken + WINDOW));
         }
         drop(pool);
         assert!(read.load(Ordering::SeqCst) <= 10 * (5 + WINDOW));
+    }
+
+    #[test]
+    fn a_stop_ends_the_work_after_the_samples_that_are_being_read() {
+        for threads in [0, 1, 4] {
+            let (stop, read) = (Stop::new(), Arc::new(AtomicUsize::new(0)));
+            let (flag, count) = (stop.clone(), Arc::clone(&read));
+            let stopping = move |index, out: &mut [f32]| {
+                count.fetch_add(1, Ordering::SeqCst);
+                if index == 25 {
+                    flag.set();
+                }
+                number(index, out)
+            };
+            let plan = Plan { stop: Some(stop), ..plan(1000, 10, Box::new(stopping)) };
+            let mut pool = Pool::start(plan, threads);
+            let mut batches = std::iter::from_fn(|| pool.next()).take(4);
+            let last = batches.find(Result::is_err);
+            assert!(matches!(last, Some(Err(DataError::Stopped))), "{threads} threads");
+            drop(pool);
+            // Samples may be claimed, and read, ahead of the one that stops them.
+            assert!(read.load(Ordering::SeqCst) <= 10 * (3 + WINDOW), "{threads} threads");
+        }
     }
 
     #[test]
@@ -304,7 +344,8 @@ mod tests {
         };
         for threads in [0, 1, 3] {
             let mut pool = Pool::start(plan(12, 4, Box::new(read)), threads);
-            let filled: Vec<Filled> = std::iter::from_fn(|| pool.next()).collect();
+            let filled: Vec<Filled> =
+                std::iter::from_fn(|| pool.next()).map(Result::unwrap).collect();
             let wrong = filled.iter().flat_map(|filled| &filled.labels).enumerate();
             let wrong: Vec<_> = wrong.filter(|(_, label)| label.is_err()).collect();
             assert!(

@@ -38,6 +38,11 @@ impl Stop {
         Self::default()
     }
 
+    /// The flag that somebody else sets, for example when a signal comes.
+    pub fn of(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+
     /// Sets it.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);

@@ -1,0 +1,161 @@
+//! Attacks that once got through (`../shared/field/attacks`): files that never end, links that lead out of a folder, outputs in
+//! the place of something else.
+
+use std::fs;
+use std::path::Path;
+
+use crate::program::{Place, Ran};
+
+/// A recipe that can be read; its data are the embedded digits.
+const RECIPE: &str = include_str!("../../../../recipes/lenet-digits.toml");
+
+/// Runs the program with at most ten seconds of time and a gigabyte of memory: what waits for ever, or grows, is ended.
+fn bounded(place: &Place, line: &str) -> Ran {
+    let limits = "ulimit -v 1000000 && exec timeout -s KILL 10 \"$@\"";
+    place.run_under("sh", &["-c", limits, "sh"], line)
+}
+
+/// Makes a pipe.
+fn pipe(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// A folder of classes with one image each, linked from elsewhere.
+fn linked_data(place: &Place, target: &str) {
+    fs::remove_dir_all(place.path("data")).unwrap_or_default();
+    for class in ["a", "b"] {
+        fs::create_dir_all(place.path("data").join(class)).unwrap();
+        std::os::unix::fs::symlink(target, place.path("data").join(class).join("1.png")).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_never_ends_is_not_read() {
+    let place = Place::new();
+    pipe(&place.path("pipe"));
+    pipe(&place.path("pipe.toml"));
+    std::os::unix::fs::symlink("/dev/zero", place.path("zero.toml")).unwrap();
+    for (name, target) in [("kernel", "/proc/kmsg"), ("endless", "/proc/self/pagemap")] {
+        fs::create_dir(place.path(name)).unwrap();
+        std::os::unix::fs::symlink(target, place.path(name).join("config.json")).unwrap();
+        std::os::unix::fs::symlink(target, place.path(name).join("model.safetensors")).unwrap();
+        for stem in
+            ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
+        {
+            let file = place.path(name).join(format!("{stem}-ubyte"));
+            std::os::unix::fs::symlink(target, file).unwrap();
+        }
+    }
+    let mut lines = vec![
+        "train pipe.toml --out run".to_owned(),
+        "train zero.toml --out run".to_owned(),
+        "eval kernel".to_owned(),
+        "eval endless".to_owned(),
+        "eval lenet --data kernel".to_owned(),
+        "train lenet --data endless --out run".to_owned(),
+    ];
+    for file in ["/proc/kmsg", "/proc/self/pagemap", "/dev/zero", "pipe"] {
+        lines.extend([
+            format!("predict {file}"),
+            format!("predict x.png --model {file}"),
+            format!("convert lenet o.safetensors --weights {file}"),
+            format!("plan lenet --tuning {file}"),
+        ]);
+    }
+    for line in lines {
+        let ran = bounded(&place, &line);
+        assert!(matches!(ran.code, Some(3 | 4)), "{line}: {ran:?}");
+        assert!(ran.stderr.contains("error: ") && ran.stderr.len() < 2000, "{line}: {ran:?}");
+    }
+    for target in ["/proc/kmsg", "/dev/zero"] {
+        linked_data(&place, target);
+        let ran = bounded(&place, "eval lenet --data data --split all");
+        assert!(matches!(ran.code, Some(3 | 4)), "{target}: {ran:?}");
+    }
+}
+
+/// A run's folder from elsewhere whose files are links, or other names of files outside.
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_links_in_a_runs_folder() {
+    let place = Place::new();
+    fs::write(place.path("recipe.toml"), RECIPE).unwrap();
+    let line = "train lenet --epochs 2 --batch-size 512 --out run";
+    place.text(line);
+    fs::write(place.path("victim"), "precious").unwrap();
+    let files = [
+        "checkpoints/lock",
+        "metrics.jsonl",
+        "environment.json",
+        "config.resolved.toml",
+        "summary.csv",
+        "model.safetensors",
+    ];
+    for file in files {
+        let path = place.path("run").join(file);
+        let kept = fs::read(&path).unwrap();
+        for hard in [false, true] {
+            fs::remove_file(&path).unwrap();
+            // What is read must be there; it is written anew in a place of its own.
+            fs::write(place.path("victim"), &kept).unwrap();
+            match hard {
+                true => fs::hard_link(place.path("victim"), &path).unwrap(),
+                false => std::os::unix::fs::symlink(place.path("victim"), &path).unwrap(),
+            }
+            let ran = place.run("train --resume --out run");
+            let in_place = ["checkpoints/lock", "metrics.jsonl"].contains(&file);
+            if !hard || in_place {
+                assert_eq!(ran.code, Some(4), "{file}: {ran:?}");
+                assert!(ran.stderr.contains("link"), "{file}: {ran:?}");
+            } else {
+                assert_eq!(ran.code, Some(0), "{file}: {ran:?}");
+            }
+            assert!(fs::read(place.path("victim")).unwrap() == kept, "{file}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, kept).unwrap();
+    }
+    // The folder of checkpoints itself.
+    fs::rename(place.path("run/checkpoints"), place.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(place.path("elsewhere"), place.path("run/checkpoints")).unwrap();
+    place.fails("train --resume --out run", 4, &["symbolic link"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn outputs_take_the_place_of_regular_files_of_their_kind_only() {
+    let place = Place::new();
+    place.text("convert resnet20_cifar weights.safetensors --init 1");
+    let weights = fs::read(place.path("weights.safetensors")).unwrap();
+    let tune = "tune lenet --seconds 0 --anew -o";
+    for line in ["show lenet --svg", "models lenet --plot", tune] {
+        // Another kind of file, unless that is asked for.
+        let taken = ["exists and is no", "--force"];
+        place.fails(&format!("{line} weights.safetensors"), 4, &taken);
+        assert!(fs::read(place.path("weights.safetensors")).unwrap() == weights, "{line}");
+        fs::write(place.path("empty"), "").unwrap();
+        for file in ["new", "new", "empty"] {
+            place.text(&format!("{line} {file}"));
+        }
+        place.text(&format!("{line} weights.safetensors --force"));
+        fs::write(place.path("weights.safetensors"), &weights).unwrap();
+        fs::remove_file(place.path("new")).unwrap();
+    }
+    pipe(&place.path("pipe"));
+    fs::create_dir(place.path("folder")).unwrap();
+    std::os::unix::fs::symlink(place.path("victim"), place.path("link")).unwrap();
+    for line in ["show lenet --svg", "models lenet --plot", tune, "convert lenet"] {
+        for (name, word) in [("pipe", "regular"), ("folder", "folder"), ("link", "link")] {
+            let name =
+                if line.starts_with("convert") { format!("{name}.onnx") } else { name.into() };
+            let from = place.path(name.trim_end_matches(".onnx"));
+            if line.starts_with("convert") {
+                fs::rename(&from, place.path(&name)).unwrap();
+            }
+            place.fails(&format!("{line} {name} --force"), 4, &[word]);
+            assert!(!place.path("victim").exists());
+            assert!(!place.path(&name).symlink_metadata().unwrap().is_file(), "{line} {name}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Runs and their data: images that turn out to be bad, are repaired or left out, and folders that are moved.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use top5_testkit::oracle::shared;
+
+use crate::program::{Place, parse};
+
+/// The options of a short run on a folder of images.
+const SHORT: &str = "--epochs 2 --batch-size 8";
+
+/// Unpacks an archive of the cases from the field.
+fn unpack(place: &Place, archive: &Path) {
+    let mut tar = Command::new("tar");
+    tar.arg("xzf").arg(archive).arg("-C").arg(place.path(""));
+    assert!(tar.status().unwrap().success());
+}
+
+/// A folder of classes in `data`, of dark and bright images, ten each.
+fn make_data(place: &Place) {
+    for (class, gray) in [("bright", 200), ("dark", 30)] {
+        fs::create_dir_all(place.path("data").join(class)).unwrap();
+        for i in 0..10 {
+            fs::write(place.path("data").join(class).join(format!("{i}.pgm")), image(gray + i))
+                .unwrap();
+        }
+    }
+}
+
+fn image(gray: u8) -> Vec<u8> {
+    [b"P5 28 28 255\n".as_slice(), &[gray; 28 * 28]].concat()
+}
+
+/// The SHA-256 of a finished run's weights.
+#[track_caller]
+fn hash(place: &Place, line: &str) -> String {
+    let ran = place.run(&format!("{line} --json"));
+    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+    parse(&ran.stdout)["weights_sha256"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn damaged_image_met_in_an_epoch_leaves_a_run_that_goes_on() {
+    let Some(shared) = shared() else { return };
+    let case = shared.join("field/T1");
+    let place = Place::new();
+    unpack(&place, &case.join("data.tar.gz"));
+    let image = place.path("trunc/cat/0077.jpg");
+    let good = fs::read(&image).unwrap();
+    let line = "train resnet20_cifar --data trunc --epochs 1 --batch-size 8";
+    let whole = hash(&place, &format!("{line} --out whole"));
+
+    fs::copy(case.join("bad77.jpg"), &image).unwrap();
+    let words = ["0077.jpg", "--skip-bad", "train --resume --out run"];
+    place.fails(&format!("{line} --out run"), 3, &words);
+    let steps = || fs::read_dir(place.path("run/checkpoints")).unwrap().count();
+    assert_eq!(steps(), 2, "the lock and the last step");
+    place.fails("train --resume --out run", 3, &words);
+    let copy = Command::new("cp").args(["-r", "run", "other"]).current_dir(place.path("")).status();
+    assert!(copy.unwrap().success());
+
+    let ran = place.run("train --resume --skip-bad --out other");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("left out: ") && ran.stderr.contains("0077.jpg"), "{ran:?}");
+    assert!(ran.stderr.contains("going on after step"), "{ran:?}");
+
+    fs::write(&image, good).unwrap();
+    assert_eq!(hash(&place, "train --resume --out run"), whole);
+
+    // One that is no longer there is told apart from one that is bad.
+    fs::remove_file(&image).unwrap();
+    place.fails("train --resume --out run", 3, &["are not those of the run", "put back"]);
+}
+
+#[test]
+fn bad_images_are_left_out_of_every_part_and_counted() {
+    let place = Place::new();
+    make_data(&place);
+    fs::write(place.path("data/dark/3.pgm"), b"P5 28 28").unwrap();
+    place.fails(&format!("train lenet --data data {SHORT} --out run"), 3, &["3.pgm", "--skip-bad"]);
+    let ran = place.run(&format!("train lenet --data data {SHORT} --skip-bad --out skipped"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.stderr.matches("left out: ").count(), 1, "{ran:?}");
+    assert!(ran.stderr.contains("1 of them cannot be used"), "{ran:?}");
+    place.text("train --resume --skip-bad --out run");
+    let weights = |run: &str| fs::read(place.path(run).join("model.safetensors")).unwrap();
+    assert_eq!(weights("run"), weights("skipped"));
+}
+
+#[test]
+fn images_that_have_changed_are_told() {
+    let place = Place::new();
+    make_data(&place);
+    place.text(&format!("train lenet --data data {SHORT} --out run"));
+    fs::write(place.path("data/dark/3.pgm"), [image(9), vec![0; 3]].concat()).unwrap();
+    let resume = "train --resume --out run";
+    for expected in [1, 0] {
+        let ran = place.run(resume);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(
+            ran.stderr.matches("have changed since the run began").count(),
+            expected,
+            "{ran:?}"
+        );
+    }
+    place.fails(&format!("{resume} --data digits"), 3, &["are not those of the run", "--data"]);
+}
+
+#[test]
+fn data_are_found_from_anywhere_and_where_they_were_moved() {
+    let place = Place::new();
+    make_data(&place);
+    let line = format!("train lenet --data data {SHORT} --checkpoint-every 1");
+    let whole = hash(&place, &format!("{line} --out whole"));
+    place.text(&format!("{line} --out run"));
+    let newest = |run: &str| {
+        let entries = fs::read_dir(place.path(run).join("checkpoints")).unwrap();
+        let mut steps: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        steps.retain(|path| path.is_dir());
+        steps.sort();
+        steps.pop().unwrap()
+    };
+    // As if it had been killed before its last steps.
+    fs::remove_dir_all(newest("run")).unwrap();
+    let run = place.path("run").display().to_string();
+    let elsewhere = |line: &str| {
+        let mut command = place.command(line);
+        crate::program::Ran::from(command.current_dir("/").output().unwrap())
+    };
+    let ran = elsewhere(&format!("train --resume --out {run} --json"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(parse(&ran.stdout)["weights_sha256"], whole.as_str());
+
+    fs::remove_dir_all(newest("run")).unwrap();
+    fs::rename(place.path("data"), place.path("moved")).unwrap();
+    place.fails("train --resume --out run", 3, &["if they are elsewhere by now", "--data"]);
+    place.fails("train --resume --out run --data digits", 3, &["are not those of the run"]);
+    assert_eq!(hash(&place, "train --resume --out run --data moved"), whole);
+    // And it remembers where they are.
+    assert_eq!(hash(&place, "train --resume --out run"), whole);
+}
