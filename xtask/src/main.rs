@@ -90,6 +90,7 @@ fn address_sanitizer() -> Result<()> {
         .args(["run", "nightly", "cargo", "test", "--package", "top5-kernels"])
         .args(["--target", &target, "--target-dir", "target/asan"])
         .env("RUSTFLAGS", "-Zsanitizer=address")
+        .env("TOP5_EXHAUSTIVE", "1")
         .current_dir(root());
     run(tests)
 }

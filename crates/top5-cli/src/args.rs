@@ -168,7 +168,7 @@ impl EngineArgs {
             precision: self.precision.map(Precision::from).unwrap_or_default(),
             compact: false,
             memory_limit: self.memory_limit.map(|mib| mib.saturating_mul(1 << 20)),
-            tuning: Tuning::default(),
+            ..Options::default()
         }
     }
 

@@ -1,11 +1,10 @@
 //! Parameters in the form that the kernels read, and the way to and from named tensors.
 
-use crate::choose::ConvKernel;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use top5_graph::{Tensor, Weights};
-use top5_kernels::conv::ConvGeom;
+use top5_kernels::conv::{ConvGeom, ConvNest, Forward};
 use top5_kernels::{Arena, Block, LANES, Threads};
 
 /// Which (output, input) channel pairs a weight tensor connects, in the order of its kernels.
@@ -63,7 +62,7 @@ pub(crate) struct Packing {
     pub(crate) plain: bool,
     pub(crate) connections: Connections,
     /// The tensor is stored in this kernel's form.
-    pub(crate) transform: Option<ConvKernel>,
+    pub(crate) transform: Option<Arc<dyn Forward>>,
 }
 
 impl Packing {
@@ -99,7 +98,7 @@ impl Packing {
 
     /// Blocks of the packed tensor.
     pub(crate) fn len(&self) -> usize {
-        self.transform.as_ref().map_or(self.geom.packed_len(), ConvKernel::transformed_len)
+        self.transform.as_ref().map_or(self.geom.packed_len(), |kernel| kernel.packed_len())
     }
 
     /// Packs a tensor, each output channel times its factor if there are factors.
@@ -113,7 +112,7 @@ impl Packing {
         if let Some(kernel) = &self.transform {
             let mut direct = vec![Block::ZERO; self.geom.packed_len()];
             Self { transform: None, ..self.clone() }.pack(threads, tensor, factors, &mut direct);
-            return kernel.transform(threads, &direct, packed);
+            return kernel.pack(threads, &direct, packed);
         }
         packed.fill(Block::ZERO);
         self.places(|index, o, place| {
@@ -134,7 +133,7 @@ impl Packing {
         if let Some(kernel) = &self.transform {
             let mut direct = Arena::new(self.geom.packed_len());
             Self { transform: None, ..self.clone() }.consume(threads, tensor, factors, &mut direct);
-            return kernel.transform(threads, &direct, packed);
+            return kernel.pack(threads, &direct, packed);
         }
         let outputs = self.connections.outputs();
         let at_once = (FREED * outputs / tensor.len().max(1)).max(1);
@@ -317,8 +316,8 @@ impl Content {
     pub(crate) fn key(&self) -> String {
         let Self::Matrix { name, packing, fold } = self else { return format!("{self:?}") };
         let Packing { geom, kernel, plain, connections, transform } = &**packing;
-        let ConvGeom { out_channels, first, blocks, lanes, depth, group, taps, .. } = geom;
-        let form = transform.as_ref().map_or("direct", ConvKernel::method);
+        let ConvNest { out_channels, first, blocks, lanes, depth, group, taps, .. } = &**geom;
+        let form = transform.as_ref().map_or("direct", |kernel| kernel.method());
         let taps = taps.len();
         format!(
             "{name} {fold:?} {form} {kernel:?} {plain} {connections:?} {out_channels} {first:?} {blocks} {lanes} {depth} \

@@ -5,7 +5,7 @@ use crate::geometry::layout_of;
 use crate::ir::Program;
 use crate::memory::Plan;
 use crate::network::CpuNetwork;
-use crate::options::{Options, Precision};
+use crate::options::Options;
 use crate::pass::lower;
 use crate::purpose::Mode;
 use crate::run::memory;
@@ -16,8 +16,8 @@ use top5_graph::{
     Device, EngineError, Graph, Network, NodeId, Retain, Signals, Training, TrainingOptions,
     Weights,
 };
-use top5_kernels::bf16::Bf16Isa;
-use top5_kernels::{Block, Isa, Threads, peak};
+use top5_kernels::conv::LARGEST;
+use top5_kernels::{Block, Isa, Precision, Threads, peak};
 
 /// The CPU. Clones are one device.
 ///
@@ -38,13 +38,13 @@ struct Shared {
 /// What its options say about plans, for this many threads on this instruction set. Fails if there is no bf16 with it and
 /// they ask for that.
 fn machinery(options: &Options, isa: Isa, threads: usize) -> Result<Machinery, EngineError> {
-    let bf16 = match options.precision {
-        Precision::F32 => None,
-        Precision::Bf16 => Some(Bf16Isa::of(isa).ok_or_else(|| no_bf16(isa))?),
-    };
-    let &Options { exact, compact, .. } = options;
-    let (tuning, mode) = (options.tuning.clone(), Mode::Inference);
-    Ok(Machinery { isa, threads, batch: 1, exact, compact, bf16, tuning, mode })
+    let &Options { exact, compact, precision, .. } = options;
+    if !isa.multiplies(precision) {
+        return Err(no_bf16(isa));
+    }
+    let tuning = options.tuning.clone();
+    let mode = Mode::Inference;
+    Ok(Machinery { isa, threads, batch: 1, exact, compact, precision, tuning, mode })
 }
 
 fn no_bf16(isa: Isa) -> EngineError {
@@ -90,9 +90,9 @@ fn make(
 ) -> Result<(Program, Plan), EngineError> {
     let most = isize::MAX as usize / size_of::<Block>();
     let too_large = EngineError::Memory { needed: u64::MAX, allowed: isize::MAX as u64 };
-    // Kernels multiply the batch by no more than the blocks of an activation and a small number.
+    // The kernels can then compute the sizes of all problems.
     let largest = graph.nodes().iter().map(|node| layout_of(node.shape()).len(1)).max();
-    if largest.unwrap_or(0).saturating_mul(machinery.batch) > most {
+    if largest.unwrap_or(0).saturating_mul(machinery.batch) > LARGEST / 16 {
         return Err(too_large);
     }
     let program = lower(graph, machinery, kept, signals)?;
@@ -104,9 +104,10 @@ impl CpuDevice {
     /// A device with its threads. Fails where the machine cannot do what the options ask for.
     pub fn new(options: &Options) -> Result<Self, EngineError> {
         let isa = options.isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::detect);
-        let threads = Threads::new(options.thread_count());
+        let start = if options.oversubscribe { Threads::oversubscribed } else { Threads::new };
+        let threads = start(options.thread_count());
         let machinery = machinery(options, isa, threads.count())?;
-        if machinery.bf16.is_some_and(|bf16| !bf16.is_available()) {
+        if !isa.can_multiply(machinery.precision) {
             return Err(no_bf16(isa));
         }
         let memory_limit = options.memory_limit;
@@ -120,7 +121,7 @@ impl CpuDevice {
 
     /// The precision of products in use.
     pub fn precision(&self) -> Precision {
-        if self.0.machinery.bf16.is_some() { Precision::Bf16 } else { Precision::F32 }
+        self.0.machinery.precision
     }
 
     /// The number of threads in use.

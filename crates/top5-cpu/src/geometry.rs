@@ -1,7 +1,7 @@
 //! The loop nests of a convolution: forward, and backward to its input.
 
 use top5_graph::{Shape, Window};
-use top5_kernels::conv::{ConvGeom, Strides};
+use top5_kernels::conv::{ConvGeom, ConvNest, Strides};
 use top5_kernels::{LANES, Layout};
 
 /// A convolution's shapes. A fully connected layer is a 1×1 convolution on one pixel.
@@ -28,6 +28,10 @@ pub(crate) enum Source {
 pub(crate) fn layout_of(shape: Shape) -> Layout {
     let [h, w] = shape.size();
     Layout::new(shape.channels(), h, w)
+}
+
+fn geom_of(nest: ConvNest) -> ConvGeom {
+    ConvGeom::new(nest).expect("the tensors of a graph are far smaller than an address space")
 }
 
 /// Floats of one image in plain planes.
@@ -113,7 +117,7 @@ impl ConvShape {
             row: pixel([window.stride[0], 0]),
             pixel: if self.fully_connected { image } else { pixel([0, window.stride[1]]) },
         };
-        ConvGeom {
+        geom_of(ConvNest {
             rows: p,
             cols: q,
             batch_is_row: self.fully_connected,
@@ -126,7 +130,7 @@ impl ConvShape {
             taps,
             x,
             y: target,
-        }
+        })
     }
 
     /// Along `axis`, for input positions `i ≡ residue`: the first of them, their number, and for each kernel element
@@ -190,7 +194,7 @@ impl ConvShape {
             }
             let [stride_down, stride_across] = self.window.stride;
             let image = dy.image() * LANES;
-            let geom = ConvGeom {
+            let geom = geom_of(ConvNest {
                 rows: down.count,
                 cols: across.count,
                 batch_is_row: self.fully_connected,
@@ -215,7 +219,7 @@ impl ConvShape {
                     row: stride_down * dx.row(),
                     pixel: if self.fully_connected { dx.image() } else { stride_across },
                 },
-            };
+            });
             nests.push((geom, kernel));
         }
         nests

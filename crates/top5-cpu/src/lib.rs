@@ -39,10 +39,10 @@ mod tuning;
 
 pub use device::{CpuDevice, plan};
 pub use network::CpuNetwork;
-pub use options::{Options, Precision};
+pub use options::Options;
 pub use purpose::Mode;
 pub use session::CpuSession;
 pub use summary::{Choice, PlannedStep, Summary};
-pub use top5_kernels::Isa;
+pub use top5_kernels::{Isa, Precision};
 pub use training::CpuTraining;
 pub use tuning::{LayerShape, Tuning};

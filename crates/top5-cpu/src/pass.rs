@@ -77,11 +77,11 @@ impl<'g> Design<'g> {
         let fused = Units::fuse(graph, facts, pinned, ends);
         let halos = layout::halos(graph, &fused);
         let units = fused.with_vectors(&halos);
-        let places = place::places(&units, &halos, machinery.bf16.is_some());
+        let places = place::places(&units, &halos, machinery.in_bf16());
         let maps = Maps::new(&units, halos, places);
         refuse(graph, facts, &units, &maps)?;
         let params = params::params(machinery, facts, &units, &maps);
-        let in_bf16 = if machinery.bf16.is_some() && !facts.backward {
+        let in_bf16 = if machinery.in_bf16() && !facts.backward {
             precision::in_bf16(&units, &maps, &params)
         } else {
             vec![false; graph.nodes().len()]

@@ -8,7 +8,6 @@ use crate::purpose::Mode;
 use crate::step::{At, Memory, Outside, Run, Zeros};
 use std::ops::Range;
 use top5_graph::{EngineError, Stop};
-use top5_kernels::bf16::Bf16Isa;
 use top5_kernels::elementwise::Operand;
 use top5_kernels::{Arena, Block, BlockBf16, Isa, Pixel};
 
@@ -16,7 +15,6 @@ use top5_kernels::{Arena, Block, BlockBf16, Isa, Pixel};
 #[derive(Debug)]
 pub(crate) struct Machine {
     isa: Isa,
-    bf16: Option<Bf16Isa>,
     pub(crate) program: Program,
     plan: Plan,
     arena: Arena,
@@ -35,8 +33,7 @@ pub(crate) fn memory(program: &Program, plan: &Plan, mode: Mode) -> [u64; 2] {
 
 impl Machine {
     pub(crate) fn new(machinery: &Machinery, program: Program, plan: Plan) -> Self {
-        let &Machinery { isa, bf16, .. } = machinery;
-        Self { isa, bf16, arena: Arena::new(plan.len), program, plan }
+        Self { isa: machinery.isa, arena: Arena::new(plan.len), program, plan }
     }
 
     /// The value in a buffer after a run with `n` images.
@@ -70,7 +67,7 @@ impl Machine {
         run: &Run<'_>,
         outside: &mut Outside<'_, '_>,
     ) -> Result<f64, EngineError> {
-        let Self { isa, bf16, program, plan, arena } = self;
+        let Self { isa, program, plan, arena } = self;
         let params = Params { plan: &program.bank, memory: outside.params };
         let mut memory = Memory { arena, outside };
         let mut loss = 0.0;
@@ -80,8 +77,8 @@ impl Machine {
                 return Err(EngineError::Stopped);
             }
             (memory.outside.before)(i);
-            let (isa, bf16, node, accumulate) = (*isa, *bf16, *node, !fresh);
-            let at = At { isa, bf16, run, program, plan, params, node, accumulate };
+            let (isa, node, accumulate) = (*isa, *node, !fresh);
+            let at = At { isa, run, program, plan, params, node, accumulate };
             if let (true, Some(result)) = (*fresh, kernel.writes().next()) {
                 prepare(&at, result, kernel.needs_zero(), memory.arena);
             }

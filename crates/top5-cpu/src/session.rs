@@ -13,7 +13,7 @@ use top5_graph::{
     Backward, EngineError, Forward, Graph, NO_SWITCH, NodeId, Op, Purpose, Session, SessionOptions,
     Signals, Statistics, Stop, Tensor, Window,
 };
-use top5_kernels::{Arena, channels};
+use top5_kernels::{Arena, Precision, channels};
 
 /// A session on the CPU.
 pub struct CpuSession {
@@ -99,7 +99,7 @@ impl CpuSession {
         let mut machinery = device.machinery(batch, Mode::Inference);
         if computed.signals.is_some() {
             // What is explained is what f32 computes.
-            machinery.bf16 = None;
+            machinery.precision = Precision::F32;
         }
         let (pinned, signals) = (computed.pinned(), computed.signals.as_ref());
         let (program, plan) = device.make(&computed.graph, &machinery, &pinned, signals)?;

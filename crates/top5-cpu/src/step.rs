@@ -29,7 +29,6 @@ use pointwise::{
 use pool::{Average, AverageGradient, MaxPool, MaxPoolGradient};
 use std::ops::Range;
 use top5_graph::{EngineError, NodeId, Reducer, Stop, Targets};
-use top5_kernels::bf16::Bf16Isa;
 use top5_kernels::{Arena, Block, Isa, Layout, Threads};
 
 /// What one run depends on beside the parameters.
@@ -76,7 +75,6 @@ pub(crate) struct Outside<'a, 'r> {
 #[derive(Clone, Copy)]
 pub(crate) struct At<'a> {
     pub(crate) isa: Isa,
-    pub(crate) bf16: Option<Bf16Isa>,
     pub(crate) run: &'a Run<'a>,
     pub(crate) program: &'a Program,
     pub(crate) plan: &'a Plan,

@@ -118,20 +118,18 @@ impl Summary {
 
 /// The choice that was made for a step. Of several loop nests, which differ in their edges, the first one counts.
 fn choice(machinery: &Machinery, step: &Step) -> Option<Choice> {
-    let kernel = if let Kernel::Conv(conv) = &step.kernel {
-        &conv.kernel
+    let (geom, why, candidates) = if let Kernel::Conv(conv) = &step.kernel {
+        let geom = conv.kernel.problem().geom();
+        let choice = machinery.forward(machinery.mode.facts(), geom);
+        (geom, choice.why, choice.candidates)
     } else if let Kernel::ConvInput(gradient) = &step.kernel {
-        &gradient.nests.first()?.kernel
+        let geom = gradient.nests.first()?.kernel.problem().geom();
+        let choice = machinery.input_gradient(geom);
+        (geom, choice.why, choice.candidates)
     } else {
         return None;
     };
-    let (_, why) = machinery.consider(kernel.geom());
-    let candidates = machinery.candidates(kernel.geom());
-    Some(Choice {
-        shape: LayerShape::new(kernel.geom(), machinery.batch),
-        why,
-        candidates: candidates.iter().map(|kernel| kernel.name().to_owned()).collect(),
-    })
+    Some(Choice { shape: LayerShape::new(geom, machinery.batch), why, candidates })
 }
 
 impl fmt::Display for Summary {

@@ -150,7 +150,7 @@ fn results_in_bf16_do_not_depend_on_the_number_of_threads() {
     let images = image("x", &[3, 3, 32, 32]);
     let mut results = [1, 2, 5].map(|threads| {
         let isa = devices().pop().unwrap().isa();
-        let options = Options { threads: Some(threads), ..bf16(isa) };
+        let options = Options { threads: Some(threads), oversubscribe: true, ..bf16(isa) };
         let device = CpuDevice::new(&options).unwrap();
         session(&device, &graph, 3, &[]).forward(images.data()).unwrap().logits
     });

@@ -16,7 +16,7 @@ fn engine_conforms_on_every_instruction_set() {
 
 #[test]
 fn engine_conforms_with_more_threads_than_work() {
-    conforms(&Options { threads: Some(5), exact: true, ..Options::default() });
+    conforms(&Options { threads: Some(5), oversubscribe: true, exact: true, ..Options::default() });
 }
 
 #[test]

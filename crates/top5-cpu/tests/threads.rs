@@ -26,7 +26,7 @@ fn graph() -> Graph {
 
 /// Gradients, weights and the optimiser's state after two steps.
 fn train(threads: usize, options: &Options, update: &Update) -> [Weights; 3] {
-    let options = Options { threads: Some(threads), ..options.clone() };
+    let options = Options { threads: Some(threads), oversubscribe: true, ..options.clone() };
     let device = CpuDevice::new(&options).unwrap();
     let mut weights = Weights::new();
     for (name, param) in graph().params() {

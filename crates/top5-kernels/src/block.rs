@@ -1,6 +1,6 @@
 //! The unit of storage, and where the pixels of an activation are.
 
-use crate::pixel::Pixel;
+use crate::bf16::Bf16;
 use std::ops::Range;
 
 /// Channels per block.
@@ -30,6 +30,25 @@ impl Block {
 }
 
 const _: () = assert!(size_of::<Block>() == LANES * size_of::<f32>());
+
+/// Sixteen channels of one pixel in bf16; half a cache line.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C, align(32))]
+pub struct BlockBf16(pub [Bf16; LANES]);
+
+impl BlockBf16 {
+    /// Sixteen zeros.
+    pub const ZERO: Self = Self([Bf16(0); LANES]);
+
+    /// The numbers of `blocks`, one after the other.
+    pub fn flat(blocks: &[Self]) -> &[Bf16] {
+        // SAFETY: a BlockBf16 is repr(C) around 16 numbers and as large as they are, so the slice covers exactly
+        // blocks.len()·16 initialised numbers, borrowed for as long.
+        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * LANES) }
+    }
+}
+
+const _: () = assert!(2 * size_of::<BlockBf16>() == size_of::<Block>());
 
 /// Where the pixels of one image's activation are, in blocks of sixteen channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,15 +147,15 @@ impl Layout {
     }
 
     /// Writes zeros to the halo of a plane.
-    pub fn clear_halo<P: Pixel>(&self, plane: &mut [P]) {
+    pub fn clear_halo<P: Copy + Default>(&self, plane: &mut [P]) {
         let (row, left) = (self.row(), self.halo[1]);
         let (top, rest) = plane.split_at_mut(self.halo[0] * row);
         let (body, bottom) = rest.split_at_mut(self.height * row);
-        top.fill(P::ZERO);
-        bottom.fill(P::ZERO);
+        top.fill(P::default());
+        bottom.fill(P::default());
         for line in body.chunks_exact_mut(row) {
-            line[..left].fill(P::ZERO);
-            line[left + self.width..].fill(P::ZERO);
+            line[..left].fill(P::default());
+            line[left + self.width..].fill(P::default());
         }
     }
 }

@@ -24,11 +24,36 @@ pub enum Isa {
     Avx512,
 }
 
+/// What products are of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Precision {
+    /// Floats of 24 bits.
+    #[default]
+    F32,
+    /// Numbers of 8 bits with the range of an f32, in pairs; sums are in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
+
+    /// Its name in kernel names and options: `f32`, `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// A computation that is written once for all instruction sets. Mark `run` `#[inline(always)]`, so that it is compiled
 /// anew within each of them.
 pub trait Kernel {
     /// What it returns.
     type Output;
+    /// What it multiplies: pairs of bf16 have instructions of their own.
+    const PRECISION: Precision = Precision::F32;
 
     /// Computes with the vectors of `simd`.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
@@ -64,9 +89,28 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Avx2::new().is_some(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => Avx512::new().is_some(),
+            Self::Avx512 => Avx512::<false>::new().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+
+    /// Whether there are kernels that multiply this with it. A machine may have the instruction set without it: see
+    /// [`Isa::can_multiply`].
+    pub fn multiplies(self, precision: Precision) -> bool {
+        match precision {
+            Precision::F32 => true,
+            // Portable Rust rounds as the instructions do, slowly.
+            Precision::Bf16 => matches!(self, Self::Scalar | Self::Avx512),
+        }
+    }
+
+    /// Whether this machine has the instructions that multiply this.
+    pub fn can_multiply(self, precision: Precision) -> bool {
+        match (self, precision) {
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx512, Precision::Bf16) => Avx512::<true>::new().is_some(),
+            _ => self.is_available() && self.multiplies(precision),
         }
     }
 
@@ -114,7 +158,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => constant.of::<Avx2>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => constant.of::<Avx512>(),
+            Self::Avx512 => constant.of::<Avx512<false>>(),
             _ => constant.of::<Scalar>(),
         }
     }
@@ -122,7 +166,7 @@ impl Isa {
     /// Runs a kernel compiled for this instruction set.
     ///
     /// # Panics
-    /// If this machine does not have it.
+    /// If this machine does not have it, or not what the kernel multiplies.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
@@ -143,17 +187,34 @@ impl Isa {
                 unsafe { enter(simd, kernel) }
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => {
-                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-                fn enter<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+            Self::Avx512 if matches!(K::PRECISION, Precision::Bf16) => {
+                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+                fn enter<K: Kernel>(simd: Avx512<true>, kernel: K) -> K::Output {
                     kernel.run(simd)
                 }
-                let simd = Avx512::new().expect("the engine chooses an available instruction set");
+                let simd = Avx512::<true>::new().expect("the engine chooses an available one");
+                // SAFETY: the token exists only where the CPU has these features.
+                unsafe { enter(simd, kernel) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+                fn enter<K: Kernel>(simd: Avx512<false>, kernel: K) -> K::Output {
+                    kernel.run(simd)
+                }
+                let simd = Avx512::<false>::new()
+                    .expect("the engine chooses an available instruction set");
                 // SAFETY: the token exists only where the CPU has these features.
                 unsafe { enter(simd, kernel) }
             }
             _ => panic!("{self} is not an instruction set of this machine"),
         }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

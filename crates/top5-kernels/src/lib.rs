@@ -12,47 +12,51 @@
 //! [`Isa::run`], the one place where code for an instruction set starts. Work is split over outputs, or over a fixed
 //! number of parts, so that results do not depend on the number of threads.
 //!
-//! **Kernels.** The error is what the documentation of the module allows against f64, u = 2⁻²⁴; the tests hold it on signed
-//! inputs (`tests/kernels/errors.rs`, `bf16.rs`, `norm.rs`).
+//! **Convolutions** have several algorithms in two precisions. [`conv`] is their interface, one for each kind, and [`table`]
+//! lists them; `docs/kernels.md` is written from it. What they have in common is checked in one place each: the sizes of a
+//! loop nest by [`conv::ConvGeom`], lengths of operands when a kernel runs.
+//!
+//! **Other kernels.** The error is what the documentation of the module allows against f64, u = 2⁻²⁴; the tests hold it on
+//! signed inputs.
 //!
 //! | kernel | for | memory beside its operands | error |
 //! |---|---|---|---|
-//! | [`conv::Direct`] | any convolution, fully connected layer, data gradient | none | (n + 2)·u·Σ\|x·w\| |
-//! | [`bf16::DirectBf16`] | the same in bf16 | none | the same, of rounded operands |
-//! | [`winograd::Winograd`] | dense 3×3 of stride 1, and its data gradient | tiles in transit | of the transforms, see there |
-//! | [`weight_gradient::WeightGradient`] | any convolution | copies of the gradient where jobs are few | (n + 2)·u·Σ\|x·dy\| |
-//! | [`bf16::WeightGradientBf16`] | the same in bf16 | the same, and rounded strips | the same, of rounded operands |
-//! | [`winograd::WinogradGradient`] | dense 3×3 of stride 1 | tiles in transit | of the transforms, see there |
 //! | [`pool`] | maximum, mean, and gradients | none | exact; (n + 2)·u·Σ\|x\|/n |
 //! | [`norm`], [`lrn`] | batch and response normalisation, and gradients | sums per plane | 10⁻⁶ of the value, gradients 10⁻⁵ |
+//! | [`bias_gradient`] | gradients of biases | a block per plane | (n + 2)·u·Σ\|dy\| |
 //! | [`jpeg`] | samples and colours of decoded images | none | exact: integers |
-//! | [`elementwise`], [`channels`] | activations, sums, scales, copies | none | each operation rounded once |
+//! | [`elementwise`], [`channels`], [`convert`] | activations, sums, scales, copies, rounding | none | each operation rounded once |
 //! | [`optimizer`] | updates of weights, norms, averages | none | each operation rounded once, sums in f64 |
 
 mod arena;
-pub mod bf16;
+mod bf16;
+pub mod bias_gradient;
 mod block;
 pub mod channels;
 pub mod conv;
+pub mod convert;
+pub mod direct;
+mod element;
 pub mod elementwise;
 mod isa;
 pub mod jpeg;
 pub mod lrn;
-mod multiply;
 pub mod norm;
 pub mod optimizer;
 pub mod peak;
 mod pixel;
 pub mod pool;
 mod simd;
+pub mod table;
 mod threads;
-pub mod transpose;
+mod transpose;
 pub mod weight_gradient;
 pub mod winograd;
 
 pub use arena::Arena;
-pub use block::{Block, LANES, Layout};
-pub use isa::{Isa, Kernel};
-pub use pixel::{BlockBf16, Pixel};
+pub use bf16::Bf16;
+pub use block::{Block, BlockBf16, LANES, Layout};
+pub use isa::{Isa, Kernel, Precision};
+pub use pixel::Pixel;
 pub use simd::Simd;
 pub use threads::Threads;

@@ -1,15 +1,8 @@
 //! What the sixteen channels of a pixel are stored as: f32, or bf16 in half the memory. Kernels compute in f32 either way.
 
-use crate::bf16::{Bf16, SimdBf16, Vector};
-use crate::block::{Block, LANES};
+use crate::bf16::Bf16;
+use crate::block::{Block, BlockBf16};
 use crate::simd::Simd;
-
-/// Sixteen channels of one pixel in bf16; half a cache line.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[repr(C, align(32))]
-pub struct BlockBf16(pub [Bf16; LANES]);
-
-const _: () = assert!(2 * size_of::<BlockBf16>() == size_of::<Block>());
 
 /// Sixteen channels of one pixel.
 pub trait Pixel: Copy + Default + Send + Sync {
@@ -30,8 +23,6 @@ pub trait Pixel: Copy + Default + Send + Sync {
     fn load<S: Simd>(&self, simd: S) -> S::V;
     /// Changes all channels to the nearest numbers there are.
     fn store<S: Simd>(&mut self, simd: S, x: S::V);
-    /// The same, with the instructions for bf16.
-    fn store_bf16<D: SimdBf16>(&mut self, simd: D, x: Vector<D>);
 }
 
 impl Pixel for Block {
@@ -65,15 +56,10 @@ impl Pixel for Block {
     fn store<S: Simd>(&mut self, simd: S, x: S::V) {
         simd.store(self, x);
     }
-
-    #[inline(always)]
-    fn store_bf16<D: SimdBf16>(&mut self, simd: D, x: Vector<D>) {
-        simd.floats().store(self, x);
-    }
 }
 
 impl Pixel for BlockBf16 {
-    const ZERO: Self = Self([Bf16(0); LANES]);
+    const ZERO: Self = Self::ZERO;
     const PER_BLOCK: usize = 2;
 
     fn of(memory: &[Block]) -> &[Self] {
@@ -104,11 +90,6 @@ impl Pixel for BlockBf16 {
 
     #[inline(always)]
     fn store<S: Simd>(&mut self, simd: S, x: S::V) {
-        *self = simd.narrow(x);
-    }
-
-    #[inline(always)]
-    fn store_bf16<D: SimdBf16>(&mut self, simd: D, x: Vector<D>) {
         *self = simd.narrow(x);
     }
 }

@@ -26,12 +26,16 @@ pub(crate) use scalar::Scalar;
 pub(crate) use simd128::Simd128;
 
 use crate::bf16::Bf16;
-use crate::block::{Block, LANES};
-use crate::pixel::BlockBf16;
+use crate::block::{Block, BlockBf16, LANES};
+use std::array::from_fn;
 
-/// Operations on sixteen floats at once.
+/// Operations on sixteen floats, or on sixteen pairs of bf16, at once.
+///
+/// A *pair* is two numbers whose products are added, 32 bits together: two channels of one pixel that lie next to each other,
+/// or, for weight gradients, the same place of two images. A vector of pairs holds them as the bits of its floats, the first
+/// number in the lower half.
 pub trait Simd: Copy + Send + Sync {
-    /// Sixteen floats.
+    /// Sixteen floats, or pairs.
     type V: Copy;
 
     /// Most pixels of a convolution tile for one and two blocks of output channels, by the number of registers;
@@ -114,6 +118,41 @@ pub trait Simd: Copy + Send + Sync {
         self.load(&to)
     }
 
+    /// The numbers of `a`, and after each of them that of `b`, rounded as [`Bf16::from_f32`] does: sixteen pairs.
+    #[inline(always)]
+    fn pairs(self, a: Self::V, b: Self::V) -> Self::V {
+        let [a, b] = [a, b].map(|x| self.narrow(x).0);
+        self.load(&Block(from_fn(|i| pair_of(a[i], b[i]))))
+    }
+
+    /// The same pair in all lanes, from its bits.
+    #[inline(always)]
+    fn splat_pair(self, pair: u32) -> Self::V {
+        self.splat(f32::from_bits(pair))
+    }
+
+    /// In every group of `group` of a pixel's channels, 2, 4 or 8, its pair `i` in all lanes of the group.
+    #[inline(always)]
+    fn spread_pairs(self, x: &[Bf16; LANES], group: usize, i: usize) -> Self::V {
+        let first = |lane: usize| (lane & group.wrapping_neg()) + 2 * i;
+        self.load(&Block(from_fn(|lane| pair_of(x[first(lane)], x[first(lane) + 1]))))
+    }
+
+    /// `c + a₁b₁ + a₀b₀` of pairs a and b and floats c, rounded after each sum.
+    #[inline(always)]
+    fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        let mut sums = [Block::ZERO; 3];
+        for (sum, x) in sums.iter_mut().zip([a, b, c]) {
+            self.store(sum, x);
+        }
+        let [a, b, c] = sums.map(|block| block.0);
+        // Products of two bf16 are exact in f32, so that this rounds as a fused operation would.
+        self.load(&Block(from_fn(|i| {
+            let ([a0, a1], [b0, b1]) = (numbers_of(a[i]), numbers_of(b[i]));
+            c[i] + a1 * b1 + a0 * b0
+        })))
+    }
+
     /// To memory, past the caches where the CPU can, for what is too large for them. [`Simd::fence`] comes before
     /// another thread reads it.
     #[inline(always)]
@@ -140,4 +179,17 @@ pub trait Simd: Copy + Send + Sync {
     fn relu(self, x: Self::V) -> Self::V {
         self.max(self.zero(), x)
     }
+}
+
+/// A pair, as the bits of a float.
+#[inline(always)]
+fn pair_of(first: Bf16, second: Bf16) -> f32 {
+    f32::from_bits(u32::from(first.0) | u32::from(second.0) << 16)
+}
+
+/// The numbers of a pair.
+#[inline(always)]
+fn numbers_of(pair: f32) -> [f32; 2] {
+    let pair = pair.to_bits();
+    [f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000)]
 }

@@ -6,21 +6,27 @@
 //!
 //! A call opens a *gate*, works, closes the gate when no job is left and waits for the workers that had entered. A
 //! worker that the system did not schedule in time is simply not waited for, so an oversubscribed machine loses little.
+//!
+//! Threads that wait for each other on one core take turns of whole time slices, so there are no more of them than cores
+//! that the process may use, unless a caller insists.
 
 use crate::block::{Block, Layout};
-use crate::pixel::Pixel;
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 
 /// Turns of the waiting loop before a worker sleeps: some tens of microseconds.
 const SPINS: usize = 4000;
 /// Bytes of a worker's stack, as much as the main thread usually has: kernels that a program builds without optimisation keep
-/// every vector there, several megabytes.
+/// every vector there, several megabytes. So much a caller may not have, and its share then runs on a thread beside it.
 const STACK: usize = 8 << 20;
+
+/// The name of the threads.
+const NAME: &str = "top5";
 
 /// The gate's lowest bit: workers may enter.
 const OPEN: usize = 1;
@@ -39,9 +45,13 @@ struct Shared {
     job: UnsafeCell<Option<&'static Job<'static>>>,
     /// Its jobs, a range for each thread.
     ranges: Box<[Jobs]>,
-    panicked: AtomicBool,
+    /// What the first job that panicked on a worker threw in the current call.
+    panic: Mutex<Option<Panic>>,
     stop: AtomicBool,
 }
+
+/// What a job threw.
+type Panic = Box<dyn Any + Send>;
 
 // SAFETY: `job` is the only field that is not Sync by itself; the gate orders its accesses as written there.
 unsafe impl Sync for Shared {}
@@ -67,14 +77,22 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// A pool of this many threads, the calling one included (at least 1, at most 1024).
+    /// A pool of this many threads, the calling one included, or of as many as there are cores that the process may use
+    /// (by its affinity and control group), or as the system can start: more would be slower. At least 1.
     pub fn new(threads: usize) -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self::oversubscribed(threads.min(cores))
+    }
+
+    /// A pool of this many threads (at least 1, at most 1024), however few cores there are, or of as many as the system
+    /// can start. To test that results do not depend on their number.
+    pub fn oversubscribed(threads: usize) -> Self {
         let threads = threads.clamp(1, 1024);
         let shared = Arc::new(Shared {
             gate: AtomicUsize::new(0),
             job: UnsafeCell::new(None),
             ranges: (0..threads).map(|_| Jobs::default()).collect(),
-            panicked: AtomicBool::new(false),
+            panic: Mutex::new(None),
             stop: AtomicBool::new(false),
         });
         let workers = (1..threads).map_while(|i| Worker::start(&shared, i).ok()).collect();
@@ -90,7 +108,7 @@ impl Threads {
     /// A call from within a job runs on the calling thread alone.
     ///
     /// # Panics
-    /// If a job panics, after the others have ended.
+    /// As the first job that panics does, after the others have ended or been given up.
     pub fn run(&self, jobs: usize, job: impl Fn(usize) + Sync) {
         self.run_numbered(jobs, |_, i| job(i));
     }
@@ -112,7 +130,7 @@ impl Threads {
             needed.is_some_and(|needed| scratch.len() >= needed),
             "a piece of scratch memory for each thread"
         );
-        let base = Shore(scratch.as_mut_ptr());
+        let base = SharedMut(scratch.as_mut_ptr());
         self.run_numbered(jobs, |thread, i| {
             // SAFETY: thread numbers are below `count` and no two threads of a call have the same, so the pieces are
             // within `scratch` (asserted above) and apart; a thread runs one job after the other.
@@ -132,7 +150,7 @@ impl Threads {
         };
         let guard = if jobs > 1 && !self.workers.is_empty() { lock() } else { None };
         let Some(_guard) = guard else {
-            return (0..jobs).for_each(|i| job(0, i));
+            return on_a_large_stack(&|| (0..jobs).for_each(|i| job(0, i)));
         };
         let shared = &*self.shared;
         let job: &Job<'_> = &job;
@@ -145,8 +163,9 @@ impl Threads {
         unsafe { *shared.job.get() = Some(erased) };
         let count = self.count();
         for (i, range) in shared.ranges.iter().enumerate().take(count) {
-            range.next.store(i * jobs / count, Relaxed);
-            range.end.store((i + 1) * jobs / count, Relaxed);
+            let own = share(jobs, count, i);
+            range.next.store(own.start, Relaxed);
+            range.end.store(own.end, Relaxed);
         }
         let call = (shared.gate.load(Relaxed) & !(CALL - 1)).wrapping_add(CALL);
         shared.gate.store(call | OPEN, SeqCst);
@@ -155,27 +174,31 @@ impl Threads {
                 worker.handle.thread().unpark();
             }
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| shared.work(0, job)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| on_a_large_stack(&|| shared.work(0, job))));
         if outcome.is_err() {
             shared.ranges.iter().for_each(|range| range.next.store(jobs, Relaxed));
         }
         shared.close();
-        let elsewhere = shared.panicked.swap(false, Relaxed);
-        if let Err(panic) = outcome {
-            resume_unwind(panic);
+        let elsewhere = shared.panic().take();
+        match (outcome, elsewhere) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(panic)) | (Err(panic), None) => resume_unwind(panic),
+            (Err(panic), Some(other)) => {
+                discard(other);
+                resume_unwind(panic)
+            }
         }
-        assert!(!elsewhere, "a job panicked on another thread");
     }
 
     /// Splits `items` into pieces of `len` (the last may be shorter) and calls `job(i, piece i)` for each.
-    pub fn chunks<P: Pixel>(
+    pub fn chunks<P: Copy + Send>(
         &self,
         items: &mut [P],
         len: usize,
         job: impl Fn(usize, &mut [P]) + Sync,
     ) {
         let total = items.len();
-        let base = Shore(items.as_mut_ptr());
+        let base = SharedMut(items.as_mut_ptr());
         self.run(total.div_ceil(len.max(1)), |i| {
             let start = i * len.max(1);
             let piece = len.max(1).min(total - start);
@@ -189,7 +212,7 @@ impl Threads {
     ///
     /// # Panics
     /// If the items are too few.
-    pub fn planes<P: Pixel>(
+    pub fn planes<P: Copy + Send>(
         &self,
         (items, layout): (&mut [P], &Layout),
         n: usize,
@@ -198,7 +221,7 @@ impl Threads {
     ) {
         assert!(layout.fits(n, items.len()), "the planes are not within the items");
         let (planes, per_job) = (n * layout.blocks(), per_job.max(1));
-        let base = Shore(items.as_mut_ptr());
+        let base = SharedMut(items.as_mut_ptr());
         self.run(planes.div_ceil(per_job), |i| {
             for plane in i * per_job..((i + 1) * per_job).min(planes) {
                 let Range { start, end } = layout.plane_at(plane);
@@ -225,7 +248,7 @@ impl Threads {
     ) {
         let (total, len) = (b.len(), b_len.max(1));
         assert_eq!(a.len().div_ceil(a_len.max(1)), total.div_ceil(len), "pieces of both slices");
-        let base = Shore(b.as_mut_ptr());
+        let base = SharedMut(b.as_mut_ptr());
         self.chunks(a, a_len, |i, a| {
             let start = i * len;
             // SAFETY: i is below the number of pieces (those of `a` are as many, asserted above), so `start` is within `b`;
@@ -239,16 +262,44 @@ impl Threads {
     }
 }
 
+/// The `i`-th of so many parts of `total`, of almost the same size. Their number is not zero.
+pub(crate) fn share(total: usize, parts: usize, i: usize) -> Range<usize> {
+    // At most `total`, although the product may be larger than a usize.
+    let start = |i: usize| (i as u128 * total as u128 / parts as u128) as usize;
+    start(i)..start(i + 1)
+}
+
+/// Runs the caller's share of the work: on its own stack, unless the build is not optimised.
+fn on_a_large_stack(work: &(dyn Fn() + Sync)) {
+    if !cfg!(unoptimised) || thread::current().name() == Some(NAME) {
+        return work();
+    }
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name(NAME.into()).stack_size(STACK);
+        match builder.spawn_scoped(scope, work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => work(),
+        }
+    });
+}
+
+/// Drops what was thrown. What that throws in turn is kept for ever: it might never end.
+fn discard(panic: Panic) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(another);
+    }
+}
+
 /// A pointer that jobs may share: each writes its own part.
 #[derive(Clone, Copy)]
-pub(crate) struct Shore<T = Block>(pub(crate) *mut T);
+pub(crate) struct SharedMut<T = Block>(pub(crate) *mut T);
 
-// SAFETY: a Shore is only a number; whoever dereferences it proves that parts do not overlap.
-unsafe impl<T> Sync for Shore<T> {}
+// SAFETY: a SharedMut is only a number; whoever dereferences it proves that parts do not overlap.
+unsafe impl<T> Sync for SharedMut<T> {}
 // SAFETY: as above.
-unsafe impl<T> Send for Shore<T> {}
+unsafe impl<T> Send for SharedMut<T> {}
 
-impl<T> Shore<T> {
+impl<T> SharedMut<T> {
     /// The pointer. A method, so that closures capture the whole value.
     #[inline(always)]
     pub(crate) fn pointer(self) -> *mut T {
@@ -268,6 +319,21 @@ impl Drop for Threads {
 }
 
 impl Shared {
+    /// What was thrown on a worker. Nobody panics with the lock.
+    fn panic(&self) -> MutexGuard<'_, Option<Panic>> {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what was thrown on a worker if it is the first in this call, and else gives it back.
+    fn keep(&self, panic: Panic) -> Option<Panic> {
+        let mut first = self.panic();
+        if first.is_some() {
+            return Some(panic);
+        }
+        *first = Some(panic);
+        None
+    }
+
     fn work(&self, thread: usize, job: &Job<'_>) {
         let (others, own) = self.ranges.split_at(thread);
         for range in own.iter().chain(others) {
@@ -317,38 +383,44 @@ impl Worker {
     fn start(shared: &Arc<Shared>, number: usize) -> std::io::Result<Self> {
         let asleep = Arc::new(AtomicBool::new(false));
         let (shared, flag) = (shared.clone(), asleep.clone());
-        let handle =
-            thread::Builder::new().name("top5".into()).stack_size(STACK).spawn(move || {
-                let mut last = 0;
-                let mut turns = 0;
-                while !shared.stop.load(Relaxed) {
-                    if let Some(call) = shared.enter(last) {
-                        last = call;
-                        turns = 0;
-                        // SAFETY: we are inside the gate, so the job is the current call's and stays until we leave.
-                        let job = unsafe { *shared.job.get() };
-                        let work = || job.into_iter().for_each(|job| shared.work(number, job));
-                        if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                            shared.panicked.store(true, Relaxed);
-                        }
-                        shared.gate.fetch_sub(WORKER, Release);
-                    } else if turns < SPINS {
-                        turns += 1;
-                        std::hint::spin_loop();
-                    } else {
-                        // Announce the sleep, then look once more: a call that comes after the look wakes us.
-                        flag.store(true, SeqCst);
-                        let gate = shared.gate.load(SeqCst);
-                        let missed = gate & OPEN != 0 && gate & !(CALL - 1) != last;
-                        if !missed && !shared.stop.load(SeqCst) {
-                            thread::park();
-                        }
-                        flag.store(false, SeqCst);
-                        turns = 0;
-                    }
-                }
-            })?;
+        let builder = thread::Builder::new().name(NAME.into()).stack_size(STACK);
+        let handle = builder.spawn(move || serve(&shared, number, &flag))?;
         Ok(Self { asleep, handle })
+    }
+}
+
+/// What a worker does until the pool stops.
+fn serve(shared: &Shared, number: usize, asleep: &AtomicBool) {
+    let mut last = 0;
+    let mut turns = 0;
+    while !shared.stop.load(Relaxed) {
+        if let Some(call) = shared.enter(last) {
+            last = call;
+            turns = 0;
+            // SAFETY: we are inside the gate, so the job is the current call's and stays until we leave.
+            let job = unsafe { *shared.job.get() };
+            let work = || job.into_iter().for_each(|job| shared.work(number, job));
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+                // Not dropped here: that might panic, and nobody would leave the gate.
+                if let Some(later) = shared.keep(panic) {
+                    discard(later);
+                }
+            }
+            shared.gate.fetch_sub(WORKER, Release);
+        } else if turns < SPINS {
+            turns += 1;
+            std::hint::spin_loop();
+        } else {
+            // Announce the sleep, then look once more: a call that comes after the look wakes us.
+            asleep.store(true, SeqCst);
+            let gate = shared.gate.load(SeqCst);
+            let missed = gate & OPEN != 0 && gate & !(CALL - 1) != last;
+            if !missed && !shared.stop.load(SeqCst) {
+                thread::park();
+            }
+            asleep.store(false, SeqCst);
+            turns = 0;
+        }
     }
 }
 
@@ -363,7 +435,7 @@ mod tests {
     #[test]
     fn every_job_runs_once() {
         for threads in [1, 2, 5] {
-            let pool = Threads::new(threads);
+            let pool = Threads::oversubscribed(threads);
             assert_eq!(pool.count(), if CAN_SPAWN { threads } else { 1 });
             for jobs in [0, 1, 2, 7, 100, 1000] {
                 let counts: Vec<AtomicU32> = (0..jobs).map(|_| AtomicU32::new(0)).collect();
@@ -377,7 +449,7 @@ mod tests {
 
     #[test]
     fn many_short_calls_with_pauses() {
-        let pool = Threads::new(3);
+        let pool = Threads::oversubscribed(3);
         let total = AtomicUsize::new(0);
         for round in 0..2000 {
             pool.run(4, |_| {
@@ -392,7 +464,7 @@ mod tests {
 
     #[test]
     fn nested_and_concurrent_calls_finish() {
-        let pool = Threads::new(2);
+        let pool = Threads::oversubscribed(2);
         let total = AtomicUsize::new(0);
         let calls = || {
             for _ in 0..50 {
@@ -418,7 +490,7 @@ mod tests {
     #[cfg(panic = "unwind")]
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
-        let pool = Threads::new(2);
+        let pool = Threads::oversubscribed(2);
         for bad in 0..8 {
             let outcome = catch_unwind(AssertUnwindSafe(|| pool.run(8, |i| assert!(i != bad))));
             assert!(outcome.is_err());
@@ -441,9 +513,63 @@ mod tests {
         assert_eq!(met.load(Relaxed), 2);
     }
 
+    /// As large as numbers are, parts are within the total and leave nothing out.
+    #[test]
+    fn shares_cover_the_total() {
+        for total in [0, 1, 7, 1 << 40, usize::MAX] {
+            for parts in [1, 2, 3, 1000, usize::MAX - 1] {
+                let at =
+                    [0, 1, parts / 2, parts - 1].map(|i| share(total, parts, i.min(parts - 1)));
+                assert!(at.iter().all(|part| part.start <= part.end && part.end <= total));
+                assert_eq!((at[0].start, at[3].end), (0, total), "{total} in {parts}");
+            }
+            let parts: Vec<_> = (0..9).map(|i| share(total, 9, i)).collect();
+            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
+        }
+    }
+
+    #[test]
+    fn no_more_threads_than_cores_are_started() {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let most = if CAN_SPAWN { cores } else { 1 };
+        assert_eq!([1, cores + 7, 1 << 20].map(|n| Threads::new(n).count()), [1, most, most]);
+        assert_eq!(Threads::oversubscribed(0).count(), 1);
+    }
+
+    /// What a job throws may throw again when it is dropped: the caller gets it, and the pool lives on.
+    #[cfg(panic = "unwind")]
+    #[test]
+    fn a_panic_that_panics_when_dropped_does_not_hang_the_pool() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("again");
+            }
+        }
+        let pool = Threads::oversubscribed(3);
+        for _ in 0..20 {
+            let bombs = || {
+                pool.run(64, |i| {
+                    thread::sleep(std::time::Duration::from_micros(100));
+                    if i % 2 == 1 {
+                        std::panic::panic_any(Bomb)
+                    }
+                })
+            };
+            let thrown = catch_unwind(AssertUnwindSafe(bombs)).unwrap_err();
+            assert!(thrown.is::<Bomb>());
+            std::mem::forget(thrown);
+            let total = AtomicUsize::new(0);
+            pool.run(8, |_| {
+                total.fetch_add(1, Relaxed);
+            });
+            assert_eq!(total.load(Relaxed), 8);
+        }
+    }
+
     #[test]
     fn scratch_belongs_to_one_job_at_a_time() {
-        let pool = Threads::new(3);
+        let pool = Threads::oversubscribed(3);
         let mut scratch = vec![Block::ZERO; 3 * 2];
         let wrong = AtomicUsize::new(0);
         pool.run_with_scratch(200, &mut scratch, 2, |i, piece| {
@@ -457,7 +583,7 @@ mod tests {
 
     #[test]
     fn planes_of_a_part_leave_the_others_alone() {
-        let pool = Threads::new(2);
+        let pool = Threads::oversubscribed(2);
         let layout = Layout::new(48, 1, 2).part(32);
         let mut blocks = vec![Block::ZERO; 2 * 6 - 2];
         pool.planes((&mut blocks, &layout), 2, 3, |i, plane| {
@@ -489,7 +615,7 @@ mod tests {
 
     #[test]
     fn chunks_cover_the_slice() {
-        let pool = Threads::new(2);
+        let pool = Threads::oversubscribed(2);
         let mut blocks = vec![Block::ZERO; 10];
         pool.chunks(&mut blocks, 4, |i, piece| piece.fill(Block([i as f32 + 1.0; 16])));
         let firsts: Vec<f32> = blocks.iter().map(|b| b.0[0]).collect();
@@ -498,7 +624,7 @@ mod tests {
 
     #[test]
     fn pairs_of_chunks_cover_both_slices() {
-        let pool = Threads::new(2);
+        let pool = Threads::oversubscribed(2);
         let (mut a, mut b) = (vec![Block::ZERO; 5], vec![Block::ZERO; 9]);
         pool.chunk_pairs((&mut a, 2), (&mut b, 4), |i, a, b| {
             a.fill(Block([i as f32 + 1.0; 16]));

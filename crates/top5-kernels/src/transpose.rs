@@ -1,20 +1,17 @@
 //! Weights for the backward pass: inputs and outputs swapped.
 
 use crate::block::{Block, LANES};
-use crate::conv::ConvGeom;
+use crate::conv::{ConvGeom, Transposed};
 use crate::isa::{Isa, Kernel};
 use crate::simd::Simd;
 use crate::threads::Threads;
 
-/// Packs `weights`, packed for the loop nest `forward` over channel blocks, for a loop nest of its backward pass.
-/// `elements` are the taps of `forward` that the taps of `geom` stand for.
-pub fn transpose(
+/// Packs the weights of a forward pass for the loop nest `geom` of its backward pass.
+pub(crate) fn transpose(
     isa: Isa,
     threads: &Threads,
-    forward: &ConvGeom,
-    weights: &[Block],
+    &Transposed { forward, weights, elements }: &Transposed<'_>,
     geom: &ConvGeom,
-    elements: &[usize],
     packed: &mut [Block],
 ) {
     assert_eq!(weights.len(), forward.packed_len(), "the weights are packed for another geometry");

@@ -14,68 +14,81 @@
 //!
 //! With C input channels, an output differs from the exact one by at most
 //! `(C + R)·2⁻²⁴·|Aᵀ|[Σ_channels (|G||g||G|ᵀ) ⊙ (|B|ᵀ|d||B|)]|A|`, where `|·|` is the size of every entry: R roundings in the
-//! transforms ([`Tile::roundings`]) and C in the sum.
+//! transforms and C in the sum ([`Bound::Transforms`]).
 //!
 //! F(2×2, 3×3) multiplies 4 times per output and channel pair where F(4×4, 3×3) multiplies 2.25 times. It pays where the
 //! larger tile does not fit the map, as in maps of 2×2 pixels, and where there are so few tiles that most of the time goes
 //! into reading U, which has 16 positions instead of 36.
 
+mod cost;
 mod filter;
 mod gradient;
 mod inputs;
+mod outputs;
+mod places;
+mod products;
 mod weights;
 
-pub use filter::Tile;
-pub use gradient::WinogradGradient;
-pub use weights::Source;
+pub(crate) use gradient::{WEIGHT_GRADIENT_2, WEIGHT_GRADIENT_4};
 
 use crate::block::{Block, LANES};
-use crate::conv::{AHEAD, ConvGeom, Epilogue, Strides};
-use crate::isa::{Isa, Kernel};
+use crate::conv::{
+    Algorithm, Bound, ConvGeom, Convolution, Epilogue, Forward, Input, InputGradient, Output,
+    Problem, Transposed,
+};
+use crate::isa::{Isa, Precision};
 use crate::pixel::Pixel;
-use crate::simd::Simd;
-use crate::threads::{Shore, Threads};
-use filter::{F2, F4, Filter};
+use crate::threads::{SharedMut, Threads};
+use filter::Tile;
 use inputs::Inputs;
-use std::array::from_fn;
+use outputs::Outputs;
+use places::{apart, taps};
+use products::Products;
 use std::ops::Range;
+use std::sync::Arc;
+use weights::Source;
 
-/// Blocks from one position to the next where a position has `len`: an odd number, so that the lines that a tile's
-/// transform writes do not compete for one place of the cache.
-const fn apart(len: usize) -> usize {
-    len | 1
-}
+const FORWARD: Algorithm<dyn Forward> = Algorithm {
+    name: "winograd_2x3",
+    precision: Precision::F32,
+    serves: "dense 3×3 of stride 1",
+    memory: "tiles in transit, transformed weights (×16/9)",
+    bound: Tile::Two.bound(),
+    make: |isa, problem| Some(Arc::new(Winograd::new(isa, problem, Tile::Two)?)),
+};
 
-/// Image, row and column of a tile and those after it.
-#[derive(Clone, Copy)]
-struct Places {
-    /// Rows and columns of tiles in an image.
-    tiles: [usize; 2],
-    at: [usize; 3],
-}
+const INPUT_GRADIENT: Algorithm<dyn InputGradient> = Algorithm {
+    name: FORWARD.name,
+    precision: FORWARD.precision,
+    serves: FORWARD.serves,
+    memory: FORWARD.memory,
+    bound: FORWARD.bound,
+    make: |isa, problem| Some(Arc::new(Winograd::new(isa, problem, Tile::Two)?)),
+};
 
-impl Places {
-    #[inline(always)]
-    fn new(tiles: [usize; 2], first: usize) -> Self {
-        let [down, across] = tiles;
-        let at = [first / (down * across), first / across % down, first % across];
-        Self { tiles, at }
-    }
+/// F(2×2, 3×3).
+pub(crate) const FORWARD_2: Algorithm<dyn Forward> = FORWARD;
 
-    #[inline(always)]
-    fn advance(&mut self) {
-        let [n, down, across] = &mut self.at;
-        *across += 1;
-        if *across == self.tiles[1] {
-            *across = 0;
-            *down += 1;
-            if *down == self.tiles[0] {
-                *down = 0;
-                *n += 1;
-            }
-        }
-    }
-}
+/// F(4×4, 3×3).
+pub(crate) const FORWARD_4: Algorithm<dyn Forward> = Algorithm {
+    name: "winograd_4x3",
+    memory: "tiles in transit, transformed weights (×4)",
+    bound: Tile::Four.bound(),
+    make: |isa, problem| Some(Arc::new(Winograd::new(isa, problem, Tile::Four)?)),
+    ..FORWARD
+};
+
+/// F(2×2, 3×3).
+pub(crate) const INPUT_GRADIENT_2: Algorithm<dyn InputGradient> = INPUT_GRADIENT;
+
+/// F(4×4, 3×3).
+pub(crate) const INPUT_GRADIENT_4: Algorithm<dyn InputGradient> = Algorithm {
+    name: FORWARD_4.name,
+    memory: FORWARD_4.memory,
+    bound: FORWARD_4.bound,
+    make: |isa, problem| Some(Arc::new(Winograd::new(isa, problem, Tile::Four)?)),
+    ..INPUT_GRADIENT
+};
 
 /// Blocks of V that a job may fill, so that M and U stay in a second-level cache beside it.
 const V_BLOCKS: usize = 1 << 13;
@@ -85,11 +98,11 @@ const CHUNK: [usize; 2] = [28, 64];
 const SHARED: usize = 128;
 
 /// The kernel for one geometry and largest batch.
-#[derive(Clone, Debug)]
-pub struct Winograd {
+#[derive(Debug)]
+struct Winograd {
     isa: Isa,
     name: String,
-    geom: ConvGeom,
+    problem: Problem,
     tile: Tile,
     /// For each kernel element, in row-major order, its tap.
     taps: [usize; 9],
@@ -105,30 +118,11 @@ pub struct Winograd {
     split: bool,
 }
 
-/// For each kernel element, in row-major order, its tap; `None` if the geometry is not a dense 3×3 convolution of stride
-/// 1 over channel blocks.
-fn taps(geom: &ConvGeom) -> Option<[usize; 9]> {
-    let dense = geom.first.iter().all(|&first| first == 0) && geom.lanes == LANES;
-    // Every block that is read exists: the products do not stop at the depth.
-    let whole_depth = geom.blocks > 0 && geom.depth.div_ceil(LANES) >= geom.blocks;
-    let unit = geom.x.pixel == LANES && geom.y.pixel == 1 && !geom.batch_is_row;
-    let whole = [geom.x.offset, geom.x.image, geom.x.block, geom.x.row];
-    if !dense || !whole_depth || !unit || whole.iter().any(|at| !at.is_multiple_of(LANES)) {
-        return None;
-    }
-    let tap = |i: usize| {
-        let place = i / 3 * geom.x.row + i % 3 * LANES;
-        geom.taps.iter().position(|&tap| tap == place)
-    };
-    let found: Option<Vec<usize>> = (0..9).map(tap).collect();
-    found.filter(|_| geom.taps.len() == 9)?.try_into().ok()
-}
-
 impl Winograd {
-    /// The kernel for this geometry and up to `images` images at once; `None` if it is not a dense 3×3 convolution of
-    /// stride 1 over channel blocks.
-    pub fn new(isa: Isa, geom: ConvGeom, images: usize, tile: Tile) -> Option<Self> {
-        let taps = taps(&geom)?;
+    /// The kernel for a dense 3×3 convolution of stride 1 over channel blocks; `None` for others.
+    fn new(isa: Isa, problem: &Problem, tile: Tile) -> Option<Self> {
+        let (geom, images) = (problem.geom(), problem.images());
+        let taps = taps(geom)?;
         let group = if isa.tile()[1] > 0 { 2 } else { 1 };
         let tiles = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));
         let total = (tiles[0] * tiles[1] * images).max(1);
@@ -142,29 +136,19 @@ impl Winograd {
         };
         let chunks = total.div_ceil(chunk);
         let name = format!("f32_conv_winograd_{}x3_{isa}", tile.side());
-        Some(Self { isa, name, geom, tile, taps, tiles, group, chunk, chunks, split })
+        let problem = problem.clone();
+        Some(Self { isa, name, problem, tile, taps, tiles, group, chunk, chunks, split })
     }
 
-    /// Its name: `f32_conv_winograd_4x3_avx512`.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its filtering.
-    pub fn tile(&self) -> Tile {
-        self.tile
-    }
-
-    /// The geometry that it was made for.
-    pub fn geom(&self) -> &ConvGeom {
-        &self.geom
+    fn geom(&self) -> &ConvGeom {
+        self.problem.geom()
     }
 
     /// Blocks of the transformed weights.
-    pub fn packed_len(&self) -> usize {
+    fn transformed_len(&self) -> usize {
         let last = self.group_range(self.groups() - 1).len();
         (self.groups() - 1) * self.group_len()
-            + self.tile.positions() * apart(self.geom.blocks * LANES * last)
+            + self.tile.positions() * apart(self.geom().blocks * LANES * last)
     }
 
     /// Blocks of V for one chunk.
@@ -173,7 +157,7 @@ impl Winograd {
     }
 
     fn v_step(&self) -> usize {
-        apart(self.geom.blocks * self.chunk)
+        apart(self.geom().blocks * self.chunk)
     }
 
     /// Blocks of M for one chunk and group.
@@ -181,26 +165,26 @@ impl Winograd {
         self.tile.positions() * apart(self.group * self.chunk)
     }
 
-    /// Blocks of scratch memory for this many threads.
-    pub fn workspace(&self, threads: usize) -> usize {
+    /// Blocks of scratch memory for this many threads, with transformed weights.
+    fn transformed_workspace(&self, threads: usize) -> usize {
         if self.split {
             self.split_workspace(threads, 1, 0)
         } else {
-            threads * (self.v_len() + self.m_len())
+            threads.saturating_mul(self.v_len() + self.m_len())
         }
     }
 
     /// Output blocks of group `g`.
     fn group_range(&self, g: usize) -> Range<usize> {
-        g * self.group..((g + 1) * self.group).min(self.geom.out_blocks())
+        g * self.group..((g + 1) * self.group).min(self.geom().out_blocks())
     }
 
     fn groups(&self) -> usize {
-        self.geom.out_blocks().div_ceil(self.group)
+        self.geom().out_blocks().div_ceil(self.group)
     }
 
-    /// Computes `n` images: `x` with the packed weights `u` to `y`.
-    pub fn run<X: Pixel, Y: Pixel>(
+    /// Computes `n` images: `x` with the transformed weights `u` to `y`.
+    fn run_transformed<X: Pixel, Y: Pixel>(
         &self,
         threads: &Threads,
         n: usize,
@@ -210,28 +194,28 @@ impl Winograd {
         work: &mut [Block],
         y: &mut [Y],
     ) {
-        assert_eq!(u.len(), self.packed_len(), "the weights are packed for another geometry");
+        assert_eq!(u.len(), self.transformed_len(), "the weights are packed for another geometry");
         let len = self.group_len();
         let group = |g: usize| &u[g * len..][..len.min(u.len() - g * len)];
         self.check(n, x.len(), epilogue, y.len());
         if self.split {
-            let shape = [self.geom.blocks, 1, 0];
+            let shape = [self.geom().blocks, 1, 0];
             return self.run_split(threads, n, x, epilogue, shape, work, y, |g, _, _, each| {
                 each(group(g));
             });
         }
-        let out = Shore(y.as_mut_ptr());
+        let out = SharedMut(y.as_mut_ptr());
         let total = n * self.tiles[0] * self.tiles[1];
         let range = |c: usize| c * self.chunk..((c + 1) * self.chunk).min(total);
         let chunks = total.div_ceil(self.chunk);
         threads.run_with_scratch(chunks, work, self.v_len() + self.m_len(), |c, scratch| {
             let (v, m) = scratch.split_at_mut(self.v_len());
-            for b in 0..self.geom.blocks {
-                let v = Shore(v.as_mut_ptr());
+            for b in 0..self.geom().blocks {
+                let v = SharedMut(v.as_mut_ptr());
                 self.isa.run(self.inputs(x, range(c), b, v));
             }
             for g in 0..self.groups() {
-                let (v, u, bs, tiles) = (&*v, group(g), 0..self.geom.blocks, range(c));
+                let (v, u, bs, tiles) = (&*v, group(g), 0..self.geom().blocks, range(c));
                 self.isa.run(Products { kernel: self, v, u, bs, m, tiles: tiles.len(), g });
                 self.isa.run(Outputs { kernel: self, m, tiles, g, epilogue, y: out });
             }
@@ -244,16 +228,16 @@ impl Winograd {
         x: &'a [X],
         tiles: Range<usize>,
         b: usize,
-        v: Shore,
+        v: SharedMut,
     ) -> Inputs<'a, X> {
-        let (geom, first, at) = (&self.geom, tiles.start, 0..tiles.len());
+        let (geom, first, at) = (self.geom(), tiles.start, 0..tiles.len());
         Inputs { geom, tile: self.tile, tiles: self.tiles, x, first, at, len: self.chunk, b, v }
     }
 
     /// Asserts that a run reads and writes nothing but `x` and `y` pixels, and the epilogue's operands.
     fn check<Y>(&self, n: usize, x: usize, epilogue: &Epilogue<'_, Y>, y: usize) {
-        self.geom.check(n, x.saturating_mul(LANES), y);
-        self.geom.check_epilogue(n, x.saturating_mul(LANES), epilogue);
+        self.geom().check(n, x.saturating_mul(LANES), y);
+        epilogue.check(self.geom(), n);
     }
 
     /// A run whose threads share V, `piece` input blocks and `wide` groups at a time. `weights` gives the part of U that
@@ -270,19 +254,19 @@ impl Winograd {
         y: &mut [Y],
         weights: impl Fn(usize, Range<usize>, &mut [Block], &mut dyn FnMut(&[Block])) + Sync,
     ) {
-        let blocks = self.geom.blocks;
+        let blocks = self.geom().blocks;
         let total = n * self.tiles[0] * self.tiles[1];
         let chunks = total.div_ceil(self.chunk);
         let range = |c: usize| c * self.chunk..((c + 1) * self.chunk).min(total);
         let (v, scratch) = work.split_at_mut(chunks * self.v_len());
-        let shared = Shore(v.as_mut_ptr());
+        let shared = SharedMut(v.as_mut_ptr());
         // Jobs: input blocks of a chunk. V is written in pieces that interleave, one per position.
         threads.run(chunks * blocks, |job| {
             let (c, b) = (job / blocks, job % blocks);
-            let v = Shore(shared.pointer().wrapping_add(c * self.v_len()));
+            let v = SharedMut(shared.pointer().wrapping_add(c * self.v_len()));
             self.isa.run(self.inputs(x, range(c), b, v));
         });
-        let (v, out) = (&*v, Shore(y.as_mut_ptr()));
+        let (v, out) = (&*v, SharedMut(y.as_mut_ptr()));
         let of_group = chunks * self.m_len();
         let len = wide * of_group + own;
         threads.run_with_scratch(self.groups().div_ceil(wide), scratch, len, |job, scratch| {
@@ -309,238 +293,130 @@ impl Winograd {
 
     /// Blocks of scratch memory of [`Winograd::run_split`], where `wide` groups and `own` blocks belong to a job.
     fn split_workspace(&self, threads: usize, wide: usize, own: usize) -> usize {
-        self.chunks * self.v_len() + threads * (wide * self.chunks * self.m_len() + own)
+        let of_thread = wide * self.chunks * self.m_len() + own;
+        threads.saturating_mul(of_thread).saturating_add(self.chunks * self.v_len())
     }
 
     /// Blocks of U of a whole group.
     fn group_len(&self) -> usize {
-        self.tile.positions() * apart(self.geom.blocks * LANES * self.group)
+        self.tile.positions() * apart(self.geom().blocks * LANES * self.group)
     }
 }
 
-/// The products of one group for a chunk.
-struct Products<'a> {
-    kernel: &'a Winograd,
-    v: &'a [Block],
-    /// The group's own, of some input blocks; M is made when they are the first, and complete when they are the last.
-    u: &'a [Block],
-    bs: Range<usize>,
-    m: &'a mut [Block],
-    /// Number of tiles.
-    tiles: usize,
-    g: usize,
-}
-
-impl Kernel for Products<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        match self.kernel.group_range(self.g).len() {
-            1 => self.multiply::<S, 1>(s, S::TILE[0]),
-            _ => self.multiply::<S, 2>(s, S::TILE[1]),
-        }
-    }
-}
-
-impl Products<'_> {
-    /// M of all positions.
-    #[inline(always)]
-    fn multiply<S: Simd, const OB: usize>(&mut self, s: S, widest: usize) {
-        let kernel = self.kernel;
-        let count = self.tiles;
-        let passes = count.div_ceil(widest);
-        let positions = kernel.tile.positions();
-        assert!(
-            self.bs.end <= kernel.geom.blocks
-                && self.m.len() >= positions * apart(OB * kernel.chunk)
-        );
-        assert!(self.v.len() >= kernel.v_len());
-        let len = self.bs.len() * LANES * OB;
-        for position in 0..positions {
-            let u = &self.u[position * apart(len)..][..len];
-            let mut t = 0;
-            for pass in 0..passes {
-                let width = (count - t).div_ceil(passes - pass);
-                macro_rules! by_width {
-                    ($($p:literal)*) => {
-                        match width {
-                            // SAFETY: tiles t .. t + p are within the chunk, so all reads are within V (`v_len`, asserted
-                            // above) and U (sliced above); all writes are within M (asserted above).
-                            $($p => unsafe { self.product::<S, OB, $p>(s, u, position, t) },)*
-                            _ => unreachable!("tiles are at most 14 wide"),
-                        }
-                    };
-                }
-                by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-                t += width;
-            }
-        }
+impl Convolution for Winograd {
+    /// `f32_conv_winograd_4x3_avx512`
+    fn name(&self) -> &str {
+        &self.name
     }
 
-    /// M of P tiles at one position.
-    ///
-    /// # Safety
-    /// V has `v_len` blocks, M `apart(OB·chunk)` for each position, `u` `OB·16` for each of bs, bs are blocks of the
-    /// geometry, and `t + P` is at most `chunk`.
-    #[inline(always)]
-    unsafe fn product<S: Simd, const OB: usize, const P: usize>(
-        &mut self,
-        s: S,
-        u: &[Block],
-        position: usize,
-        t: usize,
-    ) {
-        let (blocks, chunk, bs) = (self.kernel.geom.blocks, self.kernel.chunk, self.bs.clone());
-        let mut acc = [[s.zero(); P]; OB];
-        if bs.start > 0 {
-            for ob in 0..OB {
-                let m = &self.m[position * apart(OB * chunk) + ob * chunk + t..][..P];
-                for p in 0..P {
-                    acc[ob][p] = s.load(&m[p]);
-                }
-            }
-        }
-        // SAFETY: position is one of the tile's, b < blocks for the b of bs, and t + p < chunk, so
-        // position·apart(blocks·chunk) + b·chunk + t + p < v_len; the weights are read in order, OB·16 for each b.
-        unsafe {
-            let from = position * apart(blocks * chunk) + bs.start * chunk + t;
-            let mut v = self.v.as_ptr().add(from).cast::<f32>();
-            let mut u = u.as_ptr();
-            for _ in bs {
-                for lane in 0..LANES {
-                    let weights: [S::V; OB] = from_fn(|ob| s.load(&*u.add(ob)));
-                    for ob in 0..OB {
-                        s.prefetch(u.wrapping_add(ob + AHEAD * OB));
-                    }
-                    for p in 0..P {
-                        let value = s.splat(*v.add(p * LANES + lane));
-                        for ob in 0..OB {
-                            acc[ob][p] = s.mul_add(value, weights[ob], acc[ob][p]);
-                        }
-                    }
-                    u = u.add(OB);
-                }
-                v = v.wrapping_add(chunk * LANES);
-            }
-        }
-        for ob in 0..OB {
-            let m = &mut self.m[position * apart(OB * chunk) + ob * chunk + t..][..P];
-            m.iter_mut().zip(acc[ob]).for_each(|(m, acc)| s.store(m, acc));
+    fn method(&self) -> &'static str {
+        self.tile.method()
+    }
+
+    fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// The algorithm has no groups.
+    fn cost(&self) -> f64 {
+        cost::cost(&self.problem, self.tile) * (LANES / self.geom().group) as f64
+    }
+
+    fn bound(&self) -> Bound {
+        self.tile.bound()
+    }
+
+    fn workspace(&self, threads: usize) -> usize {
+        if self.problem.training() {
+            self.direct_workspace(threads)
+        } else {
+            self.transformed_workspace(threads)
         }
     }
 }
 
-/// The outputs of one group for a chunk.
-struct Outputs<'a, Y> {
-    kernel: &'a Winograd,
-    m: &'a [Block],
-    tiles: Range<usize>,
-    g: usize,
-    epilogue: &'a Epilogue<'a, Y>,
-    y: Shore<Y>,
-}
-
-impl<Y: Pixel> Kernel for Outputs<'_, Y> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        match self.kernel.tile {
-            Tile::Two => self.tiles::<F2, S, 2, 4>(s),
-            Tile::Four => self.tiles::<F4, S, 4, 6>(s),
-        }
-    }
-}
-
-impl<Y: Pixel> Outputs<'_, Y> {
-    #[inline(always)]
-    fn tiles<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(&self, s: S) {
-        for (i, k) in self.kernel.group_range(self.g).enumerate() {
-            let mut places = Places::new(self.kernel.tiles, self.tiles.start);
-            for t in 0..self.tiles.len() {
-                self.output::<F, S, M, T>(s, i, k, t, places.at);
-                places.advance();
-            }
-        }
+impl Forward for Winograd {
+    /// While training, activations are in f32.
+    fn reads(&self, input: Precision) -> bool {
+        input == Precision::F32 || !self.problem.training()
     }
 
-    /// `Aᵀ M A` and the epilogue for one tile of output block `k`, the group's `i`-th.
-    #[inline(always)]
-    fn output<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(
+    fn writes(&self, output: Precision) -> bool {
+        Forward::reads(self, output)
+    }
+
+    fn packs(&self) -> bool {
+        !self.problem.training()
+    }
+
+    fn packed_len(&self) -> usize {
+        if self.packs() { self.transformed_len() } else { self.geom().packed_len() }
+    }
+
+    fn pack(&self, threads: &Threads, weights: &[Block], own: &mut [Block]) {
+        self.transform(threads, Source::Packed(weights), own);
+    }
+
+    fn run(
         &self,
-        s: S,
-        i: usize,
-        k: usize,
-        t: usize,
-        [n, down, across]: [usize; 3],
+        threads: &Threads,
+        n: usize,
+        x: Input<'_>,
+        w: &[Block],
+        work: &mut [Block],
+        y: Output<'_>,
     ) {
-        let geom = &self.kernel.geom;
-        let size = [geom.rows - down * M, geom.cols - across * M];
-        let place =
-            |at: &Strides| at.offset + n * at.image + k * at.block + down * M * at.row + across * M;
-        let group = self.kernel.group_range(self.g).len();
-        let from = i * self.kernel.chunk + t;
-        assert!(
-            from < group * self.kernel.chunk
-                && self.m.len() >= T * T * apart(group * self.kernel.chunk)
-        );
-        let step = apart(group * self.kernel.chunk);
-        let mut half = [[s.zero(); T]; M];
-        for c in 0..T {
-            let mut column = [s.zero(); T];
-            for r in 0..T {
-                // SAFETY: (r·T + c)·step + from is below T²·step, which M has (asserted above).
-                column[r] = s.load(unsafe { self.m.get_unchecked((r * T + c) * step + from) });
+        match (x, y) {
+            (Input::F32(x), Output::F32(y, epilogue)) if self.problem.training() => {
+                self.run_direct(threads, n, x, Source::Packed(w), &epilogue, work, y);
             }
-            let column = F::output(s, column);
-            for r in 0..M {
-                half[r][c] = column[r];
+            _ if self.problem.training() => panic!("{} trains in f32", self.name),
+            (Input::F32(x), Output::F32(y, epilogue)) => {
+                self.run_transformed(threads, n, x, w, &epilogue, work, y);
             }
-        }
-        let y = place(&geom.y);
-        let add = self.epilogue.add.map(|(add, at)| (&add[place(&at)..], at.row));
-        let bias = self.epilogue.bias.map_or(s.zero(), |bias| s.load(&bias[k]));
-        // SAFETY: the rows and columns below `size` are outputs of the image, so they are within `y` (`geom.check` in
-        // `Winograd::run`), and only this job writes these tiles of k.
-        unsafe {
-            if size[0] >= M && size[1] >= M {
-                self.finish::<F, S, M, T>(s, &half, bias, y, add, [M; 2]);
-            } else {
-                self.finish::<F, S, M, T>(s, &half, bias, y, add, size);
+            (Input::F32(x), Output::Bf16(y, epilogue)) => {
+                self.run_transformed(threads, n, x, w, &epilogue, work, y);
+            }
+            (Input::Bf16(x), Output::F32(y, epilogue)) => {
+                self.run_transformed(threads, n, x, w, &epilogue, work, y);
+            }
+            (Input::Bf16(x), Output::Bf16(y, epilogue)) => {
+                self.run_transformed(threads, n, x, w, &epilogue, work, y);
             }
         }
     }
+}
 
-    /// The second half of the transform, the epilogue, and the pixels of the tile at block `y` of the output.
-    ///
-    /// # Safety
-    /// The first `rows` rows and `cols` columns (at most M) from there on are within y, and this job's alone.
-    #[inline(always)]
-    unsafe fn finish<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(
+impl InputGradient for Winograd {
+    fn reads(&self) -> Precision {
+        Precision::F32
+    }
+
+    fn transposed_len(&self) -> usize {
+        0
+    }
+
+    fn run(
         &self,
-        s: S,
-        half: &[[S::V; T]; M],
-        bias: S::V,
-        y: usize,
-        add: Option<(&[Y], usize)>,
-        [rows, cols]: [usize; 2],
+        threads: &Threads,
+        n: usize,
+        dy: Input<'_>,
+        weights: &Transposed<'_>,
+        accumulate: bool,
+        work: &mut [Block],
+        _: &mut [Block],
+        dx: &mut [Block],
     ) {
-        for r in 0..rows.min(M) {
-            let line = F::output(s, half[r]);
-            let add = add.map(|(add, row)| &add[r * row..][..cols.min(M)]);
-            for c in 0..cols.min(M) {
-                // SAFETY: the caller's promise.
-                let y = unsafe { &mut *self.y.pointer().add(y + r * self.kernel.geom.y.row + c) };
-                let mut value = s.add(line[c], bias);
-                if let Some(add) = add {
-                    value = s.add(value, add[c].load(s));
-                }
-                if self.epilogue.accumulate {
-                    value = s.add(value, y.load(s));
-                }
-                y.store(s, if self.epilogue.relu { s.relu(value) } else { value });
-            }
-        }
+        let Input::F32(dy) = dy else { panic!("{} reads f32", self.name) };
+        let epilogue = Epilogue { accumulate, ..Epilogue::default() };
+        self.run_direct(threads, n, dy, Source::Transposed(*weights), &epilogue, work, dx);
     }
 }

@@ -4,7 +4,6 @@ use super::effects::{Done, Interpreter};
 use super::meaning::names;
 use super::terms::Tensor;
 use crate::bank::Content;
-use crate::choose::ConvKernel;
 use crate::ir::BufferId;
 use crate::step::Zeros;
 use crate::step::conv::{Conv, ConvInput, ConvWeights, Nest};
@@ -43,23 +42,18 @@ impl Interpreter<'_> {
 
     /// What a convolution makes, before sum and ReLU.
     fn convolved(&mut self, conv: &Conv) -> Result<Tensor, String> {
-        let &Conv { ref kernel, weight, bias, transformed, x, y, .. } = conv;
-        let bf16 = self.is_bf16(x);
-        let takes = match kernel {
-            ConvKernel::Direct(_) => !bf16 && !self.is_bf16(y),
-            ConvKernel::Winograd(_) => transformed || !(bf16 || self.is_bf16(y)),
-            ConvKernel::Bf16(_) => bf16 && (transformed || !self.is_bf16(y)),
-        };
-        if !takes {
+        let &Conv { ref kernel, weight, bias, x, y, .. } = conv;
+        let [from, to] = [x, y].map(|id| self.precision(id));
+        if !(kernel.reads(from) && kernel.writes(to)) {
             return Err(format!("{} does not read or write this precision", kernel.name()));
         }
-        self.check_target(kernel.geom(), y)?;
+        self.check_target(kernel.problem().geom(), y)?;
         let x = self.conv_input(x)?;
         let Content::Matrix { name, packing, fold } = self.content(weight) else {
             return Err("its weights are no matrix".to_owned());
         };
-        let form = packing.transform.as_ref().map(ConvKernel::name);
-        if form != transformed.then_some(kernel.name()) {
+        let form = packing.transform.as_ref().map(|kernel| kernel.name());
+        if form != kernel.packs().then_some(kernel.name()) {
             return Err(format!("its weights are in the form of {form:?}"));
         }
         let name = name.clone();
@@ -115,7 +109,7 @@ impl Interpreter<'_> {
         let layout = self.layout(step.dx);
         let mut written = vec![0; layout.plane()];
         for Nest { kernel, .. } in &step.nests {
-            let geom = kernel.geom();
+            let geom = kernel.problem().geom();
             self.check_target(geom, step.dx)?;
             for row in 0..geom.rows {
                 for col in 0..if geom.batch_is_row { 1 } else { geom.cols } {

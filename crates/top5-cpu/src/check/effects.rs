@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::pool::{Divisor, PoolGeom};
-use top5_kernels::{LANES, Layout};
+use top5_kernels::{LANES, Layout, Precision};
 
 /// The machine that runs a plan with symbols for numbers.
 pub(super) struct Interpreter<'a> {
@@ -66,6 +66,10 @@ impl Interpreter<'_> {
 
     pub(super) fn layout(&self, id: BufferId) -> Layout {
         self.program.buffers[id.0].layout
+    }
+
+    pub(super) fn precision(&self, id: BufferId) -> Precision {
+        if self.is_bf16(id) { Precision::Bf16 } else { Precision::F32 }
     }
 
     pub(super) fn is_bf16(&self, id: BufferId) -> bool {

@@ -11,8 +11,7 @@ use crate::tuning::Tuning;
 use top5_graph::ops::{AlphaOver, Conv2d};
 use top5_graph::random::Stream;
 use top5_graph::{Graph, GraphError, NodeId, Rule, Signals, Var, Window, concat, k, net};
-use top5_kernels::Isa;
-use top5_kernels::bf16::Bf16Isa;
+use top5_kernels::{Isa, Precision};
 
 /// Modes and precisions.
 const WAYS: [(Mode, bool); 4] = [
@@ -28,14 +27,14 @@ fn exhaustive() -> bool {
 
 fn machinery((mode, bf16): (Mode, bool), batch: usize) -> Machinery {
     let isa = Isa::Scalar;
-    let bf16 = bf16.then(|| Bf16Isa::of(isa).expect("the scalar instruction set has bf16"));
+    let precision = if bf16 { Precision::Bf16 } else { Precision::F32 };
     Machinery {
         isa,
         threads: 2,
         batch,
         exact: false,
         compact: false,
-        bf16,
+        precision,
         tuning: Tuning::default(),
         mode,
     }

@@ -8,7 +8,6 @@
 use super::emission::Emission;
 use super::forward::{average, lrn_geom, pool_geom};
 use super::pieces;
-use crate::choose::ConvKernel;
 use crate::geometry::layout_of;
 use crate::ir::{BufferId, Extent, Program};
 use crate::step::Kernel;
@@ -23,6 +22,7 @@ use crate::step::pointwise::{
 use crate::step::pool::{AverageGradient, MaxPoolGradient};
 use top5_graph::ops::{Activation, Dropout};
 use top5_graph::{GateRule, LrnRule, Node, NodeId, Op, ReluRule, Rule, Signals};
+use top5_kernels::conv::InputGradient;
 use top5_kernels::norm;
 use top5_kernels::{LANES, Layout};
 
@@ -389,9 +389,9 @@ impl Backward<'_> {
         let design = self.on.design;
         let unit = design.conv(node.id).expect("it is a convolution");
         let (weight, at) = (unit.weight, self.on.layout_of(dy));
-        let kernel = design.machinery.choose_gradient(unit.shape.forward(&unit.source, &at));
-        let blocks = kernel.workspace(design.machinery.batch, design.machinery.threads);
-        let work = self.on.scratch(blocks);
+        let geom = unit.shape.forward(&unit.source, &at);
+        let kernel = design.machinery.weight_gradient(&geom).kernel;
+        let work = self.on.scratch(kernel.workspace(design.machinery.threads));
         let mask = unit.packing.mask();
         self.on.step(node.id, ConvWeights { kernel, weight, mask, x, dy, work }, true);
         if let Some(bias) = unit.bias {
@@ -407,15 +407,17 @@ impl Backward<'_> {
         let unit = design.conv(node.id).expect("it is a convolution");
         let [dy_at, dx_at] = [dy, dx].map(|buffer| self.on.layout_of(buffer));
         let nests = unit.shape.backward(&dy_at, &dx_at).into_iter();
-        let choose = |(geom, elements)| Nest { kernel: design.machinery.choose(&geom), elements };
-        let nests: Vec<Nest> = nests.map(choose).collect();
-        let threads = design.machinery.threads;
-        let most = |len: &dyn Fn(&ConvKernel) -> usize| {
-            nests.iter().map(|nest| len(&nest.kernel)).max().unwrap_or(0)
+        let nest = |(geom, elements)| {
+            let kernel = design.machinery.input_gradient(&geom).kernel;
+            Nest { kernel, elements }
         };
-        let [work, transposed] =
-            [most(&|kernel| kernel.workspace(threads, false)), most(&ConvKernel::transposed_len)]
-                .map(|blocks| self.on.scratch(blocks));
+        let nests: Vec<Nest> = nests.map(nest).collect();
+        let threads = design.machinery.threads;
+        let most = |len: &dyn Fn(&dyn InputGradient) -> usize| {
+            nests.iter().map(|nest| len(&*nest.kernel)).max().unwrap_or(0)
+        };
+        let work = self.on.scratch(most(&|kernel| kernel.workspace(threads)));
+        let transposed = self.on.scratch(most(&|kernel| kernel.transposed_len()));
         let rounds = nests.iter().any(Nest::rounds);
         let rounded = rounds.then(|| self.on.convert(node.id, dy));
         let (forward, weight) = (unit.packing.geom.clone(), unit.weight);

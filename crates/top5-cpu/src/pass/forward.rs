@@ -3,7 +3,6 @@
 use super::emission::Emission;
 use super::precision::is_factor;
 use super::{Design, pieces};
-use crate::choose::ConvKernel;
 use crate::ir::{BufferId, Extent};
 use crate::step::conv::Conv;
 use crate::step::loss::{EuclideanRbf, Softmax};
@@ -16,7 +15,7 @@ use top5_graph::{Node, NodeId, Op, Window};
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::norm;
 use top5_kernels::pool::{Divisor, PoolGeom};
-use top5_kernels::{LANES, Layout};
+use top5_kernels::{LANES, Layout, Precision};
 
 /// The forward steps of all units.
 pub(super) fn forward<'d>(design: &'d Design<'d>) -> Emission<'d> {
@@ -134,16 +133,14 @@ impl Emission<'_> {
         let unit = design.conv(node.id).expect("it is a convolution");
         let head = design.units.head_of(node.id);
         let kernel = unit.kernel.clone();
-        let x = match &kernel {
-            ConvKernel::Direct(_) => self.operand(node.inputs[0], false),
-            ConvKernel::Bf16(_) => self.operand(node.inputs[0], true),
-            ConvKernel::Winograd(_) => self.value(node.inputs[0]),
+        let x = match Precision::ALL.map(|precision| kernel.reads(precision)) {
+            [true, true] => self.value(node.inputs[0]),
+            [_, bf16] => self.operand(node.inputs[0], bf16),
         };
         let sum = head.sum.map(|sum| self.operand(sum, self.is_bf16(y)));
-        let transformed = unit.packing.transform.is_some();
-        let work = self.scratch(kernel.workspace(design.machinery.threads, transformed));
+        let work = self.scratch(kernel.workspace(design.machinery.threads));
         let (weight, bias, relu) = (unit.weight, unit.bias, head.relu);
-        self.step(node.id, Conv { kernel, weight, bias, relu, transformed, x, sum, y, work }, true);
+        self.step(node.id, Conv { kernel, weight, bias, relu, x, sum, y, work }, true);
     }
 
     fn emit_average(&mut self, node: &Node, x: BufferId, y: BufferId) {

@@ -4,11 +4,13 @@ use super::conv_shape;
 use super::fuse::Units;
 use super::layout::Maps;
 use crate::bank::{BankPlan, Connections, Content, Fold, Packing, SlotId};
-use crate::choose::{ConvKernel, Machinery};
+use crate::choose::Machinery;
 use crate::geometry::{ConvShape, Source};
 use crate::purpose::Facts;
+use std::sync::Arc;
 use top5_graph::{Node, Op};
 use top5_kernels::LANES;
+use top5_kernels::conv::Forward;
 
 /// A convolution with its kernel and parameters.
 #[derive(Clone, Debug)]
@@ -16,7 +18,7 @@ pub(super) struct ConvUnit {
     pub(super) shape: ConvShape,
     pub(super) source: Source,
     pub(super) packing: Packing,
-    pub(super) kernel: ConvKernel,
+    pub(super) kernel: Arc<dyn Forward>,
     pub(super) weight: SlotId,
     pub(super) bias: Option<SlotId>,
 }
@@ -117,12 +119,8 @@ fn conv_unit(
     let plain = maps.plain_input && node.inputs[0].index() == 0;
     let source = if plain { Source::Plain(input) } else { Source::Blocked(input) };
     let geom = shape.forward(&source, &maps.layout(units, node.id));
-    let kernel = machinery.choose(&geom);
-    // A weight that a backward pass reads is stored for direct convolution and transformed in each step.
-    let compact = machinery.compact && machinery.bf16.is_none();
-    let keeps = !(compact && kernel.inflates());
-    let transforms = !facts.backward && kernel.transformed_len() > 0 && keeps;
-    let transform = transforms.then(|| kernel.clone());
+    let kernel = machinery.forward(facts, &geom).kernel;
+    let transform = kernel.packs().then(|| kernel.clone());
     let packing = Packing { geom, kernel: shape.window.kernel, plain, connections, transform };
     let fold = units.head_of(node.id).norm.map(|norm| {
         let norm = units.graph.node(norm);
@@ -153,12 +151,12 @@ mod tests {
     use crate::purpose::Mode;
     use crate::tuning::Tuning;
     use top5_graph::{Graph, k, net};
-    use top5_kernels::Isa;
+    use top5_kernels::{Isa, Precision};
 
     fn machinery(mode: Mode) -> Machinery {
         let (tuning, isa) = (Tuning::default(), Isa::Scalar);
-        let (exact, compact, bf16) = (false, false, None);
-        Machinery { isa, threads: 1, batch: 1, exact, compact, bf16, tuning, mode }
+        let (exact, compact, precision) = (false, false, Precision::F32);
+        Machinery { isa, threads: 1, batch: 1, exact, compact, precision, tuning, mode }
     }
 
     fn graph() -> Graph {

@@ -9,9 +9,9 @@
 use super::fuse::Units;
 use super::layout::Maps;
 use super::params::Params;
-use crate::choose::ConvKernel;
 use top5_graph::ops::Activation;
 use top5_graph::{Node, NodeId, Op};
+use top5_kernels::Precision;
 
 /// Whether the `i`-th input of a node is the factors of a scale, which are in f32 always.
 pub(super) fn is_factor(node: &Node, i: usize) -> bool {
@@ -49,7 +49,7 @@ fn takes_bf16(params: &Params, node: &Node) -> bool {
     match &node.op {
         Op::Conv2d(_) | Op::TableConv2d(_) | Op::Linear(_) => {
             let unit = params.of_node[node.id.index()].conv.as_ref().expect("it is a convolution");
-            !matches!(unit.kernel, ConvKernel::Direct(_))
+            unit.kernel.reads(Precision::Bf16) && unit.kernel.writes(Precision::Bf16)
         }
         Op::MaxPool2d(_)
         | Op::AvgPool2d(_)

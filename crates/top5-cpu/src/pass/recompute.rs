@@ -111,13 +111,14 @@ mod tests {
     use crate::purpose::Mode;
     use crate::tuning::Tuning;
     use top5_graph::{Graph, k, net};
-    use top5_kernels::Isa;
+    use top5_kernels::{Isa, Precision};
 
     /// The names of the units whose values are given up.
     fn given_up(graph: &Graph) -> Vec<&str> {
         let (tuning, isa, mode) = (Tuning::default(), Isa::Scalar, Mode::Training);
-        let (exact, compact, bf16) = (false, false, None);
-        let machinery = Machinery { isa, threads: 1, batch: 1, exact, compact, bf16, tuning, mode };
+        let (exact, compact, precision) = (false, false, Precision::F32);
+        let machinery =
+            Machinery { isa, threads: 1, batch: 1, exact, compact, precision, tuning, mode };
         let design = Design::new(graph, &machinery, &[], None).unwrap();
         let values = forward(&design).values;
         let kept = kept(&design, &values);

@@ -3,25 +3,22 @@
 
 use super::{At, Done, Memory, Operands, Operate, Zeros, call, operands, operands_of};
 use crate::bank::SlotId;
-use crate::choose::{ConvKernel, GradientKernel};
 use crate::ir::BufferId;
-use top5_kernels::bf16::Bf16;
-use top5_kernels::conv::{ConvGeom, Epilogue, Strides};
-use top5_kernels::transpose::transpose;
-use top5_kernels::weight_gradient::sum_pixels;
-use top5_kernels::winograd::Source;
-use top5_kernels::{Block, BlockBf16, Layout, Pixel};
+use std::sync::Arc;
+use top5_kernels::bias_gradient::sum_pixels;
+use top5_kernels::conv::{
+    ConvGeom, Epilogue, Forward, Input, InputGradient, Output, Strides, Transposed, WeightGradient,
+};
+use top5_kernels::{Block, BlockBf16, Layout, Pixel, Precision};
 
 /// A convolution of x, then its bias, another map and the ReLU, where there are such.
 #[derive(Clone, Debug)]
 pub(crate) struct Conv {
-    pub(crate) kernel: ConvKernel,
+    pub(crate) kernel: Arc<dyn Forward>,
     pub(crate) weight: SlotId,
     pub(crate) bias: Option<SlotId>,
     pub(crate) relu: bool,
-    /// The weights are in the kernel's own form, and else packed for direct convolution.
-    pub(crate) transformed: bool,
-    /// In bf16 if the kernel reads that, or if it is.
+    /// In a precision that the kernel reads.
     pub(crate) x: BufferId,
     /// In y's precision.
     pub(crate) sum: Option<BufferId>,
@@ -39,28 +36,25 @@ impl Operate for Conv {
     }
 
     fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
-        let Self { kernel, relu, .. } = self;
+        let (threads, n) = at.batch();
         let writes = [at.range(self.y), at.range(self.work)];
         let reads = [at.range(self.x), at.range(self.sum)];
         let ([y, work], [x, sum]) = memory.arena.lend(writes, reads);
         let weights = at.params.slot(self.weight);
         let bias = self.bias.map(|id| at.params.slot(id));
-        let place = |id| strides_of(at.layout(id), kernel.geom().batch_is_row);
+        let place = |id| strides_of(at.layout(id), self.kernel.problem().geom().batch_is_row);
         macro_rules! epilogue {
             ($p:ty) => {{
                 let add = self.sum.map(|id| (<$p>::of(sum), place(id)));
-                Epilogue { bias, add, relu: *relu, accumulate: false }
+                Epilogue { bias, add, relu: self.relu, accumulate: false }
             }};
         }
-        let from = (x, at.is_bf16(self.x));
-        if !self.transformed {
-            convolve(at, kernel, x, weights, &epilogue!(Block), y, work);
-        } else if at.is_bf16(self.y) {
-            let y = BlockBf16::of_mut(y);
-            convolve_transformed(at, kernel, from, weights, &epilogue!(BlockBf16), y, work);
+        let y = if at.is_bf16(self.y) {
+            Output::Bf16(BlockBf16::of_mut(y), epilogue!(BlockBf16))
         } else {
-            convolve_transformed(at, kernel, from, weights, &epilogue!(Block), y, work);
-        }
+            Output::F32(y, epilogue!(Block))
+        };
+        self.kernel.run(threads, n, input(x, at.is_bf16(self.x)), weights, work, y);
         Ok(0.0)
     }
 
@@ -76,7 +70,7 @@ impl Operate for Conv {
 /// One loop nest of the gradient with respect to a convolution's input.
 #[derive(Clone, Debug)]
 pub(crate) struct Nest {
-    pub(crate) kernel: ConvKernel,
+    pub(crate) kernel: Arc<dyn InputGradient>,
     /// The kernel element of each of its taps.
     pub(crate) elements: Vec<usize>,
 }
@@ -84,7 +78,7 @@ pub(crate) struct Nest {
 impl Nest {
     /// Whether it reads dy in bf16.
     pub(crate) fn rounds(&self) -> bool {
-        matches!(self.kernel, ConvKernel::Bf16(_))
+        self.kernel.reads() == Precision::Bf16
     }
 }
 
@@ -123,20 +117,12 @@ impl Operate for ConvInput {
         let ((threads, n), forward) = (at.batch(), &self.forward);
         let writes = [self.dx, self.work, self.transposed].map(|id| at.range(id));
         let reads = [at.range(self.dy), at.range(self.rounded)];
-        let ([dx, work, packed], [dy, rounded]) = memory.arena.lend(writes, reads);
+        let ([dx, work, transposed], [dy, rounded]) = memory.arena.lend(writes, reads);
         let weights = at.params.slot(self.weight);
-        let epilogue = Epilogue { accumulate: at.accumulate, ..Epilogue::default() };
         for nest in &self.nests {
-            let Nest { kernel, elements } = nest;
-            if let ConvKernel::Winograd(kernel) = kernel {
-                let source = Source::Transposed { forward, weights, elements };
-                kernel.run_direct(threads, n, dy, source, &epilogue, work, dx);
-                continue;
-            }
-            let packed = &mut packed[..kernel.geom().packed_len()];
-            transpose(at.isa, threads, forward, weights, kernel.geom(), elements, packed);
-            let dy = if nest.rounds() { rounded } else { dy };
-            convolve(at, kernel, dy, packed, &epilogue, dx, work);
+            let weights = Transposed { forward, weights, elements: &nest.elements };
+            let dy = input(if nest.rounds() { rounded } else { dy }, nest.rounds());
+            nest.kernel.run(threads, n, dy, &weights, at.accumulate, work, transposed, dx);
         }
         Ok(0.0)
     }
@@ -150,7 +136,7 @@ impl Operate for ConvInput {
 /// The gradient of the weights, to their slot.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvWeights {
-    pub(crate) kernel: GradientKernel,
+    pub(crate) kernel: Arc<dyn WeightGradient>,
     pub(crate) weight: SlotId,
     /// Zeros where the packed form holds no weight, if there are such places.
     pub(crate) mask: Option<Vec<Block>>,
@@ -183,7 +169,7 @@ impl Operate for ConvWeights {
     }
 
     fn chosen(&self) -> Option<String> {
-        Some(self.kernel.name())
+        Some(self.kernel.name().to_owned())
     }
 }
 
@@ -216,52 +202,9 @@ impl Operate for ConvBias {
     }
 }
 
-/// A convolution of `x` (in bf16 if the kernel reads that) with weights packed for direct convolution.
-fn convolve(
-    at: &At<'_>,
-    kernel: &ConvKernel,
-    x: &[Block],
-    weights: &[Block],
-    epilogue: &Epilogue<'_>,
-    y: &mut [Block],
-    work: &mut [Block],
-) {
-    let (threads, n) = at.batch();
-    match kernel {
-        ConvKernel::Direct(kernel) => kernel.run(threads, n, Block::flat(x), weights, epilogue, y),
-        ConvKernel::Winograd(kernel) => {
-            let source = Source::Packed(weights);
-            kernel.run_direct(threads, n, x, source, epilogue, work, y);
-        }
-        ConvKernel::Bf16(kernel) => {
-            let own = &mut work[..kernel.packed_len()];
-            kernel.pack(threads, weights, own);
-            kernel.run(threads, n, Bf16::flat(BlockBf16::of(x)), own, epilogue, y);
-        }
-    }
-}
-
-/// A convolution of `x` (in bf16, or else in f32) with weights in the kernel's own form.
-fn convolve_transformed<Y: Pixel>(
-    at: &At<'_>,
-    kernel: &ConvKernel,
-    (x, bf16): (&[Block], bool),
-    weights: &[Block],
-    epilogue: &Epilogue<'_, Y>,
-    y: &mut [Y],
-    work: &mut [Block],
-) {
-    let (threads, n) = at.batch();
-    match kernel {
-        ConvKernel::Bf16(kernel) => {
-            kernel.run(threads, n, Bf16::flat(BlockBf16::of(x)), weights, epilogue, y);
-        }
-        ConvKernel::Winograd(kernel) if bf16 => {
-            kernel.run(threads, n, BlockBf16::of(x), weights, epilogue, work, y);
-        }
-        ConvKernel::Winograd(kernel) => kernel.run(threads, n, x, weights, epilogue, work, y),
-        ConvKernel::Direct(_) => unreachable!("it has no form of its own"),
-    }
+/// Memory of an activation in bf16, or else in f32.
+fn input(x: &[Block], bf16: bool) -> Input<'_> {
+    if bf16 { Input::Bf16(BlockBf16::of(x)) } else { Input::F32(x) }
 }
 
 /// The place of the pixels of a summand.

@@ -3,7 +3,7 @@
 use super::{At, Done, Memory, Operate, Zeros, call, either, operands_of};
 use crate::geometry::plain_image;
 use crate::ir::BufferId;
-use top5_kernels::bf16::{narrow, widen};
+use top5_kernels::convert::{narrow, widen};
 use top5_kernels::{Block, BlockBf16, LANES, Layout, Pixel, channels};
 
 /// The images as channel blocks.
@@ -83,9 +83,8 @@ impl Operate for Narrow {
     }
 
     fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
-        let bf16 = at.bf16.expect("the plan was made for a machine with bf16");
         call!(at, memory, [x: self.x], y: self.y => {
-            narrow(bf16, at.run.threads, x.0, BlockBf16::of_mut(y.0));
+            narrow(at.isa, at.run.threads, x.0, BlockBf16::of_mut(y.0));
         });
         Ok(0.0)
     }

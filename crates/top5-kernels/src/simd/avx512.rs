@@ -1,15 +1,15 @@
 //! AVX-512: one register of sixteen floats.
 
 use super::Simd;
-use crate::block::{Block, LANES};
-use crate::pixel::BlockBf16;
+use crate::bf16::Bf16;
+use crate::block::{Block, BlockBf16, LANES};
 use std::arch::x86_64::*;
 
-/// Proof that the CPU has AVX-512 F, VL, BW and DQ (and AVX2 and FMA).
+/// Proof that the CPU has AVX-512 F, VL, BW and DQ (and AVX2 and FMA), and with `BF16` also AVX-512 BF16.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const BF16: bool>(());
 
-impl Avx512 {
+impl<const BF16: bool> Avx512<BF16> {
     /// The token, if the CPU has the instructions.
     #[inline]
     pub(crate) fn new() -> Option<Self> {
@@ -18,21 +18,23 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma"))
+            && is_x86_feature_detected!("fma")
+            && (!BF16 || is_x86_feature_detected!("avx512bf16")))
         .then_some(Self(()))
     }
 }
 
-/// Calls intrinsics of AVX-512 F and DQ.
+/// Calls intrinsics of AVX-512 F, BW and DQ, and where `BF16` is true of BF16.
 macro_rules! avx512 {
     ($e:expr) => {
         // SAFETY: `self` is an `Avx512`, which `new` makes only where the CPU has the instructions; memory operands are
-        // references to whole blocks of 64 bytes, or to as many that need no alignment.
+        // references to whole blocks of 64 bytes, or to as many or 32 that need no alignment; vectors of the same size are
+        // the same bits.
         unsafe { $e }
     };
 }
 
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type V = __m512;
 
     const TILE: [usize; 2] = [14, 14];
@@ -61,9 +63,12 @@ impl Simd for Avx512 {
         })
     }
 
-    /// In integers: half of the last place is added, a little less where the last bit is even.
+    /// Without the instruction in integers: half of the last place is added, a little less where the last bit is even.
     #[inline(always)]
     fn narrow(self, x: __m512) -> BlockBf16 {
+        if BF16 {
+            return avx512!(std::mem::transmute::<__m256bh, BlockBf16>(_mm512_cvtneps_pbh(x)));
+        }
         /// `_mm512_fpclass_ps_mask`'s denormal numbers.
         const DENORMAL: i32 = 0x20;
         avx512!({
@@ -185,6 +190,49 @@ impl Simd for Avx512 {
             let firsts = _mm512_and_epi32(lanes, _mm512_set1_epi32(-(group as i32)));
             let places = _mm512_add_epi32(firsts, _mm512_set1_epi32(i as i32));
             _mm512_permutexvar_ps(places, x)
+        })
+    }
+
+    #[inline(always)]
+    fn splat_pair(self, pair: u32) -> __m512 {
+        avx512!(_mm512_castsi512_ps(_mm512_set1_epi32(pair.cast_signed())))
+    }
+
+    #[inline(always)]
+    fn spread_pairs(self, x: &[Bf16; LANES], group: usize, i: usize) -> __m512 {
+        avx512!({
+            // A group of channels is half as many pairs.
+            let pairs = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+            let firsts = _mm512_and_epi32(pairs, _mm512_set1_epi32(-(group as i32 / 2)));
+            let places = _mm512_add_epi32(firsts, _mm512_set1_epi32(i as i32));
+            let x = _mm512_castsi256_si512(_mm256_loadu_si256(x.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_permutexvar_epi32(places, x))
+        })
+    }
+
+    #[inline(always)]
+    fn dot(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        assert!(BF16, "kernels of bf16 are entered with its instructions");
+        avx512!({
+            let bits = |x: __m512| std::mem::transmute::<__m512, __m512bh>(x);
+            _mm512_dpbf16_ps(c, bits(a), bits(b))
+        })
+    }
+
+    #[inline(always)]
+    fn pairs(self, a: __m512, b: __m512) -> __m512 {
+        assert!(BF16, "kernels of bf16 are entered with its instructions");
+        avx512!({
+            // The numbers of `a`, then those of `b`.
+            let halves = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(b, a));
+            let mut places = [0u16; 2 * LANES];
+            let mut i = 0;
+            while i < 2 * LANES {
+                places[i] = (i / 2 + i % 2 * LANES) as u16;
+                i += 1;
+            }
+            let places = std::mem::transmute::<[u16; 2 * LANES], __m512i>(places);
+            _mm512_castsi512_ps(_mm512_permutexvar_epi16(places, halves))
         })
     }
 

@@ -22,12 +22,13 @@
 //!      ⎣0 −1  0  1⎦        ⎣ 0    0    1 ⎦
 //! ```
 
+use crate::conv::Bound;
 use crate::simd::Simd;
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 /// Which filtering: the side of its output tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tile {
+pub(super) enum Tile {
     /// F(2×2, 3×3): 4 multiplications per output and channel pair, weights 16/9 times as large.
     Two,
     /// F(4×4, 3×3): 2.25 multiplications per output and channel pair, weights 4 times as large.
@@ -35,11 +36,8 @@ pub enum Tile {
 }
 
 impl Tile {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Two, Self::Four];
-
     /// Rows and columns of an output tile, m.
-    pub const fn side(self) -> usize {
+    pub(super) const fn side(self) -> usize {
         match self {
             Self::Two => 2,
             Self::Four => 4,
@@ -47,16 +45,29 @@ impl Tile {
     }
 
     /// Elements of a transformed tile, T² = (m + 2)².
-    pub const fn positions(self) -> usize {
+    pub(super) const fn positions(self) -> usize {
         (self.side() + 2) * (self.side() + 2)
     }
 
     /// At least the roundings of all transforms on the way from an input and a weight to an output, or from two values to a
     /// weight's gradient.
-    pub const fn roundings(self) -> usize {
+    pub(super) const fn roundings(self) -> usize {
         match self {
             Self::Two => 16,
             Self::Four => 40,
+        }
+    }
+
+    /// What results may be off by.
+    pub(super) const fn bound(self) -> Bound {
+        Bound::Transforms { side: self.side(), roundings: self.roundings() }
+    }
+
+    /// Its name in explanations.
+    pub(super) const fn method(self) -> &'static str {
+        match self {
+            Self::Two => "F(2×2, 3×3)",
+            Self::Four => "F(4×4, 3×3)",
         }
     }
 }

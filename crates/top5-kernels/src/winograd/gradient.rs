@@ -16,15 +16,17 @@
 //! a few pairs of blocks and transforms it while it is in the cache. Either way the split depends on the geometry and the
 //! number of images alone.
 
+use super::cost::cost;
 use super::filter::{F2, F4, Filter, Tile};
 use super::inputs::Inputs;
-use super::{Places, apart, taps};
+use super::places::{Places, apart, taps};
 use crate::block::{Block, LANES};
-use crate::conv::ConvGeom;
-use crate::isa::{Isa, Kernel};
+use crate::conv::{Algorithm, Bound, ConvGeom, Convolution, Problem, WeightGradient};
+use crate::isa::{Isa, Kernel, Precision};
 use crate::simd::Simd;
-use crate::threads::{Shore, Threads};
+use crate::threads::{SharedMut, Threads, share};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Blocks of V and Z of one chunk of tiles, less than half of a second-level cache.
 const CHUNK_BLOCKS: usize = 7 << 10;
@@ -37,26 +39,43 @@ const PARTS: usize = 8;
 /// Jobs that are enough to share among threads.
 const JOBS: usize = 16;
 
+/// F(2×2, 3×3).
+pub(crate) const WEIGHT_GRADIENT_2: Algorithm<dyn WeightGradient> = Algorithm {
+    name: "winograd_2x3_weight_gradient",
+    precision: Precision::F32,
+    serves: "dense 3×3 of stride 1",
+    memory: "tiles in transit, or all of them",
+    bound: Tile::Two.bound(),
+    make: |isa, problem| Some(Arc::new(WinogradGradient::new(isa, problem, Tile::Two)?)),
+};
+
+/// F(4×4, 3×3).
+pub(crate) const WEIGHT_GRADIENT_4: Algorithm<dyn WeightGradient> = Algorithm {
+    name: "winograd_4x3_weight_gradient",
+    bound: Tile::Four.bound(),
+    make: |isa, problem| Some(Arc::new(WinogradGradient::new(isa, problem, Tile::Four)?)),
+    ..WEIGHT_GRADIENT_2
+};
+
 /// The weight gradient of one convolution, for one largest batch.
-#[derive(Clone, Debug)]
-pub struct WinogradGradient {
+#[derive(Debug)]
+struct WinogradGradient {
     isa: Isa,
-    geom: ConvGeom,
+    name: String,
+    problem: Problem,
     tile: Tile,
     /// For each kernel element, in row-major order, its tap.
     taps: [usize; 9],
     /// Tiles per image: rows, columns.
     tiles: [usize; 2],
-    /// Most images.
-    images: usize,
-    split: Split,
+    sharing: Sharing,
     /// Accumulators: input lanes × output blocks.
     shape: [usize; 2],
 }
 
 /// How the work is split.
 #[derive(Clone, Copy, Debug)]
-enum Split {
+enum Sharing {
     /// By tiles: this many parts, each in chunks of so many tiles.
     Tiles { parts: usize, chunk: usize },
     /// By pairs of blocks: a job has so many input blocks and output blocks.
@@ -64,10 +83,10 @@ enum Split {
 }
 
 impl WinogradGradient {
-    /// The kernel for the geometry of the forward pass (its `y` is where the output's gradient is) and up to `images`
-    /// images at once; `None` if it is not a dense 3×3 convolution of stride 1 over channel blocks.
-    pub fn new(isa: Isa, geom: ConvGeom, images: usize, tile: Tile) -> Option<Self> {
-        let taps = taps(&geom)?;
+    /// The kernel for a dense 3×3 convolution of stride 1 over channel blocks; `None` for others.
+    fn new(isa: Isa, problem: &Problem, tile: Tile) -> Option<Self> {
+        let (geom, images) = (problem.geom(), problem.images());
+        let taps = taps(geom)?;
         let (inputs, outputs) = (geom.blocks, geom.out_blocks());
         let tiles = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));
         let total = (tiles[0] * tiles[1] * images).max(1);
@@ -77,87 +96,36 @@ impl WinogradGradient {
         let (least, most) = if m <= SMALL_M { (24, PARTS) } else { (96, PARTS / 2) };
         let chunk = (CHUNK_BLOCKS / (positions * (inputs + outputs))).clamp(least, 128).min(total);
         let parts = most.min(PARTS_BLOCKS / m).min(total / chunk);
-        let split = if parts >= PARTS / 2 {
-            Split::Tiles { parts, chunk }
+        let sharing = if parts >= PARTS / 2 {
+            Sharing::Tiles { parts, chunk }
         } else {
             let outputs_per_job = 2.min(outputs);
             let rows = outputs.div_ceil(outputs_per_job);
-            Split::Pairs { inputs: (inputs * rows / JOBS).clamp(1, 4), outputs: outputs_per_job }
+            Sharing::Pairs { inputs: (inputs * rows / JOBS).clamp(1, 4), outputs: outputs_per_job }
         };
         let shape = match isa.gradient_tile() {
             16 if outputs > 1 => [8, 2],
             lanes => [lanes, 1],
         };
-        Some(Self { isa, geom, tile, taps, tiles, images, split, shape })
+        let name = format!("f32_conv_winograd_{}x3_weight_gradient_{isa}", tile.side());
+        let problem = problem.clone();
+        Some(Self { isa, name, problem, tile, taps, tiles, sharing, shape })
     }
 
-    /// Its name: `f32_conv_winograd_4x3_weight_gradient_avx512`.
-    pub fn name(&self) -> String {
-        format!("f32_conv_winograd_{}x3_weight_gradient_{}", self.tile.side(), self.isa)
+    fn geom(&self) -> &ConvGeom {
+        self.problem.geom()
     }
 
     /// Blocks of V and of Z for so many tiles.
     fn lengths(&self, tiles: usize) -> [usize; 2] {
         let positions = self.tile.positions();
-        [self.geom.blocks, self.geom.out_blocks()].map(|blocks| positions * apart(blocks * tiles))
+        [self.geom().blocks, self.geom().out_blocks()]
+            .map(|blocks| positions * apart(blocks * tiles))
     }
 
     /// Blocks of M.
     fn m_len(&self) -> usize {
-        self.tile.positions() * self.geom.blocks * self.geom.out_blocks() * LANES
-    }
-
-    /// Blocks of scratch memory for this many threads.
-    pub fn workspace(&self, threads: usize) -> usize {
-        match self.split {
-            Split::Tiles { parts, chunk } => {
-                let [v, z] = self.lengths(chunk);
-                parts * self.m_len() + threads * (v + z)
-            }
-            Split::Pairs { inputs, outputs } => {
-                let [v, z] = self.lengths(self.images * self.tiles[0] * self.tiles[1]);
-                v + z + threads * self.tile.positions() * inputs * outputs * LANES
-            }
-        }
-    }
-
-    /// Writes the packed gradient to `dw`, for `n` images `x` and the gradients `dy` of their outputs. Places of `dw` that
-    /// hold no weight become zero.
-    pub fn run(
-        &self,
-        threads: &Threads,
-        n: usize,
-        x: &[Block],
-        dy: &[Block],
-        work: &mut [Block],
-        dw: &mut [Block],
-    ) {
-        let geom = &self.geom;
-        geom.check(n, x.len() * LANES, dy.len());
-        assert_eq!(dw.len(), geom.packed_len(), "the gradient is packed for another geometry");
-        assert!(n <= self.images, "more images than planned");
-        let total = n * self.tiles[0] * self.tiles[1];
-        match self.split {
-            Split::Tiles { parts, chunk } => {
-                let (m, scratch) = work.split_at_mut(parts * self.m_len());
-                let copies = Shore(m.as_mut_ptr());
-                let len = self.lengths(chunk).iter().sum();
-                threads.run_with_scratch(parts, scratch, len, |part, scratch| {
-                    // SAFETY: part < parts, so the copy is within `m`, and it is this job's alone.
-                    let m = unsafe {
-                        let at = copies.pointer().add(part * self.m_len());
-                        std::slice::from_raw_parts_mut(at, self.m_len())
-                    };
-                    let tiles = part * total / parts..(part + 1) * total / parts;
-                    self.part(x, dy, tiles, chunk, scratch, m);
-                });
-                self.gather(threads, m, dw);
-            }
-            Split::Pairs { inputs, outputs } => {
-                let (vz, m) = work.split_at_mut(self.lengths(total).iter().sum());
-                self.pairs(threads, x, dy, total, [inputs, outputs], (vz, m), dw);
-            }
-        }
+        self.tile.positions() * self.geom().blocks * self.geom().out_blocks() * LANES
     }
 
     /// What makes the tiles `at` of `len` from tile `first` on of V of input block `b`.
@@ -167,9 +135,9 @@ impl WinogradGradient {
         [first, len]: [usize; 2],
         at: Range<usize>,
         b: usize,
-        v: Shore,
+        v: SharedMut,
     ) -> Inputs<'a, Block> {
-        Inputs { geom: &self.geom, tile: self.tile, tiles: self.tiles, x, first, at, len, b, v }
+        Inputs { geom: self.geom(), tile: self.tile, tiles: self.tiles, x, first, at, len, b, v }
     }
 
     /// M of some tiles, chunk by chunk.
@@ -182,7 +150,7 @@ impl WinogradGradient {
         scratch: &mut [Block],
         m: &mut [Block],
     ) {
-        let (inputs, outputs) = (self.geom.blocks, self.geom.out_blocks());
+        let (inputs, outputs) = (self.geom().blocks, self.geom().out_blocks());
         if tiles.is_empty() {
             m.fill(Block::ZERO);
         }
@@ -191,7 +159,7 @@ impl WinogradGradient {
             let tiles = start..(start + chunk).min(tiles.end);
             let (v, z) = scratch.split_at_mut(self.lengths(tiles.len())[0]);
             let all = 0..tiles.len();
-            let [to_v, to_z] = [&mut *v, &mut *z].map(|part| Shore(part.as_mut_ptr()));
+            let [to_v, to_z] = [&mut *v, &mut *z].map(|part| SharedMut(part.as_mut_ptr()));
             for b in 0..inputs {
                 let (first, at, len) = (tiles.start, all.clone(), tiles.len());
                 self.isa.run(self.inputs(x, [first, len], at, b, to_v));
@@ -225,14 +193,14 @@ impl WinogradGradient {
         (vz, m): (&mut [Block], &mut [Block]),
         dw: &mut [Block],
     ) {
-        let (inputs, outputs) = (self.geom.blocks, self.geom.out_blocks());
+        let (inputs, outputs) = (self.geom().blocks, self.geom().out_blocks());
         let (v, z) = vz.split_at_mut(self.lengths(total)[0]);
-        let [to_v, to_z] = [&mut *v, &mut *z].map(|part| Shore(part.as_mut_ptr()));
+        let [to_v, to_z] = [&mut *v, &mut *z].map(|part| SharedMut(part.as_mut_ptr()));
         // Jobs: some tiles of a block.
         let pieces = JOBS.div_ceil(inputs + outputs).min(total.div_ceil(16)).max(1);
         threads.run((inputs + outputs) * pieces, |job| {
             let (block, piece) = (job / pieces, job % pieces);
-            let at = piece * total / pieces..(piece + 1) * total / pieces;
+            let at = share(total, pieces, piece);
             if block < inputs {
                 self.isa.run(self.inputs(x, [0, total], at, block, to_v));
             } else {
@@ -242,7 +210,7 @@ impl WinogradGradient {
         });
         let (v, z) = (&*v, &*z);
         let (columns, rows) = (inputs.div_ceil(wide), outputs.div_ceil(high));
-        let out = Shore(dw.as_mut_ptr());
+        let out = SharedMut(dw.as_mut_ptr());
         let positions = self.tile.positions();
         let len = positions * wide * high * LANES;
         threads.run_with_scratch(rows * columns, m, len, |job, m| {
@@ -279,6 +247,90 @@ impl WinogradGradient {
     }
 }
 
+impl Convolution for WinogradGradient {
+    /// `f32_conv_winograd_4x3_weight_gradient_avx512`
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn method(&self) -> &'static str {
+        self.tile.method()
+    }
+
+    fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    fn cost(&self) -> f64 {
+        cost(&self.problem, self.tile)
+    }
+
+    fn bound(&self) -> Bound {
+        self.tile.bound()
+    }
+
+    fn workspace(&self, threads: usize) -> usize {
+        match self.sharing {
+            Sharing::Tiles { parts, chunk } => {
+                let [v, z] = self.lengths(chunk);
+                threads.saturating_mul(v + z).saturating_add(parts * self.m_len())
+            }
+            Sharing::Pairs { inputs, outputs } => {
+                let [v, z] = self.lengths(self.problem.images() * self.tiles[0] * self.tiles[1]);
+                let m = self.tile.positions() * inputs * outputs * LANES;
+                threads.saturating_mul(m).saturating_add(v + z)
+            }
+        }
+    }
+}
+
+impl WeightGradient for WinogradGradient {
+    fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: &[Block],
+        dy: &[Block],
+        work: &mut [Block],
+        dw: &mut [Block],
+    ) {
+        let geom = self.geom();
+        geom.check(n, x.len() * LANES, dy.len());
+        assert_eq!(dw.len(), geom.packed_len(), "the gradient is packed for another geometry");
+        assert!(n <= self.problem.images(), "more images than planned");
+        let total = n * self.tiles[0] * self.tiles[1];
+        match self.sharing {
+            Sharing::Tiles { parts, chunk } => {
+                let (m, scratch) = work.split_at_mut(parts * self.m_len());
+                let copies = SharedMut(m.as_mut_ptr());
+                let len = self.lengths(chunk).iter().sum();
+                threads.run_with_scratch(parts, scratch, len, |part, scratch| {
+                    // SAFETY: part < parts, so the copy is within `m`, and it is this job's alone.
+                    let m = unsafe {
+                        let at = copies.pointer().add(part * self.m_len());
+                        std::slice::from_raw_parts_mut(at, self.m_len())
+                    };
+                    let tiles = share(total, parts, part);
+                    self.part(x, dy, tiles, chunk, scratch, m);
+                });
+                self.gather(threads, m, dw);
+            }
+            Sharing::Pairs { inputs, outputs } => {
+                let (vz, m) = work.split_at_mut(self.lengths(total).iter().sum());
+                self.pairs(threads, x, dy, total, [inputs, outputs], (vz, m), dw);
+            }
+        }
+    }
+}
+
 /// Z of one output block, for the tiles `at` of `len` from tile `first` on.
 struct Outputs<'a> {
     kernel: &'a WinogradGradient,
@@ -287,7 +339,7 @@ struct Outputs<'a> {
     at: Range<usize>,
     len: usize,
     k: usize,
-    z: Shore,
+    z: SharedMut,
 }
 
 impl Kernel for Outputs<'_> {
@@ -305,7 +357,7 @@ impl Kernel for Outputs<'_> {
 impl Outputs<'_> {
     #[inline(always)]
     fn tiles<F: Filter<M, T>, S: Simd, const M: usize, const T: usize>(&self, s: S) {
-        let geom = &self.kernel.geom;
+        let geom = self.kernel.geom();
         let at = geom.y;
         let mut places = Places::new(self.kernel.tiles, self.first + self.at.start);
         for t in self.at.clone() {
@@ -340,7 +392,7 @@ impl Outputs<'_> {
         [rows, cols]: [usize; 2],
         t: usize,
     ) {
-        let geom = &self.kernel.geom;
+        let geom = self.kernel.geom();
         let mut half = [[s.zero(); M]; T];
         for c in 0..M {
             let mut column = [s.zero(); M];
@@ -384,7 +436,7 @@ impl Kernel for Product<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let (inputs, outputs) = (self.kernel.geom.blocks, self.kernel.geom.out_blocks());
+        let (inputs, outputs) = (self.kernel.geom().blocks, self.kernel.geom().out_blocks());
         let pairs = self.ks.len() * self.bs.len();
         let tiles = self.tiles;
         assert!(self.ks.end <= outputs && self.bs.end <= inputs);

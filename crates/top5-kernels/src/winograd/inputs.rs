@@ -1,13 +1,13 @@
 //! V, the transform of the input, which the forward pass and the weight gradient have in common.
 
 use super::filter::{F2, F4, Filter, Tile};
-use super::{Places, apart};
+use super::places::{Places, apart};
 use crate::block::LANES;
 use crate::conv::{ConvGeom, Strides};
 use crate::isa::Kernel;
 use crate::pixel::Pixel;
 use crate::simd::Simd;
-use crate::threads::Shore;
+use crate::threads::SharedMut;
 use std::ops::Range;
 
 /// V of one input block, for some tiles.
@@ -26,7 +26,7 @@ pub(super) struct Inputs<'a, X> {
     pub(super) len: usize,
     pub(super) b: usize,
     /// Nothing else accesses these tiles of the input block.
-    pub(super) v: Shore,
+    pub(super) v: SharedMut,
 }
 
 impl<X: Pixel> Kernel for Inputs<'_, X> {

@@ -2,13 +2,16 @@
 //!
 //! Training computes it anew in each step, for the forward pass and, from transposed weights, for the backward pass.
 
+use super::Winograd;
 use super::filter::{F2, F4, Filter, Tile};
-use super::{Outputs, Products, Winograd, apart};
+use super::outputs::Outputs;
+use super::places::apart;
+use super::products::Products;
 use crate::block::{Block, LANES};
-use crate::conv::{ConvGeom, Epilogue};
+use crate::conv::{ConvGeom, Epilogue, Transposed};
 use crate::isa::Kernel;
 use crate::simd::Simd;
-use crate::threads::{Shore, Threads};
+use crate::threads::{SharedMut, Threads};
 use std::ops::Range;
 
 /// Blocks of U above which it is written past the caches: half of a last-level cache.
@@ -21,19 +24,11 @@ const LONE: usize = 48;
 
 /// Weights that are packed for direct convolution.
 #[derive(Clone, Copy, Debug)]
-pub enum Source<'a> {
+pub(super) enum Source<'a> {
     /// For the geometry at hand.
     Packed(&'a [Block]),
-    /// For the loop nest `forward` whose backward pass it is, with inputs and outputs swapped. `elements` are the taps of
-    /// `forward` that the taps at hand stand for.
-    Transposed {
-        /// A dense convolution.
-        forward: &'a ConvGeom,
-        /// Its weights.
-        weights: &'a [Block],
-        /// Nine taps.
-        elements: &'a [usize],
-    },
+    /// Of the forward pass, for a loop nest of the backward pass over all its inputs.
+    Transposed(Transposed<'a>),
 }
 
 impl Source<'_> {
@@ -43,7 +38,7 @@ impl Source<'_> {
             Self::Packed(direct) => {
                 assert_eq!(direct.len(), geom.packed_len(), "weights for another geometry");
             }
-            Self::Transposed { forward, weights, elements } => {
+            Self::Transposed(Transposed { forward, weights, elements }) => {
                 assert_eq!(weights.len(), forward.packed_len(), "weights for another geometry");
                 let sizes = [forward.out_blocks(), forward.taps.len()];
                 assert_eq!(sizes, [geom.blocks, 9], "another geometry");
@@ -57,7 +52,9 @@ impl Source<'_> {
     fn place(&self, geom: &ConvGeom, [k, b]: [usize; 2]) -> *const Block {
         let (at, weights) = match *self {
             Self::Packed(direct) => (k * geom.blocks + b, direct),
-            Self::Transposed { forward, weights, .. } => (b * forward.blocks + k, weights),
+            Self::Transposed(Transposed { forward, weights, .. }) => {
+                (b * forward.blocks + k, weights)
+            }
         };
         weights.as_ptr().wrapping_add(at * 9 * LANES)
     }
@@ -74,7 +71,7 @@ impl Source<'_> {
     ) -> &'b [Block] {
         match *self {
             Self::Packed(direct) => &direct[(k * geom.blocks + b) * 9 * LANES..][..9 * LANES],
-            Self::Transposed { forward, weights, elements } => {
+            Self::Transposed(Transposed { forward, weights, elements }) => {
                 for tap in 0..9 {
                     let put = &mut own[tap * LANES..][..LANES];
                     // Outputs of one group do not read the inputs of another.
@@ -99,48 +96,44 @@ impl Source<'_> {
 }
 
 impl Winograd {
-    /// Transforms weights that are packed for direct convolution of the same geometry.
-    pub fn pack(&self, threads: &Threads, direct: &[Block], packed: &mut [Block]) {
-        self.transform(threads, Source::Packed(direct), packed);
-    }
-
-    fn transform(&self, threads: &Threads, source: Source<'_>, packed: &mut [Block]) {
-        let geom = &self.geom;
+    /// Transforms weights.
+    pub(super) fn transform(&self, threads: &Threads, source: Source<'_>, packed: &mut [Block]) {
+        let geom = self.geom();
         source.check(geom);
-        assert_eq!(packed.len(), self.packed_len(), "the transform has another length");
-        let u = Shore(packed.as_mut_ptr());
+        assert_eq!(packed.len(), self.transformed_len(), "the transform has another length");
+        let u = SharedMut(packed.as_mut_ptr());
         let stream = packed.len() > STREAMED;
         // Jobs: an input block of a group of outputs. Each writes pieces that interleave with the others'.
         threads.run(self.groups() * geom.blocks, |job| {
             let (g, b) = (job / geom.blocks, job % geom.blocks);
             // The groups before this one are whole, so this is within `packed` (its length is asserted above).
-            let u = Shore(u.pointer().wrapping_add(g * self.group_len()));
+            let u = SharedMut(u.pointer().wrapping_add(g * self.group_len()));
             let bs = 0..geom.blocks;
             self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream });
         });
     }
 
     /// Blocks of scratch memory for [`Winograd::run_direct`].
-    pub fn direct_workspace(&self, threads: usize) -> usize {
+    pub(super) fn direct_workspace(&self, threads: usize) -> usize {
         if self.split {
             let [_, wide, own] = self.direct_shape();
             self.split_workspace(threads, wide, own)
         } else {
-            self.workspace(threads) + self.packed_len()
+            self.transformed_workspace(threads).saturating_add(self.transformed_len())
         }
     }
 
     /// Input blocks of a piece, groups of a job, and blocks of a piece of U.
     fn direct_shape(&self) -> [usize; 3] {
-        let piece = PIECE.min(self.geom.blocks);
+        let piece = PIECE.min(self.geom().blocks);
         // Where there are many groups, two of them read each piece of V.
         let wide = if self.groups() >= 16 { 2 } else { 1 };
         [piece, wide, self.tile.positions() * apart(piece * LANES * self.group)]
     }
 
-    /// As [`Winograd::run`], with weights that are packed for direct convolution. Where there are few tiles, U is never in
+    /// As [`Winograd::run_transformed`], with weights that are packed for direct convolution. Where there are few tiles, U is never in
     /// memory as a whole: each group transforms what it needs, some input blocks at a time.
-    pub fn run_direct(
+    pub(super) fn run_direct(
         &self,
         threads: &Threads,
         n: usize,
@@ -151,11 +144,11 @@ impl Winograd {
         y: &mut [Block],
     ) {
         if !self.split {
-            let (u, work) = work.split_at_mut(self.packed_len());
+            let (u, work) = work.split_at_mut(self.transformed_len());
             self.transform(threads, source, u);
-            return self.run(threads, n, x, u, epilogue, work, y);
+            return self.run_transformed(threads, n, x, u, epilogue, work, y);
         }
-        source.check(&self.geom);
+        source.check(self.geom());
         self.check(n, x.len(), epilogue, y.len());
         let chunks = (n * self.tiles[0] * self.tiles[1]).div_ceil(self.chunk);
         if threads.count() > 1 && chunks.is_multiple_of(threads.count()) && self.chunk >= LONE {
@@ -170,7 +163,7 @@ impl Winograd {
 
     /// U of some input blocks of a group of outputs.
     fn transform_piece(&self, source: Source<'_>, g: usize, bs: Range<usize>, u: &mut [Block]) {
-        let u = Shore(u.as_mut_ptr());
+        let u = SharedMut(u.as_mut_ptr());
         for b in bs.clone() {
             let bs = bs.clone();
             self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream: false });
@@ -193,18 +186,18 @@ impl Winograd {
     ) {
         let [piece, _, own] = self.direct_shape();
         let total = n * self.tiles[0] * self.tiles[1];
-        let out = Shore(y.as_mut_ptr());
+        let out = SharedMut(y.as_mut_ptr());
         let len = self.v_len() + self.m_len() + own;
         threads.run_with_scratch(chunks, work, len, |c, scratch| {
             let (v, rest) = scratch.split_at_mut(self.v_len());
             let (m, u) = rest.split_at_mut(self.m_len());
             let tiles = c * self.chunk..((c + 1) * self.chunk).min(total);
-            for b in 0..self.geom.blocks {
-                self.isa.run(self.inputs(x, tiles.clone(), b, Shore(v.as_mut_ptr())));
+            for b in 0..self.geom().blocks {
+                self.isa.run(self.inputs(x, tiles.clone(), b, SharedMut(v.as_mut_ptr())));
             }
             for g in 0..self.groups() {
-                for start in (0..self.geom.blocks).step_by(piece) {
-                    let bs = start..(start + piece).min(self.geom.blocks);
+                for start in (0..self.geom().blocks).step_by(piece) {
+                    let bs = start..(start + piece).min(self.geom().blocks);
                     self.transform_piece(source, g, bs.clone(), u);
                     let (kernel, v, u, m, tiles) = (self, &*v, &*u, &mut *m, tiles.len());
                     self.isa.run(Products { kernel, v, u, bs, m, tiles, g });
@@ -222,7 +215,7 @@ struct Weights<'a> {
     source: Source<'a>,
     /// Where the piece for the input blocks `bs` begins; at each position it has sixteen blocks for each of
     /// them and of the group's outputs, and what keeps the positions apart.
-    u: Shore,
+    u: SharedMut,
     bs: Range<usize>,
     g: usize,
     b: usize,
@@ -253,8 +246,8 @@ impl Weights<'_> {
         let step = apart(bs.len() * LANES * len);
         let mut own = [Block::ZERO; 9 * LANES];
         for (i, k) in range.enumerate() {
-            let pair = source.pair(s, &kernel.geom, [k, b], &mut own);
-            let next = source.place(&kernel.geom, [k, b + 1]);
+            let pair = source.pair(s, kernel.geom(), [k, b], &mut own);
+            let next = source.place(kernel.geom(), [k, b + 1]);
             for lane in 0..LANES {
                 // Nine lines of the next pair: they are read in an order that the processor does not foresee.
                 for tap in 0..9 {

@@ -23,7 +23,7 @@ fn shifted(i: usize, count: usize, channels: usize, shift: usize) -> usize {
 
 #[test]
 fn packing_and_unpacking_keep_every_element() {
-    for threads in [1, 3].map(Threads::new) {
+    for threads in [1, 3].map(Threads::oversubscribed) {
         for channels in CHANNELS {
             let layout = layout(channels, SIZE, [1, 2]);
             let x = integers("x", elements(N, &layout));
@@ -52,7 +52,7 @@ fn planes_are_padded_with_zeros() {
 
 #[test]
 fn any_range_of_channels_is_copied_or_added() {
-    for threads in [1, 3].map(Threads::new) {
+    for threads in [1, 3].map(Threads::oversubscribed) {
         for from in [0, 1, 15, 16, 17] {
             for to in [0, 3, 16, 31] {
                 for count in [1, 4, 16, 17, 33] {
@@ -80,7 +80,7 @@ fn any_range_of_channels_is_copied_or_added() {
 
 #[test]
 fn flattening_keeps_the_order_of_channel_row_column() {
-    for threads in [1, 3].map(Threads::new) {
+    for threads in [1, 3].map(Threads::oversubscribed) {
         for channels in CHANNELS {
             let map = layout(channels, SIZE, [1, 1]);
             let flat = Layout::new(channels * AREA, 1, 1);
@@ -104,7 +104,7 @@ fn flattening_keeps_the_order_of_channel_row_column() {
 
 #[test]
 fn subsampling_and_its_gradient_are_exact() {
-    let threads = Threads::new(2);
+    let threads = Threads::oversubscribed(2);
     for stride in [1, 2, 3] {
         for channels in CHANNELS {
             let size = [7, 8];

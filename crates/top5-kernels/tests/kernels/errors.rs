@@ -1,18 +1,14 @@
 //! The errors that the kernels' documentation allows, on signed inputs, against f64. u is 2⁻²⁴, the rounding of an f32.
 
-use crate::bf16::bf16_runs;
-use crate::conv::{
-    N, each_tile, geometry, gradient_cases, packed, places, products, winograd_cases,
-};
+use crate::conv::{N, geometry, gradient_cases, packed, places, products, winograd_cases};
 use crate::packing::*;
+use crate::solve::*;
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
-use top5_kernels::Block;
-use top5_kernels::bf16::{Bf16, WeightGradientBf16};
-use top5_kernels::conv::{Direct, Epilogue};
+use top5_kernels::Bf16;
+use top5_kernels::conv::{Bound, Epilogue};
 use top5_kernels::pool::{Divisor, PoolGeom, average};
-use top5_kernels::weight_gradient::WeightGradient;
-use top5_kernels::winograd::{Tile, Winograd, WinogradGradient};
-use top5_testkit::enumerate::{ConvCase, convs};
+use top5_kernels::table::{FORWARD, WEIGHT_GRADIENT};
+use top5_testkit::enumerate::ConvCase;
 use top5_testkit::fill::signed;
 
 const U: f64 = 1.0 / (1 << 24) as f64;
@@ -51,73 +47,13 @@ fn within(what: &str, got: &[f32], exact: &[f64], bounds: &[f64]) -> f64 {
     most
 }
 
-#[test]
-fn direct_convolution_and_weight_gradient_keep_their_bounds() {
-    let runs = runs();
-    for case in convs() {
-        let (geom, xl, yl) = geometry(&case, [0, 0]);
-        let places = places(&case, &geom);
-        let (x, w) = (signed("x", elements(N, &xl)), signed("w", places.len()));
-        let dy = signed("dy", elements(N, &yl));
-        let mut ys = vec![Sum::default(); dy.len()];
-        let mut dws = vec![Sum::default(); w.len()];
-        products(&case, |yi, xi, wi| {
-            ys[yi].add(x[xi], w[wi]);
-            dws[wi].add(x[xi], dy[yi]);
-        });
-        let of = |sums: &[Sum]| -> [Vec<f64>; 2] {
-            [sums.iter().map(|s| s.exact).collect(), sums.iter().map(Sum::bound).collect()]
-        };
-        let ([y_exact, y_bounds], [dw_exact, dw_bounds]) = (of(&ys), of(&dws));
-        let (weights, x, dy) = (packed(&case, &geom, &w), pack(N, &xl, &x), pack(N, &yl, &dy));
-        for (isa, threads) in &runs {
-            let kernel = Direct::new(*isa, geom.clone());
-            let mut y = unwritten(N, &yl);
-            let epilogue = Epilogue::default();
-            kernel.run(threads, N, Block::flat(&x), &weights, &epilogue, &mut y);
-            let what = format!("{} {case:?}", kernel.name());
-            within(&what, &unpack(&what, N, &yl, &y), &y_exact, &y_bounds);
-            let kernel = WeightGradient::new(*isa, geom.clone());
-            let mut work = vec![Block::ZERO; kernel.workspace(N)];
-            let mut dw = vec![Block::ZERO; geom.packed_len()];
-            kernel.run(threads, N, Block::flat(&x), &dy, &mut work, &mut dw);
-            let got: Vec<f32> = places.iter().map(|&(block, lane)| dw[block].0[lane]).collect();
-            within(&format!("{} {case:?}", kernel.name()), &got, &dw_exact, &dw_bounds);
-        }
-    }
-}
-
-#[test]
-fn bf16_weight_gradient_keeps_its_bound() {
-    let runs = bf16_runs();
-    let rounded = |x: f32| Bf16::from_f32(x).to_f32();
-    for case in gradient_cases() {
-        let (geom, xl, yl) = geometry(&case, [0, 0]);
-        let places = places(&case, &geom);
-        let (x, dy) = (signed("x", elements(N, &xl)), signed("dy", elements(N, &yl)));
-        let mut sums = vec![Sum::default(); places.len()];
-        products(&case, |yi, xi, wi| sums[wi].add(rounded(x[xi]), rounded(dy[yi])));
-        let exact: Vec<f64> = sums.iter().map(|s| s.exact).collect();
-        let bounds: Vec<f64> = sums.iter().map(Sum::bound).collect();
-        let (x, dy) = (pack(N, &xl, &x), pack(N, &yl, &dy));
-        for (isa, threads) in &runs {
-            let kernel = WeightGradientBf16::new(*isa, geom.clone());
-            let mut work = vec![Block::ZERO; kernel.workspace(N, threads.count())];
-            let mut dw = vec![Block::ZERO; geom.packed_len()];
-            kernel.run(threads, N, Block::flat(&x), &dy, &mut work, &mut dw);
-            let got: Vec<f32> = places.iter().map(|&(block, lane)| dw[block].0[lane]).collect();
-            within(&format!("{} {case:?}", kernel.name()), &got, &exact, &bounds);
-        }
-    }
-}
-
 type Matrix = Vec<Vec<f64>>;
 
 /// The sizes of the entries of Aᵀ, G and Bᵀ.
-fn sizes(tile: Tile) -> [Matrix; 3] {
+fn sizes(side: usize) -> [Matrix; 3] {
     let (a, b, third) = (FRAC_1_SQRT_2, SQRT_2, 1.0 / 3.0);
     let rows = |rows: &[&[f64]]| rows.iter().map(|row| row.to_vec()).collect();
-    if tile == Tile::Two {
+    if side == 2 {
         return [
             rows(&[&[1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, 1.0, 1.0]]),
             rows(&[&[1.0, 0.0, 0.0], &[0.5, 0.5, 0.5], &[0.5, 0.5, 0.5], &[0.0, 0.0, 1.0]]),
@@ -186,17 +122,28 @@ fn window(
 
 /// What the documentation of Winograd's kernels allows: the transforms of sizes, summed like the values, times u and the
 /// number of roundings. For every output, and for every weight of the gradient.
-fn winograd_bounds(tile: Tile, case: &ConvCase, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f64>; 2] {
-    let [at, g, bt] = sizes(tile);
-    let (side, rounds) = (tile.side(), tile.roundings() as f64);
+fn winograd_bounds(
+    [side, rounds]: [usize; 2],
+    case: &ConvCase,
+    x: &[f32],
+    w: &[f32],
+    dy: &[f32],
+) -> [Vec<f64>; 2] {
+    let ([at, g, bt], rounds) = (sizes(side), rounds as f64);
     let (a, gt) = (transposed(&at), transposed(&g));
-    let &ConvCase { in_channels, out_channels, input, output, window: ref op, .. } = case;
+    let &ConvCase { in_channels, out_channels, groups, input, output, window: ref op } = case;
     let (x_area, y_area) = (input[0] * input[1], output[0] * output[1]);
     let tiles = output.map(|size| size.div_ceil(side));
     let mut y_bounds = vec![0.0; dy.len()];
     let mut sums = vec![vec![vec![0.0; side + 2]; side + 2]; out_channels * in_channels];
-    let weights: Vec<Matrix> =
+    let [per_in, per_out] = [in_channels, out_channels].map(|channels| channels / groups);
+    let of_group = |k: usize, c: usize| k / per_out == c / per_in;
+    let transformed: Vec<Matrix> =
         w.chunks(9).map(|w| both(&g, &window(w, [3, 3], [0, 0], 3))).collect();
+    let none = vec![vec![0.0; side + 2]; side + 2];
+    let weight = |k: usize, c: usize| {
+        if of_group(k, c) { &transformed[k * per_in + c % per_in] } else { &none }
+    };
     for n in 0..N {
         for tile in 0..tiles[0] * tiles[1] {
             let place = [tile / tiles[1], tile % tiles[1]].map(|at| (at * side) as isize);
@@ -213,7 +160,7 @@ fn winograd_bounds(tile: Tile, case: &ConvCase, x: &[f32], w: &[f32], dy: &[f32]
                     let pair = k * in_channels + c;
                     for i in 0..(side + 2) * (side + 2) {
                         let (r, s) = (i / (side + 2), i % (side + 2));
-                        m[r][s] += weights[pair][r][s] * inputs[c][r][s];
+                        m[r][s] += weight(k, c)[r][s] * inputs[c][r][s];
                         sums[pair][r][s] += gradient[r][s] * inputs[c][r][s];
                     }
                 }
@@ -230,52 +177,93 @@ fn winograd_bounds(tile: Tile, case: &ConvCase, x: &[f32], w: &[f32], dy: &[f32]
         }
     }
     let count = (N * tiles[0] * tiles[1]) as f64;
-    let dw_bounds =
-        sums.iter().flat_map(|m| both(&gt, m).concat()).map(|b| (count + rounds) * U * b).collect();
+    let pairs = sums.iter().enumerate();
+    let dw_bounds = pairs
+        .filter(|(pair, _)| of_group(pair / in_channels, pair % in_channels))
+        .flat_map(|(_, m)| both(&gt, m).concat())
+        .map(|b| (count + rounds) * U * b)
+        .collect();
     [y_bounds, dw_bounds]
 }
 
+/// Exact results of a case and what kernels may be off by, of outputs and of weights' gradients.
+struct Exact<'a> {
+    case: &'a ConvCase,
+    x: &'a [f32],
+    w: &'a [f32],
+    dy: &'a [f32],
+}
+
+impl Exact<'_> {
+    /// Results from operands as this makes them, and bounds for sums.
+    fn sums(&self, operand: impl Fn(f32) -> f32) -> [[Vec<f64>; 2]; 2] {
+        let mut sums = [self.dy, self.w].map(|values| vec![Sum::default(); values.len()]);
+        products(self.case, |yi, xi, wi| {
+            let x = operand(self.x[xi]);
+            sums[0][yi].add(x, operand(self.w[wi]));
+            sums[1][wi].add(x, operand(self.dy[yi]));
+        });
+        sums.map(|sums| {
+            [sums.iter().map(|s| s.exact).collect(), sums.iter().map(Sum::bound).collect()]
+        })
+    }
+
+    fn of(&self, bound: Bound) -> [[Vec<f64>; 2]; 2] {
+        match bound {
+            Bound::Sum => self.sums(|x| x),
+            Bound::RoundedSum => self.sums(|x| Bf16::from_f32(x).to_f32()),
+            Bound::Transforms { side, roundings } => {
+                let bounds = winograd_bounds([side, roundings], self.case, self.x, self.w, self.dy);
+                let [[y, _], [dw, _]] = self.sums(|x| x);
+                let [y_bounds, dw_bounds] = bounds;
+                [[y, y_bounds], [dw, dw_bounds]]
+            }
+        }
+    }
+}
+
 #[test]
-fn winograd_convolution_and_weight_gradient_keep_their_bounds() {
+fn convolutions_and_weight_gradients_keep_their_bounds() {
     let runs = runs();
-    let mut most = [[0.0f64; 2]; 2];
-    for case in winograd_cases() {
-        let (geom, xl, yl) = geometry(&case, [1, 0]);
-        let places = places(&case, &geom);
+    // By bound and kind, the largest share of a bound that was used.
+    let mut most: Vec<(Bound, [f64; 2])> = Vec::new();
+    for case in gradient_cases().iter().chain(&winograd_cases()) {
+        let (geom, xl, yl) = geometry(case, [1, 0]);
+        let places = places(case, &geom);
         let (x, w) = (signed("x", elements(N, &xl)), signed("w", places.len()));
         let dy = signed("dy", elements(N, &yl));
-        let bounds = Tile::ALL.map(|tile| winograd_bounds(tile, &case, &x, &w, &dy));
-        let mut y_exact = vec![0.0; dy.len()];
-        let mut dw_exact = vec![0.0; w.len()];
-        products(&case, |yi, xi, wi| {
-            y_exact[yi] += f64::from(x[xi]) * f64::from(w[wi]);
-            dw_exact[wi] += f64::from(x[xi]) * f64::from(dy[yi]);
-        });
-        let (weights, x, dy) = (packed(&case, &geom, &w), pack(N, &xl, &x), pack(N, &yl, &dy));
-        for ((isa, threads), tile) in each_tile(&runs) {
-            let most = &mut most[tile.side() / 4];
-            let [y_bounds, dw_bounds] = &bounds[tile.side() / 4];
-            let kernel = Winograd::new(*isa, geom.clone(), N, tile).expect("3×3, stride 1");
-            let mut u = vec![Block::ZERO; kernel.packed_len()];
-            kernel.pack(threads, &weights, &mut u);
-            let mut work = vec![Block::ZERO; kernel.workspace(threads.count())];
-            let mut y = unwritten(N, &yl);
-            let epilogue = Epilogue::<Block>::default();
-            kernel.run(threads, N, &x, &u, &epilogue, &mut work, &mut y);
-            let what = format!("{} {case:?}", kernel.name());
-            let share = within(&what, &unpack(&what, N, &yl, &y), &y_exact, y_bounds);
-            most[0] = most[0].max(share);
-            let kernel = WinogradGradient::new(*isa, geom.clone(), N, tile).expect("3×3, stride 1");
-            let mut work = vec![Block::ZERO; kernel.workspace(threads.count())];
-            let mut dw = vec![Block::ZERO; geom.packed_len()];
-            kernel.run(threads, N, &x, &dy, &mut work, &mut dw);
-            let got: Vec<f32> = places.iter().map(|&(block, lane)| dw[block].0[lane]).collect();
-            let share = within(&format!("{} {case:?}", kernel.name()), &got, &dw_exact, dw_bounds);
-            most[1] = most[1].max(share);
+        let exact = Exact { case, x: &x, w: &w, dy: &dy };
+        let mut known: Vec<(Bound, [[Vec<f64>; 2]; 2])> = Vec::new();
+        let (weights, bx, bdy) = (packed(case, &geom, &w), pack(N, &xl, &x), pack(N, &yl, &dy));
+        let mut check = |bound: Bound, kind: usize, what: &str, got: &[f32]| {
+            if !known.iter().any(|(of, _)| *of == bound) {
+                known.push((bound, exact.of(bound)));
+            }
+            let (_, results) = known.iter().find(|(of, _)| *of == bound).expect("made above");
+            let [values, bounds] = &results[kind];
+            let share = within(what, got, values, bounds);
+            match most.iter_mut().find(|(of, _)| *of == bound) {
+                Some((_, most)) => most[kind] = most[kind].max(share),
+                None => most.push((bound, [share, share])),
+            }
+        };
+        for (isa, threads) in &runs {
+            for kernel in solvers(&FORWARD, *isa, &geom, N, false) {
+                let (epilogue, y) = (Epilogue::default(), unwritten(N, &yl));
+                let y = convolve(&*kernel, threads, N, &bx, &weights, epilogue, y);
+                let what = format!("{} {case:?}", kernel.name());
+                check(kernel.bound(), 0, &what, &unpack(&what, N, &yl, &y));
+            }
+            for kernel in solvers(&WEIGHT_GRADIENT, *isa, &geom, N, true) {
+                let dw = weight_gradient(&*kernel, threads, N, &bx, &bdy);
+                let got: Vec<f32> = places.iter().map(|&(b, lane)| dw[b].0[lane]).collect();
+                check(kernel.bound(), 1, &format!("{} {case:?}", kernel.name()), &got);
+            }
         }
     }
     // A bound that nothing comes near to would find no mistake.
-    assert!(most.as_flattened().iter().all(|&share| share > 1e-3), "{most:?}");
+    let shares: Vec<f64> = most.iter().flat_map(|(_, shares)| *shares).collect();
+    assert!(most.len() == 4 && shares.iter().all(|&share| share > 1e-3), "{most:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use top5_kernels::{Block, Isa, LANES, Layout, Threads};
 /// Every instruction set with one thread, and the best with two and three.
 pub(crate) fn runs() -> Vec<(Isa, Threads)> {
     let mut runs: Vec<_> = Isa::available().into_iter().map(|isa| (isa, Threads::new(1))).collect();
-    runs.extend([2, 3].map(|threads| (Isa::detect(), Threads::new(threads))));
+    runs.extend([2, 3].map(|threads| (Isa::detect(), Threads::oversubscribed(threads))));
     runs
 }
 

@@ -1,29 +1,23 @@
 //! Kernels that take activations in either precision: on bf16 they compute what they compute on f32 from the same numbers,
 //! and round it once.
 
-use crate::bf16::{bf16_runs, narrowed};
-use crate::conv::{N, Problem, each_tile, winograd_cases};
+use crate::conv::{N, Problem, winograd_cases};
 use crate::packing::*;
+use crate::solve::{narrowed, solvers};
 use std::fmt::Debug;
-use top5_kernels::bf16::{Bf16, Bf16Isa, DirectBf16};
 use top5_kernels::channels::{ScaleEpilogue, copy, flatten, scale, subsample};
-use top5_kernels::conv::Epilogue;
+use top5_kernels::conv::{Epilogue, Input, Output};
 use top5_kernels::elementwise::{AddRelu, pointwise};
 use top5_kernels::pool::{Divisor, PoolGeom, average, max};
-use top5_kernels::winograd::Winograd;
-use top5_kernels::{Block, BlockBf16, Isa, LANES, Layout, Threads};
+use top5_kernels::table::FORWARD;
+use top5_kernels::{Bf16, Block, BlockBf16, Isa, LANES, Layout, Precision};
 use top5_testkit::enumerate::{CHANNELS, convs};
 use top5_testkit::fill::{integers, signed};
-
-/// An instruction set's own bf16, or the portable one.
-fn rounds(isa: Isa) -> Bf16Isa {
-    Bf16Isa::of(isa).filter(|isa| isa.is_available()).unwrap_or(Bf16Isa::Portable)
-}
 
 /// Asserts that `got` is `want` rounded; what neither kernel wrote is NaN in both.
 fn assert_rounded(what: &dyn Debug, isa: Isa, got: &[BlockBf16], want: &[Block]) {
     assert_eq!(got.len(), want.len());
-    for (i, (got, want)) in got.iter().zip(narrowed(rounds(isa), want)).enumerate() {
+    for (i, (got, want)) in got.iter().zip(narrowed(isa, want)).enumerate() {
         for lane in 0..LANES {
             let (got, want) = (got.0[lane], want.0[lane]);
             let same = got == want || got.to_f32().is_nan() && want.to_f32().is_nan();
@@ -52,13 +46,13 @@ fn kernels_round_once_what_they_compute() {
                 pack(N, layout, &values.into_iter().map(round).collect::<Vec<_>>())
             };
             let (x, a, factors) = (operand("x", &xl), operand("a", &al), operand("f", &vector));
-            let [x16, a16] = [&x, &a].map(|x| narrowed(rounds(isa), x));
+            let [x16, a16] = [&x, &a].map(|x| narrowed(isa, x));
             /// Runs a kernel in both precisions.
             macro_rules! same {
                 ($what:literal, $layout:expr, |$x:ident, $a:ident, $y:ident| $body:expr) => {{
                     let layout: &Layout = &$layout;
                     let mut y = unwritten(N, layout);
-                    let mut y16 = narrowed(rounds(isa), &y);
+                    let mut y16 = narrowed(isa, &y);
                     {
                         let ($x, $a, $y) = ((&x[..], &xl), (&a[..], &al), (&mut y[..], layout));
                         $body;
@@ -86,63 +80,39 @@ fn kernels_round_once_what_they_compute() {
     }
 }
 
+/// Kernels that read or write bf16: from the same numbers the same results, rounded once.
 #[test]
-fn bf16_convolution_rounds_its_sums_once() {
-    for (isa, threads) in bf16_runs() {
-        let floats = if isa == Bf16Isa::Portable { Isa::Scalar } else { Isa::Avx512 };
-        for (i, case) in convs().iter().enumerate() {
+fn convolutions_take_and_make_bf16() {
+    let cases: Vec<_> = convs().into_iter().chain(winograd_cases()).collect();
+    for (isa, threads) in &runs() {
+        for (i, case) in cases.iter().enumerate() {
             let problem = Problem::new(case, i);
-            let kernel = DirectBf16::new(isa, problem.geom.clone());
-            let x = narrowed(isa, &problem.x);
-            let mut w = vec![Block::ZERO; kernel.packed_len()];
-            kernel.pack(&threads, &problem.w, &mut w);
-            let mut y = problem.output();
-            let mut y16 = narrowed(isa, &y);
-            kernel.run(&threads, N, Bf16::flat(&x), &w, &problem.epilogue(), &mut y);
-            let add = problem.epilogue().add.map(|(add, at)| (narrowed(isa, add), at));
-            let add = add.as_ref().map(|(add, at)| (&add[..], *at));
-            let Epilogue { bias, relu, accumulate, .. } = problem.epilogue();
-            let epilogue = Epilogue { bias, add, relu, accumulate };
-            kernel.run(&threads, N, Bf16::flat(&x), &w, &epilogue, &mut y16);
-            assert_rounded(&(kernel.name(), case), floats, &y16, &y);
-        }
-    }
-}
-
-#[test]
-fn winograd_takes_and_makes_bf16() {
-    for (&(isa, ref threads), tile) in each_tile(&runs()) {
-        for (i, case) in winograd_cases().iter().enumerate() {
-            let problem = Problem::new(case, i);
-            let x = narrowed(rounds(isa), &problem.x);
-            let kernel = Winograd::new(isa, problem.geom.clone(), N, tile).expect("3×3, stride 1");
-            let mut u = vec![Block::ZERO; kernel.packed_len()];
-            kernel.pack(threads, &problem.w, &mut u);
-            let mut work = vec![Block([f32::NAN; LANES]); kernel.workspace(threads.count())];
-            let mut run = |threads: &Threads, from_bf16: bool| {
+            let x = narrowed(*isa, &problem.x);
+            let kernels = solvers(&FORWARD, *isa, &problem.geom, N, false);
+            for kernel in kernels.iter().filter(|kernel| kernel.writes(Precision::Bf16)) {
+                let mut own = vec![Block::ZERO; kernel.packed_len()];
+                kernel.pack(threads, &problem.w, &mut own);
+                let mut work = vec![Block([f32::NAN; LANES]); kernel.workspace(threads.count())];
+                let what = format!("{} {case:?}", kernel.name());
                 let mut y = problem.output();
-                let epilogue = problem.epilogue();
-                if from_bf16 {
-                    kernel.run(threads, N, &x, &u, &epilogue, &mut work, &mut y);
-                } else {
-                    kernel.run(threads, N, &problem.x, &u, &epilogue, &mut work, &mut y);
+                let output = Output::F32(&mut y, problem.epilogue());
+                kernel.run(threads, N, Input::Bf16(&x), &own, &mut work, output);
+                if kernel.reads(Precision::F32) {
+                    let mut again = problem.output();
+                    let output = Output::F32(&mut again, problem.epilogue());
+                    kernel.run(threads, N, Input::F32(&problem.x), &own, &mut work, output);
+                    let [from_f32, from_bf16] =
+                        [&again, &y].map(|y| unpack(&what, N, &problem.yl, y));
+                    assert_same(&what, &from_bf16, &from_f32);
                 }
-                y
-            };
-            let y = run(threads, false);
-            let what = (kernel.name(), case);
-            assert_same(
-                &format!("{what:?}"),
-                &unpack("from bf16", N, &problem.yl, &run(threads, true)),
-                &unpack("from f32", N, &problem.yl, &y),
-            );
-            let mut y16 = narrowed(rounds(isa), &problem.output());
-            let add = problem.epilogue().add.map(|(add, at)| (narrowed(rounds(isa), add), at));
-            let add = add.as_ref().map(|(add, at)| (&add[..], *at));
-            let Epilogue { bias, relu, accumulate, .. } = problem.epilogue();
-            let epilogue = Epilogue { bias, add, relu, accumulate };
-            kernel.run(threads, N, &x, &u, &epilogue, &mut work, &mut y16);
-            assert_rounded(&what, isa, &y16, &y);
+                let mut y16 = narrowed(*isa, &problem.output());
+                let add = problem.epilogue().add.map(|(add, at)| (narrowed(*isa, add), at));
+                let add = add.as_ref().map(|(add, at)| (&add[..], *at));
+                let Epilogue { bias, relu, accumulate, .. } = problem.epilogue();
+                let output = Output::Bf16(&mut y16, Epilogue { bias, add, relu, accumulate });
+                kernel.run(threads, N, Input::Bf16(&x), &own, &mut work, output);
+                assert_rounded(&what, *isa, &y16, &y);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How the loop nest of a direct convolution is split into jobs.
 
-use super::{ConvGeom, Epilogue};
-use crate::threads::Threads;
+use crate::conv::{ConvGeom, Epilogue};
+use crate::threads::{Threads, share};
 use std::ops::Range;
 
 /// Fewest jobs before groups of output blocks share one.
@@ -10,9 +10,9 @@ const JOBS: usize = 32;
 /// Most groups of output blocks in a job.
 const TOGETHER: usize = 8;
 
-/// The split of one geometry.
+/// The pieces of one geometry.
 #[derive(Clone, Debug)]
-pub(crate) struct Split {
+pub(crate) struct Pieces {
     /// (first output block, number of output blocks) of every group that shares its reads.
     groups: Vec<(usize, usize)>,
     /// Pixels that make a job.
@@ -35,10 +35,11 @@ pub(crate) struct Piece {
     pub(crate) cols: Range<usize>,
 }
 
-impl Split {
+impl Pieces {
     /// For tiles of most these pixels with one and with two output blocks, in jobs of at least `job` multiply-accumulates.
-    pub(crate) fn new(geom: &ConvGeom, tiles: [usize; 2], job: usize) -> Self {
-        let widest = if tiles[1] > 0 { 2 } else { 1 };
+    pub(crate) fn new(geom: &ConvGeom, tiles: [usize; 2], job: u64) -> Self {
+        // The weights of groups that share a block are one block's.
+        let widest = if tiles[1] > 0 && geom.grouped().is_none() { 2 } else { 1 };
         let mut groups = Vec::new();
         let mut k = 0;
         while k < geom.out_blocks() {
@@ -47,9 +48,11 @@ impl Split {
             groups.push((k, taken));
             k += taken;
         }
-        let pixels = (geom.rows * geom.cols).max(1);
+        let pixels = (geom.rows * geom.cols).max(1) as u64;
         let job = (geom.macs() / 16).clamp(job, 4 * job);
-        let pixels_per_job = job.div_ceil((geom.macs() / pixels / groups.len().max(1)).max(1));
+        let of_pixel = geom.macs() / pixels / groups.len() as u64;
+        let pixels_per_job = job.div_ceil(of_pixel.max(1));
+        let pixels_per_job = usize::try_from(pixels_per_job).unwrap_or(usize::MAX);
         let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
         let tile = [blocks, tiles[blocks - 1]];
         Self { groups, pixels_per_job, tile, grouped: geom.grouped() }
@@ -87,15 +90,17 @@ impl Split {
             (false, false) => rows.div_ceil(self.pixels_per_job.div_ceil(cols)),
             (false, true) => 1,
         };
-        let part = |of: usize, i: usize| i * of / splits..(i + 1) * of / splits;
         // Groups that read the same pixels one after the other, as many as leave enough jobs.
         let together = (images * splits * self.groups.len() / JOBS).clamp(1, TOGETHER);
         let runs = self.groups.len().div_ceil(together);
         threads.run(images * splits * runs, |job| {
             let (rest, run) = (job / runs, job % runs);
             let (image, i) = (rest / splits, rest % splits);
-            let (rows, cols) =
-                if linear { (0..1, part(cols, i)) } else { (part(rows, i), 0..cols) };
+            let (rows, cols) = if linear {
+                (0..1, share(cols, splits, i))
+            } else {
+                (share(rows, splits, i), 0..cols)
+            };
             for &(k, ob) in self.groups.iter().skip(run * together).take(together) {
                 compute(Piece { image, k, ob, rows: rows.clone(), cols: cols.clone() });
             }

@@ -1,65 +1,65 @@
 //! The tiles of a piece of direct convolution, in f32 and in bf16.
 
-use super::split::Piece;
-use super::{ConvGeom, Epilogue, Strides};
+use super::pieces::Piece;
 use crate::block::{Block, LANES};
-use crate::multiply::{Multiply, Sums};
+use crate::conv::{ConvGeom, Epilogue, Strides};
+use crate::element::Element;
 use crate::pixel::Pixel;
 use crate::simd::Simd;
-use crate::threads::Shore;
+use crate::threads::SharedMut;
 use std::array::from_fn;
 
 /// Blocks of weights from those in use to those that are asked for: as far as memory is late. The processor's own
 /// prefetching ends at every page.
 pub(crate) const AHEAD: usize = 64;
 
-/// A piece of the work. Pieces write different pixels of `y`.
-pub(crate) struct Strip<'a, X, Y> {
+/// A piece of the work with its operands. Pieces write different pixels of `y`.
+pub(crate) struct Tiles<'a, E, Y> {
     /// For whose operands all that follows has been checked.
     pub(crate) geom: &'a ConvGeom,
-    pub(crate) x: &'a [X],
+    pub(crate) x: &'a [E],
     /// As they are packed for this precision.
     pub(crate) w: &'a [Block],
     pub(crate) epilogue: &'a Epilogue<'a, Y>,
-    pub(crate) y: Shore<Y>,
+    pub(crate) y: SharedMut<Y>,
     pub(crate) piece: Piece,
 }
 
-/// Calls [`Strip::with_pixel`] for the width at hand.
+/// Calls [`Tiles::with_pixel`] for the width at hand.
 macro_rules! by_width {
-    ($width:expr, $ob:literal, $rows:literal, [$($p:literal)*], $strip:expr, $m:expr, $row:expr, $col:expr) => {
+    ($width:expr, $ob:literal, $rows:literal, [$($p:literal)*], $strip:expr, $s:expr, $row:expr, $col:expr) => {
         match $width {
-            // SAFETY: the kernel's `run` has checked that all elements are there; see `Strip::tile`.
-            $($p => unsafe { $strip.with_pixel::<M, $ob, $p, { $p / $rows }>($m, $row, $col) },)*
+            // SAFETY: the kernel's `run` has checked that all elements are there; see `Tiles::tile`.
+            $($p => unsafe { $strip.with_pixel::<S, $ob, $p, { $p / $rows }>($s, $row, $col) },)*
             _ => unreachable!("tiles are at most 14 pixels wide"),
         }
     };
 }
 
-impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
+impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
     /// All tiles, of a geometry without groups that share blocks.
     #[inline(always)]
-    pub(crate) fn run_dense<M: Multiply<Element = X>>(&self, m: M) {
-        let widest = M::TILE[self.piece.ob - 1];
+    pub(crate) fn run_dense<S: Simd>(&self, s: S) {
+        let widest = S::TILE[self.piece.ob - 1];
         // Narrow maps: two rows at once, so that a weight that was loaded meets more than a few pixels.
         let pairs = self.piece.ob == 2 && 2 * self.piece.cols.len() <= widest;
         // As few tiles as possible, and none much narrower than the others.
         let tiles = self.piece.cols.len().div_ceil(widest);
         let mut row = self.piece.rows.start;
         while row < self.piece.rows.end {
-            if M::TILE[1] > 0 && pairs && row + 1 < self.piece.rows.end {
+            if S::TILE[1] > 0 && pairs && row + 1 < self.piece.rows.end {
                 let (width, col) = (self.piece.cols.len(), self.piece.cols.start);
-                by_width!(2 * width, 2, 2, [2 4 6 8 10 12 14], self, m, row, col);
+                by_width!(2 * width, 2, 2, [2 4 6 8 10 12 14], self, s, row, col);
                 row += 2;
                 continue;
             }
             let mut col = self.piece.cols.start;
             for tile in 0..tiles {
                 let width = (self.piece.cols.end - col).div_ceil(tiles - tile);
-                if M::TILE[1] > 0 && self.piece.ob == 2 {
-                    by_width!(width, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, m, row, col);
+                if S::TILE[1] > 0 && self.piece.ob == 2 {
+                    by_width!(width, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, s, row, col);
                 } else {
-                    by_width!(width, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, m, row, col);
+                    by_width!(width, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, s, row, col);
                 }
                 col += width;
             }
@@ -71,24 +71,19 @@ impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
     /// arithmetic.
     ///
     /// # Safety
-    /// As [`Strip::tile`].
+    /// As [`Tiles::tile`].
     #[inline(always)]
-    unsafe fn with_pixel<
-        M: Multiply<Element = X>,
-        const OB: usize,
-        const P: usize,
-        const Q: usize,
-    >(
+    unsafe fn with_pixel<S: Simd, const OB: usize, const P: usize, const Q: usize>(
         &self,
-        m: M,
+        s: S,
         row: usize,
         col: usize,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
             match self.geom.x.pixel {
-                LANES => self.tile::<M, OB, P, Q>(m, row, col, LANES),
-                pixel => self.tile::<M, OB, P, Q>(m, row, col, pixel),
+                LANES => self.tile::<S, OB, P, Q>(s, row, col, LANES),
+                pixel => self.tile::<S, OB, P, Q>(s, row, col, pixel),
             }
         }
     }
@@ -102,36 +97,36 @@ impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
     ///   `geom.x.pixel`;
     /// - nothing else accesses these pixels of `y` meanwhile.
     #[inline(always)]
-    unsafe fn tile<M: Multiply<Element = X>, const OB: usize, const P: usize, const Q: usize>(
+    unsafe fn tile<S: Simd, const OB: usize, const P: usize, const Q: usize>(
         &self,
-        m: M,
+        s: S,
         row: usize,
         col: usize,
         pixel: usize,
     ) {
-        let (geom, floats) = (self.geom, m.floats());
-        let mut acc: [[Sums<M>; P]; OB] = self.biases(m);
+        let geom = self.geom;
+        let mut acc: [[S::V; P]; OB] = self.biases(s);
         let at = geom.x.offset + self.piece.image * geom.x.image + row * geom.x.row + col * pixel;
         // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
         unsafe {
             let x = self.x.as_ptr().add(at);
-            let steps = geom.lanes.div_ceil(M::DEPTH);
+            let steps = geom.lanes.div_ceil(E::DEPTH);
             let stride = geom.blocks * geom.taps.len() * steps;
             let below = if P > Q { geom.x.row } else { 0 };
             let next_tile = if P > Q { 2 * below } else { Q * pixel };
             let mut w = self.w.as_ptr().add(self.piece.k * stride);
             let first = geom.first[self.piece.k];
             for b in first..first + geom.blocks {
-                let filled = geom.lanes_of(b).div_ceil(M::DEPTH);
+                let filled = geom.lanes_of(b).div_ceil(E::DEPTH);
                 for &tap in &geom.taps {
                     if filled > 0 {
                         let x = x.add(b * geom.x.block + tap);
                         for step in 0..filled {
-                            let lane = step * M::DEPTH;
-                            let weights: [M::Factors; OB] =
-                                from_fn(|ob| m.load(&*w.add(ob * stride + step)));
+                            let lane = step * E::DEPTH;
+                            let weights: [S::V; OB] =
+                                from_fn(|ob| s.load(&*w.add(ob * stride + step)));
                             for ob in 0..OB {
-                                floats.prefetch(w.wrapping_add(ob * stride + step + AHEAD));
+                                s.prefetch(w.wrapping_add(ob * stride + step + AHEAD));
                             }
                             // A tile's pixels are too few in a row for the processor to notice what comes next.
                             if lane < P {
@@ -140,20 +135,20 @@ impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
                                 } else {
                                     below + (lane - Q) * pixel
                                 };
-                                floats.prefetch(x.wrapping_add(next_tile + p).cast());
+                                s.prefetch(x.wrapping_add(next_tile + p).cast());
                             }
                             // Two loops without a condition: they are unrolled, so that acc is in registers.
                             for p in 0..Q {
-                                let value = m.splat_at(x.add(p * pixel + lane));
+                                let value = E::splat_at(s, x.add(p * pixel + lane));
                                 for ob in 0..OB {
-                                    acc[ob][p] = m.mul_add(value, weights[ob], acc[ob][p]);
+                                    acc[ob][p] = E::mul_add(s, value, weights[ob], acc[ob][p]);
                                 }
                             }
                             let next = x.add(below);
                             for p in Q..P {
-                                let value = m.splat_at(next.add((p - Q) * pixel + lane));
+                                let value = E::splat_at(s, next.add((p - Q) * pixel + lane));
                                 for ob in 0..OB {
-                                    acc[ob][p] = m.mul_add(value, weights[ob], acc[ob][p]);
+                                    acc[ob][p] = E::mul_add(s, value, weights[ob], acc[ob][p]);
                                 }
                             }
                         }
@@ -161,21 +156,17 @@ impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
                     w = w.add(steps);
                 }
             }
-            self.finish::<M, OB, P, Q>(m, row, col, acc);
+            self.finish::<S, OB, P, Q>(s, row, col, acc);
         }
     }
 
     /// The sums before the first product.
     #[inline(always)]
-    pub(super) fn biases<M: Multiply, const OB: usize, const P: usize>(
-        &self,
-        m: M,
-    ) -> [[Sums<M>; P]; OB] {
-        let floats = m.floats();
-        let mut acc = [[floats.zero(); P]; OB];
+    pub(super) fn biases<S: Simd, const OB: usize, const P: usize>(&self, s: S) -> [[S::V; P]; OB] {
+        let mut acc = [[s.zero(); P]; OB];
         if let Some(bias) = self.epilogue.bias {
             for ob in 0..OB {
-                acc[ob] = [floats.load(&bias[self.piece.k + ob]); P];
+                acc[ob] = [s.load(&bias[self.piece.k + ob]); P];
             }
         }
         acc
@@ -184,29 +175,29 @@ impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
     /// Stores the sums of a tile after the rest of the epilogue.
     ///
     /// # Safety
-    /// As [`Strip::tile`].
+    /// As [`Tiles::tile`].
     #[inline(always)]
-    pub(super) unsafe fn finish<M: Multiply, const OB: usize, const P: usize, const Q: usize>(
+    pub(super) unsafe fn finish<S: Simd, const OB: usize, const P: usize, const Q: usize>(
         &self,
-        m: M,
+        s: S,
         row: usize,
         col: usize,
-        mut acc: [[Sums<M>; P]; OB],
+        mut acc: [[S::V; P]; OB],
     ) {
-        let (geom, epilogue, floats) = (self.geom, self.epilogue, m.floats());
+        let (geom, epilogue) = (self.geom, self.epilogue);
         // Every pass is a short loop that is unrolled: a sum that a loop indexes would live in memory all along.
         macro_rules! each_sum {
             ($strides:expr, |$sum:ident, $at:ident| $body:expr) => {{
-                let s: &Strides = $strides;
-                let start = s.offset + self.piece.image * s.image + row * s.row + col * s.pixel;
+                let to: &Strides = $strides;
+                let start = to.offset + self.piece.image * to.image + row * to.row + col * to.pixel;
                 for ob in 0..OB {
-                    let start = start + (self.piece.k + ob) * s.block;
+                    let start = start + (self.piece.k + ob) * to.block;
                     for p in 0..Q {
-                        let ($sum, $at) = (&mut acc[ob][p], start + p * s.pixel);
+                        let ($sum, $at) = (&mut acc[ob][p], start + p * to.pixel);
                         $body
                     }
                     for p in Q..P {
-                        let ($sum, $at) = (&mut acc[ob][p], start + s.row + (p - Q) * s.pixel);
+                        let ($sum, $at) = (&mut acc[ob][p], start + to.row + (p - Q) * to.pixel);
                         $body
                     }
                 }
@@ -218,15 +209,15 @@ impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
         unsafe {
             if let Some((add, at)) = epilogue.add {
                 let add = add.as_ptr();
-                each_sum!(&at, |sum, at| *sum = floats.add(*sum, (*add.add(at)).load(floats)));
+                each_sum!(&at, |sum, at| *sum = s.add(*sum, (*add.add(at)).load(s)));
             }
             if epilogue.accumulate {
-                each_sum!(&geom.y, |sum, at| *sum = floats.add(*sum, (*y.add(at)).load(floats)));
+                each_sum!(&geom.y, |sum, at| *sum = s.add(*sum, (*y.add(at)).load(s)));
             }
             if epilogue.relu {
-                each_sum!(&geom.y, |sum, _at| *sum = floats.relu(*sum));
+                each_sum!(&geom.y, |sum, _at| *sum = s.relu(*sum));
             }
-            each_sum!(&geom.y, |sum, at| m.store(&mut *y.add(at), *sum));
+            each_sum!(&geom.y, |sum, at| (*y.add(at)).store(s, *sum));
         }
     }
 }

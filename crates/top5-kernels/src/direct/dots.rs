@@ -8,9 +8,11 @@
 //! A tap of an input block takes as many multiply-adds as there are output channels, where it takes sixteen otherwise:
 //! the gradient of the input of LeNet's second convolution has six channels.
 
-use super::{ConvGeom, Strides, Strip};
+use super::tiles::Tiles;
 use crate::block::{Block, LANES};
-use crate::multiply::Floats;
+use crate::conv::{ConvGeom, Strides};
+use crate::element::Element;
+use crate::pixel::Pixel;
 use crate::simd::Simd;
 
 /// Most output channels.
@@ -42,11 +44,11 @@ type Weights = [[Block; CHANNELS]; PAIRS];
 /// The sums of each pixel and channel, still in lanes. Those of channels that do not exist are zero.
 type Sums = [[Block; CHANNELS]; PIXELS + 1];
 
-impl Strip<'_, f32, Block> {
+impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
     /// All pixels of the piece.
     ///
     /// # Safety
-    /// As [`Strip::tile`] for all rows and columns of the piece, of a geometry that suits.
+    /// As [`Tiles::tile`] for all rows and columns of the piece, of a geometry that suits; E is f32.
     #[inline(always)]
     pub(super) unsafe fn dots<S: Simd>(&self, s: S) {
         let mut w: Weights = [[Block::ZERO; CHANNELS]; PAIRS];
@@ -84,7 +86,7 @@ impl Strip<'_, f32, Block> {
     /// P pixels of a row.
     ///
     /// # Safety
-    /// As [`Strip::tile`], of a geometry that suits.
+    /// As [`Tiles::tile`], of a geometry that suits; E is f32.
     #[inline(always)]
     unsafe fn dots_of<S: Simd, const P: usize>(
         &self,
@@ -123,10 +125,10 @@ impl Strip<'_, f32, Block> {
             for (p, sums) in (2 * pair..P).zip(two.0.chunks_exact(CHANNELS)) {
                 let mut block = Block::ZERO;
                 block.0[..CHANNELS].copy_from_slice(sums);
-                let [[bias]] = self.biases::<_, 1, 1>(Floats(s));
+                let [[bias]] = self.biases::<_, 1, 1>(s);
                 let acc = [[s.add(bias, s.load(&block))]];
                 // SAFETY: the caller's promise.
-                unsafe { self.finish::<_, 1, 1, 1>(Floats(s), row, col + p, acc) };
+                unsafe { self.finish::<_, 1, 1, 1>(s, row, col + p, acc) };
             }
         }
     }
@@ -134,7 +136,7 @@ impl Strip<'_, f32, Block> {
     /// The sums of C channels from `first` on.
     ///
     /// # Safety
-    /// As [`Strip::tile`], of a geometry that suits and has these channels.
+    /// As [`Tiles::tile`], of a geometry that suits; E is f32 and has these channels.
     #[inline(always)]
     unsafe fn sums<S: Simd, const P: usize, const C: usize>(
         &self,

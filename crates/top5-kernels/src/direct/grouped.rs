@@ -14,15 +14,13 @@
 //! pixel `c − 1` for the second and `c − 2` for the third. In bf16 the vectors, which then hold two channels, are packed
 //! without the zeros.
 
-use super::{ConvGeom, Strip};
+use super::tiles::Tiles;
 use crate::block::{Block, LANES};
-use crate::multiply::{Multiply, Sums};
+use crate::conv::{ConvGeom, MOST_GROUPED};
+use crate::element::Element;
 use crate::pixel::Pixel;
 use crate::simd::Simd;
 use std::array::from_fn;
-
-/// Most vectors of weights for one output block. They are summed once for each piece, onto the stack.
-pub(super) const MOST: usize = 72;
 
 /// T taps whose pixels are neighbours, in the order of the pixels.
 struct Run<const T: usize> {
@@ -67,11 +65,11 @@ macro_rules! columns {
     };
 }
 
-impl Strip<'_, f32, Block> {
+impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
     /// The sums of vectors that have no output in common, in the first places.
     #[inline(always)]
-    pub(super) fn without_zeros<S: Simd>(&self, simd: S, group: usize) -> [Block; MOST] {
-        let mut sums = [Block::ZERO; MOST];
+    pub(super) fn without_zeros<S: Simd>(&self, simd: S, group: usize) -> [Block; MOST_GROUPED] {
+        let mut sums = [Block::ZERO; MOST_GROUPED];
         let stride = self.geom.weight_stride();
         let taps = self.w[self.piece.k * stride..][..stride].chunks_exact(LANES);
         for (sums, lanes) in sums.chunks_exact_mut(group).zip(taps) {
@@ -83,35 +81,23 @@ impl Strip<'_, f32, Block> {
         }
         sums
     }
-}
 
-impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
     /// All tiles, of a geometry with groups of so many channels. `weights` are those of the piece's output block without
     /// zeros, in the order of taps and of channels of a group.
     #[inline(always)]
-    pub(crate) fn run_grouped<M: Multiply<Element = X>>(
-        &self,
-        m: M,
-        group: usize,
-        weights: &[Block],
-    ) {
+    pub(crate) fn run_grouped<S: Simd>(&self, s: S, group: usize, weights: &[Block]) {
         if self.geom.in_threes() {
-            self.grouped_tiles::<M, 3>(m, group, weights);
+            self.grouped_tiles::<S, 3>(s, group, weights);
         } else {
-            self.grouped_tiles::<M, 1>(m, group, weights);
+            self.grouped_tiles::<S, 1>(s, group, weights);
         }
     }
 
     /// With taps in runs of T.
     #[inline(always)]
-    fn grouped_tiles<M: Multiply<Element = X>, const T: usize>(
-        &self,
-        m: M,
-        group: usize,
-        weights: &[Block],
-    ) {
+    fn grouped_tiles<S: Simd, const T: usize>(&self, s: S, group: usize, weights: &[Block]) {
         let cols = &self.piece.cols;
-        let tiles = cols.len().div_ceil(M::TILE[0]);
+        let tiles = cols.len().div_ceil(S::TILE[0]);
         for row in self.piece.rows.clone() {
             let mut col = cols.start;
             for tile in 0..tiles {
@@ -120,9 +106,9 @@ impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
                     ($($p:literal)*) => {
                         match width {
                             // SAFETY: the kernel's `run` has checked that all elements are there, and these pixels are
-                            // the piece's; see `Strip::tile`.
+                            // the piece's; see `Tiles::tile`.
                             $($p => unsafe {
-                                self.grouped_tile::<M, T, $p>(m, row, col, group, weights)
+                                self.grouped_tile::<S, T, $p>(s, row, col, group, weights)
                             },)*
                             _ => unreachable!("tiles are at most 14 pixels wide"),
                         }
@@ -137,42 +123,41 @@ impl<X: Copy, Y: Pixel> Strip<'_, X, Y> {
     /// Computes P pixels of an output block.
     ///
     /// # Safety
-    /// As [`Strip::tile`].
+    /// As [`Tiles::tile`].
     #[inline(always)]
-    unsafe fn grouped_tile<M: Multiply<Element = X>, const T: usize, const P: usize>(
+    unsafe fn grouped_tile<S: Simd, const T: usize, const P: usize>(
         &self,
-        m: M,
+        s: S,
         row: usize,
         col: usize,
         group: usize,
         weights: &[Block],
     ) {
         let geom = self.geom;
-        let steps = group / M::DEPTH;
-        let mut acc: [[Sums<M>; P]; 1] = self.biases(m);
+        let steps = group / E::DEPTH;
+        let mut acc: [[S::V; P]; 1] = self.biases(s);
         let pixel = if T > 1 { LANES } else { geom.x.pixel };
         let block = geom.first[self.piece.k] * geom.x.block;
         let at = geom.x.offset + self.piece.image * geom.x.image + block;
         let at = at + row * geom.x.row + col * pixel;
         for run in geom.tap_runs::<T>() {
             for i in 0..steps {
-                let weights: [M::Factors; T] =
-                    from_fn(|s| m.load(&weights[run.taps[s] * steps + i]));
+                let weights: [S::V; T] = from_fn(|t| s.load(&weights[run.taps[t] * steps + i]));
                 columns!(c < P + T - 1, {
                     // SAFETY: `geom.check` asserted that the input has all lanes of this block, as `geom.group` says so,
                     // for every pixel and tap (first promise of the caller), and this one is a pixel with a tap.
-                    let x: &[X; LANES] =
+                    let x: &[E; LANES] =
                         unsafe { &*self.x.as_ptr().add(at + run.offset + c * pixel).cast() };
-                    let value = m.spread(x, group, i);
-                    for s in 0..T {
-                        if s <= c && c - s < P {
-                            acc[0][c - s] = m.mul_add(value, weights[s], acc[0][c - s]);
+                    let value = E::spread(s, x, group, i);
+                    for t in 0..T {
+                        if t <= c && c - t < P {
+                            acc[0][c - t] = E::mul_add(s, value, weights[t], acc[0][c - t]);
                         }
                     }
                 });
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { self.finish::<M, 1, P, P>(m, row, col, acc) }
+        unsafe { self.finish::<S, 1, P, P>(s, row, col, acc) }
     }
 }

@@ -1,5 +1,4 @@
-//! The gradient of a convolution with respect to its weights in bf16, in the loop nest of
-//! [`weight_gradient`](crate::weight_gradient).
+//! Strips of pairs of bf16, rounded on the way.
 //!
 //! The sum over pixels has pairs of products if the same pixel of two images is one pair:
 //!
@@ -16,108 +15,42 @@
 //! Operands are rounded once, products are exact, and sums are kept in f32. With n products per weight, the result
 //! differs from the exact one of the rounded operands by at most `(n + 2)·2⁻²⁴·Σ|x·dy|`.
 
-use super::{Bf16Isa, KernelBf16, SimdBf16};
+use super::jobs::{Job, Jobs, Operands};
+use super::strips::{Strip, Strips};
+use crate::bf16::Bf16;
 use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Strides};
-use crate::multiply::Pairs;
+use crate::isa::{Kernel, Precision};
 use crate::simd::Simd;
-use crate::threads::Threads;
-use crate::weight_gradient::{Job, Operands, Split, Strip, Strips};
 
-/// The weight gradient of one convolution, multiplied in bf16.
-#[derive(Clone, Debug)]
-pub struct WeightGradientBf16 {
-    isa: Bf16Isa,
-    split: Split,
-}
-
-/// Most output and input blocks of a job: their strips are half of a second-level cache.
-const GROUP: [usize; 2] = [16, 8];
-
-impl WeightGradientBf16 {
-    /// The kernel for the geometry of the forward pass, as that of [`WeightGradient`](crate::weight_gradient::WeightGradient).
-    pub fn new(isa: Bf16Isa, geom: ConvGeom) -> Self {
-        Self { isa, split: Split::new(geom, GROUP) }
-    }
-
-    /// Its name: `bf16_conv_weight_gradient_avx512`.
-    pub fn name(&self) -> String {
-        format!("bf16_conv_weight_gradient_{}", self.isa)
-    }
-
-    /// Blocks of scratch memory for at most `n` images and this many threads.
-    pub fn workspace(&self, n: usize, threads: usize) -> usize {
-        let strips = self.strips(n);
-        let [x, dy] = self.lengths(&strips);
-        self.split.copies(&strips) + threads * (x + dy)
-    }
-
-    /// Vectors that are rounded for each that is multiplied.
-    pub fn roundings(&self) -> f64 {
-        let ([outputs, inputs], geom) = (self.split.largest(), &self.split.geom);
-        let products = outputs * inputs * geom.taps.len() * geom.lanes;
-        (outputs as f64 + (inputs * geom.lanes) as f64 / LANES as f64) / products as f64
-    }
-
-    /// Strips of pairs.
-    fn strips(&self, n: usize) -> Strips {
-        let geom = &self.split.geom;
-        let (images, cols) = geom.extent(n);
-        let (images, cols) =
-            if geom.batch_is_row { (images, cols.div_ceil(2)) } else { (images.div_ceil(2), cols) };
-        Strips::new(geom, images, cols)
-    }
-
-    /// Blocks of the largest strips of the input and of the output's gradient.
-    fn lengths(&self, strips: &Strips) -> [usize; 2] {
-        let (geom, [images, rows, cols]) = (&self.split.geom, strips.largest());
-        let strip = Strip { images: 0..images, rows: 0..rows, cols: 0..cols };
-        let [outputs, inputs] = self.split.largest();
-        let [x, dy] = [Source::input(geom), Source::gradient(geom)].map(|s| s.len(&strip));
-        [inputs * x, outputs * dy]
-    }
-
-    /// Writes the packed gradient to `dw`. Places of `dw` that hold no weight become zero.
-    ///
-    /// # Panics
-    /// If an operand is too short for the geometry, or `work` than [`WeightGradientBf16::workspace`].
-    pub fn run(
-        &self,
-        threads: &Threads,
-        n: usize,
-        x: &[f32],
-        dy: &[Block],
-        work: &mut [Block],
-        dw: &mut [Block],
-    ) {
-        self.split.geom.check(n, x.len(), dy.len());
-        let strips = self.strips(n);
-        let lengths = self.lengths(&strips);
-        let scratch = lengths[0] + lengths[1];
-        self.split.run(threads, &strips, (work, scratch), dw, |job, scratch| {
-            let (x_strip, dy_strip) = scratch.split_at_mut(lengths[0]);
-            self.isa.run(Rounded { job, n, x, dy: Block::flat(dy), x_strip, dy_strip });
-        });
-    }
+/// Blocks of the largest strips of a job's inputs, and of all its strips.
+pub(super) fn scratch(jobs: &Jobs, strips: &Strips) -> (usize, usize) {
+    let (geom, [images, rows, cols]) = (&jobs.geom, strips.largest());
+    let strip = Strip { images: 0..images, rows: 0..rows, cols: 0..cols };
+    let [outputs, inputs] = jobs.largest();
+    let x = inputs.saturating_mul(Operand::input(geom).len(&strip));
+    let dy = outputs.saturating_mul(Operand::gradient(geom).len(&strip));
+    (x, x.saturating_add(dy))
 }
 
 /// A job whose strips are rounded first.
-struct Rounded<'a> {
-    job: &'a Job<'a>,
-    n: usize,
-    x: &'a [f32],
-    dy: &'a [f32],
-    x_strip: &'a mut [Block],
-    dy_strip: &'a mut [Block],
+pub(super) struct Rounded<'a> {
+    pub(super) job: &'a Job<'a>,
+    pub(super) n: usize,
+    pub(super) x: &'a [f32],
+    pub(super) dy: &'a [f32],
+    pub(super) x_strip: &'a mut [Block],
+    pub(super) dy_strip: &'a mut [Block],
 }
 
-impl KernelBf16 for Rounded<'_> {
+impl Kernel for Rounded<'_> {
     type Output = ();
+    const PRECISION: Precision = Precision::Bf16;
 
     #[inline(always)]
-    fn run<D: SimdBf16>(self, simd: D) {
+    fn run<S: Simd>(self, simd: S) {
         let Self { job, n, x, dy, x_strip, dy_strip } = self;
-        let (input, gradient) = (Source::input(job.geom), Source::gradient(job.geom));
+        let (input, gradient) = (Operand::input(job.geom), Operand::gradient(job.geom));
         let first = job.geom.first[job.ks.start];
         for strip in job.strips() {
             let (x_len, dy_len) = (input.len(&strip), gradient.len(&strip));
@@ -148,7 +81,7 @@ impl KernelBf16 for Rounded<'_> {
             let strip = Strip { images: 0..images, rows: 0..rows, cols: 0..cols };
             // SAFETY: for every block of the job that has lanes the strips hold the pieces of all pixels, each with all taps and
             // lanes.
-            unsafe { job.add(Pairs(simd), &operands, &strip) };
+            unsafe { job.add::<Bf16, S>(simd, &operands, &strip) };
         }
     }
 }
@@ -165,8 +98,8 @@ fn scaled(s: &Strides, scale: impl Fn(usize) -> usize) -> Strides {
 }
 
 /// Where an operand is, and which of its floats follow each other in a strip.
-struct Source {
-    /// In floats.
+struct Operand {
+    /// In s.
     at: Strides,
     /// Floats that are read from a pixel's first on.
     reach: usize,
@@ -182,7 +115,7 @@ enum Piece {
     Pixel,
 }
 
-impl Source {
+impl Operand {
     fn new(at: Strides, reach: usize, geom: &ConvGeom, taps: usize) -> Self {
         let piece = if geom.batch_is_row {
             Piece::Pixel
@@ -228,10 +161,10 @@ impl Source {
             Piece::Row => images.len() * rows.len(),
             Piece::Pixel => images.len() * rows.len() * cols.len(),
         };
-        pieces * self.floats(strip).div_ceil(LANES)
+        pieces.saturating_mul(self.floats(strip).div_ceil(LANES))
     }
 
-    /// Where the strip's pairs are, in floats.
+    /// Where the strip's pairs are, in s.
     fn rounded(&self, strip: &Strip) -> Strides {
         let block = self.len(strip) * LANES;
         let piece = self.floats(strip).next_multiple_of(LANES);
@@ -248,9 +181,9 @@ impl Source {
 
     /// Rounds a strip of one channel block.
     #[inline(always)]
-    fn round<D: SimdBf16>(
+    fn round<S: Simd>(
         &self,
-        simd: D,
+        simd: S,
         n: usize,
         source: &[f32],
         block: usize,
@@ -278,22 +211,21 @@ impl Source {
 
 /// The pairs of two images' floats, or of one image's and zeros.
 #[inline(always)]
-fn pair_up<D: SimdBf16>(simd: D, a: &[f32], b: &[f32], to: &mut [Block]) {
-    let floats = simd.floats();
+fn pair_up<S: Simd>(s: S, a: &[f32], b: &[f32], to: &mut [Block]) {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let (whole, rest) = to.split_at_mut(a.len());
     if b.is_empty() {
         for (to, a) in whole.iter_mut().zip(a) {
-            floats.store(to, simd.pairs(floats.load_floats(a), floats.zero()));
+            s.store(to, s.pairs(s.load_floats(a), s.zero()));
         }
     } else {
         for ((to, a), b) in whole.iter_mut().zip(a).zip(b) {
-            floats.store(to, simd.pairs(floats.load_floats(a), floats.load_floats(b)));
+            s.store(to, s.pairs(s.load_floats(a), s.load_floats(b)));
         }
     }
     for to in rest {
         let (a, b) = (padded(a_rest), padded(b_rest));
-        floats.store(to, simd.pairs(floats.load(&a), floats.load(&b)));
+        s.store(to, s.pairs(s.load(&a), s.load(&b)));
     }
 }
 

@@ -1,0 +1,425 @@
+//! Direct convolution, for any kernel, stride, dilation and grouping, in one loop nest, in f32 and in bf16.
+//!
+//! ```text
+//! x: input, y: output (blocks of 16 channels), w: packed weights [out block][in block][tap][lane][16]
+//! for every image, output block k, output row, tile of P pixels:
+//!     acc[P] = bias[k]
+//!     for input block b, tap t, lane l:            one channel of one kernel element
+//!         acc[p] += x[image, b, row, pixel p + t, l] · w[k][b][t][l]        for p in 0..P
+//!     y[image, k, row, tile] = epilogue(acc)
+//! ```
+//!
+//! The tile is kept in registers: for OB output blocks it holds OB·P accumulators, OB weights and one broadcast input
+//! (Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018).
+//!
+//! In bf16 a lane is a pair of channels: weights are packed as `[out block][in block][tap][pair of lanes][16][2]`, so that one
+//! broadcast pair meets one block of weights. Of groups that share blocks the first pairs of all groups are one block, and
+//! so on. Sums and the epilogue are in f32, the output either.
+//!
+//! With n products per output, the result differs from the exact one (of the same operands, rounded or not) by at most
+//! `(n + 2)·2⁻²⁴·Σ|x·w|`: the bound for sums in any order.
+
+mod dots;
+mod grouped;
+mod pieces;
+mod tiles;
+
+pub(crate) use tiles::AHEAD;
+
+use crate::bf16::Bf16;
+use crate::block::{Block, BlockBf16, LANES};
+use crate::conv::{
+    Algorithm, Bound, ConvNest, Convolution, Epilogue, Forward, Input, InputGradient, Output,
+    Problem, Transposed,
+};
+use crate::element::Element;
+use crate::isa::{Isa, Kernel, Precision};
+use crate::pixel::Pixel;
+use crate::simd::Simd;
+use crate::threads::{SharedMut, Threads};
+use crate::transpose::transpose;
+use pieces::Pieces;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use tiles::Tiles;
+
+/// In f32.
+pub(crate) const FORWARD: Algorithm<dyn Forward> = Algorithm {
+    name: "direct",
+    precision: Precision::F32,
+    serves: "any convolution, fully connected layers",
+    memory: "none",
+    bound: Bound::Sum,
+    make: |isa, problem| Some(Arc::new(Direct::<f32>::new(isa, problem))),
+};
+
+/// In bf16.
+pub(crate) const FORWARD_BF16: Algorithm<dyn Forward> = Algorithm {
+    precision: Precision::Bf16,
+    memory: "none; while training the weights in pairs",
+    bound: Bound::RoundedSum,
+    serves: "any convolution that reads nothing beyond an image, fully connected layers",
+    make: |isa, problem| Some(Arc::new(Direct::<Bf16>::within_image(isa, problem)?)),
+    ..FORWARD
+};
+
+/// In f32.
+pub(crate) const INPUT_GRADIENT: Algorithm<dyn InputGradient> = Algorithm {
+    name: "direct",
+    precision: Precision::F32,
+    serves: "any convolution",
+    memory: "transposed weights",
+    bound: Bound::Sum,
+    make: |isa, problem| Some(Arc::new(Direct::<f32>::new(isa, problem))),
+};
+
+/// In bf16.
+pub(crate) const INPUT_GRADIENT_BF16: Algorithm<dyn InputGradient> = Algorithm {
+    precision: Precision::Bf16,
+    memory: "transposed weights, and in pairs",
+    bound: Bound::RoundedSum,
+    serves: FORWARD_BF16.serves,
+    make: |isa, problem| Some(Arc::new(Direct::<Bf16>::within_image(isa, problem)?)),
+    ..INPUT_GRADIENT
+};
+
+/// Direct convolution on one instruction set, with its work split into jobs.
+#[derive(Debug)]
+struct Direct<E> {
+    isa: Isa,
+    name: String,
+    problem: Problem,
+    pieces: Pieces,
+    element: PhantomData<E>,
+}
+
+/// Multiply-accumulates of f32 that make a job worth starting.
+const JOB: u64 = 1 << 19;
+
+/// Multiply-accumulates in the time that a number takes to be rounded to bf16 and read again.
+const ROUNDING: f64 = 6.0;
+
+impl<E: Element> Direct<E> {
+    fn new(isa: Isa, problem: &Problem) -> Self {
+        let geom = problem.geom();
+        let job = match E::PRECISION {
+            // The weights are transposed once for each job.
+            Precision::F32 if geom.suits_dots() => 4 * JOB,
+            Precision::F32 => JOB,
+            Precision::Bf16 => 2 * JOB,
+        };
+        let pieces = Pieces::new(geom, isa.tile(), job);
+        let name = format!("{}_conv_{}_{isa}", E::PRECISION, pieces.method());
+        Self { isa, name, problem: problem.clone(), pieces, element: PhantomData }
+    }
+
+    /// If all that an image's last pixel reads is within the image: an odd last lane is read with a neighbour.
+    fn within_image(isa: Isa, problem: &Problem) -> Option<Self> {
+        let geom = problem.geom();
+        let ConvNest { rows, cols, blocks, lanes, x, .. } = &**geom;
+        let last = geom.first.iter().max().map_or(0, |&f| f) + blocks;
+        let tap = geom.taps.iter().max().map_or(0, |&tap| tap);
+        let pixel = if geom.batch_is_row { 0 } else { cols.saturating_sub(1) * x.pixel };
+        let start = x.offset + (last - 1) * x.block + rows.saturating_sub(1) * x.row + pixel;
+        let within = start + tap + lanes.next_multiple_of(2) <= x.image;
+        within.then(|| Self::new(isa, problem))
+    }
+
+    /// Lanes after which those of the next group follow.
+    fn group(&self) -> usize {
+        let geom = self.problem.geom();
+        geom.grouped().unwrap_or(geom.lanes)
+    }
+
+    /// Blocks of weights of one output block in the form that the loop nest reads.
+    fn own_stride(&self) -> usize {
+        let geom = self.problem.geom();
+        match E::PRECISION {
+            Precision::F32 => geom.weight_stride(),
+            Precision::Bf16 => geom.blocks * geom.taps.len() * self.group().div_ceil(2),
+        }
+    }
+
+    /// Blocks of weights in that form.
+    fn own_len(&self) -> usize {
+        self.problem.geom().out_blocks() * self.own_stride()
+    }
+
+    /// Rounds packed weights into pairs.
+    fn pair_up(&self, threads: &Threads, weights: &[Block], own: &mut [Block]) {
+        let geom = self.problem.geom();
+        assert_eq!(weights.len(), geom.packed_len(), "packed for another geometry");
+        assert_eq!(own.len(), self.own_len(), "memory for another geometry");
+        let (lanes, taps, group) = (geom.lanes, geom.blocks * geom.taps.len(), self.group());
+        threads.chunks(own, self.own_stride(), |k, own| {
+            let weights = weights[k * taps * lanes..].chunks_exact(lanes);
+            for (own, weights) in own.chunks_exact_mut(group.div_ceil(2)).zip(weights) {
+                self.isa.run(Rows { weights, group, own });
+            }
+        });
+    }
+
+    /// Computes `n` images from weights in the form that the loop nest reads. Where lanes are odd in number, one element
+    /// more is read than they are.
+    fn compute<P: Pixel>(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: &[E],
+        w: &[Block],
+        epilogue: &Epilogue<'_, P>,
+        y: &mut [P],
+    ) {
+        let geom = self.problem.geom();
+        let odd = geom.lanes.min(geom.depth) % E::DEPTH;
+        geom.check(n, x.len().saturating_sub(odd), y.len());
+        assert_eq!(w.len(), self.own_len(), "the weights are packed for another geometry");
+        epilogue.check(geom, n);
+        let y = SharedMut(y.as_mut_ptr());
+        self.pieces.run(threads, n, geom, epilogue, |piece| {
+            self.isa.run(Tiles { geom, x, w, epilogue, y, piece });
+        });
+    }
+}
+
+impl<E: Element> Convolution for Direct<E> {
+    /// With the largest tile (output blocks × pixels): `f32_conv_direct_2x14_avx512`. For groups that share blocks, with
+    /// their channels instead of the output blocks: `f32_conv_grouped_4x14_avx512`.
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn method(&self) -> &'static str {
+        match E::PRECISION {
+            Precision::F32 => "direct",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    fn precision(&self) -> Precision {
+        E::PRECISION
+    }
+
+    fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// In bf16 two products cost as much as one, but while training the input is rounded first.
+    fn cost(&self) -> f64 {
+        if matches!(E::PRECISION, Precision::F32) {
+            return 1.0;
+        }
+        let geom = self.problem.geom();
+        let pairs = geom.lanes.div_ceil(2) as f64 / geom.lanes as f64;
+        let rounded = if self.problem.training() { geom.x.image } else { 0 };
+        pairs + ROUNDING * rounded as f64 / geom.macs() as f64
+    }
+
+    fn bound(&self) -> Bound {
+        match E::PRECISION {
+            Precision::F32 => Bound::Sum,
+            Precision::Bf16 => Bound::RoundedSum,
+        }
+    }
+
+    /// While training, weights are rounded in each run.
+    fn workspace(&self, _: usize) -> usize {
+        match E::PRECISION {
+            Precision::Bf16 if self.problem.training() => self.own_len(),
+            Precision::F32 | Precision::Bf16 => 0,
+        }
+    }
+}
+
+impl Forward for Direct<f32> {
+    fn reads(&self, input: Precision) -> bool {
+        input == Precision::F32
+    }
+
+    fn writes(&self, output: Precision) -> bool {
+        output == Precision::F32
+    }
+
+    fn packs(&self) -> bool {
+        false
+    }
+
+    fn packed_len(&self) -> usize {
+        self.problem.geom().packed_len()
+    }
+
+    fn pack(&self, _: &Threads, weights: &[Block], own: &mut [Block]) {
+        own.copy_from_slice(weights);
+    }
+
+    fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: Input<'_>,
+        weights: &[Block],
+        _: &mut [Block],
+        y: Output<'_>,
+    ) {
+        let (Input::F32(x), Output::F32(y, epilogue)) = (x, y) else {
+            panic!("{} reads and writes f32", self.name);
+        };
+        self.compute(threads, n, Block::flat(x), weights, &epilogue, y);
+    }
+}
+
+impl Forward for Direct<Bf16> {
+    fn reads(&self, input: Precision) -> bool {
+        input == Precision::Bf16
+    }
+
+    fn writes(&self, _: Precision) -> bool {
+        true
+    }
+
+    fn packs(&self) -> bool {
+        !self.problem.training()
+    }
+
+    fn packed_len(&self) -> usize {
+        if self.packs() { self.own_len() } else { self.problem.geom().packed_len() }
+    }
+
+    fn pack(&self, threads: &Threads, weights: &[Block], own: &mut [Block]) {
+        self.pair_up(threads, weights, own);
+    }
+
+    fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: Input<'_>,
+        weights: &[Block],
+        work: &mut [Block],
+        y: Output<'_>,
+    ) {
+        let Input::Bf16(x) = x else { panic!("{} reads bf16", self.name) };
+        let weights = if self.packs() {
+            weights
+        } else {
+            let own = &mut work[..self.own_len()];
+            self.pair_up(threads, weights, own);
+            own
+        };
+        let x = BlockBf16::flat(x);
+        match y {
+            Output::F32(y, epilogue) => self.compute(threads, n, x, weights, &epilogue, y),
+            Output::Bf16(y, epilogue) => self.compute(threads, n, x, weights, &epilogue, y),
+        }
+    }
+}
+
+impl InputGradient for Direct<f32> {
+    fn reads(&self) -> Precision {
+        Precision::F32
+    }
+
+    fn transposed_len(&self) -> usize {
+        self.problem.geom().packed_len()
+    }
+
+    fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        dy: Input<'_>,
+        weights: &Transposed<'_>,
+        accumulate: bool,
+        _: &mut [Block],
+        transposed: &mut [Block],
+        dx: &mut [Block],
+    ) {
+        let Input::F32(dy) = dy else { panic!("{} reads f32", self.name) };
+        let transposed = &mut transposed[..self.transposed_len()];
+        transpose(self.isa, threads, weights, self.problem.geom(), transposed);
+        let epilogue = Epilogue { accumulate, ..Epilogue::default() };
+        self.compute(threads, n, Block::flat(dy), transposed, &epilogue, dx);
+    }
+}
+
+impl InputGradient for Direct<Bf16> {
+    fn reads(&self) -> Precision {
+        Precision::Bf16
+    }
+
+    fn transposed_len(&self) -> usize {
+        self.problem.geom().packed_len()
+    }
+
+    fn run(
+        &self,
+        threads: &Threads,
+        n: usize,
+        dy: Input<'_>,
+        weights: &Transposed<'_>,
+        accumulate: bool,
+        work: &mut [Block],
+        transposed: &mut [Block],
+        dx: &mut [Block],
+    ) {
+        let Input::Bf16(dy) = dy else { panic!("{} reads bf16", self.name) };
+        let transposed = &mut transposed[..self.transposed_len()];
+        transpose(self.isa, threads, weights, self.problem.geom(), transposed);
+        let own = &mut work[..self.own_len()];
+        self.pair_up(threads, transposed, own);
+        let epilogue = Epilogue { accumulate, ..Epilogue::default() };
+        self.compute(threads, n, BlockBf16::flat(dy), own, &epilogue, dx);
+    }
+}
+
+/// The weights of one tap, two rows to a block. Those of groups that share it have no output in common.
+struct Rows<'a> {
+    weights: &'a [Block],
+    group: usize,
+    own: &'a mut [Block],
+}
+
+impl Kernel for Rows<'_> {
+    type Output = ();
+    const PRECISION: Precision = Precision::Bf16;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (pair, own) in self.own.iter_mut().enumerate() {
+            let mut rows = [s.zero(); 2];
+            for i in 0..2 {
+                for weights in self.weights.iter().skip(2 * pair + i).step_by(self.group) {
+                    rows[i] = s.add(rows[i], s.load(weights));
+                }
+            }
+            s.store(own, s.pairs(rows[0], rows[1]));
+        }
+    }
+}
+
+impl<E: Element, Y: Pixel> Kernel for Tiles<'_, E, Y> {
+    type Output = ();
+    const PRECISION: Precision = E::PRECISION;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let float = matches!(E::PRECISION, Precision::F32);
+        if let Some(group) = self.geom.grouped() {
+            if float {
+                return self.run_grouped(s, group, &self.without_zeros(s, group));
+            }
+            let len = self.geom.taps.len() * group / 2;
+            return self.run_grouped(s, group, &self.w[self.piece.k * len..][..len]);
+        }
+        let blocks = self.x.as_ptr().cast::<Block>().is_aligned();
+        if float && S::GRADIENT_TILE >= LANES && blocks && self.geom.suits_dots() {
+            // SAFETY: `Direct::compute` has checked that all elements are there, which are floats; see `Tiles::tile`.
+            return unsafe { self.dots(s) };
+        }
+        self.run_dense(s);
+    }
+}
