@@ -2,7 +2,6 @@
 //! the last one first, and that a reducer may take away meanwhile.
 
 use crate::bank::{BankPlan, SlotId};
-use crate::ir::Program;
 use std::any::Any;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -35,13 +34,19 @@ pub(crate) struct Gradients {
 }
 
 impl Gradients {
-    /// Buckets of at least `bytes`, but for the first one.
-    pub(crate) fn new(program: &Program, bytes: usize) -> Self {
+    /// Buckets of at least `bytes`, but for the first one, for the first `learned` blocks of a bank whose gradients are `written`
+    /// by these steps.
+    pub(crate) fn new(
+        bank: &BankPlan,
+        learned: usize,
+        written: &[Vec<SlotId>],
+        bytes: usize,
+    ) -> Self {
         let least = bytes.div_ceil(size_of::<Block>()).max(1);
         let mut ranges: Vec<Range<usize>> = Vec::new();
         // From the end, where the first are ready.
-        let learned = |range: &&Range<usize>| range.end <= program.learned;
-        for range in program.bank.slots.iter().map(|slot| &slot.range).filter(learned).rev() {
+        let learned = |range: &&Range<usize>| range.end <= learned;
+        for range in bank.slots.iter().map(|slot| &slot.range).filter(learned).rev() {
             match ranges.last_mut() {
                 Some(bucket) if bucket.len() < least => bucket.start = range.start,
                 Some(_) | None => ranges.push(range.clone()),
@@ -50,14 +55,14 @@ impl Gradients {
         ranges.reverse();
         let mut gradients = Self {
             memory: ranges.iter().map(|range| Arena::new(range.len())).collect(),
-            ready: vec![Vec::new(); program.steps.len()],
+            ready: vec![Vec::new(); written.len()],
             ranges,
             before: None,
         };
         let mut last = vec![0; gradients.ranges.len()];
-        for (at, step) in program.steps.iter().enumerate() {
-            for slot in step.kernel.gradients() {
-                let (bucket, _) = gradients.place(&program.bank, slot);
+        for (at, slots) in written.iter().enumerate() {
+            for &slot in slots {
+                let (bucket, _) = gradients.place(bank, slot);
                 last[bucket] = at;
             }
         }

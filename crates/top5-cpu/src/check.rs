@@ -12,8 +12,8 @@ mod memory;
 mod terms;
 mod tests;
 
+use crate::buffer::Plan;
 use crate::ir::Program;
-use crate::memory::Plan;
 use crate::purpose::Mode;
 use crate::step::Kernel;
 use effects::Interpreter;

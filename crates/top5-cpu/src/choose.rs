@@ -41,7 +41,7 @@ impl Machinery {
     /// The kernel for a convolution. It transforms its weights in each pass where a backward pass reads them as they are, or
     /// where they would become too large.
     pub(crate) fn forward(&self, facts: Facts, geom: &ConvGeom) -> Choice<dyn Forward> {
-        let choice = self.choose(&table::FORWARD, geom);
+        let choice = self.choose(&table::FORWARD, geom, self.mode == Mode::Training);
         let kernel = &choice.kernel;
         let inflates = kernel.packs() && kernel.packed_len() > 2 * geom.packed_len();
         let keeps = !(self.compact && inflates) || self.in_bf16();
@@ -49,38 +49,40 @@ impl Machinery {
             return choice;
         }
         // The same kernel, as in training.
-        let training = self.for_plan(self.batch, Mode::Training);
-        let kernel = training.choose_known(&table::FORWARD, geom, Some(kernel.name())).kernel;
+        let kernel = self.choose_known(&table::FORWARD, geom, true, Some(kernel.name())).kernel;
         Choice { kernel, ..choice }
     }
 
     /// The kernel for a loop nest of the gradient of a convolution's input.
     pub(crate) fn input_gradient(&self, geom: &ConvGeom) -> Choice<dyn InputGradient> {
-        self.choose(&table::INPUT_GRADIENT, geom)
+        self.choose(&table::INPUT_GRADIENT, geom, true)
     }
 
     /// The kernel for the gradient of the weights of a convolution.
     pub(crate) fn weight_gradient(&self, geom: &ConvGeom) -> Choice<dyn WeightGradient> {
-        self.choose(&table::WEIGHT_GRADIENT, geom)
+        self.choose(&table::WEIGHT_GRADIENT, geom, true)
     }
 
     fn choose<K: Convolution + ?Sized>(
         &self,
         table: &[Algorithm<K>],
         geom: &ConvGeom,
+        training: bool,
     ) -> Choice<K> {
         let tuned = self.tuning.kernel(&LayerShape::new(geom, self.batch));
-        self.choose_known(table, geom, tuned.filter(|_| self.mode == Mode::Inference))
+        let tuned = tuned.filter(|_| self.mode == Mode::Inference);
+        self.choose_known(table, geom, training, tuned)
     }
 
-    /// The kernel with this name, if there is one for the loop nest, and else that which costs least.
+    /// The kernel with this name, if there is one for the loop nest, and else that which costs least. `training`: weights stay
+    /// as they are, as in training and backward passes.
     fn choose_known<K: Convolution + ?Sized>(
         &self,
         table: &[Algorithm<K>],
         geom: &ConvGeom,
+        training: bool,
         known: Option<&str>,
     ) -> Choice<K> {
-        let training = self.mode == Mode::Training;
         let problem = Problem::new(geom.clone(), self.batch, training);
         let problem = problem.expect("the options allow no batch that is larger than any memory");
         let &Self { isa, precision, exact, .. } = self;

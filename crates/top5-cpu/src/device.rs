@@ -1,21 +1,16 @@
 //! The device: one pool of threads and an instruction set, shared by all that is made from it, and what it would plan.
 
+use crate::buffer::Plan;
 use crate::choose::Machinery;
 use crate::geometry::layout_of;
 use crate::ir::Program;
-use crate::memory::Plan;
-use crate::network::CpuNetwork;
 use crate::options::Options;
 use crate::pass::lower;
 use crate::purpose::Mode;
 use crate::run::memory;
 use crate::summary::Summary;
-use crate::training::CpuTraining;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use top5_graph::{
-    Device, EngineError, Graph, Network, NodeId, Retain, Signals, Training, TrainingOptions,
-    Weights,
-};
+use top5_graph::{EngineError, Graph, NodeId, Signals};
 use top5_kernels::conv::LARGEST;
 use top5_kernels::{Block, Isa, Precision, Threads, peak};
 
@@ -148,26 +143,6 @@ impl CpuDevice {
         Ok(needed)
     }
 
-    /// A network, as [`Device::network`] makes it.
-    pub fn cpu_network(
-        &self,
-        graph: &Graph,
-        weights: Weights,
-        retain: Retain,
-    ) -> Result<CpuNetwork, EngineError> {
-        CpuNetwork::new(self, graph, weights, retain)
-    }
-
-    /// Training, as [`Device::training`] makes it.
-    pub fn cpu_training(
-        &self,
-        graph: &Graph,
-        weights: &Weights,
-        options: &TrainingOptions,
-    ) -> Result<CpuTraining, EngineError> {
-        CpuTraining::new(self, graph, weights, options)
-    }
-
     pub(crate) fn threads(&self) -> &Threads {
         &self.0.threads
     }
@@ -200,25 +175,5 @@ impl CpuDevice {
             Some(allowed) if needed > allowed => Err(EngineError::Memory { needed, allowed }),
             Some(_) | None => Ok(()),
         }
-    }
-}
-
-impl Device for CpuDevice {
-    fn network(
-        &self,
-        graph: &Graph,
-        weights: Weights,
-        retain: Retain,
-    ) -> Result<Arc<dyn Network>, EngineError> {
-        Ok(Arc::new(self.cpu_network(graph, weights, retain)?))
-    }
-
-    fn training(
-        &self,
-        graph: &Graph,
-        weights: &Weights,
-        options: &TrainingOptions,
-    ) -> Result<Box<dyn Training>, EngineError> {
-        Ok(Box::new(self.cpu_training(graph, weights, options)?))
     }
 }

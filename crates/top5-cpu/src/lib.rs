@@ -16,12 +16,14 @@
 
 mod bank;
 mod buckets;
+mod buffer;
 #[cfg(test)]
 mod check;
 mod choose;
 mod device;
 mod geometry;
 mod ir;
+mod levels;
 mod loss;
 mod memory;
 mod network;

@@ -4,22 +4,15 @@
 //! time may share memory: the largest are placed first, each at the lowest offset that is free throughout its life. A part of
 //! a buffer lies in it, and lives as long.
 
-use crate::ir::{BufferId, Program};
+use crate::buffer::{BufferId, Plan};
+use crate::ir::Program;
 use std::ops::{Range, RangeInclusive};
-
-/// The memory plan for one largest batch.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    offsets: Vec<usize>,
-    /// Blocks of the arena.
-    pub(crate) len: usize,
-}
 
 /// For each buffer, the steps from its first to its last use; `None` if nothing uses it.
 pub(crate) fn lifetimes(program: &Program) -> Vec<Option<RangeInclusive<usize>>> {
     let mut lives = vec![None; program.buffers.len()];
     let mut touch = |buffer: BufferId, at: usize| {
-        let (BufferId(buffer), _) = program.whole(buffer);
+        let (BufferId(buffer), _) = program.buffers.whole(buffer);
         let live: &mut Option<RangeInclusive<usize>> = &mut lives[buffer];
         let start = live.as_ref().map_or(at, |live| *live.start());
         *live = Some(start..=at);
@@ -38,6 +31,17 @@ pub(crate) fn lifetimes(program: &Program) -> Vec<Option<RangeInclusive<usize>>>
         }
     }
     lives
+}
+
+/// For each step the buffers that nothing touches after it.
+pub(crate) fn ends(program: &Program) -> Vec<Vec<BufferId>> {
+    let mut ends = vec![Vec::new(); program.steps.len()];
+    for (i, live) in lifetimes(program).into_iter().enumerate() {
+        if let Some(step) = live.and_then(|live| ends.get_mut(*live.end())) {
+            step.push(BufferId(i));
+        }
+    }
+    ends
 }
 
 impl Plan {
@@ -80,21 +84,5 @@ impl Plan {
             placed.push(i);
         }
         Self { offsets, len }
-    }
-
-    /// The same with a buffer elsewhere.
-    #[cfg(test)]
-    pub(crate) fn moved(&self, BufferId(id): BufferId, to: usize) -> Self {
-        let mut plan = self.clone();
-        plan.offsets[id] = to;
-        plan
-    }
-
-    /// Where a buffer is in a run with `n` images.
-    pub(crate) fn range(&self, program: &Program, id: BufferId, n: usize) -> Range<usize> {
-        let (whole, first) = program.whole(id);
-        let buffer = &program.buffers[id.0];
-        let start = self.offsets[whole.0] + buffer.blocks(first);
-        start..start + buffer.len(n)
     }
 }

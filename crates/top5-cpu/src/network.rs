@@ -6,12 +6,9 @@
 
 use crate::bank::{BankPlan, Content, Slot};
 use crate::device::CpuDevice;
-use crate::session::CpuSession;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use top5_graph::{
-    EngineError, Graph, Network, Retain, Session, SessionOptions, Weights, check_form,
-};
+use top5_graph::{EngineError, Graph, Retain, Weights};
 use top5_kernels::{Arena, Block, Threads};
 
 /// A network on the CPU. Clones are one network.
@@ -54,14 +51,21 @@ impl CpuNetwork {
         })
     }
 
-    /// A session, as [`Network::session`] makes it.
-    pub fn cpu_session(
-        &self,
-        form: &Graph,
-        options: &SessionOptions,
-    ) -> Result<CpuSession, EngineError> {
-        check_form(&self.graph, form)?;
-        CpuSession::new(&self.device, self, form, options)
+    /// The device that it is on.
+    pub(crate) fn device(&self) -> &CpuDevice {
+        &self.device
+    }
+
+    /// The graph that the weights are of.
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Replaces the weights, in every form that they are in.
+    pub(crate) fn load(&self, weights: Weights) -> Result<(), EngineError> {
+        weights.check(&self.graph)?;
+        self.parameters().load(self.device.threads(), weights, self.retain);
+        Ok(())
     }
 
     fn parameters(&self) -> MutexGuard<'_, Parameters> {
@@ -145,25 +149,5 @@ impl Parameters {
         if retain == Retain::Nothing {
             packed_names.iter().for_each(|name| drop(self.plain.remove(name)));
         }
-    }
-}
-
-impl Network for CpuNetwork {
-    fn graph(&self) -> &Graph {
-        &self.graph
-    }
-
-    fn load(&self, weights: Weights) -> Result<(), EngineError> {
-        weights.check(&self.graph)?;
-        self.parameters().load(self.device.threads(), weights, self.retain);
-        Ok(())
-    }
-
-    fn session(
-        &self,
-        form: &Graph,
-        options: &SessionOptions,
-    ) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(self.cpu_session(form, options)?))
     }
 }

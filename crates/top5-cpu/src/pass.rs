@@ -14,7 +14,9 @@ mod backward;
 mod emission;
 mod forward;
 mod fuse;
+mod gradients;
 mod layout;
+mod op;
 mod params;
 mod place;
 mod precision;
@@ -27,7 +29,7 @@ use crate::purpose::Facts;
 use fuse::Units;
 use layout::Maps;
 use params::Params;
-use top5_graph::{EngineError, Graph, Node, NodeId, Op, Signals, Window, k};
+use top5_graph::{EngineError, Graph, Node, NodeId, Op, Signals};
 
 /// All that is decided before the first step.
 struct Design<'g> {
@@ -132,30 +134,7 @@ fn refuse(graph: &Graph, facts: Facts, units: &Units<'_>, maps: &Maps) -> Result
 
 /// The convolution that an op is, if it is one.
 fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
-    let (window, groups, fully_connected): (Window, usize, bool) = match &node.op {
-        Op::Conv2d(op) => (op.window, op.groups, false),
-        Op::TableConv2d(op) => (op.window, 1, false),
-        Op::Linear(_) => (k(1), 1, true),
-        Op::Input(_)
-        | Op::MaxPool2d(_)
-        | Op::AvgPool2d(_)
-        | Op::GlobalAvgPool(_)
-        | Op::Subsampling(_)
-        | Op::BatchNorm2d(_)
-        | Op::LocalResponseNorm(_)
-        | Op::Activation(_)
-        | Op::Dropout(_)
-        | Op::Add(_)
-        | Op::Scale(_)
-        | Op::MulConstant(_)
-        | Op::Concat(_)
-        | Op::SliceChannels(_)
-        | Op::PadChannels(_)
-        | Op::Subsample(_)
-        | Op::Flatten(_)
-        | Op::Softmax(_)
-        | Op::EuclideanRbf(_) => return None,
-    };
+    let (window, groups, fully_connected) = op::of(&node.op).convolution()?;
     let size = |id: NodeId| {
         let layout = layout_of(graph.node(id).shape());
         [layout.channels, layout.height, layout.width]

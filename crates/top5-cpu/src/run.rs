@@ -1,24 +1,31 @@
 //! The loop over the steps of a plan.
 
 use crate::bank::Params;
+use crate::buffer::{BufferId, Plan};
 use crate::choose::Machinery;
-use crate::ir::{BufferId, Program, Step};
-use crate::memory::Plan;
+use crate::ir::{Program, Step};
+use crate::memory::ends;
 use crate::purpose::Mode;
 use crate::step::{At, Memory, Outside, Run, Zeros};
 use std::ops::Range;
 use top5_graph::{EngineError, Stop};
 use top5_kernels::elementwise::Operand;
-use top5_kernels::{Arena, Block, BlockBf16, Isa, Pixel};
+use top5_kernels::{Arena, Block, BlockBf16, Isa, LANES, Pixel};
 
 /// A plan with its memory.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub(crate) struct Executor {
     isa: Isa,
     pub(crate) program: Program,
     plan: Plan,
     arena: Arena,
+    /// For each step the buffers that end with it. Where assertions are checked they are overwritten then, so that whoever
+    /// reads them later gets no number.
+    ends: Vec<Vec<BufferId>>,
 }
+
+/// No number, in either precision.
+const POISON: Block = Block([f32::from_bits(u32::MAX); LANES]);
 
 /// Bytes that a plan needs: arena, and parameters.
 pub(crate) fn memory(program: &Program, plan: &Plan, mode: Mode) -> [u64; 2] {
@@ -31,15 +38,16 @@ pub(crate) fn memory(program: &Program, plan: &Plan, mode: Mode) -> [u64; 2] {
     [bytes(plan.len), bytes(program.bank.len) + learned]
 }
 
-impl Machine {
+impl Executor {
     pub(crate) fn new(machinery: &Machinery, program: Program, plan: Plan) -> Self {
-        Self { isa: machinery.isa, arena: Arena::new(plan.len), program, plan }
+        let ends = if cfg!(debug_assertions) { ends(&program) } else { Vec::new() };
+        Self { isa: machinery.isa, arena: Arena::new(plan.len), program, plan, ends }
     }
 
     /// The value in a buffer after a run with `n` images.
     pub(crate) fn value(&self, id: BufferId, n: usize) -> Operand<'_> {
-        let range = self.plan.range(&self.program, id, n);
-        (&self.arena[range], &self.program.buffer(id).layout)
+        let range = self.plan.range(&self.program.buffers, id, n);
+        (&self.arena[range], &self.program.buffers.at(id).layout)
     }
 
     /// Runs all steps; returns the loss.
@@ -48,6 +56,9 @@ impl Machine {
         run: &Run<'_>,
         outside: &mut Outside<'_, '_>,
     ) -> Result<f64, EngineError> {
+        if cfg!(debug_assertions) {
+            self.arena.fill(POISON);
+        }
         self.run_steps(0..self.program.forward, run, outside)
     }
 
@@ -67,8 +78,9 @@ impl Machine {
         run: &Run<'_>,
         outside: &mut Outside<'_, '_>,
     ) -> Result<f64, EngineError> {
-        let Self { isa, program, plan, arena } = self;
+        let Self { isa, program, plan, arena, ends } = self;
         let params = Params { plan: &program.bank, memory: outside.params };
+        let buffers = &program.buffers;
         let mut memory = Memory { arena, outside };
         let mut loss = 0.0;
         for i in steps.clone() {
@@ -78,11 +90,14 @@ impl Machine {
             }
             (memory.outside.before)(i);
             let (isa, node, accumulate) = (*isa, *node, !fresh);
-            let at = At { isa, run, program, plan, params, node, accumulate };
+            let at = At { isa, run, buffers, plan, params, node, accumulate };
             if let (true, Some(result)) = (*fresh, kernel.writes().next()) {
                 prepare(&at, result, kernel.needs_zero(), memory.arena);
             }
             loss += kernel.run(&at, &mut memory)?;
+            for &ended in ends.get(i).into_iter().flatten() {
+                memory.arena[at.range(ended)].fill(POISON);
+            }
             let Outside { gradients, reducer, .. } = memory.outside;
             if let Some(gradients) = gradients {
                 gradients.after((isa, run.threads), i, reducer)?;

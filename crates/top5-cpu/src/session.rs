@@ -1,11 +1,11 @@
 //! A session: a plan for inference with its memory, and the network whose parameters it reads.
 
 use crate::bank::ParamMemory;
+use crate::buffer::BufferId;
 use crate::device::CpuDevice;
-use crate::ir::BufferId;
 use crate::network::CpuNetwork;
 use crate::purpose::Mode;
-use crate::run::Machine;
+use crate::run::Executor;
 use crate::step::{Outside, Run};
 use crate::summary::Summary;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct CpuSession {
     /// The form as it was given.
     graph: Graph,
     computed: Computed,
-    machine: Machine,
+    executor: Executor,
     summary: Summary,
     /// For each slot of the plan, the form that the network lends.
     keys: Vec<String>,
@@ -89,11 +89,11 @@ impl Computed {
 
 impl CpuSession {
     pub(crate) fn new(
-        device: &CpuDevice,
         network: &CpuNetwork,
         form: &Graph,
         options: &SessionOptions,
     ) -> Result<Self, EngineError> {
+        let device = network.device();
         let computed = Computed::new(form, options)?;
         let batch = options.batch.max(1);
         let mut machinery = device.machinery(batch, Mode::Inference);
@@ -109,7 +109,7 @@ impl CpuSession {
             device: device.clone(),
             network: network.clone(),
             graph: form.clone(),
-            machine: Machine::new(&machinery, program, plan),
+            executor: Executor::new(&machinery, program, plan),
             computed,
             summary,
             keys,
@@ -143,7 +143,7 @@ impl CpuSession {
         let pieces = self.network.lend(&self.keys);
         let stop = self.stop.as_ref();
         let run = Run { stop, ..Run::inference(self.device.threads(), n, images) };
-        self.machine.run(&run, &mut outside(&pieces, before))?;
+        self.executor.run(&run, &mut outside(&pieces, before))?;
         if self.computed.signals.is_some() {
             self.last = Some((n, pieces));
         }
@@ -170,16 +170,16 @@ pub(crate) fn count(graph: &Graph, batch: usize, images: &[f32]) -> Result<usize
     Ok(n)
 }
 
-/// A value in a machine's memory as a tensor `[n, …]`.
-pub(crate) fn tensor_of(machine: &Machine, node: NodeId, dims: Vec<usize>, n: usize) -> Tensor {
-    let result = machine.program.results.iter().find(|(id, _)| *id == node);
+/// A value in an executor's memory as a tensor `[n, …]`.
+pub(crate) fn tensor_of(executor: &Executor, node: NodeId, dims: Vec<usize>, n: usize) -> Tensor {
+    let result = executor.program.results.iter().find(|(id, _)| *id == node);
     let &(_, buffer) = result.expect("the plan keeps this activation");
-    tensor_in(machine, buffer, dims, n)
+    tensor_in(executor, buffer, dims, n)
 }
 
-fn tensor_in(machine: &Machine, buffer: BufferId, dims: Vec<usize>, n: usize) -> Tensor {
+fn tensor_in(executor: &Executor, buffer: BufferId, dims: Vec<usize>, n: usize) -> Tensor {
     let mut tensor = Tensor::zeros([vec![n], dims].concat());
-    channels::unpack(n, machine.value(buffer, n), tensor.data_mut());
+    channels::unpack(n, executor.value(buffer, n), tensor.data_mut());
     tensor
 }
 
@@ -214,7 +214,7 @@ impl Session for CpuSession {
     fn forward(&mut self, images: &[f32]) -> Result<Forward, EngineError> {
         let n = self.run(images, &mut |_| ())?;
         let Computed { graph, keep, .. } = &self.computed;
-        let tensor = |id: NodeId| tensor_of(&self.machine, id, graph.node(id).shape().dims(), n);
+        let tensor = |id: NodeId| tensor_of(&self.executor, id, graph.node(id).shape().dims(), n);
         Ok(Forward {
             logits: tensor(graph.logits().id),
             kept: keep.iter().map(|&id| tensor(id)).collect(),
@@ -237,12 +237,12 @@ impl Session for CpuSession {
         let _turn = self.device.turn();
         let stop = self.stop.as_ref();
         let run = Run { stop, ..Run::inference(self.device.threads(), n, seed.data()) };
-        self.machine.run_back(&run, &mut outside(pieces, &mut |_| ()))?;
-        let ends = to.iter().zip(&self.machine.program.signals);
+        self.executor.run_back(&run, &mut outside(pieces, &mut |_| ()))?;
+        let ends = to.iter().zip(&self.executor.program.signals);
         let tensors = ends.map(|(&to, end)| {
             let dims = graph.node(to).shape().dims();
             match end {
-                Some(buffer) => tensor_in(&self.machine, *buffer, dims, n),
+                Some(buffer) => tensor_in(&self.executor, *buffer, dims, n),
                 None => Tensor::zeros([vec![n], dims].concat()),
             }
         });
@@ -268,7 +268,7 @@ impl Session for CpuSession {
         };
         let input = self.computed.graph.node(node.inputs[0]);
         let (size, dims) = (input.shape().size(), input.shape().dims());
-        let maps = tensor_of(&self.machine, input.id, dims, n);
+        let maps = tensor_of(&self.executor, input.id, dims, n);
         let maps = maps.data().chunks_exact(size[0] * size[1]);
         let of_map = |map| switches_of(&op.window, map, size, node.shape().size());
         Ok(maps.flat_map(of_map).collect())

@@ -12,8 +12,7 @@ pub(crate) mod pool;
 
 use crate::bank::{ParamMemory, Params, SlotId};
 use crate::buckets::Gradients;
-use crate::ir::{Buffer, BufferId, Program};
-use crate::memory::Plan;
+use crate::buffer::{Buffer, BufferId, Buffers, Plan};
 use crate::statistics::Measured;
 use conv::{Conv, ConvBias, ConvInput, ConvWeights};
 use loss::{EuclideanRbf, EuclideanRbfGradient, Loss, Softmax, SoftmaxGradient};
@@ -76,7 +75,7 @@ pub(crate) struct Outside<'a, 'r> {
 pub(crate) struct At<'a> {
     pub(crate) isa: Isa,
     pub(crate) run: &'a Run<'a>,
-    pub(crate) program: &'a Program,
+    pub(crate) buffers: &'a Buffers,
     pub(crate) plan: &'a Plan,
     pub(crate) params: Params<'a>,
     pub(crate) node: NodeId,
@@ -100,7 +99,7 @@ impl<'a> At<'a> {
     }
 
     fn buffer(&self, id: BufferId) -> &'a Buffer {
-        self.program.buffer(id)
+        self.buffers.at(id)
     }
 
     pub(crate) fn layout(&self, id: BufferId) -> &'a Layout {
@@ -119,12 +118,12 @@ impl<'a> At<'a> {
     ) -> &'g mut [Block] {
         let gradients = gradients.as_mut();
         let gradients = gradients.expect("a plan with gradients of parameters has their memory");
-        gradients.slot(&self.program.bank, slot)
+        gradients.slot(self.params.plan, slot)
     }
 
     /// Where a buffer is in the arena; nowhere if there is none.
     pub(crate) fn range(&self, id: impl Into<Option<BufferId>>) -> Range<usize> {
-        id.into().map_or(0..0, |id| self.plan.range(self.program, id, self.run.n))
+        id.into().map_or(0..0, |id| self.plan.range(self.buffers, id, self.run.n))
     }
 }
 

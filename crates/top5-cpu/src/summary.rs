@@ -1,8 +1,8 @@
 //! A plan in a form for people: what `top5 plan` prints and the golden plans of the tests record.
 
+use crate::buffer::{BufferId, Extent, Plan};
 use crate::choose::Machinery;
-use crate::ir::{BufferId, Extent, Program, Step};
-use crate::memory::Plan;
+use crate::ir::{Program, Step};
 use crate::run::memory;
 use crate::step::Kernel;
 use crate::tuning::LayerShape;
@@ -76,7 +76,7 @@ impl Summary {
             };
             (blocks as u64).saturating_mul(size_of::<Block>() as u64)
         };
-        let whole = |id: &BufferId| program.whole(*id).0 == *id;
+        let whole = |id: &BufferId| program.buffers.whole(*id).0 == *id;
         let steps = program.steps.iter().map(|step| PlannedStep {
             layer: graph.node(step.node).name.clone(),
             kernel: step.kernel.name(),

@@ -6,7 +6,7 @@ use crate::device::CpuDevice;
 use crate::network::CpuNetwork;
 use crate::optimizer::{Parameters, State};
 use crate::purpose::Mode;
-use crate::run::Machine;
+use crate::run::Executor;
 use crate::session::{count, tensor_of};
 use crate::step::{Outside, Run};
 use crate::summary::Summary;
@@ -23,7 +23,7 @@ pub struct CpuTraining {
     device: CpuDevice,
     graph: Graph,
     options: TrainingOptions,
-    machine: Machine,
+    executor: Executor,
     summary: Summary,
     /// Parameters and buffers, laid out by the plan's bank.
     params: Arena,
@@ -47,12 +47,14 @@ impl CpuTraining {
         let summary = Summary::new(graph, &machinery, &program, &plan);
         let mut params = Arena::new(program.bank.len);
         program.bank.load(device.threads(), weights, &mut params);
+        let written = program.gradients();
+        let gradients = Gradients::new(&program.bank, program.learned, &written, options.bucket);
         Ok(Self {
             device: device.clone(),
             graph: graph.clone(),
-            gradients: Gradients::new(&program, options.bucket),
+            gradients,
             state: State::default(),
-            machine: Machine::new(&machinery, program, plan),
+            executor: Executor::new(&machinery, program, plan),
             options,
             summary,
             params,
@@ -76,7 +78,7 @@ impl CpuTraining {
     ) -> Result<Loss, EngineError> {
         let n = count(&self.graph, self.options.batch, images)?;
         targets.check(n, &self.graph)?;
-        let Self { device, machine, params, gradients, .. } = self;
+        let Self { device, executor, params, gradients, .. } = self;
         let _turn = device.turn();
         let &StepOptions { label_smoothing: smoothing, seed, scale, accumulate } = options;
         let (threads, stop) = (device.threads(), self.options.stop.as_ref());
@@ -89,13 +91,13 @@ impl CpuTraining {
             measured: Vec::new(),
             before,
         };
-        let value = machine.run(&run, &mut outside)?;
+        let value = executor.run(&run, &mut outside)?;
         let Outside { reducer, measured, .. } = outside;
         gradients.finish(reducer)?;
-        let bank = &machine.program.bank;
+        let bank = &executor.program.bank;
         measured.iter().for_each(|measured| measured.follow(bank, params));
         let finite = value.is_finite() && gradients.are_finite(threads);
-        let logits = tensor_of(machine, self.graph.logits().id, vec![self.graph.classes()], n);
+        let logits = tensor_of(executor, self.graph.logits().id, vec![self.graph.classes()], n);
         Ok(Loss { value, logits, finite })
     }
 
@@ -117,14 +119,14 @@ impl Training for CpuTraining {
 
     fn load(&mut self, weights: &Weights) -> Result<(), EngineError> {
         weights.check(&self.graph)?;
-        let bank = &self.machine.program.bank;
+        let bank = &self.executor.program.bank;
         bank.load(self.device.threads(), weights, &mut self.params);
         self.state = State::default();
         Ok(())
     }
 
     fn weights(&self) -> Weights {
-        self.machine.program.bank.store(&self.params, &self.shapes(false))
+        self.executor.program.bank.store(&self.params, &self.shapes(false))
     }
 
     fn gradients(
@@ -138,17 +140,17 @@ impl Training for CpuTraining {
     }
 
     fn gradient_tensors(&self) -> Weights {
-        self.machine.program.bank.store(&self.gradients.whole(), &self.shapes(true))
+        self.executor.program.bank.store(&self.gradients.whole(), &self.shapes(true))
     }
 
     fn update(&mut self, update: &Update) {
         let _turn = self.device.turn();
         let parameters = &mut Parameters {
             graph: &self.graph,
-            bank: &self.machine.program.bank,
+            bank: &self.executor.program.bank,
             values: &mut self.params,
             gradients: &self.gradients,
-            learned: self.machine.program.learned,
+            learned: self.executor.program.learned,
             isa: self.device.isa(),
             threads: self.device.threads(),
         };
@@ -156,13 +158,13 @@ impl Training for CpuTraining {
     }
 
     fn state(&self) -> Weights {
-        let bank = &self.machine.program.bank;
+        let bank = &self.executor.program.bank;
         self.state.store(bank, &self.shapes(false), &self.shapes(true))
     }
 
     fn load_state(&mut self, state: &Weights) -> Result<(), EngineError> {
         check_state(state, &self.graph)?;
-        let program = &self.machine.program;
+        let program = &self.executor.program;
         self.state = State::load(self.device.threads(), state, &program.bank, program.learned);
         Ok(())
     }
@@ -174,7 +176,7 @@ impl Training for CpuTraining {
                 network.load(weights)?;
                 network
             }
-            None => self.device.cpu_network(&self.graph, weights, self.options.retain)?,
+            None => CpuNetwork::new(&self.device, &self.graph, weights, self.options.retain)?,
         };
         self.published = Some(network.clone());
         Ok(Arc::new(network))

@@ -4,7 +4,7 @@ use super::effects::{Done, Interpreter};
 use super::meaning::names;
 use super::terms::Tensor;
 use crate::bank::Content;
-use crate::ir::BufferId;
+use crate::buffer::BufferId;
 use crate::step::Zeros;
 use crate::step::conv::{Conv, ConvInput, ConvWeights, Nest};
 use top5_kernels::Layout;

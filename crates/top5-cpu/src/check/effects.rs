@@ -4,8 +4,8 @@ use super::meaning::names;
 use super::memory::{Form, Found, Memory, View, Zeros};
 use super::terms::{Tensor, Terms};
 use crate::bank::{Content, SlotId};
-use crate::ir::{BufferId, Program, Step};
-use crate::memory::Plan;
+use crate::buffer::{BufferId, Plan};
+use crate::ir::{Program, Step};
 use crate::step::norm::{BatchStatistics, Normalisation, NormaliseGradient, StatisticsAt};
 use crate::step::{self, Kernel};
 use std::collections::BTreeMap;
@@ -165,7 +165,7 @@ impl Interpreter<'_> {
     /// Everything that the run loop itself relies on: operands that share no memory with what is written.
     fn check_apart(&self) -> Done {
         let step = self.step();
-        let placed = |id: BufferId| (id, self.plan.range(self.program, id, self.n));
+        let placed = |id: BufferId| (id, self.plan.range(&self.program.buffers, id, self.n));
         let writes: Vec<_> = step.kernel.writes().map(placed).collect();
         for (i, (id, range)) in writes.iter().enumerate() {
             if range.end > self.plan.len {

@@ -310,13 +310,7 @@ impl Reading<'_> {
                 let name = average(node).expect("it is an average");
                 self.give_result(node, 0, format!("dx: {name}"), &[dy]);
             }
-            Op::Subsampling(_) => {
-                let name = average(node).expect("it is an average");
-                let [channels, h, w] = self.shape(node.id);
-                let sums = self.terms.apply(format!("{name} to {h}×{w}"), &[x], channels);
-                let dsums = self.undo_normal(node, sums, dy);
-                self.give_result(node, 0, format!("dx: {name}"), &[dsums]);
-            }
+            Op::Subsampling(_) => self.undo_subsampling(node, x, dy),
             Op::BatchNorm2d(_) => {
                 let dx = self.undo_normal(node, x, dy);
                 self.give(node.inputs[0], dx);
@@ -329,17 +323,7 @@ impl Reading<'_> {
                 let name = format!("dx: lrn {size} {alpha} {} {}", op.beta, op.k);
                 self.give_result(node, 0, name, &[x, dy]);
             }
-            Op::Activation(Activation::Relu) => {
-                let (channels, rule) = (self.terms.channels(y), self.rule().relu);
-                let mut dx = dy;
-                if rule != ReluRule::Plain {
-                    dx = self.terms.apply("rectify".to_owned(), &[dx], channels);
-                }
-                if rule != ReluRule::Deconvnet {
-                    dx = self.terms.apply("mask".to_owned(), &[y, dx], channels);
-                }
-                self.give(node.inputs[0], dx);
-            }
+            Op::Activation(Activation::Relu) => self.undo_relu(node, y, dy),
             Op::Activation(Activation::Sigmoid) => {
                 self.give_result(node, 0, "dx: sigmoid".to_owned(), &[y, dy]);
             }
@@ -354,15 +338,7 @@ impl Reading<'_> {
                 self.give(node.inputs[0], dx);
             }
             Op::Add(_) => node.inputs.iter().for_each(|&input| self.give(input, dy)),
-            Op::Scale(_) => {
-                let factors = self.input(node, 1);
-                let channels = self.terms.channels(x);
-                let dx = self.terms.apply("scale".to_owned(), &[dy, factors], channels);
-                self.give(node.inputs[0], dx);
-                if self.rule().gates == GateRule::Through {
-                    self.give_result(node, 1, "dx: scale".to_owned(), &[x, dy]);
-                }
-            }
+            Op::Scale(_) => self.undo_scale(node, x, dy),
             Op::MulConstant(op) if op.factor == 1.0 => self.give(node.inputs[0], dy),
             Op::MulConstant(op) => {
                 let channels = self.terms.channels(x);
@@ -385,6 +361,36 @@ impl Reading<'_> {
                 self.give_result(node, 0, name, &[x, dy]);
             }
         }
+    }
+
+    fn undo_subsampling(&mut self, node: &Node, x: Tensor, dy: Tensor) {
+        let name = average(node).expect("it is an average");
+        let [channels, h, w] = self.shape(node.id);
+        let sums = self.terms.apply(format!("{name} to {h}×{w}"), &[x], channels);
+        let dsums = self.undo_normal(node, sums, dy);
+        self.give_result(node, 0, format!("dx: {name}"), &[dsums]);
+    }
+
+    fn undo_scale(&mut self, node: &Node, x: Tensor, dy: Tensor) {
+        let factors = self.input(node, 1);
+        let channels = self.terms.channels(x);
+        let dx = self.terms.apply("scale".to_owned(), &[dy, factors], channels);
+        self.give(node.inputs[0], dx);
+        if self.rule().gates == GateRule::Through {
+            self.give_result(node, 1, "dx: scale".to_owned(), &[x, dy]);
+        }
+    }
+
+    fn undo_relu(&mut self, node: &Node, y: Tensor, dy: Tensor) {
+        let (channels, rule) = (self.terms.channels(y), self.rule().relu);
+        let mut dx = dy;
+        if rule != ReluRule::Plain {
+            dx = self.terms.apply("rectify".to_owned(), &[dx], channels);
+        }
+        if rule != ReluRule::Deconvnet {
+            dx = self.terms.apply("mask".to_owned(), &[y, dx], channels);
+        }
+        self.give(node.inputs[0], dx);
     }
 
     fn undo_channels(&mut self, node: &Node, dy: Tensor) {

@@ -3,8 +3,8 @@
 //! Addresses are in half blocks, the size of a pixel in bf16.
 
 use super::terms::{Tensor, Terms};
-use crate::ir::{Buffer, BufferId, Program};
-use crate::memory::Plan;
+use crate::buffer::{Buffer, BufferId, Plan};
+use crate::ir::Program;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use top5_kernels::LANES;
@@ -104,7 +104,7 @@ impl View {
 }
 
 fn addresses(program: &Program, plan: &Plan, id: BufferId, n: usize) -> Range<usize> {
-    let range = plan.range(program, id, n);
+    let range = plan.range(&program.buffers, id, n);
     2 * range.start..2 * range.end
 }
 

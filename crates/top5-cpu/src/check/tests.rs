@@ -1,9 +1,10 @@
 //! The checker on the zoo, on random graphs, and on plans that were broken on purpose.
 
 use super::check;
+use crate::buffer::{BufferId, Plan};
 use crate::choose::Machinery;
-use crate::ir::{BufferId, Program, Step};
-use crate::memory::{Plan, lifetimes};
+use crate::ir::{Program, Step};
+use crate::memory::lifetimes;
 use crate::pass::lower;
 use crate::purpose::Mode;
 use crate::step::{Kernel, Zeros};
@@ -379,14 +380,15 @@ fn lifetimes_that_end_early_are_found() {
             short[i] = Some(*live.start()..=live.end() - 1);
             let plan = Plan::of_lifetimes(&victim.program, victim.batch, &short);
             // Only where another buffer takes the memory does it matter.
-            let range = |plan: &Plan, i| plan.range(&victim.program, BufferId(i), victim.batch);
+            let range =
+                |plan: &Plan, i| plan.range(&victim.program.buffers, BufferId(i), victim.batch);
             let taken = (0..lives.len()).any(|j| {
                 let (a, b) = (range(&plan, i), range(&plan, j));
                 let other = lives[j].as_ref();
                 j != i
                     && other.is_some_and(|other| other.contains(live.end()))
                     && a.start.max(b.start) < a.end.min(b.end)
-                    && victim.program.whole(BufferId(j)).0 == BufferId(j)
+                    && victim.program.buffers.whole(BufferId(j)).0 == BufferId(j)
             });
             if taken {
                 tried += 1;
@@ -405,12 +407,12 @@ fn an_overlap_of_one_block_is_found() {
     for victim in Victim::all() {
         let lives = lifetimes(&victim.program);
         let plan = Plan::new(&victim.program, victim.batch);
-        let range = |i| plan.range(&victim.program, BufferId(i), victim.batch);
+        let range = |i| plan.range(&victim.program.buffers, BufferId(i), victim.batch);
         for i in (0..lives.len()).filter(|&i| lives[i].is_some()) {
             for j in (0..lives.len()).filter(|&j| lives[j].is_some()) {
                 let [a, b] = [&lives[i], &lives[j]].map(|live| live.clone().unwrap());
                 let meet = a.start() <= b.end() && b.start() <= a.end();
-                let whole = |i| victim.program.whole(BufferId(i)).0 == BufferId(i);
+                let whole = |i| victim.program.buffers.whole(BufferId(i)).0 == BufferId(i);
                 if i == j || !meet || !whole(i) || !whole(j) || range(i).end != range(j).start {
                     continue;
                 }

@@ -1,8 +1,9 @@
 //! Steps in the making: they are appended, with the buffers that they read and write.
 
 use super::Design;
+use crate::buffer::{Buffer, BufferId, Buffers, Extent};
 use crate::geometry::plain_image;
-use crate::ir::{Buffer, BufferId, Extent, Program, Step};
+use crate::ir::{Program, Step};
 use crate::step::Kernel;
 use crate::step::moves::{Narrow, Widen};
 use top5_graph::NodeId;
@@ -156,6 +157,7 @@ impl<'d> Emission<'d> {
         let Self { design, buffers, steps, results, forward, .. } = self;
         let (bank, learned) = (design.params.bank.clone(), design.params.learned);
         let forward = forward.unwrap_or(steps.len());
+        let buffers = Buffers(buffers);
         Program { buffers, steps, bank, learned, results, forward, signals }
     }
 }

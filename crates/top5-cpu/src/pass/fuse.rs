@@ -1,6 +1,6 @@
 //! Which ops become one step, and which nodes share a value.
 
-use super::conv_shape;
+use super::{conv_shape, op};
 use crate::purpose::Facts;
 use top5_graph::ops::Activation;
 use top5_graph::{Graph, Node, NodeId, Op};
@@ -52,7 +52,7 @@ impl<'g> Units<'g> {
                     inner = units.users[inner.index()][0];
                     units.home[inner.index()] = node.id;
                 }
-                if units.is_alias(node, facts) && !units.ends.contains(&node.id) {
+                if op::of(&node.op).is_alias(node, facts) && !units.ends.contains(&node.id) {
                     units.home[node.id.index()] = units.home(node.inputs[0]);
                 }
             }
@@ -92,35 +92,6 @@ impl<'g> Units<'g> {
             (head.relu, head.tail) = (true, relu.id);
         }
         head
-    }
-
-    /// Whether an op does nothing.
-    fn is_alias(&self, node: &Node, facts: Facts) -> bool {
-        match &node.op {
-            Op::Dropout(_) => !facts.dropout,
-            Op::Concat(_) => node.inputs.len() == 1,
-            // See `with_vectors`.
-            Op::Flatten(_)
-            | Op::Input(_)
-            | Op::Conv2d(_)
-            | Op::TableConv2d(_)
-            | Op::Linear(_)
-            | Op::MaxPool2d(_)
-            | Op::AvgPool2d(_)
-            | Op::GlobalAvgPool(_)
-            | Op::Subsampling(_)
-            | Op::BatchNorm2d(_)
-            | Op::LocalResponseNorm(_)
-            | Op::Activation(_)
-            | Op::Add(_)
-            | Op::Scale(_)
-            | Op::MulConstant(_)
-            | Op::SliceChannels(_)
-            | Op::PadChannels(_)
-            | Op::Subsample(_)
-            | Op::Softmax(_)
-            | Op::EuclideanRbf(_) => false,
-        }
     }
 
     /// The same where flattening a map of one pixel does nothing, unless the map has a halo and so is no vector.

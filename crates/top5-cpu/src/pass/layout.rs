@@ -1,9 +1,9 @@
 //! Where the pixels of each value are.
 
-use super::conv_shape;
 use super::fuse::Units;
+use super::{conv_shape, op};
 use crate::geometry::layout_of;
-use top5_graph::{Graph, NodeId, Op};
+use top5_graph::{Graph, NodeId};
 use top5_kernels::Layout;
 
 /// The rows and columns of zeros around each value, by home: the most that a convolution reading it needs.
@@ -62,10 +62,7 @@ fn is_input_plain(units: &Units<'_>) -> bool {
     let input = units.graph.nodes()[0].id;
     let [channels, ..] = units.graph.input();
     let readers = units.users(input);
-    let reads_planes = |id: &NodeId| {
-        let op = &units.graph.node(*id).op;
-        matches!(op, Op::Conv2d(op) if op.groups == 1 && op.window.dilation[1] == 1)
-    };
+    let reads_planes = |id: &NodeId| op::of(&units.graph.node(*id).op).reads_planes();
     let shown = units.shown[input.index()];
     channels < 8 && !readers.is_empty() && !shown && readers.iter().all(reads_planes)
 }

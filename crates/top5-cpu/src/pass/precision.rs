@@ -8,8 +8,8 @@
 
 use super::fuse::Units;
 use super::layout::Maps;
+use super::op;
 use super::params::Params;
-use top5_graph::ops::Activation;
 use top5_graph::{Node, NodeId, Op};
 use top5_kernels::Precision;
 
@@ -46,30 +46,8 @@ fn inputs(units: &Units<'_>, node: &Node) -> impl Iterator<Item = NodeId> {
 
 /// Whether the step of a unit reads and writes bf16.
 fn takes_bf16(params: &Params, node: &Node) -> bool {
-    match &node.op {
-        Op::Conv2d(_) | Op::TableConv2d(_) | Op::Linear(_) => {
-            let unit = params.of_node[node.id.index()].conv.as_ref().expect("it is a convolution");
-            unit.kernel.reads(Precision::Bf16) && unit.kernel.writes(Precision::Bf16)
-        }
-        Op::MaxPool2d(_)
-        | Op::AvgPool2d(_)
-        | Op::GlobalAvgPool(_)
-        | Op::Activation(Activation::Relu)
-        | Op::Add(_)
-        | Op::Scale(_)
-        | Op::MulConstant(_)
-        | Op::Concat(_)
-        | Op::SliceChannels(_)
-        | Op::PadChannels(_)
-        | Op::Subsample(_)
-        | Op::Flatten(_) => true,
-        Op::Input(_)
-        | Op::Subsampling(_)
-        | Op::BatchNorm2d(_)
-        | Op::LocalResponseNorm(_)
-        | Op::Activation(Activation::Sigmoid | Activation::ScaledTanh)
-        | Op::Dropout(_)
-        | Op::Softmax(_)
-        | Op::EuclideanRbf(_) => false,
+    match &params.of_node[node.id.index()].conv {
+        Some(unit) => unit.kernel.reads(Precision::Bf16) && unit.kernel.writes(Precision::Bf16),
+        None => op::of(&node.op).takes_bf16(),
     }
 }

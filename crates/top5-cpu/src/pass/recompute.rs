@@ -7,7 +7,8 @@
 
 use super::Design;
 use super::emission::Emission;
-use crate::ir::BufferId;
+use super::op::{emit_input, normalisation};
+use crate::buffer::BufferId;
 use crate::step::norm::Normalise;
 use top5_graph::{Node, NodeId, Op};
 
@@ -70,7 +71,7 @@ impl Emission<'_> {
         }
         let y = self.new_value(home);
         if matches!(node.op, Op::Input(_)) {
-            self.emit_input(home, y);
+            emit_input(self, home, y);
         } else {
             for &input in &node.inputs {
                 self.value_again(input);
@@ -97,7 +98,7 @@ impl Emission<'_> {
             let layout = self.layout(node.id);
             self.new_activation(layout)
         };
-        let by = self.normalisation(node, self.sides[node.id.index()]);
+        let by = normalisation(self, node, self.sides[node.id.index()]);
         self.step(node.id, Normalise { by, x, sum, y }, true);
         y
     }

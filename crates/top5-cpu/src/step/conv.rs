@@ -3,7 +3,7 @@
 
 use super::{At, Done, Memory, Operands, Operate, Zeros, call, operands, operands_of};
 use crate::bank::SlotId;
-use crate::ir::BufferId;
+use crate::buffer::BufferId;
 use std::sync::Arc;
 use top5_kernels::bias_gradient::sum_pixels;
 use top5_kernels::conv::{

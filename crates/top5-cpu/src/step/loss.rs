@@ -2,7 +2,7 @@
 
 use super::{At, Done, Memory, Operate, Run, Zeros, call, operands_of};
 use crate::bank::SlotId;
-use crate::ir::BufferId;
+use crate::buffer::BufferId;
 use crate::loss::{self, Target};
 use top5_kernels::Block;
 

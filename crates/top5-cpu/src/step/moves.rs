@@ -1,8 +1,8 @@
 //! Steps that move numbers: into the arena, between precisions, channels and positions.
 
 use super::{At, Done, Memory, Operate, Zeros, call, either, operands_of};
+use crate::buffer::BufferId;
 use crate::geometry::plain_image;
-use crate::ir::BufferId;
 use top5_kernels::convert::{narrow, widen};
 use top5_kernels::{Block, BlockBf16, LANES, Layout, Pixel, channels};
 

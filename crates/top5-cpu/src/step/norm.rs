@@ -2,7 +2,7 @@
 
 use super::{At, Done, Memory, Operands, Operate, Zeros, call, operands, operands_of};
 use crate::bank::{Params, SlotId};
-use crate::ir::BufferId;
+use crate::buffer::BufferId;
 use crate::statistics::{Measured, merge_moments, merge_sums, synchronising};
 use top5_kernels::Block;
 use top5_kernels::lrn::{self, LrnGeom};

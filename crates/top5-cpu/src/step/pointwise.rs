@@ -1,7 +1,7 @@
 //! Steps that compute each element, or each channel, from those at its place, and their gradients.
 
 use super::{At, Done, Memory, Operands, Operate, Zeros, call, either, operands, operands_of};
-use crate::ir::BufferId;
+use crate::buffer::BufferId;
 use crate::loss;
 use top5_graph::ops::{self, Activation};
 use top5_graph::random::Stream;

@@ -1,7 +1,7 @@
 //! Steps that pool windows, and their gradients.
 
 use super::{At, Done, Memory, Operate, Zeros, call, either, operands_of};
-use crate::ir::BufferId;
+use crate::buffer::BufferId;
 use top5_kernels::pool::{self, Divisor, PoolGeom};
 
 /// The maximum of each window of x.

@@ -1,0 +1,124 @@
+//! Convolutions, and fully connected layers, which are convolutions of one pixel.
+
+use super::Lower;
+use crate::buffer::{BufferId, Extent};
+use crate::pass::emission::Emission;
+use crate::pass::gradients::Backward;
+use crate::step::conv::{Conv, ConvBias, ConvInput, ConvWeights, Nest};
+use top5_graph::ops::{Conv2d, Linear, TableConv2d};
+use top5_graph::{Node, Window, k};
+use top5_kernels::conv::InputGradient;
+use top5_kernels::{LANES, Layout, Precision};
+
+impl Lower for Conv2d {
+    fn convolution(&self) -> Option<(Window, usize, bool)> {
+        Some((self.window, self.groups, false))
+    }
+
+    fn reads_planes(&self) -> bool {
+        self.groups == 1 && self.window.dilation[1] == 1
+    }
+
+    fn emit(&self, on: &mut Emission<'_>, node: &Node, y: BufferId) {
+        emit(on, node, y);
+    }
+
+    fn undo(&self, on: &mut Backward<'_>, node: &Node, dy: BufferId) {
+        undo(on, node, dy);
+    }
+}
+
+impl Lower for TableConv2d {
+    fn convolution(&self) -> Option<(Window, usize, bool)> {
+        Some((self.window, 1, false))
+    }
+
+    fn emit(&self, on: &mut Emission<'_>, node: &Node, y: BufferId) {
+        emit(on, node, y);
+    }
+
+    fn undo(&self, on: &mut Backward<'_>, node: &Node, dy: BufferId) {
+        undo(on, node, dy);
+    }
+}
+
+impl Lower for Linear {
+    fn convolution(&self) -> Option<(Window, usize, bool)> {
+        Some((k(1), 1, true))
+    }
+
+    fn emit(&self, on: &mut Emission<'_>, node: &Node, y: BufferId) {
+        emit(on, node, y);
+    }
+
+    fn undo(&self, on: &mut Backward<'_>, node: &Node, dy: BufferId) {
+        undo(on, node, dy);
+    }
+}
+
+fn emit(on: &mut Emission<'_>, node: &Node, y: BufferId) {
+    let design = on.design;
+    let unit = design.conv(node.id).expect("it is a convolution");
+    let head = design.units.head_of(node.id);
+    let kernel = unit.kernel.clone();
+    let x = match Precision::ALL.map(|precision| kernel.reads(precision)) {
+        [true, true] => on.value(node.inputs[0]),
+        [_, bf16] => on.operand(node.inputs[0], bf16),
+    };
+    let sum = head.sum.map(|sum| on.operand(sum, on.is_bf16(y)));
+    let work = on.scratch(kernel.workspace(design.machinery.threads));
+    let (weight, bias, relu) = (unit.weight, unit.bias, head.relu);
+    on.step(node.id, Conv { kernel, weight, bias, relu, x, sum, y, work }, true);
+}
+
+/// The gradients of a convolution's weights, bias and input.
+fn undo(on: &mut Backward<'_>, node: &Node, dy: BufferId) {
+    if on.on.design.signals.is_none() {
+        undo_parameters(on, node, dy);
+    }
+    if on.wants_gradient(node.inputs[0]) {
+        undo_input(on, node, dy);
+    }
+}
+
+fn undo_parameters(on: &mut Backward<'_>, node: &Node, dy: BufferId) {
+    let x = on.on.value_again(node.inputs[0]);
+    let design = on.on.design;
+    let unit = design.conv(node.id).expect("it is a convolution");
+    let (weight, at) = (unit.weight, on.on.layout_of(dy));
+    let geom = unit.shape.forward(&unit.source, &at);
+    let kernel = design.machinery.weight_gradient(&geom).kernel;
+    let work = on.on.scratch(kernel.workspace(design.machinery.threads));
+    let mask = unit.packing.mask();
+    on.on.step(node.id, ConvWeights { kernel, weight, mask, x, dy, work }, true);
+    if let Some(bias) = unit.bias {
+        let planes = Extent::PerImage(at.blocks());
+        let work = on.on.new_buffer(Layout::new(LANES, 1, 1), planes);
+        on.on.step(node.id, ConvBias { bias, dy, work }, true);
+    }
+}
+
+fn undo_input(on: &mut Backward<'_>, node: &Node, dy: BufferId) {
+    let (dx, fresh) = on.gradient(node.inputs[0]);
+    let design = on.on.design;
+    let unit = design.conv(node.id).expect("it is a convolution");
+    let [dy_at, dx_at] = [dy, dx].map(|buffer| on.on.layout_of(buffer));
+    let nests = unit.shape.backward(&dy_at, &dx_at).into_iter();
+    let nest = |(geom, elements)| {
+        let kernel = design.machinery.input_gradient(&geom).kernel;
+        Nest { kernel, elements }
+    };
+    let nests: Vec<Nest> = nests.map(nest).collect();
+    let threads = design.machinery.threads;
+    let most = |len: &dyn Fn(&dyn InputGradient) -> usize| {
+        nests.iter().map(|nest| len(&*nest.kernel)).max().unwrap_or(0)
+    };
+    let work = on.on.scratch(most(&|kernel| kernel.workspace(threads)));
+    let transposed = on.on.scratch(most(&|kernel| kernel.transposed_len()));
+    let rounds = nests.iter().any(Nest::rounds);
+    let rounded = rounds.then(|| on.on.convert(node.id, dy));
+    let (forward, weight) = (unit.packing.geom.clone(), unit.weight);
+    let covers = unit.shape.covers_input();
+    let kernel = ConvInput { nests, forward, weight, covers, dy, rounded, dx, work, transposed };
+    on.on.step(node.id, kernel, fresh);
+}
