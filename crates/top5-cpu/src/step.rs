@@ -25,7 +25,9 @@ use pointwise::{
     Add, Dropout, DropoutGradient, MaskPositive, Rectify, Relu, ReluGradient, Scale,
     ScaleFactorGradient, ScaledTanh, ScaledTanhGradient, Sigmoid, SigmoidGradient, Times,
 };
-use pool::{Average, AverageGradient, MaxPool, MaxPoolGradient};
+use pool::{
+    AdaptiveAverage, AdaptiveAverageGradient, Average, AverageGradient, MaxPool, MaxPoolGradient,
+};
 use std::ops::Range;
 use top5_graph::{EngineError, NodeId, Reducer, Stop, Targets};
 use top5_kernels::{Arena, Block, Isa, Layout, Threads};
@@ -243,6 +245,8 @@ macro_rules! kernels {
 }
 
 kernels!(
+    AdaptiveAverage,
+    AdaptiveAverageGradient,
     Add,
     Average,
     AverageGradient,

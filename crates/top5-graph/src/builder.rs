@@ -141,15 +141,6 @@ impl Builder {
         }
     }
 
-    fn fail(&self, node: NodeId, error: ShapeError, at: &'static Location<'static>) {
-        let mut state = self.state.borrow_mut();
-        if state.error.is_none() {
-            let Node { name, spec, .. } = &state.nodes[node.0];
-            let (node, kind) = (name.clone(), spec.kind);
-            state.error = Some(GraphError::new(&self.name, node, kind, error, at));
-        }
-    }
-
     fn finish(self, logits: NodeId, at: &'static Location<'static>) -> Result<Graph, GraphError> {
         let State { nodes, outputs: auxiliary, error, .. } = self.state.into_inner();
         if let Some(error) = error {
@@ -352,7 +343,8 @@ impl<'g> Var<'g> {
         self.apply(GlobalAvgPool)
     }
 
-    /// Mean pooling to this height and width, which must divide those of the input; nothing when they are equal.
+    /// Mean pooling to this height and width, whatever those of the input: nothing when they are equal, windows of one size
+    /// where they divide those of the input.
     #[track_caller]
     pub fn adaptive_avg_pool(self, output: [usize; 2]) -> Self {
         let input = self.shape().size();
@@ -360,13 +352,7 @@ impl<'g> Var<'g> {
             return self;
         }
         if (0..2).any(|i| output[i] == 0 || !input[i].is_multiple_of(output[i])) {
-            let error = ShapeError::NotDivisible {
-                what: "height and width before an adaptive pooling",
-                value: input[0],
-                by: output[0],
-            };
-            self.builder.fail(self.node, error, Location::caller());
-            return self;
+            return self.apply(AdaptiveAvgPool2d { output });
         }
         let window = [0, 1].map(|i| input[i] / output[i]);
         self.avg_pool(k(window).stride(window))

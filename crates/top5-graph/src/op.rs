@@ -62,6 +62,8 @@ ops! {
     MaxPool2d,
     /// Mean over windows.
     AvgPool2d,
+    /// Mean over windows that divide a map of any size into so many rows and columns.
+    AdaptiveAvgPool2d,
     /// Mean over each map.
     GlobalAvgPool,
     /// LeNet-5's S2 and S4: sum over windows, times a coefficient, plus a bias, per map.

@@ -331,6 +331,74 @@ impl Kernel for AverageGradient<'_> {
     }
 }
 
+/// The `i`-th of `n` windows that divide an axis of `size` elements, as PyTorch's adaptive pooling does.
+#[inline(always)]
+fn adaptive_window(i: usize, n: usize, size: usize) -> Range<usize> {
+    i * size / n..((i + 1) * size).div_ceil(n)
+}
+
+/// Runs the body for every adaptive window, as `windows!` does: `rows` and `cols` are ranges.
+macro_rules! adaptive_windows {
+    ($input:expr, $output:expr, |$out:ident, $rows:ident, $cols:ident| $body:expr) => {
+        for y in 0..$output.height {
+            let $rows = adaptive_window(y, $output.height, $input.height);
+            for x in 0..$output.width {
+                let $cols = adaptive_window(x, $output.width, $input.width);
+                let $out = $output.start(y) + x;
+                $body
+            }
+        }
+    };
+}
+
+struct AdaptiveAverage<'a, P> {
+    x: Operand<'a, P>,
+    y: (&'a mut [P], &'a Layout),
+}
+
+impl<P: Pixel> Kernel for AdaptiveAverage<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let ((x, input), (y, output)) = (self.x, self.y);
+        adaptive_windows!(input, output, |out, rows, cols| {
+            let mut sum = s.zero();
+            for row in rows.clone() {
+                for col in cols.clone() {
+                    sum = s.add(sum, x[input.start(row) + col].load(s));
+                }
+            }
+            let count = rows.len() * cols.len();
+            y[out].store(s, s.mul(sum, s.splat(1.0 / count as f32)));
+        });
+    }
+}
+
+struct AdaptiveAverageGradient<'a> {
+    dy: Operand<'a>,
+    dx: (&'a mut [Block], &'a Layout),
+}
+
+impl Kernel for AdaptiveAverageGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let ((dy, output), (dx, input)) = (self.dy, self.dx);
+        adaptive_windows!(input, output, |out, rows, cols| {
+            let count = rows.len() * cols.len();
+            let share = s.mul(s.splat(1.0 / count as f32), s.load(&dy[out]));
+            for row in rows.clone() {
+                for col in cols.clone() {
+                    let dx = &mut dx[input.start(row) + col];
+                    s.store(dx, s.add(s.load(dx), share));
+                }
+            }
+        });
+    }
+}
+
 /// The plane of `x` with this number.
 fn plane<'a, P>((x, layout): Operand<'a, P>, i: usize) -> &'a [P] {
     &x[layout.plane_at(i)]
@@ -412,5 +480,32 @@ pub fn average_gradient(
 ) {
     threads.planes((dx, input), n, 1, |i, dx| {
         isa.run(AverageGradient { geom, divisor, dy: (plane(dy, i), dy.1), dx: (dx, input) });
+    });
+}
+
+/// Mean over the windows that divide a map into the rows and columns of `y`: the `i`-th of n along an axis covers the elements
+/// `⌊i·size/n⌋ … ⌈(i + 1)·size/n⌉ − 1`.
+pub fn adaptive_average<P: Pixel>(
+    isa: Isa,
+    threads: &Threads,
+    n: usize,
+    x: Operand<'_, P>,
+    (y, output): (&mut [P], &Layout),
+) {
+    threads.planes((y, output), n, 1, |i, y| {
+        isa.run(AdaptiveAverage { x: (plane(x, i), x.1), y: (y, output) });
+    });
+}
+
+/// Adds to `dx` the gradient of [`adaptive_average`].
+pub fn adaptive_average_gradient(
+    isa: Isa,
+    threads: &Threads,
+    n: usize,
+    dy: Operand<'_>,
+    (dx, input): (&mut [Block], &Layout),
+) {
+    threads.planes((dx, input), n, 1, |i, dx| {
+        isa.run(AdaptiveAverageGradient { dy: (plane(dy, i), dy.1), dx: (dx, input) });
     });
 }

@@ -137,6 +137,10 @@ fn pools() -> Vec<Case> {
         x.flatten().linear(3)
     });
     vec![
+        case("adaptive pools, down and up", [3, 11, 8], |x| {
+            let x = x.conv(18, k(3).pad(1)).relu().adaptive_avg_pool([4, 5]);
+            x.conv(20, 1).relu().adaptive_avg_pool([7, 3]).flatten().linear(3)
+        }),
         case("overlapping pools, rounded up", [3, 12, 13], |x| {
             let x = x.conv(19, k(3)).relu().max_pool(k(3).stride(2).ceil());
             x.conv(5, k(2)).max_pool(k(3).stride(2).pad(1).ceil()).flatten().linear(3)

@@ -1,6 +1,6 @@
 //! What each step does to memory, in symbols: the contracts of the kernels.
 
-use super::meaning::names;
+use super::meaning::{ADAPTIVE, names};
 use super::memory::{Form, Found, Memory, View, Zeros};
 use super::terms::{Tensor, Terms};
 use crate::bank::{Content, SlotId};
@@ -223,6 +223,10 @@ impl Interpreter<'_> {
                 self.result(dx)
             }
             Kernel::Average(pool) => self.sized_result(&mean(&pool.geom, pool.divisor), &[pool.x]),
+            Kernel::AdaptiveAverage(pool) => self.sized_result(ADAPTIVE, &[pool.x]),
+            Kernel::AdaptiveAverageGradient(pool) => {
+                self.sized_addition(&format!("dx: {ADAPTIVE}"), &[pool.dy])
+            }
             Kernel::AverageGradient(pool) => {
                 let name = format!("dx: {}", mean(&pool.geom, pool.divisor));
                 self.sized_addition(&name, &[pool.dy])

@@ -6,6 +6,9 @@ use crate::purpose::Mode;
 use top5_graph::ops::Activation;
 use top5_graph::{GateRule, Graph, LrnRule, Node, NodeId, Op, ReluRule, Rule, Signals, Window};
 
+/// The name of adaptive average pooling.
+pub(super) const ADAPTIVE: &str = "adaptive mean";
+
 /// The names of operations: the same for the meaning of a graph and for the effects of steps.
 pub(super) mod names {
     use top5_graph::{Shape, Window};
@@ -201,6 +204,7 @@ impl Reading<'_> {
                 let name = average(node).expect("it is an average");
                 apply(format!("{name} to {h}×{w}"), &[x])
             }
+            Op::AdaptiveAvgPool2d(_) => apply(format!("{ADAPTIVE} to {h}×{w}"), &[x]),
             Op::Subsampling(_) => {
                 let name = average(node).expect("it is an average");
                 let sums = apply(format!("{name} to {h}×{w}"), &[x]);
@@ -310,6 +314,7 @@ impl Reading<'_> {
                 let name = average(node).expect("it is an average");
                 self.give_result(node, 0, format!("dx: {name}"), &[dy]);
             }
+            Op::AdaptiveAvgPool2d(_) => self.give_result(node, 0, format!("dx: {ADAPTIVE}"), &[dy]),
             Op::Subsampling(_) => self.undo_subsampling(node, x, dy),
             Op::BatchNorm2d(_) => {
                 let dx = self.undo_normal(node, x, dy);

@@ -54,6 +54,7 @@ pub(super) fn of(op: &Op) -> &dyn Lower {
         Op::Linear(op) => op,
         Op::MaxPool2d(op) => op,
         Op::AvgPool2d(op) => op,
+        Op::AdaptiveAvgPool2d(op) => op,
         Op::GlobalAvgPool(op) => op,
         Op::Subsampling(op) => op,
         Op::BatchNorm2d(op) => op,

@@ -93,3 +93,45 @@ impl Operate for AverageGradient {
         Ok(0.0)
     }
 }
+
+/// The mean of each of the windows that divide x into the rows and columns of y.
+#[derive(Clone, Debug)]
+pub(crate) struct AdaptiveAverage {
+    pub(crate) x: BufferId,
+    pub(crate) y: BufferId,
+}
+
+impl Operate for AdaptiveAverage {
+    operands_of!([x] -> [y]);
+
+    fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
+        let (threads, n) = at.batch();
+        either!(at, memory, [x: self.x], y: self.y => {
+            pool::adaptive_average(at.isa, threads, n, x, y);
+        });
+        Ok(0.0)
+    }
+}
+
+/// The gradient of [`AdaptiveAverage`], added.
+#[derive(Clone, Debug)]
+pub(crate) struct AdaptiveAverageGradient {
+    pub(crate) dy: BufferId,
+    pub(crate) dx: BufferId,
+}
+
+impl Operate for AdaptiveAverageGradient {
+    operands_of!([dy] -> [dx]);
+
+    fn needs_zero(&self) -> Zeros {
+        Zeros::Everywhere
+    }
+
+    fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
+        let (threads, n) = at.batch();
+        call!(at, memory, [dy: self.dy], dx: self.dx => {
+            pool::adaptive_average_gradient(at.isa, threads, n, dy, dx);
+        });
+        Ok(0.0)
+    }
+}

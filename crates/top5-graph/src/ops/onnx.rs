@@ -76,6 +76,11 @@ impl OnnxNode {
         self
     }
 
+    pub(crate) fn floats(mut self, shape: [usize; 2], values: Vec<f32>) -> Self {
+        self.constants.push(Constant::Floats(shape.map(|size| size as i64).to_vec(), values));
+        self
+    }
+
     pub(crate) fn integers(mut self, values: &[usize]) -> Self {
         self.constants.push(Constant::Ints(values.iter().map(|&v| v as i64).collect()));
         self

@@ -72,6 +72,50 @@ impl Define for AvgPool2d {
     }
 }
 
+/// Mean over the windows that divide a map of any size into `output` rows and columns, as PyTorch's `AdaptiveAvgPool2d`: the
+/// `i`-th of n along an axis of `size` elements is [`adaptive_window`]. Windows may overlap by one element, and a map may be
+/// smaller than the output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdaptiveAvgPool2d {
+    /// Rows and columns.
+    pub output: [usize; 2],
+}
+
+/// The elements `⌊i·size/n⌋ … ⌈(i + 1)·size/n⌉ − 1` along an axis, which the `i`-th of `n` adaptive windows covers.
+pub fn adaptive_window(i: usize, n: usize, size: usize) -> std::ops::Range<usize> {
+    i * size / n..((i + 1) * size).div_ceil(n)
+}
+
+/// The matrix `[size, n]` with which rows of `size` elements are multiplied to get their `n` means.
+fn means(n: usize, size: usize) -> Vec<f32> {
+    let weight = |at: usize, i: usize| {
+        let window = adaptive_window(i, n, size);
+        if window.contains(&at) { 1.0 / window.len() as f32 } else { 0.0 }
+    };
+    (0..size * n).map(|cell| weight(cell / n, cell % n)).collect()
+}
+
+impl Define for AdaptiveAvgPool2d {
+    fn spec(&self, inputs: &[Shape]) -> Result<Spec, ShapeError> {
+        let [c, h, w] = inputs[0].chw()?;
+        let [p, q] = self.output;
+        if p == 0 || q == 0 {
+            let (what, expected) = ("output of an adaptive pooling", "at least one row and column");
+            return Err(ShapeError::Attribute { what, expected });
+        }
+        let swap = || OnnxNode::new("Transpose").ints("perm", &[0, 1, 3, 2]);
+        let product = |n, size| OnnxNode::new("MatMul").floats([size, n], means(n, size));
+        Ok(Spec {
+            family: Family::Pooling,
+            short: "adaptive avg",
+            caption: format!("adaptive avg {p}×{q}"),
+            label: format!("{p}×{q}"),
+            onnx: vec![product(q, w), swap(), product(p, h), swap()],
+            ..Spec::new("AdaptiveAvgPool2d", "avgpool", Shape::Map([c, p, q]))
+        })
+    }
+}
+
 /// Mean over each map: `c×h×w` to `c×1×1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GlobalAvgPool;

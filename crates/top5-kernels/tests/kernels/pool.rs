@@ -2,7 +2,10 @@
 
 use crate::packing::*;
 use top5_graph::Window;
-use top5_kernels::pool::{Divisor, PoolGeom, average, average_gradient, max, max_gradient};
+use top5_kernels::pool::{
+    Divisor, PoolGeom, adaptive_average, adaptive_average_gradient, average, average_gradient, max,
+    max_gradient,
+};
 use top5_testkit::enumerate::{PoolCase, pools};
 use top5_testkit::fill::integers;
 
@@ -152,5 +155,81 @@ fn mean_and_its_gradient_equal_plain_loops() {
                 top5_testkit::close::assert_close_abs(&what, &got, &dwant, 1e-5);
             }
         }
+    }
+}
+
+/// The numbers are those of `torch.nn.functional.adaptive_avg_pool2d`, PyTorch 1.13, and of its backward pass.
+#[test]
+fn adaptive_means_are_pytorchs() {
+    let x: Vec<f32> = (0..35).map(|i| (i * 7 % 13) as f32).collect();
+    let down = [
+        5.25,
+        6.0,
+        7.0,
+        4.5,
+        6.166_666_5,
+        6.555_555_3,
+        6.111_111,
+        4.333_333_5,
+        6.0,
+        7.833_333_5,
+        6.666_666_5,
+        5.25,
+    ];
+    let corner = [0.0, 7.0, 1.0, 10.0, 4.0, 11.0];
+    let up = [0.0, 3.5, 4.0, 1.0, 5.0, 5.25, 5.75, 6.0, 10.0, 7.0, 7.5, 11.0];
+    let gradient = [
+        0.25,
+        0.583_333_4,
+        0.333_333_34,
+        0.833_333_4,
+        0.5,
+        1.5,
+        1.0,
+        1.083_333_3,
+        2.083_333_5,
+        1.0,
+        2.277_777_7,
+        1.277_777_7,
+        3.611_111_2,
+        2.333_333_3,
+        0.833_333_3,
+        1.5,
+        0.666_666_7,
+        1.444_444_4,
+        0.777_777_7,
+        2.111_111_2,
+        1.333_333_4,
+        3.083_333_3,
+        5.416_666_5,
+        2.333_333_3,
+        4.944_444_7,
+        2.611_111_2,
+        6.944_444_7,
+        4.333_333_5,
+        2.25,
+        3.916_666_5,
+        1.666_666_6,
+        3.5,
+        1.833_333_4,
+        4.833_333_5,
+        3.0,
+    ];
+    let yl = layout(1, [3, 4], [0, 1]);
+    let dy: Vec<f32> = (1..=12).map(|i| i as f32).collect();
+    for (isa, threads) in &runs() {
+        for (size, x, want) in [([5, 7], &x[..], &down[..]), ([2, 3], &corner[..], &up[..])] {
+            let (what, xl) = (format!("{isa} {size:?}"), layout(1, size, [1, 0]));
+            let mut y = unwritten(1, &yl);
+            adaptive_average(*isa, threads, 1, (&pack(1, &xl, x), &xl), (&mut y, &yl));
+            let got = unpack(&what, 1, &yl, &y);
+            top5_testkit::close::assert_close_abs(&what, &got, want, 1e-6);
+        }
+        let xl = layout(1, [5, 7], [1, 0]);
+        let mut dx = vec![top5_kernels::Block::ZERO; xl.len(1)];
+        let dy = (&*pack(1, &yl, &dy), &yl);
+        adaptive_average_gradient(*isa, threads, 1, dy, (&mut dx, &xl));
+        let got = unpack("gradient", 1, &xl, &dx);
+        top5_testkit::close::assert_close_abs("gradient", &got, &gradient, 1e-6);
     }
 }

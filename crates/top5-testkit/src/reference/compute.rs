@@ -137,6 +137,7 @@ fn forward(
         Op::Linear(_) => linear::forward(params, x, shape),
         Op::MaxPool2d(op) => pool::max(op, x, shape),
         Op::AvgPool2d(op) => pool::avg(op, x, shape),
+        Op::AdaptiveAvgPool2d(_) => pool::adaptive(x, shape),
         Op::GlobalAvgPool(_) => pool::global(x, shape),
         Op::Subsampling(op) => pool::subsampling(op, params, x, shape),
         Op::BatchNorm2d(op) => {
@@ -191,6 +192,7 @@ fn backward(
         Op::Linear(_) => linear::backward(params, x, dy, dx, dparams),
         Op::MaxPool2d(op) => pool::max_backward(op, x, dy, dx),
         Op::AvgPool2d(op) => pool::avg_backward(op, x, dy, dx),
+        Op::AdaptiveAvgPool2d(_) => pool::adaptive_backward(dy, dx),
         Op::GlobalAvgPool(_) => pool::global_backward(dy, dx),
         Op::Subsampling(op) => pool::subsampling_backward(op, params, x, dy, dx, dparams),
         Op::BatchNorm2d(_) => unreachable!("it has a backward pass of its own"),

@@ -1,7 +1,7 @@
 //! Pooling, window by window.
 
 use super::array::Array;
-use top5_graph::ops::{AvgPool2d, MaxPool2d, Subsampling};
+use top5_graph::ops::{AvgPool2d, MaxPool2d, Subsampling, adaptive_window};
 use top5_graph::{NO_SWITCH, Shape, Window};
 
 /// Calls `visit` with the index in the output plane and the indices in the input plane of every window, those outside
@@ -110,6 +110,37 @@ pub(crate) fn avg_backward(op: &AvgPool2d, x: &Array, dy: &Array, dx: &mut Array
     planes(&op.window, x, dy, |n, c, out, cells| {
         let at = [out / dy.w, out % dy.w];
         let share = dy.plane(n, c)[out] / divisor(op, [x.h, x.w], at, cells.len());
+        cells.iter().for_each(|&cell| dx.plane_mut(n, c)[cell] += share);
+    });
+}
+
+/// Calls `visit` with the output index and the input indices of each adaptive window.
+fn adaptive_windows(x: &Array, y: &Array, mut visit: impl FnMut(usize, usize, usize, &[usize])) {
+    for out in 0..y.area() {
+        let rows = adaptive_window(out / y.w, y.h, x.h);
+        let cells = rows
+            .flat_map(|row| adaptive_window(out % y.w, y.w, x.w).map(move |col| row * x.w + col));
+        let cells: Vec<usize> = cells.collect();
+        for (n, c) in (0..x.n).flat_map(|n| (0..x.c).map(move |c| (n, c))) {
+            visit(n, c, out, &cells);
+        }
+    }
+}
+
+pub(crate) fn adaptive(x: &Array, output: Shape) -> Array {
+    let mut y = Array::zeros(x.n, output);
+    let dims = y.zeros_like();
+    adaptive_windows(x, &dims, |n, c, out, cells| {
+        let sum: f64 = cells.iter().map(|&cell| x.plane(n, c)[cell]).sum();
+        y.plane_mut(n, c)[out] = sum / cells.len() as f64;
+    });
+    y
+}
+
+pub(crate) fn adaptive_backward(dy: &Array, dx: &mut Array) {
+    let dims = dx.zeros_like();
+    adaptive_windows(&dims, dy, |n, c, out, cells| {
+        let share = dy.plane(n, c)[out] / cells.len() as f64;
         cells.iter().for_each(|&cell| dx.plane_mut(n, c)[cell] += share);
     });
 }

@@ -6,8 +6,10 @@ use crate::buffer::BufferId;
 use crate::pass::emission::Emission;
 use crate::pass::gradients::Backward;
 use crate::step::norm::{Normalise, NormaliseGradient};
-use crate::step::pool::{Average, AverageGradient, MaxPool, MaxPoolGradient};
-use top5_graph::ops::{AvgPool2d, GlobalAvgPool, MaxPool2d, Subsampling};
+use crate::step::pool::{
+    AdaptiveAverage, AdaptiveAverageGradient, Average, AverageGradient, MaxPool, MaxPoolGradient,
+};
+use top5_graph::ops::{AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool, MaxPool2d, Subsampling};
 use top5_graph::{Node, Window};
 use top5_kernels::Layout;
 use top5_kernels::pool::{Divisor, PoolGeom};
@@ -70,6 +72,23 @@ impl Lower for AvgPool2d {
 
     fn undo(&self, on: &mut Backward<'_>, node: &Node, dy: BufferId) {
         undo_average(on, node, divisor(self), dy);
+    }
+}
+
+impl Lower for AdaptiveAvgPool2d {
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
+    fn emit(&self, on: &mut Emission<'_>, node: &Node, y: BufferId) {
+        let x = on.input(node, y);
+        on.step(node.id, AdaptiveAverage { x, y }, true);
+    }
+
+    fn undo(&self, on: &mut Backward<'_>, node: &Node, dy: BufferId) {
+        for (_, input) in on.wanting(node) {
+            on.send(node, input, |dx| AdaptiveAverageGradient { dy, dx });
+        }
     }
 }
 
