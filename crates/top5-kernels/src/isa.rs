@@ -163,7 +163,8 @@ impl Isa {
         }
     }
 
-    /// Runs a kernel compiled for this instruction set.
+    /// Runs a kernel compiled for this instruction set. Where that is known not to multiply what the kernel does, nothing is
+    /// compiled: an inline constant is a branch that the compiler leaves out before it makes code.
     ///
     /// # Panics
     /// If this machine does not have it, or not what the kernel multiplies.
@@ -173,9 +174,9 @@ impl Isa {
             Self::Scalar => kernel.run(Scalar),
             // Every function of such a program may use these.
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Self::Neon => kernel.run(Neon),
+            Self::Neon if const { is_f32::<K>() } => kernel.run(Neon),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Self::Simd128 => kernel.run(Simd128),
+            Self::Simd128 if const { is_f32::<K>() } => kernel.run(Simd128),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
                 #[target_feature(enable = "avx2,fma")]
@@ -183,18 +184,12 @@ impl Isa {
                     kernel.run(simd)
                 }
                 let simd = Avx2::new().expect("the engine chooses an available instruction set");
-                // SAFETY: the token exists only where the CPU has these features.
-                unsafe { enter(simd, kernel) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 if matches!(K::PRECISION, Precision::Bf16) => {
-                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
-                fn enter<K: Kernel>(simd: Avx512<true>, kernel: K) -> K::Output {
-                    kernel.run(simd)
+                if const { is_f32::<K>() } {
+                    // SAFETY: the token exists only where the CPU has these features.
+                    unsafe { enter(simd, kernel) }
+                } else {
+                    panic!("{self} does not multiply bf16")
                 }
-                let simd = Avx512::<true>::new().expect("the engine chooses an available one");
-                // SAFETY: the token exists only where the CPU has these features.
-                unsafe { enter(simd, kernel) }
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
@@ -202,14 +197,30 @@ impl Isa {
                 fn enter<K: Kernel>(simd: Avx512<false>, kernel: K) -> K::Output {
                     kernel.run(simd)
                 }
-                let simd = Avx512::<false>::new()
-                    .expect("the engine chooses an available instruction set");
-                // SAFETY: the token exists only where the CPU has these features.
-                unsafe { enter(simd, kernel) }
+                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+                fn enter_bf16<K: Kernel>(simd: Avx512<true>, kernel: K) -> K::Output {
+                    kernel.run(simd)
+                }
+                if const { is_f32::<K>() } {
+                    let simd = Avx512::<false>::new();
+                    let simd = simd.expect("the engine chooses an available instruction set");
+                    // SAFETY: the token exists only where the CPU has these features.
+                    unsafe { enter(simd, kernel) }
+                } else {
+                    let simd = Avx512::<true>::new();
+                    let simd = simd.expect("the engine chooses an available instruction set");
+                    // SAFETY: the token exists only where the CPU has these features.
+                    unsafe { enter_bf16(simd, kernel) }
+                }
             }
             _ => panic!("{self} is not an instruction set of this machine"),
         }
     }
+}
+
+/// Whether a kernel multiplies floats.
+const fn is_f32<K: Kernel>() -> bool {
+    matches!(K::PRECISION, Precision::F32)
 }
 
 impl fmt::Display for Precision {
