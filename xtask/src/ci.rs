@@ -39,25 +39,59 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Targets whose instruction sets no machine of ours has, and the flags that switch these on.
-const TARGETS: [(&str, &str); 2] = [
-    ("aarch64-unknown-linux-gnu", "-C target-feature=+neon"),
-    ("wasm32-unknown-unknown", "-C target-feature=+simd128"),
+/// A target that no machine of ours is.
+struct Target {
+    name: &'static str,
+    /// What is compiled for it.
+    package: &'static str,
+    /// What switches its vectors on.
+    flags: &'static str,
+    /// The compiler for C that its dependencies need, and Debian's package of it.
+    c_compiler: Option<[&'static str; 2]>,
+}
+
+/// Other instruction sets, on which the engine counts, and other systems, on which the program or the libraries do.
+const TARGETS: [Target; 4] = [
+    Target {
+        name: "aarch64-unknown-linux-gnu",
+        package: "top5-cpu",
+        flags: "-C target-feature=+neon",
+        c_compiler: None,
+    },
+    Target {
+        name: "wasm32-unknown-unknown",
+        package: "top5-cpu",
+        flags: "-C target-feature=+simd128",
+        c_compiler: None,
+    },
+    Target {
+        name: "x86_64-pc-windows-gnu",
+        package: "top5-cli",
+        flags: "",
+        c_compiler: Some(["x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"]),
+    },
+    Target { name: "aarch64-apple-darwin", package: "top5", flags: "", c_compiler: None },
 ];
 
-/// Compiles the engine for those of them whose standard library is installed, and names the others.
+/// Compiles for those of them whose standard library is installed, without warnings, and names the others.
 fn other_targets() -> Result<()> {
-    for (target, flags) in TARGETS {
+    for Target { name, package, flags, c_compiler } in TARGETS {
         let mut rustc = Command::new("rustc");
-        let library = rustc.args(["--print", "target-libdir", "--target", target]).output();
+        let library = rustc.args(["--print", "target-libdir", "--target", name]).output();
         let library = library.context("asking rustc for its targets")?;
         let library = String::from_utf8_lossy(&library.stdout).trim().to_owned();
         if library.is_empty() || !Path::new(&library).is_dir() {
-            println!("not checked: {target} (`rustup target add {target}` installs it)");
+            println!("not checked: {name} (`rustup target add {name}` installs it)");
             continue;
         }
-        let mut command = cargo(&["check", "-p", "top5-cpu", "--target", target]);
-        command.env("RUSTFLAGS", flags);
+        let lacks =
+            |[program, _]: &[&str; 2]| Command::new(program).arg("--version").output().is_err();
+        if let Some([program, debian]) = c_compiler.filter(lacks) {
+            println!("not checked: {name} ({program} is missing, which Debian has in {debian})");
+            continue;
+        }
+        let mut command = cargo(&["check", "-p", package, "--target", name]);
+        command.env("RUSTFLAGS", format!("-D warnings {flags}"));
         execute(command)?;
     }
     Ok(())

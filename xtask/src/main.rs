@@ -1,10 +1,11 @@
-//! The project's chores: `cargo xtask ci | tidy | outside | bless | exhaustive`.
+//! The project's chores: `cargo xtask ci | tidy | counts | outside | dist | bless | exhaustive`.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool talks on stdout")]
 #![expect(clippy::print_stderr, reason = "and reports errors on stderr")]
 
 mod ci;
+mod dist;
 mod metadata;
 mod outside;
 mod runner;
@@ -24,6 +25,7 @@ Usage: cargo xtask COMMAND
   tidy        the architecture invariants of ARCHITECTURE.md
   counts      the shape of the code: its longest functions, circles of files, who knows a convolution
   outside     a program outside the workspace that uses the library
+  dist        the program as it is shipped, with manual pages and completions, in target/dist
   bless       rewrite the golden files from what the program prints now
   exhaustive  the long sweeps, in release mode, and the kernels under the address sanitizer";
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["counts"] => counts(),
         ["outside"] => outside::run(),
+        ["dist"] => dist::run(),
         ["bless"] => bless(),
         ["exhaustive"] => exhaustive(),
         _ => {

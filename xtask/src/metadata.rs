@@ -110,6 +110,31 @@ mod tests {
         assert!(names.into_iter().eq(["a v1.0.0", "b v0.1.0", "serde v1.0.2"]));
     }
 
+    /// The features of every package that is built for these kinds of dependencies.
+    fn features(edges: &str) -> BTreeSet<(String, String)> {
+        let mut command = cargo(&["tree", "--workspace", "--prefix", "none", "--no-dedupe"]);
+        command.args(["--format", "{p}|{f}", "--edges", edges]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let both = |line: &str| {
+            let (package, features) = line.split_once('|')?;
+            Some((named(package)?, features.to_owned()))
+        };
+        printed.lines().filter_map(both).collect()
+    }
+
+    #[test]
+    fn example_after_the_program_builds_no_package_anew() {
+        let [program, example] = ["normal,build", "normal,build,dev"].map(features);
+        assert!(program.len() > 50);
+        let anew: Vec<_> = program.difference(&example).collect();
+        assert!(
+            anew.is_empty(),
+            "tests and examples switch features on in what they share: {anew:?}"
+        );
+    }
+
     #[test]
     fn another_form_is_an_error_and_not_an_empty_workspace() {
         assert!(parse(&serde_json::json!({ "packs": [] })).is_none());

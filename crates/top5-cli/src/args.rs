@@ -1,11 +1,10 @@
 //! The arguments of all commands as they are given: the first of two stages. The second is each command's `Task::resolve`.
 //! Flags are named as timm's users know them; each can also come from the environment, as `TOP5_` and its name.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use top5::data::Limits;
 use top5::{Isa, Options, Precision, Tuning};
@@ -13,9 +12,7 @@ use top5::{Isa, Options, Precision, Tuning};
 use crate::descent::DescentArgs;
 use crate::exit::{Stop, TABLE};
 use crate::kernels::ConvShape;
-use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
-use crate::printable;
 use crate::tuning;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
@@ -24,7 +21,7 @@ use crate::tuning;
 #[command(before_help = EXAMPLES, after_help = TABLE)]
 pub(crate) struct Cli {
     #[command(flatten)]
-    output: OutputArgs,
+    pub(crate) output: OutputArgs,
     #[command(subcommand)]
     pub(crate) command: Commands,
 }
@@ -86,19 +83,19 @@ const OUTPUT: &str = "Output";
 const ENGINE: &str = "Engine";
 
 #[derive(Debug, Args)]
-struct OutputArgs {
+pub(crate) struct OutputArgs {
     /// Write one JSON document to stdout
     #[arg(long, global = true, help_heading = OUTPUT)]
-    json: bool,
+    pub(crate) json: bool,
     /// Say nothing on stderr but errors and warnings
     #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = OUTPUT)]
-    quiet: bool,
+    pub(crate) quiet: bool,
     /// Say more on stderr
     #[arg(long, short, global = true, help_heading = OUTPUT)]
-    verbose: bool,
+    pub(crate) verbose: bool,
     /// Replace files whatever they are
     #[arg(long, global = true, help_heading = OUTPUT)]
-    force: bool,
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,6 +126,11 @@ pub(crate) enum Commands {
     /// Write a model in another format
     #[command(visible_alias = "export", before_help = CONVERT_EXAMPLES)]
     Convert(ConvertArgs),
+    /// Print a manual page: `top5 man train | man -l -`
+    Man {
+        /// The command that it is about; the program by default
+        command: Option<String>,
+    },
     /// Print the completions for a shell
     #[command(before_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -539,92 +541,9 @@ fn parse_input(text: &str) -> Result<[usize; 3], String> {
     }
 }
 
-/// The whole declaration, every flag with its variable of the environment.
-pub(crate) fn command() -> Command {
-    Cli::command().mut_subcommands(|command| {
-        command.mut_args(|arg| match arg.get_long() {
-            Some(long) => {
-                let variable = format!("TOP5_{}", long.to_uppercase().replace('-', "_"));
-                let arg = arg.env(variable).hide_env(true);
-                let takes_value = arg.get_action().takes_values();
-                if takes_value { arg.allow_negative_numbers(true) } else { arg }
-            }
-            None => arg,
-        })
-    })
-}
-
-/// Reads the command line. Help and wrong usage end the program here, the latter with exit code 2.
-pub(crate) fn parse() -> (Commands, Output) {
-    let given = join_negative(std::env::args_os());
-    let matches = command().try_get_matches_from(&given).unwrap_or_else(|error| {
-        // A file's name may hold what a terminal would act on: then the same message, about the name as it is printed.
-        let harmless = given.iter().map(|argument| match argument.to_str() {
-            Some(text) => OsString::from(&*printable::path(text)),
-            None => argument.clone(),
-        });
-        command().try_get_matches_from(harmless).err().unwrap_or(error).exit()
-    });
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let OutputArgs { json, quiet, verbose, force } = cli.output;
-    (cli.command, Output { json, quiet, verbose, force })
-}
-
-/// Writes a negative value after a flag as `--flag=-1e-3`. No flag is a number, so that what looks like one is a value, and it
-/// is the flag that says why it cannot be it.
-fn join_negative(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let is_negative = |text: &OsString| {
-        let text = text.to_string_lossy();
-        let number = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit() || c == '.');
-        text.strip_prefix('-').is_some_and(|rest| number(rest) || rest == "inf" || rest == "nan")
-    };
-    let is_flag = |text: &OsString| {
-        let text = text.to_string_lossy();
-        text.len() > 2 && text.starts_with("--") && !text.contains('=')
-    };
-    let mut joined: Vec<OsString> = Vec::new();
-    for argument in arguments {
-        match joined.last_mut() {
-            Some(flag) if is_flag(flag) && is_negative(&argument) => {
-                flag.push("=");
-                flag.push(argument);
-            }
-            Some(_) | None => joined.push(argument),
-        }
-    }
-    joined
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn declaration_is_consistent() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn negative_values_belong_to_their_flag() {
-        let line = "top5 train --lr -1e-3 -b -2 -- --set -1 --json -x --mean=0 -1,2";
-        let joined = join_negative(line.split(' ').map(OsString::from));
-        assert_eq!(
-            joined,
-            [
-                "top5",
-                "train",
-                "--lr=-1e-3",
-                "-b",
-                "-2",
-                "--",
-                "--set=-1",
-                "--json",
-                "-x",
-                "--mean=0",
-                "-1,2"
-            ]
-        );
-    }
 
     #[test]
     fn input_sizes_are_read() {

@@ -1,5 +1,5 @@
 //! The command `top5`: one file per command, and what they share. A command goes through two stages: its arguments are parsed
-//! (`args.rs`), then resolved to values, its `Task`; only that acts.
+//! (`args.rs`, `parse.rs`), then resolved to values, its `Task`; only that acts.
 
 #![forbid(unsafe_code)]
 
@@ -13,9 +13,11 @@ mod exit;
 mod inputs;
 mod interrupt;
 mod kernels;
+mod man;
 mod memory;
 mod models;
 mod output;
+mod parse;
 mod plan;
 mod predict;
 mod preprocess;
@@ -40,7 +42,7 @@ use output::Output;
 
 /// Runs the command that the arguments ask for.
 fn main() -> ExitCode {
-    let (command, output) = args::parse();
+    let (command, output) = parse::parse();
     interrupt::survive_long_files();
     match Task::resolve(command).and_then(|task| task.run(output)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,6 +63,7 @@ enum Task {
     Convert(convert::Task),
     Models(models::Task),
     Show(show::Task),
+    Man(Option<String>),
     Completions(Shell),
 }
 
@@ -77,6 +80,7 @@ impl Task {
             Commands::Convert(args) => Self::Convert(convert::Task::resolve(args)?),
             Commands::Models(args) => Self::Models(models::Task::resolve(args)),
             Commands::Show(args) => Self::Show(show::Task::resolve(args)?),
+            Commands::Man { command } => Self::Man(command),
             Commands::Completions { shell } => Self::Completions(shell),
         })
     }
@@ -93,9 +97,10 @@ impl Task {
             Self::Convert(task) => task.run(output),
             Self::Models(task) => task.run(output),
             Self::Show(task) => task.run(output),
+            Self::Man(command) => output.text(&man::page(command.as_deref())?),
             Self::Completions(shell) => {
                 let mut script = Vec::new();
-                clap_complete::generate(shell, &mut args::command(), "top5", &mut script);
+                clap_complete::generate(shell, &mut parse::command(), "top5", &mut script);
                 output.text(&String::from_utf8_lossy(&script))
             }
         }

@@ -28,17 +28,21 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
-/// A command line to type next: the program as the user called it, and these words, quoted where the shell needs it.
+/// A command line to type next: the program as the user called it, and these words, quoted where the shell needs it. Windows'
+/// shells have backslashes in paths, and quotation marks in common.
 pub(crate) fn command_line(words: &[&str]) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "top5".to_owned());
     let words = std::iter::once(&*program).chain(words.iter().copied());
-    words.map(quoted).collect::<Vec<String>>().join(" ")
+    words.map(|word| quoted(word, cfg!(windows))).collect::<Vec<String>>().join(" ")
 }
 
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=,:@%+".contains(c);
+fn quoted(word: &str, windows: bool) -> String {
+    let plain = |c: char| {
+        c.is_alphanumeric() || "-_./=,:@+".contains(c) || c == if windows { '\\' } else { '%' }
+    };
     match word.chars().all(plain) && !word.is_empty() {
         true => word.to_owned(),
+        false if windows => format!("\"{}\"", word.replace('"', "\\\"")),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
@@ -207,12 +211,15 @@ mod tests {
     #[test]
     fn words_are_quoted_for_the_shell_where_they_must() {
         for plain in ["runs/lenet-digits", "--per-class", "a=1,2", "é.png"] {
-            assert_eq!(quoted(plain), plain);
+            assert_eq!(quoted(plain, false), plain);
+            assert_eq!(quoted(plain, true), plain);
         }
-        assert_eq!(quoted("my run"), "'my run'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted("$x"), "'$x'");
-        assert_eq!(quoted(""), "''");
-        assert!(command_line(&["eval", "my run"]).ends_with(" eval 'my run'"));
+        assert_eq!(quoted("my run", false), "'my run'");
+        assert_eq!(quoted("it's", false), r"'it'\''s'");
+        assert_eq!(quoted("$x", false), "'$x'");
+        assert_eq!(quoted("", false), "''");
+        assert_eq!(quoted(r"runs\lenet", true), r"runs\lenet");
+        assert_eq!(quoted("my run", true), "\"my run\"");
+        assert!(command_line(&["eval", "my run"]).contains(" eval "));
     }
 }

@@ -369,11 +369,10 @@ fn remove_folder(folder: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-/// Brings the names in a folder to the disk; only Unix lets a folder be synced.
+/// Brings the names in a folder to the disk. Only Unix lets a folder be synced; elsewhere its journal keeps their order.
 fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
-    #[cfg(unix)]
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("syncing", folder))?;
-    Ok(())
+    let sync = || if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) };
+    sync().map_err(io_error("syncing", folder))
 }
 
 fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {

@@ -53,9 +53,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        #[cfg(unix)]
-        File::open(folder)?.sync_all()?;
-        Ok(())
+        sync_folder(folder)
     };
     let written = write();
     if written.is_err() {
@@ -71,14 +69,18 @@ pub fn make_folder(path: &Path) -> Result<(), WriteError> {
         let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
         let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
         fs::create_dir_all(path)?;
-        #[cfg(unix)]
         for made in missing {
             let above = made.parent().filter(|above| !above.as_os_str().is_empty());
-            File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+            sync_folder(above.unwrap_or(Path::new(".")))?;
         }
         Ok(())
     };
     make().map_err(|source| WriteError { path: path.to_owned(), bytes: None, source })
+}
+
+/// Brings the names in a folder to the disk. Only Unix lets a folder be synced; elsewhere its journal keeps their order.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// The SHA-256 of some bytes, in hexadecimal.
