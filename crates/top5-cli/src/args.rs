@@ -388,7 +388,7 @@ pub(crate) struct ModelsArgs {
     /// Write a Markdown table
     #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,
-    /// Also draw the history: error against MACs, area for parameters
+    /// Also draw the history: error by year, and error against MACs
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
 }

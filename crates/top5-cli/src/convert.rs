@@ -74,9 +74,7 @@ impl Task {
         };
         let files = match format {
             Format::Safetensors => vec![(out, model.to_bytes())],
-            Format::Onnx(options) => {
-                vec![(out, onnx::write(&model.graph, &model.weights, options)?)]
-            }
+            Format::Onnx(options) => vec![(out, model.to_onnx(options)?)],
             Format::Timm => {
                 let name = model.graph.name();
                 if !zoo::network(name)?.is_in_timm() {

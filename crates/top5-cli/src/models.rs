@@ -144,10 +144,10 @@ impl Task {
             return Err(Stop::BadInput(message).into());
         }
         if let Some(path) = &self.plot {
-            let mut entries: Vec<draw::Entry> = rows.iter().filter_map(Row::entry).collect();
-            // Two forms of one network are one disc.
-            entries.dedup_by_key(|entry| (entry.params, entry.macs, entry.top5_error.to_bits()));
-            output.file(path, Kind::Svg, draw::history(&entries).as_bytes())?;
+            let entries: Vec<draw::Entry> = rows.iter().filter_map(Row::entry).collect();
+            let human = f64::from(zoo::HUMAN_TOP5_ERROR);
+            let history = draw::history(&contestants(), human, &entries);
+            output.file(path, Kind::Svg, history.as_bytes())?;
         }
         if output.json {
             #[derive(Serialize)]
@@ -176,9 +176,12 @@ impl Task {
 }
 
 impl Row {
-    /// Its mark in the history: the first published top-5 error.
+    /// Its mark in the history: the first published top-5 error of a network of the contest's classes.
     fn entry(&self) -> Option<draw::Entry> {
-        let (error, top5) = self.published.iter().find_map(|error| Some((error, error.top5?)))?;
+        // The contest's part of the picture has the ensembles.
+        let alone = |error: &&Error| self.members.is_empty() && error.set.starts_with("ILSVRC");
+        let mut published = self.published.iter().filter(alone);
+        let (error, top5) = published.find_map(|error| Some((error, error.top5?)))?;
         Some(draw::Entry {
             name: self.name.to_owned(),
             year: self.year,
@@ -279,6 +282,17 @@ fn of_network(network: &'static Network) -> Result<Row> {
         timm: network.is_in_timm(),
         members: &[],
     })
+}
+
+/// The contest's entries for the history.
+fn contestants() -> Vec<draw::Contestant> {
+    let contestants = zoo::CONTEST.iter().map(|entry| draw::Contestant {
+        name: entry.name.to_owned(),
+        year: entry.year,
+        top5_error: f64::from(entry.top5_error),
+        winner: entry.winner,
+    });
+    contestants.collect()
 }
 
 fn of_ensemble(ensemble: &'static Ensemble) -> Result<Row> {

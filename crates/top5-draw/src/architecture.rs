@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use top5_graph::{Family, Graph, Node, Shape};
 
-use crate::blocks::{Block, Drawing};
-use crate::layout::{Form, Layout, place};
+use crate::blocks::{Block, Drawing, stacks};
+use crate::layout::{CAPTION, Caption, Form, Layout, place};
 use crate::svg::{INK, MUTED, Svg, magnitude, polyline, text_width};
 
 /// Height of the largest map.
@@ -67,6 +67,7 @@ pub fn architecture(graph: &Graph) -> String {
     for (look, at) in looks.iter().zip(&layout.places) {
         look.draw(&mut svg, [at.x, at.y]);
     }
+    draw_captions(&mut svg, &layout);
     draw_headings(&mut svg, graph, &drawing, &layout);
     draw_legend(&mut svg, &looks, legend);
     svg.finish()
@@ -107,13 +108,6 @@ fn describe(graph: &Graph) -> String {
 fn side(shape: Shape) -> f64 {
     let [height, width] = shape.size();
     (height.max(width) as f64).sqrt()
-}
-
-/// Whether it puts its inputs beside each other, so that its result is larger than each.
-fn stacks(graph: &Graph, node: &Node) -> bool {
-    let channels = node.shape().channels();
-    node.inputs.len() > 1
-        && node.inputs.iter().all(|&input| graph.node(input).shape().channels() < channels)
 }
 
 /// What a block looks like.
@@ -239,7 +233,12 @@ fn draw_frames(svg: &mut Svg, layout: &Layout) {
         let rect = svg.element("rect").set("x", x).set("y", y).set("rx", 6.0);
         let rect = rect.set("width", width).set("height", height).set("fill", "#f3f3f0");
         rect.set("stroke", MUTED).set("stroke-dasharray", "4 3").close();
-        svg.label([x + 2.0, y - 4.0], 13.0, "start", &format!("×{}", frame.repeat));
+    }
+}
+
+fn draw_captions(svg: &mut Svg, layout: &Layout) {
+    for Caption { at, text } in &layout.captions {
+        svg.label(*at, CAPTION, "start", text);
     }
 }
 
@@ -256,25 +255,31 @@ fn draw_lines(svg: &mut Svg, graph: &Graph, drawing: &Drawing, layout: &Layout) 
     svg.close();
 }
 
-/// Names of the auxiliary outputs, and where they branch off.
+/// Names of the auxiliary outputs; of those that do not hang where they branch off, where that is.
 fn draw_headings(svg: &mut Svg, graph: &Graph, drawing: &Drawing, layout: &Layout) {
-    for (strand, at) in drawing.strands[1..].iter().zip(&layout.headings) {
-        let first = strand.units[0].blocks.start;
-        let sources: BTreeSet<usize> = drawing.blocks[first..]
-            .iter()
-            .take(strand.units.iter().map(|unit| unit.blocks.len()).sum())
-            .flat_map(|block| block.inputs.iter().copied().filter(|&input| input < first))
-            .collect();
-        let names: Vec<&str> = sources
-            .iter()
-            .map(|&source| drawing.blocks[source].leader(graph).name.as_str())
-            .collect();
-        let what = match &strand.output {
-            Some(output) => format!("output {output}"),
-            None => "read by no output".to_owned(),
-        };
-        svg.label(*at, 12.0, "start", &format!("{what}, from {}", names.join(", ")));
+    for &(number, at, hangs) in &layout.headings {
+        svg.label(at, CAPTION, "start", &heading(graph, drawing, number, hangs));
     }
+}
+
+fn heading(graph: &Graph, drawing: &Drawing, number: usize, hangs: bool) -> String {
+    let strand = &drawing.strands[number];
+    let what = match &strand.output {
+        Some(output) => format!("output {output}"),
+        None => "read by no output".to_owned(),
+    };
+    if hangs {
+        return what;
+    }
+    let first = strand.units[0].blocks.start;
+    let sources: BTreeSet<usize> = drawing.blocks[first..]
+        .iter()
+        .take(strand.units.iter().map(|unit| unit.blocks.len()).sum())
+        .flat_map(|block| block.inputs.iter().copied().filter(|&input| input < first))
+        .collect();
+    let names: Vec<&str> =
+        sources.iter().map(|&source| drawing.blocks[source].leader(graph).name.as_str()).collect();
+    format!("{what}, from {}", names.join(", "))
 }
 
 fn draw_legend(svg: &mut Svg, looks: &[Look], y: f64) {
@@ -329,13 +334,72 @@ mod tests {
                 (0..20).fold(x, |x, i| x.conv(8 + i, 1).relu() + x.conv(8 + i, k(3).pad(1)))
             }),
         ];
-        graphs.into_iter().map(Result::unwrap).collect()
+        let zoo =
+            ["googlenet", "inception_v3", "densenet121", "dpn68", "resnext50_32x4d_a", "resnet50"];
+        let zoo = zoo.into_iter().map(|name| top5_zoo::network(name).unwrap().graph());
+        graphs.into_iter().chain(zoo).map(Result::unwrap).collect()
     }
 
     /// A block's left, top, right and bottom.
     fn area(look: &Look, place: &crate::layout::Place) -> [f64; 4] {
         let [w, h] = [look.form.width / 2.0, look.form.height / 2.0];
         [place.x - w, place.y - h, place.x + w, place.y + h]
+    }
+
+    /// Everything that is written into the drawing: the labels of blocks, captions and headings.
+    fn texts(graph: &Graph) -> Vec<[f64; 4]> {
+        let (drawing, looks, layout) = compose(graph);
+        let mut texts = Vec::new();
+        for (look, place) in looks.iter().zip(&layout.places) {
+            let [_, top, _, bottom] = area(look, place);
+            let lines = look.labels.iter().enumerate();
+            let lines = lines.map(|(i, label)| (bottom + LINE * i as f64 + 2.0, label));
+            let above = look.shape.iter().map(|shape| (top - 2.0 - LABEL, shape));
+            for (top, text) in lines.chain(above) {
+                let half = text_width(text, LABEL) / 2.0;
+                texts.push([place.x - half, top, place.x + half, top + LABEL]);
+            }
+        }
+        let headings = layout.headings.iter();
+        let headings = headings.map(|&(n, at, hangs)| (at, heading(graph, &drawing, n, hangs)));
+        let captions = layout.captions.iter().map(|caption| (caption.at, caption.text.clone()));
+        for ([x, y], text) in headings.chain(captions) {
+            texts.push([x, y - CAPTION + 2.0, x + text_width(&text, CAPTION), y + 2.0]);
+        }
+        texts
+    }
+
+    #[test]
+    fn texts_are_apart_and_frames_and_blocks_do_not_touch_them() {
+        for graph in graphs() {
+            let (_, looks, layout) = compose(&graph);
+            let texts = texts(&graph);
+            for (i, text) in texts.iter().enumerate() {
+                let other = texts[..i].iter().find(|other| meet(*text, **other));
+                assert!(other.is_none(), "{}: {text:?} and {other:?}", graph.name());
+                assert!(text[0] >= 0.0 && text[2] <= layout.size[0] + LEFT, "{}", graph.name());
+                for frame in &layout.frames {
+                    let [[x, y], [width, height]] = [frame.corner, frame.size];
+                    let (right, bottom) = (x + width, y + height);
+                    let sides = [
+                        [x - 1.0, y, x + 1.0, bottom],
+                        [right - 1.0, y, right + 1.0, bottom],
+                        [x, y - 1.0, right, y + 1.0],
+                        [x, bottom - 1.0, right, bottom + 1.0],
+                    ];
+                    let side = sides.iter().find(|side| meet(*text, **side));
+                    assert!(side.is_none(), "{}: {text:?} and {side:?}", graph.name());
+                }
+                let hit = looks.iter().zip(&layout.places).any(|(l, p)| meet(*text, area(l, p)));
+                assert!(!hit, "{}: a block on {text:?}", graph.name());
+                let mut lines = layout.lines.iter().flat_map(|line| line.points.windows(2));
+                let line = lines.find(|ends| {
+                    let [[x1, y1], [x2, y2]] = [ends[0], ends[1]];
+                    meet(*text, [x1.min(x2), y1.min(y2) - 0.5, x1.max(x2), y1.max(y2) + 0.5])
+                });
+                assert!(line.is_none(), "{}: {line:?} through {text:?}", graph.name());
+            }
+        }
     }
 
     fn meet(a: [f64; 4], b: [f64; 4]) -> bool {
@@ -379,13 +443,12 @@ mod tests {
             drawn.sort_unstable();
             wanted.sort_unstable();
             assert_eq!(drawn, wanted, "{}", graph.name());
-            let main = drawing.strands[0].units.last().unwrap().blocks.end;
             for line in &layout.lines {
                 let [x, y] = line.points[line.points.len() - 1];
                 assert!((x - areas[line.to][0]).abs() < 0.01, "{}", graph.name());
                 assert!((y - layout.places[line.to].y).abs() < 0.01, "{}", graph.name());
-                let stub = line.from < main && line.to >= main;
-                assert!(stub || (line.points[0][0] - areas[line.from][2]).abs() < 0.01);
+                // Auxiliary heads hang where they branch off.
+                assert!((line.points[0][0] - areas[line.from][2]).abs() < 0.01, "{}", graph.name());
                 for ends in line.points.windows(2) {
                     let [[x1, y1], [x2, y2]] = [ends[0], ends[1]];
                     assert!(x1 == x2 || y1 == y2, "{}: a slanted line", graph.name());

@@ -28,16 +28,31 @@ impl Axis {
         Self { values: [first * step, last * step], positions, log: false, ticks }
     }
 
+    /// An axis of years, which has a tick for each from the first to the last.
+    pub(crate) fn years(values: impl Iterator<Item = f64>, positions: [f64; 2]) -> Self {
+        let [first, last] = range(values).unwrap_or([2012.0, 2017.0]);
+        let ticks = (0..=(last - first) as usize).map(|i| first + i as f64).collect();
+        Self { values: [first, last.max(first + 1.0)], positions, log: false, ticks }
+    }
+
     /// The same with equal ratios at equal distances, for positive values; others do not count. Its ticks are 1, 2 and 5
-    /// times powers of ten.
+    /// times powers of ten, and more where that gives but a few.
     pub(crate) fn logarithmic(values: impl Iterator<Item = f64>, positions: [f64; 2]) -> Self {
         let [low, high] = range(values.filter(|v| *v > 0.0)).unwrap_or([1.0, 10.0]);
         // Ticks are at most a factor of 2.5 apart, so that one is always within the ends.
         let margin = if high < 2.0 * low { 1.6 } else { 1.25 };
         let ends = [(low / margin).log10(), (high * margin).log10()];
         let decades = ends[0].floor() as i32..=ends[1].floor() as i32;
-        let ticks = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(decade)));
-        let ticks = ticks.filter(|tick| (ends[0]..=ends[1]).contains(&tick.log10())).collect();
+        let within = |multiples: &[f64]| -> Vec<f64> {
+            let powers = decades.clone().map(|decade| 10f64.powi(decade));
+            let ticks = powers.flat_map(|power| multiples.iter().map(move |m| m * power));
+            ticks.filter(|tick| (ends[0]..=ends[1]).contains(&tick.log10())).collect()
+        };
+        let coarse = within(&[1.0, 2.0, 5.0]);
+        let ticks = match coarse.len() {
+            0..4 => within(&[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]),
+            _ => coarse,
+        };
         Self { values: ends, positions, log: true, ticks }
     }
 

@@ -2,11 +2,14 @@
 //!
 //! The blocks that an output needs form a strand. A strand is cut wherever a single value passes: what lies between two cuts is
 //! a unit, either one block or a module of several (a residual block, an inception module) that ends in the block that joins
-//! its branches. Equal units in a row are kept once, with their number.
+//! its branches. Equal units in a row are kept once, with their number, also where each adds as many channels as the one before
+//! (DenseNet); so are equal branches within a unit (ResNeXt).
 
 use std::ops::Range;
 
-use top5_graph::{Graph, Node, NodeId};
+use top5_graph::{Family, Graph, Node, NodeId};
+
+use crate::fold::{Folded, growth, title};
 
 /// A layer, and the followers that nothing else reads the input of.
 #[derive(Clone, Debug)]
@@ -36,6 +39,21 @@ pub(crate) struct Unit {
     pub(crate) blocks: Range<usize>,
     /// How often it comes in a row.
     pub(crate) repeat: usize,
+    /// Channels that each of these has more than the one before.
+    pub(crate) growth: usize,
+    /// What the names of its layers begin with, in the first and in the last of these; empty where they begin differently.
+    pub(crate) titles: [String; 2],
+    /// Branches that stand for several.
+    pub(crate) paths: Vec<Paths>,
+}
+
+/// Equal branches, drawn once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paths {
+    /// Positions in [`Drawing::blocks`], one after the other.
+    pub(crate) blocks: Vec<usize>,
+    /// How many there are.
+    pub(crate) count: usize,
 }
 
 /// The units that lead to one output.
@@ -83,28 +101,53 @@ impl Drawing {
         let mut last: Option<&[usize]> = None;
         for range in cut(merged, strand) {
             let members = &strand[range];
-            let repeats = members.len() > 1
-                && last.is_some_and(|last| {
-                    signature(graph, merged, strand, last)
-                        == signature(graph, merged, strand, members)
-                });
+            let folded = Folded::new(graph, merged, members);
+            let grown = last.filter(|_| members.len() > 1);
+            let grown = grown.and_then(|last| growth(graph, merged, strand, [last, members]));
             last = Some(members);
-            if let (true, Some(unit)) = (repeats, units.last_mut()) {
+            let repeats = |unit: &&mut Unit| {
+                grown.is_some_and(|grown| unit.repeat == 1 || grown == unit.growth)
+            };
+            if let Some(unit) = units.last_mut().filter(repeats) {
                 unit.repeat += 1;
-                for (position, &member) in unit.blocks.clone().zip(members) {
+                unit.growth = grown.unwrap_or_default();
+                unit.titles[1] = title(graph, merged, members);
+                let mut positions = unit.blocks.clone();
+                for &member in members {
+                    let of = folded.stands_for(member);
+                    let position = if of == member { positions.next() } else { drawn[of] };
+                    drawn[member] = position;
+                    let position = position.expect("equal units have equal branches");
                     self.blocks[position].nodes.extend(merged[member].nodes.iter().cloned());
-                    drawn[member] = Some(position);
                 }
                 continue;
             }
             let start = self.blocks.len();
             for &member in members {
-                let inputs = merged[member].inputs.iter().filter_map(|&input| drawn[input]);
-                let inputs = inputs.collect();
+                let of = folded.stands_for(member);
+                if let (true, Some(position)) = (of != member, drawn[of]) {
+                    drawn[member] = Some(position);
+                    self.blocks[position].nodes.extend(merged[member].nodes.iter().cloned());
+                    continue;
+                }
+                let mut inputs: Vec<usize> = Vec::new();
+                for input in merged[member].inputs.iter().filter_map(|&input| drawn[input]) {
+                    // Of equal branches, the one that is drawn.
+                    if !inputs.contains(&input) || !folded.joins(member) {
+                        inputs.push(input);
+                    }
+                }
                 drawn[member] = Some(self.blocks.len());
                 self.blocks.push(Block { inputs, ..merged[member].clone() });
             }
-            units.push(Unit { blocks: start..self.blocks.len(), repeat: 1 });
+            let title = title(graph, merged, members);
+            units.push(Unit {
+                blocks: start..self.blocks.len(),
+                repeat: 1,
+                growth: 0,
+                titles: [title.clone(), title],
+                paths: folded.paths(drawn),
+            });
         }
         units
     }
@@ -117,7 +160,13 @@ fn merge(graph: &Graph) -> Vec<Block> {
     let mut block_of: Vec<usize> = Vec::with_capacity(graph.nodes().len());
     for node in graph.nodes() {
         let follows = match node.inputs[..] {
-            [input] => node.spec.trails && users[input.index()].len() == 1,
+            [input] => {
+                let before = graph.node(input);
+                // What lies side by side is normalised for whoever reads it (DenseNet): that is no part of the module.
+                let side_by_side =
+                    node.spec.family == Family::Normalisation && stacks(graph, before);
+                node.spec.trails && users[input.index()].len() == 1 && !side_by_side
+            }
             _ => false,
         };
         if follows {
@@ -131,6 +180,13 @@ fn merge(graph: &Graph) -> Vec<Block> {
         }
     }
     blocks
+}
+
+/// Whether a layer puts its inputs beside each other, so that its result is larger than each.
+pub(crate) fn stacks(graph: &Graph, node: &Node) -> bool {
+    let channels = node.shape().channels();
+    node.inputs.len() > 1
+        && node.inputs.iter().all(|&input| graph.node(input).shape().channels() < channels)
 }
 
 /// The blocks that strands end in: those of the outputs, then those that nothing reads.
@@ -176,28 +232,6 @@ fn cut(merged: &[Block], strand: &[usize]) -> Vec<Range<usize>> {
     ranges
 }
 
-/// What has to agree for units to count as equal: their layers, shapes and wiring.
-fn signature(graph: &Graph, merged: &[Block], strand: &[usize], unit: &[usize]) -> String {
-    let place = |block: &usize| strand.binary_search(block);
-    let first = unit.first().map(place);
-    let mut text = String::new();
-    for block in unit {
-        for &id in &merged[*block].nodes[0] {
-            let spec = &graph.node(id).spec;
-            text +=
-                &format!("{} {} {} {};", spec.kind, spec.label, spec.output, spec.param_count());
-        }
-        for input in &merged[*block].inputs {
-            match (place(input), first) {
-                (Ok(at), Some(Ok(first))) => text += &format!("{},", at as isize - first as isize),
-                _ => text += &format!("outside {input},"),
-            }
-        }
-        text += "\n";
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +275,45 @@ mod tests {
             .collect();
         nodes.sort_unstable();
         assert_eq!(nodes, (0..graph.nodes().len()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn modules_that_grow_evenly_are_kept_once_with_their_growth_and_names() {
+        fn layer(x: Var<'_>, i: usize) -> Var<'_> {
+            let _layer = x.scope(format!("dense.layer{i}"));
+            concat([x, x.batch_norm().relu().conv(4, k(3).pad(1))])
+        }
+        let graph = net("n", [3, 8, 8], |x| {
+            (1..=4).fold(x.conv(6, 1), layer).batch_norm().relu().linear_head()
+        })
+        .unwrap();
+        let drawing = Drawing::new(&graph);
+        let dense = drawing.strands[0].units.iter().find(|unit| unit.repeat > 1).unwrap();
+        assert_eq!((dense.repeat, dense.growth), (4, 4));
+        assert_eq!(dense.titles, ["dense.layer1", "dense.layer4"]);
+    }
+
+    #[test]
+    fn equal_branches_are_kept_once() {
+        let graph = net("n", [3, 8, 8], |x| {
+            (0..3)
+                .fold(x.conv(8, 1), |x, _| {
+                    let path = |_| x.conv(4, 1).relu().conv(8, k(3).pad(1));
+                    top5_graph::sum((0..5).map(path).collect::<Vec<_>>()) + x
+                })
+                .linear_head()
+        })
+        .unwrap();
+        let drawing = Drawing::new(&graph);
+        let unit = drawing.strands[0].units.iter().find(|unit| unit.repeat == 3).unwrap();
+        let [paths] = &unit.paths[..] else { panic!("{unit:?}") };
+        assert_eq!((paths.count, paths.blocks.len()), (5, 2));
+        // Every node is drawn, in all repetitions.
+        for block in &paths.blocks {
+            assert_eq!(drawing.blocks[*block].nodes.len(), 15);
+        }
+        let nodes = drawing.blocks.iter().flat_map(|block| block.nodes.iter().flatten());
+        assert_eq!(nodes.count(), graph.nodes().len());
     }
 
     #[test]

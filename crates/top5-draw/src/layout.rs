@@ -1,5 +1,7 @@
 //! Where blocks and lines go.
 //!
+//! A strand that reads another one, as an auxiliary head does, hangs below the row that it branches off.
+//!
 //! A unit is a grid: a block's column is its longest distance from the unit's input, its lane that of the branch it is on, and a
 //! line that passes a column has a lane to itself there, so that no line crosses a block. Units follow each other on the axis of a
 //! row; rows end where the size of the maps changes, or where the page does.
@@ -8,7 +10,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use crate::blocks::{Block, Drawing, Strand, Unit};
+use crate::blocks::{Block, Drawing, Paths, Unit};
+use crate::fold::span;
+use crate::svg::text_width;
 
 /// Space between the columns of a unit.
 const COLUMN_GAP: f64 = 24.0;
@@ -18,9 +22,15 @@ const LANE_GAP: f64 = 8.0;
 const LINE_LANE: f64 = 5.0;
 /// Space between rows, in which lines return to the left.
 const ROW_GAP: f64 = 40.0;
-/// Space below a repeated unit, and above it, with its number, for the frame.
+/// Space between a frame and what is in it, and above that for the line of text over it.
 const FRAME: f64 = 7.0;
 const FRAME_HEAD: f64 = 24.0;
+/// Size of the text above units, and of that above branches.
+pub(crate) const CAPTION: f64 = 12.0;
+/// From a unit's left end to its frame, and from a column's ends to the frame of a branch.
+const FRAME_SIDE: f64 = 5.0;
+/// Height of a strand's name, with the space below it.
+const HEADING: f64 = 12.0;
 
 /// A block's size and what else its place depends on.
 #[derive(Clone, Copy, Debug)]
@@ -58,12 +68,18 @@ pub(crate) struct Line {
     pub(crate) points: Vec<[f64; 2]>,
 }
 
-/// A frame around a repeated unit: left, top, width, height.
+/// A frame around what is drawn once for several.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
     pub(crate) corner: [f64; 2],
     pub(crate) size: [f64; 2],
-    pub(crate) repeat: usize,
+}
+
+/// A line of text, by the left end of its baseline.
+#[derive(Clone, Debug)]
+pub(crate) struct Caption {
+    pub(crate) at: [f64; 2],
+    pub(crate) text: String,
 }
 
 /// Everything placed.
@@ -73,8 +89,10 @@ pub(crate) struct Layout {
     pub(crate) places: Vec<Place>,
     pub(crate) lines: Vec<Line>,
     pub(crate) frames: Vec<Frame>,
-    /// For each strand after the first, where its name goes.
-    pub(crate) headings: Vec<[f64; 2]>,
+    /// What stands above units and branches.
+    pub(crate) captions: Vec<Caption>,
+    /// Strands after the first, where the name of each goes, and whether it hangs where it branches off.
+    pub(crate) headings: Vec<(usize, [f64; 2], bool)>,
     /// Lower right corner.
     pub(crate) size: [f64; 2],
 }
@@ -87,87 +105,158 @@ pub(crate) fn place(
     width: f64,
 ) -> Layout {
     let nowhere = Place { x: 0.0, y: 0.0, column: [0.0; 2] };
-    let mut layout = Layout {
+    let layout = Layout {
         places: vec![nowhere; drawing.blocks.len()],
         lines: Vec::new(),
         frames: Vec::new(),
+        captions: Vec::new(),
         headings: Vec::new(),
         size: [left, top],
     };
-    for (number, strand) in drawing.strands.iter().enumerate() {
-        if number > 0 {
-            layout.headings.push([left, layout.size[1]]);
-            layout.size[1] += 12.0;
+    let placed = vec![false; drawing.strands.len()];
+    let mut placer = Placer { drawing, forms, layout, placed };
+    for number in 0..drawing.strands.len() {
+        if placer.placed[number] {
+            continue;
         }
-        layout.place_strand(drawing, strand, forms, left, width);
+        if number > 0 {
+            placer.layout.headings.push((number, [left, placer.layout.size[1]], false));
+            placer.layout.size[1] += HEADING;
+        }
+        placer.strand(number, left, width, None);
     }
-    layout
+    placer.layout
 }
 
-impl Layout {
-    fn place_strand(
-        &mut self,
-        drawing: &Drawing,
-        strand: &Strand,
-        forms: &[Form],
-        left: f64,
-        width: f64,
-    ) {
+/// The places while they are given out.
+struct Placer<'a> {
+    drawing: &'a Drawing,
+    forms: &'a [Form],
+    layout: Layout,
+    /// By strand.
+    placed: Vec<bool>,
+}
+
+impl Placer<'_> {
+    /// Places a strand below what is there. A line leads to it from `fork`, where it branches off.
+    fn strand(&mut self, number: usize, left: f64, width: f64, fork: Option<(usize, [f64; 2])>) {
+        self.placed[number] = true;
+        let (drawing, forms) = (self.drawing, self.forms);
+        let units = &drawing.strands[number].units;
         let grids: Vec<Grid> =
-            strand.units.iter().map(|unit| Grid::new(&drawing.blocks, unit, forms)).collect();
-        let first = strand.units[0].blocks.start;
+            units.iter().map(|unit| Grid::new(&drawing.blocks, unit, forms)).collect();
+        let first = units[0].blocks.start;
         // How a line gets from the end of the row before to the start of this one.
         let mut around: Vec<[f64; 2]> = Vec::new();
-        for row in break_rows(&strand.units, &grids, forms, width) {
+        for row in break_rows(units, &grids, forms, width) {
             let most =
                 |side: fn(&Grid) -> f64| grids[row.clone()].iter().map(side).fold(0.0, f64::max);
             let (above, below) = (most(|grid| grid.above), most(|grid| grid.below));
-            let axis = self.size[1] + above;
+            let axis = self.layout.size[1] + above;
             if !around.is_empty() {
                 around.push([left, axis]);
             }
+            let blocks = units[row.start].blocks.start..units[row.end - 1].blocks.end;
             let mut x = left + COLUMN_GAP / 2.0;
             for index in row {
-                let (unit, grid) = (&strand.units[index], &grids[index]);
-                self.place_unit(unit, grid, [x, axis]);
+                let (unit, grid) = (&units[index], &grids[index]);
+                self.unit(unit, grid, [x, axis]);
                 for to in unit.blocks.clone() {
                     for &from in &drawing.blocks[to].inputs {
-                        let start =
-                            [self.places[from].x + forms[from].width / 2.0, self.places[from].y];
+                        let Place { y, column, .. } = self.layout.places[from];
+                        let start = [self.right(from), y];
                         let points = if unit.blocks.contains(&from) {
-                            vec![start, [self.places[from].column[1], start[1]]]
+                            vec![start, [column[1], y]]
+                        } else if let Some((_, [turn, _])) =
+                            fork.filter(|(source, _)| *source == from)
+                        {
+                            vec![start, [turn, y], [turn, axis], [x, axis]]
                         } else if from < first {
-                            // From another strand: a stub, whose origin is written beside it.
+                            // From elsewhere in another strand: a stub.
                             vec![[left, axis], [x, axis]]
                         } else {
                             [vec![start], around.clone(), vec![[x, axis]]].concat()
                         };
                         let lane = grid.passages.get(&(from, to));
                         let passing = lane.map(|lane| axis + grid.lanes[lane]);
-                        self.enter((from, to), points, passing, forms);
+                        self.enter((from, to), points, passing);
                     }
                 }
                 around.clear();
                 x += grid.width;
             }
-            self.size[0] = self.size[0].max(x + COLUMN_GAP / 2.0);
-            self.size[1] = axis + below + ROW_GAP;
-            let turn = axis + below + ROW_GAP / 2.0;
-            around = vec![[x + 2.0, axis], [x + 2.0, turn], [left, turn]];
+            self.layout.size[0] = self.layout.size[0].max(x + COLUMN_GAP / 2.0);
+            self.layout.size[1] = axis + below;
+            let right = self.branches(blocks);
+            let turn = [x.max(right) + 2.0, self.layout.size[1] + ROW_GAP / 2.0];
+            around = vec![[turn[0], axis], turn, [left, turn[1]]];
+            self.layout.size[1] += ROW_GAP;
         }
     }
 
-    fn place_unit(&mut self, unit: &Unit, grid: &Grid, [x, axis]: [f64; 2]) {
+    /// Places the strands that branch off these blocks, those furthest to the right first, so that the lines of the others pass
+    /// left of them. Returns their right end.
+    fn branches(&mut self, blocks: Range<usize>) -> f64 {
+        let source = |number: usize| {
+            let units = &self.drawing.strands[number].units;
+            let first = units[0].blocks.start;
+            let inputs =
+                units[0].blocks.clone().flat_map(|block| &self.drawing.blocks[block].inputs);
+            let outside = inputs.copied().filter(|&input| input < first).max()?;
+            blocks.contains(&outside).then_some(outside)
+        };
+        let waiting = (0..self.placed.len()).filter(|&number| !self.placed[number]);
+        let mut found: Vec<(usize, usize)> =
+            waiting.filter_map(|number| Some((number, source(number)?))).collect();
+        let right_end = |block: usize| self.layout.places[block].column[1];
+        found.sort_by(|a, b| right_end(b.1).total_cmp(&right_end(a.1)));
+        let page = self.layout.size[0];
+        let mut right = 0.0_f64;
+        for (number, source) in found {
+            let Place { y, column, .. } = self.layout.places[source];
+            let fork = [column[1], y];
+            let heading =
+                [fork[0] + COLUMN_GAP / 2.0, self.layout.size[1] + ROW_GAP / 2.0 + HEADING];
+            self.layout.headings.push((number, heading, true));
+            self.layout.size = [0.0, heading[1] + HEADING];
+            self.strand(number, fork[0], f64::INFINITY, Some((source, fork)));
+            self.layout.size[1] -= ROW_GAP;
+            right = right.max(self.layout.size[0]);
+        }
+        self.layout.size[0] = self.layout.size[0].max(page).max(right);
+        right
+    }
+
+    /// Right end of a block.
+    fn right(&self, block: usize) -> f64 {
+        self.layout.places[block].x + self.forms[block].width / 2.0
+    }
+
+    fn unit(&mut self, unit: &Unit, grid: &Grid, [x, axis]: [f64; 2]) {
         for (cell, block) in grid.cells.iter().zip(unit.blocks.clone()) {
             let column = [x + grid.columns[cell.column], x + grid.columns[cell.column + 1]];
             let middle = (column[0] + column[1]) / 2.0;
-            self.places[block] = Place { x: middle, y: axis + grid.height(cell.lane), column };
+            self.layout.places[block] =
+                Place { x: middle, y: axis + grid.height(cell.lane), column };
+        }
+        let text = caption(unit);
+        if !text.is_empty() {
+            let at = [x + FRAME_SIDE, axis - grid.above + FRAME_HEAD - FRAME - 4.0];
+            self.layout.captions.push(Caption { at, text });
         }
         if unit.repeat > 1 {
             // The lines that fork at the unit's left end are inside, those at the next unit's outside.
-            let corner = [x - 5.0, axis - grid.above + FRAME_HEAD - FRAME];
+            let corner = [x - FRAME_SIDE, axis - grid.above + FRAME_HEAD - FRAME];
             let size = [grid.width - 2.0, grid.above + grid.below - FRAME_HEAD + FRAME];
-            self.frames.push(Frame { corner, size, repeat: unit.repeat });
+            self.layout.frames.push(Frame { corner, size });
+        }
+        for bundle in &grid.bundles {
+            let [left, top, right, bottom] = bundle.area;
+            let corner = [x + left + FRAME_SIDE, axis + top];
+            let size = [right - left - 2.0 * FRAME_SIDE, bottom - top];
+            self.layout.frames.push(Frame { corner, size });
+            let at = [corner[0] + 4.0, corner[1] - 4.0];
+            self.layout.captions.push(Caption { at, text: format!("{} paths", bundle.count) });
         }
     }
 
@@ -177,15 +266,30 @@ impl Layout {
         (from, to): (usize, usize),
         mut points: Vec<[f64; 2]>,
         passing: Option<f64>,
-        forms: &[Form],
     ) {
-        let target = self.places[to];
+        let target = self.layout.places[to];
         let [x, _] = points[points.len() - 1];
         let passing = passing.unwrap_or(target.y);
         points.extend([[x, passing], [target.column[0], passing], [target.column[0], target.y]]);
-        points.push([target.x - forms[to].width / 2.0, target.y]);
-        self.lines.push(Line { from, to, points });
+        points.push([target.x - self.forms[to].width / 2.0, target.y]);
+        self.layout.lines.push(Line { from, to, points });
     }
+}
+
+/// What stands above a unit: how often it comes, by how much it grows, and its name.
+fn caption(unit: &Unit) -> String {
+    let mut parts = Vec::new();
+    if unit.repeat > 1 {
+        parts.push(format!("×{}", unit.repeat));
+    }
+    if unit.growth > 0 {
+        parts.push(format!("+{} channels each", unit.growth));
+    }
+    let title = span(&unit.titles);
+    if !title.is_empty() {
+        parts.push(title);
+    }
+    parts.join(" · ")
 }
 
 /// Ranges of units that make a row.
@@ -225,21 +329,35 @@ struct Grid {
     columns: Vec<f64>,
     /// Middle of each lane.
     lanes: BTreeMap<isize, f64>,
+    bundles: Vec<Bundle>,
     width: f64,
     above: f64,
     below: f64,
+}
+
+/// Where the frame of branches goes that are drawn once: left, top, right, bottom, and how many they are.
+#[derive(Debug)]
+struct Bundle {
+    area: [f64; 4],
+    count: usize,
 }
 
 impl Grid {
     fn new(blocks: &[Block], unit: &Unit, forms: &[Form]) -> Self {
         let joins_equals = forms[unit.blocks.end - 1].joins_equals;
         let Lanes { cells, passages, .. } = Lanes::assign(blocks, unit, joins_equals);
-        let forms = &forms[unit.blocks.clone()];
+        let bare = &forms[unit.blocks.clone()];
+        let mut forms = bare.to_vec();
+        for block in unit.paths.iter().flat_map(|paths| &paths.blocks) {
+            let form = &mut forms[block - unit.blocks.start];
+            form.above += FRAME_HEAD;
+            form.below += FRAME;
+        }
 
         let mut widths = vec![0.0_f64; cells[cells.len() - 1].column + 1];
         let mut halves: BTreeMap<isize, [f64; 2]> = BTreeMap::new();
         let [mut above, mut below] = [0.0_f64; 2];
-        for (cell, form) in cells.iter().zip(forms) {
+        for (cell, form) in cells.iter().zip(&forms) {
             let width = form.width.max(form.label_width) + COLUMN_GAP;
             widths[cell.column] = widths[cell.column].max(width);
             let [up, down] = match cell.lane {
@@ -257,9 +375,29 @@ impl Grid {
             columns.push(columns[columns.len() - 1] + width);
         }
         let (lanes, [top, bottom]) = stack(&halves, joins_equals);
-        let [head, foot] = if unit.repeat > 1 { [FRAME_HEAD, FRAME] } else { [0.0; 2] };
+        let text = caption(unit);
+        let head = if text.is_empty() { 0.0 } else { FRAME_HEAD };
+        let foot = if unit.repeat > 1 { FRAME } else { 0.0 };
+        let bundle = |paths: &Paths| {
+            let mut area = [f64::INFINITY, f64::INFINITY, 0.0, f64::NEG_INFINITY];
+            for at in paths.blocks.iter().map(|block| block - unit.blocks.start) {
+                let (cell, form): (&Cell, &Form) = (&cells[at], &bare[at]);
+                let middle = cell.lane.map_or(0.0, |lane| lanes[&lane]);
+                let above = middle - form.height / 2.0 - form.above - FRAME;
+                let below = middle + form.height / 2.0 + form.below + FRAME;
+                area = [
+                    area[0].min(columns[cell.column]),
+                    area[1].min(above),
+                    area[2].max(columns[cell.column + 1]),
+                    area[3].max(below),
+                ];
+            }
+            Bundle { area, count: paths.count }
+        };
         Self {
-            width: columns[columns.len() - 1],
+            bundles: unit.paths.iter().map(bundle).collect(),
+            // The text above is no wider.
+            width: columns[columns.len() - 1].max(text_width(&text, CAPTION) + COLUMN_GAP),
             above: above.max(-top) + head,
             below: below.max(bottom) + foot,
             cells,

@@ -9,10 +9,12 @@ mod architecture;
 mod axis;
 mod blocks;
 mod curves;
+mod fold;
 mod history;
 mod layout;
+mod names;
 mod svg;
 
 pub use architecture::architecture;
 pub use curves::{Epoch, Run, curves};
-pub use history::{Entry, history};
+pub use history::{Contestant, Entry, history};

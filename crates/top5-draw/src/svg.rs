@@ -198,9 +198,17 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// Width in pixels that `text` takes at `size`, roughly: fonts differ from viewer to viewer.
+/// Width in pixels that `text` takes at `size`: in DejaVu Sans, the widest of the fonts that viewers may choose.
 pub(crate) fn text_width(text: &str, size: f64) -> f64 {
-    text.chars().count() as f64 * size * 0.63
+    let width = |c: char| match c {
+        ' ' | 'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | '·' | '/' | '\'' => 0.34,
+        'f' | 't' | 'r' | '(' | ')' | '-' | '⌈' | '⌉' => 0.42,
+        'm' | 'M' | 'W' | '%' => 0.98,
+        'w' | '×' | '+' => 0.84,
+        'A'..='Z' => 0.76,
+        _ => 0.64,
+    };
+    size * text.chars().map(width).sum::<f64>()
 }
 
 /// 1234567 as `1.2 M`, with a prefix for every power of a thousand.

@@ -1,5 +1,7 @@
 //! ONNX files, written and read back: every network is known by its structure, and what it computes stays.
 
+use std::collections::BTreeMap;
+
 use top5_formats::onnx::{Options, write};
 use top5_formats::{FormatError, Onnx};
 use top5_graph::random::{Stream, hash};
@@ -24,7 +26,7 @@ fn weights(graph: &Graph) -> Weights {
 }
 
 fn file(graph: &Graph, weights: &Weights, fold: bool) -> Vec<u8> {
-    write(graph, weights, Options { fold, batch: None }).unwrap()
+    write(graph, weights, Options { fold, batch: None }, &BTreeMap::new()).unwrap()
 }
 
 /// The largest difference of two sets of tensors, relative to the values.

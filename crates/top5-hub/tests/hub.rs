@@ -34,6 +34,10 @@ enum Fault {
     Trickling,
     /// The body is not what its hash says.
     Damaged,
+    /// The hub gives a tag that is no hash.
+    Unsigned,
+    /// The hub does not say how long the file is.
+    Endless,
     Missing,
     /// The repository has no files yet.
     Empty,
@@ -96,11 +100,10 @@ fn answer(
     let mut words = request.split(' ');
     let (method, path) = (words.next().unwrap(), words.next().unwrap());
     let mut fault = fault.lock().unwrap();
-    let described = format!(
-        "X-Repo-Commit: {COMMIT}\r\nX-Linked-Size: {}\r\nX-Linked-ETag: \"{}\"\r\n",
-        BODY.len(),
-        hex(BODY)
-    );
+    let tag = if *fault == Fault::Unsigned { "abc123".to_owned() } else { hex(BODY) };
+    let endless = *fault == Fault::Endless;
+    let size = if endless { String::new() } else { format!("X-Linked-Size: {}\r\n", BODY.len()) };
+    let described = format!("X-Repo-Commit: {COMMIT}\r\n{size}X-Linked-ETag: \"{tag}\"\r\n");
     let commit = format!("X-Repo-Commit: {COMMIT}\r\n");
     let head = |status: &str, headers: &str, length: usize| {
         format!(
@@ -125,7 +128,9 @@ fn answer(
         }
         ("HEAD", "/api/org/net/main/model.safetensors") => {
             let moved = format!("{described}Location: http://127.0.0.1:1/not/asked\r\n");
-            stream.write_all(head("302 Found", &moved, 0).as_bytes())
+            let answer = head("302 Found", &moved, 0);
+            let answer = if endless { answer.replace("Content-Length: 0\r\n", "") } else { answer };
+            stream.write_all(answer.as_bytes())
         }
         ("GET", "/org/net/resolve/main/model.safetensors") => {
             let moved = "Location: /blob\r\n";
@@ -253,6 +258,19 @@ fn stalled_download_is_given_up_and_continued() {
 }
 
 #[test]
+fn file_that_cannot_be_checked_is_refused() {
+    for (fault, word) in [(Fault::Unsigned, "ETag"), (Fault::Endless, "length")] {
+        let (server, cache) = (Server::start(fault), tempfile::tempdir().unwrap());
+        let error = server.hub(cache.path(), false).file(&repo(), FILE).unwrap_err();
+        assert!(
+            matches!(&error, HubError::Answer { reason, .. } if reason.contains(word)),
+            "{error}"
+        );
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn download_that_trickles_is_given_up() {
     let (server, cache) = (Server::start(Fault::Trickling), tempfile::tempdir().unwrap());
     let hasty = Hub { patience: Duration::from_secs(1), ..server.hub(cache.path(), false) };
@@ -336,7 +354,8 @@ fn absence_is_known_offline_and_asked_for_again_online() {
 fn names_that_leave_the_cache_are_rejected() {
     for name in ["net", "a/b/c", "../b", "a/..", "a/b@../../x", "a/b@", "/b", "a b/c", "a/b--c", ""]
     {
-        assert!(name.parse::<Repo>().is_err(), "{name}");
+        let error = name.parse::<Repo>().unwrap_err();
+        assert!(matches!(&error, HubError::Name { text } if text == name), "{error}");
     }
     let repo: Repo = "timm/resnet50.tv_in1k@refs/pr/1".parse().unwrap();
     assert_eq!((repo.id.as_str(), repo.revision.as_str()), ("timm/resnet50.tv_in1k", "refs/pr/1"));

@@ -16,12 +16,14 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+mod contest;
 pub mod forms;
 mod pages;
 mod registry;
 mod search;
 mod timm;
 
+pub use contest::{CONTEST, ContestEntry, HUMAN_TOP5_ERROR};
 pub use registry::{
     Colours, Ensemble, Fact, Network, Paper, Preprocessing, Published, Resample, Set, Settings,
 };

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use top5_graph::ops::AlphaOver;
 use top5_graph::{Graph, Op, Shape};
-use top5_zoo::{Fact, Found, Network, Published, Settings, ensembles, find, network, networks};
+use top5_zoo::{
+    CONTEST, Fact, Found, Network, Published, Set, Settings, ensembles, find, network, networks,
+};
 
 fn graph(name: &str) -> Graph {
     network(name).unwrap().graph().unwrap()
@@ -403,4 +405,26 @@ fn the_slip_of_the_articles_googlenet_is_kept_under_its_own_name() {
         }
     }
     assert_eq!(graph.nodes().iter().filter(|node| node.name.ends_with("b3.4")).count(), 9);
+}
+
+#[test]
+fn contest_has_one_winner_a_year_and_the_errors_that_the_papers_print() {
+    for year in 2010..=2017 {
+        let entries: Vec<_> = CONTEST.iter().filter(|entry| entry.year == year).collect();
+        let least = entries.iter().map(|entry| entry.top5_error).fold(f32::MAX, f32::min);
+        let winners: Vec<_> = entries.iter().filter(|entry| entry.winner).collect();
+        assert!(matches!(winners[..], [winner] if winner.top5_error == least), "{year}");
+    }
+    assert!(CONTEST.is_sorted_by_key(|entry| entry.year));
+    for entry in CONTEST {
+        let Some(name) = entry.network else { continue };
+        let published = match find(name).unwrap() {
+            Found::Network(network) => network.published,
+            Found::Ensemble(ensemble) => ensemble.published,
+        };
+        let errors = published.known().into_iter().flat_map(|published| published.iter());
+        let mut tested = errors.filter(|error| error.set == Set::Test).filter_map(|e| e.top5);
+        // To the printed digit.
+        assert!(tested.any(|error| (error - entry.top5_error).abs() < 0.05), "{name}");
+    }
 }

@@ -24,9 +24,11 @@
 #![forbid(unsafe_code)]
 
 mod classifier;
+mod description;
 mod device;
 mod error;
 mod files;
+mod fit;
 mod model;
 mod onnx_file;
 mod preprocessing;

@@ -4,6 +4,7 @@ use top5_formats::{Onnx, OnnxWeights};
 use top5_graph::Graph;
 use top5_zoo::{Network, Settings};
 
+use crate::description::Description;
 use crate::error::ModelError;
 
 /// Kinds of nodes that an error lists.
@@ -17,17 +18,16 @@ pub(crate) struct Recognised {
     pub(crate) weights: OnnxWeights,
 }
 
-/// Compares the file with `named`, or with every network of the zoo.
+/// Compares the file with `named`; otherwise with the network that it is said to be, then with every network of the zoo.
 pub(crate) fn recognise(
-    bytes: &[u8],
+    onnx: &Onnx<'_>,
     named: Option<&'static Network>,
+    description: &Description,
 ) -> Result<Recognised, ModelError> {
-    let onnx = Onnx::read(bytes)?;
     let mut reason = None;
-    for network in top5_zoo::networks() {
-        if named.is_some_and(|named| named.name != network.name) {
-            continue;
-        }
+    let said = description.network.as_deref().and_then(|name| top5_zoo::network(name).ok());
+    let all = said.into_iter().chain(top5_zoo::networks());
+    for network in all.filter(|network| named.is_none_or(|named| named.name == network.name)) {
         let [c, h, w] = network.input;
         let [channels, height, width] = onnx.input();
         let input = [channels.unwrap_or(c), height.unwrap_or(h), width.unwrap_or(w)];
@@ -38,8 +38,9 @@ pub(crate) fn recognise(
                 continue;
             }
         };
-        // A network whose last layer is no convolution has its own number of classes.
+        // A network whose last layer is no convolution has its own number of classes, or the one that is said.
         let mut counts = vec![classes, network.classes];
+        counts.extend(description.class_count);
         counts.dedup();
         for classes in counts {
             let Ok(graph) = network.with(Settings { input, classes, ..network.settings() }) else {

@@ -5,14 +5,35 @@ use std::io::Seek;
 use std::path::{Path, PathBuf};
 
 use top5_data::files::{self, Regular};
-use top5_formats::{self as formats, Format, Group, Index, Loaded, Pick, safetensors, timm};
+use top5_formats::{self as formats, Format, Group, Index, Loaded, Onnx, Pick, safetensors, timm};
 use top5_train::{Recipe, State};
 use top5_zoo::Network;
 
+use crate::description::Description;
 use crate::error::ModelError;
 use crate::files::sha256;
-use crate::model::{Model, description};
+use crate::model::Model;
 use crate::onnx_file;
+
+/// The embedded model: `lenet`, trained by `top5 train lenet` on the embedded digits (see `assets/README.md`).
+static LENET_DIGITS: &[u8] = include_bytes!("../assets/lenet-digits.safetensors");
+
+impl Model {
+    /// The embedded LeNet, trained on the embedded digits.
+    pub fn lenet_digits() -> Result<Self, ModelError> {
+        Self::from_bytes(LENET_DIGITS)
+    }
+
+    /// Reads a file of [`Model::to_bytes`], or weights of another origin and format, whose network is recognised.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
+        Ok(Opened::read(bytes, None, None, Pick::Weights)?.model)
+    }
+
+    /// Reads a model from a file, or from a folder (a run's, or timm's): see [`WeightFiles`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        WeightFiles::at(path.as_ref()).load(None)
+    }
+}
 
 /// The name of the file of weights in a run's folder and in timm's.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
@@ -108,9 +129,10 @@ impl WeightFiles {
                 let parts = parts.collect::<Result<Vec<_>, _>>()?;
                 return Opened::described(Index::join(parts)?, network, config);
             }
-            if let Some(mut file) = streamed(&self.weights, pick)? {
-                file.metadata.extend(of_checkpoint(&self.weights)?);
-                return Opened::described(file, network, config);
+            if let Some(file) = streamed(&self.weights, pick)? {
+                let description = Description::read(&file.metadata, config)?;
+                let description = description.or(of_checkpoint(&self.weights)?);
+                return Opened::assemble(file, network, description);
             }
             let bytes = files::read(&self.weights, u64::MAX)?;
             check_name(&self.weights, &bytes)?;
@@ -123,28 +145,30 @@ impl WeightFiles {
 /// The folder of checkpoints in a run's.
 const CHECKPOINTS: &str = "checkpoints";
 
-/// The folder of the last step in a folder of checkpoints.
+/// The folder of the last step in a folder of checkpoints: `step-00000042`, or `step-00000042-2` where it was saved again.
 fn newest_step(folder: &Path) -> Option<PathBuf> {
     let steps = fs::read_dir(folder).ok()?.filter_map(|entry| {
         let entry = entry.ok()?;
-        let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse::<u64>().ok()?;
-        Some((step, entry.path()))
+        let name = entry.file_name();
+        let number = name.to_str()?.strip_prefix("step-")?;
+        let (step, generation) = number.split_once('-').unwrap_or((number, "1"));
+        Some(([step.parse::<u64>().ok()?, generation.parse().ok()?], entry.path()))
     });
     steps.max().map(|(_, path)| path)
 }
 
 /// How the run of a checkpoint, whose state lies beside its weights, describes them; nothing beside other files.
-fn of_checkpoint(weights: &Path) -> Result<Vec<(String, String)>, ModelError> {
+fn of_checkpoint(weights: &Path) -> Result<Description, ModelError> {
     let path = weights.with_file_name(STATE_FILE);
     if !(weights.ends_with(CHECKPOINT_WEIGHTS) && path.is_file()) {
-        return Ok(Vec::new());
+        return Ok(Description::default());
     }
     let read = || -> Result<Recipe, ModelError> {
         let state = serde_json::from_slice::<State>(&files::read(&path, files::TEXT)?);
         Ok(state.map_err(|error| ModelError::Metadata { reason: error.to_string() })?.recipe)
     };
-    let recipe = read().map_err(|error| error.at(&path))?;
-    Ok(description(&recipe.network, recipe.preprocess.as_ref()))
+    let Recipe { network, preprocess, .. } = read().map_err(|error| error.at(&path))?;
+    Ok(Description { network: Some(network), preprocess, ..Description::default() })
 }
 
 /// The tensors of a safetensors file, which need not be in memory beside them; `None` for another file.
@@ -181,9 +205,11 @@ impl Opened {
         if pick == Pick::Average || formats::detect(bytes)? != Format::Onnx {
             return Self::described(formats::read_weights_with(bytes, pick)?, network, config);
         }
-        let file = onnx_file::recognise(bytes, network)?;
+        let onnx = Onnx::read(bytes)?;
+        let description = Description::read(onnx.metadata(), config)?;
+        let file = onnx_file::recognise(&onnx, network, &description)?;
         let mut notes = Vec::new();
-        if network.is_none() {
+        if network.is_none() && description.preprocess.is_none() {
             notes.push(format!(
                 "recognised {} by the structure of the ONNX file; images are prepared as for that network's usual weights",
                 file.network.name
@@ -194,7 +220,7 @@ impl Opened {
                 "the network in the file scales its input itself, which was left out".to_owned(),
             );
         }
-        Ok(Self { model: Model::of_onnx(file, config)?, notes })
+        Ok(Self { model: Model::of_onnx(file, description)?, notes })
     }
 
     fn described(
@@ -202,9 +228,18 @@ impl Opened {
         network: Option<&'static Network>,
         config: Option<timm::Config>,
     ) -> Result<Self, ModelError> {
+        let description = Description::read(&file.metadata, config)?;
+        Self::assemble(file, network, description)
+    }
+
+    fn assemble(
+        file: Loaded,
+        network: Option<&'static Network>,
+        description: Description,
+    ) -> Result<Self, ModelError> {
         let mut notes: Vec<String> = about_groups(&file.groups).into_iter().collect();
         let names: Vec<String> = file.weights.iter().map(|(name, _)| name.to_owned()).collect();
-        let model = Model::described(file, network, config)?;
+        let model = Model::assemble(file.weights, file.format, network, description)?;
         let off = formats::taken_off(names.iter().map(String::as_str), &model.graph);
         if !off.is_empty() {
             notes.push(format!("taken off the tensors' names: `{}`", off.join("`, `")));

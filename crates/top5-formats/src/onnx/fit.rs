@@ -29,6 +29,11 @@ impl<'a> Onnx<'a> {
         Ok(Self { model: read(bytes)? })
     }
 
+    /// Free text beside the network.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.model.metadata
+    }
+
     /// Channels, height and width of the input, as far as the file says them.
     pub fn input(&self) -> [Option<usize>; 3] {
         self.model.input.1

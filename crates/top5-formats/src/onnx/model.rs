@@ -61,6 +61,8 @@ pub(super) struct Model<'a> {
     /// Its name and, where they are known, its channels, height and width.
     pub(super) input: (String, [Option<usize>; 3]),
     pub(super) output: String,
+    /// Free text beside it.
+    pub(super) metadata: BTreeMap<String, String>,
 }
 
 /// The graph's nodes in ONNX, in order. `folded` has, for each convolution that takes up the affine map after it, that map.
@@ -72,6 +74,7 @@ pub(super) fn of_graph<'a>(graph: &Graph, folded: &BTreeMap<usize, usize>) -> Mo
         tensors: BTreeMap::new(),
         input: (INPUT.to_owned(), [Some(c), Some(h), Some(w)]),
         output: LOGITS.to_owned(),
+        metadata: BTreeMap::new(),
     };
     let mut values: Vec<String> = Vec::new();
     for node in graph.nodes() {

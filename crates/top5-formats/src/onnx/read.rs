@@ -43,6 +43,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model<'_>, FormatError> {
         tensors: BTreeMap::new(),
         input: (String::new(), [None; 3]),
         output: String::new(),
+        metadata: read_metadata(bytes)?,
     };
     let mut inputs = Vec::new();
     let mut outputs = Vec::new();
@@ -69,6 +70,21 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model<'_>, FormatError> {
     model.input = input;
     model.output = outputs.into_iter().next().ok_or_else(|| malformed("it has no output"))?;
     Ok(model)
+}
+
+/// Keys and values of the free text; of one that is not UTF-8, what can be read.
+fn read_metadata(model: &[u8]) -> Result<BTreeMap<String, String>, FormatError> {
+    let mut metadata = BTreeMap::new();
+    let mut fields = Fields::new(FORMAT, model);
+    while let Some((number, value)) = fields.next()? {
+        let (14, Value::Bytes(entry)) = (number, value) else { continue };
+        let part = |number| Ok(String::from_utf8_lossy(last(entry, number)?.unwrap_or_default()));
+        metadata.insert(part(1)?.into_owned(), part(2)?.into_owned());
+        if metadata.len() > MAX_COUNT {
+            return Err(refused(format!("it has more than {MAX_COUNT} metadata")));
+        }
+    }
+    Ok(metadata)
 }
 
 /// The last field of this number, which is what counts of several.

@@ -19,8 +19,13 @@ const FLOAT: i64 = 1;
 const INT64: i64 = 7;
 
 /// The model: input `input`, shape `[batch, channels, height, width]`; output `logits`. Auxiliary heads are left out.
-/// `weights` may hold them; otherwise it must be exactly the graph's.
-pub fn write(graph: &Graph, weights: &Weights, options: Options) -> Result<Vec<u8>, WeightsError> {
+/// `weights` may hold them; otherwise it must be exactly the graph's. `metadata` are kept as they are.
+pub fn write(
+    graph: &Graph,
+    weights: &Weights,
+    options: Options,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, WeightsError> {
     if graph.params().any(|(name, _)| weights.tensor(&name).is_none()) {
         // The heads are missing: then the rest must be complete.
         weights.check(&graph.inference())?;
@@ -57,7 +62,8 @@ pub fn write(graph: &Graph, weights: &Weights, options: Options) -> Result<Vec<u
         .text(3, env!("CARGO_PKG_VERSION"))
         .message(7, &graph_message)
         .message(8, &opset);
-    Ok(model.into_bytes())
+    let entries = metadata.iter().map(|(key, value)| Message::new().text(1, key).text(2, value));
+    Ok(entries.fold(model, |model, entry| model.message(14, &entry)).into_bytes())
 }
 
 /// For each convolution whose only user is an affine map, that map.
@@ -270,7 +276,7 @@ mod tests {
         let weights = filled(&graph);
         let model = |fold| {
             let options = Options { fold, batch: Some(1) };
-            all(&write(&graph, &weights, options).unwrap(), 7)[0].to_vec()
+            all(&write(&graph, &weights, options, &BTreeMap::new()).unwrap(), 7)[0].to_vec()
         };
         let (plain, folded) = (model(false), model(true));
         assert_eq!(
@@ -302,7 +308,7 @@ mod tests {
         let op = TableConv2d { table: vec![vec![1], vec![0, 2]], window: k(1) };
         let graph = net("table", [3, 4, 4], |x| x.apply(op.clone()).flatten().linear(2)).unwrap();
         let options = Options { fold: true, batch: None };
-        let model = write(&graph, &filled(&graph), options).unwrap();
+        let model = write(&graph, &filled(&graph), options, &BTreeMap::new()).unwrap();
         let weight = initializer(all(&model, 7)[0], "conv1.weight");
         assert_eq!(weight, [0.0, 1.0, 0.0, 2.0, 0.0, 3.0]);
     }
@@ -316,8 +322,9 @@ mod tests {
         .unwrap();
         let options = Options { fold: false, batch: None };
         let mut weights = filled(&graph.inference());
-        assert!(write(&graph, &weights, options).is_ok());
+        let write = |weights: &Weights| write(&graph, weights, options, &BTreeMap::new());
+        assert!(write(&weights).is_ok());
         weights.remove("fc.bias");
-        assert_eq!(write(&graph, &weights, options).unwrap_err().missing, ["fc.bias"]);
+        assert_eq!(write(&weights).unwrap_err().missing, ["fc.bias"]);
     }
 }
