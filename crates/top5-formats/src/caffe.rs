@@ -326,17 +326,29 @@ mod tests {
         let many = packed(&[1; 9], &[1.0]);
         let cut = Message::new().bytes(5, &[0; 5]).int(1, 1);
         let bare = Message::new().float(5, 1.0);
-        for blob in [conflict, negative, huge, short, many, cut, bare] {
-            let layer = new_layer("a", "Convolution", std::slice::from_ref(&blob));
-            assert!(read(&Message::new().message(100, &layer).into_bytes()).is_err(), "{blob:?}");
+        let error = |layer: &Message| {
+            read(&Message::new().message(100, layer).into_bytes()).unwrap_err().to_string()
+        };
+        for (blob, word) in [
+            (conflict, "shapes that disagree"),
+            (negative, "with 2 values"),
+            (huge, "with 0 values"),
+            (short, "[3] with 2 values"),
+            (many, "more than eight dimensions"),
+            (cut, "values are cut"),
+            (bare, "without a shape"),
+        ] {
+            let error = error(&new_layer("a", "Convolution", std::slice::from_ref(&blob)));
+            assert!(error.contains(word), "{blob:?}: {error}");
         }
         let two = packed(&[1], &[1.0]);
         let three = new_layer("a", "Convolution", &[two.clone(), two.clone(), two.clone()]);
         let pair = new_layer("a", "BatchNorm", &[two.clone(), two]);
-        for layer in [three, pair] {
-            assert!(read(&Message::new().message(100, &layer).into_bytes()).is_err());
+        for (layer, word) in [(three, "at most two"), (pair, "has three blobs")] {
+            assert!(error(&layer).contains(word), "{}", error(&layer));
         }
-        assert!(read(b"").is_err());
+        let error = read(b"").unwrap_err().to_string();
+        assert!(error.contains("no layer has blobs"), "{error}");
     }
 
     #[test]

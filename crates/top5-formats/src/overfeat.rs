@@ -118,6 +118,7 @@ mod tests {
             assert_eq!(Model::of_length(4 * total), Some(model));
         }
         assert_eq!(Model::of_length(0), None);
-        assert!(Model::Fast.read(&[0; 16]).is_err());
+        let error = Model::Fast.read(&[0; 16]).unwrap_err().to_string();
+        assert!(error.contains("16 bytes instead of 583683488"), "{error}");
     }
 }

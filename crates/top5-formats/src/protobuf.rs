@@ -156,18 +156,19 @@ mod tests {
 
     #[test]
     fn hostile_fields_are_refused() {
-        for (case, bytes) in [
-            ("group", b"\x0b".as_slice()),
-            ("field zero", b"\x00\x01"),
-            ("cut key", b"\x88"),
-            ("cut varint", b"\x08\x80"),
-            ("eleven bytes", b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00"),
-            ("65 bits", b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02"),
-            ("length beyond", b"\x0a\x05abc"),
-            ("two gigabytes", b"\x0a\xff\xff\xff\xff\x07"),
-            ("cut float", b"\x0d\0\0"),
+        for (case, bytes, word) in [
+            ("group", b"\x0b".as_slice(), "wire type 3"),
+            ("field zero", b"\x00\x01", "field number 0"),
+            ("cut key", b"\x88", "cut short"),
+            ("cut varint", b"\x08\x80", "cut short"),
+            ("eleven bytes", b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00", "64 bits"),
+            ("65 bits", b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02", "64 bits"),
+            ("length beyond", b"\x0a\x05abc", "5 bytes where 3 are left"),
+            ("two gigabytes", b"\x0a\xff\xff\xff\xff\x07", "2147483647 bytes where 0 are left"),
+            ("cut float", b"\x0d\0\0", "cut short"),
         ] {
-            assert!(Fields::new("test", bytes).next().is_err(), "{case}");
+            let error = Fields::new("test", bytes).next().unwrap_err().to_string();
+            assert!(error.contains(word), "{case}: {error}");
         }
     }
 }

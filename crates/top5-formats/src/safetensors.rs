@@ -337,12 +337,16 @@ mod tests {
         assert!(none.is_empty() && text.is_empty());
     }
 
+    fn is_damaged<T>(read: &Result<T, FormatError>) -> bool {
+        matches!(read, Err(FormatError::Malformed { format: "safetensors", .. }))
+    }
+
     #[test]
     fn every_prefix_is_an_error() {
         let (weights, metadata) = three();
         let bytes = write(&weights, &metadata);
         for end in 0..bytes.len() {
-            assert!(read(&bytes[..end]).is_err(), "cut at {end}");
+            assert!(is_damaged(&read(&bytes[..end])), "cut at {end}");
         }
     }
 
@@ -401,12 +405,14 @@ mod tests {
             ("nesting", format!(r#"{{"a":{}"#, "[".repeat(100_000)), 0),
         ];
         for (case, header, data) in cases {
-            assert!(read(&file(&header, data)).is_err(), "{case}");
+            let read = read(&file(&header, data));
+            let refused = matches!(read, Err(FormatError::Refused { .. })) && case == "dtype";
+            assert!(is_damaged(&read) || refused, "{case}: {read:?}");
         }
         assert!(read(&file(&of(&[one]), 8)).is_ok());
         let mut not_utf8 = file("{\"a\":0}", 0);
         not_utf8[10] = 0xff;
-        assert!(read(&not_utf8).is_err());
+        assert!(is_damaged(&read(&not_utf8)));
     }
 
     #[test]
@@ -414,7 +420,7 @@ mod tests {
         for length in [0, 9, 100_000_001, u64::MAX] {
             let mut bytes = length.to_le_bytes().to_vec();
             bytes.extend(b"{}      ");
-            assert!(read(&bytes).is_err(), "{length}");
+            assert!(is_damaged(&read(&bytes)), "{length}");
         }
     }
 

@@ -166,7 +166,8 @@ mod tests {
             r#"{"architecture": "a", "pretrained_cfg": {"input_size": [3, -1, 224]}}"#,
             r#"{"architecture": "a", "pretrained_cfg": {"crop_pct": "most"}}"#,
         ] {
-            assert!(Config::read(text.as_bytes()).is_err(), "{text}");
+            let error = Config::read(text.as_bytes()).unwrap_err();
+            assert!(matches!(error, FormatError::Malformed { .. }), "{text}: {error}");
         }
     }
 }

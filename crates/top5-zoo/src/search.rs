@@ -14,9 +14,15 @@ pub enum Found {
 }
 
 /// The network or ensemble of this name or alias. Upper and lower case, `-` and `_` are the same, and timm's tags
-/// (`resnet50.tv_in1k`) are ignored: they name weights, not layers. Another ending (`resnet50.pth`) is no tag.
+/// (`resnet50.tv_in1k`) are ignored: they name weights, not layers. Only where torchvision calls another network so
+/// (`alexnet.tv_in1k`), it is that one. Another ending (`resnet50.pth`) is no tag.
 pub fn find(name: &str) -> Result<Found, UnknownName> {
     let wanted = plain(name);
+    let theirs = torchvisions(name)
+        .and_then(|theirs| networks().find(|network| network.aliases.contains(&theirs.as_str())));
+    if let Some(network) = theirs {
+        return Ok(Found::Network(network));
+    }
     let is = |name: &str, aliases: &[&str]| {
         plain(name) == wanted || aliases.iter().any(|alias| plain(alias) == wanted)
     };
@@ -74,6 +80,13 @@ fn plain(name: &str) -> String {
         Some(_) | None => name,
     };
     untagged.to_lowercase().replace('-', "_")
+}
+
+/// The alias of torchvision's network, if the tag says that the weights are torchvision's.
+fn torchvisions(name: &str) -> Option<String> {
+    let (_, tag) = name.split_once('.').filter(|(_, tag)| is_tag(tag))?;
+    let trainer = tag.split('_').next().unwrap_or_default().to_lowercase();
+    ["tv", "tv2"].contains(&trainer.as_str()).then(|| format!("tv_{}", plain(name)))
 }
 
 /// Whether this is a tag as timm has them: what the weights learnt from is a part of it, as in `tv_in1k`, `fb_swsl_ig1b_ft_in1k`.

@@ -100,7 +100,9 @@ mod tests {
         make_folder(&path).unwrap();
         assert!(path.is_dir());
         fs::write(folder.path().join("file"), b"").unwrap();
-        assert!(make_folder(&folder.path().join("file/d")).is_err());
+        let error = make_folder(&folder.path().join("file/d")).unwrap_err();
+        assert_eq!(error.path, folder.path().join("file/d"));
+        assert!(error.bytes.is_none() && error.source.kind() != io::ErrorKind::NotFound, "{error}");
     }
 
     #[test]
@@ -112,8 +114,11 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         fs::create_dir(folder.path().join("taken")).unwrap();
         fs::write(folder.path().join("taken/inside"), b"").unwrap();
-        assert!(write_whole(&folder.path().join("taken"), b"x").is_err());
-        assert!(write_whole(&folder.path().join("no/such/folder"), b"x").is_err());
+        for (name, missing) in [("taken", false), ("no/such/folder", true)] {
+            let error = write_whole(&folder.path().join(name), b"x").unwrap_err();
+            assert_eq!((error.path, error.bytes), (folder.path().join(name), Some(1)));
+            assert_eq!(error.source.kind() == io::ErrorKind::NotFound, missing, "{}", error.source);
+        }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 

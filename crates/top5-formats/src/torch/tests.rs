@@ -115,6 +115,11 @@ fn small() -> Vec<u8> {
     ])])
 }
 
+/// Whether a file is refused as a damaged or foreign PyTorch checkpoint.
+fn is_refused<T>(read: &Result<T, FormatError>) -> bool {
+    matches!(read, Err(FormatError::Malformed { format, .. } | FormatError::Refused { format, .. }) if format.contains("PyTorch"))
+}
+
 #[test]
 fn strides_and_offsets_are_honoured() {
     let weights = read(&zipped(&small())).unwrap();
@@ -191,7 +196,7 @@ fn a_published_legacy_checkpoint_has_the_names_and_shapes_of_its_network() {
     let variance = weights.tensor("module.bn1.running_var").unwrap();
     assert!(variance.data().iter().all(|&v| v > 0.0));
     for end in (0..bytes.len()).step_by(997) {
-        assert!(read(&bytes[..end]).is_err(), "cut at {end}");
+        assert!(is_refused(&read(&bytes[..end])), "cut at {end}");
     }
 }
 
@@ -199,7 +204,7 @@ fn a_published_legacy_checkpoint_has_the_names_and_shapes_of_its_network() {
 fn every_prefix_is_an_error() {
     let bytes = zipped(&small());
     for end in 0..bytes.len() {
-        assert!(read(&bytes[..end]).is_err(), "cut at {end}");
+        assert!(is_refused(&read(&bytes[..end])), "cut at {end}");
     }
 }
 
@@ -368,7 +373,7 @@ fn hostile_pickles_are_refused() {
         ("twice", dict(&[("a", tensor(&six, 0, &[1], &[1])), ("a", tensor(&six, 1, &[1], &[1]))])),
     ];
     for (case, body) in cases {
-        assert!(read(&zipped(&pickle(&[&body]))).is_err(), "{case}");
+        assert!(is_refused(&read(&zipped(&pickle(&[&body])))), "{case}");
     }
 }
 
@@ -386,7 +391,7 @@ fn shared_storages_cannot_multiply_the_file() {
 #[test]
 fn a_dict_that_contains_itself_ends() {
     let body = [b"}q\x00".to_vec(), text("model"), b"h\x00s".to_vec()].concat();
-    assert!(read(&zipped(&pickle(&[&body]))).is_err());
+    assert!(is_refused(&read(&zipped(&pickle(&[&body])))));
 }
 
 #[test]
@@ -407,7 +412,7 @@ fn hostile_archives_are_refused() {
         ("no pickle", archive(&good[1..], false)),
         ("no entries", archive(&[], false)),
     ] {
-        assert!(read(&bytes).is_err(), "{case}");
+        assert!(is_refused(&read(&bytes)), "{case}");
     }
     let good = archive(&good, false);
     let directory = good.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
@@ -425,7 +430,7 @@ fn hostile_archives_are_refused() {
     ] {
         let mut bytes = good.clone();
         bytes[at] = value;
-        assert!(read(&bytes).is_err(), "{case}");
+        assert!(is_refused(&read(&bytes)), "{case}");
     }
 }
 
