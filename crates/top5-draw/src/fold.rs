@@ -87,12 +87,15 @@ pub(crate) fn title(graph: &Graph, merged: &[Block], members: &[usize]) -> Strin
     common.join(".")
 }
 
-/// Two titles as one: `layer1.1` and `layer1.3` as `layer1.1–3`.
+/// Two titles as one, if they differ in the number or the letter at their end: `layer1.1` and `layer1.3` as `layer1.1–3`.
 pub(crate) fn span([first, last]: &[String; 2]) -> String {
-    let number =
-        |text: &str| text.len() - text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let (a, b) = (first.len() - number(first), last.len() - number(last));
-    if first == last || first[..a] != last[..b] || b == last.len() {
+    let end = |text: &str| {
+        let number = text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        let letter = text.char_indices().next_back().map_or(0, |(at, _)| at);
+        if number < text.len() { number } else { letter }
+    };
+    let (a, b) = (end(first), end(last));
+    if first == last || first[..a] != last[..b] || a == 0 {
         return first.clone();
     }
     format!("{first}–{}", &last[b..])
@@ -181,6 +184,7 @@ mod tests {
         let text = |first: &str, last: &str| span(&[first.to_owned(), last.to_owned()]);
         assert_eq!(text("layer1.1", "layer1.12"), "layer1.1–12");
         assert_eq!(text("layer1.1", "layer1.1"), "layer1.1");
+        assert_eq!(text("Mixed_6c", "Mixed_6d"), "Mixed_6c–d");
         assert_eq!(text("a", "b"), "a");
         assert_eq!(text("", ""), "");
     }
