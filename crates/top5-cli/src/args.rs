@@ -328,7 +328,7 @@ pub(crate) struct EvalArgs {
     #[arg(long)]
     pub(crate) per_class: bool,
     /// Fail with exit code 6 when top-1 is below this, in percent
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = crate::eval::parse_percent)]
     pub(crate) min_top1: Option<f64>,
     #[command(flatten)]
     pub(crate) preprocess: PreprocessArgs,

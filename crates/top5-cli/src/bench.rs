@@ -16,7 +16,7 @@ use top5::{CpuDevice, CpuSession, CpuTraining, Mode, Options, Summary};
 
 use crate::args::BenchArgs;
 use crate::exit::Stop;
-use crate::memory::limited;
+use crate::memory::{self, limited};
 use crate::output::Output;
 use crate::source::StoredModel;
 use crate::table::{self, Column};
@@ -126,6 +126,7 @@ impl Source {
         match self {
             Self::Initial(network) => {
                 let graph = network.graph()?;
+                memory::check_parameters(&graph, 1)?;
                 let weights = initialise(&graph, SEED);
                 Ok((graph, weights))
             }
@@ -219,7 +220,8 @@ impl Subject {
         let (input, classes) = (graph.input().to_vec(), graph.classes());
         // Before the images: a batch that does not fit is refused here.
         let device = top5::device(options)?;
-        device.memory(&graph, batch, mode)?;
+        let of_plan = device.memory(&graph, batch, mode)?;
+        memory::check_measured(&graph, batch, of_plan, mode)?;
         let mut stream = Stream::new(SEED, top5::graph::random::hash("bench"));
         let count = batch * input.iter().product::<usize>();
         let images = (0..count).map(|_| stream.normal()).collect();

@@ -11,6 +11,7 @@ use top5::{CONFIG_FILE, Model, WEIGHTS_FILE};
 
 use crate::args::ConvertArgs;
 use crate::exit::Stop;
+use crate::memory;
 use crate::output::Output;
 use crate::source::StoredModel;
 
@@ -69,9 +70,15 @@ impl Task {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let Self { input, format, out } = self;
         let mut model = match input {
-            Input::Untrained(network, seed) => Model::untrained(network, seed)?,
+            Input::Untrained(network, seed) => {
+                memory::check_parameters(&network.graph()?, 2)?;
+                Model::untrained(network, seed)?
+            }
             Input::Stored(stored) => stored.open(output)?,
         };
+        // The bytes to write, and for ONNX, where they are gathered, the weights that normalisation was folded into.
+        let copies = if matches!(format, Format::Onnx(_)) { 4 } else { 1 };
+        memory::check_parameters(&model.graph, copies)?;
         let files = match format {
             Format::Safetensors => vec![(out, model.to_bytes())],
             Format::Onnx(options) => vec![(out, model.to_onnx(options)?)],

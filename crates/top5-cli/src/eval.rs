@@ -10,11 +10,11 @@ use top5::data::{self, Dataset, Limits, Loader, LoaderOptions, OnBad, OpenOption
 use top5::eval::{ClassCount, Report, evaluate_loaded, percent};
 use top5::graph::{Device, Retain, SessionOptions};
 use top5::train::Recipe;
-use top5::{Model, Options};
+use top5::{Finite, Model, Options};
 
 use crate::args::{EvalArgs, Split};
 use crate::exit::Stop;
-use crate::memory::limited;
+use crate::memory::{self, limited_beside};
 use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
 use crate::printable;
@@ -131,7 +131,8 @@ impl Task {
     fn data(&self, model: &Model) -> Result<(&str, OpenOptions)> {
         // The evaluation itself finds bad files: looking for them before would decode every file twice.
         let (on_bad, limits) = (OnBad::Fail, self.limits);
-        let usual = OpenOptions { on_bad, limits, ..OpenOptions::default() };
+        let usual =
+            OpenOptions { on_bad, limits, memory: memory::available(), ..OpenOptions::default() };
         let digits = || Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
         let (data, open) = match &self.recipe {
             Some(Recipe { data, validation, seed, .. }) => {
@@ -189,20 +190,28 @@ impl Task {
         preprocess: &Preprocess,
         output: Output,
     ) -> Result<Report> {
-        let options = limited(self.options.clone());
+        let images = Loader::memory(self.batch, preprocess.size());
+        let options = limited_beside(self.options.clone(), images, &model.graph);
         let Model { graph, weights, .. } = model;
-        let network = top5::device(&options)?.network(&graph, weights, Retain::Nothing)?;
-        let mut session = network.session(&graph, &SessionOptions::inference(self.batch))?;
+        let device = top5::device(&options)?;
+        let network = device.network(&graph, weights, Retain::Nothing)?;
+        let session = network.session(&graph, &SessionOptions::inference(self.batch))?;
+        let mut session = Finite::new(session);
         let evaluation = LoaderOptions::evaluation(self.batch);
         let mut loader = Loader::new(Arc::clone(part), preprocess.clone(), evaluation);
         if let Some(threads) = options.threads {
             loader = loader.threads(threads);
         }
         let progress = Progress::new(output, "evaluating", part.len());
-        let report = evaluate_loaded(session.as_mut(), &loader, &mut |images| {
+        let report = evaluate_loaded(&mut session, &loader, &mut |images| {
             progress.set(images, String::new);
-        })?;
+        });
         drop(progress);
+        if !session.culprit().is_empty() {
+            let weights = self.model.open(output)?.weights;
+            return Err(top5::trace(&device, &graph, weights, session.culprit()).into());
+        }
+        let report = report?;
         for unread in &report.errors {
             output.warn(&format!("left out: {}", unread.error));
         }
@@ -216,6 +225,12 @@ impl Task {
         }
         Ok(report)
     }
+}
+
+/// Reads a number to compare a percentage with.
+pub(crate) fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "expected a number of percent, for example 90".to_owned())
 }
 
 /// Classes are compared by their numbers. Names that differ are a hint that the numbers mean something else.

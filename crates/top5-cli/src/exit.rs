@@ -13,6 +13,7 @@ use top5::train::{CheckpointError, Diverged, FitError, RecipeError};
 use top5::zoo::UnknownName;
 use top5_hub::HubError;
 
+use crate::limits;
 use crate::output::say;
 
 /// The exit codes, as `--help` prints them.
@@ -86,7 +87,18 @@ pub(crate) fn describe(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
+    if error.chain().any(is_file_limit)
+        && let Some(most) = limits::file_length()
+    {
+        text += &format!(": this process may write files of {most} bytes at most (ulimit -f)");
+    }
     text
+}
+
+/// Whether the system refused to let a file grow further.
+fn is_file_limit(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let of_system = |error: &io::Error| error.raw_os_error().and(Some(error.kind()));
+    cause.downcast_ref::<io::Error>().and_then(of_system) == Some(io::ErrorKind::FileTooLarge)
 }
 
 /// The exit code of the first cause that has one.

@@ -13,7 +13,7 @@ use top5::{CpuSession, Mode, Options, PlannedStep};
 
 use crate::args::KernelsArgs;
 use crate::bench::{SEED, percent, rate};
-use crate::memory::limited;
+use crate::memory::{self, limited};
 use crate::output::Output;
 use crate::table::{self, Column};
 use crate::timing::{Laps, Spread, digits, peak};
@@ -126,6 +126,10 @@ impl Task {
     fn time(&self, step: &PlannedStep, options: &Options) -> Result<Timed> {
         let Self { conv: ConvShape { batch, .. }, graph, cold, budget, .. } = self;
         let device = top5::device(options)?;
+        let of_plan = device.plan(graph, *batch, Mode::Inference)?.memory();
+        let beside = memory::of_inputs(*batch, graph.input()).saturating_add(FLUSHED as u64);
+        memory::check(of_plan.saturating_add(beside), "measuring a kernel")?;
+        memory::check_parameters(graph, 1)?;
         let network = device.cpu_network(graph, initialise(graph, SEED), Retain::Nothing)?;
         let mut session = network.cpu_session(graph, &SessionOptions::inference(*batch))?;
         let mut stream = Stream::new(SEED, 0);

@@ -13,6 +13,7 @@ mod exit;
 mod inputs;
 mod interrupt;
 mod kernels;
+mod limits;
 mod man;
 mod memory;
 mod models;

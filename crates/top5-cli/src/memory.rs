@@ -1,49 +1,172 @@
-//! How much memory a plan may take when nobody says: what the system could give without swapping.
+//! How much memory a command may take, and what training takes beside its plan: asked before anything is taken.
 
-use std::fs;
+use std::thread;
 
-use top5::Options;
+use anyhow::Result;
+use top5::data::Loader;
+use top5::graph::Graph;
+use top5::train::Recipe;
+use top5::{CpuDevice, Mode, Options, WeightFiles};
 
-/// The options with what is available now as the limit, where they have none.
+use crate::exit::Stop;
+use crate::limits;
+
+/// Most threads that read images unless a number is given.
+const LOADERS: usize = 32;
+
+/// The options with what is available now as the limit, where they have none, and with no more than there is at all.
 pub(crate) fn limited(options: Options) -> Options {
-    let memory_limit = options.memory_limit.or_else(available);
+    within(options, 0, 0)
+}
+
+/// The same for a plan beside which so many bytes are taken, and which takes over this graph's weights, that are there already.
+pub(crate) fn limited_beside(options: Options, bytes: u64, graph: &Graph) -> Options {
+    let [held, _] = parameters(graph);
+    within(options, bytes, held)
+}
+
+fn within(options: Options, beside: u64, held: u64) -> Options {
+    let cores = || thread::available_parallelism().map_or(1, usize::from).min(LOADERS);
+    // Those that read images, and the one that moves the bar.
+    let memory = limits::memory(options.threads.unwrap_or_else(cores) + 1);
+    let of_plan = |most: u64| most.saturating_add(held).saturating_sub(beside);
+    let memory_limit = match (options.memory_limit, memory.most.map(of_plan)) {
+        (Some(given), Some(most)) => Some(given.min(most)),
+        (Some(given), None) => Some(given),
+        (None, _) => memory.available.map(of_plan),
+    };
     Options { memory_limit, ..options }
 }
 
-/// Bytes that are free or can be freed, as far as the system tells: of the machine and of the container.
-fn available() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_machine(&text));
-    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
-    let container = read("memory.max").zip(read("memory.current")).and_then(|(most, now)| {
-        let [most, now] = [most, now].map(|text| text.trim().parse::<u64>().ok());
-        Some(most?.saturating_sub(now?))
-    });
-    machine.into_iter().chain(container).min()
+/// Bytes that may be taken now, as far as is known.
+pub(crate) fn available() -> u64 {
+    limits::memory(0).available.unwrap_or(u64::MAX)
 }
 
-/// The bytes that `/proc/meminfo` calls available.
-fn of_machine(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
+/// Fails where so many bytes are not available; `what` is what takes them.
+pub(crate) fn check(needed: u64, what: &str) -> Result<()> {
+    let available = available();
+    if needed <= available {
+        return Ok(());
+    }
+    let message = format!(
+        "{what} takes {} MiB of memory, and {} MiB are available to this process",
+        needed.div_ceil(1 << 20),
+        available >> 20
+    );
+    Err(Stop::Resource(message).into())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Fails where the weights do not fit into memory while they are read: other files than safetensors stay there beside their
+/// tensors.
+pub(crate) fn check_weights(files: &WeightFiles) -> Result<()> {
+    let shards = files.shards()?;
+    let paths = if shards.is_empty() { std::slice::from_ref(&files.weights) } else { &shards };
+    let mut needed = 0_u64;
+    for path in paths {
+        let length = path.metadata().ok().filter(|at| at.is_file()).map_or(0, |at| at.len());
+        let streamed = path.extension().is_some_and(|extension| extension == "safetensors");
+        needed = needed.saturating_add(length.saturating_mul(if streamed { 1 } else { 2 }));
+    }
+    check(needed, &format!("reading {}", files.weights.display()))
+}
 
-    #[test]
-    fn available_memory_is_read_in_bytes() {
-        let text = "MemTotal:       24689764 kB\nMemFree: 1 kB\nMemAvailable:   23456 kB\n";
-        assert_eq!(of_machine(text), Some(23456 * 1024));
+/// Bytes of so many inputs of this size.
+pub(crate) fn of_inputs(batch: usize, input: [usize; 3]) -> u64 {
+    let sides = input.into_iter().map(|side| side as u64);
+    let values = sides.fold(batch as u64, u64::saturating_mul);
+    values.saturating_mul(size_of::<f32>() as u64)
+}
+
+/// Fails where a network's weights are not to be had `copies` times.
+pub(crate) fn check_parameters(graph: &Graph, copies: u64) -> Result<()> {
+    let [all, _] = parameters(graph);
+    check(all.saturating_mul(copies), &format!("{} with its weights", graph.name()))
+}
+
+/// Fails where a network whose weights are there already cannot be measured: its plan, which takes them over unless it
+/// trains, and its inputs.
+pub(crate) fn check_measured(graph: &Graph, batch: usize, of_plan: u64, mode: Mode) -> Result<()> {
+    let [all, _] = parameters(graph);
+    let held = if mode == Mode::Inference { all } else { 0 };
+    let needed = of_plan.saturating_add(of_inputs(batch, graph.input())).saturating_sub(held);
+    check(needed, &format!("measuring {}, batch {batch}, beside its weights,", graph.name()))
+}
+
+/// Bytes of a graph's parameters, and of its learned ones.
+fn parameters(graph: &Graph) -> [u64; 2] {
+    let sum = |learned: bool| {
+        let wanted = graph.params().filter(|(_, param)| param.learned || !learned);
+        wanted.map(|(_, param)| param.elements() as u64 * size_of::<f32>() as u64).sum()
+    };
+    [sum(false), sum(true)]
+}
+
+/// What a run takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfTraining {
+    /// Bytes of memory of one step's plan.
+    step: u64,
+    /// Bytes that the optimiser keeps, and of the plan for validation, beside it.
+    beside: u64,
+    /// Bytes of the weights and the optimiser's tensors in the run's state, which are written down.
+    kept: u64,
+    /// Bytes of images that wait.
+    images: u64,
+    /// Bytes of the longest file.
+    pub(crate) file: u64,
+}
+
+impl OfTraining {
+    pub(crate) fn new(device: &CpuDevice, graph: &Graph, recipe: &Recipe) -> Result<Self> {
+        let batch = recipe.batch_size;
+        let plan = |mode| device.plan(graph, batch, mode).map(|plan| plan.memory());
+        let [all, learned] = parameters(graph);
+        let update = recipe.update(recipe.lr, 1);
+        // A plan counts the gradients and one tensor of the optimiser's.
+        let states = update.states().len() as u64 * learned;
+        let average = if update.ema.is_some() { all } else { 0 };
+        let more = (states + average).saturating_sub(learned);
+        let sample: usize = graph.input().iter().product();
+        Ok(Self {
+            step: plan(Mode::Training)?,
+            beside: more + plan(Mode::Inference)?,
+            kept: all + states + average,
+            images: Loader::memory(batch, sample),
+            file: all.max(states + average),
+        })
     }
 
-    #[test]
-    fn what_is_not_understood_sets_no_limit() {
-        for text in
-            ["", "MemAvailable: many kB", "MemAvailable: 12", "MemAvailable: 99999999999999999 kB"]
-        {
-            assert_eq!(of_machine(text), None, "{text}");
+    /// Bytes of memory. What is kept is there twice while it is replaced, or becomes a file.
+    pub(crate) fn memory(&self) -> u64 {
+        let parts = [self.step, self.beside, 2 * self.kept, self.images];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// Fails where it is more than the process may take, or write.
+    pub(crate) fn check(&self, options: &Options) -> Result<()> {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        if let Some(allowed) = options.memory_limit.filter(|&allowed| self.memory() > allowed) {
+            let message = format!(
+                "the run needs {} MiB ({} of them for a step, {} for images that wait) and may use {} MiB; use a smaller \
+                 batch or input, or an optimiser that keeps less",
+                mib(self.memory()),
+                mib(self.step),
+                mib(self.images),
+                allowed >> 20
+            );
+            return Err(Stop::Resource(message).into());
+        }
+        match limits::file_length().filter(|&most| self.file > most) {
+            Some(most) => {
+                let message = format!(
+                    "the run writes files of {} bytes, and this process may write files of {most} bytes at most \
+                     (ulimit -f)",
+                    self.file
+                );
+                Err(Stop::Resource(message).into())
+            }
+            None => Ok(()),
         }
     }
 }

@@ -6,12 +6,12 @@ use anyhow::Result;
 use serde::Serialize;
 use top5::data::digits::is_drawing;
 use top5::data::{Image, Limits};
-use top5::{Classifier, Options, Prediction};
+use top5::{Classifier, Model, Options, Prediction};
 
 use crate::args::PredictArgs;
 use crate::exit::{self, Stop};
 use crate::inputs;
-use crate::memory::limited;
+use crate::memory::{self, limited_beside};
 use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
 use crate::printable;
@@ -84,9 +84,12 @@ impl Task {
         model.preprocess = self.preprocess.apply(model.preprocess)?;
         let files = inputs::expand(&self.inputs)?;
         let count = files.len();
+        let inputs = memory::of_inputs(self.batch, model.graph.input());
         // The work of a few passes is not worth the memory of what makes many of them faster.
-        let options = Options { compact: count <= FEW, ..limited(self.options) };
-        let mut classifier = Classifier::new(model, self.batch, &options)?;
+        let options =
+            Options { compact: count <= FEW, ..limited_beside(self.options, inputs, &model.graph) };
+        let device = top5::device(&options)?;
+        let mut classifier = Classifier::on(&device, model, self.batch)?;
         let network = classifier.graph().name().to_owned();
         let preprocess = classifier.preprocess().describe();
         output.detail(&format!("{network}: {preprocess}"));
@@ -98,7 +101,12 @@ impl Task {
             if classifier.preprocess().drawn_digits {
                 warn_of_photographs(files, &images, output);
             }
-            for (file, predicted) in predict(&mut classifier, files, images, self.top) {
+            let answers = predict(&mut classifier, files, images, self.top);
+            if !classifier.culprit().is_empty() {
+                let Model { graph, weights, .. } = self.model.open(output)?.inference();
+                return Err(top5::trace(&device, &graph, weights, classifier.culprit()).into());
+            }
+            for (file, predicted) in answers {
                 let name = file.display().to_string();
                 match predicted {
                     Ok(predictions) if output.json => results.push(Classified {

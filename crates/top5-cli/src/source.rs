@@ -11,6 +11,7 @@ use top5_hub::{ENDPOINT, Hub, PATIENCE, Repo};
 
 use crate::args::WeightsArgs;
 use crate::exit::Stop;
+use crate::memory;
 use crate::output::Output;
 
 /// What the names of repositories and folders begin with, as timm has it.
@@ -64,7 +65,9 @@ impl StoredModel {
             ModelSource::Embedded => return Ok(Model::lenet_digits()?),
             ModelSource::Weights(place, network) => (place, *network),
         };
-        let opened = place.files(&self.hub)?.open(network, self.pick)?;
+        let files = place.files(&self.hub)?;
+        memory::check_weights(&files)?;
+        let opened = files.open(network, self.pick)?;
         opened.notes.iter().for_each(|note| output.note(note));
         Ok(opened.model)
     }

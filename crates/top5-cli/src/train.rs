@@ -15,13 +15,13 @@ use top5::eval::{EvaluationError, evaluate_loaded};
 use top5::graph::{Device, Graph, Retain, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{Checkpoints, Event, FitError, Recipe, Row, State, Trainer, initialise};
 use top5::zoo::{self, Settings};
-use top5::{CpuDevice, Mode, Model, WEIGHTS_FILE, sha256};
+use top5::{CpuDevice, Model, WEIGHTS_FILE, sha256};
 
 use crate::args::{EngineArgs, TrainArgs};
 use crate::environment::Environment;
 use crate::exit::{self, Stop};
 use crate::interrupt::Interrupt;
-use crate::memory::limited;
+use crate::memory::{self, OfTraining, limited};
 use crate::output::{Output, command_line};
 use crate::progress::Progress;
 use crate::run_folder::{CHECKPOINTS, CONFIG, RunFolder};
@@ -138,7 +138,7 @@ impl Task {
         let options = limited(options);
         let device = top5::device(&options)?;
         // Before anything is written: a step that does not fit would fail at its start.
-        device.memory(&graph, self.recipe.batch_size, Mode::Training)?;
+        OfTraining::new(&device, &graph, &self.recipe)?.check(&options)?;
 
         let Self { recipe, place, on_bad, .. } = self;
         let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
@@ -190,7 +190,7 @@ impl Task {
             seed: *seed,
             on_bad: self.on_bad,
             limits: self.limits,
-            ..OpenOptions::default()
+            memory: memory::available(),
         };
         let opened = top5::data::open(data, &open);
         let splits = match self.place {

@@ -18,7 +18,7 @@ use top5::{LayerShape, Options, Summary, Tuning};
 
 use crate::args::TuneArgs;
 use crate::bench::{SEED, percent};
-use crate::memory::limited;
+use crate::memory::{self, limited};
 use crate::output::{Kind, Output};
 use crate::table::{self, Column};
 use crate::timing::{Laps, Spread, digits};
@@ -127,15 +127,28 @@ fn tune(
     let modelled = top5::plan(graph, batch, top5::Mode::Inference, &options)?;
     let most =
         modelled.steps.iter().filter_map(|step| Some(step.choice.as_ref()?.candidates.len()));
-    let weights = initialise(graph, SEED);
-    let mut trials = Vec::new();
-    for rank in 0..most.max().unwrap_or(0) {
+    let rank = |rank: usize| {
         let mut options = options.clone();
         for choice in modelled.steps.iter().filter_map(|step| step.choice.as_ref()) {
             if let Some(kernel) = choice.candidates.get(rank) {
                 options.tuning.choose(choice.shape, kernel);
             }
         }
+        options
+    };
+    let ranked: Vec<Options> = (0..most.max().unwrap_or(0)).map(rank).collect();
+    // All of them are in memory at once.
+    let mut needed = memory::of_inputs(batch, graph.input());
+    for options in &ranked {
+        let plan = top5::plan(graph, batch, top5::Mode::Inference, options)?;
+        needed = needed.saturating_add(plan.memory());
+    }
+    let what = format!("measuring {} kernels per layer, batch {batch},", ranked.len());
+    memory::check(needed, &what)?;
+    memory::check_parameters(graph, 2)?;
+    let weights = initialise(graph, SEED);
+    let mut trials = Vec::new();
+    for options in ranked {
         let device = top5::device(&options)?;
         let network = device.cpu_network(graph, weights.clone(), Retain::Nothing)?;
         let session = network.cpu_session(graph, &SessionOptions::inference(batch))?;

@@ -103,6 +103,12 @@ impl Loader {
         Self { stop: Some(stop), ..self }
     }
 
+    /// Most bytes of batches of so many samples, of `size` values each, that wait or are filled while one is used.
+    pub fn memory(batch: usize, size: usize) -> u64 {
+        let values = (batch as u64).saturating_mul(size as u64);
+        values.saturating_mul(size_of::<f32>() as u64 * (pool::WINDOW as u64 + 1))
+    }
+
     /// The dataset behind it.
     pub fn dataset(&self) -> &Arc<dyn Dataset> {
         &self.dataset

@@ -7,6 +7,7 @@ use top5_cpu::Options;
 use top5_data::{Image, Preprocess};
 use top5_graph::{Device, EngineError, Graph, Network, Retain, Session, SessionOptions};
 
+use crate::finite::Finite;
 use crate::model::Model;
 
 /// A class and how probable it is.
@@ -23,7 +24,7 @@ pub struct Prediction {
 /// A model, ready to say what images show. Each thread has one of its own; those of one model share its weights.
 pub struct Classifier {
     network: Arc<dyn Network>,
-    session: Box<dyn Session>,
+    session: Finite,
     batch: usize,
     classes: Arc<[String]>,
     preprocess: Preprocess,
@@ -44,7 +45,7 @@ impl Classifier {
         let needed: BTreeSet<String> = graph.params().map(|(name, _)| name).collect();
         let weights = weights.into_iter().filter(|(name, _)| needed.contains(name)).collect();
         let network = device.network(&graph, weights, Retain::Nothing)?;
-        let session = network.session(&graph, &SessionOptions::inference(batch))?;
+        let session = Finite::new(network.session(&graph, &SessionOptions::inference(batch))?);
         Ok(Self { network, session, batch, classes: classes.into(), preprocess })
     }
 
@@ -52,6 +53,7 @@ impl Classifier {
     pub fn share(&self) -> Result<Self, EngineError> {
         let network = Arc::clone(&self.network);
         let session = network.session(network.graph(), &SessionOptions::inference(self.batch))?;
+        let session = Finite::new(session);
         let (classes, preprocess) = (Arc::clone(&self.classes), self.preprocess.clone());
         Ok(Self { network, session, batch: self.batch, classes, preprocess })
     }
@@ -66,13 +68,18 @@ impl Classifier {
         &self.preprocess
     }
 
+    /// The prepared image of the last answer that was infinite or no number; see [`Finite::culprit`].
+    pub fn culprit(&self) -> &[f32] {
+        self.session.culprit()
+    }
+
     /// The `top` most probable classes, most probable first; of equally probable ones, the one with the smaller label.
     pub fn predict(&mut self, image: &Image, top: usize) -> Result<Vec<Prediction>, EngineError> {
         Ok(self.predict_batch(&[image], top)?.remove(0))
     }
 
     /// [`Classifier::predict`] for each of any number of images, as many at once as were planned for. No image's answer depends
-    /// on the others.
+    /// on the others. Fails where one is infinite or no number: [`trace`](crate::trace) then says why.
     pub fn predict_batch(
         &mut self,
         images: &[&Image],

@@ -76,7 +76,7 @@ const READING: Rule = Rule {
         "crates/top5-cli/src/run_folder.rs",
         // What the kernel says of the machine and the process.
         "crates/top5-cli/src/bench.rs",
-        "crates/top5-cli/src/memory.rs",
+        "crates/top5-cli/src/limits.rs",
         "crates/top5-cli/src/timing.rs",
         "xtask/",
     ],

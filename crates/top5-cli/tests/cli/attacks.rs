@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use top5_testkit::oracle::shared;
+
 use crate::program::{Place, Ran};
 
 /// A recipe that can be read; its data are the embedded digits.
@@ -157,5 +159,85 @@ fn outputs_take_the_place_of_regular_files_of_their_kind_only() {
             assert!(!place.path("victim").exists());
             assert!(!place.path(&name).symlink_metadata().unwrap().is_file(), "{line} {name}");
         }
+    }
+}
+
+/// A limit on the length of files ends a run with a message and not with a signal.
+#[cfg(target_os = "linux")]
+#[test]
+fn limit_on_the_length_of_files_is_told() {
+    let place = Place::new();
+    let within = |blocks: &str, line: &str| {
+        place.run_under("sh", &["-c", "ulimit -f $0 && exec \"$@\"", blocks], line)
+    };
+    // Less than the weights' 178 KB; a block is of 512 or 1,024 bytes, as the shell has it.
+    for line in ["convert lenet lenet.onnx", "train lenet --epochs 1 --out run"] {
+        let ran = within("100", line);
+        assert_eq!(ran.code, Some(4), "{line}: {ran:?}");
+        assert!(ran.stderr.contains("(ulimit -f)"), "{line}: {ran:?}");
+        let most = ["51200 bytes", "102400 bytes"];
+        assert!(most.iter().any(|most| ran.stderr.contains(most)), "{line}: {ran:?}");
+    }
+    assert!(!place.path("run").exists(), "the limit is told before anything is made");
+    assert!(!place.path("lenet.onnx").exists());
+    let ran = within("100000", "train lenet --epochs 1 --out run");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+/// Whatever the process may have of the address space, a command succeeds or says what it needs.
+#[cfg(target_os = "linux")]
+#[test]
+fn limits_of_memory_are_asked_before_memory_is() {
+    let place = Place::new();
+    let image = b"P5 32 32 255\n".iter().copied().chain([0; 1024]).collect::<Vec<u8>>();
+    fs::write(place.path("image.pgm"), image).unwrap();
+    place.text("convert resnet20_cifar r.safetensors --init 1");
+    let mut told = 0;
+    for line in [
+        "bench vgg16 --seconds 0 -j 2",
+        "predict image.pgm --model r.safetensors -b 4096 -j 2",
+        "train lenet --epochs 1 --batch-size 1024 --optimizer adam --lr 1e-3 -j 2 --out run",
+        "convert vgg16 out.safetensors --init 1",
+        "eval lenet --data digits -b 8192 -j 2",
+    ] {
+        for mib in [100, 150, 300, 600] {
+            let ran = place.run_within(line, mib << 10);
+            assert!(matches!(ran.code, Some(0 | 4)), "{line} in {mib} MiB: {ran:?}");
+            if ran.code == Some(4) {
+                assert!(ran.stderr.contains("MiB"), "{line} in {mib} MiB: {ran:?}");
+                told += 1;
+            }
+            fs::remove_dir_all(place.path("run")).unwrap_or_default();
+            fs::remove_file(place.path("out.safetensors")).unwrap_or_default();
+        }
+    }
+    assert!(told >= 8, "{told}");
+    // What the machine has is the most that a limit can allow.
+    place.fails("bench vgg16 -b 65536 --memory-limit 99999999", 4, &["MiB", "may use"]);
+}
+
+/// Weights that overflow, and statistics that do: no answer is one that is no number.
+#[test]
+fn answers_that_are_not_finite_are_errors_that_name_the_layer() {
+    let Some(shared) = shared() else { return };
+    let huge = shared.join("field/attacks/huge.safetensors").display().to_string();
+    let place = Place::new();
+    let image = b"P5 28 28 255\n".iter().copied().chain([9; 784]).collect::<Vec<u8>>();
+    fs::write(place.path("a.pgm"), image).unwrap();
+    let layer = ["the output of layer", "infinite or no number"];
+    for line in [
+        format!("predict a.pgm --model {huge}"),
+        format!("predict a.pgm a.pgm -b 2 --json --model {huge}"),
+        format!("eval {huge} --data digits"),
+    ] {
+        place.fails(&line, 3, &layer);
+    }
+    for statistics in ["--mean 1e38 --std 1e-3", "--mean=-1e38 --std 1e-9"] {
+        for line in ["predict a.pgm", "eval lenet --data digits"] {
+            place.fails(&format!("{line} {statistics}"), 3, &["infinite or no number"]);
+        }
+    }
+    for number in ["nan", "inf", "-inf", "many"] {
+        place.fails(&format!("eval lenet --data digits --min-top1={number}"), 2, &["percent"]);
     }
 }

@@ -16,7 +16,7 @@ use top5_graph::Stop;
 use crate::error::DataError;
 
 /// Batches that are being filled or wait, filled, for the consumer.
-const WINDOW: usize = 3;
+pub(super) const WINDOW: usize = 3;
 
 /// Values that a thread reads before it hands them over: what fits into its nearer caches.
 const CHUNK: usize = 1 << 16;

@@ -105,6 +105,11 @@ pub enum EngineError {
         /// Bytes allowed.
         allowed: u64,
     },
+    /// Values that have to be finite are not.
+    NotFinite {
+        /// Which.
+        what: String,
+    },
     /// A reduction between processes failed.
     Reduction {
         /// Why.
@@ -165,6 +170,11 @@ impl fmt::Display for EngineError {
                 needed >> 20,
                 allowed >> 20
             ),
+            Self::NotFinite { what } => write!(
+                f,
+                "{what} is infinite or no number: the weights are damaged or too large for single precision, or the images \
+                 are prepared otherwise than for this model"
+            ),
             Self::Reduction { why } => write!(f, "the reduction between processes failed: {why}"),
             Self::Stopped => f.write_str("stopped, as was asked for"),
         }
@@ -188,6 +198,7 @@ impl std::error::Error for EngineError {
             | Self::Unsupported { .. }
             | Self::Machine { .. }
             | Self::Memory { .. }
+            | Self::NotFinite { .. }
             | Self::Reduction { .. }
             | Self::Stopped => None,
         }
