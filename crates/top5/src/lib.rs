@@ -34,6 +34,7 @@ mod model;
 mod onnx_file;
 mod preprocessing;
 mod recipes;
+mod twins;
 mod weight_files;
 
 pub use classifier::{Classifier, Prediction};

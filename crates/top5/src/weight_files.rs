@@ -14,6 +14,7 @@ use crate::error::ModelError;
 use crate::files::sha256;
 use crate::model::Model;
 use crate::onnx_file;
+use crate::twins::about_twins;
 
 /// The embedded model: `lenet`, trained by `top5 train lenet` on the embedded digits (see `assets/README.md`).
 static LENET_DIGITS: &[u8] = include_bytes!("../assets/lenet-digits.safetensors");
@@ -239,10 +240,14 @@ impl Opened {
     ) -> Result<Self, ModelError> {
         let mut notes: Vec<String> = about_groups(&file.groups).into_iter().collect();
         let names: Vec<String> = file.weights.iter().map(|(name, _)| name.to_owned()).collect();
+        let nameless = network.is_none() && description.network.is_none();
         let model = Model::assemble(file.weights, file.format, network, description)?;
         let off = formats::taken_off(names.iter().map(String::as_str), &model.graph);
         if !off.is_empty() {
             notes.push(format!("taken off the tensors' names: `{}`", off.join("`, `")));
+        }
+        if nameless {
+            notes.extend(about_twins(model.graph.name()));
         }
         Ok(Self { model, notes })
     }
