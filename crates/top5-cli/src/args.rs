@@ -10,6 +10,7 @@ use top5::data::Limits;
 use top5::{Isa, Options, Precision, Tuning};
 
 use crate::descent::DescentArgs;
+use crate::eval::EvalArgs;
 use crate::exit::{Stop, TABLE};
 use crate::kernels::ConvShape;
 use crate::preprocess::PreprocessArgs;
@@ -41,12 +42,6 @@ Examples:
   top5 train lenet --optimizer adamw --lr 1e-3 --ema 0.999 --no-decay norms,biases
   top5 train recipe.toml                              everything as the file says
   top5 train --resume --out fashion                   go on after Ctrl-C, a crash or a power cut";
-
-const EVAL_EXAMPLES: &str = "\
-Examples:
-  top5 eval runs/lenet-digits --per-class
-  top5 eval model.safetensors --data imagenet/ --split validation
-  top5 eval resnet20_cifar --weights resnet20.th --data photos/ --split all --json";
 
 const PREDICT_EXAMPLES: &str = "\
 Examples:
@@ -104,8 +99,10 @@ pub(crate) enum Commands {
     #[command(before_help = TRAIN_EXAMPLES)]
     Train(TrainArgs),
     /// Evaluate a model: top-1, top-5, loss, per class
-    #[command(before_help = EVAL_EXAMPLES)]
+    #[command(before_help = crate::eval::EXAMPLES)]
     Eval(EvalArgs),
+    /// List the protocols that look at an image more than once, or print one as a file
+    Protocols(ProtocolsArgs),
     /// Say what images show
     #[command(before_help = PREDICT_EXAMPLES)]
     Predict(PredictArgs),
@@ -310,46 +307,6 @@ pub(crate) struct TrainArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct EvalArgs {
-    /// A run's folder, a weights file, a timm folder or a network's name
-    pub(crate) model: String,
-    #[command(flatten)]
-    pub(crate) weights: WeightsArgs,
-    #[command(flatten)]
-    pub(crate) data: DataArgs,
-    /// Which part of the data
-    #[arg(long, value_enum, default_value = "test")]
-    pub(crate) split: Split,
-    /// Images at once
-    #[arg(long, short, value_name = "N", default_value = "64")]
-    #[arg(value_parser = positive)]
-    pub(crate) batch_size: usize,
-    /// Also list every class
-    #[arg(long)]
-    pub(crate) per_class: bool,
-    /// Fail with exit code 6 when top-1 is below this, in percent
-    #[arg(long, value_name = "PERCENT", value_parser = crate::eval::parse_percent)]
-    pub(crate) min_top1: Option<f64>,
-    #[command(flatten)]
-    pub(crate) preprocess: PreprocessArgs,
-    #[command(flatten)]
-    pub(crate) engine: TunedArgs,
-}
-
-/// A part of a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Split {
-    /// What the network learnt from
-    Train,
-    /// What chose the epoch
-    Validation,
-    /// What the result is reported on
-    Test,
-    /// Every image, for example of a folder that is not divided
-    All,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
     /// Image files, folders of images, or - for stdin
     #[arg(required = true, value_name = "FILE|FOLDER|-")]
@@ -391,6 +348,16 @@ pub(crate) struct ModelsArgs {
     /// Also draw the history: error by year, and error against MACs
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProtocolsArgs {
+    /// The protocol to print, in the form that `eval --protocol FILE` reads; all are listed without
+    pub(crate) name: Option<String>,
+    /// Side of the network's input, which the scales follow
+    #[arg(long, visible_alias = "img-size", value_name = "N", default_value = "224")]
+    #[arg(value_parser = positive)]
+    pub(crate) input: usize,
 }
 
 #[derive(Debug, Args)]
@@ -511,7 +478,7 @@ pub(crate) struct ConvertArgs {
 }
 
 /// Reads a number of images or steps, at least one.
-fn positive(text: &str) -> Result<usize, String> {
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(size @ 1..=65_536) => Ok(size),
         _ => Err("expected a number from 1 to 65536".to_owned()),

@@ -1,122 +1,250 @@
-//! `top5 eval`: top-1, top-5 and loss of a model on a part of a dataset.
+//! `top5 eval`: top-1, top-5 and loss of a model, of an ensemble or of saved predictions on a part of a dataset, by the protocols
+//! of the papers.
 
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::Arc;
+mod args;
+mod classes;
+mod data;
+mod ensemble;
+mod files;
+mod look;
+mod page;
+pub(crate) mod protocol;
+mod real;
+mod result;
+mod rows;
+mod saved;
+mod text;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
-use serde::Serialize;
-use top5::data::{self, Dataset, Limits, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess};
-use top5::eval::{ClassCount, Report, evaluate_loaded, percent};
-use top5::graph::{Device, Retain, SessionOptions};
-use top5::train::Recipe;
-use top5::{Finite, Model, Options};
+use top5::Model;
+use top5::eval::metric::softmax;
+use top5::eval::rows::Row;
+use top5::eval::{Judged, Origin, Predictions, at_temperature, kept_row, temperature};
 
-use crate::args::{EvalArgs, Split};
 use crate::exit::Stop;
-use crate::memory::{self, limited_beside};
 use crate::output::Output;
-use crate::preprocess::PreprocessArgs;
-use crate::printable;
-use crate::progress::Progress;
 use crate::source::StoredModel;
-use crate::table::{self, Column};
-use crate::train::read_saved;
-
-/// The dataset of a model of drawn digits that comes from no run.
-const DIGITS: &str = "digits";
-
-/// The document of `--json`.
-#[derive(Serialize)]
-struct Evaluation {
-    network: String,
-    data: String,
-    split: &'static str,
-    preprocess: String,
-    images: usize,
-    /// Files that were left out because they are bad.
-    skipped: usize,
-    top1: f64,
-    top5: f64,
-    /// Images whose class came first, and was among the first five.
-    top1_right: usize,
-    top5_right: usize,
-    loss: f64,
-    per_class: Vec<Class>,
-}
-
-#[derive(Serialize)]
-struct Class {
-    class: String,
-    images: usize,
-    top1: f64,
-}
+pub(crate) use args::{EXAMPLES, EvalArgs};
+use ensemble::Ensemble;
+use files::Report;
+use look::{Look, Seen, Settings};
+use protocol::Choice;
+use real::Real;
+use result::{Evaluation, Outcome};
 
 /// The command, resolved.
 pub(crate) struct Task {
-    model: StoredModel,
-    /// Name or folder; the run's, or those of a model of digits, if absent.
-    data: Option<String>,
-    skip_bad: bool,
-    limits: Limits,
-    /// The recipe of the run that the model is of: its data are divided as they were when it learnt.
-    recipe: Option<Recipe>,
-    split: Split,
-    batch: usize,
+    what: What,
+    data: data::Choice,
+    settings: Settings,
+    class_names: Option<PathBuf>,
+    real: Option<Real>,
+    temperature_from: Option<PathBuf>,
+    tell: Tell,
+}
+
+/// What is judged.
+enum What {
+    /// A model's answers.
+    Model(Box<Look>),
+    /// Several models' answers as one.
+    Ensemble(Ensemble),
+    /// Answers in a file.
+    Saved(PathBuf),
+    /// Nothing: published rows are printed.
+    Nothing,
+}
+
+/// How the result is told, and what it must be.
+struct Tell {
     per_class: bool,
+    csv: bool,
+    markdown: bool,
+    save: Option<PathBuf>,
+    report: Option<PathBuf>,
+    /// An earlier report, with what it is called.
+    against: Option<(String, Report)>,
+    rows: Option<Vec<Row>>,
     min_top1: Option<f64>,
-    preprocess: PreprocessArgs,
-    options: Options,
 }
 
 impl Task {
     pub(crate) fn resolve(args: EvalArgs) -> Result<Self> {
-        Ok(Self {
-            model: StoredModel::resolve(&args.model, &args.weights)?,
-            data: args.data.data,
-            skip_bad: args.data.skip_bad,
-            limits: args.data.images.limits(),
-            recipe: read_saved(Path::new(&args.model))?,
-            split: args.split,
+        let EvalArgs { model, predictions, ensemble, weights, preprocess, .. } = args;
+        let data = data::Choice::resolve(args.data, args.split, model.as_deref())?;
+        let what = match (&model, ensemble, predictions) {
+            (Some(model), ..) => What::Model(Box::new(Look {
+                model: StoredModel::resolve(model, &weights)?,
+                protocol: Choice::resolve(args.protocol.as_deref().unwrap_or("1-crop"))?,
+                preprocess,
+            })),
+            (None, Some(file), _) => What::Ensemble(Ensemble::resolve(&file, weights.offline)?),
+            (None, None, Some(file)) => What::Saved(file),
+            (None, None, None) => What::Nothing,
+        };
+        let against = args.against.map(|path| -> Result<(String, Report)> {
+            Ok((path.display().to_string(), files::read(&path)?))
+        });
+        let settings = Settings {
             batch: args.batch_size,
-            per_class: args.per_class,
-            min_top1: args.min_top1,
-            preprocess: args.preprocess,
+            skip_bad: data.skip_bad,
             options: args.engine.options()?,
+        };
+        let tell = Tell {
+            per_class: args.per_class,
+            csv: args.csv,
+            markdown: args.markdown,
+            save: args.save,
+            report: args.report,
+            against: against.transpose()?,
+            rows: args.row.as_deref().map(rows::find).transpose()?,
+            min_top1: args.min_top1,
+        };
+        Ok(Self {
+            what,
+            data,
+            settings,
+            class_names: args.class_names,
+            real: args.real.as_deref().map(Real::read).transpose()?,
+            temperature_from: args.temperature_from,
+            tell,
         })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let model = self.model.open(output)?;
-        let (data, open) = self.data(&model)?;
-        let (split, part) = self.part(data, &open, output)?;
-        warn_of_names(&model, part.as_ref(), output);
-        // The embedded digits already look like what drawn ones are brought to.
-        let preprocess = match data {
-            DIGITS => Preprocess { drawn_digits: false, ..model.preprocess.clone() },
-            _ => model.preprocess.clone(),
+        let outcome = match &self.what {
+            What::Nothing => {
+                return rows::print(self.tell.rows.unwrap_or_default(), None, output);
+            }
+            What::Model(look) => self.look(look, output)?,
+            What::Ensemble(ensemble) => {
+                let (answers, members) = ensemble.run(&self.data, &self.settings, output)?;
+                let outcome = self.judge(answers, output)?;
+                Outcome { members, ..outcome }
+            }
+            What::Saved(path) => self.judge(saved::read(path)?, output)?,
         };
-        let preprocess = self.preprocess.apply(preprocess)?;
-        let network = model.graph.name().to_owned();
-        let report = self.evaluate(model, &part, &preprocess, output)?;
-        let per_class = report.per_class.iter().filter(|_| self.per_class);
-        let evaluation = Evaluation {
-            network,
-            data: data.to_owned(),
-            split,
-            preprocess: preprocess.describe(),
-            images: report.images,
-            skipped: report.errors.len(),
-            top1: report.top1_percent,
-            top5: report.top5_percent,
-            top1_right: report.top1,
-            top5_right: report.top5,
-            loss: report.loss,
-            per_class: per_class.map(Class::from).collect(),
+        self.tell.tell(&outcome, output)
+    }
+
+    /// Judges a model's answers as they come; they are kept only where they must be.
+    fn look(&self, look: &Look, output: Output) -> Result<Outcome> {
+        let mut model = look.model.open(output)?;
+        if let Some(path) = &self.class_names {
+            let classes = classes::names(path, model.graph.classes())?;
+            model = Model { classes, ..model };
+        }
+        let part = self.data.open(&model, self.data.split, output)?;
+        if self.tell.save.is_some() || self.temperature_from.is_some() || self.real.is_some() {
+            let (answers, seen) = ensemble::keep(look, model, &part, &self.settings, output)?;
+            let outcome = self.judge(answers, output)?;
+            return Ok(Outcome { params: Some(seen.params), subset: seen.subset, ..outcome });
+        }
+        let mut judged = Vec::new();
+        let mut each = |index: usize, label: u32, probabilities: &[f64]| {
+            // As if they had been saved, so that both give the same numbers.
+            let probabilities = softmax(&kept_row(probabilities));
+            judged.push(Judged::new(index, &probabilities, label));
         };
-        match output.json {
-            true => output.document(&evaluation)?,
-            false => output.text(&describe(&evaluation))?,
+        let seen = look.at(model, &part, &self.settings, output, &mut each)?;
+        let Seen { header, params, subset } = seen;
+        Ok(Outcome { header, judged, params: Some(params), members: Vec::new(), subset })
+    }
+
+    /// Judges answers that were kept, at a temperature and with several right answers if that is asked for; saves them.
+    fn judge(&self, mut answers: Predictions, output: Output) -> Result<Outcome> {
+        if let Some(path) = &self.tell.save {
+            saved::write(&answers, path, output)?;
+        }
+        let scale = match &self.temperature_from {
+            None => None,
+            Some(path) => {
+                let fitted = saved::read(path)?;
+                let reported = Some(&*answers.header.origin.fingerprint);
+                refuse_same(&fitted.header.origin, reported)?;
+                if fitted.header.classes != answers.header.classes {
+                    let message =
+                        "the predictions that the temperature is fitted to have other classes";
+                    return Err(Stop::BadInput(message.to_owned()).into());
+                }
+                let rows = || -> Box<dyn Iterator<Item = (&[f32], u32)> + '_> {
+                    Box::new((0..fitted.len()).map(|i| (fitted.row(i), fitted.labels[i])))
+                };
+                let scale = temperature(rows);
+                let origin = &fitted.header.origin;
+                let (images, data, split) = (fitted.len(), &origin.data, &origin.split);
+                let line =
+                    format!("temperature {scale:.4}, on {images} images of {data} ({split})");
+                answers.header.origin.fitted.push(line);
+                Some(scale)
+            }
+        };
+        let mut judged = Vec::with_capacity(answers.len());
+        for image in 0..answers.len() {
+            let mut probabilities = answers.probabilities(image);
+            if let Some(scale) = scale {
+                probabilities = at_temperature(&probabilities, scale);
+            }
+            let label = answers.labels[image];
+            match &self.real {
+                None => judged.push(Judged::new(image, &probabilities, label)),
+                Some(real) => {
+                    let name = &answers.header.images[image];
+                    let right = real.right(name, image, answers.len(), answers.classes())?;
+                    // Images on which nobody agreed are left out, as in the paper.
+                    if !right.is_empty() {
+                        judged.push(Judged::among(image, &probabilities, label, right));
+                    }
+                }
+            }
+        }
+        if self.real.is_some() {
+            let kept: Vec<String> =
+                judged.iter().map(|one| answers.header.images[one.index].clone()).collect();
+            let (left, all) = (kept.len(), answers.len());
+            let line = format!("right answers: ReaL's, of which {left} of {all} images have some");
+            answers.header.origin.fitted.push(line);
+            answers.header.images = kept;
+        }
+        let header = answers.header;
+        Ok(Outcome { header, judged, params: None, members: Vec::new(), subset: false })
+    }
+}
+
+/// Fails where something is fitted to the images that it is reported on.
+fn refuse_same(fitted: &Origin, reported: Option<&str>) -> Result<()> {
+    match reported {
+        Some(reported) if fitted.fingerprint == reported => {
+            let message = "it would be fitted to the images that the result is reported on: fit it to the validation \
+                           part";
+            Err(Stop::BadInput(message.to_owned()).into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl Tell {
+    fn tell(self, outcome: &Outcome, output: Output) -> Result<()> {
+        if let Some(folder) = &self.report {
+            files::write(outcome, folder, output)?;
+        }
+        let evaluation = outcome.evaluation(self.per_class);
+        if output.json {
+            output.document(&evaluation)?;
+        } else if self.csv {
+            output.text(&text::csv(outcome, &evaluation))?;
+        } else if self.markdown {
+            output.text(&text::markdown(outcome, &evaluation))?;
+        } else {
+            output.text(&text::describe(&evaluation))?;
+        }
+        if let Some(rows) = self.rows {
+            rows::print(rows, Some(&evaluation), output)?;
+        }
+        if let Some((name, earlier)) = &self.against {
+            against(outcome, &evaluation, name, earlier, output)?;
         }
         match self.min_top1 {
             Some(least) if evaluation.top1 < least => {
@@ -126,169 +254,29 @@ impl Task {
             Some(_) | None => Ok(()),
         }
     }
-
-    /// The data's name or folder, and how they are divided.
-    fn data(&self, model: &Model) -> Result<(&str, OpenOptions)> {
-        // The evaluation itself finds bad files: looking for them before would decode every file twice.
-        let (on_bad, limits) = (OnBad::Fail, self.limits);
-        let usual =
-            OpenOptions { on_bad, limits, memory: memory::available(), ..OpenOptions::default() };
-        let digits = || Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
-        let (data, open) = match &self.recipe {
-            Some(Recipe { data, validation, seed, .. }) => {
-                let open = OpenOptions { validation: *validation, seed: *seed, ..usual };
-                (self.data.as_deref().unwrap_or(data), open)
-            }
-            None => match self.data.as_deref().or_else(digits) {
-                Some(data) => (data, usual),
-                None => {
-                    let message = "on which images? give --data, a dataset's name or a folder";
-                    return Err(Stop::Usage(message.to_owned()).into());
-                }
-            },
-        };
-        // A class with one image can only be evaluated whole.
-        let validation = if self.split == Split::All { 0.0 } else { open.validation };
-        Ok((data, OpenOptions { validation, ..open }))
-    }
-
-    fn part(
-        &self,
-        data: &str,
-        open: &OpenOptions,
-        output: Output,
-    ) -> Result<(&'static str, Arc<dyn Dataset>)> {
-        let splits = data::open(data, open)?;
-        output.note(&format!("{data}: {}", splits.describe()));
-        for unused in splits.unused.iter() {
-            output.warn(&format!("left out: {unused}"));
-        }
-        let (split, part) = match self.split {
-            Split::Train => ("train", Some(splits.train)),
-            Split::Validation => ("validation", Some(splits.validation)),
-            Split::Test => ("test", splits.test),
-            Split::All => ("all", Some(splits.whole())),
-        };
-        // The images that chose the epoch, which are no test but the nearest to one.
-        let validation = || match &self.recipe {
-            Some(_) => " validation (those that chose the epoch)",
-            None => " all",
-        };
-        let missing = || {
-            Stop::BadInput(format!(
-                "{data} has no test images: give --split{}, or other --data",
-                validation()
-            ))
-        };
-        Ok((split, part.ok_or_else(missing)?))
-    }
-
-    fn evaluate(
-        &self,
-        model: Model,
-        part: &Arc<dyn Dataset>,
-        preprocess: &Preprocess,
-        output: Output,
-    ) -> Result<Report> {
-        let images = Loader::memory(self.batch, preprocess.size());
-        let options = limited_beside(self.options.clone(), images, &model.graph);
-        let Model { graph, weights, .. } = model;
-        let device = top5::device(&options)?;
-        let network = device.network(&graph, weights, Retain::Nothing)?;
-        let session = network.session(&graph, &SessionOptions::inference(self.batch))?;
-        let mut session = Finite::new(session);
-        let evaluation = LoaderOptions::evaluation(self.batch);
-        let mut loader = Loader::new(Arc::clone(part), preprocess.clone(), evaluation);
-        if let Some(threads) = options.threads {
-            loader = loader.threads(threads);
-        }
-        let progress = Progress::new(output, "evaluating", part.len());
-        let report = evaluate_loaded(&mut session, &loader, &mut |images| {
-            progress.set(images, String::new);
-        });
-        drop(progress);
-        if !session.culprit().is_empty() {
-            let weights = self.model.open(output)?.weights;
-            return Err(top5::trace(&device, &graph, weights, session.culprit()).into());
-        }
-        let report = report?;
-        for unread in &report.errors {
-            output.warn(&format!("left out: {}", unread.error));
-        }
-        if !report.errors.is_empty() && !self.skip_bad {
-            let (bad, all) = (report.errors.len(), part.len());
-            let message = format!(
-                "{bad} of {all} images could not be used, see above: replace them, or leave them out \
-                 with --skip-bad"
-            );
-            return Err(Stop::BadInput(message).into());
-        }
-        Ok(report)
-    }
 }
 
-/// Reads a number to compare a percentage with.
-pub(crate) fn parse_percent(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-    number.ok_or_else(|| "expected a number of percent, for example 90".to_owned())
-}
-
-/// Classes are compared by their numbers. Names that differ are a hint that the numbers mean something else.
-fn warn_of_names(model: &Model, part: &dyn Dataset, output: Output) {
-    let (ours, theirs) = (&model.classes, part.classes());
-    if ours.len() != theirs.len() {
-        return; // which is an error
+/// Compares with an earlier report, in words; fails where this result is significantly worse.
+fn against(
+    outcome: &Outcome,
+    now: &Evaluation,
+    name: &str,
+    earlier: &Report,
+    output: Output,
+) -> Result<()> {
+    let Some(paired) = outcome.against(&earlier.evaluation, &earlier.details) else {
+        let message =
+            format!("{name} is about other images: results can only be compared on the same ones");
+        return Err(Stop::BadInput(message).into());
+    };
+    let sentence = paired.sentence("the earlier one", "this one");
+    let (before, after) = (earlier.evaluation.top1, now.top1);
+    let text = format!("against {name} ({before:.2} %, now {after:.2} %): {sentence}");
+    match paired.differs() && after < before {
+        true => Err(Stop::CheckFailed(text).into()),
+        false => {
+            output.note(&text);
+            Ok(())
+        }
     }
-    let numbered = |names: &[String]| names.iter().enumerate().all(|(i, n)| *n == i.to_string());
-    let differing = (0..ours.len()).find(|&i| ours[i] != theirs[i]);
-    let Some(i) = differing else { return };
-    let known: BTreeSet<&String> = ours.iter().collect();
-    let shared = theirs.iter().filter(|name| known.contains(name)).count();
-    let name = |names: &[String]| printable::name(&names[i]).into_owned();
-    let (our, their) = (name(ours), name(theirs));
-    let example = format!("class {i} is {our:?} to the model and {their:?} in the data");
-    // The digits' names are their numbers.
-    let nameless = !model.preprocess.drawn_digits && numbered(ours) || numbered(theirs);
-    match shared {
-        0 if nameless => output.note(&format!(
-            "classes are compared by number: one side has no names for them ({example})"
-        )),
-        0 => output.warn(&format!(
-            "these are other classes than the model learnt, and the figures mean nothing unless the numbers agree: {example}: \
-             classes are compared by number"
-        )),
-        _ => output.warn(&format!(
-            "{example}: classes are compared by number, and {shared} of {} have a name in common",
-            ours.len()
-        )),
-    }
-}
-
-impl From<&ClassCount> for Class {
-    fn from(count: &ClassCount) -> Self {
-        let ClassCount { name, images, right } = count;
-        Self { class: name.clone(), images: *images, top1: percent(*right, *images) }
-    }
-}
-
-fn describe(evaluation: &Evaluation) -> String {
-    let Evaluation { network, data, split, images, top1, top5, loss, .. } = evaluation;
-    let data = printable::path(data);
-    let mut text = format!(
-        "{network} on {data} ({split}, {images} images): top-1 {top1:.2} %, top-5 {top5:.2} %, loss \
-         {loss:.4}\npreprocessing: {}\n",
-        evaluation.preprocess
-    );
-    if evaluation.skipped > 0 {
-        text += &format!("{} bad files were left out and not counted\n", evaluation.skipped);
-    }
-    if !evaluation.per_class.is_empty() {
-        const COLUMNS: [Column; 3] = [("class", false), ("images", true), ("top-1 %", true)];
-        let row = |class: &Class| {
-            [class.class.clone(), class.images.to_string(), format!("{:.2}", class.top1)]
-        };
-        let rows: Vec<_> = evaluation.per_class.iter().map(row).collect();
-        text += &format!("\n{}", table::aligned(COLUMNS, &rows));
-    }
-    text
 }

@@ -24,6 +24,7 @@ mod predict;
 mod preprocess;
 mod printable;
 mod progress;
+mod protocols;
 mod run_folder;
 mod show;
 mod source;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
 enum Task {
     Train(Box<train::Task>),
     Eval(Box<eval::Task>),
+    Protocols(protocols::Task),
     Predict(Box<predict::Task>),
     Plan(plan::Task),
     Bench(bench::Task),
@@ -73,6 +75,7 @@ impl Task {
         Ok(match command {
             Commands::Train(args) => Self::Train(Box::new(train::Task::resolve(args)?)),
             Commands::Eval(args) => Self::Eval(Box::new(eval::Task::resolve(args)?)),
+            Commands::Protocols(args) => Self::Protocols(protocols::Task::resolve(args)?),
             Commands::Predict(args) => Self::Predict(Box::new(predict::Task::resolve(args)?)),
             Commands::Plan(args) => Self::Plan(plan::Task::resolve(args)?),
             Commands::Bench(args) => Self::Bench(bench::Task::resolve(args)?),
@@ -90,6 +93,7 @@ impl Task {
         match self {
             Self::Train(task) => task.run(output),
             Self::Eval(task) => task.run(output),
+            Self::Protocols(task) => task.run(output),
             Self::Predict(task) => task.run(output),
             Self::Plan(task) => task.run(output),
             Self::Bench(task) => task.run(output),

@@ -59,6 +59,14 @@ pub(crate) enum Kind {
     Svg,
     /// Measured choices of kernels.
     Tuning,
+    /// What a model said of images, for each of them.
+    PredictionsCsv,
+    /// The numbers of an evaluation.
+    ReportJson,
+    /// The page of an evaluation.
+    ReportHtml,
+    /// What a model said of images, to be judged later.
+    Predictions,
 }
 
 impl Kind {
@@ -70,7 +78,13 @@ impl Kind {
             Self::Svg => {
                 text.starts_with("<svg") || text.starts_with("<?xml") && text.contains("<svg")
             }
-            Self::Tuning => text.starts_with('{') && text.contains("\"schema_version\""),
+            Self::Tuning | Self::ReportJson => {
+                text.starts_with('{') && text.contains("\"schema_version\"")
+            }
+            Self::PredictionsCsv => text.starts_with("image,label,"),
+            Self::ReportHtml => text.starts_with("<!doctype html>"),
+            // A safetensors file, after its length.
+            Self::Predictions => start.get(8) == Some(&b'{') && text.contains("top5.predictions"),
         }
     }
 
@@ -78,6 +92,10 @@ impl Kind {
         match self {
             Self::Svg => "SVG file",
             Self::Tuning => "file of `top5 tune`",
+            Self::PredictionsCsv => "predictions.csv",
+            Self::ReportJson => "report.json",
+            Self::ReportHtml => "report.html",
+            Self::Predictions => "file of `top5 eval --save`",
         }
     }
 }

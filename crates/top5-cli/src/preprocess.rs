@@ -2,12 +2,14 @@
 
 use anyhow::Result;
 use clap::Args;
+use serde::Deserialize;
 use top5::data::{CropMode, Filter, Preprocess, SettingError};
 
 use crate::exit::Stop;
 
 /// Replaces parts of the model's preprocessing.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Preprocessing, where it is not the model's")]
 pub(crate) struct PreprocessArgs {
     /// Mean of each channel, of pixels from 0 to 1; one number stands for all channels

@@ -36,16 +36,20 @@ pub(crate) fn markdown<const N: usize>(columns: [Column; N], rows: &[[String; N]
 
 /// Comma-separated values (RFC 4180, with bare line feeds).
 pub(crate) fn csv<const N: usize>(columns: [&str; N], rows: &[[String; N]]) -> String {
-    let cell = |text: &str| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    };
     let line = |cells: Vec<String>| cells.join(",") + "\n";
     line(columns.map(cell).to_vec())
         + &rows
             .iter()
             .map(|row| line(row.iter().map(|text| cell(text)).collect()))
             .collect::<String>()
+}
+
+/// A cell of comma-separated values, quoted where it must be.
+pub(crate) fn cell(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
 }
 
 /// A count as people read it: `44.4 k`, `138.4 M`, `15.5 G`.

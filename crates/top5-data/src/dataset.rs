@@ -39,6 +39,11 @@ pub trait Dataset: Send + Sync {
     /// The label of sample `index`, without reading its image. Panics when `index >= len()`.
     fn label(&self, index: usize) -> u32;
 
+    /// What sample `index` is called: its file below the dataset's folder, or its number. Panics when `index >= len()`.
+    fn sample_name(&self, index: usize) -> String {
+        index.to_string()
+    }
+
     /// A number that identifies the samples: equal for equal data on every machine, different, almost surely, otherwise. Two
     /// folders with files of the same names are equal.
     fn fingerprint(&self) -> u64;
@@ -162,6 +167,10 @@ impl Dataset for Subset {
         self.parent.label(self.indices[index])
     }
 
+    fn sample_name(&self, index: usize) -> String {
+        self.parent.sample_name(self.indices[index])
+    }
+
     fn fingerprint(&self) -> u64 {
         self.print(self.parent.fingerprint())
     }
@@ -224,6 +233,11 @@ impl Dataset for Joined {
     fn label(&self, index: usize) -> u32 {
         let (part, index) = self.find(index).expect("the caller asks for a sample that is there");
         part.label(index)
+    }
+
+    fn sample_name(&self, index: usize) -> String {
+        let (part, index) = self.find(index).expect("the caller asks for a sample that is there");
+        part.sample_name(index)
     }
 
     fn fingerprint(&self) -> u64 {

@@ -42,6 +42,7 @@ pub fn read_image(path: &Path, limits: &Limits) -> Result<Image, DataError> {
 
 /// A folder of labelled images; they are decoded each time they are asked for.
 pub struct ImageFolder {
+    root: PathBuf,
     name: String,
     classes: Vec<String>,
     files: Vec<(PathBuf, u32)>,
@@ -114,7 +115,8 @@ impl ImageFolder {
         let (name, fingerprint) = (file_name(root), names.0);
         lengths.number(fingerprint);
         let revision = lengths.0;
-        let folder = Self { name, classes, files, unread, limits, fingerprint, revision };
+        let root = root.to_owned();
+        let folder = Self { root, name, classes, files, unread, limits, fingerprint, revision };
         Ok((folder, skipped))
     }
 
@@ -151,6 +153,11 @@ impl Dataset for ImageFolder {
 
     fn label(&self, index: usize) -> u32 {
         self.files[index].1
+    }
+
+    fn sample_name(&self, index: usize) -> String {
+        let path = self.path(index);
+        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
     }
 
     /// Of the files' names: wherever they lie, and when one was repaired.

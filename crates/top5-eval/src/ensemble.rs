@@ -1,9 +1,13 @@
-//! Several networks as one: the weighted mean of their probabilities.
+//! Several networks as one: the weighted mean of their probabilities, or of their logits.
 //!
 //! With equal weights it is what Krizhevsky et al. (2012) and everyone since did; Trimps-Soushen (2016) gave a network
 //! more weight than the others.
 
 use std::fmt;
+
+use crate::metric::softmax;
+use crate::predictions::Predictions;
+use crate::protocol::Average;
 
 /// Why probabilities cannot be averaged.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +20,13 @@ pub enum EnsembleError {
         expected: usize,
         /// Another one's.
         got: usize,
+    },
+    /// The members answered about different images.
+    Images {
+        /// The member that differs from the first, from 0.
+        member: usize,
+        /// In what they differ.
+        what: String,
     },
     /// A weight is not a positive number.
     Weight {
@@ -36,6 +47,11 @@ impl fmt::Display for EnsembleError {
                     "the ensemble's members have {expected} and {got} classes; they must agree"
                 )
             }
+            Self::Images { member, what } => write!(
+                f,
+                "member {member} of the ensemble answered about other images than member 0: {what}; evaluate all on the \
+                 same part of the same data"
+            ),
             Self::Weight { member, weight } => {
                 write!(
                     f,
@@ -67,6 +83,95 @@ pub fn average(members: &[(f64, &[f64])]) -> Result<Vec<f64>, EnsembleError> {
     Ok(sum)
 }
 
+/// The members' answers as one, each member with its weight. The origin is the first one's. Fails where they are not about
+/// the same images in the same order.
+pub fn fuse(
+    members: &[(f64, &Predictions)],
+    average_of: Average,
+) -> Result<Predictions, EnsembleError> {
+    check(&members.iter().map(|(_, member)| *member).collect::<Vec<_>>())?;
+    let Some((_, first)) = members.first() else { return Err(EnsembleError::Empty) };
+    let mut fused = Predictions::new(first.header.origin.clone(), first.header.classes.clone());
+    fused.header.unread.clone_from(&first.header.unread);
+    for image in 0..first.len() {
+        let row = |member: &Predictions| -> Vec<f64> {
+            match average_of {
+                Average::Probabilities => member.probabilities(image),
+                Average::Logits => member.row(image).iter().copied().map(f64::from).collect(),
+            }
+        };
+        let rows: Vec<(f64, Vec<f64>)> =
+            members.iter().map(|(weight, member)| (*weight, row(member))).collect();
+        let rows: Vec<(f64, &[f64])> = rows.iter().map(|(weight, row)| (*weight, &**row)).collect();
+        let mean = average(&rows)?;
+        let mean = if average_of == Average::Logits { softmax(&mean) } else { mean };
+        fused.push(first.header.images[image].clone(), first.labels[image], &mean);
+    }
+    Ok(fused)
+}
+
+/// Fails unless all members answered about the same images in the same order, in the same classes.
+fn check(members: &[&Predictions]) -> Result<(), EnsembleError> {
+    let Some(first) = members.first() else { return Err(EnsembleError::Empty) };
+    for (member, other) in members.iter().enumerate().skip(1) {
+        let [a, b] = [first, other].map(|member| &member.header);
+        if other.classes() != first.classes() {
+            let (expected, got) = (first.classes(), other.classes());
+            return Err(EnsembleError::Classes { expected, got });
+        }
+        let what = if a.origin.fingerprint != b.origin.fingerprint {
+            format!(
+                "{} ({}) and {} ({})",
+                a.origin.data, a.origin.split, b.origin.data, b.origin.split
+            )
+        } else if a.images != b.images || first.labels != other.labels {
+            format!("{} and {} images, of which not all are the same", first.len(), other.len())
+        } else if a.classes != b.classes {
+            "the names of the classes".to_owned()
+        } else {
+            continue;
+        };
+        return Err(EnsembleError::Images { member, what });
+    }
+    Ok(())
+}
+
+/// Steps of the fit: the likelihood grows at each, and by then no longer visibly.
+const STEPS: usize = 200;
+
+/// Weights, which sum to one, at which the weighted mean of the members' probabilities gives the right classes the greatest
+/// likelihood: expectation and maximisation of a mixture (Dempster et al., 1977), from equal weights. They must be fitted on
+/// other images than those that a result is reported on.
+pub fn fit(members: &[&Predictions]) -> Result<Vec<f64>, EnsembleError> {
+    check(members)?;
+    let n = members.len();
+    let right = |image: usize| -> Vec<f64> {
+        let label = members[0].labels[image] as usize;
+        members.iter().map(|member| member.probabilities(image)[label]).collect()
+    };
+    let right: Vec<Vec<f64>> = (0..members[0].len()).map(right).collect();
+    let mut weights = vec![1.0 / n as f64; n];
+    for _ in 0..STEPS {
+        let mut next = vec![0.0; n];
+        for row in &right {
+            let sum: f64 = row.iter().zip(&weights).map(|(p, w)| p * w).sum();
+            if sum > 0.0 {
+                next.iter_mut()
+                    .zip(row)
+                    .zip(&weights)
+                    .for_each(|((next, p), w)| *next += p * w / sum);
+            }
+        }
+        if next.iter().sum::<f64>() <= 0.0 {
+            break;
+        }
+        let all: f64 = next.iter().sum();
+        weights = next.iter().map(|share| share / all).collect();
+    }
+    // No member vanishes: a weight must be positive.
+    Ok(weights.into_iter().map(|weight| weight.max(1e-9)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +192,59 @@ mod tests {
             let error = average(&[(weight, &[1.0])]).unwrap_err();
             assert!(matches!(error, EnsembleError::Weight { .. }), "{weight}: {error}");
         }
+    }
+
+    fn member(rows: &[[f64; 2]], labels: &[u32]) -> Predictions {
+        let origin = crate::predictions::Origin {
+            network: "tiny".to_owned(),
+            weights: String::new(),
+            data: "noise".to_owned(),
+            split: "test".to_owned(),
+            fingerprint: "0".to_owned(),
+            preprocess: top5_data::Preprocess::digits(),
+            protocol: crate::Protocol::own(),
+            fitted: Vec::new(),
+        };
+        let mut member = Predictions::new(origin, vec!["a".to_owned(), "b".to_owned()]);
+        for (image, (row, &label)) in rows.iter().zip(labels).enumerate() {
+            member.push(image.to_string(), label, row);
+        }
+        member
+    }
+
+    #[test]
+    fn answers_are_fused_by_probabilities_or_logits() {
+        let (a, b) = (member(&[[0.9, 0.1]], &[0]), member(&[[0.5, 0.5]], &[0]));
+        let of = |average| fuse(&[(1.0, &a), (3.0, &b)], average).unwrap().probabilities(0)[0];
+        assert!((of(Average::Probabilities) - 0.6).abs() < 1e-6);
+        // The logits differ by ln 9 and 0: their mean by ln 9 / 4.
+        let odds = 9f64.powf(0.25);
+        assert!((of(Average::Logits) - odds / (1.0 + odds)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn answers_about_other_images_are_not_fused() {
+        let (a, b) = (member(&[[0.9, 0.1]], &[0]), member(&[[0.9, 0.1]], &[1]));
+        let error = fuse(&[(1.0, &a), (1.0, &b)], Average::Logits).unwrap_err();
+        assert!(matches!(error, EnsembleError::Images { member: 1, .. }), "{error}");
+        let mut c = a.clone();
+        c.header.origin.fingerprint = "1".to_owned();
+        assert!(matches!(fit(&[&a, &c]), Err(EnsembleError::Images { .. })));
+        assert_eq!(fit(&[]), Err(EnsembleError::Empty));
+    }
+
+    #[test]
+    fn better_member_gets_more_weight() {
+        let labels = [0, 1, 0, 1];
+        let good = member(&[[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.9, 0.1]], &labels);
+        let poor = member(&[[0.5, 0.5], [0.6, 0.4], [0.4, 0.6], [0.3, 0.7]], &labels);
+        let weights = fit(&[&good, &poor]).unwrap();
+        assert!(weights[0] > 0.5 && (weights.iter().sum::<f64>() - 1.0).abs() < 1e-6);
+        let nll = |w: f64| -> f64 {
+            let fused = fuse(&[(w, &good), (1.0 - w, &poor)], Average::Probabilities).unwrap();
+            (0..4).map(|i| -fused.probabilities(i)[labels[i] as usize].ln()).sum()
+        };
+        let best = nll(weights[0]);
+        assert!([-0.05, 0.05].iter().all(|d| best <= nll(weights[0] + d) + 1e-9), "{weights:?}");
     }
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use top5_data::{Batch, DataError, Dataset, Image, Loader, LoaderOptions, Preprocess};
+use top5_data::{Batch, DataError, Dataset, Loader, LoaderOptions, Preprocess, SettingError};
 use top5_graph::{EngineError, GraphError, Session};
 
 use crate::metric;
+use crate::pipe::Pipe;
 use crate::report::{Report, Tally};
 
 /// Why an evaluation ended early.
@@ -26,8 +27,15 @@ pub enum EvaluationError {
         /// The dataset's.
         dataset: usize,
     },
-    /// The network has no dense form at an image's size.
-    Graph(GraphError),
+    /// The protocol makes no sense.
+    Protocol(SettingError),
+    /// The network has no form for inputs of this size.
+    NoForm {
+        /// Height and width.
+        size: [usize; 2],
+        /// The layer that does not fit.
+        source: GraphError,
+    },
     /// The engine refused its images.
     Engine(EngineError),
 }
@@ -41,7 +49,15 @@ impl fmt::Display for EvaluationError {
                 f,
                 "the network tells {network} classes apart, the dataset has {dataset}: use a dataset of the same classes"
             ),
-            Self::Graph(error) => error.fmt(f),
+            Self::Protocol(error) => write!(f, "the protocol cannot be used: {error}"),
+            Self::NoForm { size: [height, width], source } => {
+                let GraphError { network, node, kind, error, .. } = source;
+                write!(
+                    f,
+                    "{network} cannot look at {height}x{width}: its {kind} {node} has no such form ({error}); use a \
+                     protocol of crops"
+                )
+            }
             Self::Engine(error) => error.fmt(f),
         }
     }
@@ -51,7 +67,8 @@ impl std::error::Error for EvaluationError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Data(error) => Some(error),
-            Self::Graph(error) => Some(error),
+            Self::NoForm { source, .. } => Some(source),
+            Self::Protocol(error) => Some(error),
             Self::Engine(error) => Some(error),
             Self::Empty { .. } | Self::Classes { .. } => None,
         }
@@ -61,12 +78,6 @@ impl std::error::Error for EvaluationError {
 impl From<DataError> for EvaluationError {
     fn from(error: DataError) -> Self {
         Self::Data(error)
-    }
-}
-
-impl From<GraphError> for EvaluationError {
-    fn from(error: GraphError) -> Self {
-        Self::Graph(error)
     }
 }
 
@@ -120,30 +131,30 @@ pub fn evaluate_loaded(
     counter.finish()
 }
 
-/// Asks `classify` for the probabilities of every image, one after the other, and counts as [`evaluate`] does.
-pub fn evaluate_with<E: From<EvaluationError>>(
+/// Looks at every image of the dataset through `pipe` and counts as [`evaluate`] does. `progress` is told the number of images
+/// done after each.
+pub fn evaluate_by(
+    pipe: &mut Pipe<'_>,
     dataset: &dyn Dataset,
-    classify: &mut dyn FnMut(&Image) -> Result<Vec<f64>, E>,
     progress: &mut dyn FnMut(usize),
-) -> Result<Report, E> {
+) -> Result<Report, EvaluationError> {
+    let (network, classes) = (pipe.graph().classes(), dataset.classes().len());
+    if network != classes {
+        return Err(EvaluationError::Classes { network, dataset: classes });
+    }
     let mut counter = Counter::new(dataset)?;
-    let classes = dataset.classes().len();
-    for index in 0..dataset.len() {
-        match dataset.sample(index) {
-            Ok(sample) => {
-                let probabilities = classify(&sample.image)?;
-                if probabilities.len() != classes {
-                    let network = probabilities.len();
-                    return Err(EvaluationError::Classes { network, dataset: classes }.into());
-                }
-                let label = sample.label as usize;
+    pipe.run(dataset, 0..dataset.len(), &mut |answer| {
+        match answer.probabilities {
+            Ok(probabilities) => {
+                let label = dataset.label(answer.index) as usize;
                 counter.tally.add(&probabilities, label, -probabilities[label].ln());
             }
-            Err(error) => counter.miss(index, error)?,
+            Err(error) => counter.miss(answer.index, error)?,
         }
         progress(counter.tally.seen());
-    }
-    Ok(counter.finish()?)
+        Ok::<(), EvaluationError>(())
+    })?;
+    counter.finish()
 }
 
 /// A tally, and the first error for when there is nothing else to tell.

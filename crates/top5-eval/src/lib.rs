@@ -1,19 +1,35 @@
 //! Evaluation: top-1 and top-5 under the protocols of the papers, for any engine.
 //!
 //! [`evaluate`] classifies every image of a dataset once, as training does after each epoch. The papers' numbers come
-//! from more than one look at an image: [`crops`] and [`dense`] turn an image into probabilities by several views of
-//! it, [`ensemble`] averages networks, [`evaluate_with`] counts whatever such a classifier says, and [`protocol`] holds
-//! as data which row of the results table was obtained how.
+//! from more than one look at an image: a [`Protocol`] says which, a [`Pipe`] looks, [`evaluate_by`] counts, [`ensemble`]
+//! averages networks, and [`rows`] holds as data which row of the results table was obtained how.
 
 #![forbid(unsafe_code)]
 
+mod calibration;
 pub mod crops;
 pub mod dense;
 pub mod ensemble;
 mod evaluate;
+pub mod imagenet;
+mod judge;
 pub mod metric;
-pub mod protocol;
+mod named;
+mod pipe;
+mod predictions;
+mod protocol;
 mod report;
+pub mod rows;
+mod statistics;
+mod view;
 
-pub use evaluate::{EvaluationError, evaluate, evaluate_loaded, evaluate_with};
+pub use calibration::{BINS, Bin, Calibration, at_temperature, temperature};
+pub use evaluate::{EvaluationError, evaluate, evaluate_by, evaluate_loaded};
+pub use judge::{Judged, KEPT};
+pub use named::{NAMES, named};
+pub use pipe::{Answer, Pipe};
+pub use predictions::{Header, Origin, Predictions, PredictionsError, kept_row};
+pub use protocol::{Average, Part, Protocol};
 pub use report::{ClassCount, Confusion, Report, Unread, percent};
+pub use statistics::{Paired, wilson};
+pub use view::View;

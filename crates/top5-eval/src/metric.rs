@@ -40,16 +40,16 @@ pub fn cross_entropy(logits: &[f32], label: usize) -> f64 {
 }
 
 /// The probabilities of one row of logits, in f64. All NaN where a logit is NaN or +∞.
-pub fn softmax(logits: &[f32]) -> Vec<f64> {
+pub fn softmax<T: Copy + Into<f64>>(logits: &[T]) -> Vec<f64> {
     let greatest = greatest(logits);
     let exponentials: Vec<f64> =
-        logits.iter().map(|&logit| (f64::from(logit) - greatest).exp()).collect();
+        logits.iter().map(|&logit| (logit.into() - greatest).exp()).collect();
     let sum: f64 = exponentials.iter().sum();
     exponentials.iter().map(|value| value / sum).collect()
 }
 
-fn greatest(logits: &[f32]) -> f64 {
-    f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max))
+fn greatest<T: Copy + Into<f64>>(logits: &[T]) -> f64 {
+    logits.iter().map(|&logit| logit.into()).fold(f64::NEG_INFINITY, f64::max)
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
     fn softmax_sums_to_one_and_does_not_overflow() {
         let probabilities = softmax(&[0.0, 2f32.ln(), 3000.0 - 3000.0]);
         assert!((probabilities[1] - 0.5).abs() < 1e-7);
-        assert_eq!(softmax(&[3e38, 3e38]), [0.5, 0.5]);
+        assert_eq!(softmax(&[3e38f32, 3e38]), [0.5, 0.5]);
         assert!(softmax(&[f32::INFINITY, 0.0])[0].is_nan());
     }
 }

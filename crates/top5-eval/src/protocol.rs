@@ -1,283 +1,171 @@
-//! How the published numbers were obtained, as data: each row of the article's table of results is a list of networks,
-//! each with the views of an image that its probabilities are averaged over.
+//! A protocol: the views of an image that a network's answer is averaged over, as a value that files can hold.
 //!
-//! What a paper does not say is said to be our choice in the row's note.
+//! What a paper does not say is said to be a choice, in words that go with every result.
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use top5_data::SettingError;
+use top5_data::preprocess::MAX_SIDE;
 
 use crate::crops::Crops;
-use crate::dense::{Dense, Pool};
+use crate::dense::{Dense, SoftmaxAt};
+use crate::view::View;
 
-/// One way to look at an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The views that an answer is averaged over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protocol {
+    /// What it is called.
+    pub name: String,
+    /// Where it is described.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// What was chosen where the source says nothing, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
+    /// What is averaged over the views.
+    #[serde(default)]
+    pub average: Average,
+    /// The kinds of views; each counts as much as another, whatever its number of views.
+    pub parts: Vec<Part>,
+}
+
+/// Views of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Views {
+pub enum Part {
     /// Crops of the network's input size.
     Crops(Crops),
     /// The whole image at once.
     Dense(Dense),
 }
 
-/// Networks of one kind in an ensemble.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Member {
-    /// Their name in the registry.
-    pub network: &'static str,
-    /// How many there are, each trained on its own.
-    pub models: usize,
-    /// The weight of each in the ensemble.
-    pub weight: f64,
-    /// The views; with more than one entry, the mean of what each gives.
-    pub views: Vec<Views>,
+/// What is averaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Average {
+    /// Probabilities.
+    #[default]
+    Probabilities,
+    /// Logits; the softmax is taken of their mean.
+    Logits,
 }
 
-/// A row of the table of results. Errors are in percent.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
-    /// The year of the contest; none where the row is no entry of a contest.
-    pub year: Option<u16>,
-    /// The network as the article calls it.
-    pub network: &'static str,
-    /// Top-1 error on the validation images.
-    pub val_top1: Option<f32>,
-    /// Top-5 error on the validation images.
-    pub val_top5: Option<f32>,
-    /// Top-5 error on the test images.
-    pub test_top5: Option<f32>,
-    /// Who was averaged; empty where that was never published.
-    pub members: Vec<Member>,
-    /// What the rest of the row does not say.
-    pub note: &'static str,
+impl Average {
+    /// Its word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Probabilities => "probabilities",
+            Self::Logits => "logits",
+        }
+    }
 }
 
-/// The names that [`named`] knows.
-pub const NAMES: [&str; 7] =
-    ["1-crop", "10-crop", "144-crop", "150-crop", "dense", "dense-3", "dense-5"];
+impl Part {
+    /// Number of views of one image.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Crops(crops) => crops.count(),
+            Self::Dense(dense) => dense.count(),
+        }
+    }
 
-/// A protocol by name, for a network with a square input of side `input`. The scales of the papers, which are for 224,
-/// are stretched in proportion.
-///
-/// `dense` is one scale, `dense-3` VGG's three, `dense-5` ResNet's five; all with mirror images and the mean over the map.
-pub fn named(name: &str, input: usize) -> Option<Views> {
-    let side = |side: usize| (side * input + 112) / 224;
-    let sides = |all: &[usize]| -> Vec<usize> { all.iter().map(|&one| side(one)).collect() };
-    let dense = |all: &[usize]| Dense { shorter: sides(all), pool: Pool::Mean, flip: true };
-    Some(match name {
-        "1-crop" => Views::Crops(Crops::One { shorter: side(256) }),
-        "10-crop" => Views::Crops(Crops::Ten { shorter: side(256) }),
-        "144-crop" => Views::Crops(Crops::Squares { shorter: sides(&[256, 288, 320, 352]) }),
-        "150-crop" => Views::Crops(Crops::Grid { shorter: sides(&[256, 384, 512]), side: 5 }),
-        "dense" => Views::Dense(dense(&[256])),
-        "dense-3" => Views::Dense(dense(&[256, 384, 512])),
-        "dense-5" => Views::Dense(dense(&[224, 256, 384, 480, 640])),
-        _ => return None,
-    })
+    /// The views of an image of `image` [height, width] for a network with an input of `input` [height, width].
+    pub fn views(&self, image: [usize; 2], input: [usize; 2]) -> Vec<View> {
+        match self {
+            Self::Crops(crops) => crops.views(image, input),
+            Self::Dense(dense) => dense.views(image, input),
+        }
+    }
 }
 
-/// The rows of the article's table of results, in its order.
-pub fn article() -> Vec<Row> {
-    let ten = || vec![Views::Crops(Crops::Ten { shorter: 256 })];
-    let squares = || vec![Views::Crops(Crops::googlenet())];
-    // The four scales in proportion to an input of 299.
-    let wide = || vec![Views::Crops(Crops::Squares { shorter: vec![342, 384, 427, 470] })];
-    let mean = |shorter: &[usize]| {
-        vec![Views::Dense(Dense { shorter: shorter.to_vec(), pool: Pool::Mean, flip: true })]
-    };
-    let overfeat = || {
-        let shorter = vec![245, 281, 389, 461];
-        vec![Views::Dense(Dense { shorter, pool: Pool::Max, flip: true })]
-    };
-    let fixed = |network, at: usize| Member {
-        network,
-        models: 1,
-        weight: 1.0,
-        views: mean(&[at - 32, at, at + 32]),
-    };
-    let all = |network, models, views| Member { network, models, weight: 1.0, views };
-    vec![
-        Row {
-            year: Some(2012),
-            network: "AlexNet",
-            val_top1: Some(38.1),
-            val_top5: Some(16.4),
-            test_top5: Some(16.42),
-            members: vec![all("alexnet", 5, ten())],
-            note: "",
-        },
-        Row {
-            year: Some(2012),
-            network: "AlexNet",
-            val_top1: Some(36.7),
-            val_top5: Some(15.4),
-            test_top5: Some(15.32),
-            members: vec![all("alexnet", 7, ten())],
-            note: "two of the seven have a sixth convolution and were first trained on ImageNet of autumn 2011",
-        },
-        Row {
-            year: Some(2013),
-            network: "OverFeat",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(14.18),
-            members: vec![all("overfeat_fast", 7, overfeat())],
-            note: "the paper's finer map, from nine offsets of the last pooling, is not made",
-        },
-        Row {
-            year: None,
-            network: "OverFeat",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(13.6),
-            members: vec![all("overfeat_accurate", 7, overfeat())],
-            note: "after the contest; the paper's finer map, from nine offsets of the last pooling, is not made",
-        },
-        Row {
-            year: Some(2013),
-            network: "ZFNet",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(13.51),
-            members: vec![all("zfnet", 5, ten()), all("zfnet_b", 1, ten())],
-            note: "the members are the paper's, which reports 14.8 for them; those of the contest were not published",
-        },
-        Row {
-            year: Some(2013),
-            network: "Clarifai",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(11.74),
-            members: Vec::new(),
-            note: "not published",
-        },
-        Row {
-            year: Some(2013),
-            network: "Clarifai",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(11.20),
-            members: Vec::new(),
-            note: "not published; trained on more data, of 2011",
-        },
-        Row {
-            year: Some(2014),
-            network: "VGG",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(7.32),
-            members: vec![
-                fixed("vgg16", 256),
-                fixed("vgg16", 384),
-                all("vgg16", 1, mean(&[256, 384, 512])),
-                fixed("vgg16_c", 256),
-                fixed("vgg16_c", 384),
-                fixed("vgg19", 256),
-                fixed("vgg19", 384),
-            ],
-            note: "",
-        },
-        Row {
-            year: None,
-            network: "VGG",
-            val_top1: Some(23.7),
-            val_top5: Some(6.8),
-            test_top5: Some(6.8),
-            members: ["vgg16", "vgg19"]
-                .map(|network| {
-                    let grid = Crops::Grid { shorter: vec![256, 384, 512], side: 5 };
-                    let views = [mean(&[256, 384, 512]), vec![Views::Crops(grid)]].concat();
-                    all(network, 1, views)
-                })
-                .to_vec(),
-            note: "after the contest; crops and dense evaluation",
-        },
-        Row {
-            year: Some(2014),
-            network: "GoogLeNet v1",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(6.67),
-            members: vec![all("googlenet", 7, squares())],
-            note: "the seven started from the same weights and differ in the sampling of images",
-        },
-        Row {
-            year: None,
-            network: "GoogLeNet v2",
-            val_top1: Some(20.1),
-            val_top5: Some(4.9),
-            test_top5: Some(4.82),
-            members: vec![all("bn_inception", 6, squares())],
-            note: "",
-        },
-        Row {
-            year: None,
-            network: "GoogLeNet v3",
-            val_top1: Some(17.2),
-            val_top5: None,
-            test_top5: Some(3.58),
-            members: vec![all("inception_v3", 4, wide())],
-            note: "the scales for an input of 299 are our choice: those of 224 in proportion",
-        },
-        Row {
-            year: None,
-            network: "GoogLeNet v4",
-            val_top1: Some(16.5),
-            val_top5: Some(3.1),
-            test_top5: Some(3.08),
-            members: vec![all("inception_v4", 1, wide()), all("inception_resnet_v2", 3, wide())],
-            note: "the scales for an input of 299 are our choice: those of 224 in proportion",
-        },
-        Row {
-            year: Some(2015),
-            network: "ResNet",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(3.57),
-            members: ["resnet152_v1", "resnet101_v1", "resnet50_v1"]
-                .map(|network| all(network, 2, mean(&[224, 256, 384, 480, 640])))
-                .to_vec(),
-            note: "the paper says six models of different depth, two of 152 layers; the other four are our choice",
-        },
-        Row {
-            year: Some(2016),
-            network: "Trimps-Soushen",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(2.99),
-            members: [
-                ("inception_v3", 1.0),
-                ("inception_v4", 1.0),
-                ("inception_resnet_v2", 2.0),
-                ("preact_resnet200", 1.0),
-                ("wrn_68_2", 1.0),
-            ]
-            .map(|(network, weight)| Member {
-                network,
-                models: 1,
-                weight,
-                views: mean(&[256, 384, 512]),
-            })
-            .to_vec(),
-            note: "slides only: weights and scales are our choice; they say that one network weighed more",
-        },
-        Row {
-            year: Some(2016),
-            network: "ResNeXt",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(3.03),
-            members: Vec::new(),
-            note: "second place; who was averaged was not published",
-        },
-        Row {
-            year: Some(2017),
-            network: "SENet",
-            val_top1: None,
-            val_top5: None,
-            test_top5: Some(2.25),
-            members: Vec::new(),
-            note: "SENet-154 with others that were not published, at several scales and crops",
-        },
-    ]
+impl Protocol {
+    /// The one crop that the model's own preprocessing makes.
+    pub fn own() -> Self {
+        Self::of("1-crop", vec![Part::Crops(Crops::Own)])
+    }
+
+    /// A protocol of these parts that averages probabilities.
+    pub fn of(name: &str, parts: Vec<Part>) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: String::new(),
+            choices: Vec::new(),
+            average: Average::Probabilities,
+            parts,
+        }
+    }
+
+    /// Number of views of one image.
+    pub fn count(&self) -> usize {
+        self.parts.iter().map(Part::count).sum()
+    }
+
+    /// Whether it is one crop of the model's own preprocessing.
+    pub fn is_own(&self) -> bool {
+        self.parts == [Part::Crops(Crops::Own)]
+    }
+
+    /// Whether its values make sense.
+    pub fn check(&self) -> Result<(), SettingError> {
+        if self.parts.is_empty() {
+            return Err(SettingError { key: "parts", expected: "at least one" });
+        }
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Crops(crops) => check_crops(crops),
+            Part::Dense(dense) => check_dense(dense, self.average),
+        })
+    }
+}
+
+/// Most windows in a row of a grid.
+const MOST_WINDOWS: usize = 64;
+
+fn check_sides(sides: &[usize]) -> Result<(), SettingError> {
+    match sides.iter().all(|side| (1..=MAX_SIDE).contains(side)) {
+        true => Ok(()),
+        false => Err(SettingError { key: "side", expected: "1 to 4096" }),
+    }
+}
+
+fn check_crops(crops: &Crops) -> Result<(), SettingError> {
+    match crops {
+        Crops::Grid { side, .. } if !(1..=MOST_WINDOWS).contains(side) => {
+            return Err(SettingError { key: "side", expected: "1 to 64 windows in a row" });
+        }
+        Crops::Centre { side: Some(side), .. } => check_sides(&[*side])?,
+        Crops::Own | Crops::Centre { .. } | Crops::Ten { .. } => {}
+        Crops::Squares { .. } | Crops::Grid { .. } => {}
+    }
+    if crops.count() == 0 {
+        return Err(SettingError { key: "shorter", expected: "at least one scale" });
+    }
+    check_sides(crops.shorter())
+}
+
+fn check_dense(dense: &Dense, average: Average) -> Result<(), SettingError> {
+    if dense.scales.is_empty() {
+        return Err(SettingError { key: "scales", expected: "at least one scale" });
+    }
+    if dense.softmax == SoftmaxAt::Place && average == Average::Logits {
+        let expected = "\"row\" where logits are averaged";
+        return Err(SettingError { key: "softmax", expected });
+    }
+    dense.scales.iter().try_for_each(|scale| check_sides(scale.sides()))
+}
+
+/// What there is to know about a protocol by name, for the list of them.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let views = self.count();
+        let plural = if views == 1 { "" } else { "s" };
+        write!(f, "{}: {views} view{plural} of an image", self.name)?;
+        if views > 1 {
+            write!(f, ", mean of the {}", self.average.name())?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -285,33 +173,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table_has_the_rows_of_the_article() {
-        let rows = article();
-        let tests: Vec<f32> = rows.iter().filter_map(|row| row.test_top5).collect();
-        assert_eq!(
-            tests,
-            [
-                16.42, 15.32, 14.18, 13.6, 13.51, 11.74, 11.2, 7.32, 6.8, 6.67, 4.82, 3.58, 3.08,
-                3.57, 2.99, 3.03, 2.25
-            ]
-        );
-        for row in &rows {
-            assert!(!row.members.is_empty() || !row.note.is_empty(), "{row:?}");
-            let complete = |m: &Member| m.models > 0 && m.weight > 0.0 && !m.views.is_empty();
-            assert!(row.members.iter().all(complete), "{row:?}");
-        }
-        let models = |row: &Row| row.members.iter().map(|member| member.models).sum::<usize>();
-        let counts: Vec<usize> = rows.iter().map(models).collect();
-        assert_eq!(counts, [5, 7, 7, 7, 6, 0, 0, 7, 2, 7, 6, 4, 4, 6, 5, 0, 0]);
-    }
-
-    #[test]
-    fn names_are_known_and_scales_follow_the_input() {
-        assert!(NAMES.iter().all(|name| named(name, 224).is_some()));
-        assert_eq!(named("11-crop", 224), None);
-        assert_eq!(named("144-crop", 224), Some(Views::Crops(Crops::googlenet())));
-        let wide = Crops::Squares { shorter: vec![342, 384, 427, 470] };
-        assert_eq!(named("144-crop", 299), Some(Views::Crops(wide)));
-        assert_eq!(named("1-crop", 28), Some(Views::Crops(Crops::One { shorter: 32 })));
+    fn senseless_protocols_are_rejected() {
+        let key = |parts: Vec<Part>| Protocol::of("x", parts).check().unwrap_err().key;
+        assert_eq!(key(vec![]), "parts");
+        assert_eq!(key(vec![Part::Dense(Dense::mean(&[], true))]), "scales");
+        assert_eq!(key(vec![Part::Dense(Dense::mean(&[256, 0], true))]), "side");
+        assert_eq!(key(vec![Part::Crops(Crops::Ten { shorter: 5000 })]), "side");
+        assert_eq!(key(vec![Part::Crops(Crops::Grid { shorter: vec![9], side: 65 })]), "side");
+        assert_eq!(key(vec![Part::Crops(Crops::Grid { shorter: vec![], side: 5 })]), "shorter");
+        let dense = Dense { softmax: SoftmaxAt::Place, ..Dense::mean(&[256], true) };
+        let mut protocol = Protocol::of("x", vec![Part::Dense(dense)]);
+        assert_eq!(protocol.check(), Ok(()));
+        protocol.average = Average::Logits;
+        assert_eq!(protocol.check().unwrap_err().key, "softmax");
+        assert_eq!(Protocol::own().check(), Ok(()));
     }
 }

@@ -8,9 +8,11 @@ use top5_cpu::{CpuDevice, CpuNetwork, CpuSession, Options};
 use top5_data::{
     Dataset, EmptyClass, Image, ImageFolder, Limits, MemoryDataset, OnBad, Preprocess, Sample,
 };
-use top5_eval::crops::{Crops, average};
-use top5_eval::dense::{Dense, DenseNetwork, Pool};
-use top5_eval::{EvaluationError, evaluate, evaluate_with};
+use top5_eval::crops::{Crops, Squares};
+use top5_eval::dense::{Dense, Pool, SoftmaxAt};
+use top5_eval::{
+    Average, EvaluationError, Part, Pipe, Protocol, evaluate, evaluate_by, metric, named,
+};
 use top5_graph::random::Stream;
 use top5_graph::{Graph, Param, Retain, Session, SessionOptions, Tensor, Weights, k, net};
 
@@ -38,6 +40,10 @@ fn network(graph: &Graph) -> CpuNetwork {
 
 fn session(graph: Graph, batch: usize) -> CpuSession {
     network(&graph).cpu_session(&graph, &SessionOptions::inference(batch)).unwrap()
+}
+
+fn pipe<'n>(network: &'n CpuNetwork, parts: Vec<Part>, batch: usize, threads: usize) -> Pipe<'n> {
+    Pipe::new(network, Protocol::of("test", parts), preprocess(), batch, threads).unwrap()
 }
 
 fn noise(height: usize, width: usize, seed: u64) -> Image {
@@ -93,20 +99,18 @@ fn report_does_not_depend_on_the_batch_and_counts_by_hand() {
 
 #[test]
 fn one_view_counts_as_the_plain_evaluation() {
-    let dataset = images(12);
-    let mut session = session(graph(8), 4);
-    let plain = evaluate(&mut session, &dataset, &preprocess(), &mut |_| {}).unwrap();
-    let crops = Crops::One { shorter: 8 };
-    let mut classify = |image: &Image| -> Result<Vec<f64>, EvaluationError> {
-        let views = crops.views([image.height, image.width], [8, 8]);
-        Ok(average(&mut session, image, &views, &preprocess())?)
-    };
-    let viewed = evaluate_with(dataset.as_ref(), &mut classify, &mut |_| {}).unwrap();
-    assert_eq!(
-        (viewed.top1, viewed.top5, viewed.confusion),
-        (plain.top1, plain.top5, plain.confusion)
-    );
-    assert!((viewed.loss - plain.loss).abs() < 1e-12);
+    let (dataset, network) = (images(12), network(&graph(8)));
+    let plain = evaluate(&mut session(graph(8), 4), &dataset, &preprocess(), &mut |_| {}).unwrap();
+    let centre = Crops::Centre { shorter: 8, side: None };
+    for (crops, batch, threads) in [(Crops::Own, 5, 1), (Crops::Own, 3, 4), (centre, 4, 2)] {
+        let mut pipe = pipe(&network, vec![Part::Crops(crops)], batch, threads);
+        let viewed = evaluate_by(&mut pipe, dataset.as_ref(), &mut |_| {}).unwrap();
+        assert_eq!(
+            (viewed.top1, viewed.top5, viewed.confusion),
+            (plain.top1, plain.top5, plain.confusion.clone())
+        );
+        assert!((viewed.loss - plain.loss).abs() < 1e-6);
+    }
 }
 
 #[test]
@@ -125,6 +129,8 @@ fn bad_images_are_listed_and_fatal_only_when_all_are() {
             ImageFolder::open(folder.path(), OnBad::Fail, EmptyClass::Refused, Limits::default());
         Arc::new(folder.unwrap().0)
     };
+    let network = network(&graph(8));
+    let mut pipe = pipe(&network, vec![Part::Crops(Crops::Ten { shorter: 10 })], 7, 3);
     let dataset = open();
     let mut session = session(graph(8), 4);
     let mut run = || evaluate(&mut session, &dataset, &preprocess(), &mut |_| {});
@@ -134,6 +140,8 @@ fn bad_images_are_listed_and_fatal_only_when_all_are() {
         let report = run().unwrap();
         assert_eq!((report.images, report.errors.len()), (left, 18 - left));
         assert!(report.errors.iter().any(|bad| bad.error.contains(damaged)), "{report:?}");
+        let viewed = evaluate_by(&mut pipe, dataset.as_ref(), &mut |_| {}).unwrap();
+        assert_eq!((viewed.images, viewed.errors), (left, report.errors));
     }
     let indices: Vec<usize> = run().unwrap().errors.iter().map(|bad| bad.index).collect();
     assert_eq!(indices, [1, 2, 17]);
@@ -141,6 +149,8 @@ fn bad_images_are_listed_and_fatal_only_when_all_are() {
         fs::remove_dir_all(folder.path().join(format!("class{class}"))).unwrap();
     }
     let error = run().unwrap_err();
+    assert!(matches!(&error, EvaluationError::Data(error) if error.is_io()), "{error}");
+    let error = evaluate_by(&mut pipe, dataset.as_ref(), &mut |_| {}).unwrap_err();
     assert!(matches!(&error, EvaluationError::Data(error) if error.is_io()), "{error}");
 }
 
@@ -155,35 +165,95 @@ fn classes_that_do_not_agree_and_empty_data_are_rejected() {
 }
 
 #[test]
-fn views_are_averaged_whatever_the_batch() {
-    let (image, crops) = (noise(20, 30, 7), Crops::Squares { shorter: vec![9, 12] });
-    let views = crops.views([20, 30], [8, 8]);
-    let mean =
-        |batch| average(&mut session(graph(8), batch), &image, &views, &preprocess()).unwrap();
-    let one = mean(1);
-    assert_eq!(one.len(), 6);
-    assert!((one.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-    assert_eq!(mean(5), one);
-    assert_eq!(mean(72), one);
-    // Both halves of a symmetric list are mirror images: an image and its mirror give nearly the same.
-    let mirrored = Image { ..image.flip_horizontal() };
-    let square = Crops::Ten { shorter: 20 };
-    let of = |image: &Image| {
-        let views = square.views([20, 30], [8, 8]);
-        average(&mut session(graph(8), 4), image, &views, &preprocess()).unwrap()
+fn views_are_averaged_whatever_the_batch_and_the_threads() {
+    let network = network(&graph(8));
+    let squares = Crops::Squares { shorter: vec![9, 12], squares: Squares::Three };
+    let whole = Dense::mean(&[9, 12], true);
+    let parts = || vec![Part::Crops(squares.clone()), Part::Dense(whole.clone())];
+    let folder: Vec<Image> = (0..5).map(|i| noise(20 + i, 30 - 2 * i, 7 + i as u64)).collect();
+    let of = |parts: Vec<Part>, batch, threads| -> Vec<Vec<f64>> {
+        let mut pipe = pipe(&network, parts, batch, threads);
+        folder.iter().map(|image| pipe.image(image).unwrap()).collect()
     };
-    for (a, b) in of(&image).iter().zip(of(&mirrored)) {
+    let one = of(parts(), 1, 1);
+    for probabilities in &one {
+        assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+    for (batch, threads) in [(5, 1), (72, 3), (200, 2)] {
+        assert_eq!(of(parts(), batch, threads), one, "{batch} {threads}");
+    }
+    // Parts count alike, whatever their number of views.
+    let apart: Vec<_> = parts().into_iter().map(|part| of(vec![part], 9, 2)).collect();
+    for (image, both) in one.iter().enumerate() {
+        for (class, p) in both.iter().enumerate() {
+            let mean = (apart[0][image][class] + apart[1][image][class]) / 2.0;
+            assert!((mean - p).abs() < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn mean_of_views_is_what_its_views_give_one_by_one() {
+    let (network, image) = (network(&graph(8)), noise(20, 30, 7));
+    let ten = Crops::Ten { shorter: 12 };
+    let mut session = session(graph(8), 1);
+    let rows: Vec<Vec<f32>> = ten
+        .views([20, 30], [8, 8])
+        .iter()
+        .map(|view| {
+            let mut input = vec![0.0; 64];
+            view.apply(&image, &preprocess(), &mut input);
+            session.forward(&input).unwrap().logits.into_data()
+        })
+        .collect();
+    let mean = |rows: Vec<Vec<f64>>| -> Vec<f64> {
+        (0..6).map(|class| rows.iter().map(|row| row[class]).sum::<f64>() / 10.0).collect()
+    };
+    let close = |a: &[f64], b: &[f64]| {
+        assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9), "{a:?} {b:?}");
+    };
+    let mut protocol = Protocol::of("ten", vec![Part::Crops(ten)]);
+    let answer = |protocol: &Protocol| {
+        let pipe = Pipe::new(&network, protocol.clone(), preprocess(), 3, 2);
+        pipe.unwrap().image(&image).unwrap()
+    };
+    close(&answer(&protocol), &mean(rows.iter().map(|row| metric::softmax(row)).collect()));
+    protocol.average = Average::Logits;
+    let logits = rows.iter().map(|row| row.iter().copied().map(f64::from).collect()).collect();
+    close(&answer(&protocol), &metric::softmax(&mean(logits)));
+}
+
+#[test]
+fn image_and_its_mirror_image_look_alike_to_ten_crops() {
+    let (network, image) = (network(&graph(8)), noise(20, 30, 7));
+    let mut pipe = pipe(&network, vec![Part::Crops(Crops::Ten { shorter: 20 })], 4, 1);
+    let [a, b] = [&image, &image.flip_horizontal()].map(|image| pipe.image(image).unwrap());
+    for (a, b) in a.iter().zip(b) {
         assert!((a - b).abs() < 1e-6, "{a} {b}");
     }
 }
 
 #[test]
+fn greatest_over_places_are_probabilities_again() {
+    let (network, image) = (network(&graph(8)), noise(20, 30, 7));
+    let dense = Dense {
+        pool: Pool::Max,
+        softmax: SoftmaxAt::Place,
+        every_offset: true,
+        ..Dense::mean(&[20], true)
+    };
+    let probabilities = pipe(&network, vec![Part::Dense(dense)], 4, 1).image(&image).unwrap();
+    assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+}
+
+#[test]
 fn dense_map_holds_the_network_at_every_place() {
     let (small, image) = (graph(8), noise(12, 14, 3));
-    let weights = network(&small);
-    let mut network = DenseNetwork::new(&weights);
+    let network = network(&small);
     let input: Vec<f32> = image.pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
-    let map = network.map(&input, [1, 12, 14]).unwrap();
+    let dense = small.dense([1, 12, 14]).unwrap();
+    let mut whole = network.cpu_session(&dense, &SessionOptions::inference(1)).unwrap();
+    let map = whole.forward(&input).unwrap().logits;
     assert_eq!(map.shape(), [1, 6, 3, 4]);
     let mut session = session(graph(8), 1);
     for row in 0..3 {
@@ -200,12 +270,19 @@ fn dense_map_holds_the_network_at_every_place() {
             }
         }
     }
+}
 
-    let protocol =
-        |shorter: &[usize]| Dense { shorter: shorter.to_vec(), pool: Pool::Mean, flip: true };
-    let probabilities = network.probabilities(&image, &protocol(&[9, 12]), &preprocess()).unwrap();
-    assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-    // Smaller than the network's input: stretched to it.
-    let stretched = network.probabilities(&image, &protocol(&[4]), &preprocess()).unwrap();
-    assert_eq!(stretched.len(), 6);
+#[test]
+fn network_without_a_dense_form_says_why() {
+    let graph =
+        net("strided", [1, 8, 8], |x| x.conv(3, k(3).stride(2)).flatten().linear(6)).unwrap();
+    let network = network(&graph);
+    let protocol = named("overfeat-1", [8, 8]).unwrap();
+    let error = Pipe::new(&network, protocol, preprocess(), 1, 1).err().unwrap();
+    assert!(matches!(error, EvaluationError::NoForm { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("strided") && text.contains("maximum pooling"), "{text}");
+    let senseless = Protocol::of("none", Vec::new());
+    let error = Pipe::new(&network, senseless, preprocess(), 1, 1).err().unwrap();
+    assert!(matches!(error, EvaluationError::Protocol(_)), "{error}");
 }

@@ -43,6 +43,7 @@ pub use optimizer::{
     RmsPropForm, Scales, Select, Sgd, StateName, StateTensor, Update, check_state,
 };
 pub use params::{Init, Mismatch, Param, Weights, WeightsError};
+pub use rewrite::DenseForm;
 pub use shape::Shape;
 pub use spec::{Affine, Convolution, Family, Fans, Kernels, Spec};
 pub use summary::{LayerRow, markdown, rows, table};

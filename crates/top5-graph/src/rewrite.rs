@@ -3,11 +3,22 @@
 use crate::error::{GraphError, ShapeError};
 use crate::graph::{Graph, Node, NodeId};
 use crate::op::Op;
-use crate::ops::{Conv2d, Input};
+use crate::ops::{AvgPool2d, Conv2d, Input, MaxPool2d};
 use crate::params::Weights;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
-use crate::window::k;
+use crate::window::{Window, k};
+
+/// How the last pooling is made in a dense form, where the network's own way leaves a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DenseForm {
+    /// Whether a mean over the whole last map becomes one over windows of the size that this map has at the network's own
+    /// input, at every place: a map of logits where there would be one row.
+    pub windows: bool,
+    /// Whether a maximum pooling before the classifier is made at every offset of its windows, not only at multiples of its
+    /// stride (OverFeat, section 3.3): a map that is finer by the stride.
+    pub every_offset: bool,
+}
 
 impl Graph {
     /// Only what the logits need: no auxiliary heads.
@@ -55,15 +66,101 @@ impl Graph {
     /// The dense form (OverFeat, section 3.5; VGG, section 3.2): fully connected layers become convolutions, so that a
     /// larger input gives a map of logits. The tensors are those of [`Graph::dense_weights`].
     pub fn dense(&self, input: [usize; 3]) -> Result<Self, GraphError> {
+        self.dense_form(input, DenseForm::default())
+    }
+
+    /// [`Graph::dense`] with the last pooling made as `form` says. At the network's own input every form computes what the
+    /// network does. Fails, naming the layer, where one reads the whole map in a way that no convolution does, or the last
+    /// pooling is none that can be made at every offset.
+    pub fn dense_form(&self, input: [usize; 3], form: DenseForm) -> Result<Self, GraphError> {
+        let adaptive = |node: &&Node| matches!(node.op, Op::AdaptiveAvgPool2d(_));
+        if let Some(node) = self.nodes.iter().find(adaptive) {
+            let (what, expected) =
+                ("adaptive pooling in a dense form", "none: its windows grow with the map");
+            let error = ShapeError::Attribute { what, expected };
+            return Err(GraphError::new(
+                &self.name,
+                node.name.clone(),
+                node.spec.kind,
+                error,
+                node.at,
+            ));
+        }
+        let head = self.head_pool();
+        let offsets = match form.every_offset {
+            true => Some(self.offsets(head)?),
+            false => None,
+        };
+        let is_head = |node: &Node| head.is_some_and(|head| head.id == node.id);
         self.rebuild(|node| {
             if matches!(node.op, Op::Flatten(_)) {
                 return None;
             }
-            let Op::Linear(linear) = &node.op else { return Some(resized(&node.op, input)) };
-            let [_, _, h, w] = self.dense_shape(node);
-            let conv = Conv2d::new(linear.out_features, k([h, w]));
-            Some(Op::Conv2d(if linear.bias { conv } else { conv.no_bias() }))
+            if let Op::Linear(linear) = &node.op {
+                let [_, _, h, w] = self.dense_shape(node);
+                // The offsets lie side by side in the pooled map: a step of the classifier's is one of the pooling's.
+                let steps = offsets.filter(|_| [h, w] != [1, 1]).unwrap_or([1, 1]);
+                let conv = Conv2d::new(linear.out_features, k([h, w]).dilation(steps));
+                return Some(Op::Conv2d(if linear.bias { conv } else { conv.no_bias() }));
+            }
+            if is_head(node) {
+                if let (Op::MaxPool2d(pool), Some(_)) = (&node.op, offsets) {
+                    return Some(Op::MaxPool2d(MaxPool2d { window: pool.window.stride(1) }));
+                }
+                if let (Op::GlobalAvgPool(_), true) = (&node.op, form.windows) {
+                    let window = k(self.node(node.inputs[0]).shape().size());
+                    return Some(Op::AvgPool2d(AvgPool2d { window, count_include_pad: true }));
+                }
+            }
+            Some(resized(&node.op, input))
         })
+    }
+
+    /// The pooling whose map the classifier reads, if between it and the logits there are only fully connected layers and what
+    /// treats every place of a map alike.
+    fn head_pool(&self) -> Option<&Node> {
+        let mut node = self.logits();
+        loop {
+            match &node.op {
+                Op::MaxPool2d(_) | Op::AvgPool2d(_) | Op::GlobalAvgPool(_) => return Some(node),
+                Op::Linear(_) | Op::Flatten(_) | Op::Dropout(_) | Op::Activation(_) => {}
+                Op::BatchNorm2d(_) | Op::MulConstant(_) => {}
+                Op::Conv2d(conv) if conv.window == k(1) => {}
+                Op::Input(_)
+                | Op::Conv2d(_)
+                | Op::TableConv2d(_)
+                | Op::AdaptiveAvgPool2d(_)
+                | Op::Subsampling(_)
+                | Op::LocalResponseNorm(_)
+                | Op::Add(_)
+                | Op::Scale(_)
+                | Op::Concat(_)
+                | Op::SliceChannels(_)
+                | Op::PadChannels(_)
+                | Op::Subsample(_)
+                | Op::Softmax(_)
+                | Op::EuclideanRbf(_) => return None,
+            }
+            node = self.node(*node.inputs.first()?);
+        }
+    }
+
+    /// How many offsets the last pooling has in each direction: its stride.
+    fn offsets(&self, head: Option<&Node>) -> Result<[usize; 2], GraphError> {
+        let node = head.unwrap_or(self.logits());
+        if let Op::MaxPool2d(MaxPool2d { window }) = &node.op {
+            let [h, w] = self.node(node.inputs[0]).shape().size();
+            let room = [h - window.kernel[0], w - window.kernel[1]];
+            let whole = (0..2).all(|i| !window.ceil || room[i].is_multiple_of(window.stride[i]));
+            if whole && *window == (Window { ceil: window.ceil, ..plain(window) }) {
+                return Ok(window.stride);
+            }
+        }
+        let error = ShapeError::Attribute {
+            what: "what the classifier reads, to be pooled at every offset,",
+            expected: "a maximum pooling without padding",
+        };
+        Err(GraphError::new(&self.name, node.name.clone(), node.spec.kind, error, node.at))
     }
 
     /// The weights of this network for its dense form: the same values, reshaped.
@@ -127,6 +224,11 @@ impl Graph {
     }
 }
 
+/// The window without padding and dilation.
+fn plain(window: &Window) -> Window {
+    k(window.kernel).stride(window.stride)
+}
+
 /// The op, or for an input the one of this size.
 fn resized(op: &Op, input: [usize; 3]) -> Op {
     if matches!(op, Op::Input(_)) { Op::Input(Input { chw: input }) } else { op.clone() }
@@ -168,10 +270,50 @@ mod tests {
     #[test]
     fn another_input_size_keeps_the_weights_or_fails() {
         assert!(headed().with_input([3, 32, 32]).is_err());
-        let pooled =
-            net("pooled", [3, 16, 16], |x| x.conv(8, 3).global_avg_pool().linear(5)).unwrap();
-        assert_eq!(pooled.with_input([3, 40, 24]).unwrap().classes(), 5);
-        assert!(pooled.with_input([1, 16, 16]).is_err());
+        assert_eq!(pooled().with_input([3, 40, 24]).unwrap().classes(), 5);
+        assert!(pooled().with_input([1, 16, 16]).is_err());
+    }
+
+    #[test]
+    fn last_pooling_is_made_at_every_offset() {
+        let graph = net("fine", [1, 11, 11], |x| {
+            let x = x.conv(4, 3).relu().max_pool(k(3).stride(3));
+            x.flatten().linear(7).relu().linear(5)
+        })
+        .unwrap();
+        let form = DenseForm { every_offset: true, ..DenseForm::default() };
+        assert_eq!(graph.dense_form([1, 11, 11], form).unwrap().logits().shape(), graph_map(5, 1));
+        let fine = graph.dense_form([1, 16, 23], form).unwrap();
+        // 14×21 after the convolution, 12×19 pooled; the classifier's three steps of three span seven.
+        assert_eq!(fine.logits().shape(), Shape::Map([5, 6, 13]));
+        assert_eq!(graph.dense([1, 16, 23]).unwrap().logits().shape(), Shape::Map([5, 2, 5]));
+        let error = pooled().dense_form([3, 40, 24], form).unwrap_err();
+        assert!(error.to_string().contains("maximum pooling without padding"), "{error}");
+    }
+
+    #[test]
+    fn mean_over_the_map_becomes_one_over_windows() {
+        let form = DenseForm { windows: true, ..DenseForm::default() };
+        let windows = pooled().dense_form([3, 20, 17], form).unwrap();
+        assert_eq!(windows.logits().shape(), Shape::Map([5, 5, 2]));
+        let squeezed = net("squeezed", [3, 16, 16], |x| {
+            let x = x.conv(8, 3);
+            x.scale(x.global_avg_pool().conv(8, 1).sigmoid()).global_avg_pool().linear(5)
+        })
+        .unwrap();
+        // What is squeezed stays squeezed.
+        let windows = squeezed.dense_form([3, 17, 16], form).unwrap();
+        assert_eq!(windows.logits().shape(), Shape::Map([5, 2, 1]));
+        let coarse = squeezed.dense([3, 17, 16]).unwrap();
+        assert_eq!(coarse.logits().shape(), graph_map(5, 1));
+    }
+
+    fn pooled() -> Graph {
+        net("pooled", [3, 16, 16], |x| x.conv(8, 3).global_avg_pool().linear(5)).unwrap()
+    }
+
+    fn graph_map(channels: usize, side: usize) -> Shape {
+        Shape::Map([channels, side, side])
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use top5_graph::ops::AlphaOver;
-use top5_graph::{Graph, Op, Shape};
+use top5_graph::{DenseForm, Graph, Op, Shape};
 use top5_zoo::{
     CONTEST, Fact, Found, Network, Published, Set, Settings, ensembles, find, network, networks,
 };
@@ -331,22 +331,46 @@ fn dense_vgg_gives_a_map_of_logits() {
 }
 
 #[test]
+fn networks_have_dense_forms_or_say_which_layer_forbids_one() {
+    let mut without = Vec::new();
+    for network in networks() {
+        let graph = network.graph().unwrap().inference();
+        let [channels, height, width] = graph.input();
+        let form = DenseForm { windows: true, ..DenseForm::default() };
+        match graph.dense_form([channels, height, width], form) {
+            Ok(own) => {
+                let logits = own.logits().shape();
+                assert_eq!((logits.channels(), logits.size()), (graph.classes(), [1, 1]));
+                let larger = [channels, 2 * height, 3 * height];
+                let larger = graph.dense_form(larger, form).unwrap().logits().shape().size();
+                assert!(larger[1] > larger[0] && larger[0] > 1, "{} {larger:?}", network.name);
+            }
+            Err(error) => without.push((network.name, error.node.clone(), error.kind)),
+        }
+    }
+    assert_eq!(without, [("lenet5", "output".to_owned(), "EuclideanRbf")]);
+}
+
+#[test]
 fn dense_overfeat_has_the_maps_of_its_table() {
-    // The paper's Table 5 without its fine stride: layer 5 before pooling, then the spatial output of one offset.
+    // The paper's Table 5: layer 5 before pooling, then the spatial output of one offset and of all nine.
     let graph = graph("overfeat_accurate");
     let before = graph.nodes().iter().rposition(|node| matches!(node.op, Op::MaxPool2d(_)));
     let before = graph.nodes()[before.unwrap()].inputs[0];
-    for (input, layer_5, output) in [
-        ([245, 245], [17, 17], [1, 1]),
-        ([281, 317], [20, 23], [2, 3]),
-        ([317, 389], [23, 29], [3, 5]),
-        ([389, 461], [29, 35], [5, 7]),
-        ([425, 497], [32, 38], [6, 8]),
-        ([461, 569], [35, 44], [7, 10]),
+    for (input, layer_5, coarse, fine) in [
+        ([245, 245], [17, 17], [1, 1], [3, 3]),
+        ([281, 317], [20, 23], [2, 3], [6, 9]),
+        ([317, 389], [23, 29], [3, 5], [9, 15]),
+        ([389, 461], [29, 35], [5, 7], [15, 21]),
+        ([425, 497], [32, 38], [6, 8], [18, 24]),
+        ([461, 569], [35, 44], [7, 10], [21, 30]),
     ] {
-        let dense = graph.dense([3, input[0], input[1]]).unwrap();
+        let input = [3, input[0], input[1]];
+        let dense = graph.dense(input).unwrap();
         assert_eq!(dense.node(before).shape().size(), layer_5);
-        assert_eq!(dense.logits().shape().size(), output);
+        assert_eq!(dense.logits().shape().size(), coarse);
+        let form = DenseForm { every_offset: true, ..DenseForm::default() };
+        assert_eq!(graph.dense_form(input, form).unwrap().logits().shape().size(), fine);
     }
 }
 

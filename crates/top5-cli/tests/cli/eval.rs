@@ -68,6 +68,155 @@ fn preprocessing_may_be_given() {
     place.fails("eval lenet --crop-mode tile", 2, &["--crop-mode", "border"]);
 }
 
+#[test]
+fn protocols_are_listed_printed_and_used() {
+    let place = Place::new();
+    let list = place.text("protocols");
+    assert!(list.contains("144-crop") && list.contains("an interpretation"), "{list}");
+    assert_eq!(place.json("protocols")["protocols"][3]["views"], 144);
+
+    let ten = place.json("eval lenet --split validation --protocol 10-crop");
+    assert_eq!((&ten["views"], &ten["images"]), (&10.into(), &200.into()));
+    let choice = ten["origin"]["protocol"]["choices"][0].as_str().unwrap();
+    assert!(choice.contains("in proportion to 28"), "{choice}");
+    fs::write(place.path("ten.toml"), place.text("protocols 10-crop --input 28")).unwrap();
+    assert_eq!(place.json("eval lenet --split validation --protocol ten.toml"), ten);
+
+    // Whole images of the network's own size are the network itself.
+    let one = place.json("eval lenet --split validation");
+    let dense = place.json("eval lenet --split validation --protocol resnet-dense@28");
+    assert_eq!(dense["top1_right"], one["top1_right"]);
+    let [a, b] = [&dense, &one].map(|document| document["loss"].as_f64().unwrap());
+    assert!((a - b).abs() < 1e-6, "{a} {b}");
+    let text = place.text("eval lenet --split validation --protocol overfeat-1");
+    assert!(text.contains("protocol overfeat-1: 2 views") && text.contains("chosen: "), "{text}");
+
+    place.fails("eval lenet --protocol 11-crop", 2, &["11-crop", "144-crop"]);
+    fs::write(place.path("bad.toml"), "name = 'bad'\nparts = []").unwrap();
+    place.fails("eval lenet --protocol bad.toml", 3, &["bad.toml", "at least one"]);
+}
+
+#[test]
+fn answers_are_saved_and_judged_and_fused_later() {
+    let place = Place::new();
+    let test = "eval lenet --save one.safetensors --report now";
+    let one = place.json(test);
+    assert_eq!(place.json("eval --predictions one.safetensors"), one);
+    assert_eq!(place.json("eval lenet"), one);
+    let ten = place.json("eval lenet --protocol 10-crop --save ten.safetensors");
+    assert_ne!(ten["loss"], one["loss"]);
+    let interval = one["top1_interval"].as_array().unwrap();
+    assert!(
+        interval[0].as_f64() < one["top1"].as_f64() && one["top1"].as_f64() < interval[1].as_f64()
+    );
+
+    // A member alone is itself; models and their saved answers are the same members.
+    let member = "[[members]]\npredictions = 'one.safetensors'\n";
+    fs::write(place.path("alone.toml"), format!("name = 'alone'\n{member}")).unwrap();
+    let alone = place.json("eval --ensemble alone.toml");
+    assert_eq!((&alone["top1_right"], &alone["network"]), (&one["top1_right"], &"alone".into()));
+    let both = "[[members]]\nmodel = 'lenet'\nprotocol = '10-crop'\nweight = 2\n";
+    fs::write(place.path("both.toml"), format!("name = 'both'\n{both}{member}")).unwrap();
+    let saved = both.replace("model = 'lenet'", "predictions = 'ten.safetensors'");
+    let saved = saved.replace("protocol = '10-crop'\n", "");
+    fs::write(place.path("saved.toml"), format!("name = 'both'\n{saved}{member}")).unwrap();
+    let [a, b] = ["both", "saved"].map(|name| place.json(&format!("eval --ensemble {name}.toml")));
+    assert_eq!(a["loss"], b["loss"]);
+    assert!(a["members"][0].as_str().unwrap().contains("10-crop, weight 2"), "{a}");
+
+    // Weights are fitted on the validation part, and on nothing that is reported.
+    let fitted =
+        format!("name = 'fitted'\nweights = 'fitted'\n{both}[[members]]\nmodel = 'lenet'\n");
+    fs::write(place.path("fitted.toml"), fitted).unwrap();
+    let document = place.json("eval --ensemble fitted.toml");
+    assert!(document["origin"]["fitted"][0].as_str().unwrap().contains("validation"), "{document}");
+    place.fails("eval --ensemble fitted.toml --split validation", 2, &["--split test"]);
+    fs::write(place.path("none.toml"), "name = 'none'\nmembers = []").unwrap();
+    place.fails("eval --ensemble none.toml", 3, &["none.toml", "no members"]);
+    place.fails("eval --predictions both.toml", 3, &["both.toml"]);
+    place.json("eval lenet --split validation --save other.safetensors");
+    let other = "name = 'x'\n[[members]]\npredictions = 'other.safetensors'\n";
+    fs::write(place.path("mixed.toml"), format!("{other}{member}")).unwrap();
+    place.fails("eval --ensemble mixed.toml", 3, &["other images", "validation"]);
+
+    let scaled = place.json("eval lenet --temperature-from other.safetensors");
+    assert_eq!(scaled["top1_right"], one["top1_right"]);
+    assert!(scaled["loss"] != one["loss"], "{scaled}");
+    place.fails("eval lenet --temperature-from one.safetensors", 3, &["reported on"]);
+}
+
+#[test]
+fn report_is_written_and_compared_with() {
+    let place = Place::new();
+    place.text("eval lenet --report now");
+    let csv = fs::read_to_string(place.path("now/predictions.csv")).unwrap();
+    assert!(
+        csv.starts_with("image,label,class,rank,loss,top1_index,top1_class,top1_prob,"),
+        "{csv}"
+    );
+    let columns = csv.lines().next().unwrap().split(',').count();
+    assert!(csv.lines().all(|line| line.split(',').count() == columns));
+    assert_eq!(csv.lines().count(), 401);
+    let json = parse(&fs::read_to_string(place.path("now/report.json")).unwrap());
+    assert_eq!(json["top1_hits"].as_str().unwrap().len(), 400);
+    assert_eq!(json["per_class"].as_array().unwrap().len(), 10);
+    let html = fs::read_to_string(place.path("now/report.html")).unwrap();
+    assert!(html.contains("<html lang=\"en\">") && !html.contains("http"), "{html}");
+    place.text("eval lenet --report again");
+    for file in ["predictions.csv", "report.json", "report.html"] {
+        let [a, b] =
+            ["now", "again"].map(|folder| fs::read(place.path(folder).join(file)).unwrap());
+        assert_eq!(a, b, "{file}");
+    }
+
+    let same = place.run("eval lenet --against now/report.json");
+    assert!(same.stderr.contains("no difference shown"), "{same:?}");
+    let worse = "eval lenet --mean 0.9 --std 5 --against now/report.json";
+    let worse = place.run(worse);
+    assert!(worse.code == Some(6) && worse.stderr.contains("earlier one is better"), "{worse:?}");
+    let other = place.run("eval lenet --split validation --against now/report.json");
+    assert!(other.code == Some(3) && other.stderr.contains("other images"), "{other:?}");
+
+    let csv = place.text("eval lenet --csv");
+    assert!(csv.starts_with("model,img_size,top1,top1_err,top5,top5_err,param_count,"), "{csv}");
+    assert_eq!(csv.lines().count(), 2);
+    assert!(place.text("eval lenet --markdown").starts_with("| model | img_size |"));
+    let rows = place.text("eval --row VGG");
+    assert!(rows.contains("7.32") && rows.contains("nothing was measured"), "{rows}");
+    assert!(place.text("eval lenet --row 2014").contains("measured on digits"));
+    place.fails("eval --row LeNet", 2, &["--row LeNet", "AlexNet"]);
+    place.fails("eval", 2, &["MODEL"]);
+}
+
+#[test]
+fn some_of_the_classes_are_enough() {
+    let place = Place::new();
+    for digit in ["3", "7"] {
+        fs::create_dir_all(place.path("some").join(digit)).unwrap();
+    }
+    let digits = place.text("eval lenet --report all --split test");
+    assert!(digits.contains("400 images"));
+    for (i, name) in ["3/a.png", "3/b.png", "7/a.png"].into_iter().enumerate() {
+        let image = image::GrayImage::from_fn(28, 28, |x, y| {
+            image::Luma([if x == y || y == 4 { 255 } else { 30 * i as u8 }])
+        });
+        image.save(place.path("some").join(name)).unwrap();
+    }
+    let ran = place.run("eval lenet --data some --split all --json");
+    assert!(ran.stderr.contains("2 of the network's 10 classes"), "{ran:?}");
+    let document = parse(&ran.stdout);
+    assert_eq!((&document["images"], &document["subset"]), (&3.into(), &true.into()));
+    fs::write(place.path("real.json"), "[[0], [], [0, 1]]").unwrap();
+    let real = place.json("eval lenet --data some --split all --real real.json");
+    assert_eq!(real["images"], 2);
+    fs::write(place.path("names.txt"), "a\nb\n").unwrap();
+    place.fails("eval lenet --class-names names.txt", 3, &["names.txt names 2 classes"]);
+    fs::rename(place.path("some/7"), place.path("some/sieben")).unwrap();
+    place.fails("eval lenet --data some --split all", 3, &["\"sieben\"", "--class-names"]);
+    fs::write(place.path("names.txt"), "0\n1\n2\n3\n4\n5\n6\nsieben\n8\n9\n").unwrap();
+    place.json("eval lenet --data some --split all --class-names names.txt");
+}
+
 /// akamaster's ResNet-20 on CIFAR-10's test images as JPEG files: PyTorch is right on 8,103 of 10,000, and on 9,872 among
 /// the first five.
 #[test]

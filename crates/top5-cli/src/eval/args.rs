@@ -1,0 +1,114 @@
+//! The arguments of `eval`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::args::{DataArgs, TunedArgs, WeightsArgs, positive};
+use crate::preprocess::PreprocessArgs;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  top5 eval runs/lenet-digits --per-class
+  top5 eval model.safetensors --data imagenet/ --split validation
+  top5 eval vgg16 --weights vgg16.pth --data imagenet/ --split all --protocol vgg-dense-3
+  top5 eval runs/a --protocol 10-crop --save a.safetensors --report a/
+  top5 eval --ensemble five.toml --against a/report.json
+  top5 eval --row VGG
+  top5 eval resnet20_cifar --weights resnet20.th --data photos/ --split all --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// A run's folder, a weights file, a timm folder or a network's name
+    #[arg(required_unless_present_any = ["ensemble", "predictions", "row"])]
+    pub(crate) model: Option<String>,
+    /// Average several models: a file that names them, their protocols, preprocessing and weights (see docs/evaluation.md)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "predictions", "protocol"])]
+    pub(crate) ensemble: Option<PathBuf>,
+    /// Judge what --save wrote, without running a model
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "protocol"])]
+    pub(crate) predictions: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Which part of the data
+    #[arg(long, value_enum, default_value = "test")]
+    pub(crate) split: Split,
+    /// How many looks at an image are averaged, and which: a name of `top5 protocols`, NAME@SIDE,SIDE for other scales, or a
+    /// file as that prints it; the one crop of the model's preprocessing by default
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) protocol: Option<String>,
+    /// Images (or crops of them) at once
+    #[arg(long, short, value_name = "N", default_value = "64")]
+    #[arg(value_parser = positive)]
+    pub(crate) batch_size: usize,
+    /// Also list every class
+    #[arg(long)]
+    pub(crate) per_class: bool,
+    /// Names of the model's classes, a line each, where its own are not those of the data
+    #[arg(long, visible_alias = "labels", value_name = "FILE")]
+    pub(crate) class_names: Option<PathBuf>,
+    /// Several right answers per image: ReaL's real.json, a list of classes for each validation image
+    #[arg(long, value_name = "FILE")]
+    pub(crate) real: Option<PathBuf>,
+    /// Scale the logits by the temperature that fits these predictions of other images, as --save wrote them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) temperature_from: Option<PathBuf>,
+    /// Save what was said of every image, for --predictions and --ensemble (safetensors)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// Write predictions.csv, report.json and report.html into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// Compare with the report.json of an earlier evaluation; exit code 6 where this one is significantly worse
+    #[arg(long, value_name = "FILE")]
+    pub(crate) against: Option<PathBuf>,
+    /// Print the article's row of results that this was measured for beside it: a network of its table, as VGG or ResNet
+    #[arg(long, value_name = "ROW")]
+    pub(crate) row: Option<String>,
+    /// Write CSV with timm's columns
+    #[arg(long, conflicts_with_all = ["json", "markdown"])]
+    pub(crate) csv: bool,
+    /// Write a Markdown table with timm's columns
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    /// Fail with exit code 6 when top-1 is below this, in percent
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub(crate) min_top1: Option<f64>,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) engine: TunedArgs,
+}
+
+/// A part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Split {
+    /// What the network learnt from
+    Train,
+    /// What chose the epoch
+    Validation,
+    /// What the result is reported on
+    Test,
+    /// Every image, for example of a folder that is not divided
+    All,
+}
+
+impl Split {
+    /// Its word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+            Self::All => "all",
+        }
+    }
+}
+
+/// Reads a number to compare a percentage with.
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "expected a number of percent, for example 90".to_owned())
+}

@@ -1,0 +1,105 @@
+//! Which images are looked at.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use top5::Model;
+use top5::data::{self, Dataset, Limits, OnBad, OpenOptions};
+use top5::train::Recipe;
+
+use super::args::Split;
+use crate::args::DataArgs;
+use crate::exit::Stop;
+use crate::memory;
+use crate::output::Output;
+use crate::train::read_saved;
+
+/// The dataset of a model of drawn digits that comes from no run.
+pub(crate) const DIGITS: &str = "digits";
+
+/// The data, as they were asked for.
+pub(crate) struct Choice {
+    /// Name or folder; the run's, or those of a model of digits, if absent.
+    data: Option<String>,
+    pub(crate) skip_bad: bool,
+    limits: Limits,
+    /// The recipe of the run that the model is of: its data are divided as they were when it learnt.
+    recipe: Option<Recipe>,
+    pub(crate) split: Split,
+}
+
+/// A part of some data.
+pub(crate) struct Part {
+    /// Name or folder of the data.
+    pub(crate) data: String,
+    pub(crate) split: Split,
+    pub(crate) dataset: Arc<dyn Dataset>,
+}
+
+impl Part {
+    /// What identifies the images: their names and, as far as it can be told, what is in them.
+    pub(crate) fn fingerprint(&self) -> String {
+        format!("{:016x}", self.dataset.revision())
+    }
+}
+
+impl Choice {
+    pub(crate) fn resolve(args: DataArgs, split: Split, model: Option<&str>) -> Result<Self> {
+        let recipe = model.map(|model| read_saved(Path::new(model))).transpose()?.flatten();
+        let limits = args.images.limits();
+        Ok(Self { data: args.data, skip_bad: args.skip_bad, limits, recipe, split })
+    }
+
+    /// The part that was asked for, or another one of the same data.
+    pub(crate) fn open(&self, model: &Model, split: Split, output: Output) -> Result<Part> {
+        let (data, open) = self.data(model, split)?;
+        let splits = data::open(data, &open)?;
+        output.note(&format!("{data}: {}", splits.describe()));
+        for unused in splits.unused.iter() {
+            output.warn(&format!("left out: {unused}"));
+        }
+        let part = match split {
+            Split::Train => Some(splits.train),
+            Split::Validation => Some(splits.validation),
+            Split::Test => splits.test,
+            Split::All => Some(splits.whole()),
+        };
+        // The images that chose the epoch, which are no test but the nearest to one.
+        let other = match &self.recipe {
+            Some(_) => " validation (those that chose the epoch)",
+            None => " all",
+        };
+        let missing = || {
+            Stop::BadInput(format!(
+                "{data} has no test images: give --split{other}, or other --data"
+            ))
+        };
+        Ok(Part { data: data.to_owned(), split, dataset: part.ok_or_else(missing)? })
+    }
+
+    /// The data's name or folder, and how they are divided.
+    fn data(&self, model: &Model, split: Split) -> Result<(&str, OpenOptions)> {
+        // The evaluation itself finds bad files: looking for them before would decode every file twice.
+        let (on_bad, limits) = (OnBad::Fail, self.limits);
+        let usual =
+            OpenOptions { on_bad, limits, memory: memory::available(), ..OpenOptions::default() };
+        let digits = || Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
+        let (data, open) = match &self.recipe {
+            Some(Recipe { data, validation, seed, .. }) => {
+                let open = OpenOptions { validation: *validation, seed: *seed, ..usual };
+                (self.data.as_deref().unwrap_or(data), open)
+            }
+            None => match self.data.as_deref().or_else(digits) {
+                Some(data) => (data, usual),
+                None => {
+                    let message = "on which images? give --data, a dataset's name or a folder";
+                    return Err(Stop::Usage(message.to_owned()).into());
+                }
+            },
+        };
+        // A class with one image can only be evaluated whole.
+        let validation = if split == Split::All { 0.0 } else { open.validation };
+        Ok((data, OpenOptions { validation, ..open }))
+    }
+}

@@ -1,0 +1,81 @@
+//! The files of a report: `predictions.csv`, `report.json`, `report.html`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use top5::data::files::read_text;
+use top5::eval::KEPT;
+use top5::make_folder;
+
+use super::page;
+use super::result::{Details, Evaluation, Outcome};
+use crate::exit::Stop;
+use crate::output::{Kind, Output, SCHEMA_VERSION};
+use crate::table;
+
+/// `report.json`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Report {
+    schema_version: u32,
+    #[serde(flatten)]
+    pub(crate) evaluation: Evaluation,
+    #[serde(flatten)]
+    pub(crate) details: Details,
+}
+
+/// Writes all three into a folder.
+pub(crate) fn write(outcome: &Outcome, folder: &Path, output: Output) -> Result<()> {
+    make_folder(folder)?;
+    let report = Report {
+        schema_version: SCHEMA_VERSION,
+        evaluation: outcome.evaluation(true),
+        details: outcome.details(),
+    };
+    let json = serde_json::to_string_pretty(&report)? + "\n";
+    output.file(
+        &folder.join("predictions.csv"),
+        Kind::PredictionsCsv,
+        predictions(outcome).as_bytes(),
+    )?;
+    output.file(&folder.join("report.json"), Kind::ReportJson, json.as_bytes())?;
+    output.file(&folder.join("report.html"), Kind::ReportHtml, page::html(&report).as_bytes())
+}
+
+/// Reads a `report.json`.
+pub(crate) fn read(path: &Path) -> Result<Report> {
+    let shown = path.display();
+    let text = read_text(path).with_context(|| format!("reading {shown}"))?;
+    let wrong = |error: serde_json::Error| {
+        Stop::BadInput(format!("{shown} is no report.json of an evaluation: {error}"))
+    };
+    Ok(serde_json::from_str(&text).map_err(wrong)?)
+}
+
+/// A row per image: its file or number, class, rank of the class from 1, loss, and the most probable classes. RFC 4180, with
+/// bare line feeds.
+fn predictions(outcome: &Outcome) -> String {
+    let mut text = String::from("image,label,class,rank,loss");
+    for k in 1..=KEPT {
+        let _ = write!(text, ",top{k}_index,top{k}_class,top{k}_prob");
+    }
+    text.push('\n');
+    let header = &outcome.header;
+    for (image, one) in header.images.iter().zip(&outcome.judged) {
+        let class = |class: u32| table::cell(&header.classes[class as usize]);
+        let rank = one.rank.map_or(String::new(), |rank| (rank + 1).to_string());
+        let (image, of) = (table::cell(image), class(one.label));
+        let _ = write!(text, "{image},{},{of},{rank},{:.6}", one.label, one.loss);
+        for k in 0..KEPT {
+            match one.top.get(k) {
+                Some(&(index, p)) => {
+                    let _ = write!(text, ",{index},{},{p:.6}", class(index));
+                }
+                None => text.push_str(",,,"),
+            }
+        }
+        text.push('\n');
+    }
+    text
+}

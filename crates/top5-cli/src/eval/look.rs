@@ -1,0 +1,191 @@
+//! A model that looks at images.
+
+use std::thread;
+use std::time::Instant;
+
+use anyhow::Result;
+use top5::data::{DataError, Dataset, Loader, Preprocess};
+use top5::eval::{Header, Origin, Pipe};
+use top5::graph::{Device, EngineError, Graph, Retain, Weights};
+use top5::{Model, Options, sha256};
+
+use super::classes::Classes;
+use super::data::{DIGITS, Part};
+use super::protocol::Choice;
+use crate::exit::Stop;
+use crate::memory::limited_beside;
+use crate::output::Output;
+use crate::preprocess::PreprocessArgs;
+use crate::progress::Progress;
+use crate::source::StoredModel;
+
+/// How a model is to look.
+#[derive(Clone)]
+pub(crate) struct Look {
+    pub(crate) model: StoredModel,
+    pub(crate) protocol: Choice,
+    pub(crate) preprocess: PreprocessArgs,
+}
+
+/// What all models of an evaluation share.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) batch: usize,
+    pub(crate) skip_bad: bool,
+    pub(crate) options: Options,
+}
+
+/// What a model was, and what it looked at.
+pub(crate) struct Seen {
+    pub(crate) header: Header,
+    /// Learned parameters.
+    pub(crate) params: usize,
+    /// Whether classes of the network were left out.
+    pub(crate) subset: bool,
+}
+
+/// Takes the probabilities of an image: its number in the part, its class, one value per class of the data.
+pub(crate) type Each<'e> = &'e mut dyn FnMut(usize, u32, &[f64]);
+
+impl Look {
+    /// Looks at every image of a part. `names` are those of the model's classes where they are not its own.
+    pub(crate) fn at(
+        &self,
+        model: Model,
+        part: &Part,
+        settings: &Settings,
+        output: Output,
+        each: Each<'_>,
+    ) -> Result<Seen> {
+        let classes = Classes::new(&model, part.dataset.classes(), output)?;
+        // The embedded digits already look like what drawn ones are brought to.
+        let preprocess = match &*part.data {
+            DIGITS => Preprocess { drawn_digits: false, ..model.preprocess.clone() },
+            _ => model.preprocess.clone(),
+        };
+        let preprocess = self.preprocess.apply(preprocess)?;
+        let [_, height, width] = model.graph.input();
+        let protocol = self.protocol.at([height, width])?;
+        let (weights, params) = (hash(&model.weights), model.graph.inference().param_count());
+        let origin = Origin {
+            network: model.graph.name().to_owned(),
+            weights,
+            data: part.data.clone(),
+            split: part.split.name().to_owned(),
+            fingerprint: part.fingerprint(),
+            preprocess,
+            protocol,
+            fitted: Vec::new(),
+        };
+        let (images, unread) = self.look(model, &origin, &classes, part, settings, output, each)?;
+        let names = part.dataset.classes().to_vec();
+        let header = Header { origin, classes: names, images, unread };
+        Ok(Seen { header, params, subset: classes.is_subset() })
+    }
+
+    /// The names of the images, and what is wrong with those that cannot be read.
+    fn look(
+        &self,
+        model: Model,
+        origin: &Origin,
+        classes: &Classes,
+        part: &Part,
+        settings: &Settings,
+        output: Output,
+        each: Each<'_>,
+    ) -> Result<(Vec<String>, Vec<String>)> {
+        let Model { graph, weights, .. } = model;
+        let Origin { protocol, preprocess, .. } = origin.clone();
+        let images = Loader::memory(settings.batch, preprocess.size());
+        let options = limited_beside(settings.options.clone(), images, &graph);
+        // One crop needs the network in one form; other sizes may need weights in another.
+        let retain = if protocol.is_own() { Retain::Nothing } else { Retain::Tensors };
+        let device = top5::device(&options)?;
+        let network = device.network(&graph, weights, retain)?;
+        let threads = options.threads.unwrap_or_else(cores);
+        let mut pipe =
+            Pipe::new(network.as_ref(), protocol, preprocess.clone(), settings.batch, threads)?;
+        let (dataset, all) = (part.dataset.as_ref(), part.dataset.len());
+        if all == 0 {
+            let message = format!("the dataset {} has no images to evaluate on", dataset.name());
+            return Err(Stop::BadInput(message).into());
+        }
+        let progress = Progress::new(output, "evaluating", all);
+        let start = Instant::now();
+        let (mut images, mut errors): (Vec<String>, Vec<DataError>) = (Vec::new(), Vec::new());
+        let mut culprit = None;
+        let run = pipe.run(dataset, 0..all, &mut |answer| -> Result<()> {
+            match answer.probabilities {
+                Ok(probabilities) if probabilities.iter().any(|value| !value.is_finite()) => {
+                    culprit = Some(answer.index);
+                    return Err(not_finite(&graph).into());
+                }
+                Ok(probabilities) => {
+                    images.push(dataset.sample_name(answer.index));
+                    let label = dataset.label(answer.index);
+                    each(answer.index, label, &classes.restrict(probabilities));
+                }
+                Err(error) => errors.push(error),
+            }
+            let done = images.len() + errors.len();
+            let speed = || done as f64 / start.elapsed().as_secs_f64().max(1e-9);
+            progress.set(done, || format!("{:.1} images/s", speed()));
+            Ok(())
+        });
+        drop(progress);
+        if let Some(index) = culprit {
+            let input = input(dataset, index, &preprocess, &graph)?;
+            let weights = self.model.open(output)?.weights;
+            return Err(top5::trace(&device, &graph, weights, &input).into());
+        }
+        run?;
+        let seconds = start.elapsed().as_secs_f64();
+        output
+            .note(&format!("{all} images in {seconds:.1} s, {:.1} images/s", all as f64 / seconds));
+        let unread: Vec<String> = errors.iter().map(DataError::to_string).collect();
+        unread.iter().for_each(|error| output.warn(&format!("left out: {error}")));
+        if images.is_empty()
+            && let Some(error) = errors.into_iter().next()
+        {
+            return Err(error.into());
+        }
+        if !unread.is_empty() && !settings.skip_bad {
+            let message = format!(
+                "{} of {all} images could not be used, see above: replace them, or leave them out with --skip-bad",
+                unread.len()
+            );
+            return Err(Stop::BadInput(message).into());
+        }
+        Ok((images, unread))
+    }
+}
+
+fn not_finite(graph: &Graph) -> EngineError {
+    EngineError::NotFinite { what: format!("an answer of {}", graph.name()) }
+}
+
+/// An image as one crop of it is given to the network.
+fn input(
+    dataset: &dyn Dataset,
+    index: usize,
+    preprocess: &Preprocess,
+    graph: &Graph,
+) -> Result<Vec<f32>> {
+    let mut input = vec![0.0; graph.input().iter().product()];
+    preprocess.apply(&dataset.sample(index)?.image, &mut input);
+    Ok(input)
+}
+
+/// Threads that decode where none are asked for: each holds a decoded image.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(32)
+}
+
+/// SHA-256 of the names and the SHA-256 of all tensors, by name: whatever file they were in.
+fn hash(weights: &Weights) -> String {
+    let tensor = |(name, tensor): (&str, &top5::graph::Tensor)| {
+        let bytes: Vec<u8> = tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect();
+        format!("{name} {}\n", sha256(&bytes))
+    };
+    sha256(weights.iter().map(tensor).collect::<String>().as_bytes())
+}

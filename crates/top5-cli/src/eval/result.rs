@@ -1,0 +1,198 @@
+//! What an evaluation came to, and what follows from it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use top5::eval::{Calibration, Header, Judged, Origin, Paired, percent, wilson};
+
+/// Confusions, worst images and pairs that are listed.
+const LISTED: usize = 50;
+
+/// An evaluation, ready to be told.
+pub(crate) struct Outcome {
+    pub(crate) header: Header,
+    /// In the order of the header's images.
+    pub(crate) judged: Vec<Judged>,
+    /// Learned parameters, of one network.
+    pub(crate) params: Option<usize>,
+    /// What was averaged, a line each; of an ensemble.
+    pub(crate) members: Vec<String>,
+    /// Whether classes of the network were left out of its answers.
+    pub(crate) subset: bool,
+}
+
+/// The document of `--json` and of `report.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Evaluation {
+    pub(crate) network: String,
+    pub(crate) data: String,
+    pub(crate) split: String,
+    pub(crate) preprocess: String,
+    /// Number of looks at an image that were averaged.
+    pub(crate) views: usize,
+    /// All that the numbers follow from.
+    pub(crate) origin: Origin,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) members: Vec<String>,
+    /// Whether classes of the network that the data lack were left out of its answers.
+    pub(crate) subset: bool,
+    pub(crate) images: usize,
+    /// Files that were left out because they are bad.
+    pub(crate) skipped: usize,
+    pub(crate) top1: f64,
+    pub(crate) top5: f64,
+    /// Wilson's 95 % intervals.
+    pub(crate) top1_interval: [f64; 2],
+    pub(crate) top5_interval: [f64; 2],
+    /// Images whose class came first, and was among the first five.
+    pub(crate) top1_right: usize,
+    pub(crate) top5_right: usize,
+    pub(crate) loss: f64,
+    pub(crate) calibration: Calibration,
+    pub(crate) per_class: Vec<Class>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Class {
+    pub(crate) class: String,
+    pub(crate) images: usize,
+    pub(crate) top1: f64,
+    pub(crate) top5: f64,
+}
+
+/// What only files hold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Details {
+    /// Images of one class that were taken for another, largest number first.
+    pub(crate) confusions: Vec<Confusion>,
+    /// Wrong answers that were most certain: wrong labels are among them.
+    pub(crate) suspects: Vec<Suspect>,
+    /// A digit per image, in the order of predictions.csv: 1 where its class came first.
+    pub(crate) top1_hits: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Confusion {
+    pub(crate) class: String,
+    pub(crate) taken_for: String,
+    pub(crate) images: usize,
+    /// Some of them.
+    pub(crate) examples: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Suspect {
+    pub(crate) image: String,
+    pub(crate) class: String,
+    pub(crate) taken_for: String,
+    pub(crate) probability: f64,
+    /// That of the class it is labelled as.
+    pub(crate) of_class: f64,
+}
+
+impl Outcome {
+    /// The numbers. Of every class only where that is asked for.
+    pub(crate) fn evaluation(&self, per_class: bool) -> Evaluation {
+        let Self { header, judged, .. } = self;
+        let images = judged.len();
+        let [top1, top5] = [1, 5].map(|k| judged.iter().filter(|one| one.is_among(k)).count());
+        let calibration = Calibration::new(judged);
+        let origin = header.origin.clone();
+        Evaluation {
+            network: origin.network.clone(),
+            data: origin.data.clone(),
+            split: origin.split.clone(),
+            preprocess: origin.preprocess.describe(),
+            views: origin.protocol.count(),
+            origin,
+            members: self.members.clone(),
+            subset: self.subset,
+            images,
+            skipped: header.unread.len(),
+            top1: percent(top1, images),
+            top5: percent(top5, images),
+            top1_interval: wilson(top1, images),
+            top5_interval: wilson(top5, images),
+            top1_right: top1,
+            top5_right: top5,
+            loss: calibration.nll,
+            calibration,
+            per_class: if per_class { self.per_class() } else { Vec::new() },
+        }
+    }
+
+    fn per_class(&self) -> Vec<Class> {
+        let mut counts = vec![[0; 3]; self.header.classes.len()];
+        for one in &self.judged {
+            let [images, top1, top5] = &mut counts[one.label as usize];
+            *images += 1;
+            *top1 += usize::from(one.is_among(1));
+            *top5 += usize::from(one.is_among(5));
+        }
+        let class = |(name, [images, top1, top5]): (&String, [usize; 3])| Class {
+            class: name.clone(),
+            images,
+            top1: percent(top1, images),
+            top5: percent(top5, images),
+        };
+        self.header.classes.iter().zip(counts).map(class).collect()
+    }
+
+    /// What only files hold.
+    pub(crate) fn details(&self) -> Details {
+        let hit = |one: &Judged| if one.is_among(1) { '1' } else { '0' };
+        Details {
+            confusions: self.confusions(),
+            suspects: self.suspects(),
+            top1_hits: self.judged.iter().map(hit).collect(),
+        }
+    }
+
+    fn name(&self, class: u32) -> String {
+        self.header.classes[class as usize].clone()
+    }
+
+    fn confusions(&self) -> Vec<Confusion> {
+        let mut pairs: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
+        for (at, one) in self.judged.iter().enumerate().filter(|(_, one)| !one.is_among(1)) {
+            if let Some(&(taken, _)) = one.top.first() {
+                pairs.entry((one.label, taken)).or_default().push(at);
+            }
+        }
+        let mut pairs: Vec<_> = pairs.into_iter().collect();
+        pairs.sort_by_key(|(pair, images)| (std::cmp::Reverse(images.len()), *pair));
+        let confusion = |((label, taken), images): ((u32, u32), Vec<usize>)| Confusion {
+            class: self.name(label),
+            taken_for: self.name(taken),
+            images: images.len(),
+            examples: images.iter().take(5).map(|&at| self.header.images[at].clone()).collect(),
+        };
+        pairs.into_iter().take(LISTED).map(confusion).collect()
+    }
+
+    fn suspects(&self) -> Vec<Suspect> {
+        let mut wrong: Vec<(usize, &Judged)> =
+            self.judged.iter().enumerate().filter(|(_, one)| !one.is_among(1)).collect();
+        wrong.sort_by(|(i, a), (j, b)| b.loss.total_cmp(&a.loss).then(i.cmp(j)));
+        let suspect = |(at, one): (usize, &Judged)| {
+            let (taken, probability) = *one.top.first()?;
+            Some(Suspect {
+                image: self.header.images[at].clone(),
+                class: self.name(one.label),
+                taken_for: self.name(taken),
+                probability,
+                of_class: (-one.loss).exp(),
+            })
+        };
+        wrong.into_iter().filter_map(suspect).take(LISTED).collect()
+    }
+
+    /// This result beside an earlier one on the same images: earlier first. `None` where they are other images.
+    pub(crate) fn against(&self, evaluation: &Evaluation, details: &Details) -> Option<Paired> {
+        let same = evaluation.origin.fingerprint == self.header.origin.fingerprint
+            && details.top1_hits.len() == self.judged.len();
+        let before: Vec<bool> = details.top1_hits.bytes().map(|hit| hit == b'1').collect();
+        let now: Vec<bool> = self.judged.iter().map(|one| one.is_among(1)).collect();
+        same.then(|| Paired::new(&before, &now))
+    }
+}

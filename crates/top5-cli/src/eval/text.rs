@@ -1,0 +1,92 @@
+//! An evaluation as people read it.
+
+use super::result::{Class, Evaluation, Outcome};
+use crate::printable;
+use crate::table::{self, Column};
+
+/// The text on stdout.
+pub(crate) fn describe(evaluation: &Evaluation) -> String {
+    let Evaluation { network, data, split, images, top1, top5, loss, .. } = evaluation;
+    let data = printable::path(data);
+    let interval = |[low, high]: [f64; 2]| format!("{low:.2} to {high:.2}");
+    let mut text = format!(
+        "{network} on {data} ({split}, {images} images): top-1 {top1:.2} %, top-5 {top5:.2} %, loss \
+         {loss:.4}\n95 % intervals: top-1 {}, top-5 {}\npreprocessing: {}\n",
+        interval(evaluation.top1_interval),
+        interval(evaluation.top5_interval),
+        evaluation.preprocess
+    );
+    let protocol = &evaluation.origin.protocol;
+    for member in &evaluation.members {
+        text += &format!("  member {member}\n");
+    }
+    if !protocol.is_own() && evaluation.members.is_empty() {
+        text += &format!("protocol {protocol}\n");
+        for choice in &protocol.choices {
+            text += &format!("  chosen: {choice}\n");
+        }
+    }
+    for fitted in &evaluation.origin.fitted {
+        text += &format!("fitted: {fitted}\n");
+    }
+    if evaluation.subset {
+        text += "classes of the network that the data lack were left out of its answers\n";
+    }
+    if evaluation.skipped > 0 {
+        text += &format!("{} bad files were left out and not counted\n", evaluation.skipped);
+    }
+    if !evaluation.per_class.is_empty() {
+        const COLUMNS: [Column; 4] =
+            [("class", false), ("images", true), ("top-1 %", true), ("top-5 %", true)];
+        let row = |class: &Class| {
+            let [top1, top5] = [class.top1, class.top5].map(|share| format!("{share:.2}"));
+            [class.class.clone(), class.images.to_string(), top1, top5]
+        };
+        let rows: Vec<_> = evaluation.per_class.iter().map(row).collect();
+        text += &format!("\n{}", table::aligned(COLUMNS, &rows));
+    }
+    text
+}
+
+/// The columns of timm's results.
+const COLUMNS: [&str; 9] = [
+    "model",
+    "img_size",
+    "top1",
+    "top1_err",
+    "top5",
+    "top5_err",
+    "param_count",
+    "crop_pct",
+    "interpolation",
+];
+
+/// The row of timm's results.
+fn row(outcome: &Outcome, evaluation: &Evaluation) -> [String; 9] {
+    let preprocess = &evaluation.origin.preprocess;
+    let share = |share: f64| format!("{share:.3}");
+    [
+        evaluation.network.clone(),
+        preprocess.input_size[1].to_string(),
+        share(evaluation.top1),
+        share(100.0 - evaluation.top1),
+        share(evaluation.top5),
+        share(100.0 - evaluation.top5),
+        outcome.params.map_or(String::new(), |params| format!("{:.2}", params as f64 / 1e6)),
+        preprocess.crop_pct.to_string(),
+        preprocess.interpolation.name().to_owned(),
+    ]
+}
+
+pub(crate) fn csv(outcome: &Outcome, evaluation: &Evaluation) -> String {
+    table::csv(COLUMNS, &[row(outcome, evaluation)])
+}
+
+pub(crate) fn markdown(outcome: &Outcome, evaluation: &Evaluation) -> String {
+    let number = |(at, name): (usize, &'static str)| (name, (1..8).contains(&at));
+    let mut columns = [("", false); 9];
+    for (to, from) in columns.iter_mut().zip(COLUMNS.into_iter().enumerate().map(number)) {
+        *to = from;
+    }
+    table::markdown(columns, &[row(outcome, evaluation)])
+}

@@ -1,0 +1,96 @@
+//! Sessions of one network for the sizes that come.
+
+use top5_graph::{DenseForm, Graph, GraphError, Network, Session, SessionOptions};
+
+use crate::evaluate::EvaluationError;
+
+/// Pixels of all inputs of the sessions that are kept, about: activations take some hundred bytes for each.
+const KEPT_PIXELS: usize = 2 << 20;
+
+/// A form of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    /// Height and width of its input.
+    pub(super) size: [usize; 2],
+    /// Its dense form; none for the network itself.
+    pub(super) dense: Option<DenseForm>,
+}
+
+/// The sessions that were used last.
+pub(super) struct Sessions<'n> {
+    network: &'n dyn Network,
+    /// Without auxiliary heads.
+    graph: Graph,
+    /// Images of the network's own input size at once.
+    batch: usize,
+    /// The last one was used last.
+    kept: Vec<(Form, usize, Box<dyn Session>)>,
+}
+
+impl<'n> Sessions<'n> {
+    pub(super) fn new(network: &'n dyn Network, graph: Graph, batch: usize) -> Self {
+        Self { network, graph, batch, kept: Vec::new() }
+    }
+
+    /// The network.
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// How many inputs of this size have about as many pixels as a batch of the network's own.
+    pub(super) fn room(&self, size: [usize; 2]) -> usize {
+        let [_, height, width] = self.graph.input();
+        (self.batch * height * width / (size[0] * size[1]).max(1)).max(1)
+    }
+
+    /// Fails where the network has no such form.
+    pub(super) fn check(&self, form: Form) -> Result<(), EvaluationError> {
+        match self.form(form) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn form(&self, form: Form) -> Result<Option<Graph>, EvaluationError> {
+        let [channels, ..] = self.graph.input();
+        let [height, width] = form.size;
+        let graph = form.dense.map(|dense| self.graph.dense_form([channels, height, width], dense));
+        let none = |source: GraphError| EvaluationError::NoForm { size: form.size, source };
+        graph.transpose().map_err(none)
+    }
+
+    /// The session of a form for up to `batch` inputs.
+    pub(super) fn session(
+        &mut self,
+        form: Form,
+        batch: usize,
+    ) -> Result<&mut dyn Session, EvaluationError> {
+        let found =
+            self.kept.iter().position(|(kept, at_once, _)| (*kept, *at_once) == (form, batch));
+        let used = match found {
+            Some(found) => self.kept.remove(found),
+            None => {
+                let graph = self.form(form)?;
+                self.make_room(form.size[0] * form.size[1] * batch);
+                let options = SessionOptions::inference(batch);
+                let session =
+                    self.network.session(graph.as_ref().unwrap_or(&self.graph), &options)?;
+                (form, batch, session)
+            }
+        };
+        self.kept.push(used);
+        let (.., session) = self.kept.last_mut().expect("it was just pushed");
+        Ok(session.as_mut())
+    }
+
+    /// Gives up the sessions that were used longest ago, until there is room for one more of this many pixels.
+    fn make_room(&mut self, pixels: usize) {
+        let pixels_of = |(form, batch, _): &(Form, usize, Box<dyn Session>)| {
+            form.size[0] * form.size[1] * batch
+        };
+        let mut kept: usize = self.kept.iter().map(pixels_of).sum();
+        while kept + pixels > KEPT_PIXELS && !self.kept.is_empty() {
+            kept -= pixels_of(&self.kept.remove(0));
+        }
+    }
+}

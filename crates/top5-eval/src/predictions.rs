@@ -1,0 +1,204 @@
+//! Answers to keep: what a network said of every image, to be judged and averaged later without running it again.
+//!
+//! Kept are the logarithms of probabilities: their mean gives the same probabilities as that of logits, from which they differ
+//! by a constant per image.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use top5_data::Preprocess;
+use top5_graph::{Tensor, Weights};
+
+use crate::protocol::Protocol;
+
+/// Where answers come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The network, or what an ensemble is called.
+    pub network: String,
+    /// SHA-256 of its weights; of an ensemble, of its members' one after the other.
+    pub weights: String,
+    /// Name or folder of the data.
+    pub data: String,
+    /// The part of them.
+    pub split: String,
+    /// What identifies the images: equal for equal data.
+    pub fingerprint: String,
+    /// How images were prepared.
+    pub preprocess: Preprocess,
+    /// Which looks at them were averaged.
+    pub protocol: Protocol,
+    /// What was fitted to which images, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fitted: Vec<String>,
+}
+
+/// The text that goes with the numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Where they come from.
+    pub origin: Origin,
+    /// The name of each class.
+    pub classes: Vec<String>,
+    /// The file or number of each image.
+    pub images: Vec<String>,
+    /// The images that could not be read: what is wrong with each.
+    pub unread: Vec<String>,
+}
+
+/// What a network said of some images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predictions {
+    /// Where they come from.
+    pub header: Header,
+    /// The class of each image.
+    pub labels: Vec<u32>,
+    /// Logarithms of probabilities: a row per image, a column per class.
+    pub log_probabilities: Vec<f32>,
+}
+
+/// Why a file holds no predictions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PredictionsError {
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for PredictionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for PredictionsError {}
+
+/// Logarithms of probabilities as they are kept. Of the probable classes they are finer than the logits were.
+pub fn kept_row(probabilities: &[f64]) -> Vec<f32> {
+    probabilities.iter().map(|p| p.ln() as f32).collect()
+}
+
+const LABELS: &str = "labels";
+const LOG_PROBABILITIES: &str = "log_probabilities";
+
+impl Predictions {
+    /// None yet.
+    pub fn new(origin: Origin, classes: Vec<String>) -> Self {
+        let header = Header { origin, classes, images: Vec::new(), unread: Vec::new() };
+        Self { header, labels: Vec::new(), log_probabilities: Vec::new() }
+    }
+
+    /// Adds an image.
+    pub fn push(&mut self, image: String, label: u32, probabilities: &[f64]) {
+        self.header.images.push(image);
+        self.labels.push(label);
+        self.log_probabilities.extend(kept_row(probabilities));
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.header.classes.len()
+    }
+
+    /// The logarithms of an image's probabilities. Panics when there is no such image.
+    pub fn row(&self, image: usize) -> &[f32] {
+        &self.log_probabilities[image * self.classes()..][..self.classes()]
+    }
+
+    /// The probabilities of an image, which sum to one.
+    pub fn probabilities(&self, image: usize) -> Vec<f64> {
+        crate::metric::softmax(self.row(image))
+    }
+
+    /// The numbers as tensors: `labels` `[images]` and `log_probabilities` `[images, classes]`.
+    pub fn tensors(&self) -> Weights {
+        let mut tensors = Weights::new();
+        // Exact: there are fewer classes than a float can count.
+        let labels: Vec<f32> = self.labels.iter().map(|&label| label as f32).collect();
+        let rows = [self.len(), self.classes()];
+        for (name, shape, values) in [
+            (LABELS, vec![self.len()], labels),
+            (LOG_PROBABILITIES, rows.to_vec(), self.log_probabilities.clone()),
+        ] {
+            tensors.insert(name, Tensor::new(shape, values).expect("a row for each image"));
+        }
+        tensors
+    }
+
+    /// From what [`Predictions::tensors`] gave.
+    pub fn from_tensors(header: Header, mut tensors: Weights) -> Result<Self, PredictionsError> {
+        let mut take = |name: &str, shape: &[usize]| -> Result<Vec<f32>, PredictionsError> {
+            let tensor = tensors.remove(name).filter(|tensor| tensor.shape() == shape);
+            tensor.map(Tensor::into_data).ok_or_else(|| PredictionsError {
+                reason: format!("expected a tensor {name} of shape {shape:?}"),
+            })
+        };
+        let (images, classes) = (header.images.len(), header.classes.len());
+        let labels = take(LABELS, &[images])?;
+        let log_probabilities = take(LOG_PROBABILITIES, &[images, classes])?;
+        let label = |&label: &f32| {
+            let class = label >= 0.0 && label.fract() == 0.0 && (label as usize) < classes;
+            class.then_some(label as u32).ok_or_else(|| PredictionsError {
+                reason: format!("{label} is none of the {classes} classes"),
+            })
+        };
+        let labels = labels.iter().map(label).collect::<Result<Vec<u32>, _>>()?;
+        Ok(Self { header, labels, log_probabilities })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn predictions(rows: &[(&[f64], u32)]) -> Predictions {
+        let origin = Origin {
+            network: "tiny".to_owned(),
+            weights: String::new(),
+            data: "noise".to_owned(),
+            split: "test".to_owned(),
+            fingerprint: "0".to_owned(),
+            preprocess: Preprocess::digits(),
+            protocol: Protocol::own(),
+            fitted: Vec::new(),
+        };
+        let classes = (0..rows[0].0.len()).map(|class| class.to_string()).collect();
+        let mut predictions = Predictions::new(origin, classes);
+        for (image, (row, label)) in rows.iter().enumerate() {
+            predictions.push(image.to_string(), *label, row);
+        }
+        predictions
+    }
+
+    #[test]
+    fn predictions_survive_their_tensors() {
+        let kept = predictions(&[(&[0.25, 0.75], 1), (&[1.0, 0.0], 0)]);
+        let again = Predictions::from_tensors(kept.header.clone(), kept.tensors()).unwrap();
+        assert_eq!(again, kept);
+        assert!((again.probabilities(0)[1] - 0.75).abs() < 1e-7);
+        assert_eq!(again.probabilities(1), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_rejected() {
+        let kept = predictions(&[(&[0.25, 0.75], 1)]);
+        let reason = |change: &dyn Fn(&mut Predictions)| {
+            let mut wrong = kept.clone();
+            change(&mut wrong);
+            let tensors = wrong.tensors();
+            Predictions::from_tensors(kept.header.clone(), tensors).unwrap_err().reason
+        };
+        assert!(reason(&|wrong| wrong.labels[0] = 2).contains("none of the 2 classes"));
+        let more = |wrong: &mut Predictions| wrong.push("x".to_owned(), 0, &[0.5, 0.5]);
+        assert!(reason(&more).contains("labels"));
+    }
+}
