@@ -45,12 +45,21 @@ pub(crate) fn available() -> u64 {
 
 /// Fails where so many bytes are not available; `what` is what takes them.
 pub(crate) fn check(needed: u64, what: &str) -> Result<()> {
+    check_or(needed, what, "")
+}
+
+/// The same where a smaller batch takes less.
+pub(crate) fn check_batch(needed: u64, what: &str) -> Result<()> {
+    check_or(needed, what, "; a smaller batch takes less")
+}
+
+fn check_or(needed: u64, what: &str, hint: &str) -> Result<()> {
     let available = available();
     if needed <= available {
         return Ok(());
     }
     let message = format!(
-        "{what} takes {} MiB of memory, and {} MiB are available to this process",
+        "{what} takes {} MiB of memory, and {} MiB are available to this process{hint}",
         needed.div_ceil(1 << 20),
         available >> 20
     );
@@ -90,7 +99,7 @@ pub(crate) fn check_measured(graph: &Graph, batch: usize, of_plan: u64, mode: Mo
     let [all, _] = parameters(graph);
     let held = if mode == Mode::Inference { all } else { 0 };
     let needed = of_plan.saturating_add(of_inputs(batch, graph.input())).saturating_sub(held);
-    check(needed, &format!("measuring {}, batch {batch}, beside its weights,", graph.name()))
+    check_batch(needed, &format!("measuring {}, batch {batch}, beside its weights,", graph.name()))
 }
 
 /// Bytes of a graph's parameters, and of its learned ones.

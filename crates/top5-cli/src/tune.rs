@@ -144,7 +144,7 @@ fn tune(
         needed = needed.saturating_add(plan.memory());
     }
     let what = format!("measuring {} kernels per layer, batch {batch},", ranked.len());
-    memory::check(needed, &what)?;
+    memory::check_batch(needed, &what)?;
     memory::check_parameters(graph, 2)?;
     let weights = initialise(graph, SEED);
     let mut trials = Vec::new();
