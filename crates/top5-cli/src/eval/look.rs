@@ -4,9 +4,9 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
-use top5::data::{DataError, Dataset, Loader, Preprocess};
+use top5::data::{DataError, Loader, Preprocess};
 use top5::eval::{Header, Origin, Pipe};
-use top5::graph::{Device, EngineError, Graph, Retain, Weights};
+use top5::graph::{Device, Retain, Weights};
 use top5::{Model, Options, sha256};
 
 use super::classes::Classes;
@@ -77,103 +77,89 @@ impl Look {
             protocol,
             fitted: Vec::new(),
         };
-        let (images, unread) = self.look(model, &origin, &classes, part, settings, output, each)?;
+        let graph = model.graph.clone();
+        let (images, unread, culprit) =
+            look(model, &origin, &classes, part, settings, output, each)?;
+        if let Some(index) = culprit {
+            // The layer is looked for in the one crop that the preprocessing itself makes.
+            let mut input = vec![0.0; origin.preprocess.size()];
+            origin.preprocess.apply(&part.dataset.sample(index)?.image, &mut input);
+            let (device, weights) =
+                (top5::device(&settings.options)?, self.model.open(output)?.weights);
+            return Err(top5::trace(&device, &graph, weights, &input).into());
+        }
         let names = part.dataset.classes().to_vec();
         let header = Header { origin, classes: names, images, unread };
         Ok(Seen { header, params, subset: classes.is_subset() })
     }
+}
 
-    /// The names of the images, and what is wrong with those that cannot be read.
-    fn look(
-        &self,
-        model: Model,
-        origin: &Origin,
-        classes: &Classes,
-        part: &Part,
-        settings: &Settings,
-        output: Output,
-        each: Each<'_>,
-    ) -> Result<(Vec<String>, Vec<String>)> {
-        let Model { graph, weights, .. } = model;
-        let Origin { protocol, preprocess, .. } = origin.clone();
-        let images = Loader::memory(settings.batch, preprocess.size());
-        let options = limited_beside(settings.options.clone(), images, &graph);
-        // One crop needs the network in one form; other sizes may need weights in another.
-        let retain = if protocol.is_own() { Retain::Nothing } else { Retain::Tensors };
-        let device = top5::device(&options)?;
-        let network = device.network(&graph, weights, retain)?;
-        let threads = options.threads.unwrap_or_else(cores);
-        let mut pipe =
-            Pipe::new(network.as_ref(), protocol, preprocess.clone(), settings.batch, threads)?;
-        let (dataset, all) = (part.dataset.as_ref(), part.dataset.len());
-        if all == 0 {
-            let message = format!("the dataset {} has no images to evaluate on", dataset.name());
-            return Err(Stop::BadInput(message).into());
-        }
-        let progress = Progress::new(output, "evaluating", all);
-        let start = Instant::now();
-        let (mut images, mut errors): (Vec<String>, Vec<DataError>) = (Vec::new(), Vec::new());
-        let mut culprit = None;
-        let run = pipe.run(dataset, 0..all, &mut |answer| -> Result<()> {
-            match answer.probabilities {
-                Ok(probabilities) if probabilities.iter().any(|value| !value.is_finite()) => {
-                    culprit = Some(answer.index);
-                    return Err(not_finite(&graph).into());
-                }
-                Ok(probabilities) => {
-                    images.push(dataset.sample_name(answer.index));
-                    let label = dataset.label(answer.index);
-                    each(answer.index, label, &classes.restrict(probabilities));
-                }
-                Err(error) => errors.push(error),
-            }
-            let done = images.len() + errors.len();
-            let speed = || done as f64 / start.elapsed().as_secs_f64().max(1e-9);
-            progress.set(done, || format!("{:.1} images/s", speed()));
-            Ok(())
-        });
-        drop(progress);
-        if let Some(index) = culprit {
-            let input = input(dataset, index, &preprocess, &graph)?;
-            let weights = self.model.open(output)?.weights;
-            return Err(top5::trace(&device, &graph, weights, &input).into());
-        }
-        run?;
-        let seconds = start.elapsed().as_secs_f64();
-        output
-            .note(&format!("{all} images in {seconds:.1} s, {:.1} images/s", all as f64 / seconds));
-        let unread: Vec<String> = errors.iter().map(DataError::to_string).collect();
-        unread.iter().for_each(|error| output.warn(&format!("left out: {error}")));
-        if images.is_empty()
-            && let Some(error) = errors.into_iter().next()
-        {
-            return Err(error.into());
-        }
-        if !unread.is_empty() && !settings.skip_bad {
-            let message = format!(
-                "{} of {all} images could not be used, see above: replace them, or leave them out with --skip-bad",
-                unread.len()
-            );
-            return Err(Stop::BadInput(message).into());
-        }
-        Ok((images, unread))
+/// The names of the images, what is wrong with those that cannot be read, and the first whose answer was not finite.
+type Looked = (Vec<String>, Vec<String>, Option<usize>);
+
+/// Sends all images of a part through a model.
+fn look(
+    model: Model,
+    origin: &Origin,
+    classes: &Classes,
+    part: &Part,
+    settings: &Settings,
+    output: Output,
+    each: Each<'_>,
+) -> Result<Looked> {
+    let images = Loader::memory(settings.batch, origin.preprocess.size());
+    let options = limited_beside(settings.options.clone(), images, &model.graph);
+    let Model { graph, weights, .. } = model;
+    let Origin { protocol, preprocess, .. } = origin.clone();
+    // One crop needs the network in one form; other sizes may need weights in another.
+    let retain = if protocol.is_own() { Retain::Nothing } else { Retain::Tensors };
+    let network = top5::device(&options)?.network(&graph, weights, retain)?;
+    let threads = options.threads.unwrap_or_else(cores);
+    let mut pipe = Pipe::new(network.as_ref(), protocol, preprocess, settings.batch, threads)?;
+    let (dataset, all) = (part.dataset.as_ref(), part.dataset.len());
+    if all == 0 {
+        let message = format!("the dataset {} has no images to evaluate on", dataset.name());
+        return Err(Stop::BadInput(message).into());
     }
-}
-
-fn not_finite(graph: &Graph) -> EngineError {
-    EngineError::NotFinite { what: format!("an answer of {}", graph.name()) }
-}
-
-/// An image as one crop of it is given to the network.
-fn input(
-    dataset: &dyn Dataset,
-    index: usize,
-    preprocess: &Preprocess,
-    graph: &Graph,
-) -> Result<Vec<f32>> {
-    let mut input = vec![0.0; graph.input().iter().product()];
-    preprocess.apply(&dataset.sample(index)?.image, &mut input);
-    Ok(input)
+    let progress = Progress::new(output, "evaluating", all);
+    let start = Instant::now();
+    let (mut images, mut errors): (Vec<String>, Vec<DataError>) = (Vec::new(), Vec::new());
+    let mut culprit = None;
+    pipe.run(dataset, 0..all, &mut |answer| -> Result<()> {
+        match answer.probabilities {
+            Ok(probabilities) => {
+                images.push(dataset.sample_name(answer.index));
+                let label = dataset.label(answer.index);
+                if culprit.is_none() && probabilities.iter().any(|p| !p.is_finite()) {
+                    culprit = Some(answer.index);
+                }
+                each(answer.index, label, &classes.restrict(probabilities));
+            }
+            Err(error) => errors.push(error),
+        }
+        let done = images.len() + errors.len();
+        let speed = || done as f64 / start.elapsed().as_secs_f64().max(1e-9);
+        progress.set(done, || format!("{:.1} images/s", speed()));
+        Ok(())
+    })?;
+    drop(progress);
+    let seconds = start.elapsed().as_secs_f64();
+    output.note(&format!("{all} images in {seconds:.1} s, {:.1} images/s", all as f64 / seconds));
+    let unread: Vec<String> = errors.iter().map(DataError::to_string).collect();
+    unread.iter().for_each(|error| output.warn(&format!("left out: {error}")));
+    if images.is_empty()
+        && let Some(error) = errors.into_iter().next()
+    {
+        return Err(error.into());
+    }
+    if !unread.is_empty() && !settings.skip_bad {
+        let message = format!(
+            "{} of {all} images could not be used, see above: replace them, or leave them out with --skip-bad",
+            unread.len()
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    Ok((images, unread, culprit))
 }
 
 /// Threads that decode where none are asked for: each holds a decoded image.
