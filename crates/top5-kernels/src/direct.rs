@@ -159,6 +159,23 @@ impl<E: Element> Direct<E> {
         });
     }
 
+    /// Packed weights in the form that the loop nest reads: as they are, or rounded to `work`.
+    fn own<'w>(
+        &self,
+        threads: &Threads,
+        weights: &'w [Block],
+        work: &'w mut [Block],
+    ) -> &'w [Block] {
+        match E::PRECISION {
+            Precision::F32 => weights,
+            Precision::Bf16 => {
+                let own = &mut work[..self.own_len()];
+                self.pair_up(threads, weights, own);
+                own
+            }
+        }
+    }
+
     /// Computes `n` images from weights in the form that the loop nest reads. Where lanes are odd in number, one element
     /// more is read than they are.
     fn compute<P: Pixel>(
@@ -190,10 +207,7 @@ impl<E: Element> Convolution for Direct<E> {
     }
 
     fn method(&self) -> &'static str {
-        match E::PRECISION {
-            Precision::F32 => "direct",
-            Precision::Bf16 => "bf16",
-        }
+        E::METHOD
     }
 
     fn isa(&self) -> Isa {
@@ -220,10 +234,7 @@ impl<E: Element> Convolution for Direct<E> {
     }
 
     fn bound(&self) -> Bound {
-        match E::PRECISION {
-            Precision::F32 => Bound::Sum,
-            Precision::Bf16 => Bound::RoundedSum,
-        }
+        E::BOUND
     }
 
     /// While training, weights are rounded in each run.
@@ -303,13 +314,7 @@ impl Forward for Direct<Bf16> {
         y: Output<'_>,
     ) {
         let Input::Bf16(x) = x else { panic!("{} reads bf16", self.name) };
-        let weights = if self.packs() {
-            weights
-        } else {
-            let own = &mut work[..self.own_len()];
-            self.pair_up(threads, weights, own);
-            own
-        };
+        let weights = if self.packs() { weights } else { self.own(threads, weights, work) };
         let x = BlockBf16::flat(x);
         match y {
             Output::F32(y, epilogue) => self.compute(threads, n, x, weights, &epilogue, y),
@@ -318,37 +323,9 @@ impl Forward for Direct<Bf16> {
     }
 }
 
-impl InputGradient for Direct<f32> {
+impl<E: Element> InputGradient for Direct<E> {
     fn reads(&self) -> Precision {
-        Precision::F32
-    }
-
-    fn transposed_len(&self) -> usize {
-        self.problem.geom().packed_len()
-    }
-
-    fn run(
-        &self,
-        threads: &Threads,
-        n: usize,
-        dy: Input<'_>,
-        weights: &Transposed<'_>,
-        accumulate: bool,
-        _: &mut [Block],
-        transposed: &mut [Block],
-        dx: &mut [Block],
-    ) {
-        let Input::F32(dy) = dy else { panic!("{} reads f32", self.name) };
-        let transposed = &mut transposed[..self.transposed_len()];
-        transpose(self.isa, threads, weights, self.problem.geom(), transposed);
-        let epilogue = Epilogue { accumulate, ..Epilogue::default() };
-        self.compute(threads, n, Block::flat(dy), transposed, &epilogue, dx);
-    }
-}
-
-impl InputGradient for Direct<Bf16> {
-    fn reads(&self) -> Precision {
-        Precision::Bf16
+        E::PRECISION
     }
 
     fn transposed_len(&self) -> usize {
@@ -366,13 +343,12 @@ impl InputGradient for Direct<Bf16> {
         transposed: &mut [Block],
         dx: &mut [Block],
     ) {
-        let Input::Bf16(dy) = dy else { panic!("{} reads bf16", self.name) };
+        let Some(dy) = E::of(dy) else { panic!("{} reads {}", self.name, E::PRECISION) };
         let transposed = &mut transposed[..self.transposed_len()];
         transpose(self.isa, threads, weights, self.problem.geom(), transposed);
-        let own = &mut work[..self.own_len()];
-        self.pair_up(threads, transposed, own);
+        let weights = self.own(threads, transposed, work);
         let epilogue = Epilogue { accumulate, ..Epilogue::default() };
-        self.compute(threads, n, BlockBf16::flat(dy), own, &epilogue, dx);
+        self.compute(threads, n, dy, weights, &epilogue, dx);
     }
 }
 

@@ -4,7 +4,8 @@
 //! f32. What is written over [`Element`] serves both precisions.
 
 use crate::bf16::Bf16;
-use crate::block::LANES;
+use crate::block::{Block, BlockBf16, LANES};
+use crate::conv::{Bound, Input};
 use crate::isa::Precision;
 use crate::simd::Simd;
 use std::fmt;
@@ -15,6 +16,13 @@ pub(crate) trait Element: Copy + Send + Sync + fmt::Debug + 'static {
     const PRECISION: Precision;
     /// Lanes of the input that are one factor.
     const DEPTH: usize;
+    /// What direct algorithms are called in explanations of a choice.
+    const METHOD: &'static str;
+    /// What their results may be off by.
+    const BOUND: Bound;
+
+    /// The elements of an activation, if it consists of such.
+    fn of(input: Input<'_>) -> Option<&[Self]>;
 
     /// The same factor sixteen times: the float, or the pair that its bits are.
     fn splat<S: Simd>(simd: S, x: f32) -> S::V;
@@ -32,6 +40,15 @@ pub(crate) trait Element: Copy + Send + Sync + fmt::Debug + 'static {
 impl Element for f32 {
     const PRECISION: Precision = Precision::F32;
     const DEPTH: usize = 1;
+    const METHOD: &'static str = "direct";
+    const BOUND: Bound = Bound::Sum;
+
+    fn of(input: Input<'_>) -> Option<&[Self]> {
+        match input {
+            Input::F32(blocks) => Some(Block::flat(blocks)),
+            Input::Bf16(_) => None,
+        }
+    }
 
     #[inline(always)]
     fn splat<S: Simd>(simd: S, x: f32) -> S::V {
@@ -59,6 +76,15 @@ impl Element for f32 {
 impl Element for Bf16 {
     const PRECISION: Precision = Precision::Bf16;
     const DEPTH: usize = 2;
+    const METHOD: &'static str = "bf16";
+    const BOUND: Bound = Bound::RoundedSum;
+
+    fn of(input: Input<'_>) -> Option<&[Self]> {
+        match input {
+            Input::Bf16(blocks) => Some(BlockBf16::flat(blocks)),
+            Input::F32(_) => None,
+        }
+    }
 
     #[inline(always)]
     fn splat<S: Simd>(simd: S, x: f32) -> S::V {

@@ -92,10 +92,7 @@ impl<E: Element> Convolution for Direct<E> {
     }
 
     fn method(&self) -> &'static str {
-        match E::PRECISION {
-            Precision::F32 => "direct",
-            Precision::Bf16 => "bf16",
-        }
+        E::METHOD
     }
 
     fn isa(&self) -> Isa {
@@ -125,10 +122,7 @@ impl<E: Element> Convolution for Direct<E> {
     }
 
     fn bound(&self) -> Bound {
-        match E::PRECISION {
-            Precision::F32 => Bound::Sum,
-            Precision::Bf16 => Bound::RoundedSum,
-        }
+        E::BOUND
     }
 
     fn workspace(&self, threads: usize) -> usize {

@@ -12,7 +12,8 @@ pub struct Problem {
 
 impl Problem {
     /// This loop nest for at most so many images at once, at least one. While training, weights change from run to run, and are
-    /// transformed in each, and activations are in f32; so are they where there is no memory for transformed weights. Fails if the activations of so many images are in no memory.
+    /// transformed in each, and activations are in f32; so are they where there is no memory for transformed weights. Fails if
+    /// the activations of so many images are in no memory.
     pub fn new(geom: ConvGeom, images: usize, training: bool) -> Result<Self, GeomError> {
         let images = images.max(1);
         if !geom.allows(images) {
