@@ -46,11 +46,13 @@ const UNFINISHED: &str = ".tmp";
 const LOCK: &str = "lock";
 /// Most bytes of the lock that are read.
 const HOLDER: u64 = 64;
-const WEIGHTS: &str = "weights.safetensors";
+/// The weights in a checkpoint's folder.
+pub const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 /// In the place of [`OPTIMIZER`] in format 1.
 const MOMENTA: &str = "momenta.safetensors";
-const STATE: &str = "state.json";
+/// The state in a checkpoint's folder, beside its weights.
+pub const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
 
 /// Why checkpoints cannot be read or written.
@@ -284,6 +286,12 @@ impl Place {
         let place = Self { step: step.parse().ok()?, generation };
         (place.name() == name).then_some(place)
     }
+}
+
+/// The folder of the newest checkpoint in a folder of them, whole or not, for those who only read it.
+pub fn newest_folder(folder: &Path) -> Option<PathBuf> {
+    let newest = names(folder).ok()?.iter().filter_map(|name| Place::of(name)).max()?;
+    Some(folder.join(newest.name()))
 }
 
 /// The names in a folder that are text.

@@ -14,7 +14,10 @@ mod recipe;
 mod schedule;
 mod state;
 
-pub use checkpoint::{CheckpointError, Checkpoints, Damaged, Found};
+pub use checkpoint::{
+    CheckpointError, Checkpoints, Damaged, Found, STATE as CHECKPOINT_STATE,
+    WEIGHTS as CHECKPOINT_WEIGHTS, newest_folder,
+};
 pub use fit::{Diverged, Event, FitError, NotFinite, Observer, ObserverError, Trainer};
 pub use init::initialise;
 pub use log::{Record, Row, StepRecord, line};

@@ -1,12 +1,11 @@
 //! Where a model's weights lie: a file, or a folder of a run or of timm's.
 
-use std::fs;
 use std::io::Seek;
 use std::path::{Path, PathBuf};
 
 use top5_data::files::{self, Regular};
 use top5_formats::{self as formats, Format, Group, Index, Loaded, Onnx, Pick, safetensors, timm};
-use top5_train::{Recipe, State};
+use top5_train::{CHECKPOINT_STATE, CHECKPOINT_WEIGHTS, Recipe, State, newest_folder};
 use top5_zoo::Network;
 
 use crate::description::Description;
@@ -41,10 +40,6 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// The name of timm's description beside it.
 pub const CONFIG_FILE: &str = "config.json";
 
-/// The weights and the state in a checkpoint of a run.
-const CHECKPOINT_WEIGHTS: &str = "weights.safetensors";
-const STATE_FILE: &str = "state.json";
-
 /// A file of weights, and what describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightFiles {
@@ -78,7 +73,7 @@ impl WeightFiles {
             Self::NAMES.iter().map(|name| folder.join(name)).find(|file| file.is_file())
         };
         let checkpoint = || {
-            let step = newest_step(&path).or_else(|| newest_step(&path.join(CHECKPOINTS)))?;
+            let step = newest_folder(&path).or_else(|| newest_folder(&path.join(CHECKPOINTS)))?;
             file(&step)
         };
         let weights = file(&path).or_else(checkpoint);
@@ -146,21 +141,9 @@ impl WeightFiles {
 /// The folder of checkpoints in a run's.
 const CHECKPOINTS: &str = "checkpoints";
 
-/// The folder of the last step in a folder of checkpoints: `step-00000042`, or `step-00000042-2` where it was saved again.
-fn newest_step(folder: &Path) -> Option<PathBuf> {
-    let steps = fs::read_dir(folder).ok()?.filter_map(|entry| {
-        let entry = entry.ok()?;
-        let name = entry.file_name();
-        let number = name.to_str()?.strip_prefix("step-")?;
-        let (step, generation) = number.split_once('-').unwrap_or((number, "1"));
-        Some(([step.parse::<u64>().ok()?, generation.parse().ok()?], entry.path()))
-    });
-    steps.max().map(|(_, path)| path)
-}
-
 /// How the run of a checkpoint, whose state lies beside its weights, describes them; nothing beside other files.
 fn of_checkpoint(weights: &Path) -> Result<Description, ModelError> {
-    let path = weights.with_file_name(STATE_FILE);
+    let path = weights.with_file_name(CHECKPOINT_STATE);
     if !(weights.ends_with(CHECKPOINT_WEIGHTS) && path.is_file()) {
         return Ok(Description::default());
     }
