@@ -14,6 +14,12 @@ use crate::limits;
 /// Most threads that read images unless a number is given.
 const LOADERS: usize = 32;
 
+/// Threads that read images: each holds a decoded one.
+pub(crate) fn readers(options: &Options) -> usize {
+    let cores = || thread::available_parallelism().map_or(1, usize::from).min(LOADERS);
+    options.threads.unwrap_or_else(cores)
+}
+
 /// The options with what is available now as the limit, where they have none, and with no more than there is at all.
 pub(crate) fn limited(options: Options) -> Options {
     within(options, 0, 0)
@@ -26,9 +32,8 @@ pub(crate) fn limited_beside(options: Options, bytes: u64, graph: &Graph) -> Opt
 }
 
 fn within(options: Options, beside: u64, held: u64) -> Options {
-    let cores = || thread::available_parallelism().map_or(1, usize::from).min(LOADERS);
     // Those that read images, and the one that moves the bar.
-    let memory = limits::memory(options.threads.unwrap_or_else(cores) + 1);
+    let memory = limits::memory(readers(&options) + 1);
     let of_plan = |most: u64| most.saturating_add(held).saturating_sub(beside);
     let memory_limit = match (options.memory_limit, memory.most.map(of_plan)) {
         (Some(given), Some(most)) => Some(given.min(most)),

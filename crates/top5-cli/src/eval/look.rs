@@ -1,19 +1,18 @@
 //! A model that looks at images.
 
-use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
 use top5::data::{DataError, Loader, Preprocess};
 use top5::eval::{Header, Origin, Pipe};
-use top5::graph::{Device, Retain, Weights};
-use top5::{Model, Options, sha256};
+use top5::graph::{Device, EngineError, Retain, Weights};
+use top5::{CpuDevice, Model, Options, sha256};
 
 use super::classes::Classes;
 use super::data::{DIGITS, Part};
 use super::protocol::Choice;
 use crate::exit::Stop;
-use crate::memory::limited_beside;
+use crate::memory::{limited_beside, readers};
 use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
 use crate::progress::Progress;
@@ -48,7 +47,7 @@ pub(crate) struct Seen {
 pub(crate) type Each<'e> = &'e mut dyn FnMut(usize, u32, &[f64]);
 
 impl Look {
-    /// Looks at every image of a part. `names` are those of the model's classes where they are not its own.
+    /// Looks at every image of a part.
     pub(crate) fn at(
         &self,
         model: Model,
@@ -77,44 +76,45 @@ impl Look {
             protocol,
             fitted: Vec::new(),
         };
+        let images = Loader::memory(settings.batch, origin.preprocess.size());
+        let options = limited_beside(settings.options.clone(), images, &model.graph);
+        let settings = &Settings { options, ..settings.clone() };
+        let device = top5::device(&settings.options)?;
         let graph = model.graph.clone();
-        let (images, unread, culprit) =
-            look(model, &origin, &classes, part, settings, output, each)?;
+        let mut culprit = None;
+        let looked =
+            look(&device, model, &origin, (&classes, part, settings), output, &mut culprit, each);
         if let Some(index) = culprit {
             // The layer is looked for in the one crop that the preprocessing itself makes.
             let mut input = vec![0.0; origin.preprocess.size()];
             origin.preprocess.apply(&part.dataset.sample(index)?.image, &mut input);
-            let (device, weights) =
-                (top5::device(&settings.options)?, self.model.open(output)?.weights);
+            let weights = self.model.open(output)?.weights;
             return Err(top5::trace(&device, &graph, weights, &input).into());
         }
+        let (images, unread) = looked?;
         let names = part.dataset.classes().to_vec();
         let header = Header { origin, classes: names, images, unread };
         Ok(Seen { header, params, subset: classes.is_subset() })
     }
 }
 
-/// The names of the images, what is wrong with those that cannot be read, and the first whose answer was not finite.
-type Looked = (Vec<String>, Vec<String>, Option<usize>);
-
-/// Sends all images of a part through a model.
+/// Sends all images of a part through a model; returns their names, and what is wrong with those that cannot be read. Ends
+/// where an answer is not finite, whose image is the `culprit`.
 fn look(
+    device: &CpuDevice,
     model: Model,
     origin: &Origin,
-    classes: &Classes,
-    part: &Part,
-    settings: &Settings,
+    (classes, part, settings): (&Classes, &Part, &Settings),
     output: Output,
+    culprit: &mut Option<usize>,
     each: Each<'_>,
-) -> Result<Looked> {
-    let images = Loader::memory(settings.batch, origin.preprocess.size());
-    let options = limited_beside(settings.options.clone(), images, &model.graph);
+) -> Result<(Vec<String>, Vec<String>)> {
     let Model { graph, weights, .. } = model;
     let Origin { protocol, preprocess, .. } = origin.clone();
     // One crop needs the network in one form; other sizes may need weights in another.
     let retain = if protocol.is_own() { Retain::Nothing } else { Retain::Tensors };
-    let network = top5::device(&options)?.network(&graph, weights, retain)?;
-    let threads = options.threads.unwrap_or_else(cores);
+    let network = device.network(&graph, weights, retain)?;
+    let threads = readers(&settings.options);
     let mut pipe = Pipe::new(network.as_ref(), protocol, preprocess, settings.batch, threads)?;
     let (dataset, all) = (part.dataset.as_ref(), part.dataset.len());
     if all == 0 {
@@ -124,15 +124,16 @@ fn look(
     let progress = Progress::new(output, "evaluating", all);
     let start = Instant::now();
     let (mut images, mut errors): (Vec<String>, Vec<DataError>) = (Vec::new(), Vec::new());
-    let mut culprit = None;
     pipe.run(dataset, 0..all, &mut |answer| -> Result<()> {
         match answer.probabilities {
             Ok(probabilities) => {
+                if probabilities.iter().any(|p| !p.is_finite()) {
+                    *culprit = Some(answer.index);
+                    let what = format!("an answer of {}", graph.name());
+                    return Err(EngineError::NotFinite { what }.into());
+                }
                 images.push(dataset.sample_name(answer.index));
                 let label = dataset.label(answer.index);
-                if culprit.is_none() && probabilities.iter().any(|p| !p.is_finite()) {
-                    culprit = Some(answer.index);
-                }
                 each(answer.index, label, &classes.restrict(probabilities));
             }
             Err(error) => errors.push(error),
@@ -159,12 +160,7 @@ fn look(
         );
         return Err(Stop::BadInput(message).into());
     }
-    Ok((images, unread, culprit))
-}
-
-/// Threads that decode where none are asked for: each holds a decoded image.
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from).min(32)
+    Ok((images, unread))
 }
 
 /// SHA-256 of the names and the SHA-256 of all tensors, by name: whatever file they were in.
