@@ -292,6 +292,15 @@ mod tests {
     }
 
     #[test]
+    fn adaptive_pooling_has_no_dense_form() {
+        let graph = net("adaptive", [3, 10, 10], |x| {
+            x.conv(4, 3).adaptive_avg_pool([3, 3]).flatten().linear(5)
+        });
+        let error = graph.unwrap().dense([3, 20, 20]).unwrap_err();
+        assert!(error.to_string().contains("adaptive pooling in a dense form"), "{error}");
+    }
+
+    #[test]
     fn mean_over_the_map_becomes_one_over_windows() {
         let form = DenseForm { windows: true, ..DenseForm::default() };
         let windows = pooled().dense_form([3, 20, 17], form).unwrap();

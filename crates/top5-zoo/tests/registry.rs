@@ -289,6 +289,7 @@ fn heads_after_adaptive_poolings_take_other_sizes() {
         ("overfeat_fast", [250, 400]),
         ("googlenet", [192, 256]),
         ("googlenet", [299, 299]),
+        ("googlenet", [2000, 2000]),
         ("googlenet_bn", [192, 256]),
     ] {
         let network = network(name).unwrap();
@@ -296,6 +297,9 @@ fn heads_after_adaptive_poolings_take_other_sizes() {
         let sized = network.with(settings).unwrap();
         assert_eq!(sized.param_count(), graph(name).param_count(), "{name}");
         assert_eq!(sized.outputs().len(), graph(name).outputs().len(), "{name}");
+        let bare = network.with(Settings { auxiliary: false, ..settings }).unwrap();
+        assert_eq!(bare.param_count(), graph(name).inference().param_count(), "{name}");
+        assert_eq!((bare.outputs().len(), bare.input()), (1, [3, height, width]));
     }
 }
 
