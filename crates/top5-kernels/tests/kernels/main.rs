@@ -9,6 +9,7 @@ mod errors;
 mod geometries;
 mod norm;
 mod packing;
+mod peak;
 mod pixel;
 mod pool;
 mod solve;
