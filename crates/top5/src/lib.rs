@@ -53,6 +53,7 @@ pub use top5_cpu::{
 pub use top5_data as data;
 pub use top5_draw as draw;
 pub use top5_eval as eval;
+pub use top5_explain as explain;
 pub use top5_formats as formats;
 pub use top5_graph as graph;
 pub use top5_train as train;
