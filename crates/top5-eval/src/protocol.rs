@@ -71,6 +71,14 @@ impl Part {
         }
     }
 
+    /// Number of views at one scale, which follow each other.
+    pub(crate) fn of_a_scale(&self) -> usize {
+        match self {
+            Self::Crops(crops) => crops.count() / crops.shorter().len().max(1),
+            Self::Dense(dense) => dense.of_a_scale(),
+        }
+    }
+
     /// The views of an image of `image` [height, width] for a network with an input of `input` [height, width].
     pub fn views(&self, image: [usize; 2], input: [usize; 2]) -> Vec<View> {
         match self {

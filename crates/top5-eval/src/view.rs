@@ -1,6 +1,6 @@
 //! One look at an image: how it is scaled, which window of it is taken, and whether it is mirrored.
 
-use top5_data::{CropMode, Filter, Image, Preprocess, resize, resize_crop};
+use top5_data::{CropMode, Image, Preprocess, resize, resize_crop};
 
 /// Most pixels of a scaled image that are kept while windows are taken from it; windows of a larger one are computed alone.
 const MOST_PIXELS: usize = 1 << 24;
@@ -32,7 +32,7 @@ impl View {
     /// statistics are those of `preprocess`; its own resize and crop are not done. Panics unless `out` has as many values.
     pub fn apply(&self, image: &Image, preprocess: &Preprocess, out: &mut [f32]) {
         let image = in_channels(image, preprocess.input_size[0]);
-        Windows::new(&image, preprocess, &[*self]).write(self, out);
+        Scaled::new(&image, preprocess, &[*self]).write(&image, preprocess, self, out);
     }
 }
 
@@ -46,78 +46,63 @@ pub(crate) fn in_channels(image: &Image, channels: usize) -> std::borrow::Cow<'_
     }
 }
 
-/// Takes windows of an image. What several of them share is scaled once.
-pub(crate) struct Windows<'a> {
-    image: &'a Image,
-    preprocess: &'a Preprocess,
-    views: &'a [View],
-    /// The size that the image is scaled to, the corner of the part that is kept, and that part.
-    part: Option<([usize; 2], [isize; 2], Image)>,
+/// An image scaled for the windows that will be taken from it: the part of it that they lie in.
+pub(crate) struct Scaled {
+    size: [usize; 2],
+    /// The corner of the part and the part; none where it is too large to keep.
+    part: Option<([isize; 2], Image)>,
 }
 
-impl<'a> Windows<'a> {
-    /// Of an image with the network's channels. The views are those that will be written.
-    pub(crate) fn new(image: &'a Image, preprocess: &'a Preprocess, views: &'a [View]) -> Self {
-        Self { image, preprocess, views, part: None }
+impl Scaled {
+    /// For the windows of `views`, which are all of one scale and at least one. The image has the network's channels.
+    pub(crate) fn new(image: &Image, preprocess: &Preprocess, views: &[View]) -> Self {
+        let size = views.first().expect("there is a view").scaled;
+        assert!(views.iter().all(|view| view.scaled == size), "views of one scale");
+        let corner = |view: &View, axis: usize| [view.top, view.left][axis];
+        let range = |axis: usize| {
+            let end = |view: &View| corner(view, axis).saturating_add_unsigned(view.window[axis]);
+            let first = views.iter().map(|view| corner(view, axis)).min().unwrap_or(0);
+            (first, views.iter().map(end).max().unwrap_or(0).abs_diff(first))
+        };
+        let ((top, height), (left, width)) = (range(0), range(1));
+        let kept = height.checked_mul(width).is_some_and(|pixels| pixels <= MOST_PIXELS);
+        let part = kept.then(|| {
+            let (corner, filter) = ([top, left], preprocess.interpolation);
+            (corner, resize_crop(image, size, filter, corner, [height, width], [0; 3]))
+        });
+        Self { size, part }
     }
 
-    /// Writes the network's input for one of the views.
-    pub(crate) fn write(&mut self, view: &View, out: &mut [f32]) {
-        let crop = self.crop(view);
+    /// Writes the network's input for one of the views into `out`.
+    pub(crate) fn write(
+        &self,
+        image: &Image,
+        preprocess: &Preprocess,
+        view: &View,
+        out: &mut [f32],
+    ) {
+        let (filter, [height, width]) = (preprocess.interpolation, view.size);
+        let (corner, window) = ([view.top, view.left], view.window);
+        let crop = match &self.part {
+            Some((at, part)) => {
+                let [top, left] = [0, 1].map(|axis| corner[axis] - at[axis]);
+                part.crop(top, left, window[0], window[1])
+            }
+            None => resize_crop(image, self.size, filter, corner, window, [0; 3]),
+        };
         let crop = if view.flip { crop.flip_horizontal() } else { crop };
-        let [height, width] = view.size;
-        let crop = match view.window == view.size {
+        let crop = match window == view.size {
             true => crop,
-            false => resize(&crop, height, width, self.filter()),
+            false => resize(&crop, height, width, filter),
         };
         let whole = Preprocess {
-            input_size: [self.preprocess.input_size[0], height, width],
+            input_size: [preprocess.input_size[0], height, width],
             crop_mode: CropMode::Squash,
             crop_pct: 1.0,
             drawn_digits: false,
-            ..self.preprocess.clone()
+            ..preprocess.clone()
         };
         whole.apply(&crop, out);
-    }
-
-    fn filter(&self) -> Filter {
-        self.preprocess.interpolation
-    }
-
-    fn crop(&mut self, view: &View) -> Image {
-        let corner = [view.top, view.left];
-        if self.part.as_ref().is_none_or(|(scaled, ..)| *scaled != view.scaled) {
-            self.part = self.shared(view.scaled);
-        }
-        match &self.part {
-            Some((_, at, part)) => {
-                let [top, left] = [0, 1].map(|axis| corner[axis] - at[axis]);
-                part.crop(top, left, view.window[0], view.window[1])
-            }
-            None => {
-                let filter = self.filter();
-                resize_crop(self.image, view.scaled, filter, corner, view.window, [0; 3])
-            }
-        }
-    }
-
-    /// The part of the scaled image that its windows lie in; none where that is too large to keep.
-    fn shared(&self, scaled: [usize; 2]) -> Option<([usize; 2], [isize; 2], Image)> {
-        let views = || self.views.iter().filter(|view| view.scaled == scaled);
-        let corner = |view: &View, axis: usize| [view.top, view.left][axis];
-        let range = |axis: usize| {
-            let first = views().map(|view| corner(view, axis)).min()?;
-            let end = |view: &View| corner(view, axis).saturating_add_unsigned(view.window[axis]);
-            let end = views().map(end).max()?;
-            Some((first, end.abs_diff(first)))
-        };
-        let ((top, height), (left, width)) = (range(0)?, range(1)?);
-        if height.checked_mul(width).is_none_or(|pixels| pixels > MOST_PIXELS) {
-            return None;
-        }
-        let corner = [top, left];
-        let part = resize_crop(self.image, scaled, self.filter(), corner, [height, width], [0; 3]);
-        Some((scaled, corner, part))
     }
 }
 
@@ -216,16 +201,11 @@ mod tests {
             let (window, size) = ([side; 2], [16, 16]);
             View { scaled, top, left, window, size, flip: top == 3 }
         };
-        let views = [
-            at([26, 20], 0, 0, 16),
-            at([26, 20], 3, 4, 16),
-            at([26, 20], -2, 4, 20),
-            at([53, 40], 30, 20, 16),
-        ];
-        let mut together = Windows::new(&image, &preprocess, &views);
+        let views = [at([26, 20], 0, 0, 16), at([26, 20], 3, 4, 16), at([26, 20], -2, 4, 20)];
+        let together = Scaled::new(&image, &preprocess, &views);
         for view in &views {
             let [mut shared, mut alone] = [[0.0; 768]; 2];
-            together.write(view, &mut shared);
+            together.write(&image, &preprocess, view, &mut shared);
             view.apply(&image, &preprocess, &mut alone);
             assert_eq!(shared, alone, "{view:?}");
         }

@@ -1,5 +1,6 @@
 //! Threads that decode images and cut views, in order and no further ahead than the network needs.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +12,7 @@ use top5_data::{DataError, Dataset, Image, Preprocess};
 use super::lock;
 use crate::crops::Crops;
 use crate::protocol::{Part, Protocol};
-use crate::view::{View, Windows, in_channels};
+use crate::view::{Scaled, View, in_channels};
 
 /// Most crops that one thread cuts before it hands them over.
 const CROPS: usize = 16;
@@ -51,18 +52,32 @@ pub(super) struct Input {
     pub(super) values: Vec<f32>,
 }
 
-/// Views that are prepared together: of this part, from one to another.
+/// Views that are prepared together: of this part, from one to another, which are of one scale.
 struct Chunk {
     part: usize,
+    /// All views of the scale.
+    scale: Range<usize>,
     views: Range<usize>,
+    /// The scale's number, over all parts.
+    shared: usize,
 }
 
 /// An image that some thread needs.
 #[derive(Default)]
 struct Decoded {
     image: OnceLock<Result<Image, Mutex<Option<DataError>>>>,
+    /// The image at the scales that are being cut.
+    scales: Mutex<BTreeMap<usize, AtScale>>,
     /// Chunks of it that are done.
     done: AtomicUsize,
+}
+
+/// An image at a scale, made once for all chunks of the scale and given up after the last one.
+#[derive(Default)]
+struct AtScale {
+    scaled: Arc<OnceLock<Scaled>>,
+    /// Views of it that are cut.
+    cut: usize,
 }
 
 /// The work, and what is done of it.
@@ -93,21 +108,19 @@ struct State {
 
 impl<'p> Queue<'p> {
     pub(super) fn new(plan: &'p Plan<'p>) -> Self {
-        let mut chunks = Vec::new();
-        let mut crops_alone = true;
+        let (mut chunks, mut crops_alone, mut shared) = (Vec::new(), true, 0);
         for (part, of) in plan.protocol.parts.iter().enumerate() {
-            let step = match of {
-                Part::Crops(_) => CROPS,
-                Part::Dense(dense) => {
-                    crops_alone = false;
-                    dense.of_a_scale()
-                }
-            };
-            let starts = (0..of.count()).step_by(step);
-            chunks.extend(starts.map(|start| {
-                let views = start..of.count().min(start + step);
-                Chunk { part, views }
-            }));
+            crops_alone &= matches!(of, Part::Crops(_));
+            for start in (0..of.count()).step_by(of.of_a_scale()) {
+                let scale = start..start + of.of_a_scale();
+                // As even as they can be.
+                let step = scale.len().div_ceil(scale.len().div_ceil(CROPS));
+                chunks.extend(scale.clone().step_by(step).map(|start| {
+                    let views = start..scale.end.min(start + step);
+                    Chunk { part, scale: scale.clone(), views, shared }
+                }));
+                shared += 1;
+            }
         }
         let largest = chunks.iter().map(|chunk| chunk.views.len()).max().unwrap_or(1);
         let batches = if crops_alone { (2 * plan.batch).div_ceil(largest) } else { 0 };
@@ -204,7 +217,7 @@ impl<'p> Queue<'p> {
             Err(error) => Err(Mutex::new(Some(error))),
         });
         let inputs = match image {
-            Ok(image) => Ok(self.inputs(image, chunk)),
+            Ok(image) => Ok(self.inputs(image, &decoded, chunk)),
             Err(error) => match lock(error).take() {
                 Some(error) => Err(error),
                 None => Ok(Vec::new()),
@@ -216,7 +229,7 @@ impl<'p> Queue<'p> {
         inputs
     }
 
-    fn inputs(&self, image: &Image, chunk: &Chunk) -> Vec<Input> {
+    fn inputs(&self, image: &Image, decoded: &Decoded, chunk: &Chunk) -> Vec<Input> {
         let Plan { protocol, preprocess, input, .. } = *self.plan;
         let (part, channels) = (chunk.part, preprocess.input_size[0]);
         if protocol.parts[part] == Part::Crops(Crops::Own) {
@@ -230,18 +243,81 @@ impl<'p> Queue<'p> {
         };
         let image = in_channels(&normalised, channels);
         let views = protocol.parts[part].views([image.height, image.width], input);
-        let views = &views[chunk.views.clone()];
-        let mut windows = Windows::new(&image, preprocess, views);
+        let scaled = Arc::clone(&lock(&decoded.scales).entry(chunk.shared).or_default().scaled);
+        let of_scale = || Scaled::new(&image, preprocess, &views[chunk.scale.clone()]);
+        let windows = scaled.get_or_init(of_scale);
         let input = |view: &View| {
             let View { size, .. } = *view;
             let mut values = vec![0.0; channels * size[0] * size[1]];
-            windows.write(view, &mut values);
+            windows.write(&image, preprocess, view, &mut values);
             Input { part, size, values }
         };
-        views.iter().map(input).collect()
+        let inputs = views[chunk.views.clone()].iter().map(input).collect();
+        if let Entry::Occupied(mut scale) = lock(&decoded.scales).entry(chunk.shared) {
+            scale.get_mut().cut += chunk.views.len();
+            if scale.get().cut == chunk.scale.len() {
+                scale.remove();
+            }
+        }
+        inputs
     }
 }
 
 fn wait<'g>(condition: &Condvar, state: MutexGuard<'g, State>) -> MutexGuard<'g, State> {
     condition.wait(state).unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use top5_data::MemoryDataset;
+
+    use super::*;
+    use crate::crops::Squares;
+    use crate::dense::Dense;
+
+    #[test]
+    fn chunks_keep_to_a_scale_and_give_its_views_in_order() {
+        let pixels: Vec<u8> = (0..20 * 30).map(|i| (i * 37 % 251) as u8).collect();
+        let image = Image { channels: 1, height: 20, width: 30, pixels };
+        let class = vec!["image".to_owned()];
+        let dataset =
+            MemoryDataset::new("image", class, [1, 20, 30], image.pixels.clone(), vec![0]);
+        let protocol = Protocol::of(
+            "test",
+            vec![
+                Part::Crops(Crops::Squares { shorter: vec![9, 12], squares: Squares::Three }),
+                Part::Crops(Crops::Grid { shorter: vec![10], side: 5 }),
+                Part::Dense(Dense::mean(&[9, 12], true)),
+            ],
+        );
+        let preprocess = Preprocess::squash([1, 8, 8]);
+        let plan = Plan {
+            dataset: &dataset,
+            protocol: &protocol,
+            preprocess: &preprocess,
+            input: [8, 8],
+            range: 0..1,
+            batch: 4,
+            threads: 1,
+        };
+        let queue = Queue::new(&plan);
+        let lengths: Vec<usize> = queue.chunks.iter().map(|chunk| chunk.views.len()).collect();
+        assert_eq!(lengths, [12, 12, 12, 12, 12, 12, 13, 13, 13, 11, 2, 2]);
+
+        let mut views = protocol.parts.iter().flat_map(|part| part.views([20, 30], [8, 8]));
+        let mut decoded = None;
+        while let Some(prepared) = queue.next() {
+            for input in prepared.inputs.unwrap() {
+                let mut alone = vec![0.0; input.values.len()];
+                views.next().unwrap().apply(&image, &preprocess, &mut alone);
+                assert_eq!(input.values, alone);
+            }
+            // No scaled image outlives its scale.
+            decoded = lock(&queue.images).values().next().cloned().or(decoded);
+            let open = lock(&decoded.as_ref().unwrap().scales).len();
+            assert!(open <= 1, "{open}");
+        }
+        assert!(views.next().is_none() && lock(&queue.images).is_empty());
+        assert!(lock(&decoded.unwrap().scales).is_empty());
+    }
 }
