@@ -4,3 +4,5 @@
 //! [`Rule`](top5_graph::Rule).
 
 #![forbid(unsafe_code)]
+
+pub mod zfnet;
