@@ -29,7 +29,7 @@ use crate::source::StoredModel;
 pub(crate) use args::{EXAMPLES, EvalArgs};
 use ensemble::Ensemble;
 use files::Report;
-use look::{Look, Seen, Settings};
+use look::{Look, Settings};
 use protocol::Choice;
 use real::Real;
 use result::{Evaluation, Outcome};
@@ -51,8 +51,8 @@ enum What {
     Model(Box<Look>),
     /// Several models' answers as one.
     Ensemble(Ensemble),
-    /// Answers in a file.
-    Saved(PathBuf),
+    /// Answers in a file, or in one for each shard.
+    Saved(Vec<PathBuf>),
     /// Nothing: published rows are printed.
     Nothing,
 }
@@ -81,8 +81,8 @@ impl Task {
                 preprocess,
             })),
             (None, Some(file), _) => What::Ensemble(Ensemble::resolve(&file, weights.offline)?),
-            (None, None, Some(file)) => What::Saved(file),
-            (None, None, None) => What::Nothing,
+            (None, None, files) if !files.is_empty() => What::Saved(files),
+            (None, None, _) => What::Nothing,
         };
         let against = args.against.map(|path| -> Result<(String, Report)> {
             Ok((path.display().to_string(), files::read(&path)?))
@@ -90,6 +90,7 @@ impl Task {
         let settings = Settings {
             batch: args.batch_size,
             skip_bad: data.skip_bad,
+            shard: args.shard,
             options: args.engine.options()?,
         };
         let tell = Tell {
@@ -124,7 +125,7 @@ impl Task {
                 let outcome = self.judge(answers, output)?;
                 Outcome { members, ..outcome }
             }
-            What::Saved(path) => self.judge(saved::read(path)?, output)?,
+            What::Saved(paths) => self.judge(saved::read_all(paths)?, output)?,
         };
         self.tell.tell(&outcome, output)
     }
@@ -138,9 +139,7 @@ impl Task {
         }
         let part = self.data.open(&model, self.data.split, output)?;
         if self.tell.save.is_some() || self.temperature_from.is_some() || self.real.is_some() {
-            let (answers, seen) = ensemble::keep(look, model, &part, &self.settings, output)?;
-            let outcome = self.judge(answers, output)?;
-            return Ok(Outcome { params: Some(seen.params), subset: seen.subset, ..outcome });
+            return self.judge(ensemble::keep(look, model, &part, &self.settings, output)?, output);
         }
         let mut judged = Vec::new();
         let mut each = |index: usize, label: u32, probabilities: &[f64]| {
@@ -148,15 +147,17 @@ impl Task {
             let probabilities = softmax(&kept_row(probabilities));
             judged.push(Judged::new(index, &probabilities, label));
         };
-        let seen = look.at(model, &part, &self.settings, output, &mut each)?;
-        let Seen { header, params, subset } = seen;
-        Ok(Outcome { header, judged, params: Some(params), members: Vec::new(), subset })
+        let header = look.at(model, &part, &self.settings, output, &mut each)?;
+        Ok(Outcome { header, judged, members: Vec::new() })
     }
 
     /// Judges answers that were kept, at a temperature and with several right answers if that is asked for; saves them.
     fn judge(&self, mut answers: Predictions, output: Output) -> Result<Outcome> {
         if let Some(path) = &self.tell.save {
             saved::write(&answers, path, output)?;
+        }
+        if let Some(shard) = &answers.header.shard {
+            output.note(&format!("{shard}: judge all shards with --predictions, file after file"));
         }
         let scale = match &self.temperature_from {
             None => None,
@@ -209,7 +210,7 @@ impl Task {
             answers.header.images = kept;
         }
         let header = answers.header;
-        Ok(Outcome { header, judged, params: None, members: Vec::new(), subset: false })
+        Ok(Outcome { header, judged, members: Vec::new() })
     }
 }
 

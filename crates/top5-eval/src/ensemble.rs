@@ -93,6 +93,8 @@ pub fn fuse(
     let Some((_, first)) = members.first() else { return Err(EnsembleError::Empty) };
     let mut fused = Predictions::new(first.header.origin.clone(), first.header.classes.clone());
     fused.header.unread.clone_from(&first.header.unread);
+    fused.header.subset = members.iter().any(|(_, member)| member.header.subset);
+    fused.header.shard = first.header.shard;
     for image in 0..first.len() {
         let row = |member: &Predictions| -> Vec<f64> {
             match average_of {

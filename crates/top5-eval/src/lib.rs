@@ -28,7 +28,7 @@ pub use evaluate::{EvaluationError, evaluate, evaluate_by, evaluate_loaded};
 pub use judge::{Judged, KEPT};
 pub use named::{NAMES, named};
 pub use pipe::{Answer, Pipe};
-pub use predictions::{Header, Origin, Predictions, PredictionsError, kept_row};
+pub use predictions::{Header, Origin, Predictions, PredictionsError, Shard, kept_row};
 pub use protocol::{Average, Part, Protocol};
 pub use report::{ClassCount, Confusion, Report, Unread, percent};
 pub use statistics::{Paired, wilson};

@@ -44,6 +44,41 @@ pub struct Header {
     pub images: Vec<String>,
     /// The images that could not be read: what is wrong with each.
     pub unread: Vec<String>,
+    /// Learned parameters, of one network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<usize>,
+    /// Whether classes of the network that the data lack were left out of its answers.
+    #[serde(default)]
+    pub subset: bool,
+    /// Which images of the part they are, where they are not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+}
+
+/// Some images of a part that follow each other, by their numbers from 0; those that could not be read are among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// The first.
+    pub start: usize,
+    /// The one after the last.
+    pub end: usize,
+    /// How many the part has.
+    pub of: usize,
+}
+
+impl Shard {
+    /// The `number`th, from 1, of `shards` about equal ones of `of` images.
+    pub fn new(number: usize, shards: usize, of: usize) -> Self {
+        let border = |at: usize| (at as u128 * of as u128 / shards.max(1) as u128) as usize;
+        Self { start: border(number - 1), end: border(number), of }
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { start, end, of } = self;
+        write!(f, "images {start} to {} of {of}", end.saturating_sub(1))
+    }
 }
 
 /// What a network said of some images.
@@ -77,14 +112,75 @@ pub fn kept_row(probabilities: &[f64]) -> Vec<f32> {
     probabilities.iter().map(|p| p.ln() as f32).collect()
 }
 
+fn missing(start: usize, end: usize, of: usize) -> String {
+    format!("{} are in none of them: give all shards of one evaluation", Shard { start, end, of })
+}
+
 const LABELS: &str = "labels";
 const LOG_PROBABILITIES: &str = "log_probabilities";
 
 impl Predictions {
     /// None yet.
     pub fn new(origin: Origin, classes: Vec<String>) -> Self {
-        let header = Header { origin, classes, images: Vec::new(), unread: Vec::new() };
+        let header = Header {
+            origin,
+            classes,
+            images: Vec::new(),
+            unread: Vec::new(),
+            params: None,
+            subset: false,
+            shard: None,
+        };
         Self { header, labels: Vec::new(), log_probabilities: Vec::new() }
+    }
+
+    /// The shards of one evaluation, in any order, as if it had been made at once. Fails where they are of several evaluations,
+    /// or an image is in none of them or in two. Answers about all images are one shard.
+    pub fn join(shards: Vec<Self>) -> Result<Self, PredictionsError> {
+        let whole = |one: &Self| {
+            let of = one.len() + one.header.unread.len();
+            one.header.shard.unwrap_or(Shard { start: 0, end: of, of })
+        };
+        let mut shards: Vec<(Shard, Self)> =
+            shards.into_iter().map(|one| (whole(&one), one)).collect();
+        shards.sort_by_key(|(shard, _)| (shard.start, shard.end));
+        let mut rest = shards.into_iter();
+        let fail = |reason: String| Err(PredictionsError { reason });
+        let Some((first, mut joined)) = rest.next() else {
+            return fail("there are none".to_owned());
+        };
+        let mut end = first.end;
+        if first.start > 0 {
+            return fail(missing(0, first.start, first.of));
+        }
+        for (shard, one) in rest {
+            let (a, b) = (&joined.header, &one.header);
+            if (&a.origin, &a.classes, a.subset) != (&b.origin, &b.classes, b.subset)
+                || first.of != shard.of
+            {
+                return fail(format!(
+                    "{shard} and those before them were not answered by the same weights, in the same way, about the same \
+                     data"
+                ));
+            }
+            if shard.start > end {
+                return fail(missing(end, shard.start, first.of));
+            }
+            if shard.start < end {
+                let to = end.min(shard.end) - 1;
+                return fail(format!("images {} to {to} are in two of them", shard.start));
+            }
+            end = shard.end;
+            joined.header.images.extend(one.header.images);
+            joined.header.unread.extend(one.header.unread);
+            joined.labels.extend(one.labels);
+            joined.log_probabilities.extend(one.log_probabilities);
+        }
+        if end < first.of {
+            return fail(missing(end, first.of, first.of));
+        }
+        joined.header.shard = None;
+        Ok(joined)
     }
 
     /// Adds an image.
@@ -186,6 +282,44 @@ mod tests {
         assert_eq!(again, kept);
         assert!((again.probabilities(0)[1] - 0.75).abs() < 1e-7);
         assert_eq!(again.probabilities(1), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn shards_are_joined_to_the_whole_without_gaps_or_overlaps() {
+        let rows: [(&[f64], u32); 3] = [(&[0.25, 0.75], 1), (&[1.0, 0.0], 0), (&[0.5, 0.5], 1)];
+        let mut whole = predictions(&rows);
+        whole.header.unread = vec!["3.png: no image".to_owned()];
+        let part = |from: usize, to: usize| {
+            let mut part = predictions(&rows[from..to.min(3)]);
+            part.header.images = whole.header.images[from..to.min(3)].to_vec();
+            part.header.shard = Some(Shard { start: from, end: to, of: 4 });
+            if to == 4 {
+                part.header.unread.clone_from(&whole.header.unread);
+            }
+            part
+        };
+        let join = Predictions::join;
+        assert_eq!(join(vec![part(1, 4), part(0, 1)]), Ok(whole.clone()));
+        assert_eq!(join(vec![whole.clone()]), Ok(whole.clone()));
+        let reason = |parts: Vec<Predictions>| join(parts).unwrap_err().reason;
+        assert!(reason(vec![]).contains("none"));
+        assert!(reason(vec![part(1, 4)]).contains("images 0 to 0 of 4 are in none"));
+        assert!(reason(vec![part(0, 2)]).contains("images 2 to 3 of 4 are in none"));
+        assert!(reason(vec![part(2, 4), part(0, 1)]).contains("images 1 to 1 of 4"));
+        assert!(reason(vec![part(0, 2), part(1, 4)]).contains("images 1 to 1 are in two"));
+        assert!(reason(vec![whole.clone(), whole.clone()]).contains("images 0 to 3 are in two"));
+        let mut other = part(1, 4);
+        other.header.origin.weights = "other".to_owned();
+        assert!(reason(vec![part(0, 1), other]).contains("same weights"));
+    }
+
+    #[test]
+    fn shards_divide_the_images() {
+        for (shards, of) in [(1, 7), (3, 7), (7, 7), (9, 7), (4, 0)] {
+            let all: Vec<Shard> = (1..=shards).map(|i| Shard::new(i, shards, of)).collect();
+            assert_eq!((all[0].start, all[shards - 1].end), (0, of));
+            assert!(all.windows(2).all(|pair| pair[0].end == pair[1].start), "{all:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ Examples:
   top5 eval model.safetensors --data imagenet/ --split validation
   top5 eval vgg16 --weights vgg16.pth --data imagenet/ --split all --protocol vgg-dense-3
   top5 eval runs/a --protocol 10-crop --save a.safetensors --report a/
+  top5 eval vgg16 --weights vgg16.pth --data imagenet/ --shard 1/8 --save shard-1
+  top5 eval --predictions shard-1 shard-2 shard-3 shard-4 shard-5 shard-6 shard-7 shard-8
   top5 eval --ensemble five.toml --against a/report.json
   top5 eval --row VGG
   top5 eval resnet20_cifar --weights resnet20.th --data photos/ --split all --json";
@@ -25,9 +27,9 @@ pub(crate) struct EvalArgs {
     /// Average several models: a file that names them, their protocols, preprocessing and weights (see docs/evaluation.md)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "predictions", "protocol"])]
     pub(crate) ensemble: Option<PathBuf>,
-    /// Judge what --save wrote, without running a model
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "protocol"])]
-    pub(crate) predictions: Option<PathBuf>,
+    /// Judge what --save wrote, without running a model: one file, or those of all shards
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["model", "protocol"])]
+    pub(crate) predictions: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) weights: WeightsArgs,
     #[command(flatten)]
@@ -58,6 +60,11 @@ pub(crate) struct EvalArgs {
     /// Save what was said of every image, for --predictions and --ensemble (safetensors)
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
+    /// Look at one of N about equal shards of the images: 1/N, 2/N and so on, on as many machines as there are or one after the
+    /// other; --predictions judges what --save wrote of all
+    #[arg(long, value_name = "I/N", value_parser = parse_shard, requires_all = ["model", "save"])]
+    #[arg(conflicts_with_all = ["report", "against", "row", "real", "temperature_from", "min_top1"])]
+    pub(crate) shard: Option<[usize; 2]>,
     /// Write predictions.csv, report.json and report.html into this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
@@ -105,6 +112,14 @@ impl Split {
             Self::All => "all",
         }
     }
+}
+
+/// Reads which shard of how many.
+fn parse_shard(text: &str) -> Result<[usize; 2], String> {
+    let numbers = text.split_once('/').and_then(|(a, b)| Some([a.parse().ok()?, b.parse().ok()?]));
+    numbers
+        .filter(|&[number, shards]| (1..=shards).contains(&number))
+        .ok_or_else(|| "expected a shard and their number, for example 1/4 to 4/4".to_owned())
 }
 
 /// Reads a number to compare a percentage with.

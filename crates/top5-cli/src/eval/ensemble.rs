@@ -10,7 +10,7 @@ use top5::eval::{Average, Predictions, kept_row};
 
 use super::args::Split;
 use super::data;
-use super::look::{Look, Seen, Settings};
+use super::look::{Look, Settings};
 use super::protocol::Choice;
 use super::saved;
 use crate::args::WeightsArgs;
@@ -215,7 +215,7 @@ impl Ensemble {
                 output.note(&member.name);
                 let model = look.model.open(output)?;
                 let part = data.open(&model, split, output)?;
-                keep(look, model, &part, settings, output).map(|(answers, _)| answers)
+                keep(look, model, &part, settings, output)
             }
         };
         self.members.iter().map(answers).collect()
@@ -229,16 +229,15 @@ pub(crate) fn keep(
     part: &data::Part,
     settings: &Settings,
     output: Output,
-) -> Result<(Predictions, Seen)> {
+) -> Result<Predictions> {
     let mut rows: Vec<(u32, Vec<f32>)> = Vec::new();
     let mut each = |_: usize, label: u32, probabilities: &[f64]| {
         rows.push((label, kept_row(probabilities)));
     };
-    let seen = look.at(model, part, settings, output, &mut each)?;
+    let header = look.at(model, part, settings, output, &mut each)?;
     let labels = rows.iter().map(|(label, _)| *label).collect();
     let log_probabilities = rows.into_iter().flat_map(|(_, row)| row).collect();
-    let header = seen.header.clone();
-    Ok((Predictions { header, labels, log_probabilities }, seen))
+    Ok(Predictions { header, labels, log_probabilities })
 }
 
 fn bad_input(error: top5::eval::ensemble::EnsembleError) -> Stop {

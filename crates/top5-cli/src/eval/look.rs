@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use top5::data::{DataError, Loader, Preprocess};
-use top5::eval::{Header, Origin, Pipe};
+use top5::eval::{Header, Origin, Pipe, Shard};
 use top5::graph::{Device, EngineError, Retain, Weights};
 use top5::{CpuDevice, Model, Options, sha256};
 
@@ -31,23 +31,23 @@ pub(crate) struct Look {
 pub(crate) struct Settings {
     pub(crate) batch: usize,
     pub(crate) skip_bad: bool,
+    /// Only this one of so many shards, from 1.
+    pub(crate) shard: Option<[usize; 2]>,
     pub(crate) options: Options,
-}
-
-/// What a model was, and what it looked at.
-pub(crate) struct Seen {
-    pub(crate) header: Header,
-    /// Learned parameters.
-    pub(crate) params: usize,
-    /// Whether classes of the network were left out.
-    pub(crate) subset: bool,
 }
 
 /// Takes the probabilities of an image: its number in the part, its class, one value per class of the data.
 pub(crate) type Each<'e> = &'e mut dyn FnMut(usize, u32, &[f64]);
 
+impl Settings {
+    /// The shard of a part; none where all of it is looked at.
+    fn of(&self, part: &Part) -> Option<Shard> {
+        self.shard.map(|[number, shards]| Shard::new(number, shards, part.dataset.len()))
+    }
+}
+
 impl Look {
-    /// Looks at every image of a part.
+    /// Looks at every image of a part, or of a shard of it.
     pub(crate) fn at(
         &self,
         model: Model,
@@ -55,7 +55,7 @@ impl Look {
         settings: &Settings,
         output: Output,
         each: Each<'_>,
-    ) -> Result<Seen> {
+    ) -> Result<Header> {
         let classes = Classes::new(&model, part.dataset.classes(), output)?;
         // The embedded digits already look like what drawn ones are brought to.
         let preprocess = match &*part.data {
@@ -93,8 +93,8 @@ impl Look {
         }
         let (images, unread) = looked?;
         let names = part.dataset.classes().to_vec();
-        let header = Header { origin, classes: names, images, unread };
-        Ok(Seen { header, params, subset: classes.is_subset() })
+        let (params, subset, shard) = (Some(params), classes.is_subset(), settings.of(part));
+        Ok(Header { origin, classes: names, images, unread, params, subset, shard })
     }
 }
 
@@ -116,15 +116,21 @@ fn look(
     let network = device.network(&graph, weights, retain)?;
     let threads = readers(&settings.options);
     let mut pipe = Pipe::new(network.as_ref(), protocol, preprocess, settings.batch, threads)?;
-    let (dataset, all) = (part.dataset.as_ref(), part.dataset.len());
+    let dataset = part.dataset.as_ref();
+    let range = settings.of(part).map_or(0..dataset.len(), |shard| shard.start..shard.end);
+    let all = range.len();
     if all == 0 {
-        let message = format!("the dataset {} has no images to evaluate on", dataset.name());
+        let (name, images) = (dataset.name(), dataset.len());
+        let message = match images {
+            0 => format!("the dataset {name} has no images to evaluate on"),
+            _ => format!("{name} has {images} images, and none for this shard: make fewer"),
+        };
         return Err(Stop::BadInput(message).into());
     }
     let progress = Progress::new(output, "evaluating", all);
     let start = Instant::now();
     let (mut images, mut errors): (Vec<String>, Vec<DataError>) = (Vec::new(), Vec::new());
-    pipe.run(dataset, 0..all, &mut |answer| -> Result<()> {
+    pipe.run(dataset, range, &mut |answer| -> Result<()> {
         match answer.probabilities {
             Ok(probabilities) => {
                 if probabilities.iter().any(|p| !p.is_finite()) {

@@ -13,12 +13,8 @@ pub(crate) struct Outcome {
     pub(crate) header: Header,
     /// In the order of the header's images.
     pub(crate) judged: Vec<Judged>,
-    /// Learned parameters, of one network.
-    pub(crate) params: Option<usize>,
     /// What was averaged, a line each; of an ensemble.
     pub(crate) members: Vec<String>,
-    /// Whether classes of the network were left out of its answers.
-    pub(crate) subset: bool,
 }
 
 /// The document of `--json` and of `report.json`.
@@ -106,7 +102,7 @@ impl Outcome {
             views: origin.protocol.count(),
             origin,
             members: self.members.clone(),
-            subset: self.subset,
+            subset: header.subset,
             images,
             skipped: header.unread.len(),
             top1: percent(top1, images),

@@ -1,11 +1,11 @@
 //! Predictions in a file: a safetensors file whose metadata say where they come from.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use top5::data::files::Regular;
-use top5::eval::{Header, Predictions};
+use top5::eval::{Header, Predictions, PredictionsError};
 use top5::formats::safetensors;
 
 use crate::exit::Stop;
@@ -13,8 +13,20 @@ use crate::output::{Kind, Output};
 
 const HEADER: &str = "top5.predictions";
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write`] wrote of a whole part of the data.
 pub(crate) fn read(path: &Path) -> Result<Predictions> {
+    read_all(&[path.to_owned()])
+}
+
+/// Reads what [`write`] wrote: one file, or all shards of an evaluation.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Predictions> {
+    let shards = paths.iter().map(|path| read_one(path)).collect::<Result<Vec<_>>>()?;
+    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let wrong = |error: PredictionsError| Stop::BadInput(format!("{}: {error}", shown.join(", ")));
+    Ok(Predictions::join(shards).map_err(wrong)?)
+}
+
+fn read_one(path: &Path) -> Result<Predictions> {
     let shown = path.display();
     let file = Regular::open(path).with_context(|| format!("reading {shown}"))?;
     let length = file.len();

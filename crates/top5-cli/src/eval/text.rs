@@ -72,7 +72,7 @@ fn row(outcome: &Outcome, evaluation: &Evaluation) -> [String; 9] {
         share(100.0 - evaluation.top1),
         share(evaluation.top5),
         share(100.0 - evaluation.top5),
-        outcome.params.map_or(String::new(), |params| format!("{:.2}", params as f64 / 1e6)),
+        outcome.header.params.map_or(String::new(), |params| format!("{:.2}", params as f64 / 1e6)),
         preprocess.crop_pct.to_string(),
         preprocess.interpolation.name().to_owned(),
     ]

@@ -146,6 +146,39 @@ fn answers_are_saved_and_judged_and_fused_later() {
 }
 
 #[test]
+fn shards_are_judged_as_the_whole() {
+    let place = Place::new();
+    place.text("eval lenet --protocol 10-crop --report whole");
+    for shard in 1..=3 {
+        let document = place.json(&format!(
+            "eval lenet --protocol 10-crop --shard {shard}/3 --save {shard}.safetensors"
+        ));
+        assert!([133, 134].map(Into::into).contains(&document["images"]), "{document}");
+    }
+    place.text("eval --predictions 2.safetensors 3.safetensors 1.safetensors --report joined");
+    for file in ["predictions.csv", "report.json", "report.html"] {
+        let [a, b] =
+            ["whole", "joined"].map(|folder| fs::read(place.path(folder).join(file)).unwrap());
+        assert!(a == b, "{file}");
+    }
+    let gap = "eval --predictions 1.safetensors 3.safetensors";
+    place.fails(gap, 3, &["images 133 to 265 of 400", "none of them"]);
+    place.fails("eval --predictions 1.safetensors", 3, &["images 133 to 399 of 400"]);
+    place.text("eval lenet --protocol 10-crop --shard 1/2 --save half.safetensors");
+    let twice = "eval --predictions half.safetensors 2.safetensors 3.safetensors";
+    place.fails(twice, 3, &["images 133 to 199", "two of them"]);
+    let member = "name = 'x'\n[[members]]\npredictions = '1.safetensors'\n";
+    fs::write(place.path("x.toml"), member).unwrap();
+    place.fails("eval --ensemble x.toml", 3, &["1.safetensors", "none of them"]);
+    place.text("eval lenet --shard 1/3 --save other.safetensors");
+    let mixed = "eval --predictions other.safetensors 2.safetensors 3.safetensors";
+    place.fails(mixed, 3, &["same weights, in the same way"]);
+    place.fails("eval lenet --shard 1/2", 2, &["--save"]);
+    place.fails("eval lenet --shard 0/2 --save x", 2, &["1/4 to 4/4"]);
+    place.fails("eval lenet --shard 1/500 --save x", 3, &["400 images", "none for this shard"]);
+}
+
+#[test]
 fn report_is_written_and_compared_with() {
     let place = Place::new();
     place.text("eval lenet --report now");
