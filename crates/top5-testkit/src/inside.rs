@@ -15,9 +15,7 @@ const CLASS: usize = 3;
 /// # Panics
 /// If the file is not what it should be.
 pub fn inside(network: &str) -> Option<Vec<(&'static str, Rule, Tensor)>> {
-    let path = shared()?.join("reference/inside").join(format!("{network}.safetensors"));
-    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut tensors = tensors(&bytes);
+    let mut tensors = file(network)?;
     // There, gates are no exception.
     let through = |rule: Rule| Rule { gates: GateRule::Through, ..rule };
     let rules = [
@@ -27,9 +25,24 @@ pub fn inside(network: &str) -> Option<Vec<(&'static str, Rule, Tensor)>> {
     ];
     let signal = |(name, rule)| {
         let tensor = tensors.remove(name);
-        (name, rule, tensor.unwrap_or_else(|| panic!("{}: no {name}", path.display())))
+        (name, rule, tensor.unwrap_or_else(|| panic!("{network}.safetensors: no {name}")))
     };
     Some(rules.map(signal).into())
+}
+
+/// The occlusion map of `reference/inside/NAME.safetensors`, `[1, c, h, w]`; `None` where the reference is missing.
+///
+/// # Panics
+/// If the file is not what it should be.
+pub fn occlusion(network: &str) -> Option<Tensor> {
+    let tensor = file(network)?.remove("occlusion");
+    Some(tensor.unwrap_or_else(|| panic!("{network}.safetensors: no occlusion")))
+}
+
+fn file(network: &str) -> Option<BTreeMap<String, Tensor>> {
+    let path = shared()?.join("reference/inside").join(format!("{network}.safetensors"));
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Some(tensors(&bytes))
 }
 
 /// The tensors of a safetensors file: the length of the header in eight bytes, the header, the data.

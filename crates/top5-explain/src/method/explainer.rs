@@ -1,0 +1,194 @@
+//! A network that is asked by several methods: it keeps the sessions that were used last.
+
+use std::sync::Arc;
+
+use top5_graph::{Graph, Network, NodeId, Session, SessionOptions, Stop, Tensor};
+
+use super::{Explanation, Method, Target, cam, gradients, perturb};
+use crate::error::ExplainError;
+use crate::layers;
+use crate::map::Map;
+use crate::receptive::{self, Field};
+use crate::signal::{Path, Projector, Start};
+
+/// Sessions with a backward pass that are kept; guided Grad-CAM takes turns between two.
+const KEPT: usize = 2;
+
+/// A network, ready to be explained. Images are prepared ones, `[c, h, w]` in row-major order.
+pub struct Explainer {
+    network: Arc<dyn Network>,
+    graph: Graph,
+    layer: Option<NodeId>,
+    batch: usize,
+    stop: Option<Stop>,
+    projectors: Vec<(Path, Projector)>,
+    inference: Option<Box<dyn Session>>,
+}
+
+impl Explainer {
+    /// For a network made with [`Retain::Tensors`](top5_graph::Retain), at most `batch` images at once. `layer` names the layer of
+    /// methods that look at one; without it, it is [`layers::default_layer`]. Fails where there is no such layer.
+    pub fn new(
+        network: Arc<dyn Network>,
+        layer: Option<&str>,
+        batch: usize,
+    ) -> Result<Self, ExplainError> {
+        let graph = network.graph().inference();
+        let layer = match layer {
+            Some(name) => Some(layers::layer(&graph, Some(name))?),
+            None => layers::default_layer(&graph),
+        };
+        let (projectors, inference) = (Vec::new(), None);
+        Ok(Self { network, graph, layer, batch: batch.max(1), stop: None, projectors, inference })
+    }
+
+    /// With a flag that ends calls early.
+    pub fn stopped_by(self, stop: Stop) -> Self {
+        Self { stop: Some(stop), ..self }
+    }
+
+    /// The network, without auxiliary heads.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The network with its weights.
+    pub fn network(&self) -> &Arc<dyn Network> {
+        &self.network
+    }
+
+    /// The most images at once.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// The layer of methods that look at one, if the network has it.
+    pub fn layer(&self) -> Option<NodeId> {
+        self.layer
+    }
+
+    /// What `method` says of why `image` has the target's score. `progress` gets the images that are done and their number.
+    pub fn explain(
+        &mut self,
+        method: &Method,
+        image: &[f32],
+        target: Target,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Explanation, ExplainError> {
+        target.check(self.graph.classes())?;
+        let expected = self.graph.input().iter().product();
+        if image.len() != expected {
+            return Err(ExplainError::Shape {
+                what: "the prepared image",
+                expected,
+                got: image.len(),
+            });
+        }
+        match *method {
+            Method::Gradient | Method::Deconvnet | Method::Guided => {
+                gradients::plain(self, method, image, target)
+            }
+            Method::GradientTimesInput => gradients::times_input(self, image, target),
+            Method::IntegratedGradients { steps } => {
+                gradients::integrated(self, image, target, steps, progress)
+            }
+            Method::Smoothgrad { samples, level, seed } => {
+                gradients::smooth(self, image, target, [samples, seed as usize], level, progress)
+            }
+            Method::GradCam => cam::grad_cam(self, image, target),
+            Method::HiresCam => cam::hires_cam(self, image, target),
+            Method::GuidedGradCam => cam::guided_grad_cam(self, image, target),
+            Method::Occlusion { size, stride } => {
+                perturb::occlusion(self, image, target, size, stride, progress)
+            }
+            Method::Rise { masks, cells, share, seed } => {
+                perturb::rise(self, image, target, [masks, cells], share, seed, progress)
+            }
+            Method::Ablation { size } => perturb::tiles(self, image, target, size, progress),
+        }
+    }
+
+    /// The signal from a layer's activation, as `start` says, back to the image: `[1, c, h, w]`.
+    pub fn project(
+        &mut self,
+        method: &Method,
+        layer: NodeId,
+        start: Start,
+        image: &[f32],
+    ) -> Result<Tensor, ExplainError> {
+        let rule = method.rule().ok_or_else(|| ExplainError::Setting {
+            key: "method",
+            expected: "one with a backward pass".to_owned(),
+        })?;
+        let path = Path::projection(&self.graph, layer, rule);
+        let projector = self.projector(&path)?;
+        projector.forward(image)?;
+        Ok(projector.backward(&[start])?.remove(0))
+    }
+
+    /// The logits of up to [`Explainer::batch`] images, `[n, classes]`.
+    pub fn logits(&mut self, images: &[f32]) -> Result<Tensor, ExplainError> {
+        if self.inference.is_none() {
+            let options =
+                SessionOptions { stop: self.stop.clone(), ..SessionOptions::inference(self.batch) };
+            self.inference = Some(self.network.session(&self.graph, &options)?);
+        }
+        let session = self.inference.as_mut().expect("it was made above");
+        let logits = session.forward(images)?.logits;
+        match logits.data().iter().all(|v| v.is_finite()) {
+            true => Ok(logits),
+            false => Err(ExplainError::NotFinite { what: "an answer of the network".to_owned() }),
+        }
+    }
+
+    /// A session with this backward pass: one of those that were used last, or a new one. Its forward pass also returns the
+    /// activations of the layers that the pass ends at.
+    pub fn projector(&mut self, path: &Path) -> Result<&mut Projector, ExplainError> {
+        match self.projectors.iter().position(|(of, _)| of == path) {
+            Some(at) => {
+                let found = self.projectors.remove(at);
+                self.projectors.push(found);
+            }
+            None => {
+                // Memory of the oldest is free before that of the new one is taken.
+                if self.projectors.len() == KEPT {
+                    self.projectors.remove(0);
+                }
+                let stop = self.stop.clone();
+                let keep: Vec<NodeId> =
+                    path.to.iter().copied().filter(|node| node.index() > 0).collect();
+                let new =
+                    Projector::new(&*self.network, &self.graph, path, self.batch, &keep, stop)?;
+                self.projectors.push((path.clone(), new));
+            }
+        }
+        Ok(&mut self.projectors.last_mut().expect("one was pushed above").1)
+    }
+
+    /// The layer that has a map, and the field of its cells.
+    pub(super) fn map_layer(&self) -> Result<(NodeId, Field), ExplainError> {
+        let name = self.layer.map(|layer| self.graph.node(layer).name.clone());
+        let layer = layers::map_layer(&self.graph, name.as_deref())?;
+        Ok((layer, receptive::field(&self.graph, layer)))
+    }
+
+    /// An explanation by a signal at the image: signed sums where signs mean something, else magnitudes.
+    pub(super) fn of_signal(
+        &self,
+        signal: Tensor,
+        signed: bool,
+    ) -> Result<Explanation, ExplainError> {
+        let map = if signed { Map::sum_of(&signal)? } else { Map::magnitude_of(&signal)? };
+        Ok(Explanation { map, signal: Some(signal), cells: None })
+    }
+}
+
+impl Target {
+    /// Where its signal starts in the logits.
+    pub(super) fn start(self) -> Start {
+        match self.against {
+            None => Start::Channel(self.class),
+            Some(against) => Start::Difference(self.class, against),
+        }
+    }
+}
