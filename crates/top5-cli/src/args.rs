@@ -14,6 +14,7 @@ use crate::eval::EvalArgs;
 use crate::exit::{Stop, TABLE};
 use crate::kernels::ConvShape;
 use crate::preprocess::PreprocessArgs;
+use crate::probe::ProbeArgs;
 use crate::tuning;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
@@ -112,6 +113,9 @@ pub(crate) enum Commands {
     /// Show the layers of a network or of a model: its classes and preprocessing, too
     #[command(before_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
+    /// Fit a linear classifier to what each layer sees
+    #[command(before_help = crate::probe::EXAMPLES)]
+    Probe(ProbeArgs),
     /// Show how a network would run: steps, kernels and why, memory
     Plan(PlanArgs),
     /// Measure how fast networks run here

@@ -26,7 +26,8 @@ use top5::eval::{Judged, Origin, Predictions, at_temperature, kept_row, temperat
 use crate::exit::Stop;
 use crate::output::Output;
 use crate::source::StoredModel;
-pub(crate) use args::{EXAMPLES, EvalArgs};
+pub(crate) use args::{EXAMPLES, EvalArgs, Split};
+pub(crate) use data::Choice as DataChoice;
 use ensemble::Ensemble;
 use files::Report;
 use look::{Look, Settings};

@@ -23,6 +23,7 @@ mod plan;
 mod predict;
 mod preprocess;
 mod printable;
+mod probe;
 mod progress;
 mod protocols;
 mod run_folder;
@@ -60,6 +61,7 @@ enum Task {
     Protocols(protocols::Task),
     Predict(Box<predict::Task>),
     Plan(plan::Task),
+    Probe(Box<probe::Task>),
     Bench(bench::Task),
     Kernels(kernels::Task),
     Tune(tune::Task),
@@ -78,6 +80,7 @@ impl Task {
             Commands::Protocols(args) => Self::Protocols(protocols::Task::resolve(args)?),
             Commands::Predict(args) => Self::Predict(Box::new(predict::Task::resolve(args)?)),
             Commands::Plan(args) => Self::Plan(plan::Task::resolve(args)?),
+            Commands::Probe(args) => Self::Probe(Box::new(probe::Task::resolve(args)?)),
             Commands::Bench(args) => Self::Bench(bench::Task::resolve(args)?),
             Commands::Kernels(args) => Self::Kernels(kernels::Task::resolve(args)?),
             Commands::Tune(args) => Self::Tune(tune::Task::resolve(args)?),
@@ -96,6 +99,7 @@ impl Task {
             Self::Protocols(task) => task.run(output),
             Self::Predict(task) => task.run(output),
             Self::Plan(task) => task.run(output),
+            Self::Probe(task) => task.run(output),
             Self::Bench(task) => task.run(output),
             Self::Kernels(task) => task.run(output),
             Self::Tune(task) => task.run(output),

@@ -13,7 +13,10 @@ pub mod method;
 pub mod npy;
 pub mod page;
 pub mod picture;
+pub mod probe;
 pub mod receptive;
+pub mod sanity;
+pub mod score;
 pub mod signal;
 pub mod zfnet;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use top5::Model;
-use top5::data::{self, Dataset, Limits, OnBad, OpenOptions};
+use top5::data::{self, Dataset, Limits, OnBad, OpenOptions, Splits};
 use top5::train::Recipe;
 
 use super::args::Split;
@@ -53,12 +53,7 @@ impl Choice {
 
     /// The part that was asked for, or another one of the same data.
     pub(crate) fn open(&self, model: &Model, split: Split, output: Output) -> Result<Part> {
-        let (data, open) = self.data(model, split)?;
-        let splits = data::open(data, &open)?;
-        output.note(&format!("{data}: {}", splits.describe()));
-        for unused in splits.unused.iter() {
-            output.warn(&format!("left out: {unused}"));
-        }
+        let (data, splits) = self.splits(model, split, output)?;
         let part = match split {
             Split::Train => Some(splits.train),
             Split::Validation => Some(splits.validation),
@@ -76,6 +71,22 @@ impl Choice {
             ))
         };
         Ok(Part { data: data.to_owned(), split, dataset: part.ok_or_else(missing)? })
+    }
+
+    /// The data's name or folder, and all their parts; `split` is the one that is meant.
+    pub(crate) fn splits(
+        &self,
+        model: &Model,
+        split: Split,
+        output: Output,
+    ) -> Result<(&str, Splits)> {
+        let (data, open) = self.data(model, split)?;
+        let splits = data::open(data, &open)?;
+        output.note(&format!("{data}: {}", splits.describe()));
+        for unused in splits.unused.iter() {
+            output.warn(&format!("left out: {unused}"));
+        }
+        Ok((data, splits))
     }
 
     /// The data's name or folder, and how they are divided.

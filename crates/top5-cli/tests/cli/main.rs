@@ -9,6 +9,7 @@ mod hostile;
 mod hub;
 mod messages;
 mod predict;
+mod probe;
 mod program;
 mod readme;
 mod reliability;

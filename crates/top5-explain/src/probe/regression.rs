@@ -1,0 +1,229 @@
+//! Softmax regression with an L2 penalty, solved by L-BFGS (Liu & Nocedal, Mathematical Programming 1989): a convex problem,
+//! begun at zero, in f64, in one order.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+
+/// How the classifier is fitted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Regression {
+    /// The penalty: l2/2 times the sum of the squared weights, beside the mean cross-entropy. Biases are free.
+    pub l2: f64,
+    /// Most iterations.
+    pub iterations: usize,
+    /// The solution is found when no element of the gradient is greater.
+    pub tolerance: f64,
+}
+
+impl Default for Regression {
+    /// l2 0.01, at most 200 iterations to a gradient of 1e-4.
+    fn default() -> Self {
+        Self { l2: 0.01, iterations: 200, tolerance: 1e-4 }
+    }
+}
+
+/// A fitted classifier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// Per class its weights, then its bias.
+    weights: Vec<f64>,
+    width: usize,
+    /// Mean cross-entropy and penalty.
+    pub loss: f64,
+    /// Iterations that were made.
+    pub iterations: usize,
+    /// Whether the gradient is as small as was asked for.
+    pub converged: bool,
+}
+
+impl Fitted {
+    /// The most probable class of each row of `[n, width]` features; of equal ones the first.
+    pub fn predict(&self, features: &[f32]) -> Vec<u32> {
+        let classes = self.weights.len() / (self.width + 1);
+        let mut logits = vec![0.0; classes];
+        let best = |row: &[f32]| {
+            scores(&self.weights, row, &mut logits);
+            let best = (0..classes).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+            best.unwrap_or(0) as u32
+        };
+        features.chunks_exact(self.width).map(best).collect()
+    }
+
+    /// How many rows have these labels.
+    pub fn right(&self, features: &[f32], labels: &[u32]) -> usize {
+        self.predict(features).iter().zip(labels).filter(|(a, b)| a == b).count()
+    }
+}
+
+/// Fits a classifier to `[n, width]` features and a label below `classes` for each.
+pub fn fit(
+    features: &[f32],
+    width: usize,
+    labels: &[u32],
+    classes: usize,
+    options: &Regression,
+) -> Fitted {
+    let problem = Problem { features, width, labels, l2: options.l2 };
+    let mut x = vec![0.0; classes * (width + 1)];
+    let (mut loss, mut gradient) = problem.at(&x);
+    let mut memory: VecDeque<[Vec<f64>; 2]> = VecDeque::new();
+    let small = |gradient: &[f64]| gradient.iter().all(|g| g.abs() <= options.tolerance);
+    let mut iterations = 0;
+    while iterations < options.iterations && !small(&gradient) {
+        let direction = direction(&gradient, &memory);
+        let slope = dot(&direction, &gradient);
+        // Armijo's rule, from a full step; the very first one is of length one.
+        let mut step = match memory.is_empty() {
+            true => 1.0 / dot(&gradient, &gradient).sqrt().max(1.0),
+            false => 1.0,
+        };
+        let mut next = None;
+        for _ in 0..40 {
+            let trial: Vec<f64> = x.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
+            let (value, slopes) = problem.at(&trial);
+            if value <= loss + 1e-4 * step * slope {
+                next = Some((trial, value, slopes));
+                break;
+            }
+            step /= 2.0;
+        }
+        // Rounding hides any further descent.
+        let Some((trial, value, slopes)) = next else { break };
+        let s: Vec<f64> = trial.iter().zip(&x).map(|(a, b)| a - b).collect();
+        let y: Vec<f64> = slopes.iter().zip(&gradient).map(|(a, b)| a - b).collect();
+        if dot(&s, &y) > 1e-12 * dot(&y, &y) {
+            memory.push_back([s, y]);
+            if memory.len() > MEMORY {
+                memory.pop_front();
+            }
+        }
+        (x, loss, gradient) = (trial, value, slopes);
+        iterations += 1;
+    }
+    Fitted { converged: small(&gradient), weights: x, width, loss, iterations }
+}
+
+/// Steps that the approximation of the second derivative is made of.
+const MEMORY: usize = 10;
+
+/// Down the gradient, bent by the remembered steps (Nocedal & Wright, algorithm 7.4).
+fn direction(gradient: &[f64], memory: &VecDeque<[Vec<f64>; 2]>) -> Vec<f64> {
+    let mut q: Vec<f64> = gradient.iter().map(|g| -g).collect();
+    let add = |q: &mut [f64], factor: f64, v: &[f64]| {
+        q.iter_mut().zip(v).for_each(|(q, v)| *q += factor * v);
+    };
+    let mut alphas = Vec::new();
+    for [s, y] in memory.iter().rev() {
+        let alpha = dot(s, &q) / dot(s, y);
+        add(&mut q, -alpha, y);
+        alphas.push(alpha);
+    }
+    if let Some([s, y]) = memory.back() {
+        let factor = dot(s, y) / dot(y, y);
+        q.iter_mut().for_each(|q| *q *= factor);
+    }
+    for ([s, y], alpha) in memory.iter().zip(alphas.iter().rev()) {
+        let beta = dot(y, &q) / dot(s, y);
+        add(&mut q, alpha - beta, s);
+    }
+    q
+}
+
+struct Problem<'a> {
+    features: &'a [f32],
+    width: usize,
+    labels: &'a [u32],
+    l2: f64,
+}
+
+impl Problem<'_> {
+    /// The loss at these weights, and its gradient.
+    fn at(&self, weights: &[f64]) -> (f64, Vec<f64>) {
+        let per_class = self.width + 1;
+        let classes = weights.len() / per_class;
+        let share = 1.0 / self.labels.len().max(1) as f64;
+        let mut gradient = vec![0.0; weights.len()];
+        let mut logits = vec![0.0; classes];
+        let mut loss = 0.0;
+        for (row, &label) in self.features.chunks_exact(self.width).zip(self.labels) {
+            scores(weights, row, &mut logits);
+            let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let own = logits[label as usize] - greatest;
+            let sum: f64 = logits.iter().map(|logit| (logit - greatest).exp()).sum();
+            loss += share * (sum.ln() - own);
+            for (class, slopes) in gradient.chunks_exact_mut(per_class).enumerate() {
+                let probability = (logits[class] - greatest).exp() / sum;
+                let slope = share * (probability - f64::from(u8::from(class == label as usize)));
+                slopes[self.width] += slope;
+                slopes.iter_mut().zip(row).for_each(|(g, &x)| *g += slope * f64::from(x));
+            }
+        }
+        let rows = gradient.chunks_exact_mut(per_class).zip(weights.chunks_exact(per_class));
+        for (slopes, weights) in rows {
+            for (g, w) in slopes.iter_mut().zip(weights).take(self.width) {
+                *g += self.l2 * w;
+                loss += self.l2 / 2.0 * w * w;
+            }
+        }
+        (loss, gradient)
+    }
+}
+
+/// Each class's score of a row.
+fn scores(weights: &[f64], row: &[f32], logits: &mut [f64]) {
+    for (logit, weights) in logits.iter_mut().zip(weights.chunks_exact(row.len() + 1)) {
+        let sum: f64 = weights.iter().zip(row).map(|(w, &x)| w * f64::from(x)).sum();
+        *logit = sum + weights[row.len()];
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use top5_graph::random::Stream;
+
+    #[test]
+    fn solution_satisfies_its_equation() {
+        // One feature ±1, two classes, symmetric: with weights ±w, w·l2 = 1/(1 + exp(2w))·1.
+        let options = Regression { l2: 0.1, iterations: 100, tolerance: 1e-10 };
+        let fitted = fit(&[1.0, -1.0], 1, &[0, 1], 2, &options);
+        assert!(fitted.converged, "{fitted:?}");
+        let w = fitted.weights[0];
+        assert!((w * 0.1 - 1.0 / (1.0 + (2.0 * w).exp())).abs() < 1e-8, "{fitted:?}");
+        assert!((fitted.weights[2] + w).abs() < 1e-8);
+        assert!(fitted.weights[1].abs() < 1e-8 && fitted.weights[3].abs() < 1e-8);
+        assert_eq!(fitted.predict(&[0.5, -0.1, 0.0]), [0, 1, 0]);
+    }
+
+    #[test]
+    fn bias_alone_gives_the_classes_shares() {
+        let options = Regression { tolerance: 1e-9, ..Regression::default() };
+        let fitted = fit(&[0.0; 4], 1, &[1, 1, 1, 0], 2, &options);
+        let difference = fitted.weights[3] - fitted.weights[1];
+        assert!((difference - 3.0_f64.ln()).abs() < 1e-6, "{fitted:?}");
+        assert_eq!(fitted.right(&[0.0; 4], &[1, 1, 1, 0]), 3);
+    }
+
+    #[test]
+    fn separable_clusters_are_separated_and_fits_repeat() {
+        let mut stream = Stream::new(2, 0);
+        let labels: Vec<u32> = (0..90).map(|i| i % 3).collect();
+        let features: Vec<f32> = labels
+            .iter()
+            .flat_map(|&label| (0..20).map(move |i| if i == label { 3.0 } else { 0.0 }))
+            .map(|mean| mean + stream.normal() * 0.5)
+            .collect();
+        let options = Regression::default();
+        let fitted = fit(&features, 20, &labels, 3, &options);
+        assert!(fitted.converged && fitted.iterations < 100, "{}", fitted.iterations);
+        assert_eq!(fitted.right(&features, &labels), 90);
+        assert_eq!(fitted, fit(&features, 20, &labels, 3, &options));
+        let stopped = fit(&features, 20, &labels, 3, &Regression { iterations: 2, ..options });
+        assert_eq!((stopped.iterations, stopped.converged), (2, false));
+    }
+}
