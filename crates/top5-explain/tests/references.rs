@@ -40,8 +40,9 @@ fn agrees(network: &str) {
     let got = explainer.explain(&method, &input, target, &mut |_, _| ()).unwrap().map;
     let plane = got.values().len();
     let score = explainer.logits(&input).unwrap().into_data();
-    // Where squares move the score by no more than some units in the last place of 24 bits, there is nothing else to compare.
-    let rounding = 16.0 * f64::from(f32::EPSILON) * target.score(&score).abs();
+    // Squares move the score of googlenet_cifar by 4e-6, and no f32 pass gives that to four digits: a score is held to a
+    // millionth of the greatest one, a tenth of what forward passes are held to.
+    let rounding = 1e-6 * f64::from(score.iter().fold(0.0f32, |m, v| m.max(v.abs())));
     // PyTorch's own f32 run of this one is 1.62e-4 from its f64 run, since the score hardly moves: three times that.
     let tolerance = if network == "vgg11_bn_cifar" { 4.86e-4 } else { TOLERANCE };
     // There, all channels have the same values.
