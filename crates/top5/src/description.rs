@@ -30,7 +30,7 @@ pub(crate) struct Description {
 }
 
 impl Description {
-    /// What the metadata say; what they leave open, timm's configuration says.
+    /// What timm's configuration says, which is the text that people edit; what it leaves open, the metadata say.
     pub(crate) fn read(
         metadata: &BTreeMap<String, String>,
         config: Option<timm::Config>,
@@ -53,18 +53,22 @@ impl Description {
             preprocess: preprocess.transpose().map_err(of_json)?,
         };
         match config {
-            Some(config) => Ok(own.or(Self::of_config(config)?)),
+            Some(config) => Self::of_config(config, own),
             None => Ok(own),
         }
     }
 
-    fn of_config(config: timm::Config) -> Result<Self, ModelError> {
+    fn of_config(config: timm::Config, own: Self) -> Result<Self, ModelError> {
         let preprocess = from_timm(config.pretrained_cfg);
+        let wrong = |reason| ModelError::Metadata { reason: format!("config.json: {reason}") };
+        let preprocess = preprocess.map_err(wrong)?;
+        let drawn_digits = own.preprocess.is_some_and(|own| own.drawn_digits);
         Ok(Self {
             network: Some(config.architecture),
             class_count: config.num_classes.or(config.label_names.as_ref().map(Vec::len)),
-            classes: config.label_names,
-            preprocess: Some(preprocess.map_err(|reason| ModelError::Metadata { reason })?),
+            classes: config.label_names.or(own.classes),
+            // timm has no word for it.
+            preprocess: Some(Preprocess { drawn_digits, ..preprocess }),
         })
     }
 

@@ -45,7 +45,7 @@ pub const CONFIG_FILE: &str = "config.json";
 pub struct WeightFiles {
     /// The file of weights.
     pub weights: PathBuf,
-    /// timm's description of them, which counts where the file does not describe itself.
+    /// timm's description of them. What it says counts, also where the file says otherwise of itself: it is what people edit.
     pub config: Option<PathBuf>,
 }
 

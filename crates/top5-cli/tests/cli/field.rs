@@ -112,3 +112,33 @@ fn names_of_classes_come_from_the_folder_and_their_order_is_compared() {
     fs::write(place.path("timm/config.json"), pooled).unwrap();
     place.fails("predict x.png --model timm", 3, &["global_pool is `max`"]);
 }
+
+/// The tensors' file describes itself, too; the folder's text is what a person edits.
+#[test]
+fn edited_config_of_a_folder_counts() {
+    let place = Place::new();
+    place.text("convert lenet timm");
+    let whole = place.json("eval lenet --split validation");
+    let same = place.json("eval timm --split validation --data digits");
+    assert_eq!(same["loss"], whole["loss"]);
+    assert_eq!(same["preprocess"], whole["preprocess"]);
+
+    let config = fs::read_to_string(place.path("timm/config.json")).unwrap();
+    let edit = |from: &str, to: &str| {
+        assert!(config.contains(from), "{config}");
+        fs::write(place.path("timm/config.json"), config.replace(from, to)).unwrap();
+    };
+    edit("\"interpolation\": \"bilinear\"", "\"interpolation\": \"nearest\"");
+    let edited = place.json("eval timm --split validation --data digits");
+    assert!(edited["preprocess"].as_str().unwrap().contains("(nearest)"), "{edited}");
+    let names = "\"num_classes\": 10, \"label_names\": [\"nil\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\"]";
+    edit("\"num_classes\": 10", names);
+    let ran = place.run("eval timm --split validation --data digits");
+    assert!(ran.stderr.contains("class 0 is \"nil\" to the model"), "{ran:?}");
+    edit("\"architecture\": \"lenet\"", "\"architecture\": \"resnet18\"");
+    place.fails("eval timm --data digits", 3, &["resnet18"]);
+    for side in ["4097", "1000000000"] {
+        edit("28,", &format!("{side},"));
+        place.fails("eval timm --data digits", 3, &["config.json: input_size", "1 to 4096"]);
+    }
+}
