@@ -107,6 +107,9 @@ pub(crate) enum Commands {
     /// Say what images show
     #[command(before_help = PREDICT_EXAMPLES)]
     Predict(PredictArgs),
+    /// Answer over HTTP: a page for people, the Open Inference Protocol for programs
+    #[command(before_help = crate::serve::EXAMPLES)]
+    Serve(crate::serve::ServeArgs),
     /// List the networks with their published numbers
     #[command(before_help = MODELS_EXAMPLES)]
     Models(ModelsArgs),

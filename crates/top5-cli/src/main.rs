@@ -27,6 +27,7 @@ mod probe;
 mod progress;
 mod protocols;
 mod run_folder;
+mod serve;
 mod show;
 mod source;
 mod table;
@@ -60,6 +61,7 @@ enum Task {
     Eval(Box<eval::Task>),
     Protocols(protocols::Task),
     Predict(Box<predict::Task>),
+    Serve(Box<serve::Task>),
     Plan(plan::Task),
     Probe(Box<probe::Task>),
     Bench(bench::Task),
@@ -79,6 +81,7 @@ impl Task {
             Commands::Eval(args) => Self::Eval(Box::new(eval::Task::resolve(args)?)),
             Commands::Protocols(args) => Self::Protocols(protocols::Task::resolve(args)?),
             Commands::Predict(args) => Self::Predict(Box::new(predict::Task::resolve(args)?)),
+            Commands::Serve(args) => Self::Serve(Box::new(serve::Task::resolve(args)?)),
             Commands::Plan(args) => Self::Plan(plan::Task::resolve(args)?),
             Commands::Probe(args) => Self::Probe(Box::new(probe::Task::resolve(args)?)),
             Commands::Bench(args) => Self::Bench(bench::Task::resolve(args)?),
@@ -98,6 +101,7 @@ impl Task {
             Self::Eval(task) => task.run(output),
             Self::Protocols(task) => task.run(output),
             Self::Predict(task) => task.run(output),
+            Self::Serve(task) => task.run(output),
             Self::Plan(task) => task.run(output),
             Self::Probe(task) => task.run(output),
             Self::Bench(task) => task.run(output),

@@ -92,25 +92,42 @@ impl Classifier {
             for (image, input) in images.iter().zip(input.chunks_exact_mut(size)) {
                 self.preprocess.apply(image, input);
             }
-            let logits = self.session.forward(&input)?.logits.into_data();
+            let logits = self.logits(&input)?;
             let logits = logits.chunks_exact(self.classes.len());
             predictions.extend(logits.map(|logits| best(logits, &self.classes, top)));
         }
         Ok(predictions)
     }
+
+    /// The name of each class.
+    pub fn classes(&self) -> &Arc<[String]> {
+        &self.classes
+    }
+
+    /// The logits, [images, classes], of images that [`Classifier::preprocess`] has prepared: as many as were planned for, or
+    /// fewer. [`best`] says what they mean.
+    pub fn logits(&mut self, input: &[f32]) -> Result<Vec<f32>, EngineError> {
+        Ok(self.session.forward(input)?.logits.into_data())
+    }
 }
 
-/// The most probable classes of one image.
-fn best(logits: &[f32], classes: &[String], top: usize) -> Vec<Prediction> {
+/// The probability of each class: the softmax of one image's logits.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
     let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - greatest).exp()).collect();
     let sum: f32 = exponentials.iter().sum();
+    exponentials.into_iter().map(|exponential| exponential / sum).collect()
+}
+
+/// The `top` most probable classes of one image, whose logits and names are given: as [`Classifier::predict`] has them.
+pub fn best(logits: &[f32], classes: &[String], top: usize) -> Vec<Prediction> {
+    let probabilities = softmax(logits);
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
     let prediction = |label: usize| Prediction {
         label: label as u32,
         class: classes[label].clone(),
-        probability: exponentials[label] / sum,
+        probability: probabilities[label],
     };
     order.into_iter().take(top).map(prediction).collect()
 }

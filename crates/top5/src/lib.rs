@@ -37,7 +37,7 @@ mod recipes;
 mod twins;
 mod weight_files;
 
-pub use classifier::{Classifier, Prediction};
+pub use classifier::{Classifier, Prediction, best, softmax};
 pub use device::device;
 pub use error::ModelError;
 pub use files::{WriteError, make_folder, sha256, write_whole};

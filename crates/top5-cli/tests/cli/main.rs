@@ -14,5 +14,6 @@ mod program;
 mod readme;
 mod reliability;
 mod runs;
+mod serve;
 mod train;
 mod weights;

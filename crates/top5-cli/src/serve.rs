@@ -1,0 +1,200 @@
+//! `top5 serve`: models behind an HTTP door, and a page. Everything but the start is the library `top5-serve`'s.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+use top5::Options;
+use top5_serve::Server;
+
+use crate::args::{ImageArgs, TunedArgs, WeightsArgs, positive};
+use crate::exit::Stop;
+use crate::interrupt::Interrupt;
+use crate::memory::limited;
+use crate::output::Output;
+use crate::printable;
+use crate::source::StoredModel;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  top5 serve                                          the embedded LeNet; the page is at http://127.0.0.1:8000
+  top5 serve runs/lenet-digits flowers=runs/flowers   two models, the second under a name of its own
+  curl --data-binary @digit.png http://127.0.0.1:8000/v1/predict/lenet-digits";
+
+/// Headings of groups of flags in `--help`.
+const LIMITS: &str = "Limits";
+const BATCHES: &str = "Batches";
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Models, each with the name it is asked for by: run folders, weights files, timm folders or hf-hub:ORG/NAME
+    #[arg(value_name = "[NAME=]MODEL", default_value = "lenet-digits")]
+    models: Vec<String>,
+    /// The address to listen at; others than this machine's own let the network in
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// The port; 0 takes a free one
+    #[arg(long, short, value_name = "N", default_value_t = 8000)]
+    port: u16,
+    /// A name that requests may be for, beside localhost and addresses; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+    /// Open no network connection to load a model: read the hub's cache only
+    #[arg(long)]
+    offline: bool,
+    /// Most images that run at once, and most of one request
+    #[arg(long, value_name = "N", default_value = "8", value_parser = positive, help_heading = BATCHES)]
+    max_batch: usize,
+    /// How long a batch waits for more images
+    #[arg(long, value_name = "MS", default_value_t = 0, help_heading = BATCHES)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=60_000))]
+    batch_delay: u64,
+    /// Most images of a model that are decoded, wait or run; the next one gets 503
+    #[arg(long, value_name = "N", default_value = "128", value_parser = positive, help_heading = LIMITS)]
+    queue: usize,
+    /// How long a request may take once it has arrived
+    #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = LIMITS)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    deadline: u64,
+    /// Most bytes of a request's body
+    #[arg(long, value_name = "BYTES", default_value_t = 10 << 20, help_heading = LIMITS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    max_body: u32,
+    /// Most connections at a time; others wait
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = positive, help_heading = LIMITS)]
+    connections: usize,
+    /// How long requests are still taken after SIGTERM or Ctrl-C, while readiness is denied
+    #[arg(long, value_name = "MS", default_value_t = 0, help_heading = LIMITS)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=3_600_000))]
+    drain_delay: u64,
+    /// How long requests that have begun may take then; a second signal ends the program at once
+    #[arg(long, value_name = "MS", default_value_t = 10_000, help_heading = LIMITS)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=3_600_000))]
+    shutdown_timeout: u64,
+    #[command(flatten)]
+    images: ImageArgs,
+    #[command(flatten)]
+    engine: TunedArgs,
+}
+
+/// The document of `--json`, written when the server listens.
+#[derive(Serialize)]
+struct Listening {
+    address: String,
+    models: Vec<String>,
+}
+
+/// The command, resolved.
+pub(crate) struct Task {
+    models: Vec<(String, StoredModel)>,
+    address: SocketAddr,
+    options: top5_serve::Options,
+    engine: Options,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: ServeArgs) -> Result<Self> {
+        let weights = WeightsArgs { weights: None, ema: false, offline: args.offline };
+        let mut models: Vec<(String, StoredModel)> = Vec::new();
+        for given in &args.models {
+            let (name, model) = split(given);
+            if !is_name(&name) || models.iter().any(|(taken, _)| *taken == name) {
+                let message = format!(
+                    "{given}: the name {name:?} is taken, or has other characters than letters, digits, \".\", \"_\" and \
+                     \"-\": write NAME={model}"
+                );
+                return Err(Stop::Usage(message).into());
+            }
+            models.push((name, StoredModel::resolve(model, &weights)?));
+        }
+        let ms = Duration::from_millis;
+        let options = top5_serve::Options {
+            hosts: args.allow_host,
+            max_batch: args.max_batch,
+            batch_delay: ms(args.batch_delay),
+            queue: args.queue,
+            deadline: ms(args.deadline),
+            body: args.max_body as usize,
+            connections: args.connections,
+            images: args.images.limits(),
+            drain_delay: ms(args.drain_delay),
+            shutdown_timeout: ms(args.shutdown_timeout),
+            ..top5_serve::Options::default()
+        };
+        let address = SocketAddr::new(args.host, args.port);
+        Ok(Self { models, address, options, engine: args.engine.options()? })
+    }
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let listener = TcpListener::bind(self.address)
+            .with_context(|| format!("listening at {}: is the port taken?", self.address))?;
+        let address = listener.local_addr()?;
+        let mut models = Vec::new();
+        for (name, stored) in &self.models {
+            models.push((name.clone(), stored.open(output)?.inference()));
+        }
+        let device = top5::device(&limited(self.engine))?;
+        let server = Server::new(models, &device, self.options)?;
+        let interrupt = Interrupt::default();
+        interrupt.listen()?;
+        if !address.ip().is_loopback() {
+            output.warn("whoever reaches this machine may use the models: there are no passwords");
+        }
+        let names: Vec<String> = self.models.into_iter().map(|(name, _)| name).collect();
+        let address = format!("http://{address}");
+        match output.json {
+            true => output.document(&Listening { address, models: names })?,
+            false => {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let names = printable::list(names.into_iter(), 8);
+                output.text(&format!("{address} serves {names}; Ctrl-C ends it\n"))?;
+            }
+        }
+        Ok(server.run(listener, &interrupt.stop())?)
+    }
+}
+
+/// The name that is given, or the one that a file, folder or repository has.
+fn split(given: &str) -> (String, &str) {
+    if let Some((name, model)) = given.split_once('=').filter(|(name, _)| is_name(name)) {
+        return (name.to_owned(), model);
+    }
+    let last = given.trim_end_matches('/').rsplit('/').next().unwrap_or(given);
+    let last = if given.contains(':') { last.split('@').next().unwrap_or(last) } else { last };
+    let stem = Path::new(given).is_file().then(|| Path::new(last).file_stem()).flatten();
+    let name = stem.and_then(|stem| stem.to_str()).unwrap_or(last);
+    (if name == "lenet" { "lenet-digits" } else { name }.to_owned(), given)
+}
+
+/// Whether a path of the server may hold it.
+fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (1..=100).contains(&name.len()) && name.chars().all(allowed) && name != "." && name != ".."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_have_names() {
+        for (given, name, model) in [
+            ("lenet", "lenet-digits", "lenet"),
+            ("runs/flowers/", "flowers", "runs/flowers/"),
+            ("a=runs/b=c", "a", "runs/b=c"),
+            (
+                "hf-hub:timm/resnet18.a1_in1k@main",
+                "resnet18.a1_in1k",
+                "hf-hub:timm/resnet18.a1_in1k@main",
+            ),
+        ] {
+            assert_eq!(split(given), (name.to_owned(), model), "{given}");
+        }
+        for wrong in ["", ".", "..", "a b", "a/b", "ä", "<b>"] {
+            assert!(!is_name(wrong), "{wrong}");
+        }
+    }
+}

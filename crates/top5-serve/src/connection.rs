@@ -1,0 +1,169 @@
+//! Connections: accepted, limited in number and in how long they may keep the server waiting, and let finish at the end.
+
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
+use tokio::time::{Sleep, sleep, timeout};
+use top5::graph::Stop;
+
+use crate::door;
+use crate::served::{App, cores};
+
+/// How often the wish to stop is looked for, and how long the server rests when the system has no more sockets.
+const PULSE: Duration = Duration::from_millis(50);
+/// Most bytes of a request's line and headers.
+const HEADERS: usize = 64 << 10;
+
+/// Serves until `stop` is set and what was asked before is answered.
+pub(crate) fn run(app: Arc<App>, listener: StdListener, stop: &Stop) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime =
+        Builder::new_current_thread().enable_all().max_blocking_threads(cores()).build()?;
+    let served = runtime.block_on(serve(app, listener, stop));
+    // What still decodes belongs to requests that were cut off.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(app: Arc<App>, listener: StdListener, stop: &Stop) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(app.options.connections.max(1)));
+    let draining = async {
+        while !stop.is_set() {
+            sleep(PULSE).await;
+        }
+        app.draining.store(true, Ordering::Relaxed);
+        sleep(app.options.drain_delay).await;
+    };
+    let accepting = accept(&app, &listener, &room, &graceful);
+    until(draining, accepting).await;
+    drop(listener);
+    // Those that are not done by then are dropped with the runtime.
+    let _ = timeout(app.options.shutdown_timeout, graceful.shutdown()).await;
+    Ok(())
+}
+
+/// Does the second, which never ends, until the first ends.
+async fn until(first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
+    let (mut first, mut second) = (Box::pin(first), Box::pin(second));
+    std::future::poll_fn(|context| match first.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => second.as_mut().poll(context),
+    })
+    .await;
+}
+
+async fn accept(
+    app: &Arc<App>,
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+    graceful: &GracefulShutdown,
+) {
+    loop {
+        // Others wait in the system's queue.
+        let Ok(place) = Arc::clone(room).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(PULSE).await; // no more sockets, perhaps
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let app = Arc::clone(app);
+        let patience = app.options.patience;
+        let service = service_fn(move |request| door::answer(Arc::clone(&app), request));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(patience)
+            .max_buf_size(HEADERS)
+            .serve_connection(TokioIo::new(Patient::new(stream, patience)), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // Whatever a client does to its connection is no concern of others.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}
+
+/// A connection that is given up when its client does not read for too long.
+struct Patient {
+    stream: TcpStream,
+    patience: Duration,
+    /// Runs out while the client reads nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn new(stream: TcpStream, patience: Duration) -> Self {
+        Self { stream, patience, stalled: None }
+    }
+
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(context, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.watch(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

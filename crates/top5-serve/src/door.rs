@@ -1,0 +1,146 @@
+//! What every request passes and every answer carries: which hosts and origins may ask, and headers that keep browsers safe.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use crate::failure::Failure;
+use crate::routes;
+use crate::served::App;
+
+/// An answer, whole.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// What the page may load: itself. It has no script and no style within its text.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+const HEADERS: [(HeaderName, &str); 5] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// The answer to any request.
+pub(crate) async fn answer(
+    app: Arc<App>,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
+    let answered = match check(&app, &request) {
+        Ok(()) => unless_it_panics(routes::answer(&app, request)).await,
+        Err(failure) => Err(failure),
+    };
+    let mut answer = answered.unwrap_or_else(|failure| refusal(&failure));
+    app.metrics.answered(answer.status().as_u16());
+    let headers = answer.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    Ok(answer)
+}
+
+/// The outcome, or that it panicked.
+async fn unless_it_panics(
+    outcome: impl Future<Output = Result<Answer, Failure>>,
+) -> Result<Answer, Failure> {
+    let mut outcome = Box::pin(outcome);
+    std::future::poll_fn(move |context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| outcome.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err(Failure::internal())))
+    })
+    .await
+}
+
+fn refusal(failure: &Failure) -> Answer {
+    let mut answer = with_type("application/json", failure.body());
+    *answer.status_mut() = failure.status;
+    let headers = answer.headers_mut();
+    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if let Some(allow) = failure.allow {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    answer
+}
+
+/// An answer of this type.
+pub(crate) fn with_type(content: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
+    answer
+}
+
+/// Whether this host may be asked (a page elsewhere could have its name point here), by a page of this origin.
+fn check(app: &App, request: &Request<Incoming>) -> Result<(), Failure> {
+    if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
+        return Err(Failure::method("GET, HEAD, POST"));
+    }
+    let text = |name| -> Result<Option<&str>, Failure> {
+        let values: Vec<&HeaderValue> = request.headers().get_all(&name).iter().collect();
+        match values[..] {
+            [] => Ok(None),
+            [value] => value.to_str().map(Some).map_err(|_| Failure::bad("a header is no text")),
+            _ => Err(Failure::bad(format!("{name} is there more than once"))),
+        }
+    };
+    let host = text(header::HOST)?;
+    match host {
+        None if request.version() == hyper::Version::HTTP_10 => {}
+        None => return Err(Failure::bad("the request names no host")),
+        Some(host) if is_ours(host, &app.options.hosts) => {}
+        Some(_) => {
+            let message =
+                "this server does not answer for that host: start it with --allow-host NAME";
+            return Err(Failure::new(StatusCode::MISDIRECTED_REQUEST, message));
+        }
+    }
+    let foreign = text(header::ORIGIN)?
+        .is_some_and(|origin| origin.split_once("://").map(|(_, from)| from) != host);
+    let cross = text(HeaderName::from_static("sec-fetch-site"))? == Some("cross-site");
+    if *request.method() == Method::POST && (foreign || cross) {
+        return Err(Failure::new(StatusCode::FORBIDDEN, "pages of other origins may not ask"));
+    }
+    Ok(())
+}
+
+/// Addresses cannot be rebound; of names, only ours.
+fn is_ours(host: &str, allowed: &[String]) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or("", |(name, _)| name),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    name.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || allowed.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_our_names_are_ours() {
+        let allowed = ["Models.example".to_owned()];
+        for host in
+            ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST", "models.example:1"]
+        {
+            assert!(is_ours(host, &allowed), "{host}");
+        }
+        for host in
+            ["evil.example:8000", "localhost.evil.example", "", "[::1", "127.0.0.1.evil.example"]
+        {
+            assert!(!is_ours(host, &allowed), "{host}");
+        }
+    }
+}

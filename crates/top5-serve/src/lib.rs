@@ -1,0 +1,104 @@
+//! Models behind an HTTP door that holds: the Open Inference Protocol v2 (KServe's and Triton's) with its binary and
+//! classification extensions, image files in, and a page for people.
+//!
+//! One thread waits for all connections (`connection.rs`) and answers what costs nothing; few others decode and prepare images;
+//! each model has one worker (`worker.rs`), which runs what waits for it as one batch. What a stranger may take is limited
+//! before it is taken: connections, headers, bodies and their sum, images per request and in the queue, pixels, time. Nothing is
+//! written and no connection is opened, whatever a request says. `docs/serving.md` tells users.
+
+#![forbid(unsafe_code)]
+
+mod connection;
+mod door;
+mod failure;
+mod infer;
+mod metrics;
+mod page;
+mod predict;
+mod request;
+mod routes;
+mod served;
+mod tensor;
+mod worker;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use top5::data::Limits;
+use top5::graph::{Device, EngineError, Stop};
+
+use served::{App, Served};
+
+/// What the server allows, and how it batches.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names of hosts that requests may be for, beside `localhost` and addresses.
+    pub hosts: Vec<String>,
+    /// Most images that run at once, and most of a request.
+    pub max_batch: usize,
+    /// How long a batch waits for more images; not at all by default.
+    pub batch_delay: Duration,
+    /// Most images of a model that are decoded, wait or run; the next one is refused with 503.
+    pub queue: usize,
+    /// How long a request may take once it has arrived.
+    pub deadline: Duration,
+    /// How long a client may leave the server waiting for headers, between requests, or for the next bytes of a body.
+    pub patience: Duration,
+    /// Most bytes of a request's body.
+    pub body: usize,
+    /// Most connections at a time; others wait until one is closed.
+    pub connections: usize,
+    /// What an image may claim.
+    pub images: Limits,
+    /// How long the server still takes requests after it was asked to stop, while it says that it is not ready.
+    pub drain_delay: Duration,
+    /// How long requests may take then until they are cut off.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            hosts: Vec::new(),
+            max_batch: 8,
+            batch_delay: Duration::ZERO,
+            queue: 128,
+            deadline: Duration::from_secs(30),
+            patience: Duration::from_secs(10),
+            body: 10 << 20,
+            connections: 1024,
+            images: Limits::of_pixels(25_000_000),
+            drain_delay: Duration::ZERO,
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Models with the workers that run them, ready to be asked.
+pub struct Server {
+    app: Arc<App>,
+}
+
+impl Server {
+    /// Plans each of the models, which have different names of letters, digits, `.`, `_` and `-`, on the device that all of them
+    /// share, and starts their workers. Fails where a plan needs more memory than the device may give.
+    pub fn new(
+        models: Vec<(String, top5::Model)>,
+        device: &dyn Device,
+        options: Options,
+    ) -> Result<Self, EngineError> {
+        let served = models
+            .into_iter()
+            .map(|(name, model)| Served::start(name, model, device, &options).map(Arc::new));
+        let served = served.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { app: Arc::new(App::new(served, options)) })
+    }
+
+    /// Answers on this socket until it is asked to stop, and returns when the last request is answered or its time is over.
+    /// Fails where the system gives no thread or socket.
+    pub fn run(self, listener: TcpListener, stop: &Stop) -> io::Result<()> {
+        connection::run(self.app, listener, stop)
+    }
+}

@@ -1,0 +1,111 @@
+//! Counters, and their text in the form of OpenMetrics. Labels are names of models and codes that we chose: no request makes a
+//! new series.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::served::App;
+
+/// A number that grows.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Time that was spent.
+#[derive(Default)]
+pub(crate) struct Spent(AtomicU64);
+
+impl Spent {
+    pub(crate) fn add(&self, time: Duration) {
+        self.0.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    fn seconds(&self) -> f64 {
+        self.0.load(Ordering::Relaxed) as f64 / 1e6
+    }
+}
+
+/// What is counted of a model.
+#[derive(Default)]
+pub(crate) struct OfModel {
+    /// Images that ran, and the batches that they ran in.
+    pub(crate) images: Counter,
+    pub(crate) batches: Counter,
+    /// Requests that found no room.
+    pub(crate) rejected: Counter,
+    /// Images that did not run since their clients had left, or their time was over.
+    pub(crate) cancelled: Counter,
+    pub(crate) decode: Spent,
+    pub(crate) queue: Spent,
+    pub(crate) forward: Spent,
+}
+
+/// The statuses that answers have.
+const STATUSES: [u16; 13] = [200, 400, 403, 404, 405, 408, 411, 413, 415, 421, 422, 500, 503];
+
+/// What is counted of all requests.
+#[derive(Default)]
+pub(crate) struct OfServer {
+    answers: [Counter; STATUSES.len()],
+}
+
+impl OfServer {
+    /// Counts an answer.
+    pub(crate) fn answered(&self, status: u16) {
+        if let Some(at) = STATUSES.iter().position(|known| *known == status) {
+            self.answers[at].add(1);
+        }
+    }
+}
+
+/// The text, whose type is `application/openmetrics-text`.
+pub(crate) fn text(app: &App) -> String {
+    let mut out = String::new();
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        out.write_fmt(text).expect("a text takes what is written");
+        out.push('\n');
+    };
+    line(format_args!("# TYPE top5_requests counter\n# HELP top5_requests Answers by status."));
+    for (status, count) in STATUSES.iter().zip(&app.metrics.answers) {
+        line(format_args!("top5_requests_total{{code=\"{status}\"}} {}", count.value()));
+    }
+    type Read = fn(&OfModel) -> u64;
+    let counters: [(&str, &str, Read); 4] = [
+        ("images", "Images that ran.", |of| of.images.value()),
+        ("batches", "Batches that ran.", |of| of.batches.value()),
+        ("rejected", "Requests that found no room.", |of| of.rejected.value()),
+        ("cancelled", "Images whose clients had left.", |of| of.cancelled.value()),
+    ];
+    for (name, help, value) in counters {
+        line(format_args!("# TYPE top5_{name} counter\n# HELP top5_{name} {help}"));
+        for model in &app.models {
+            let value = value(&model.metrics);
+            line(format_args!("top5_{name}_total{{model=\"{}\"}} {value}", model.name));
+        }
+    }
+    line(format_args!("# TYPE top5_stage_seconds counter\n# UNIT top5_stage_seconds seconds"));
+    line(format_args!("# HELP top5_stage_seconds Time spent by stage."));
+    for model in &app.models {
+        let of = &model.metrics;
+        for (stage, spent) in
+            [("decode", &of.decode), ("queue", &of.queue), ("forward", &of.forward)]
+        {
+            let (name, seconds) = (&model.name, spent.seconds());
+            line(format_args!(
+                "top5_stage_seconds_total{{model=\"{name}\",stage=\"{stage}\"}} {seconds}"
+            ));
+        }
+    }
+    line(format_args!("# EOF"));
+    out
+}

@@ -1,0 +1,105 @@
+//! From images to logits: room is asked for first, then images are decoded and prepared, wait for the worker, and run.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use top5::data::decode;
+
+use crate::failure::Failure;
+use crate::request::Received;
+use crate::served::{App, Served};
+use crate::worker::{Answer, Job};
+
+/// What is known of some images.
+pub(crate) struct Predicted {
+    pub(crate) answer: Answer,
+    /// How long it took to decode and prepare them.
+    pub(crate) decode: Duration,
+}
+
+/// Runs what `prepare` makes of a request, which takes long and therefore a thread of its own: [images, channels, height, width].
+pub(crate) async fn predict(
+    app: &App,
+    model: &Arc<Served>,
+    images: usize,
+    prepare: impl FnOnce(&Served) -> Result<Vec<f32>, Failure> + Send + 'static,
+) -> Result<Predicted, Failure> {
+    let room = model.admit(images)?;
+    let run = async {
+        let served = Arc::clone(model);
+        let started = Instant::now();
+        let input = apart(app, move || prepare(&served)).await?;
+        let decode = started.elapsed();
+        model.metrics.decode.add(decode);
+        let (reply, answer) = oneshot::channel();
+        model.enqueue(Job { input, images, queued: Instant::now(), reply, room })?;
+        let answer = answer.await.map_err(|_| Failure::internal())??;
+        Ok(Predicted { answer, decode })
+    };
+    let late = |_| Failure::busy("the request took longer than it may (--deadline)");
+    timeout(app.options.deadline, run).await.map_err(late)?
+}
+
+/// Does what takes long on a thread of its own, of which there are few.
+pub(crate) async fn apart<T: Send + 'static>(
+    app: &App,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let turn = Arc::clone(&app.decoders).acquire_owned().await;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(turn);
+        done
+    });
+    done.await.unwrap_or_else(|_| Err(Failure::internal()))
+}
+
+/// Decodes an image file and prepares it for the model.
+pub(crate) fn prepare_file(
+    model: &Served,
+    limits: &top5::data::Limits,
+    bytes: &[u8],
+    out: &mut [f32],
+) -> Result<(), Failure> {
+    let image = decode(bytes, limits).map_err(|error| Failure::bad(error.to_string()))?;
+    model.preprocess.apply(&image, out);
+    Ok(())
+}
+
+/// The classes of one image file: as `top5 predict --json` has them.
+pub(crate) async fn classify(
+    app: &Arc<App>,
+    model: &Arc<Served>,
+    received: Received,
+    top: usize,
+) -> Result<Value, Failure> {
+    if received.bytes.is_empty() {
+        return Err(Failure::bad("the body is empty: send the bytes of an image file"));
+    }
+    let limits = app.options.images;
+    let prepare = move |model: &Served| {
+        let mut input = vec![0.0; model.preprocess.size()];
+        let Received { bytes, held, .. } = received;
+        prepare_file(model, &limits, &bytes, &mut input)?;
+        drop((bytes, held));
+        Ok(input)
+    };
+    let Predicted { answer, decode } = predict(app, model, 1, prepare).await?;
+    let predictions = top5::best(&answer.logits, &model.classes, top);
+    let predictions: Vec<Value> = predictions
+        .into_iter()
+        .map(|p| json!({ "label": p.label, "class": p.class, "probability": p.probability }))
+        .collect();
+    let ms = |time: Duration| time.as_micros() as f64 / 1e3;
+    Ok(json!({
+        "model": model.name,
+        "network": model.graph.name(),
+        "predictions": predictions,
+        "milliseconds": {
+            "decode": ms(decode), "queue": ms(answer.queue), "forward": ms(answer.forward)
+        },
+    }))
+}

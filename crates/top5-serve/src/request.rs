@@ -1,0 +1,95 @@
+//! What a request says beside its path: its body, read within limits of size and time, and its query.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderMap};
+use hyper::{Request, StatusCode};
+use tokio::time::{timeout, timeout_at};
+
+use crate::failure::Failure;
+use crate::served::{App, Held};
+
+/// The slowest that a client may send, in bytes per second, once its first seconds are over.
+const SLOWEST: u64 = 16 << 10;
+/// How long, and of how many bytes, a body that is too long is thrown away, so that its client hears why.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 << 20;
+
+/// A body, and what it takes of the memory that all of them have.
+pub(crate) struct Received {
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+    /// Dropped with the bytes.
+    pub(crate) held: Held,
+}
+
+/// Reads the body of a request.
+pub(crate) async fn receive(
+    app: &Arc<App>,
+    request: Request<Incoming>,
+) -> Result<Received, Failure> {
+    let (head, mut body) = request.into_parts();
+    let limit = app.options.body;
+    let encoding = head.headers.get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| encoding != "identity") {
+        let message = "the body is compressed: send it as it is";
+        return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    let too_long = || {
+        let message = format!("the body is longer than {limit} bytes (--max-body)");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    };
+    if body.size_hint().lower() > limit as u64 {
+        throw_away(body).await;
+        return Err(too_long());
+    }
+    let started = Instant::now();
+    let mut bytes = Vec::new();
+    let mut held = app.hold();
+    loop {
+        let earned = Duration::from_millis(bytes.len() as u64 * 1000 / SLOWEST);
+        let until = started + app.options.patience + earned;
+        let frame = timeout_at(until.into(), body.frame()).await;
+        let slow = |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly");
+        let Some(frame) = frame.map_err(slow)? else { break };
+        let frame = frame.map_err(|_| Failure::bad("the body ends before its end"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            drop(bytes);
+            throw_away(body).await;
+            return Err(too_long());
+        }
+        held.more(data.len())?;
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Received { headers: head.headers, bytes, held })
+}
+
+/// Reads on for a moment: a client that still sends would not see an answer.
+async fn throw_away(mut body: Incoming) {
+    let read = async {
+        let mut left = LINGER_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len()));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Late or not, the answer is the same.
+    let _ = timeout(LINGER, read).await;
+}
+
+/// The number that a query gives for `key`: at least one. What else it says is ignored.
+pub(crate) fn number(query: Option<&str>, key: &str, default: usize) -> Result<usize, Failure> {
+    let pairs = query.unwrap_or_default().split('&');
+    let found = pairs.filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key);
+    match found.map(|(_, value)| value.parse()) {
+        None => Ok(default),
+        Some(Ok(number @ 1..)) => Ok(number),
+        Some(_) => Err(Failure::bad(format!("{key} must be a number from 1"))),
+    }
+}

@@ -1,0 +1,194 @@
+//! What all connections share: the models, and what is taken of each limit.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use top5::data::Preprocess;
+use top5::graph::{Device, EngineError, Graph};
+use top5::{Classifier, Model, draw, zoo};
+
+use crate::Options;
+use crate::failure::Failure;
+use crate::metrics::{OfModel, OfServer};
+use crate::worker::{Job, Worker};
+
+/// Most bytes of all bodies together, in bodies of the largest size.
+const BODIES: usize = 32;
+
+/// One model.
+pub(crate) struct Served {
+    pub(crate) name: String,
+    pub(crate) graph: Graph,
+    pub(crate) classes: Arc<[String]>,
+    pub(crate) preprocess: Preprocess,
+    /// How its layers are joined, as SVG.
+    pub(crate) structure: String,
+    pub(crate) metrics: Arc<OfModel>,
+    /// Room for images.
+    room: Arc<Semaphore>,
+    jobs: mpsc::Sender<Job>,
+    /// Whether its worker works.
+    alive: Arc<AtomicBool>,
+}
+
+impl Served {
+    /// Plans the model and starts its worker.
+    pub(crate) fn start(
+        name: String,
+        model: Model,
+        device: &dyn Device,
+        options: &Options,
+    ) -> Result<Self, EngineError> {
+        let batch = options.max_batch.max(1);
+        let classifier = Classifier::on(device, model, batch)?;
+        let graph = classifier.graph().clone();
+        let (classes, preprocess) =
+            (Arc::clone(classifier.classes()), classifier.preprocess().clone());
+        let (jobs, waiting) = mpsc::channel();
+        let metrics = Arc::<OfModel>::default();
+        let alive = Arc::new(AtomicBool::new(true));
+        let worker = Worker {
+            classifier,
+            batch,
+            delay: options.batch_delay,
+            metrics: Arc::clone(&metrics),
+            alive: Arc::clone(&alive),
+        };
+        thread::spawn(move || worker.run(&waiting));
+        Ok(Self {
+            structure: draw::architecture(&graph),
+            room: Arc::new(Semaphore::new(options.queue.max(batch))),
+            name,
+            graph,
+            classes,
+            preprocess,
+            metrics,
+            jobs,
+            alive,
+        })
+    }
+
+    /// Room for so many images, or the answer that there is none.
+    pub(crate) fn admit(&self, images: usize) -> Result<OwnedSemaphorePermit, Failure> {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(images as u32);
+        room.map_err(|_| {
+            self.metrics.rejected.add(1);
+            Failure::busy(format!("{}: too many images wait already", self.name))
+        })
+    }
+
+    /// Hands work to the worker.
+    pub(crate) fn enqueue(&self, job: Job) -> Result<(), Failure> {
+        let gone = |_| Failure::busy(format!("{} does not run", self.name));
+        self.jobs.send(job).map_err(gone)
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Relaxed)
+    }
+
+    /// What people want to know of it: the model card.
+    pub(crate) fn card(&self) -> Value {
+        let published = zoo::network(self.graph.name()).ok().map(|network| {
+            let paper = &network.paper;
+            let errors = network.published.known().copied().unwrap_or_default();
+            let errors: Vec<Value> = errors
+                .iter()
+                .map(|error| {
+                    json!({ "top1": error.top1, "top5": error.top5, "set": error.set.to_string(),
+                        "protocol": error.protocol, "source": error.source })
+                })
+                .collect();
+            json!({ "year": network.year, "authors": paper.authors, "title": paper.title,
+                "venue": paper.venue, "arxiv": paper.arxiv, "place": network.place.known(), "errors": errors })
+        });
+        json!({
+            "name": self.name,
+            "network": self.graph.name(),
+            "input": self.graph.input(),
+            "classes": self.classes.len(),
+            "params": self.graph.param_count(),
+            "macs": self.graph.macs(),
+            "layers": self.graph.nodes().len() - 1,
+            "preprocess": self.preprocess.describe(),
+            "drawn_digits": self.preprocess.drawn_digits,
+            "published": published,
+        })
+    }
+}
+
+/// All that requests are answered from.
+pub(crate) struct App {
+    pub(crate) models: Vec<Arc<Served>>,
+    pub(crate) options: Options,
+    pub(crate) metrics: OfServer,
+    /// Whether the server is about to stop.
+    pub(crate) draining: AtomicBool,
+    /// As many images are decoded at once as there are cores.
+    pub(crate) decoders: Arc<Semaphore>,
+    /// Bytes of bodies that are held.
+    bodies: AtomicUsize,
+}
+
+impl App {
+    pub(crate) fn new(models: Vec<Arc<Served>>, options: Options) -> Self {
+        Self {
+            models,
+            decoders: Arc::new(Semaphore::new(cores())),
+            options,
+            metrics: OfServer::default(),
+            draining: AtomicBool::new(false),
+            bodies: AtomicUsize::new(0),
+        }
+    }
+
+    /// The model of this name.
+    pub(crate) fn model(&self, name: &str) -> Result<&Arc<Served>, Failure> {
+        let found = self.models.iter().find(|model| model.name == name);
+        found.ok_or_else(|| {
+            Failure::absent("there is no model of this name: GET /v1/models lists them")
+        })
+    }
+
+    /// Whether requests are welcome.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.models.iter().all(|model| model.is_alive())
+    }
+
+    /// Takes bytes for a body, until what is returned is dropped.
+    pub(crate) fn hold(self: &Arc<Self>) -> Held {
+        Held { app: Arc::clone(self), bytes: 0 }
+    }
+}
+
+/// As many threads decode.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Bytes of a body.
+pub(crate) struct Held {
+    app: Arc<App>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Takes more, if there is room.
+    pub(crate) fn more(&mut self, bytes: usize) -> Result<(), Failure> {
+        let all = self.app.bodies.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.bytes += bytes;
+        if all > self.app.options.body.saturating_mul(BODIES) {
+            return Err(Failure::busy("too much is being sent at once"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.app.bodies.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
