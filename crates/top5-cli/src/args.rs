@@ -15,6 +15,8 @@ use crate::exit::{Stop, TABLE};
 use crate::kernels::ConvShape;
 use crate::preprocess::PreprocessArgs;
 use crate::probe::ProbeArgs;
+use crate::sanity::SanityArgs;
+use crate::score::ScoreArgs;
 use crate::tuning;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
@@ -119,6 +121,12 @@ pub(crate) enum Commands {
     /// Fit a linear classifier to what each layer sees
     #[command(before_help = crate::probe::EXAMPLES)]
     Probe(ProbeArgs),
+    /// Measure how good explanations are, beside two controls
+    #[command(before_help = crate::score::EXAMPLES)]
+    Score(ScoreArgs),
+    /// Test whether explanations depend on what the network has learnt
+    #[command(before_help = crate::sanity::EXAMPLES)]
+    Sanity(SanityArgs),
     /// Show how a network would run: steps, kernels and why, memory
     Plan(PlanArgs),
     /// Measure how fast networks run here

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use top5::ModelError;
 use top5::data::DataError;
 use top5::eval::EvaluationError;
+use top5::explain::ExplainError;
+use top5::explain::score::ScoreError;
 use top5::formats::FormatError;
 use top5::graph::{EngineError, GraphError, WeightsError};
 use top5::train::{CheckpointError, Diverged, FitError, RecipeError};
@@ -164,7 +166,15 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(EvaluationError::Data(_) | EvaluationError::Engine(_)) = cause.downcast_ref() {
         return None; // its source says more
     }
-    let bad_input = cause.is::<GraphError>()
+    if let Some(ScoreError::Engine(_) | ScoreError::Explanation(_)) = cause.downcast_ref() {
+        return None; // its source says more
+    }
+    if let Some(ExplainError::Engine(_)) = cause.downcast_ref() {
+        return None; // its source says more
+    }
+    let bad_input = cause.is::<ScoreError>()
+        || cause.is::<ExplainError>()
+        || cause.is::<GraphError>()
         || cause.is::<WeightsError>()
         || cause.is::<FormatError>()
         || cause.is::<UnknownName>()

@@ -10,6 +10,7 @@ mod descent;
 mod environment;
 mod eval;
 mod exit;
+mod explained;
 mod inputs;
 mod interrupt;
 mod kernels;
@@ -27,6 +28,8 @@ mod probe;
 mod progress;
 mod protocols;
 mod run_folder;
+mod sanity;
+mod score;
 mod serve;
 mod show;
 mod source;
@@ -64,6 +67,8 @@ enum Task {
     Serve(Box<serve::Task>),
     Plan(plan::Task),
     Probe(Box<probe::Task>),
+    Score(Box<score::Task>),
+    Sanity(Box<sanity::Task>),
     Bench(bench::Task),
     Kernels(kernels::Task),
     Tune(tune::Task),
@@ -84,6 +89,8 @@ impl Task {
             Commands::Serve(args) => Self::Serve(Box::new(serve::Task::resolve(args)?)),
             Commands::Plan(args) => Self::Plan(plan::Task::resolve(args)?),
             Commands::Probe(args) => Self::Probe(Box::new(probe::Task::resolve(args)?)),
+            Commands::Score(args) => Self::Score(Box::new(score::Task::resolve(args)?)),
+            Commands::Sanity(args) => Self::Sanity(Box::new(sanity::Task::resolve(args)?)),
             Commands::Bench(args) => Self::Bench(bench::Task::resolve(args)?),
             Commands::Kernels(args) => Self::Kernels(kernels::Task::resolve(args)?),
             Commands::Tune(args) => Self::Tune(tune::Task::resolve(args)?),
@@ -104,6 +111,8 @@ impl Task {
             Self::Serve(task) => task.run(output),
             Self::Plan(task) => task.run(output),
             Self::Probe(task) => task.run(output),
+            Self::Score(task) => task.run(output),
+            Self::Sanity(task) => task.run(output),
             Self::Bench(task) => task.run(output),
             Self::Kernels(task) => task.run(output),
             Self::Tune(task) => task.run(output),

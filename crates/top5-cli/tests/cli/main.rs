@@ -14,6 +14,7 @@ mod program;
 mod readme;
 mod reliability;
 mod runs;
+mod score;
 mod serve;
 mod train;
 mod weights;
