@@ -1,9 +1,10 @@
 //! Batch normalisation and local response normalisation against f64.
 
 use crate::packing::*;
+use top5_kernels::convert::{narrow, widen};
 use top5_kernels::lrn::{self, LrnGeom};
 use top5_kernels::norm::{Normal, gradient_sums, input_gradient, normalise, statistics, workspace};
-use top5_kernels::{Block, LANES, Layout};
+use top5_kernels::{Block, BlockBf16, Isa, LANES, Layout};
 use top5_testkit::close::assert_close;
 use top5_testkit::enumerate::CHANNELS;
 use top5_testkit::fill::signed;
@@ -59,7 +60,7 @@ fn batch_normalisation_and_its_gradient_equal_f64() {
 }
 
 fn batch_norm(
-    isa: top5_kernels::Isa,
+    isa: Isa,
     threads: &top5_kernels::Threads,
     channels: usize,
     [relu, of_batch, summed]: [bool; 3],
@@ -167,36 +168,46 @@ fn response_normalisation_and_its_gradient_equal_f64() {
         for channels in CHANNELS {
             for (size, beta) in [(1, 0.75), (5, 0.75), (3, 0.5), (31, 1.3), (63, 0.75)] {
                 let geom = LrnGeom { size, alpha: 0.3, beta, k: 1.5 };
-                response_norm(isa, &threads, channels, &geom);
+                response_norm(isa, &threads, (channels, SIZE), &geom);
+            }
+        }
+        // More channels and wider rows than are computed at once.
+        for (channels, map) in [(256, [1, 8]), (300, [2, 19]), (530, [1, 9])] {
+            for size in [5, 63] {
+                let geom = LrnGeom { size, alpha: 0.3, beta: 0.75, k: 1.5 };
+                response_norm(isa, &threads, (channels, map), &geom);
             }
         }
     }
 }
 
 fn response_norm(
-    isa: top5_kernels::Isa,
+    isa: Isa,
     threads: &top5_kernels::Threads,
-    channels: usize,
+    (channels, map): (usize, [usize; 2]),
     geom: &LrnGeom,
 ) {
-    let what = format!("{isa}, {channels} channels, {geom:?}");
-    let (xl, yl) = (layout(channels, SIZE, [1, 0]), layout(channels, SIZE, [0, 2]));
+    let what = format!("{isa}, {channels} channels of {map:?}, {geom:?}");
+    let area = map[0] * map[1];
+    let (xl, yl) = (layout(channels, map, [1, 0]), part(layout(channels, map, [0, 2])));
     let len = elements(N, &xl);
     let (x, dy, start) = (signed("x", len), signed("dy", len), signed("dx", len));
     let [alpha, beta, k] = [geom.alpha, geom.beta, geom.k].map(f64::from);
     // Indices of the same pixel in the channels around that of `i`.
     let near = |i: usize| {
-        let c = i / AREA % channels;
+        let c = i / area % channels;
         let from = c.saturating_sub(geom.size / 2);
-        (from..(c + geom.size / 2 + 1).min(channels)).map(move |j| i + j * AREA - c * AREA)
+        (from..(c + geom.size / 2 + 1).min(channels)).map(move |j| i + j * area - c * area)
     };
     let base = |i: usize| k + alpha * near(i).map(|j| f64::from(x[j]).powi(2)).sum::<f64>();
-    let want: Vec<f64> = (0..len).map(|i| f64::from(x[i]) * base(i).powf(-beta)).collect();
-    let term = |j: usize| f64::from(dy[j]) * f64::from(x[j]) * base(j).powf(-beta - 1.0);
+    let bases: Vec<f64> = (0..len).map(base).collect();
+    let want: Vec<f64> = (0..len).map(|i| f64::from(x[i]) * bases[i].powf(-beta)).collect();
+    let term = |j: usize| f64::from(dy[j]) * f64::from(x[j]) * bases[j].powf(-beta - 1.0);
+    let terms: Vec<f64> = (0..len).map(term).collect();
     let dwant: Vec<f64> = (0..len)
         .map(|i| {
-            let through: f64 = near(i).map(term).sum();
-            f64::from(start[i]) + f64::from(dy[i]) * base(i).powf(-beta)
+            let through: f64 = near(i).map(|j| terms[j]).sum();
+            f64::from(start[i]) + f64::from(dy[i]) * bases[i].powf(-beta)
                 - 2.0 * alpha * beta * f64::from(x[i]) * through
         })
         .collect();
@@ -207,4 +218,17 @@ fn response_norm(
     let mut dx = pack(N, &xl, &start);
     lrn::gradient(isa, threads, N, geom, (&xb, &xl), (&dyb, &yl), (&mut dx, &xl));
     assert_close(&format!("{what}, gradient"), &unpack(&what, N, &xl, &dx), &dwant, 1e-6);
+
+    // In bf16 it is the same but for the rounding of what is read and written.
+    let mut rounded = vec![BlockBf16::ZERO; xb.len()];
+    narrow(Isa::Scalar, threads, &xb, &mut rounded);
+    let mut wide = vec![Block::ZERO; xb.len()];
+    widen(Isa::Scalar, threads, &rounded, &mut wide);
+    let mut y = unwritten(N, &yl);
+    lrn::forward(isa, threads, N, geom, (&wide, &xl), (&mut y, &yl));
+    let mut want = vec![BlockBf16::ZERO; y.len()];
+    narrow(Isa::Scalar, threads, &y, &mut want);
+    let mut got = vec![BlockBf16::ZERO; y.len()];
+    lrn::forward(isa, threads, N, geom, (&rounded, &xl), (&mut got, &yl));
+    assert!(got == want, "{what} in bf16");
 }
