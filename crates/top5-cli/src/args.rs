@@ -12,6 +12,7 @@ use top5::{Isa, Options, Precision, Tuning};
 use crate::descent::DescentArgs;
 use crate::eval::EvalArgs;
 use crate::exit::{Stop, TABLE};
+use crate::inside;
 use crate::kernels::ConvShape;
 use crate::preprocess::PreprocessArgs;
 use crate::probe::ProbeArgs;
@@ -127,6 +128,21 @@ pub(crate) enum Commands {
     /// Test whether explanations depend on what the network has learnt
     #[command(before_help = crate::sanity::EXAMPLES)]
     Sanity(SanityArgs),
+    /// Show what a network's maps answer to: their strongest patches of a data set, beside projections
+    #[command(before_help = inside::GALLERY_EXAMPLES)]
+    Gallery(inside::GalleryArgs),
+    /// Show how what maps answer to changes while a network learns
+    #[command(before_help = inside::EVOLVE_EXAMPLES)]
+    Evolve(inside::EvolveArgs),
+    /// Measure what moving, scaling and turning images changes
+    #[command(before_help = inside::INVARIANCE_EXAMPLES)]
+    Invariance(inside::InvarianceArgs),
+    /// Show the first layer's filters: their scale, aliasing, dead and saturated maps
+    #[command(before_help = inside::FILTERS_EXAMPLES)]
+    Filters(inside::FiltersArgs),
+    /// Measure whether hiding the same part of objects changes features alike
+    #[command(before_help = inside::CORRESPOND_EXAMPLES)]
+    Correspond(inside::CorrespondArgs),
     /// Show how a network would run: steps, kernels and why, memory
     Plan(PlanArgs),
     /// Measure how fast networks run here
@@ -317,6 +333,9 @@ pub(crate) struct TrainArgs {
     /// Write a checkpoint every so many steps, and after every epoch
     #[arg(long, value_name = "STEPS", value_parser = positive)]
     pub(crate) checkpoint_every: Option<usize>,
+    /// Keep the models after these epochs in the run's folder, for `top5 evolve`; to be given again with --resume
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive)]
+    pub(crate) keep_epochs: Vec<usize>,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 }

@@ -12,6 +12,7 @@ mod eval;
 mod exit;
 mod explained;
 mod inputs;
+mod inside;
 mod interrupt;
 mod kernels;
 mod limits;
@@ -75,6 +76,11 @@ enum Task {
     Convert(convert::Task),
     Models(models::Task),
     Show(show::Task),
+    Gallery(Box<inside::Gallery>),
+    Evolve(Box<inside::Evolve>),
+    Invariance(Box<inside::Invariance>),
+    Filters(Box<inside::Filters>),
+    Correspond(Box<inside::Correspond>),
     Man(Option<String>),
     Completions(Shell),
 }
@@ -97,6 +103,15 @@ impl Task {
             Commands::Convert(args) => Self::Convert(convert::Task::resolve(args)?),
             Commands::Models(args) => Self::Models(models::Task::resolve(args)),
             Commands::Show(args) => Self::Show(show::Task::resolve(args)?),
+            Commands::Gallery(args) => Self::Gallery(Box::new(inside::Gallery::resolve(args)?)),
+            Commands::Evolve(args) => Self::Evolve(Box::new(inside::Evolve::resolve(args)?)),
+            Commands::Invariance(args) => {
+                Self::Invariance(Box::new(inside::Invariance::resolve(args)?))
+            }
+            Commands::Filters(args) => Self::Filters(Box::new(inside::Filters::resolve(args)?)),
+            Commands::Correspond(args) => {
+                Self::Correspond(Box::new(inside::Correspond::resolve(args)?))
+            }
             Commands::Man { command } => Self::Man(command),
             Commands::Completions { shell } => Self::Completions(shell),
         })
@@ -119,6 +134,11 @@ impl Task {
             Self::Convert(task) => task.run(output),
             Self::Models(task) => task.run(output),
             Self::Show(task) => task.run(output),
+            Self::Gallery(task) => task.run(output),
+            Self::Evolve(task) => task.run(output),
+            Self::Invariance(task) => task.run(output),
+            Self::Filters(task) => task.run(output),
+            Self::Correspond(task) => task.run(output),
             Self::Man(command) => output.text(&man::page(command.as_deref())?),
             Self::Completions(shell) => {
                 let mut script = Vec::new();

@@ -16,6 +16,20 @@ use crate::printable;
 /// The version of the JSON documents' layout: it changes when a field changes its meaning or goes away.
 pub(crate) const SCHEMA_VERSION: u32 = 1;
 
+/// A document with the version of its layout in front.
+#[derive(Serialize)]
+pub(crate) struct Versioned<'a, T> {
+    schema_version: u32,
+    #[serde(flatten)]
+    value: &'a T,
+}
+
+impl<'a, T: Serialize> Versioned<'a, T> {
+    pub(crate) fn new(value: &'a T) -> Self {
+        Self { schema_version: SCHEMA_VERSION, value }
+    }
+}
+
 /// The reader of stdout has closed it.
 #[derive(Debug)]
 pub(crate) struct Closed;
@@ -133,13 +147,7 @@ impl Output {
 
     /// Writes a document to stdout, with the version of its layout in front.
     pub(crate) fn document(self, value: &impl Serialize) -> Result<()> {
-        #[derive(Serialize)]
-        struct Document<'a, T> {
-            schema_version: u32,
-            #[serde(flatten)]
-            value: &'a T,
-        }
-        let document = Document { schema_version: SCHEMA_VERSION, value };
+        let document = Versioned::new(value);
         self.raw(&(printable::json(&serde_json::to_string_pretty(&document)?) + "\n"))
     }
 

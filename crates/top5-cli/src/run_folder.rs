@@ -13,8 +13,21 @@ use crate::exit::Stop;
 pub(crate) const CONFIG: &str = "config.resolved.toml";
 /// The folder of the checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
+/// The folder of the models after epochs that were to be kept.
+pub(crate) const EPOCHS: &str = "epochs";
 /// Where runs go that are given no folder.
 const RUNS: &str = "runs";
+
+/// The file of the model after an epoch, in [`EPOCHS`].
+pub(crate) fn epoch_file(epoch: usize) -> String {
+    format!("epoch-{epoch:04}.safetensors")
+}
+
+/// The epoch whose model has a file of this name.
+pub(crate) fn kept_epoch(name: &str) -> Option<usize> {
+    let epoch = name.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.parse().ok()?;
+    (epoch_file(epoch) == name).then_some(epoch)
+}
 
 /// A run's folder.
 #[derive(Debug)]

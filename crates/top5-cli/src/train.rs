@@ -15,7 +15,7 @@ use top5::eval::{EvaluationError, evaluate_loaded};
 use top5::graph::{Device, Graph, Retain, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{Checkpoints, Event, FitError, Recipe, Row, State, Trainer, initialise};
 use top5::zoo::{self, Settings};
-use top5::{CpuDevice, Model, WEIGHTS_FILE, sha256};
+use top5::{CpuDevice, Model, WEIGHTS_FILE, make_folder, sha256};
 
 use crate::args::{EngineArgs, TrainArgs};
 use crate::environment::Environment;
@@ -24,7 +24,7 @@ use crate::interrupt::Interrupt;
 use crate::memory::{self, OfTraining, limited};
 use crate::output::{Output, command_line};
 use crate::progress::Progress;
-use crate::run_folder::{CHECKPOINTS, CONFIG, RunFolder};
+use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, RunFolder, epoch_file};
 
 /// The log of steps and epochs, one JSON object per line.
 const LOG: &str = "metrics.jsonl";
@@ -76,6 +76,8 @@ struct Run {
     graph: Graph,
     output: Output,
     interrupt: Interrupt,
+    /// Epochs whose models are kept.
+    keep_epochs: Vec<usize>,
 }
 
 /// The command, resolved.
@@ -90,6 +92,8 @@ pub(crate) struct Task {
     place: Place,
     /// What was asked of the engine, to which a run that goes on adds its own.
     engine: EngineArgs,
+    /// Epochs whose models are kept.
+    keep_epochs: Vec<usize>,
 }
 
 /// Where the run is.
@@ -113,7 +117,12 @@ impl Task {
         };
         let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
         let (limits, data_unsaid) = (args.data.images.limits(), args.data.data.is_none());
-        Ok(Self { recipe, warning, data_unsaid, on_bad, limits, place, engine: args.engine })
+        let (engine, keep_epochs) = (args.engine, args.keep_epochs);
+        if let Some(late) = keep_epochs.iter().find(|&&epoch| epoch > recipe.epochs) {
+            let message = format!("--keep-epochs {late}: the run has {} epochs", recipe.epochs);
+            return Err(Stop::Usage(message).into());
+        }
+        Ok(Self { recipe, warning, data_unsaid, on_bad, limits, place, engine, keep_epochs })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
@@ -140,7 +149,7 @@ impl Task {
         // Before anything is written: a step that does not fit would fail at its start.
         OfTraining::new(&device, &graph, &self.recipe)?.check(&options)?;
 
-        let Self { recipe, place, on_bad, .. } = self;
+        let Self { recipe, place, on_bad, keep_epochs, .. } = self;
         let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
         let folder = match place {
             Place::Begun(out, _) => RunFolder::reopen(&out)?,
@@ -159,6 +168,7 @@ impl Task {
             graph,
             output,
             interrupt,
+            keep_epochs,
         };
         let stop = run.interrupt.stop();
         let mut trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
@@ -358,6 +368,7 @@ impl Run {
         state: State,
     ) -> Result<State> {
         let Self { recipe, folder, checkpoints, output, interrupt, splits, .. } = self;
+        let (graph, preprocess, keep_epochs) = (&self.graph, &self.preprocess, &self.keep_epochs);
         // From here on Ctrl-C means: stop within the step, and write a checkpoint.
         interrupt.listen().context("listening for signals")?;
         let mut log = folder.append(LOG, state.log_bytes)?;
@@ -373,6 +384,11 @@ impl Run {
                 }
                 Event::Epoch { row, best, state } => {
                     folder.write(SUMMARY, csv(&state.rows).as_bytes())?;
+                    if keep_epochs.contains(&row.epoch) {
+                        let model = model(graph, splits, preprocess, state.model());
+                        make_folder(&folder.join(EPOCHS))?;
+                        model.save(folder.join(EPOCHS).join(epoch_file(row.epoch)))?;
+                    }
                     progress.line(&line(row, recipe.epochs, best));
                 }
                 Event::LeftOut { error } => {
@@ -427,17 +443,6 @@ impl Run {
         }
     }
 
-    /// A model of digits is used on digits that somebody drew.
-    fn model(&self, weights: Weights) -> Model {
-        let digits = self.preprocess == Preprocess::digits();
-        Model {
-            graph: self.graph.clone(),
-            weights,
-            classes: self.splits.train.classes().to_vec(),
-            preprocess: if digits { Preprocess::drawn_digits() } else { self.preprocess.clone() },
-        }
-    }
-
     /// Makes the model of the best epoch and evaluates it on the test images.
     fn finish(&self, device: &CpuDevice, state: &State, start: Instant) -> Result<Summary> {
         let best = state.best().context("the run has no epoch")?;
@@ -448,7 +453,7 @@ impl Run {
                 checkpoint.map_err(|damaged| Stop::BadInput(damaged.to_string()))?.model()
             }
         };
-        let model = self.model(weights);
+        let model = model(&self.graph, &self.splits, &self.preprocess, weights);
         let bytes = model.to_bytes();
         self.folder.write(WEIGHTS_FILE, &bytes)?;
         let test = self.test(device, model).map_err(|error| match self.interrupt.signal() {
@@ -495,6 +500,17 @@ impl Run {
             top5: report.top5_percent,
             loss: report.loss,
         }))
+    }
+}
+
+/// The model of these weights. One of digits is used on digits that somebody drew.
+fn model(graph: &Graph, splits: &Splits, preprocess: &Preprocess, weights: Weights) -> Model {
+    let digits = *preprocess == Preprocess::digits();
+    Model {
+        graph: graph.clone(),
+        weights,
+        classes: splits.train.classes().to_vec(),
+        preprocess: if digits { Preprocess::drawn_digits() } else { preprocess.clone() },
     }
 }
 

@@ -198,6 +198,29 @@ impl Preprocess {
         resize_crop(image, scaled, self.interpolation, corner, [height, width], self.fill())
     }
 
+    /// Where a rectangle of the network's input (its upper left corner, its height and width) lies in an image of `size`:
+    /// `[top, left, height, width]` in the image's pixels, rounded outwards and cut off at its borders. What the resampling
+    /// filter adds around it is left out. `None` where it lies outside, or where drawn digits are moved about.
+    pub fn to_source(
+        &self,
+        size: [usize; 2],
+        corner: [usize; 2],
+        part: [usize; 2],
+    ) -> Option<[usize; 4]> {
+        let [_, height, width] = self.input_size;
+        let scaled = self.scaled(size[0], size[1]);
+        let mut source = [[0, 0]; 2];
+        for i in 0..2 {
+            let first = corner[i] as f64 + offset(scaled[i], [height, width][i]) as f64;
+            let ratio = size[i] as f64 / scaled[i] as f64;
+            let end = ((first + part[i] as f64) * ratio).ceil().clamp(0.0, size[i] as f64);
+            source[i] = [(first * ratio).floor().max(0.0) as usize, end as usize];
+        }
+        let [[top, bottom], [left, right]] = source;
+        let inside = !self.drawn_digits && top < bottom && left < right;
+        inside.then(|| [top, left, bottom - top, right - left])
+    }
+
     /// What surrounds an image that is smaller than the crop: zeros, in [`CropMode::Border`] the mean.
     fn fill(&self) -> [u8; 3] {
         if self.crop_mode != CropMode::Border {
@@ -345,6 +368,20 @@ mod tests {
         ] {
             assert_eq!(wrong.check().map_err(|error| error.key), Err(key), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn parts_of_the_input_are_found_in_the_source() {
+        // 512×1024 to 256×512, of which columns 144 to 367 are kept, and rows 16 to 239.
+        let imagenet = Preprocess::imagenet(224, 224);
+        assert_eq!(imagenet.to_source([512, 1024], [0, 0], [224, 224]), Some([32, 288, 448, 448]));
+        assert_eq!(imagenet.to_source([512, 1024], [10, 20], [3, 1]), Some([52, 328, 6, 2]));
+        let border = Preprocess { crop_mode: CropMode::Border, crop_pct: 1.0, ..imagenet };
+        // The image lies in rows 56 to 167; above is the border.
+        assert_eq!(border.to_source([100, 200], [0, 0], [56, 224]), None);
+        assert_eq!(border.to_source([100, 200], [0, 0], [224, 224]), Some([0, 0, 100, 200]));
+        assert_eq!(Preprocess::drawn_digits().to_source([28, 28], [0, 0], [5, 5]), None);
+        assert_eq!(Preprocess::digits().to_source([28, 28], [1, 2], [5, 6]), Some([1, 2, 5, 6]));
     }
 
     /// Scaled as a whole, the last of these would take 986 GB.

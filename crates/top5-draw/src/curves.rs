@@ -30,7 +30,8 @@ const WIDTH: f64 = 960.0;
 const CHARTS: [[f64; 2]; 2] = [[70.0, 460.0], [550.0, 940.0]];
 const Y: [f64; 2] = [350.0, 70.0];
 /// Told apart by the colour-blind, and dark enough for lines on white (after Okabe & Ito).
-const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#00805c", "#a6488a", "#8a6d00", "#1a1a1a"];
+pub(crate) const COLOURS: [&str; 6] =
+    ["#0072b2", "#d55e00", "#00805c", "#a6488a", "#8a6d00", "#1a1a1a"];
 
 type Measure = fn(&Epoch) -> Option<f64>;
 
@@ -109,7 +110,7 @@ fn draw_chart(
 }
 
 /// Straight lines between neighbours, as a path's `d`; a lone point becomes a short dash.
-fn path(points: &[Option<[f64; 2]>]) -> String {
+pub(crate) fn path(points: &[Option<[f64; 2]>]) -> String {
     let mut path = String::new();
     for (i, point) in points.iter().enumerate() {
         let Some([x, y]) = point else { continue };

@@ -13,8 +13,10 @@ mod fold;
 mod history;
 mod layout;
 mod names;
+mod panels;
 mod svg;
 
 pub use architecture::architecture;
 pub use curves::{Epoch, Run, curves};
 pub use history::{Contestant, Entry, history};
+pub use panels::{Panel, Series, panels};

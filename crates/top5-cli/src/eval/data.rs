@@ -51,6 +51,11 @@ impl Choice {
         Ok(Self { data: args.data, skip_bad: args.skip_bad, limits, recipe, split })
     }
 
+    /// Whether it is known which data are looked at without asking.
+    pub(crate) fn is_known(&self, model: &Model) -> bool {
+        self.data.is_some() || self.recipe.is_some() || model.preprocess.drawn_digits
+    }
+
     /// The part that was asked for, or another one of the same data.
     pub(crate) fn open(&self, model: &Model, split: Split, output: Output) -> Result<Part> {
         let (data, splits) = self.splits(model, split, output)?;

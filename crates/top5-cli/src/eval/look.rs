@@ -170,7 +170,7 @@ fn look(
 }
 
 /// SHA-256 of the names and the SHA-256 of all tensors, by name: whatever file they were in.
-fn hash(weights: &Weights) -> String {
+pub(crate) fn hash(weights: &Weights) -> String {
     let tensor = |(name, tensor): (&str, &top5::graph::Tensor)| {
         let bytes: Vec<u8> = tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect();
         format!("{name} {}\n", sha256(&bytes))

@@ -7,6 +7,7 @@ mod eval;
 mod field;
 mod hostile;
 mod hub;
+mod inside;
 mod messages;
 mod predict;
 mod probe;

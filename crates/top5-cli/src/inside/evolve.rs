@@ -1,0 +1,262 @@
+//! `top5 evolve`: how the projection of each map's strongest activation changes while a network learns (figure 4).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use top5::data::{Image, Loader};
+use top5::explain::page::Page;
+use top5::explain::picture::encode;
+use top5::explain::zfnet::gallery::Search;
+use top5::explain::zfnet::sheet::blocks;
+use top5::graph::{Device, NodeId, Retain};
+use top5::{CpuDevice, Model, Options, WeightFiles, write_whole};
+
+use super::args::{EvolveArgs, MapArgs};
+use super::draw::{Projector, Record, WARNING, pair};
+use super::search::Pass;
+use super::subject::{Images, claim, file_name, layers, of_each_size};
+use crate::eval::{DataChoice, Split};
+use crate::exit::Stop;
+use crate::interrupt::Interrupt;
+use crate::memory::limited_beside;
+use crate::output::{Kind, Output, Versioned};
+use crate::run_folder::{EPOCHS, kept_epoch};
+
+/// The side of the squares that patches are drawn in.
+const CELL: usize = 48;
+const GAP: usize = 6;
+const DOCUMENT: &str = "evolution.json";
+
+/// The command, resolved.
+pub(crate) struct Task {
+    /// The kept epochs' numbers and files, ascending.
+    epochs: Vec<(usize, PathBuf)>,
+    layers: Vec<String>,
+    maps: MapArgs,
+    data: DataChoice,
+    images: usize,
+    batch: usize,
+    out: PathBuf,
+    options: Options,
+}
+
+/// The document of `--json`, and `evolution.json`.
+#[derive(Serialize)]
+struct Evolution {
+    network: String,
+    data: String,
+    images: usize,
+    epochs: Vec<usize>,
+    warning: &'static str,
+    layers: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    name: String,
+    sheet: String,
+    maps: Vec<Map>,
+}
+
+#[derive(Serialize)]
+struct Map {
+    map: usize,
+    /// For each epoch the strongest activation; absent where none was positive.
+    strongest: Vec<Option<Record>>,
+    /// Epochs at which the strongest image is another one than at the epoch kept before.
+    jumps: Vec<usize>,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: EvolveArgs) -> Result<Self> {
+        let run = args.run.display().to_string();
+        Ok(Self {
+            epochs: epochs(&args.run)?,
+            data: DataChoice::resolve(args.data, Split::Train, Some(&run))?,
+            layers: args.layers,
+            maps: args.maps,
+            images: args.images,
+            batch: args.batch_size,
+            out: args.out,
+            options: args.engine.options()?,
+        })
+    }
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let model = open(&self.epochs[0].1)?;
+        let images = Images::open(&self.data, &model, Split::Train, Some(self.images), output)?;
+        let layers = layers(&model.graph, &self.layers, true, of_each_size)?;
+        let maps = layers.iter().map(|&layer| self.maps.of(&model.graph, layer));
+        let maps: Vec<Vec<usize>> = maps.collect::<Result<_>>()?;
+        claim(&self.out, DOCUMENT, output)?;
+        let waiting = Loader::memory(self.batch, images.preprocess.size());
+        let options = limited_beside(self.options.clone(), waiting, &model.graph);
+        let device = top5::device(&options)?;
+        let interrupt = Interrupt::default();
+        interrupt.listen()?;
+        let pass = Pass {
+            layers: &layers,
+            batch: self.batch,
+            skip_bad: self.data.skip_bad,
+            options: &options,
+            interrupt: &interrupt,
+            output,
+            state: None,
+        };
+        // Per layer and map, what is drawn and told of each epoch.
+        let empty = |maps: &Vec<usize>| maps.iter().map(|_| Vec::new()).collect();
+        let mut told: Vec<Vec<Vec<Option<Record>>>> = maps.iter().map(empty).collect();
+        let mut drawn: Vec<Vec<Vec<Image>>> =
+            told.iter().map(|layer| layer.iter().map(|_| Vec::new()).collect()).collect();
+        for (epoch, path) in &self.epochs {
+            output.note(&format!("epoch {epoch}"));
+            let model = open(path)?;
+            let found = look(&device, model, &images, (&pass, &maps))?;
+            for ((of_layer, told), drawn) in found.into_iter().zip(&mut told).zip(&mut drawn) {
+                for ((example, told), drawn) in of_layer.into_iter().zip(told).zip(drawn) {
+                    let (record, picture) = example.unzip();
+                    told.push(record);
+                    drawn.push(picture.unwrap_or_else(|| Image::filled(3, 1, 1, 255)));
+                }
+            }
+        }
+        let names: Vec<String> =
+            layers.iter().map(|&layer| model.graph.node(layer).name.clone()).collect();
+        let mut evolution = Evolution {
+            network: model.graph.name().to_owned(),
+            data: images.part.data.clone(),
+            images: images.count,
+            epochs: self.epochs.iter().map(|(epoch, _)| *epoch).collect(),
+            warning: WARNING,
+            layers: Vec::new(),
+        };
+        let mut sheets = Vec::new();
+        for (((name, maps), told), drawn) in names.into_iter().zip(maps).zip(told).zip(drawn) {
+            let sheet = format!("{}.png", file_name(&name));
+            let rows: Vec<Image> =
+                drawn.iter().map(|row| blocks(row, self.epochs.len(), GAP)).collect();
+            let description = format!(
+                "{name}: a row per map ({maps:?}), a column per epoch ({:?}), patches above projections",
+                evolution.epochs
+            );
+            let texts = [("Description", &*description), ("Warning", WARNING)];
+            let png = encode(&blocks(&rows, 1, 2 * GAP), &texts)?;
+            write_whole(&self.out.join(&sheet), &png)?;
+            sheets.push(png);
+            let maps = maps.into_iter().zip(told);
+            let maps = maps.map(|(map, strongest)| Map {
+                map,
+                jumps: jumps(&evolution.epochs, &strongest),
+                strongest,
+            });
+            evolution.layers.push(Layer { name, sheet, maps: maps.collect() });
+        }
+        self.write(&evolution, &sheets, output)
+    }
+
+    fn write(&self, evolution: &Evolution, sheets: &[Vec<u8>], output: Output) -> Result<()> {
+        let mut page = Page::new(&format!("{}: how its maps evolve", evolution.network));
+        page.paragraph(&format!(
+            "The strongest activation of each map over the first {} training images of {}, at the epochs {:?}: the patch above \
+             its projection. Where the patch jumps, another image has become the strongest.",
+            evolution.images, evolution.data, evolution.epochs
+        ));
+        page.warning(WARNING);
+        for (Layer { name, sheet, maps }, png) in evolution.layers.iter().zip(sheets) {
+            page.heading(name);
+            page.figure(png, &format!("{name}, maps by rows, epochs by columns"), sheet);
+            let rows: Vec<Vec<String>> = maps.iter().map(row).collect();
+            let head: Vec<String> =
+                evolution.epochs.iter().map(|epoch| format!("epoch {epoch}")).collect();
+            let head: Vec<&str> =
+                std::iter::once("map").chain(head.iter().map(String::as_str)).collect();
+            page.table("The source image of each patch", &head, &rows);
+        }
+        let json = serde_json::to_vec_pretty(&Versioned::new(evolution))?;
+        output.file(&self.out.join(DOCUMENT), Kind::ReportJson, &json)?;
+        output.file(&self.out.join("index.html"), Kind::ReportHtml, page.finish().as_bytes())?;
+        if output.json {
+            return output.document(evolution);
+        }
+        for Layer { name, sheet, maps } in &evolution.layers {
+            let jumps: usize = maps.iter().map(|map| map.jumps.len()).sum();
+            output.text(&format!(
+                "{name}: {} maps, {jumps} jumps to another source image: {sheet}\n",
+                maps.len()
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// Per layer and map, what is told and drawn of one epoch.
+type Found = Vec<Vec<Option<(Record, Image)>>>;
+
+/// The strongest activations of one epoch's network.
+fn look(
+    device: &CpuDevice,
+    model: Model,
+    images: &Images,
+    (pass, maps): (&Pass<'_>, &[Vec<usize>]),
+) -> Result<Found> {
+    let Model { graph, weights, .. } = model;
+    let network = device.network(&graph, weights, Retain::Tensors)?;
+    let mut search = Search::new("", 1, maps.to_vec());
+    pass.run(network.as_ref(), images, &mut search)?;
+    let classes = images.part.dataset.classes();
+    let one = |(&layer, strongest): (&NodeId, &top5::explain::zfnet::strongest::Strongest)| {
+        let mut projector = Projector::new(&network, layer, images, classes)?;
+        let map = |(place, &map): (usize, &usize)| {
+            let peaks: Vec<_> = strongest.peaks(place).iter().map(|&peak| (map, 1, peak)).collect();
+            let examples = projector.examples(&peaks)?;
+            Ok(examples.into_iter().next().map(|e| (e.record.clone(), pair(&e, CELL))))
+        };
+        strongest.maps().iter().enumerate().map(map).collect()
+    };
+    pass.layers.iter().zip(search.layers()).map(one).collect()
+}
+
+/// The epochs that a run kept.
+fn epochs(run: &Path) -> Result<Vec<(usize, PathBuf)>> {
+    let folder = run.join(EPOCHS);
+    let mut epochs = Vec::new();
+    if folder.is_dir() {
+        let listing = || format!("listing {}", folder.display());
+        for entry in fs::read_dir(&folder).with_context(listing)? {
+            let path = entry.with_context(listing)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            epochs.extend(kept_epoch(name).map(|epoch| (epoch, path)));
+        }
+    }
+    epochs.sort();
+    if epochs.is_empty() {
+        let message = format!(
+            "{} has no kept epochs: train with --keep-epochs, for example `top5 train lenet --keep-epochs 1,2,5,10`",
+            run.display()
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    Ok(epochs)
+}
+
+fn open(path: &Path) -> Result<Model> {
+    Ok(WeightFiles::at(path).open(None, top5::formats::Pick::Weights)?.model.inference())
+}
+
+/// Epochs at which the strongest image is another one than before.
+fn jumps(epochs: &[usize], strongest: &[Option<Record>]) -> Vec<usize> {
+    let image = |record: &Option<Record>| record.as_ref().map(|record| record.image);
+    let pairs = strongest.windows(2).zip(&epochs[1..]);
+    pairs.filter(|(pair, _)| image(&pair[0]) != image(&pair[1])).map(|(_, &epoch)| epoch).collect()
+}
+
+fn row(map: &Map) -> Vec<String> {
+    let name = |record: &Option<Record>| match record {
+        Some(record) => format!("{} ({})", record.name, record.class),
+        None => "none positive".to_owned(),
+    };
+    let names = map.strongest.iter().map(name);
+    std::iter::once(map.map.to_string()).chain(names).collect()
+}

@@ -1,0 +1,247 @@
+//! `top5 gallery`: for each map its strongest patches of a data set, beside their projections (figure 2).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde::Serialize;
+use top5::data::{Image, Loader};
+use top5::explain::page::Page;
+use top5::explain::picture::encode;
+use top5::explain::zfnet::gallery::Search;
+use top5::explain::zfnet::sheet::blocks;
+use top5::graph::{Device, Graph, Network, NodeId, Retain};
+use top5::{Model, Options, sha256, write_whole};
+
+use super::args::{GalleryArgs, MapArgs};
+use super::draw::{Projector, Record, WARNING, block};
+use super::search::{Pass, STATE};
+use super::subject::{Images, claim, file_name, layers, of_each_size};
+use crate::eval::{DataChoice, Split, hash_of_weights};
+use crate::interrupt::Interrupt;
+use crate::memory::limited_beside;
+use crate::output::{Kind, Output};
+use crate::progress::Progress;
+use crate::source::StoredModel;
+
+/// Maps on one sheet: what is in memory at once.
+const ON_A_SHEET: usize = 64;
+/// Maps beside each other on a sheet.
+const COLUMNS: usize = 4;
+/// White between maps.
+const GAP: usize = 12;
+
+/// The command, resolved.
+pub(crate) struct Task {
+    model: StoredModel,
+    layers: Vec<String>,
+    maps: MapArgs,
+    data: DataChoice,
+    split: Split,
+    images: Option<usize>,
+    top: usize,
+    batch: usize,
+    save_every: usize,
+    out: PathBuf,
+    options: Options,
+}
+
+/// The document of `--json`, and `gallery.json`.
+#[derive(Serialize)]
+struct Gallery {
+    network: String,
+    data: String,
+    split: String,
+    images: usize,
+    unread: usize,
+    preprocess: String,
+    method: &'static str,
+    warning: &'static str,
+    layers: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    name: String,
+    /// Maps that no image made positive.
+    dead: Vec<usize>,
+    sheets: Vec<String>,
+    maps: Vec<usize>,
+    examples: Vec<Record>,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: GalleryArgs) -> Result<Self> {
+        let subject = args.subject;
+        Ok(Self {
+            data: DataChoice::resolve(args.data, args.split, Some(&subject.model))?,
+            model: StoredModel::resolve(&subject.model, &subject.weights)?,
+            layers: subject.layers,
+            maps: args.maps,
+            split: args.split,
+            images: args.images,
+            top: args.top,
+            batch: args.batch_size,
+            save_every: args.save_every,
+            out: args.out,
+            options: subject.engine.options()?,
+        })
+    }
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let model = self.model.open(output)?.inference();
+        let images = Images::open(&self.data, &model, self.split, self.images, output)?;
+        let layers = layers(&model.graph, &self.layers, true, of_each_size)?;
+        let maps = layers.iter().map(|&layer| self.maps.of(&model.graph, layer));
+        let maps: Vec<Vec<usize>> = maps.collect::<Result<_>>()?;
+        let search = Search::new(identity(&model, &images, &layers), self.top, maps);
+        claim(&self.out, STATE, output)?;
+
+        let waiting = Loader::memory(self.batch, images.preprocess.size());
+        let options = limited_beside(self.options.clone(), waiting, &model.graph);
+        let device = top5::device(&options)?;
+        let Model { graph, weights, .. } = model;
+        let network = device.network(&graph, weights, Retain::Tensors)?;
+        let interrupt = Interrupt::default();
+        let pass = Pass {
+            layers: &layers,
+            batch: self.batch,
+            skip_bad: self.data.skip_bad,
+            options: &options,
+            interrupt: &interrupt,
+            output,
+            state: Some((&self.out, self.save_every)),
+        };
+        let mut search = pass.begin(search)?;
+        interrupt.listen()?;
+        pass.run(network.as_ref(), &images, &mut search)?;
+        self.draw(&network, &layers, &images, &search, (&interrupt, output))
+    }
+
+    /// Projects, and writes sheets, page and document.
+    fn draw(
+        &self,
+        network: &Arc<dyn Network>,
+        layers: &[NodeId],
+        images: &Images,
+        search: &Search,
+        (interrupt, output): (&Interrupt, Output),
+    ) -> Result<()> {
+        let graph = network.graph();
+        let mut gallery = Gallery {
+            network: graph.name().to_owned(),
+            data: images.part.data.clone(),
+            split: self.split.name().to_owned(),
+            images: search.seen(),
+            unread: search.unread(),
+            preprocess: images.preprocess.describe(),
+            method: "DeconvNet, from each strongest activation alone",
+            warning: WARNING,
+            layers: Vec::new(),
+        };
+        let mut page = Page::new(&format!("{}: what its maps answer to", graph.name()));
+        page.paragraph(&format!(
+            "The {} strongest patches of each map in {} images of {} ({}), each image once, and to their right their \
+             projections in the same order: gray is zero, and each projection has a scale of its own.",
+            self.top, gallery.images, gallery.data, gallery.split
+        ));
+        page.warning(WARNING);
+        let total = search.layers().iter().map(|layer| layer.maps().len()).sum();
+        let progress = Progress::new(output, "projecting", total);
+        let mut done = 0;
+        for (&layer, strongest) in layers.iter().zip(search.layers()) {
+            let name = graph.node(layer).name.clone();
+            page.heading(&format!("{name}: {}", shape(graph, layer)));
+            let mut told = Layer {
+                name: name.clone(),
+                dead: Vec::new(),
+                sheets: Vec::new(),
+                maps: strongest.maps().to_vec(),
+                examples: Vec::new(),
+            };
+            let mut projector =
+                Projector::new(network, layer, images, images.part.dataset.classes())?;
+            let places: Vec<usize> = (0..strongest.maps().len()).collect();
+            for (number, places) in places.chunks(ON_A_SHEET).enumerate() {
+                if let Some(signal) = interrupt.signal() {
+                    let message = "stopped while projecting; the same command goes on".to_owned();
+                    return Err(crate::exit::Stop::Interrupted { signal, message }.into());
+                }
+                let peaks = places.iter().flat_map(|&place| {
+                    let ranked = strongest.peaks(place).iter().enumerate();
+                    ranked.map(move |(i, &peak)| (strongest.maps()[place], i + 1, peak))
+                });
+                let examples = projector.examples(&peaks.collect::<Vec<_>>())?;
+                let mut pictures: Vec<Image> = Vec::new();
+                page.begin_row();
+                for map in places.iter().map(|&place| strongest.maps()[place]) {
+                    let own: Vec<_> = examples.iter().filter(|e| e.record.map == map).collect();
+                    let picture = block(&own, self.top);
+                    let caption = match own.first() {
+                        Some(first) => format!("map {map}, to {:.3}", first.record.value),
+                        None => format!("map {map}: no image made it positive"),
+                    };
+                    told.dead.extend(own.is_empty().then_some(map));
+                    page.figure(&encode(&picture, &[])?, &format!("{name}, {caption}"), &caption);
+                    pictures.push(picture);
+                }
+                page.end_row();
+                let file = format!("{}-{}.png", file_name(&name), number + 1);
+                let png = encode(
+                    &blocks(&pictures, COLUMNS, GAP),
+                    &[
+                        ("Description", &format!("{name}: strongest patches and projections")),
+                        ("Warning", WARNING),
+                    ],
+                )?;
+                write_whole(&self.out.join(&file), &png)?;
+                told.sheets.push(file);
+                told.examples.extend(examples.into_iter().map(|example| example.record));
+                done += places.len();
+                progress.set(done, || name.clone());
+            }
+            gallery.layers.push(told);
+        }
+        drop(progress);
+        self.write(&gallery, page, output)
+    }
+
+    fn write(&self, gallery: &Gallery, page: Page, output: Output) -> Result<()> {
+        let json = serde_json::to_vec_pretty(&crate::output::Versioned::new(gallery))?;
+        output.file(&self.out.join("gallery.json"), Kind::ReportJson, &json)?;
+        output.file(&self.out.join("index.html"), Kind::ReportHtml, page.finish().as_bytes())?;
+        if output.json {
+            return output.document(gallery);
+        }
+        for layer in &gallery.layers {
+            let dead = match &layer.dead[..] {
+                [] => String::new(),
+                dead => format!(", {} without a positive activation", dead.len()),
+            };
+            let sheets = layer.sheets.join(", ");
+            output.text(&format!("{}: {} maps{dead}: {sheets}\n", layer.name, layer.maps.len()))?;
+        }
+        Ok(())
+    }
+}
+
+/// `64 maps of 16×16`.
+pub(super) fn shape(graph: &Graph, layer: NodeId) -> String {
+    let shape = graph.node(layer).shape();
+    let [height, width] = shape.size();
+    format!("{} maps of {height}×{width}", shape.channels())
+}
+
+/// What a search must agree on to go on: weights, preparation, images and layers.
+fn identity(model: &Model, images: &Images, layers: &[NodeId]) -> String {
+    let names: Vec<&str> = layers.iter().map(|&layer| &*model.graph.node(layer).name).collect();
+    let text = format!(
+        "{} {} {:?} {} {} {names:?}",
+        model.graph.name(),
+        hash_of_weights(&model.weights),
+        images.preprocess,
+        images.part.fingerprint(),
+        images.count
+    );
+    sha256(text.as_bytes())
+}

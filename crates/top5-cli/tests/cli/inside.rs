@@ -1,0 +1,121 @@
+//! `gallery`, `evolve`, `invariance`, `filters` and `correspond` as a user runs them.
+
+use std::fs;
+
+use crate::program::Place;
+
+/// The bytes of a file that a command wrote.
+fn bytes(place: &Place, name: &str) -> Vec<u8> {
+    fs::read(place.path(name)).unwrap()
+}
+
+#[test]
+fn a_gallery_is_the_same_whole_resumed_and_on_any_threads() {
+    let place = Place::new();
+    let base = "gallery lenet --images 120 --maps 0,2,5 --top 4";
+    let document = place.json(&format!("{base} --threads 1 --out one"));
+    let layers = document["layers"].as_array().unwrap();
+    assert!(!layers.is_empty(), "{document}");
+    for layer in layers {
+        for example in layer["examples"].as_array().unwrap() {
+            assert!(example["value"].as_f64().unwrap() > 0.0, "{example}");
+            let rectangle = &example["rectangle"];
+            let end = |from: &str, size: &str| {
+                rectangle[from].as_u64().unwrap() + rectangle[size].as_u64().unwrap()
+            };
+            assert!(end("top", "height") <= 28 && end("left", "width") <= 28, "{example}");
+            // The embedded digits are not moved about, and have the input's size.
+            assert_eq!(&example["source"], rectangle);
+        }
+    }
+    place.text(&format!("{base} --threads 2 --batch-size 7 --save-every 10 --out two"));
+    // What was seen before it is cut off is not looked at again; a second call only draws.
+    let again = place.run(&format!("{base} --out one"));
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert!(again.stderr.contains("going on after 120 images"), "{again:?}");
+    let mut files: Vec<String> = vec!["gallery.json".into(), "index.html".into()];
+    files.push("search.json".into());
+    for layer in layers {
+        files
+            .extend(layer["sheets"].as_array().unwrap().iter().map(|s| s.as_str().unwrap().into()));
+    }
+    for file in files {
+        assert_eq!(bytes(&place, &format!("one/{file}")), bytes(&place, &format!("two/{file}")));
+    }
+    place.fails(
+        "gallery lenet --images 50 --maps 0,2,5 --top 4 --out one",
+        3,
+        &["another", "--force"],
+    );
+    place.fails("gallery lenet --maps 99", 3, &["no map 99"]);
+    place.fails("gallery lenet --layers nonsense", 3, &["nonsense", "top5 show"]);
+    fs::create_dir(place.path("mine")).unwrap();
+    fs::write(place.path("mine/thesis.txt"), "").unwrap();
+    place.fails("gallery lenet --out mine", 4, &["not empty", "--out"]);
+}
+
+#[test]
+fn kept_epochs_evolve_and_others_say_how() {
+    let place = Place::new();
+    place.text("train lenet --epochs 2 --keep-epochs 1,2 --out run");
+    let document = place.json("evolve run --images 60 --random 2 --out evolution");
+    assert_eq!(document["epochs"], serde_json::json!([1, 2]));
+    for layer in document["layers"].as_array().unwrap() {
+        let sheet = layer["sheet"].as_str().unwrap();
+        assert!(bytes(&place, &format!("evolution/{sheet}")).starts_with(b"\x89PNG"));
+        for map in layer["maps"].as_array().unwrap() {
+            let images = map["strongest"].as_array().unwrap();
+            assert_eq!(images.len(), 2);
+            let jumps = map["jumps"].as_array().unwrap();
+            assert_eq!(jumps.len(), usize::from(images[0]["image"] != images[1]["image"]));
+        }
+    }
+    // What is kept is a model as any other.
+    let kept = place.json("eval run/epochs/epoch-0002.safetensors --data digits");
+    assert_eq!(kept["images"], 400);
+    place.fails("train lenet --epochs 2 --keep-epochs 3 --out other", 2, &["--keep-epochs 3"]);
+    fs::create_dir(place.path("empty")).unwrap();
+    place.fails("evolve empty", 3, &["--keep-epochs"]);
+}
+
+#[test]
+fn changes_filters_and_parts_are_measured() {
+    let place = Place::new();
+    let drawing = |shift: u32| {
+        image::GrayImage::from_fn(60, 60, |x, y| {
+            image::Luma([if x.abs_diff(28 + shift) < 4 && y.abs_diff(30) < 22 { 10 } else { 250 }])
+        })
+    };
+    drawing(0).save(place.path("a.png")).unwrap();
+    drawing(5).save(place.path("b.png")).unwrap();
+
+    let document = place.json("invariance lenet a.png --steps 4 --out moved");
+    let curves = document["images"].as_array().unwrap();
+    assert_eq!(curves.len(), 3);
+    let still = &curves[1]["points"][0];
+    assert_eq!((&still["amount"], &still["distances"][0]), (&1.0.into(), &0.0.into()));
+    let moved = &curves[2]["points"][1]["distances"];
+    assert!(moved[0].as_f64().unwrap() > 0.0 && moved[1].as_f64().unwrap() > 0.0, "{document}");
+    let csv = fs::read_to_string(place.path("moved/invariance.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 3 * 5);
+    assert!(bytes(&place, "moved/invariance.svg").starts_with(b"<svg"));
+    place.fails("invariance lenet a.png --class dog", 3, &["dog"]);
+
+    let document = place.json("filters lenet --images 100 --out filters");
+    assert_eq!(document["images"], 100);
+    let filters = document["filters"].as_array().unwrap();
+    let share = filters[0]["active"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&share), "{document}");
+    assert!(bytes(&place, "filters/filters.png").starts_with(b"\x89PNG"));
+    place.fails("filters lenet --radius 0", 2, &["--radius"]);
+
+    let header = "image,part,top,left,height,width\n";
+    let lines = "a.png,top,5,20,15,20\nb.png,top,5,25,15,20\n";
+    fs::write(place.path("parts.csv"), format!("{header}{lines}")).unwrap();
+    let document = place.json("correspond lenet parts.csv");
+    let rows = document["rows"].as_array().unwrap();
+    assert_eq!((&rows[0]["part"], &rows[1]["part"]), (&"top".into(), &"random".into()));
+    assert_eq!(rows[0]["scores"][0]["pairs"], 2);
+    fs::write(place.path("parts.csv"), format!("{header}a.png,top,5,50,15,20\n{lines}")).unwrap();
+    place.fails("correspond lenet parts.csv", 3, &["a.png", "60×60"]);
+}
