@@ -4,8 +4,11 @@
 use crate::door::{Answer, with_type};
 use crate::failure::Failure;
 
-/// The API as OpenAPI 3.1 describes it.
-pub(crate) const OPENAPI: &str = include_str!("../page/openapi.json");
+/// The API as OpenAPI 3.1 describes it, for models of these names.
+pub(crate) fn openapi<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let quoted: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
+    include_str!("../page/openapi.json").replace("\"MODEL\"", &quoted.join(", "))
+}
 
 const FILES: [(&str, &str, &str); 4] = [
     ("", "text/html; charset=utf-8", include_str!("../page/index.html")),

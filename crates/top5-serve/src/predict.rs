@@ -31,11 +31,16 @@ pub(crate) async fn predict(
     let run = async {
         let served = Arc::clone(model);
         let started = Instant::now();
-        let input = apart(app, move || prepare(&served)).await?;
-        let decode = started.elapsed();
+        let timed = move || {
+            let begun = Instant::now();
+            Ok((prepare(&served)?, begun - started, begun.elapsed()))
+        };
+        let (input, turn, decode) = apart(app, timed).await?;
         model.metrics.decode.add(decode);
+        let now = Instant::now();
+        let queued = now.checked_sub(turn).unwrap_or(now);
         let (reply, answer) = oneshot::channel();
-        model.enqueue(Job { input, images, queued: Instant::now(), reply, room })?;
+        model.enqueue(Job { input, images, queued, reply, room })?;
         let answer = answer.await.map_err(|_| Failure::internal())??;
         Ok(Predicted { answer, decode })
     };

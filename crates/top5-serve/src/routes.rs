@@ -87,7 +87,10 @@ fn get(app: &Arc<App>, parts: &[&str]) -> Result<Answer, Failure> {
             let content = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             Ok(with_type(content, metrics::text(app)))
         }
-        ["openapi.json"] => Ok(with_type("application/json", page::OPENAPI)),
+        ["openapi.json"] => {
+            let names = app.models.iter().map(|model| model.name.as_str());
+            Ok(with_type("application/json", page::openapi(names)))
+        }
         ["v1", "models"] => {
             let cards: Vec<Value> = app.models.iter().map(|model| model.card()).collect();
             Ok(document(&json!({ "models": cards })))

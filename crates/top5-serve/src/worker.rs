@@ -18,6 +18,7 @@ pub(crate) struct Job {
     /// [images, channels, height, width].
     pub(crate) input: Vec<f32>,
     pub(crate) images: usize,
+    /// When it would have come if nothing had waited for a thread to decode it.
     pub(crate) queued: Instant,
     /// Closed when the client has left.
     pub(crate) reply: oneshot::Sender<Result<Answer, Failure>>,

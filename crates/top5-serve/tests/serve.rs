@@ -367,7 +367,8 @@ fn page_and_api_carry_headers_that_keep_browsers_safe() {
         "{page}"
     );
     let api = server.get("/openapi.json").json();
-    assert!(api["paths"].as_object().unwrap().contains_key("/v1/predict/{model}"));
+    let parameters = &api["paths"]["/v1/predict/{model}"]["post"]["parameters"];
+    assert_eq!(parameters[0]["schema"]["enum"], json!(["lenet-digits"]));
     let text = String::from_utf8(server.get("/metrics").body).unwrap();
     let before = text.lines().count();
     (0..50).for_each(|i| assert_eq!(server.get(&format!("/v1/models/m{i}")).status, 404));
