@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use top5::data::Limits;
 use top5::{Isa, Options, Precision, Tuning};
 
-use crate::descent::DescentArgs;
+use crate::descent::{DescentArgs, FineTuningArgs};
 use crate::eval::EvalArgs;
 use crate::exit::{Stop, TABLE};
 use crate::inside;
@@ -44,6 +44,7 @@ Examples:
   top5 train lenet --data fashion-mnist --out fashion
   top5 train resnet20_cifar --data photos/ --epochs 20
   top5 train lenet --optimizer adamw --lr 1e-3 --ema 0.999 --no-decay norms,biases
+  top5 train resnet18 --weights resnet18.pth --freeze 'conv1,bn1,layer*' --data photos/
   top5 train recipe.toml                              everything as the file says
   top5 train --resume --out fashion                   go on after Ctrl-C, a crash or a power cut";
 
@@ -310,7 +311,7 @@ pub(crate) struct TrainArgs {
     pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// Passes over the training images
+    /// Passes over the training images; with --resume more than the run has prolong it
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<usize>,
     /// Images per step
@@ -321,6 +322,8 @@ pub(crate) struct TrainArgs {
     pub(crate) lr: Option<f32>,
     #[command(flatten)]
     pub(crate) descent: DescentArgs,
+    #[command(flatten)]
+    pub(crate) tuning: FineTuningArgs,
     /// Seed of everything random
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,

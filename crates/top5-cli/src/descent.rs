@@ -5,6 +5,42 @@ use clap::Args;
 /// The heading of these flags in `--help`.
 const OPTIMISER: &str = "Optimiser";
 
+/// The heading of the flags of a run that starts from weights.
+const FINE_TUNING: &str = "Fine-tuning";
+
+/// What a run starts from, and what of it learns. A flag is a recipe's key, with dashes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FineTuningArgs {
+    /// Start from these weights of the network: a file, a run's or timm's folder, or hf-hub:ORG/NAME[@REVISION]
+    #[arg(long, visible_alias = "pretrained", value_name = "WEIGHTS", help_heading = FINE_TUNING)]
+    pub(crate) weights: Option<String>,
+    /// Leave these parameters as they are, running statistics included: names, layers or stages; * stands for anything
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = FINE_TUNING)]
+    freeze: Option<Vec<String>>,
+    /// Factor of the head's learning rate
+    #[arg(long, value_name = "FACTOR", help_heading = FINE_TUNING)]
+    head_lr: Option<String>,
+    /// Factor of the learning rate from one block to the one before it: 0.75
+    #[arg(long, value_name = "FACTOR", help_heading = FINE_TUNING)]
+    layer_decay: Option<String>,
+    /// Open no network connection: read the hub's cache only
+    #[arg(long, help_heading = FINE_TUNING)]
+    pub(crate) offline: bool,
+}
+
+impl FineTuningArgs {
+    /// The keys of a recipe that are set beside the weights.
+    pub(crate) fn settings(&self) -> Vec<(&str, String)> {
+        let list = |items: &Vec<String>| format!("{items:?}");
+        let flags = [
+            ("freeze", self.freeze.as_ref().map(list)),
+            ("head_lr", self.head_lr.clone()),
+            ("layer_decay", self.layer_decay.clone()),
+        ];
+        flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+}
+
 /// How gradients change weights. A flag is a recipe's key, with dashes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DescentArgs {

@@ -73,6 +73,41 @@ impl StoredModel {
     }
 }
 
+/// Weights that a run starts from.
+pub(crate) struct Start {
+    pub(crate) model: Model,
+    /// SHA-256 of their file.
+    pub(crate) sha256: String,
+    /// Where they come from.
+    pub(crate) origin: String,
+}
+
+impl Start {
+    /// Reads the weights of `network` that `name` stands for, downloaded if need be: a file, a folder or `hf-hub:ORG/NAME`.
+    pub(crate) fn open(
+        name: &str,
+        network: &'static Network,
+        offline: bool,
+        output: Output,
+    ) -> Result<Self> {
+        let place = Place::resolve(name)?;
+        let files = place.files(&hub_from_environment(offline))?;
+        memory::check_weights(&files)?;
+        let opened = files.open(Some(network), Pick::Weights)?;
+        opened.notes.iter().for_each(|note| output.note(note));
+        Ok(Self { model: opened.model, sha256: files.sha256()?, origin: place.to_string() })
+    }
+}
+
+/// Weights as a name that holds in every working directory.
+pub(crate) fn anywhere(name: &str) -> String {
+    if name.starts_with(HUB) {
+        return name.to_owned();
+    }
+    let path = std::path::absolute(name.strip_prefix(FOLDER).unwrap_or(name)).ok();
+    path.and_then(|path| path.to_str().map(str::to_owned)).unwrap_or_else(|| name.to_owned())
+}
+
 /// What a name stands for where weights are not needed.
 pub(crate) enum Named {
     /// A network of the registry.

@@ -1,5 +1,9 @@
 //! `top5 train`: a run in a folder of its own, which can be stopped and killed at any moment and goes on.
 
+mod data;
+mod start;
+mod summary;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -9,13 +13,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use top5::data::source::NAMES;
 use top5::data::{Limits, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, Splits, files};
 use top5::eval::{EvaluationError, evaluate_loaded};
 use top5::graph::{Device, Graph, Retain, SessionOptions, Training, TrainingOptions, Weights};
-use top5::train::{Checkpoints, Event, FitError, Recipe, Row, State, Trainer, initialise};
+use top5::train::{
+    Checkpoints, Event, FineTuning, FitError, Recipe, Row, State, Trainer, initialise,
+    newest_folder,
+};
 use top5::zoo::{self, Settings};
-use top5::{CpuDevice, Model, WEIGHTS_FILE, make_folder, sha256};
+use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, make_folder, sha256};
 
 use crate::args::{EngineArgs, TrainArgs};
 use crate::environment::Environment;
@@ -25,6 +31,7 @@ use crate::memory::{self, OfTraining, limited};
 use crate::output::{Output, command_line};
 use crate::progress::Progress;
 use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, RunFolder, epoch_file};
+use crate::source;
 
 /// The log of steps and epochs, one JSON object per line.
 const LOG: &str = "metrics.jsonl";
@@ -74,6 +81,9 @@ struct Run {
     /// How training, validation and test images are prepared.
     preprocess: Preprocess,
     graph: Graph,
+    tuning: FineTuning,
+    /// The weights that it begins with, unless they are drawn.
+    start: Option<Transplanted>,
     output: Output,
     interrupt: Interrupt,
     /// Epochs whose models are kept.
@@ -85,6 +95,9 @@ pub(crate) struct Task {
     recipe: Recipe,
     /// What is to be said before anything else.
     warning: Option<String>,
+    /// What is to be said of a run that gets more epochs.
+    prolonged: Option<String>,
+    offline: bool,
     /// Whether the data lie where they lay when the run began, for all that is known.
     data_unsaid: bool,
     on_bad: OnBad,
@@ -106,8 +119,8 @@ enum Place {
 
 impl Task {
     pub(crate) fn resolve(args: TrainArgs) -> Result<Self> {
-        let recipe = resolve(&args)?;
-        let warning = about_data(&recipe, &args);
+        let (recipe, prolonged) = resolve(&args)?;
+        let warning = data::about(&recipe, &args);
         let place = match args.out {
             Some(out) if args.resume => {
                 let environment = Environment::read(&out)?;
@@ -117,19 +130,39 @@ impl Task {
         };
         let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
         let (limits, data_unsaid) = (args.data.images.limits(), args.data.data.is_none());
-        let (engine, keep_epochs) = (args.engine, args.keep_epochs);
+        let (offline, engine, keep_epochs) = (args.tuning.offline, args.engine, args.keep_epochs);
         if let Some(late) = keep_epochs.iter().find(|&&epoch| epoch > recipe.epochs) {
             let message = format!("--keep-epochs {late}: the run has {} epochs", recipe.epochs);
             return Err(Stop::Usage(message).into());
         }
-        Ok(Self { recipe, warning, data_unsaid, on_bad, limits, place, engine, keep_epochs })
+        Ok(Self {
+            recipe,
+            warning,
+            prolonged,
+            offline,
+            data_unsaid,
+            on_bad,
+            limits,
+            place,
+            engine,
+            keep_epochs,
+        })
     }
 
-    pub(crate) fn run(self, output: Output) -> Result<()> {
-        let start = Instant::now();
+    pub(crate) fn run(mut self, output: Output) -> Result<()> {
+        let began = Instant::now();
         self.warning.iter().for_each(|warning| output.warn(warning));
+        self.prolonged.iter().for_each(|prolonged| output.note(prolonged));
         let splits = self.open_data(output)?;
         let network = zoo::network(&self.recipe.network)?;
+        let has_state = match &self.place {
+            Place::Begun(out, Some(_)) => newest_folder(&out.join(CHECKPOINTS)).is_some(),
+            Place::Begun(..) | Place::New(_) => false,
+        };
+        let from = match has_state {
+            true => None,
+            false => start::open(&mut self.recipe, network, self.offline, output)?,
+        };
         let preprocess = self.recipe.preprocess.clone();
         let graph = network.with(Settings {
             classes: splits.train.classes().len(),
@@ -137,6 +170,10 @@ impl Task {
             ..network.settings()
         })?;
         let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
+        let tuning = FineTuning::new(&graph, &self.recipe)?;
+        let of_start = |from| start::weights(&from, &graph, &self.recipe, output);
+        let start = from.map(of_start).transpose()?;
+        start::describe(&tuning, output);
         let options = match &self.place {
             Place::Begun(_, Some(begun)) => {
                 begun.check_data(&self.recipe.data, &splits, output)?;
@@ -147,10 +184,10 @@ impl Task {
         let options = limited(options);
         let device = top5::device(&options)?;
         // Before anything is written: a step that does not fit would fail at its start.
-        OfTraining::new(&device, &graph, &self.recipe)?.check(&options)?;
+        OfTraining::new(&device, tuning.graph(), &self.recipe)?.check(&options)?;
 
         let Self { recipe, place, on_bad, keep_epochs, .. } = self;
-        let name = format!("{}-{}", recipe.network, folder_name(&recipe.data));
+        let name = format!("{}-{}", recipe.network, data::folder_name(&recipe.data));
         let folder = match place {
             Place::Begun(out, _) => RunFolder::reopen(&out)?,
             Place::New(out) => RunFolder::create(out.as_deref(), &name)?,
@@ -166,13 +203,15 @@ impl Task {
             splits,
             preprocess,
             graph,
+            tuning,
+            start,
             output,
             interrupt,
             keep_epochs,
         };
         let stop = run.interrupt.stop();
         let mut trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
-        trainer = trainer.stop(stop.clone());
+        trainer = trainer.stop(stop.clone()).fine_tuning(run.tuning.clone());
         if let Some(threads) = threads {
             trainer = trainer.threads(threads);
         }
@@ -182,10 +221,11 @@ impl Task {
         let state = run.begin(&trainer, &device)?;
         let of_batch =
             TrainingOptions { stop: Some(stop), ..TrainingOptions::new(run.recipe.batch_size) };
-        let mut training = device.training(&run.graph, &state.weights, &of_batch)?;
+        let weights = run.tuning.inward(&state.weights);
+        let mut training = device.training(run.tuning.graph(), &weights, &of_batch)?;
         let state = run.train(&trainer, training.as_mut(), state)?;
         drop(training);
-        let summary = run.finish(&device, &state, start)?;
+        let summary = run.finish(&device, &state, began)?;
         if output.json {
             return output.document(&summary);
         }
@@ -228,8 +268,9 @@ impl Task {
     }
 }
 
-/// The recipe that the arguments ask for. One that is to go on must be the run's own.
-fn resolve(args: &TrainArgs) -> Result<Recipe> {
+/// The recipe that the arguments ask for. One that is to go on must be the run's own, but may have more epochs, which is then
+/// to be said.
+fn resolve(args: &TrainArgs) -> Result<(Recipe, Option<String>)> {
     let saved = match &args.out {
         Some(out) if args.resume => read_saved(out)?,
         Some(_) | None => None,
@@ -259,11 +300,28 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
     recipe.seed = args.seed.unwrap_or(recipe.seed);
     recipe.checkpoint_steps = args.checkpoint_every.or(recipe.checkpoint_steps);
     recipe.check()?;
-    let mut settings = args.descent.settings();
+    recipe.weights = args.tuning.weights.clone().or(recipe.weights);
+    recipe.weights = recipe.weights.as_deref().map(source::anywhere);
+    let mut settings = args.tuning.settings();
+    settings.extend(args.descent.settings());
     settings.extend(args.lr.map(|lr| ("lr", format!("{lr:?}").to_lowercase())));
     let mut recipe = recipe.with(&settings)?;
-    recipe.data = from_anywhere(&recipe.data);
-    let differences = saved.map_or_else(Vec::new, |saved| recipe.differences(&saved));
+    recipe.data = data::from_anywhere(&recipe.data);
+    let mut prolonged = None;
+    if let Some(saved) = saved.as_ref().filter(|saved| saved.weights == recipe.weights) {
+        // What the run wrote down of its weights.
+        recipe.weights_sha256 = recipe.weights_sha256.or(saved.weights_sha256.clone());
+        if recipe.weights.is_some() {
+            recipe.preprocess = recipe.preprocess.or(saved.preprocess.clone());
+        }
+    }
+    let differences = saved.map_or_else(Vec::new, |saved| {
+        if args.epochs.is_none() || recipe.epochs <= saved.epochs {
+            return recipe.differences(&saved);
+        }
+        prolonged = Some(start::prolonged(&recipe, saved.epochs));
+        recipe.differences(&Recipe { epochs: recipe.epochs, ..saved })
+    });
     if !differences.is_empty() {
         let message = format!(
             "the run has another recipe than asked for ({}; the second is the run's): leave the \
@@ -272,7 +330,7 @@ fn resolve(args: &TrainArgs) -> Result<Recipe> {
         );
         return Err(Stop::BadInput(message).into());
     }
-    Ok(recipe)
+    Ok((recipe, prolonged))
 }
 
 /// A network; the error also names the recipes, of which one may be meant.
@@ -281,26 +339,6 @@ fn named(target: &str) -> Result<&'static zoo::Network> {
         let recipes = top5::recipes().map(|(name, _)| name).join(", ");
         Stop::BadInput(format!("{error}; recipes: {recipes}")).into()
     })
-}
-
-/// What is to be said where a network of photographs gets no data, and so learns the embedded digits.
-fn about_data(recipe: &Recipe, args: &TrainArgs) -> Option<String> {
-    let network = zoo::network(args.target.as_deref()?).ok()?;
-    let [channels, height, width] = network.input;
-    (args.data.data.is_none() && recipe.data == DEFAULT_DATA && channels > 1).then(|| {
-        format!(
-            "{} learns the embedded handwritten digits, enlarged to {height}×{width}, since no --data is given: \
-             --data FOLDER takes images of your own, in one folder per class",
-            network.name
-        )
-    })
-}
-
-/// A folder of data as a path that holds in every working directory; a name stays one.
-fn from_anywhere(data: &str) -> String {
-    let is_folder = !NAMES.contains(&data) && Path::new(data).is_dir();
-    let path = std::path::absolute(data).ok().filter(|_| is_folder);
-    path.and_then(|path| path.to_str().map(str::to_owned)).unwrap_or_else(|| data.to_owned())
 }
 
 /// The recipe of a run's folder; None where none has begun.
@@ -312,12 +350,6 @@ pub(crate) fn read_saved(folder: &Path) -> Result<Option<Recipe>> {
     let reading = || format!("reading {}", path.display());
     let text = files::read_text(&path).with_context(reading)?;
     Ok(Some(Recipe::from_toml(&text).with_context(reading)?))
-}
-
-/// The last part of a dataset's name or path, as a part of a folder's name.
-fn folder_name(data: &str) -> String {
-    let name = Path::new(data).file_name().unwrap_or_default().to_string_lossy();
-    if name.is_empty() { "data".to_owned() } else { name.into_owned() }
 }
 
 impl Run {
@@ -346,13 +378,17 @@ impl Run {
             output.warn(&damaged.to_string());
         }
         match found.state {
-            Some(state) => {
+            Some(mut state) => {
+                state.prolong(recipe.epochs);
                 output.note(&format!("going on after step {}", state.step));
                 // It may have been cut off between the checkpoint and this.
-                folder.write(SUMMARY, csv(&state.rows).as_bytes())?;
+                folder.write(SUMMARY, summary::csv(&state.rows).as_bytes())?;
                 Ok(state)
             }
-            None if found.damaged.is_empty() => Ok(trainer.begin(initialise(graph, recipe.seed))),
+            None if found.damaged.is_empty() => {
+                let given = self.start.as_ref().map(|start| start.weights.clone());
+                Ok(trainer.begin(given.unwrap_or_else(|| initialise(graph, recipe.seed))))
+            }
             None => {
                 let message = "every checkpoint is damaged: begin again in another folder";
                 Err(Stop::BadInput(message.to_owned()).into())
@@ -383,7 +419,7 @@ impl Run {
                     progress.set(step.step, || format!("loss {:.4}", step.loss));
                 }
                 Event::Epoch { row, best, state } => {
-                    folder.write(SUMMARY, csv(&state.rows).as_bytes())?;
+                    folder.write(SUMMARY, summary::csv(&state.rows).as_bytes())?;
                     if keep_epochs.contains(&row.epoch) {
                         let model = model(graph, splits, preprocess, state.model());
                         make_folder(&folder.join(EPOCHS))?;
@@ -523,16 +559,6 @@ fn line(row: &Row, epochs: usize, best: bool) -> String {
         "epoch {epoch}/{epochs}  loss {train_loss:.4}  top-1 {train_top1:.2} %  validation{of}: loss \
          {eval_loss:.4}  top-1 {eval_top1:.2} %{best}"
     )
-}
-
-/// The epochs as a table, with timm's columns.
-fn csv(rows: &[Row]) -> String {
-    let line = |row: &Row| {
-        let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, eval_top5, lr, .. } = row;
-        format!("{epoch},{train_loss},{train_top1},{eval_loss},{eval_top1},{eval_top5},{lr}\n")
-    };
-    let header = "epoch,train_loss,train_top1,eval_loss,eval_top1,eval_top5,lr\n".to_owned();
-    header + &rows.iter().map(line).collect::<String>()
 }
 
 /// The result and what to type next.

@@ -42,6 +42,19 @@ impl Graph {
             .expect("dropout changes no shape")
     }
 
+    /// The same network with the batch normalisations of these names as convolutions of one pixel in every channel for itself:
+    /// what training leaves as it is, running statistics included. Their weights are those of the affine map that
+    /// [`Spec::affine`](crate::Spec::affine) speaks of, `[channels, 1, 1, 1]` and `[channels]`.
+    pub fn with_fixed_norms(&self, is_fixed: impl Fn(&str) -> bool) -> Self {
+        let fixed = |node: &Node| {
+            let channels = node.shape().channels();
+            let is_fixed = matches!(node.op, Op::BatchNorm2d(_)) && is_fixed(&node.name);
+            let affine = || Op::Conv2d(Conv2d::new(channels, k(1)).groups(channels));
+            if is_fixed { affine() } else { node.op.clone() }
+        };
+        self.rebuild(|node| Some(fixed(node))).expect("an affine map changes no shape")
+    }
+
     /// The same layers for another input. Fails where a layer does not fit, a fully connected one for instance.
     pub fn with_input(&self, input: [usize; 3]) -> Result<Self, GraphError> {
         let graph = self.rebuild(|node| Some(resized(&node.op, input)))?;
@@ -265,6 +278,24 @@ mod tests {
         assert_eq!(bare.nodes().len(), graph.nodes().len() - 1);
         assert!(graph.params().eq(bare.params()));
         assert_eq!(bare.outputs().len(), 2);
+    }
+
+    #[test]
+    fn fixed_norms_keep_names_and_shapes_of_activations() {
+        let graph = net("normal", [3, 8, 8], |x| {
+            x.conv_bn(4, 3).relu().conv_bn(4, 3).relu().flatten().linear(5)
+        })
+        .unwrap();
+        let fixed = graph.with_fixed_norms(|name| name == "bn1");
+        let shapes = |name: &str| -> Vec<(String, Vec<usize>)> {
+            let node = fixed.find(name).unwrap();
+            node.spec.params.iter().map(|p| (node.param_name(p), p.shape.clone())).collect()
+        };
+        let expected =
+            [("bn1.weight".to_owned(), vec![4, 1, 1, 1]), ("bn1.bias".to_owned(), vec![4])];
+        assert_eq!(shapes("bn1"), expected);
+        assert_eq!(shapes("bn2").len(), 4);
+        assert!(graph.nodes().iter().zip(fixed.nodes()).all(|(a, b)| a.shape() == b.shape()));
     }
 
     #[test]

@@ -23,12 +23,13 @@ use top5_eval::{EvaluationError, evaluate_loaded, metric, percent};
 use top5_graph::random::{Stream, hash};
 use top5_graph::{
     EngineError, Graph, Session, SessionOptions, StateName, StepOptions, Stop, Targets, Tensor,
-    Training, Weights,
+    Training, Update, Weights,
 };
 
 use crate::checkpoint::{CheckpointError, Checkpoints};
+use crate::fine_tune::FineTuning;
 use crate::log::{Record, Row, StepRecord, line};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, RecipeError};
 use crate::schedule::Rate;
 use crate::state::State;
 
@@ -105,6 +106,8 @@ pub enum FitError {
     Diverged(Diverged),
     /// A training image cannot be read.
     Data(DataError),
+    /// What the recipe says of parameters does not suit the network.
+    Recipe(RecipeError),
     /// The engine refused.
     Engine(EngineError),
     /// The validation images cannot be evaluated.
@@ -125,6 +128,7 @@ impl fmt::Display for FitError {
         match self {
             Self::Diverged(error) => error.fmt(f),
             Self::Data(error) => error.fmt(f),
+            Self::Recipe(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
             Self::Evaluation(error) => error.fmt(f),
             Self::Checkpoint(error) => error.fmt(f),
@@ -143,6 +147,7 @@ impl Error for FitError {
         match self {
             Self::Diverged(error) => Some(error),
             Self::Data(error) => Some(error),
+            Self::Recipe(error) => Some(error),
             Self::Engine(error) => Some(error),
             Self::Evaluation(error) => Some(error),
             Self::Checkpoint(error) => Some(error),
@@ -224,6 +229,7 @@ pub struct Trainer {
     validation: Loader,
     rate: Rate,
     stop: Option<Stop>,
+    tuning: Option<FineTuning>,
 }
 
 impl Trainer {
@@ -243,7 +249,7 @@ impl Trainer {
         let evaluation = LoaderOptions::evaluation(recipe.batch_size);
         let options = LoaderOptions { skip_unreadable: false, ..evaluation };
         let validation = Loader::new(Arc::clone(&splits.validation), preprocess, options);
-        Self { recipe, train, validation, rate, stop: None }
+        Self { recipe, train, validation, rate, stop: None, tuning: None }
     }
 
     /// The same with images read and decoded on this many threads; as many as the process may use cores otherwise. The
@@ -264,6 +270,12 @@ impl Trainer {
     pub fn stop(self, stop: Stop) -> Self {
         let [train, validation] = [self.train, self.validation].map(|part| part.stop(stop.clone()));
         Self { train, validation, stop: Some(stop), ..self }
+    }
+
+    /// The same with what the recipe means for this network. The training must be of its graph; without it the training is of
+    /// the network itself, which needs it only where a batch normalisation is frozen.
+    pub fn fine_tuning(self, tuning: FineTuning) -> Self {
+        Self { tuning: Some(tuning), ..self }
     }
 
     /// Steps of the whole run.
@@ -295,14 +307,16 @@ impl Trainer {
         observe: &mut Observer<'_>,
     ) -> Result<State, FitError> {
         self.check(&state)?;
+        let tuning = self.tuning_of(training.graph())?;
         let batch = self.recipe.batch_size.min(self.train.dataset().len());
         let least = check_statistics(training.graph(), batch)?;
-        training.load(&state.weights)?;
-        training.load_state(&state.optimizer)?;
+        training.load(&tuning.inward(&state.weights))?;
+        training.load_state(&tuning.inward_state(state.optimizer.clone()))?;
         let mut saved = state.step;
         let mut validation = None;
         while !state.is_finished() {
-            let mut going = Going { least, validation: &mut validation, saved: &mut saved };
+            let mut going =
+                Going { least, tuning: &tuning, validation: &mut validation, saved: &mut saved };
             let ended =
                 self.epoch(training, &mut state, &mut going, &mut checkpoints, &mut *observe);
             match ended {
@@ -311,7 +325,7 @@ impl Trainer {
                 Err(error) => {
                     if error.leaves_state() && saved != state.step {
                         let loss = state.loss_sum / state.images as f64;
-                        remember(training, &mut state, loss)?;
+                        remember(training, &tuning, &mut state, loss)?;
                         save(&mut checkpoints, &state, observe)?;
                     }
                     return if error.is_stop() { Ok(state) } else { Err(error) };
@@ -343,14 +357,14 @@ impl Trainer {
                 state.step += 1;
                 continue;
             }
-            let record = self.step(training, state, &batch)?;
+            let record = self.step(training, going.tuning, state, &batch)?;
             note(state, &Record::Step(record), observe)?;
             let stop = observe(Event::Step(&record)).map_err(FitError::Observer)?.is_break();
             let every = self.recipe.checkpoint_steps;
             let due = every.is_some_and(|every| state.step.is_multiple_of(every))
                 && !state.step.is_multiple_of(self.rate.epoch);
             if stop || due {
-                remember(training, state, record.loss)?;
+                remember(training, going.tuning, state, record.loss)?;
                 save(checkpoints, state, observe)?;
                 *going.saved = state.step;
             }
@@ -362,7 +376,7 @@ impl Trainer {
             return Err(FitError::Data(error));
         }
         let session = self.publish(training, going.validation)?;
-        let ended = self.close(training, session, state, checkpoints, observe)?;
+        let ended = self.close((training, going.tuning), session, state, checkpoints, observe)?;
         *going.saved = state.step;
         Ok(ended)
     }
@@ -371,6 +385,7 @@ impl Trainer {
     fn step(
         &self,
         training: &mut dyn Training,
+        tuning: &FineTuning,
         state: &mut State,
         batch: &Batch,
     ) -> Result<StepRecord, FitError> {
@@ -388,7 +403,8 @@ impl Trainer {
         if !lr.is_finite() {
             return Err(FitError::Diverged(diverged(NotFinite::Rate)));
         }
-        training.update(&self.recipe.update(lr, step));
+        let groups = tuning.groups().to_vec();
+        training.update(&Update { groups, ..self.recipe.update(lr, step) });
         let rows = loss.logits.data().chunks_exact(training.graph().classes());
         let right = rows
             .zip(&batch.labels)
@@ -404,7 +420,7 @@ impl Trainer {
     /// Ends an epoch, with a session for validation that has its weights.
     fn close(
         &self,
-        training: &dyn Training,
+        (training, tuning): (&dyn Training, &FineTuning),
         session: &mut dyn Session,
         state: &mut State,
         checkpoints: &mut Option<&mut Checkpoints>,
@@ -433,7 +449,7 @@ impl Trainer {
             lr: self.rate.at(state.step - 1, &state.rows),
         };
         // Before the state becomes that of the epoch's end: a run that diverged has no such state.
-        remember(training, state, row.train_loss)?;
+        remember(training, tuning, state, row.train_loss)?;
         state.rows.push(row.clone());
         (state.loss_sum, state.right, state.images) = (0.0, 0, 0);
         note(state, &Record::Epoch(row.clone()), observe)?;
@@ -465,6 +481,19 @@ impl Trainer {
         Ok(session.as_mut())
     }
 
+    /// What the recipe means for the network, of which the training must be.
+    fn tuning_of(&self, graph: &Graph) -> Result<FineTuning, FitError> {
+        let tuning = match &self.tuning {
+            Some(tuning) => tuning.clone(),
+            None => FineTuning::new(graph, &self.recipe).map_err(FitError::Recipe)?,
+        };
+        if tuning.graph().params().eq(graph.params()) {
+            return Ok(tuning);
+        }
+        let why = "the training is of another graph than that of the trainer's fine-tuning";
+        Err(EngineError::Unsupported { node: graph.name().to_owned(), why: why.to_owned() }.into())
+    }
+
     /// Whether a state is of this run.
     fn check(&self, state: &State) -> Result<(), FitError> {
         let mut differences = self.recipe.differences(&state.recipe);
@@ -486,6 +515,7 @@ impl Trainer {
 struct Going<'a> {
     /// Fewest images to learn from.
     least: usize,
+    tuning: &'a FineTuning,
     validation: &'a mut Option<Box<dyn Session>>,
     /// The step of the newest checkpoint.
     saved: &'a mut usize,
@@ -535,8 +565,14 @@ fn note(state: &mut State, record: &Record, observe: &mut Observer<'_>) -> Resul
 }
 
 /// Takes weights and the optimiser's state into the run's, if they are finite.
-fn remember(training: &dyn Training, state: &mut State, loss: f64) -> Result<(), FitError> {
-    let (weights, optimizer) = (training.weights(), training.state());
+fn remember(
+    training: &dyn Training,
+    tuning: &FineTuning,
+    state: &mut State,
+    loss: f64,
+) -> Result<(), FitError> {
+    let weights = tuning.outward(training.weights(), &state.weights);
+    let optimizer = tuning.outward_state(training.state(), &state.weights);
     let infinite = |tensors: &Weights| {
         let mut tensors = tensors.iter();
         tensors.find(|(_, tensor)| is_infinite(tensor)).map(|(name, _)| name.to_owned())

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod fine_tune;
 mod fit;
 mod init;
 mod log;
@@ -18,6 +19,7 @@ pub use checkpoint::{
     CheckpointError, Checkpoints, Damaged, Found, STATE as CHECKPOINT_STATE,
     WEIGHTS as CHECKPOINT_WEIGHTS, newest_folder,
 };
+pub use fine_tune::{FineTuning, head};
 pub use fit::{Diverged, Event, FitError, NotFinite, Observer, ObserverError, Trainer};
 pub use init::initialise;
 pub use log::{Record, Row, StepRecord, line};

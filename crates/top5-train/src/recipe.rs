@@ -28,6 +28,22 @@ pub struct Recipe {
     pub classes: Option<usize>,
     /// The dataset's name or folder.
     pub data: String,
+    /// The weights that training starts from: a file, a folder or `hf-hub:ORG/NAME`; drawn if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// SHA-256 of their file, which must then be that one; of an index and its files one after another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_sha256: Option<String>,
+    /// Parameters that stay as they are: their names, or the layers or stages that they lie in; `*` stands for anything. Batch
+    /// normalisations that stay normalise by their running statistics.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub freeze: Vec<String>,
+    /// Factor of the learning rate of the head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_lr: Option<f64>,
+    /// Factor of the learning rate from one block or layer to the one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
     /// Share of the training images that choose the epoch, where the data have no part of their own for it.
     pub validation: f64,
     /// Seed of everything random.
@@ -152,6 +168,11 @@ pub enum RecipeError {
         /// What is wrong, with line, column and what is allowed.
         message: String,
     },
+    /// What it says of a network's parameters does not suit the network.
+    Parameters {
+        /// What is wrong, and what there is.
+        message: String,
+    },
     /// A value makes no sense.
     Value {
         /// The key.
@@ -167,6 +188,7 @@ impl fmt::Display for RecipeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Toml { message } => write!(f, "the recipe is wrong: {message}"),
+            Self::Parameters { message } => f.write_str(message),
             Self::Value { key, line: Some(line), expected } => {
                 write!(f, "the recipe's line {line}: {key} must be {expected}")
             }
@@ -186,6 +208,11 @@ impl Recipe {
             network: network.to_owned(),
             classes: None,
             data: data.to_owned(),
+            weights: None,
+            weights_sha256: None,
+            freeze: Vec::new(),
+            head_lr: None,
+            layer_decay: None,
             validation: 0.1,
             seed: 0,
             epochs: 30,
@@ -247,6 +274,16 @@ impl Recipe {
             ),
             (share(self.label_smoothing), "label_smoothing", "from 0 to less than 1"),
             (self.validation > 0.0 && self.validation < 1.0, "validation", "between 0 and 1"),
+            (
+                self.head_lr.is_none_or(|factor| factor > 0.0 && factor.is_finite()),
+                "head_lr",
+                "a finite factor above 0",
+            ),
+            (
+                self.layer_decay.is_none_or(|factor| factor > 0.0 && factor <= 1.0),
+                "layer_decay",
+                "above 0, and at most 1",
+            ),
             (self.checkpoint_steps.is_none_or(count), "checkpoint_steps", "from 1 to 4294967295"),
         ] {
             if !good {
@@ -319,7 +356,7 @@ impl RecipeError {
                 let line = text.lines().position(names).map(|line| line + 1);
                 Self::Value { key, line, expected }
             }
-            Self::Toml { .. } => self,
+            Self::Toml { .. } | Self::Parameters { .. } => self,
         }
     }
 }

@@ -64,6 +64,11 @@ impl State {
         StateName::Ema.select(&self.optimizer).unwrap_or_else(|| self.weights.clone())
     }
 
+    /// Lets the run go on to this many epochs, if it has fewer.
+    pub fn prolong(&mut self, epochs: usize) {
+        self.recipe.epochs = self.recipe.epochs.max(epochs);
+    }
+
     /// Whether all epochs are done.
     pub fn is_finished(&self) -> bool {
         self.rows.len() >= self.recipe.epochs

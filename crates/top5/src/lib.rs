@@ -34,6 +34,7 @@ mod model;
 mod onnx_file;
 mod preprocessing;
 mod recipes;
+mod transplant;
 mod twins;
 mod weight_files;
 
@@ -58,4 +59,5 @@ pub use top5_formats as formats;
 pub use top5_graph as graph;
 pub use top5_train as train;
 pub use top5_zoo as zoo;
+pub use transplant::{Transplanted, transplant};
 pub use weight_files::{CONFIG_FILE, Opened, WEIGHTS_FILE, WeightFiles};

@@ -91,6 +91,18 @@ impl WeightFiles {
         Ok(index.names().map(|name| self.weights.with_file_name(name)).collect())
     }
 
+    /// SHA-256 of the file; of an index, of all files that it names, one after another.
+    pub fn sha256(&self) -> Result<String, ModelError> {
+        let shards = self.shards()?;
+        let paths = if shards.is_empty() { std::slice::from_ref(&self.weights) } else { &shards };
+        let mut bytes = Vec::new();
+        for path in paths {
+            let read = files::read(path, u64::MAX).map_err(ModelError::from);
+            bytes.append(&mut read.map_err(|error| error.at(path))?);
+        }
+        Ok(sha256(&bytes))
+    }
+
     fn is_index(&self) -> bool {
         self.weights.to_string_lossy().ends_with(".index.json")
     }

@@ -28,7 +28,91 @@ fn training_learns_and_its_run_is_used_by_the_other_commands() {
     assert_eq!(summary.lines().count(), 1 + 8, "{summary}");
 
     place.fails("train lenet --epochs 1 --out run", 4, &["run", "--resume"]);
-    place.fails("train lenet --epochs 9 --out run --resume", 3, &["epochs", "8", "9"]);
+    place.fails("train lenet --epochs 7 --out run --resume", 3, &["epochs", "8", "7"]);
+}
+
+#[test]
+fn finished_run_goes_on_with_more_epochs() {
+    let place = Place::new();
+    place.text("train lenet --epochs 1 --batch-size 256 --out run");
+    let ran = place.run("train --resume --out run --epochs 2");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let said = ["prolonged from 1 to 2 epochs", "stretched", "epoch 2/2"];
+    assert!(said.iter().all(|words| ran.stderr.contains(words)), "{ran:?}");
+    let summary = fs::read_to_string(place.path("run/summary.csv")).unwrap();
+    assert_eq!(summary.lines().count(), 1 + 2, "{summary}");
+    place.text("train --resume --out run");
+    place.fails("train --resume --out run --epochs 1", 3, &["epochs", "1", "2"]);
+}
+
+/// Eight images for each of three classes, as a folder.
+fn three_classes(place: &Place) {
+    for class in 0..3_u8 {
+        let folder = place.path(format!("photos/class{class}"));
+        fs::create_dir_all(&folder).unwrap();
+        for image in 0..8_u8 {
+            let pixels: Vec<u8> = (0..32 * 32 * 3_u32)
+                .map(|i| (i as u8).wrapping_mul(class * 2 + 1) ^ image)
+                .collect();
+            let mut file = b"P6 32 32 255\n".to_vec();
+            file.extend(pixels);
+            fs::write(folder.join(format!("{image}.ppm")), file).unwrap();
+        }
+    }
+}
+
+#[test]
+fn weights_get_another_head_and_what_is_frozen_keeps_its_bits() {
+    let place = Place::new();
+    three_classes(&place);
+    place.text("convert resnet20_cifar start.safetensors --init 1");
+    let line = "train resnet20_cifar --data photos --weights start.safetensors --epochs 1 --batch-size 8 \
+                --freeze conv1,bn1,layer1,layer2 --head-lr 10 --layer-decay 0.8 --ema 0.9 --out run";
+    let ran = place.run(line);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for words in ["drawn anew for 3 classes", "linear.weight", "linear.bias", "SHA-256", "frozen"] {
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+    }
+    let recipe = fs::read_to_string(place.path("run/config.resolved.toml")).unwrap();
+    for key in ["weights_sha256", "freeze", "head_lr = 10.0", "layer_decay = 0.8"] {
+        assert!(recipe.contains(key), "{key}: {recipe}");
+    }
+    let read = |file: &str| top5::Model::load(place.path(file)).unwrap().weights;
+    let (start, end) = (read("start.safetensors"), read("run"));
+    for (name, tensor) in end.iter() {
+        let stays = ["conv1.", "bn1.", "layer1.", "layer2."].iter().any(|of| name.starts_with(of));
+        assert_eq!(start.tensor(name) == Some(tensor), stays, "{name}");
+    }
+
+    // Prolonged, it no longer needs the file; begun anew elsewhere, it makes the same model.
+    let model = fs::read(place.path("run/model.safetensors")).unwrap();
+    fs::copy(place.path("run/config.resolved.toml"), place.path("again.toml")).unwrap();
+    place.text("train again.toml --out again");
+    assert_eq!(fs::read(place.path("again/model.safetensors")).unwrap(), model);
+    fs::remove_file(place.path("start.safetensors")).unwrap();
+    place.text("train --resume --out run");
+    place.text("train --resume --out run --epochs 2");
+    place.text("convert resnet20_cifar start.safetensors --init 5 --force");
+    place.fails("train again.toml --out other", 6, &["SHA-256", "start.safetensors"]);
+}
+
+#[test]
+fn weights_that_cannot_be_started_from_are_refused_before_anything_is_made() {
+    let place = Place::new();
+    three_classes(&place);
+    place.text("convert lenet lenet.safetensors --init 1");
+    place.text("convert resnet20_cifar own.safetensors --init 1");
+    for (flags, code, words) in [
+        ("--weights lenet.safetensors", 3, &["lenet", "resnet20_cifar"][..]),
+        ("--weights absent.pth", 4, &["absent.pth"]),
+        ("--weights own.safetensors --freeze layer9", 3, &["layer9", "layer3", "linear"]),
+        ("--weights own.safetensors --freeze *", 3, &["nothing", "linear"]),
+        ("--head-lr 0", 3, &["head_lr", "above 0"]),
+        ("--layer-decay 2", 3, &["layer_decay", "at most 1"]),
+    ] {
+        place.fails(&format!("train resnet20_cifar --data photos {flags} --out run"), code, words);
+        assert!(!place.path("run").exists(), "{flags}");
+    }
 }
 
 #[test]

@@ -159,7 +159,9 @@ impl Recipe {
             let ParamGroup { params, lr, decay, frozen } = group.clone();
             Group { select: Select::Pattern(params), lr, decay, frozen }
         });
-        kinds.chain(named).collect()
+        let stay = self.freeze.iter();
+        let frozen = stay.map(|params| Group::of(Select::Pattern(params.clone())).frozen());
+        kinds.chain(named).chain(frozen).collect()
     }
 
     fn average(&self) -> Option<Ema> {
