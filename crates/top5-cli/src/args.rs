@@ -114,6 +114,12 @@ pub(crate) enum Commands {
     /// Answer over HTTP: a page for people, the Open Inference Protocol for programs
     #[command(before_help = crate::serve::EXAMPLES)]
     Serve(crate::serve::ServeArgs),
+    /// Show why a network says what it says of images: heat maps, projections, contrasts
+    #[command(before_help = crate::explain::EXAMPLES)]
+    Explain(Box<crate::explain::ExplainArgs>),
+    /// Hide parts of images behind a gray square: figure 7 of Zeiler & Fergus
+    #[command(before_help = crate::explain::OCCLUDE_EXAMPLES)]
+    Occlude(Box<crate::explain::OccludeArgs>),
     /// List the networks with their published numbers
     #[command(before_help = MODELS_EXAMPLES)]
     Models(ModelsArgs),

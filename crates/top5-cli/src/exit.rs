@@ -124,6 +124,9 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<EngineError>() {
         return Some(if matches!(error, EngineError::Memory { .. }) { 4 } else { 3 });
     }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(crate::explain::code(error));
+    }
     if let Some(error) = cause.downcast_ref::<HubError>() {
         return Some(match error {
             HubError::Name { .. }

@@ -10,6 +10,7 @@ mod descent;
 mod environment;
 mod eval;
 mod exit;
+mod explain;
 mod explained;
 mod inputs;
 mod inside;
@@ -66,6 +67,8 @@ enum Task {
     Protocols(protocols::Task),
     Predict(Box<predict::Task>),
     Serve(Box<serve::Task>),
+    Explain(Box<explain::Task>),
+    Occlude(Box<explain::OccludeTask>),
     Plan(plan::Task),
     Probe(Box<probe::Task>),
     Score(Box<score::Task>),
@@ -93,6 +96,10 @@ impl Task {
             Commands::Protocols(args) => Self::Protocols(protocols::Task::resolve(args)?),
             Commands::Predict(args) => Self::Predict(Box::new(predict::Task::resolve(args)?)),
             Commands::Serve(args) => Self::Serve(Box::new(serve::Task::resolve(args)?)),
+            Commands::Explain(args) => Self::Explain(Box::new(explain::Task::resolve(*args)?)),
+            Commands::Occlude(args) => {
+                Self::Occlude(Box::new(explain::OccludeTask::resolve(*args)?))
+            }
             Commands::Plan(args) => Self::Plan(plan::Task::resolve(args)?),
             Commands::Probe(args) => Self::Probe(Box::new(probe::Task::resolve(args)?)),
             Commands::Score(args) => Self::Score(Box::new(score::Task::resolve(args)?)),
@@ -124,6 +131,8 @@ impl Task {
             Self::Protocols(task) => task.run(output),
             Self::Predict(task) => task.run(output),
             Self::Serve(task) => task.run(output),
+            Self::Explain(task) => task.run(output),
+            Self::Occlude(task) => task.run(output),
             Self::Plan(task) => task.run(output),
             Self::Probe(task) => task.run(output),
             Self::Score(task) => task.run(output),

@@ -2,6 +2,7 @@
 
 mod cam;
 mod explainer;
+pub mod figure7;
 mod gradients;
 pub mod perturb;
 

@@ -4,6 +4,7 @@ mod attacks;
 mod bench;
 mod caffe;
 mod eval;
+mod explain;
 mod field;
 mod hostile;
 mod hub;

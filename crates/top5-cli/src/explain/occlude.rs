@@ -1,0 +1,237 @@
+//! `top5 occlude`: the five panels of ZFNet's figure 7.
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use top5::explain::method::figure7::{Panels, figure7};
+use top5::explain::picture::{self, Ramp, Scale};
+use top5::explain::{Map, layers, npy, page::Page};
+
+use super::write::{Folder, photograph};
+use super::{Picture, Subject, SubjectArgs};
+use crate::args::positive;
+use crate::output::Output;
+use crate::printable;
+use crate::progress::Progress;
+use crate::source::StoredModel;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  top5 occlude lenet digit.png
+  top5 occlude runs/mine cat.jpg --class cat --layer layer3 --size 32 --stride 8";
+
+#[derive(Debug, Args)]
+pub(crate) struct OccludeArgs {
+    #[command(flatten)]
+    subject: SubjectArgs,
+    /// Side of the gray square in pixels; a seventh of the image by default
+    #[arg(long, value_name = "PIXELS", value_parser = positive)]
+    size: Option<usize>,
+    /// Pixels between its places; half its side by default
+    #[arg(long, value_name = "PIXELS", value_parser = positive)]
+    stride: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Document {
+    network: String,
+    preprocess: String,
+    folder: String,
+    layer: String,
+    size: usize,
+    stride: usize,
+    images: Vec<Occluded>,
+}
+
+#[derive(Serialize)]
+struct Occluded {
+    file: String,
+    class: String,
+    /// Of the class in the whole image, and the least behind any square.
+    probability: f32,
+    least: f32,
+    /// The map of the layer that is strongest in the whole image.
+    map: usize,
+    /// Rows and columns of places.
+    places: [usize; 2],
+    /// The most probable class at each place.
+    labels: Vec<String>,
+    files: Vec<String>,
+}
+
+/// The command, resolved.
+pub(crate) struct Task {
+    args: OccludeArgs,
+    model: StoredModel,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: OccludeArgs) -> Result<Self> {
+        let model = StoredModel::resolve(&args.subject.model, &args.subject.weights)?;
+        Ok(Self { args, model })
+    }
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        let Self { args, model } = self;
+        let mut subject = args.subject.open(&model, output)?;
+        let graph = subject.explainer.graph().clone();
+        let layer = layers::map_layer(&graph, args.subject.layer.as_deref())?;
+        let files = crate::inputs::expand(&args.subject.inputs)?;
+        let pictures: Vec<Picture> = files
+            .into_iter()
+            .map(|file| args.subject.picture(&mut subject, file))
+            .collect::<Result<_>>()?;
+        let classes: Vec<usize> = pictures
+            .iter()
+            .map(|picture| subject.class(&args.subject.class, "--class", picture))
+            .collect::<Result<_>>()?;
+        let side = graph.input()[1].min(graph.input()[2]);
+        let size = args.size.unwrap_or((side / 7).max(1));
+        let stride = args.stride.unwrap_or((size / 2).max(1));
+        top5::explain::method::perturb::Grid::new(
+            [graph.input()[1], graph.input()[2]],
+            size,
+            stride,
+        )?;
+        let folder = Folder::create(args.subject.out.as_deref(), "figure7", output)?;
+        let layer_name = graph.node(layer).name.clone();
+        let mut page = Page::new(&format!("What a gray square changes in {}", subject.network));
+        page.paragraph(&format!(
+            "Figure 7 of Zeiler & Fergus (2014), layer {layer_name}; a gray square of {size} pixels every {stride}: the \
+             paper states neither. {}",
+            "The projection is DeconvNet's: it recovers parts of the image and says little of the decision."
+        ));
+        let mut images = Vec::new();
+        for (picture, class) in pictures.iter().zip(classes) {
+            let mut bar = None;
+            let mut tick = |done, all| {
+                bar.get_or_insert_with(|| Progress::new(output, "occlusion", all))
+                    .set(done, String::new);
+            };
+            let explainer = &mut subject.explainer;
+            let panels =
+                figure7(explainer, &picture.input, class, layer, [size, stride], &mut tick)?;
+            drop(bar);
+            let number = images.len();
+            images.push(draw(&subject, picture, class, number, &panels, &folder, &mut page)?);
+        }
+        folder.write("index.html", page.finish().as_bytes())?;
+        let preprocess = subject.preprocess.describe();
+        let document = Document {
+            network: subject.network,
+            preprocess,
+            folder: folder.path().display().to_string(),
+            layer: layer_name,
+            size,
+            stride,
+            images,
+        };
+        folder.write("occlusion.json", serde_json::to_string_pretty(&document)?.as_bytes())?;
+        output.note(&format!("written: {}", folder.path().join("index.html").display()));
+        if output.json {
+            return output.document(&document);
+        }
+        for image in &document.images {
+            output.text(&format!(
+                "{}: {} from {:.1} % to {:.1} % at worst, map {}\n",
+                printable::name(&image.file),
+                printable::name(&image.class),
+                100.0 * image.probability,
+                100.0 * image.least,
+                image.map
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+fn draw(
+    subject: &Subject,
+    picture: &Picture,
+    class: usize,
+    number: usize,
+    panels: &Panels,
+    folder: &Folder,
+    page: &mut Page,
+) -> Result<Occluded> {
+    let seen = photograph(&picture.input, &subject.preprocess);
+    let zoom = (224 / seen.height.max(1)).max(1);
+    let [rows, columns] = panels.grid.places;
+    let label = |&label: &usize| label as f32;
+    let labels = Map::new(panels.labels.iter().map(label).collect(), rows, columns, false)?;
+    let over = |map: &Map| panels.grid.spread(map.values(), false);
+    let (activation, probability) = (over(&panels.activation)?, over(&panels.probability)?);
+    let share = Scale { low: 0.0, high: 1.0, ramp: Ramp::Sequential };
+    // Labels are no numbers: each place keeps its own colour.
+    let most = labels.range();
+    let by_label = Scale { low: most[0], high: most[1].max(most[0] + 1.0), ramp: Ramp::Sequential };
+    let places = picture::render(&labels, &by_label);
+    let stem = format!("{number:03}");
+    let mut files = Vec::new();
+    let class_name = &subject.classes[class];
+    page.heading(&format!(
+        "{}: {class_name}",
+        printable::name(&picture.file.display().to_string())
+    ));
+    page.begin_row();
+    let shown = [
+        ("a", seen.clone(), None, "the image as the network sees it".to_owned()),
+        (
+            "b",
+            picture::render(&activation, &Scale::of(&activation)),
+            Some(Scale::of(&activation)),
+            format!("summed activation of map {}, strongest in the whole image", panels.channel),
+        ),
+        (
+            "c",
+            picture::projection(&panels.projection)?,
+            None,
+            "DeconvNet's projection of that map".to_owned(),
+        ),
+        (
+            "d",
+            picture::render(&probability, &share),
+            Some(share),
+            format!("probability of {class_name}; {:.3} in the whole image", panels.whole),
+        ),
+        ("e", picture::enlarge(&places, (seen.height / rows).max(1)), None, named(subject, panels)),
+    ];
+    for (panel, image, scale, caption) in shown {
+        let drawn = picture::side_by_side(&[picture::enlarge(&image, zoom)], scale.as_ref(), 6);
+        let png = picture::encode(&drawn, &[("Title", &caption)])?;
+        let name = format!("{stem}-{panel}.png");
+        folder.write(&name, &png)?;
+        page.figure(&png, &caption, &format!("({panel}) {caption}"));
+        files.push(name);
+    }
+    page.end_row();
+    for (name, map) in [("activation", &panels.activation), ("probability", &panels.probability)] {
+        let name = format!("{stem}-{name}.npy");
+        folder.write(&name, &npy::of_map(map))?;
+        files.push(name);
+    }
+    Ok(Occluded {
+        file: picture.file.display().to_string(),
+        class: class_name.clone(),
+        probability: panels.whole,
+        least: panels.probability.range()[0],
+        map: panels.channel,
+        places: panels.grid.places,
+        labels: panels.labels.iter().map(|&label| subject.classes[label].clone()).collect(),
+        files,
+    })
+}
+
+/// The classes of panel (e) and how often each is the answer.
+fn named(subject: &Subject, panels: &Panels) -> String {
+    let mut counts = std::collections::BTreeMap::new();
+    panels.labels.iter().for_each(|label| *counts.entry(label).or_insert(0) += 1);
+    let mut counts: Vec<(&usize, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|&(label, count)| (std::cmp::Reverse(count), *label));
+    let words: Vec<String> = counts
+        .iter()
+        .take(6)
+        .map(|(label, count)| format!("{} at {count} places", subject.classes[**label]))
+        .collect();
+    format!("most probable class: {}", words.join(", "))
+}

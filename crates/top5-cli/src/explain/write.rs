@@ -1,0 +1,212 @@
+//! The folder of explanations: pictures, raw maps, `explanation.json` and a page that holds all of it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use top5::data::{Image, Preprocess};
+use top5::explain::picture::{self, Scale};
+use top5::explain::{npy, page::Page};
+use top5::{make_folder, write_whole};
+
+use super::{Answer, Picture, Said, Subject};
+use crate::exit::Stop;
+use crate::output::Output;
+use crate::printable;
+
+/// Where folders go that are not named.
+const PLACE: &str = "explained";
+
+/// A folder that was empty, or may be written over.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn create(out: Option<&Path>, name: &str, output: Output) -> Result<Self> {
+        let numbered = (2..).map(|n| format!("{name}-{n}"));
+        let mut names = std::iter::once(name.to_owned()).chain(numbered);
+        let path = match out {
+            Some(path) => path.to_owned(),
+            None => names
+                .by_ref()
+                .map(|name| Path::new(PLACE).join(name))
+                .find(|path| path.symlink_metadata().is_err())
+                .expect("there is always another number"),
+        };
+        let taken = std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some());
+        if taken && !output.force {
+            let message =
+                format!("{} is not empty: give another folder, or --force", path.display());
+            return Err(Stop::Resource(message).into());
+        }
+        make_folder(&path)?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        Ok(write_whole(&self.0.join(name), bytes)?)
+    }
+}
+
+/// All that is said, while it is written.
+pub(super) struct Report<'a> {
+    folder: &'a Folder,
+    page: Page,
+    said: Vec<Said>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(subject: &Subject, folder: &'a Folder) -> Self {
+        let mut page = Page::new(&format!("Explanations of {}", subject.network));
+        page.paragraph(&format!("Images are prepared so: {}.", subject.preprocess.describe()));
+        Self { folder, page, said: Vec::new() }
+    }
+
+    /// Draws and writes one explanation.
+    pub(super) fn add(
+        &mut self,
+        subject: &Subject,
+        picture: &Picture,
+        answer: Answer,
+    ) -> Result<()> {
+        let Answer { method, target, layer, map: channel, explanation } = answer;
+        let map = &explanation.map;
+        let named = |class: usize| subject.classes[class].clone();
+        let file = picture.file.display().to_string();
+        let mut said = Said {
+            file: picture.file.display().to_string(),
+            class: target.map(|target| named(target.class)),
+            against: target.and_then(|target| target.against).map(named),
+            probability: target.map(|target| picture.probabilities[target.class]),
+            layer,
+            map: channel,
+            fact: map.fact().to_string(),
+            least: map.range()[0],
+            most: map.range()[1],
+            meaning: method.meaning(),
+            warning: method.warning(),
+            notes: method.extensions(subject.explainer.graph()),
+            method,
+            files: Vec::new(),
+        };
+        let stem = picture.file.file_stem().map_or("image".into(), |stem| stem.to_string_lossy());
+        let stem = format!("{:03}-{}.{}", self.said.len(), plain(&stem), said.method.name());
+        let scale = Scale::of(map);
+        let seen = photograph(&picture.input, &subject.preprocess);
+        let zoom = (224 / seen.height.max(1)).max(1);
+        let mut panels = vec![
+            seen.to_rgb(),
+            picture::render(map, &scale),
+            picture::overlay(&seen, map, &scale, 0.6),
+        ];
+        if let (Some(signal), true) = (&explanation.signal, said.warning.is_some()) {
+            panels.insert(1, picture::projection(signal)?);
+        }
+        let panels: Vec<Image> = panels.iter().map(|panel| picture::enlarge(panel, zoom)).collect();
+        let drawn = picture::side_by_side(&panels, Some(&scale), 8);
+        let title = format!("{}: {}", said.subject(), file);
+        let description = said.description();
+        let mut texts = vec![("Title", title.as_str()), ("Description", description.as_str())];
+        texts.extend(said.warning.map(|warning| ("Warning", warning)));
+        let notes = said.notes.join(" ");
+        texts.extend((!notes.is_empty()).then_some(("Comment", notes.as_str())));
+        let png = picture::encode(&drawn, &texts)?;
+        let under: Vec<&str> =
+            [Some(description.as_str()), said.warning].into_iter().flatten().collect();
+        let svg = picture::svg(&picture::render(map, &scale), Some(&scale), &title, &under)?;
+        let mut write = |end: &str, bytes: &[u8]| -> Result<()> {
+            let name = format!("{stem}.{end}");
+            self.folder.write(&name, bytes)?;
+            said.files.push(name);
+            Ok(())
+        };
+        write("png", &png)?;
+        write("svg", svg.as_bytes())?;
+        write("npy", &npy::of_map(map))?;
+        if let Some(cells) = &explanation.cells {
+            write("cells.npy", &npy::of_map(cells))?;
+        }
+        if let Some(signal) = &explanation.signal {
+            write("signal.npy", &npy::of_tensor(signal))?;
+        }
+        self.page.heading(&title);
+        said.warning.into_iter().for_each(|warning| self.page.warning(warning));
+        let alt = format!(
+            "From left to right: the image as the network sees it, the map, the map over the image. {description}"
+        );
+        self.page.figure(&png, &alt, &description);
+        said.notes.iter().for_each(|note| self.page.paragraph(note));
+        self.said.push(said);
+        Ok(())
+    }
+
+    pub(super) fn finish(self, output: Output) -> Result<Vec<Said>> {
+        let json = serde_json::to_string_pretty(&serde_json::json!({
+            "schema_version": crate::output::SCHEMA_VERSION,
+            "explanations": self.said,
+        }))?;
+        self.folder.write("explanation.json", json.as_bytes())?;
+        self.folder.write("index.html", self.page.finish().as_bytes())?;
+        output.note(&format!("written: {}", self.folder.path().join("index.html").display()));
+        Ok(self.said)
+    }
+}
+
+impl Said {
+    /// `grad-cam of cat against dog`.
+    fn subject(&self) -> String {
+        let of = match (&self.class, &self.against, self.map, &self.layer) {
+            (Some(class), Some(against), _, _) => format!("{class} against {against}"),
+            (Some(class), None, _, _) => class.clone(),
+            (None, _, Some(map), Some(layer)) => format!("map {map} of {layer}"),
+            (None, ..) => "a map".to_owned(),
+        };
+        format!("{} of {of}", self.method.name())
+    }
+
+    fn description(&self) -> String {
+        let layer = match &self.layer {
+            Some(layer) => {
+                format!(", layer {layer}, cells at the centres of their receptive fields")
+            }
+            None => String::new(),
+        };
+        let fact = if self.fact == "varies" {
+            String::new()
+        } else {
+            format!(" This map: {}.", self.fact)
+        };
+        format!("{}{layer}; from {:.4e} to {:.4e}.{fact}", self.meaning, self.least, self.most)
+    }
+
+    /// What is printed.
+    pub(super) fn line(&self) -> String {
+        let probability =
+            self.probability.map_or(String::new(), |p| format!(" ({:.1} %)", 100.0 * p));
+        let fact = if self.fact == "varies" { String::new() } else { format!(", {}", self.fact) };
+        let subject = self.subject();
+        let (subject, file) = (printable::name(&subject), printable::name(&self.file));
+        format!("{file}: {subject}{probability}, {:.4e} to {:.4e}{fact}\n", self.least, self.most)
+    }
+}
+
+/// The prepared image as a picture: what the network saw.
+pub(super) fn photograph(input: &[f32], preprocess: &Preprocess) -> Image {
+    let [channels, height, width] = preprocess.input_size;
+    let mut pixels = vec![0; input.len()];
+    for (c, plane) in input.chunks_exact(height * width).enumerate() {
+        for (at, &v) in plane.iter().enumerate() {
+            let level = (v * preprocess.std[c] + preprocess.mean[c]) * 255.0;
+            pixels[at * channels + c] = level.round().clamp(0.0, 255.0) as u8;
+        }
+    }
+    Image { channels, height, width, pixels }
+}
+
+/// A file's name without what a file system might not take.
+fn plain(name: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    name.chars().take(60).map(keep).collect()
+}

@@ -1,0 +1,72 @@
+//! `explain` and `occlude` as a user runs them.
+
+use std::fs;
+
+use crate::predict::JPEG;
+use crate::program::Place;
+
+/// A folder with a drawn seven.
+fn place() -> Place {
+    let place = Place::new();
+    fs::write(place.path("seven.jpg"), JPEG).unwrap();
+    place
+}
+
+#[test]
+fn explanations_are_pictures_numbers_and_a_page() {
+    let place = place();
+    let document = place.json("explain grad-cam,deconvnet lenet seven.jpg --class 7 --out why");
+    let said = document["explanations"].as_array().unwrap();
+    assert_eq!(said.len(), 2);
+    assert_eq!((&said[0]["class"], &said[1]["class"]), (&"7".into(), &"7".into()));
+    assert!(said[0]["warning"].is_null());
+    let warning = said[1]["warning"].as_str().unwrap();
+    for name in said.iter().flat_map(|said| said["files"].as_array().unwrap()) {
+        let bytes = fs::read(place.path(format!("why/{}", name.as_str().unwrap()))).unwrap();
+        assert!(!bytes.is_empty(), "{name}");
+    }
+    let page = fs::read_to_string(place.path("why/index.html")).unwrap();
+    assert!(page.contains("says little") || page.contains("say little"), "the page must warn");
+    let png = fs::read(place.path("why/001-seven.deconvnet.png")).unwrap();
+    assert!(String::from_utf8_lossy(&png).contains(warning), "the picture must warn");
+}
+
+#[test]
+fn the_five_panels_are_written() {
+    let place = place();
+    let document = place.json("occlude lenet seven.jpg --out panels --size 8 --stride 8");
+    assert_eq!(document["images"][0]["places"], serde_json::json!([4, 4]));
+    for panel in ["a", "b", "c", "d", "e"] {
+        assert!(place.path(format!("panels/000-{panel}.png")).is_file(), "{panel}");
+    }
+}
+
+#[test]
+fn bad_input_is_told_before_a_folder_is_made() {
+    let place = place();
+    fs::write(place.path("text.png"), "no image").unwrap();
+    for (command, code, words) in [
+        ("explain gradient lenet seven.jpg --out x --class 10", 3, "--class 10"),
+        ("explain gradient lenet seven.jpg --out x --class 7 --against 7", 3, "another class"),
+        ("explain grad-cam lenet seven.jpg --out x --layer nowhere", 3, "nowhere"),
+        ("explain gradient lenet text.png --out x", 3, "text.png"),
+        ("explain magic lenet seven.jpg --out x", 2, "magic"),
+        ("explain rise lenet seven.jpg --out x --map 1", 2, "--map"),
+        ("occlude lenet seven.jpg --out x --size 29", 3, "size"),
+        ("occlude lenet seven.jpg --out x --size 4 --stride 5", 3, "stride"),
+    ] {
+        place.fails(command, code, &[words]);
+        assert!(!place.path("x").exists(), "{command}");
+    }
+}
+
+#[test]
+fn folders_that_hold_something_are_left_alone() {
+    let place = place();
+    fs::create_dir(place.path("mine")).unwrap();
+    fs::write(place.path("mine/thesis.txt"), "").unwrap();
+    place.fails("explain gradient lenet seven.jpg --out mine", 4, &["not empty", "--force"]);
+    place.fails("explain gradient lenet seven.jpg --out seven.jpg/x", 4, &["seven.jpg"]);
+    place.text("explain gradient lenet seven.jpg --out mine --force");
+    assert!(place.path("mine/thesis.txt").exists());
+}
