@@ -3,6 +3,7 @@
 mod occlude;
 mod write;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -242,10 +243,9 @@ impl Task {
         let folder =
             write::Folder::create(args.subject.out.as_deref(), &args.methods.0[0], output)?;
         let mut report = write::Report::new(&subject, &folder);
+        let warnings: BTreeSet<&str> = methods.iter().filter_map(Method::warning).collect();
+        warnings.into_iter().for_each(|warning| output.warn(warning));
         for method in &methods {
-            if let Some(warning) = method.warning() {
-                output.warn(warning);
-            }
             for picture in &pictures {
                 let said = args.explain(&mut subject, method, picture, output)?;
                 report.add(&subject, picture, said)?;
