@@ -12,12 +12,12 @@ use serde::Serialize;
 use top5::data::Preprocess;
 use top5::explain::method::perturb::softmax;
 use top5::explain::{ExplainError, Explainer, Explanation, Map, Method, Target};
-use top5::graph::{Device, Retain};
 
 pub(crate) use occlude::{EXAMPLES as OCCLUDE_EXAMPLES, OccludeArgs, Task as OccludeTask};
 
 use crate::args::{EngineArgs, ImageArgs, WeightsArgs, positive};
 use crate::exit::Stop;
+use crate::explained;
 use crate::inputs;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -139,12 +139,19 @@ struct Picture {
 impl SubjectArgs {
     fn open(&self, model: &StoredModel, output: Output) -> Result<Subject> {
         let model = model.open(output)?.inference();
-        let device = top5::device(&self.engine.options()?)?;
-        let network = device.network(&model.graph, model.weights, Retain::Tensors)?;
-        let explainer = Explainer::new(network, self.layer.as_deref(), self.batch_size)?;
+        let (options, layer) = (self.engine.options()?, self.layer.as_deref());
+        let (_, explainer) =
+            explained::explainer(&model.graph, model.weights, options, layer, self.batch_size)?;
         let name = model.graph.name().to_owned();
         let (preprocess, classes) = (model.preprocess, model.classes);
         Ok(Subject { explainer, preprocess, classes, network: name })
+    }
+
+    /// The images that were named.
+    fn pictures(&self, subject: &mut Subject) -> Result<Vec<Picture>> {
+        let files = inputs::expand(&self.inputs)?;
+        explained::check_images(files.len(), subject.explainer.graph())?;
+        files.into_iter().map(|file| self.picture(subject, file)).collect()
     }
 
     fn picture(&self, subject: &mut Subject, file: PathBuf) -> Result<Picture> {
@@ -162,10 +169,7 @@ impl Subject {
         if said == "top" {
             return Ok(top5::explain::signal::strongest(&picture.probabilities).0);
         }
-        // Names go before numbers: digits are called after them.
-        let named = self.classes.iter().position(|class| class == said);
-        let numbered = || said.parse().ok().filter(|&n: &usize| n < self.classes.len());
-        named.or_else(numbered).ok_or_else(|| {
+        explained::class_named(&self.classes, said).ok_or_else(|| {
             let low = said.to_lowercase();
             let near = self.classes.iter().filter(|class| class.to_lowercase().contains(&low));
             let near: Vec<&str> = near.take(5).map(String::as_str).collect();
@@ -230,11 +234,7 @@ impl Task {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let Self { args, model } = self;
         let mut subject = args.subject.open(&model, output)?;
-        let files = inputs::expand(&args.subject.inputs)?;
-        let pictures: Vec<Picture> = files
-            .into_iter()
-            .map(|file| args.subject.picture(&mut subject, file))
-            .collect::<Result<_>>()?;
+        let pictures = args.subject.pictures(&mut subject)?;
         let methods = args.methods(subject.explainer.graph().input());
         // Everything that can be wrong is found before a folder is made.
         for picture in &pictures {

@@ -103,8 +103,7 @@ impl Choice {
         };
         let methods = args.methods.iter().filter_map(usual).collect();
         let files = inputs::expand(&args.inputs)?;
-        let of_images = memory::of_inputs(files.len(), model.graph.input());
-        memory::check(of_images, &format!("{} prepared images", files.len()))?;
+        check_images(files.len(), &model.graph)?;
         let prepared = |file: &std::path::PathBuf| -> Result<(String, Vec<f32>)> {
             let image = inputs::read(Path::new(file), &self.limits)?;
             let mut prepared = vec![0.0; model.preprocess.size()];
@@ -112,14 +111,37 @@ impl Choice {
             Ok((file.display().to_string(), prepared))
         };
         let images = files.iter().map(prepared).collect::<Result<_>>()?;
-        let beside = memory::of_inputs(args.batch_size, model.graph.input());
-        let options = limited_beside(self.options.clone(), beside, &model.graph);
-        let device = top5::device(&options)?;
-        let network = device.network(&model.graph, model.weights.clone(), Retain::Tensors)?;
-        let explainer =
-            Explainer::new(Arc::clone(&network), args.layer.as_deref(), args.batch_size)?;
+        let (weights, layer) = (model.weights.clone(), args.layer.as_deref());
+        let (network, explainer) =
+            explainer(&model.graph, weights, self.options.clone(), layer, args.batch_size)?;
         Ok(Explained { model, network, explainer, methods, images })
     }
+}
+
+/// An explainer that looks at `layer`, with a limit on memory that leaves room for the images of a batch.
+pub(crate) fn explainer(
+    graph: &Graph,
+    weights: Weights,
+    options: Options,
+    layer: Option<&str>,
+    batch: usize,
+) -> Result<(Arc<dyn Network>, Explainer)> {
+    let beside = memory::of_inputs(batch, graph.input());
+    let device = top5::device(&limited_beside(options, beside, graph))?;
+    let network = device.network(graph, weights, Retain::Tensors)?;
+    let explainer = Explainer::new(Arc::clone(&network), layer, batch)?;
+    Ok((network, explainer))
+}
+
+/// Fails where so many prepared images do not fit into memory.
+pub(crate) fn check_images(count: usize, graph: &Graph) -> Result<()> {
+    memory::check(memory::of_inputs(count, graph.input()), &format!("{count} prepared images"))
+}
+
+/// The class of this name, or of this number where none is called so: digits are called after numbers.
+pub(crate) fn class_named(classes: &[String], said: &str) -> Option<usize> {
+    let numbered = || said.parse().ok().filter(|&number| number < classes.len());
+    classes.iter().position(|class| class == said).or_else(numbered)
 }
 
 /// The map of a method, one value per pixel.

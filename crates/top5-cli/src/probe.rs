@@ -161,12 +161,19 @@ impl Task {
         let pooling: Vec<Pooling> = layers.iter().map(pool).collect();
         let per_image: usize = pooling.iter().map(Pooling::features).sum();
         let images = (train.len() + tested.len()) as u64;
-        let what = format!("features of {images} images, {per_image} each,");
-        memory::check(4 * images * per_image as u64, &what)?;
+        let classes = test.classes().len().max(splits.train.classes().len());
+        let widest = pooling.iter().map(Pooling::features).max().unwrap_or(0);
+        let of_fit = probe::memory(widest, classes);
+        let needed = images.saturating_mul(4 * per_image as u64).saturating_add(of_fit);
+        let what =
+            format!("fitting {classes} classes to features of {images} images, {per_image} each,");
+        memory::check(needed, &what)?;
 
         let (preprocess, graph) = (model.preprocess.describe(), model.graph.clone());
         output.detail(&format!("{}: {preprocess}", graph.name()));
-        let mut looker = Looker::new(self.options, &model, args.batch_size, &layers, pooling)?;
+        let beside = needed.saturating_add(memory::of_inputs(args.batch_size, graph.input()));
+        let options = limited_beside(self.options, beside, &graph);
+        let mut looker = Looker::new(&options, &model, args.batch_size, &layers, pooling)?;
         let progress = Progress::new(output, "images", images as usize);
         let skip_bad = self.choice.skip_bad;
         let mut part = |dataset: &Arc<dyn Dataset>, chosen: &[usize], before: usize| {
@@ -182,7 +189,6 @@ impl Task {
         let mut of_test = part(&test, &tested, train.len())?;
         drop(progress);
 
-        let classes = test.classes().len().max(splits.train.classes().len());
         let regression =
             Regression { l2: args.l2, iterations: args.iterations, ..Regression::default() };
         let progress = Progress::new(output, "layers", layers.len());
@@ -284,15 +290,14 @@ struct Looker<'m> {
 
 impl<'m> Looker<'m> {
     fn new(
-        options: Options,
+        options: &Options,
         model: &'m Model,
         batch: usize,
         layers: &[NodeId],
         pooling: Vec<Pooling>,
     ) -> Result<Self> {
         let graph = &model.graph;
-        let inputs = memory::of_inputs(batch, graph.input());
-        let device = top5::device(&limited_beside(options, inputs, graph))?;
+        let device = top5::device(options)?;
         let network = device.network(graph, model.weights.clone(), Retain::Nothing)?;
         let session = SessionOptions { keep: layers.to_vec(), ..SessionOptions::inference(batch) };
         let session = Finite::new(network.session(graph, &session)?);
@@ -309,7 +314,9 @@ impl<'m> Looker<'m> {
         output: Output,
     ) -> Result<Part> {
         let preprocess = &self.model.preprocess;
-        let mut part = Part { features: vec![Vec::new(); self.pooling.len()], labels: Vec::new() };
+        let room = |pooling: &Pooling| Vec::with_capacity(chosen.len() * pooling.features());
+        let features = self.pooling.iter().map(room).collect();
+        let mut part = Part { features, labels: Vec::with_capacity(chosen.len()) };
         let mut images = Vec::new();
         for (number, chosen) in chosen.chunks(self.session.batch()).enumerate() {
             images.clear();

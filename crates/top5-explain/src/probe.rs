@@ -9,7 +9,7 @@ mod regression;
 use serde::Serialize;
 use top5_graph::{Graph, Node, NodeId, Shape};
 
-pub use regression::{Fitted, Regression, fit};
+pub use regression::{Fitted, Regression, fit, memory};
 
 /// Table 7 of ZFNet's first version: the layer, and the accuracies of an SVM on it, in percent, on Caltech-101 (30 images
 /// per class) and Caltech-256 (60 per class). The network of that version is not the one of the others.

@@ -76,11 +76,7 @@ impl Task {
         let mut subject = args.subject.open(&model, output)?;
         let graph = subject.explainer.graph().clone();
         let layer = layers::map_layer(&graph, args.subject.layer.as_deref())?;
-        let files = crate::inputs::expand(&args.subject.inputs)?;
-        let pictures: Vec<Picture> = files
-            .into_iter()
-            .map(|file| args.subject.picture(&mut subject, file))
-            .collect::<Result<_>>()?;
+        let pictures = args.subject.pictures(&mut subject)?;
         let classes: Vec<usize> = pictures
             .iter()
             .map(|picture| subject.class(&args.subject.class, "--class", picture))

@@ -12,6 +12,7 @@ use top5::{Finite, Model, Options, write_whole};
 use super::args::InvarianceArgs;
 use super::subject::{claim, first_and_last, layers};
 use crate::exit::Stop;
+use crate::explained::class_named;
 use crate::inputs;
 use crate::memory::{limited_beside, of_inputs};
 use crate::output::{Kind, Output, Versioned};
@@ -157,9 +158,7 @@ fn line(curves: &Curves, layers: &[String]) -> String {
 
 /// The class of this name, or of this number where none is called so.
 fn class(classes: &[String], name: &str) -> Result<usize> {
-    let named = classes.iter().position(|class| class == name);
-    let numbered = || name.parse().ok().filter(|&number| number < classes.len());
-    named.or_else(numbered).ok_or_else(|| {
+    class_named(classes, name).ok_or_else(|| {
         let message = format!(
             "the model has no class {name:?}: expected a name, as `top5 show` lists them, or a number below {}",
             classes.len()

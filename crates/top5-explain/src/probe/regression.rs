@@ -107,6 +107,12 @@ pub fn fit(
 /// Steps that the approximation of the second derivative is made of.
 const MEMORY: usize = 10;
 
+/// Bytes that [`fit`] takes beside the features: two vectors for each remembered step, and those of the step that is tried.
+pub fn memory(width: usize, classes: usize) -> u64 {
+    let vectors = 2 * MEMORY as u64 + 10;
+    vectors.saturating_mul(8).saturating_mul(classes as u64).saturating_mul(width as u64 + 1)
+}
+
 /// Down the gradient, bent by the remembered steps (Nocedal & Wright, algorithm 7.4).
 fn direction(gradient: &[f64], memory: &VecDeque<[Vec<f64>; 2]>) -> Vec<f64> {
     let mut q: Vec<f64> = gradient.iter().map(|g| -g).collect();
