@@ -1,4 +1,5 @@
-//! What part of the image each cell of a layer sees, and where its centre lies.
+//! What part of the image each cell of a layer sees, padding included, and where its centre lies. The pixels of the image that
+//! can change one unit are [`receptive_field`](crate::zfnet::field::receptive_field)'s.
 
 use top5_graph::{Graph, Node, NodeId, Shape};
 
@@ -22,19 +23,6 @@ impl Field {
         let along =
             |i: usize| self.start[i] + cell[i] as f64 * self.step[i] + (self.size[i] - 1.0) / 2.0;
         [along(0), along(1)]
-    }
-
-    /// The rows and columns `[top, left, bottom, right]` that a cell sees, ends excluded, as far as they lie in an image of this
-    /// height and width. Never empty.
-    pub fn rectangle(&self, cell: [usize; 2], image: [usize; 2]) -> [usize; 4] {
-        let ends = |i: usize| {
-            let from = self.start[i] + cell[i] as f64 * self.step[i];
-            let low = from.floor().clamp(0.0, (image[i] - 1) as f64);
-            let high = (from + self.size[i]).ceil().clamp(low + 1.0, image[i] as f64);
-            [low as usize, high as usize]
-        };
-        let [[top, bottom], [left, right]] = [ends(0), ends(1)];
-        [top, left, bottom, right]
     }
 
     /// A layer's map laid over an image of this height and width: each cell at the centre of its receptive field, between
@@ -129,11 +117,6 @@ mod tests {
         assert_eq!(of("b"), Field { start: [0.0; 2], step: [8.0; 2], size: [19.0; 2] });
         assert_eq!(of("c"), Field { start: [-16.0; 2], step: [8.0; 2], size: [51.0; 2] });
         assert_eq!(of("c").centre([0, 1]), [9.0, 17.0]);
-        assert_eq!(of("c").rectangle([0, 26], [227, 227]), [0, 192, 35, 227]);
-        assert_eq!(
-            field(&graph, graph.logits().id).rectangle([0, 0], [227, 227]),
-            [0, 0, 227, 227]
-        );
     }
 
     #[test]

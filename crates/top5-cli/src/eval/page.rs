@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use top5::eval::BINS;
+use top5::explain::page::escape;
 
 use super::files::Report;
 use super::result::Evaluation;
@@ -219,8 +220,4 @@ fn origin(page: &mut String, evaluation: &Evaluation) {
     entry("Data (fingerprint)", &origin.fingerprint);
     entry("Ties", "of classes with equal scores, the one with the smaller index is ranked first");
     page.push_str("</dl>\n");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use top5::data::{Image, Preprocess};
 use top5::explain::picture::{self, Scale};
+use top5::explain::zfnet::field::Rectangle;
+use top5::explain::zfnet::gallery::patch;
 use top5::explain::{npy, page::Page};
 use top5::{make_folder, write_whole};
 
@@ -194,15 +196,8 @@ impl Said {
 
 /// The prepared image as a picture: what the network saw.
 pub(super) fn photograph(input: &[f32], preprocess: &Preprocess) -> Image {
-    let [channels, height, width] = preprocess.input_size;
-    let mut pixels = vec![0; input.len()];
-    for (c, plane) in input.chunks_exact(height * width).enumerate() {
-        for (at, &v) in plane.iter().enumerate() {
-            let level = (v * preprocess.std[c] + preprocess.mean[c]) * 255.0;
-            pixels[at * channels + c] = level.round().clamp(0.0, 255.0) as u8;
-        }
-    }
-    Image { channels, height, width, pixels }
+    let [_, height, width] = preprocess.input_size;
+    patch(preprocess, input, Rectangle { top: 0, left: 0, height, width })
 }
 
 /// A file's name without what a file system might not take.

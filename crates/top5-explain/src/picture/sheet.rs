@@ -1,4 +1,4 @@
-//! Several pictures as one: grids, pictures side by side, and a bar of the scale with its numbers.
+//! Pictures enlarged and side by side, and a bar of the scale with its numbers.
 
 use top5_data::Image;
 
@@ -7,46 +7,6 @@ use super::font;
 
 /// The ground between pictures.
 const GROUND: u8 = 255;
-
-/// Pictures of one size in rows, on white.
-pub struct Sheet {
-    image: Image,
-    cell: [usize; 2],
-    gap: usize,
-    columns: usize,
-    next: usize,
-}
-
-impl Sheet {
-    /// An empty sheet for `count` pictures of `cell` height and width in `columns` columns, `gap` pixels apart.
-    pub fn new(count: usize, columns: usize, cell: [usize; 2], gap: usize) -> Self {
-        let columns = columns.clamp(1, count.max(1));
-        let rows = count.max(1).div_ceil(columns);
-        let side = |number: usize, size: usize| number * (size + gap) + gap;
-        let image = Image::filled(3, side(rows, cell[0]), side(columns, cell[1]), GROUND);
-        Self { image, cell, gap, columns, next: 0 }
-    }
-
-    /// Puts a picture into the next free cell; of another size, it is enlarged by a whole number as far as it fits, else cut.
-    pub fn push(&mut self, picture: &Image) {
-        let (row, column) = (self.next / self.columns, self.next % self.columns);
-        self.next += 1;
-        let corner = [row, column];
-        let at = [0, 1].map(|i| self.gap + corner[i] * (self.cell[i] + self.gap));
-        if at[0] + self.cell[0] > self.image.height {
-            return;
-        }
-        let zoom = (self.cell[0] / picture.height.max(1)).min(self.cell[1] / picture.width.max(1));
-        let picture = enlarge(&picture.to_rgb(), zoom.max(1));
-        let [height, width] = [picture.height.min(self.cell[0]), picture.width.min(self.cell[1])];
-        self.image.paste(&picture.crop(0, 0, height, width), at[0], at[1]);
-    }
-
-    /// The sheet.
-    pub fn finish(self) -> Image {
-        self.image
-    }
-}
 
 /// Each pixel as a square of `zoom` pixels.
 pub fn enlarge(image: &Image, zoom: usize) -> Image {
@@ -107,25 +67,6 @@ fn bar(scale: &Scale, height: usize) -> Image {
 mod tests {
     use super::*;
     use crate::picture::Ramp;
-
-    #[test]
-    fn sheets_hold_their_pictures_in_rows() {
-        let mut sheet = Sheet::new(3, 2, [2, 2], 1);
-        for value in [10, 20, 30] {
-            sheet.push(&Image::filled(3, 1, 1, value));
-        }
-        let image = sheet.finish();
-        assert_eq!([image.height, image.width], [7, 7]);
-        assert_eq!([image.row(1)[3], image.row(1)[12], image.row(4)[3]], [10, 20, 30]);
-        assert_eq!(image.row(4)[12], 255);
-    }
-
-    #[test]
-    fn larger_pictures_are_cut() {
-        let mut sheet = Sheet::new(1, 1, [2, 3], 0);
-        sheet.push(&Image::filled(1, 9, 9, 7));
-        assert_eq!(sheet.finish(), Image::filled(3, 2, 3, 7));
-    }
 
     #[test]
     fn bars_have_the_scales_colours_and_numbers() {

@@ -143,6 +143,19 @@ mod tests {
     }
 
     #[test]
+    fn known_layers_see_what_they_see() {
+        let graph = net("n", [3, 227, 227], |x| {
+            let x = x.conv(8, k(11).stride(4)).max_pool(k(3).stride(2));
+            x.conv(8, k(5).pad(2)).named("c").relu().flatten().linear(2)
+        });
+        let graph = graph.unwrap();
+        let corner = Rectangle { top: 0, left: 192, height: 35, width: 35 };
+        assert_eq!(receptive_field(&graph, graph.find("c").unwrap().id, 26), Some(corner));
+        let whole = Rectangle { top: 0, left: 0, height: 227, width: 227 };
+        assert_eq!(receptive_field(&graph, graph.logits().id, 0), Some(whole));
+    }
+
+    #[test]
     fn an_adaptive_pooling_sees_whole_maps() {
         let graph =
             net("adaptive", [1, 9, 9], |x| x.conv(1, 3).adaptive_avg_pool([2, 2]).flatten())
