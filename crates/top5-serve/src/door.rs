@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -15,8 +16,8 @@ use crate::failure::Failure;
 use crate::routes;
 use crate::served::App;
 
-/// An answer, whole.
-pub(crate) type Answer = Response<Full<Bytes>>;
+/// An answer: whole, or sent while it is made.
+pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// What the page may load: itself. It has no script and no style within its text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
@@ -76,7 +77,7 @@ fn refusal(failure: &Failure) -> Answer {
 
 /// An answer of this type.
 pub(crate) fn with_type(content: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Full::new(body.into()).boxed_unsync());
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
     answer
 }
