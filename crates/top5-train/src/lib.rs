@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod failure;
 mod fine_tune;
 mod fit;
 mod init;
@@ -19,8 +20,9 @@ pub use checkpoint::{
     CheckpointError, Checkpoints, Damaged, Found, STATE as CHECKPOINT_STATE,
     WEIGHTS as CHECKPOINT_WEIGHTS, newest_folder,
 };
+pub use failure::{Diverged, FitError, NotFinite, ObserverError};
 pub use fine_tune::{FineTuning, head};
-pub use fit::{Diverged, Event, FitError, NotFinite, Observer, ObserverError, Trainer};
+pub use fit::{Event, Observer, Trainer};
 pub use init::initialise;
 pub use log::{Record, Row, StepRecord, line};
 pub use recipe::{EmaBuffersName, OptimizerName, ParamGroup, Recipe, RecipeError, Role};
