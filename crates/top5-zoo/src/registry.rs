@@ -144,6 +144,8 @@ pub struct Published {
 pub enum Set {
     /// The 50,000 validation images of ILSVRC-2012.
     Validation,
+    /// The training images of ILSVRC-2012.
+    Training,
     /// The contest's test images.
     Test,
     /// The 10,000 test images of MNIST.
@@ -158,6 +160,7 @@ impl fmt::Display for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Validation => "ILSVRC-2012 validation",
+            Self::Training => "ILSVRC-2012 training",
             Self::Test => "ILSVRC test",
             Self::MnistTest => "MNIST test",
             Self::Cifar10Test => "CIFAR-10 test",
@@ -180,6 +183,11 @@ impl Published {
     /// Top-5 alone on the validation images.
     pub(crate) const fn val_top5(top5: f32, protocol: &'static str, source: &'static str) -> Self {
         Self { top1: None, top5: Some(top5), set: Set::Validation, protocol, source }
+    }
+
+    /// Top-1 alone on the training images: how well the network fits what it has seen.
+    pub(crate) const fn training(top1: f32, protocol: &'static str, source: &'static str) -> Self {
+        Self { top1: Some(top1), top5: None, set: Set::Training, protocol, source }
     }
 
     /// Top-5 on the contest's test images: what the contest ranks by.

@@ -23,6 +23,8 @@ pub(crate) static NETWORKS: &[Network] = &[
             Published::val(39.0, 16.6, "1 network, 10 crops, pre-trained on other data", "Table 2"),
             Published::val(36.7, 15.4, "7 networks, two of them pre-trained", "Table 2"),
             Published::test_top5(15.3, "7 networks, two of them pre-trained", "Table 2"),
+            Published::val(40.5, 18.1, "replicated, 1 network, 10 crops", "ZFNet paper, Table 2"),
+            Published::training(35.1, "replicated, 1 network", "ZFNet paper, Table 3"),
         ]),
         init: "N(0, 0.01); biases 1 in conv2, conv4, conv5 and the hidden linear layers, else 0 (section 5)",
         preprocessing: Preprocessing::caffe(256),

@@ -15,6 +15,7 @@ mod resnet;
 mod resnext;
 mod senet;
 mod senet_released;
+mod table3;
 mod trimps_soushen;
 mod vgg;
 mod wide_resnet;
@@ -29,6 +30,7 @@ pub(crate) static FAMILIES: &[&[Network]] = &[
     alexnet::NETWORKS,
     overfeat::NETWORKS,
     zfnet::NETWORKS,
+    table3::NETWORKS,
     vgg::NETWORKS,
     googlenet::NETWORKS,
     bn_inception::NETWORKS,

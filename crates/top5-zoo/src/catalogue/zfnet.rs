@@ -13,8 +13,9 @@ pub(crate) static NETWORKS: &[Network] = &[
         published: Fact::Known(&[
             Published::val(38.4, 16.5, "1 network, 10 crops", "Table 2"),
             Published::val(36.7, 15.3, "5 networks, 10 crops", "Table 2"),
+            Published::training(33.1, "1 network", "Table 3"),
         ]),
-        layers: |x, s| zfnet(x, [384, 384, 256], s),
+        layers: |x, s| zfnet(x, [384, 384, 256], 4096, s),
         ..BASE
     },
     Network {
@@ -27,8 +28,9 @@ pub(crate) static NETWORKS: &[Network] = &[
             Published::val(37.5, 16.0, "1 network, 10 crops", "Table 2"),
             Published::val(36.0, 14.7, "5 networks (a) and this one, 10 crops", "Table 2"),
             Published::test_top5(14.8, "5 networks (a) and this one, 10 crops", "Table 2"),
+            Published::training(18.8, "1 network", "Table 3"),
         ]),
-        layers: |x, s| zfnet(x, [512, 1024, 512], s),
+        layers: |x, s| zfnet(x, [512, 1024, 512], 4096, s),
         ..BASE
     },
 ];
@@ -62,14 +64,14 @@ pub(crate) static ENSEMBLES: &[Ensemble] = &[Ensemble {
     ]),
 }];
 
-const PAPER: Paper = Paper {
+pub(super) const PAPER: Paper = Paper {
     authors: "Zeiler & Fergus",
     title: "Visualizing and Understanding Convolutional Networks",
     venue: "ECCV 2014",
     arxiv: Some("1311.2901"),
 };
 
-const BASE: Network = Network {
+pub(super) const BASE: Network = Network {
     family: "ZFNet",
     year: 2013,
     place: Fact::Missing(

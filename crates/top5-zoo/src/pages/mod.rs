@@ -16,6 +16,7 @@ pub(crate) mod resnet;
 pub(crate) mod resnext;
 pub(crate) mod senet;
 pub(crate) mod senet_released;
+pub(crate) mod table3;
 pub(crate) mod vgg;
 pub(crate) mod wide_resnet;
 pub(crate) mod zfnet;

@@ -7,7 +7,8 @@ use super::alexnet::normalise;
 use crate::registry::Settings;
 use top5_graph::{Init, Var, k};
 
-pub(crate) fn zfnet<'g>(mut x: Var<'g>, maps: [usize; 3], s: &Settings) -> Var<'g> {
+/// `maps` are those of layers 3 to 5, `hidden` the width of layers 6 and 7.
+pub(crate) fn zfnet<'g>(mut x: Var<'g>, maps: [usize; 3], hidden: usize, s: &Settings) -> Var<'g> {
     x = x.init_by(|_, _| Some((Init::Normal(0.01), 0.0)));
     x = x.conv(96, k(7).stride(2).pad(1)).relu();
     x = normalise(x.max_pool(k(3).stride(2).ceil()));
@@ -17,7 +18,8 @@ pub(crate) fn zfnet<'g>(mut x: Var<'g>, maps: [usize; 3], s: &Settings) -> Var<'
         x = x.conv(filters, k(3).pad(1)).relu();
     }
     x = x.max_pool(k(3).stride(2).ceil()).adaptive_avg_pool([6, 6]).flatten();
-    x = x.linear(4096).named("fc6").relu().dropout(0.5);
-    x = x.linear(4096).named("fc7").relu().dropout(0.5);
+    for name in ["fc6", "fc7"] {
+        x = x.linear(hidden).named(name).relu().dropout(0.5);
+    }
     x.linear(s.classes).named("fc8")
 }
