@@ -55,14 +55,15 @@ impl Image {
             from as usize..to as usize
         };
         let (rows, columns) = (inside(top, self.height, height), inside(left, self.width, width));
+        if columns.is_empty() {
+            return out;
+        }
         for y in rows {
             let from = (y * self.width + columns.start) * self.channels;
             let count = columns.len() * self.channels;
             let row = y.wrapping_add_signed(-top) * width;
             let to = (row + columns.start.wrapping_add_signed(-left)) * self.channels;
-            if count > 0 {
-                out.pixels[to..to + count].copy_from_slice(&self.pixels[from..from + count]);
-            }
+            out.pixels[to..to + count].copy_from_slice(&self.pixels[from..from + count]);
         }
         out
     }
@@ -84,6 +85,12 @@ impl Image {
         }
         Self { pixels, ..*self }
     }
+
+    /// The image upside down: first and last row exchanged.
+    pub fn flip_vertical(&self) -> Self {
+        let rows = (0..self.height).rev().flat_map(|y| self.row(y)).copied();
+        Self { pixels: rows.collect(), ..*self }
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +107,7 @@ mod tests {
         let image = counting(1, 2, 3);
         assert_eq!(image.crop(-1, 1, 3, 3).pixels, [0, 0, 0, 1, 2, 0, 4, 5, 0]);
         assert_eq!(image.crop(5, 5, 1, 2).pixels, [0, 0]);
+        assert_eq!(image.crop(0, 5, 2, 2).pixels, [0; 4]);
         assert_eq!(image.crop(-9, -9, 2, 2).pixels, [0; 4]);
         assert_eq!(image.crop(0, 0, 2, 3), image);
     }
@@ -109,6 +117,7 @@ mod tests {
         assert_eq!(counting(3, 1, 2).flip_horizontal().pixels, [3, 4, 5, 0, 1, 2]);
         let image = counting(3, 4, 5);
         assert_eq!(image.flip_horizontal().flip_horizontal(), image);
+        assert_eq!(counting(3, 2, 1).flip_vertical().pixels, [3, 4, 5, 0, 1, 2]);
     }
 
     #[test]

@@ -228,6 +228,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::augment::crop::Padding;
     use crate::dataset::{MemoryDataset, Sample};
     use crate::image::Image;
 
@@ -245,7 +246,7 @@ mod tests {
             shuffle: true,
             drop_last,
             skip_unreadable: false,
-            augment: vec![Augment::Shift { pixels: 1 }],
+            augment: vec![Augment::RandomCrop { padding: 1, padding_mode: Padding::Constant }],
         };
         Loader::new(dataset(samples), Preprocess::squash([1, 3, 4]), options)
     }

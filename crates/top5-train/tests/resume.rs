@@ -31,7 +31,13 @@ fn recipe() -> Recipe {
         batch_size: 8,
         label_smoothing: 0.1,
         checkpoint_steps: Some(1),
-        augment: vec![Augment::Shift { pixels: 1 }, Augment::FlipHorizontal { probability: 0.5 }],
+        augment: vec![
+            Augment::RandomCrop {
+                padding: 1,
+                padding_mode: top5_data::augment::crop::Padding::Constant,
+            },
+            Augment::FlipHorizontal { probability: 0.5 },
+        ],
         preprocess: None,
         ..Recipe::from_toml(text).unwrap()
     }
