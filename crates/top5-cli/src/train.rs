@@ -1,19 +1,22 @@
 //! `top5 train`: a run in a folder of its own, which can be stopped and killed at any moment and goes on.
 
 mod data;
+mod recipe;
 mod start;
 mod summary;
+
+pub(crate) use recipe::read_saved;
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use top5::data::{Limits, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, Splits, files};
+use top5::data::{Limits, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, Splits};
 use top5::eval::{EvaluationError, evaluate_loaded};
 use top5::graph::{Device, Graph, Retain, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{
@@ -31,15 +34,11 @@ use crate::memory::{self, OfTraining, limited};
 use crate::output::{Output, command_line};
 use crate::progress::Progress;
 use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, RunFolder, epoch_file};
-use crate::source;
 
 /// The log of steps and epochs, one JSON object per line.
 const LOG: &str = "metrics.jsonl";
 /// The epochs as a table.
 const SUMMARY: &str = "summary.csv";
-
-/// The dataset of a run that names none.
-const DEFAULT_DATA: &str = "digits";
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -49,7 +48,8 @@ struct Summary {
     data: String,
     epochs: usize,
     best_epoch: usize,
-    validation_top1: f64,
+    /// Absent where there are no validation images.
+    validation_top1: Option<f64>,
     /// On the test images; absent where the data have none.
     test: Option<Test>,
     weights_sha256: String,
@@ -119,7 +119,7 @@ enum Place {
 
 impl Task {
     pub(crate) fn resolve(args: TrainArgs) -> Result<Self> {
-        let (recipe, prolonged) = resolve(&args)?;
+        let (recipe, prolonged) = recipe::resolve(&args)?;
         let warning = data::about(&recipe, &args);
         let place = match args.out {
             Some(out) if args.resume => {
@@ -263,93 +263,12 @@ impl Task {
                 );
                 Err(Stop::BadInput(message).into())
             }
-            Some(_) | None => Ok(splits),
+            Some(_) | None => {
+                self.recipe.check_validation(splits.validation.len())?;
+                Ok(splits)
+            }
         }
     }
-}
-
-/// The recipe that the arguments ask for. One that is to go on must be the run's own, but may have more epochs, which is then
-/// to be said.
-fn resolve(args: &TrainArgs) -> Result<(Recipe, Option<String>)> {
-    let saved = match &args.out {
-        Some(out) if args.resume => read_saved(out)?,
-        Some(_) | None => None,
-    };
-    let data = args.data.data.as_deref();
-    let mut recipe = match (args.target.as_deref(), &saved) {
-        (Some(target), _) if target.ends_with(".toml") => {
-            let reading = || format!("reading {target}");
-            let text = files::read_text(Path::new(target)).with_context(reading)?;
-            Recipe::from_toml(&text).with_context(reading)?
-        }
-        (Some(target), _) => match top5::recipes().into_iter().find(|(name, _)| *name == target) {
-            Some((_, recipe)) => recipe,
-            None => top5::recipe(named(target)?.name, data.unwrap_or(DEFAULT_DATA)),
-        },
-        (None, Some(saved)) => saved.clone(),
-        (None, None) => {
-            let message = "there is no run to go on with: name a network or a recipe".to_owned();
-            return Err(Stop::BadInput(message).into());
-        }
-    };
-    if let Some(data) = data {
-        recipe.data = data.to_owned();
-    }
-    recipe.epochs = args.epochs.unwrap_or(recipe.epochs);
-    recipe.batch_size = args.batch_size.unwrap_or(recipe.batch_size);
-    recipe.seed = args.seed.unwrap_or(recipe.seed);
-    recipe.checkpoint_steps = args.checkpoint_every.or(recipe.checkpoint_steps);
-    recipe.check()?;
-    recipe.weights = args.tuning.weights.clone().or(recipe.weights);
-    recipe.weights = recipe.weights.as_deref().map(source::anywhere);
-    let mut settings = args.tuning.settings();
-    settings.extend(args.descent.settings());
-    settings.extend(args.lr.map(|lr| ("lr", format!("{lr:?}").to_lowercase())));
-    let mut recipe = recipe.with(&settings)?;
-    recipe.data = data::from_anywhere(&recipe.data);
-    let mut prolonged = None;
-    if let Some(saved) = saved.as_ref().filter(|saved| saved.weights == recipe.weights) {
-        // What the run wrote down of its weights.
-        recipe.weights_sha256 = recipe.weights_sha256.or(saved.weights_sha256.clone());
-        if recipe.weights.is_some() {
-            recipe.preprocess = recipe.preprocess.or(saved.preprocess.clone());
-        }
-    }
-    let differences = saved.map_or_else(Vec::new, |saved| {
-        if args.epochs.is_none() || recipe.epochs <= saved.epochs {
-            return recipe.differences(&saved);
-        }
-        prolonged = Some(start::prolonged(&recipe, saved.epochs));
-        recipe.differences(&Recipe { epochs: recipe.epochs, ..saved })
-    });
-    if !differences.is_empty() {
-        let message = format!(
-            "the run has another recipe than asked for ({}; the second is the run's): leave the \
-             difference out, or begin another run",
-            differences.join("; ")
-        );
-        return Err(Stop::BadInput(message).into());
-    }
-    Ok((recipe, prolonged))
-}
-
-/// A network; the error also names the recipes, of which one may be meant.
-fn named(target: &str) -> Result<&'static zoo::Network> {
-    zoo::network(target).map_err(|error| {
-        let recipes = top5::recipes().map(|(name, _)| name).join(", ");
-        Stop::BadInput(format!("{error}; recipes: {recipes}")).into()
-    })
-}
-
-/// The recipe of a run's folder; None where none has begun.
-pub(crate) fn read_saved(folder: &Path) -> Result<Option<Recipe>> {
-    let path = folder.join(CONFIG);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let reading = || format!("reading {}", path.display());
-    let text = files::read_text(&path).with_context(reading)?;
-    Ok(Some(Recipe::from_toml(&text).with_context(reading)?))
 }
 
 impl Run {
@@ -426,6 +345,11 @@ impl Run {
                         model.save(folder.join(EPOCHS).join(epoch_file(row.epoch)))?;
                     }
                     progress.line(&line(row, recipe.epochs, best));
+                    if let (true, Some(most)) = (state.stopped_early(), recipe.early_stopping) {
+                        progress.line(&format!(
+                            "stopped early: none of the last {most} epochs was the best"
+                        ));
+                    }
                 }
                 Event::LeftOut { error } => {
                     if left_out.insert(error.to_owned()) {
@@ -553,12 +477,15 @@ fn model(graph: &Graph, splits: &Splits, preprocess: &Preprocess, weights: Weigh
 /// An epoch, for people.
 fn line(row: &Row, epochs: usize, best: bool) -> String {
     let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, .. } = row;
-    let best = if best { "  (best)" } else { "" };
-    let of = if row.ema { " of the average" } else { "" };
-    format!(
-        "epoch {epoch}/{epochs}  loss {train_loss:.4}  top-1 {train_top1:.2} %  validation{of}: loss \
-         {eval_loss:.4}  top-1 {eval_top1:.2} %{best}"
-    )
+    let validation = match (eval_loss, eval_top1) {
+        (Some(loss), Some(top1)) => {
+            let best = if best { "  (best)" } else { "" };
+            let of = if row.ema { " of the average" } else { "" };
+            format!("  validation{of}: loss {loss:.4}  top-1 {top1:.2} %{best}")
+        }
+        _ => String::new(),
+    };
+    format!("epoch {epoch}/{epochs}  loss {train_loss:.4}  top-1 {train_top1:.2} %{validation}")
 }
 
 /// The result and what to type next.
@@ -574,17 +501,25 @@ fn describe(summary: &Summary) -> String {
     let mut eval = vec!["eval", run, "--per-class"];
     // What is evaluated without it.
     if summary.test.is_none() {
-        eval.extend(["--split", "validation"]);
+        let split = if validation_top1.is_some() { "validation" } else { "all" };
+        eval.extend(["--split", split]);
     }
     if summary.skipped {
         eval.push("--skip-bad");
     }
     let per_class = command_line(&eval);
     let predict = command_line(&["predict", "FILE", "--model", run]);
+    let chosen = match validation_top1 {
+        Some(top1) => {
+            format!(
+                "best of {epochs} epochs: {best_epoch}, with {top1:.2} % on the validation images"
+            )
+        }
+        None => format!("the last of {epochs} epochs: there are no validation images"),
+    };
     format!(
         "{network} on {data}: {test}\n\
-         best of {epochs} epochs: {best_epoch}, with {validation_top1:.2} % on the validation images; \
-         {:.1} s\n\
+         {chosen}; {:.1} s\n\
          the run is in {run}, the model is {run}/{WEIGHTS_FILE}\n\
          next:\n  {per_class}\n  {predict}\n",
         summary.seconds

@@ -309,10 +309,13 @@ impl Splits {
             0 => String::new(),
             bad => format!(" ({bad} of them cannot be used)"),
         };
+        let validation = match self.validation.len() {
+            0 => "none".to_owned(),
+            images => images.to_string(),
+        };
         format!(
-            "{} images to learn from, {} to choose the epoch, {test} to test{bad}; {} classes: {names}{more}",
+            "{} images to learn from, {validation} to choose the epoch, {test} to test{bad}; {} classes: {names}{more}",
             self.train.len(),
-            self.validation.len(),
             classes.len()
         )
     }

@@ -423,9 +423,9 @@ mod tests {
             step: epoch * 2,
             train_loss: 1.0,
             train_top1: 0.0,
-            eval_loss: 1.0,
-            eval_top1,
-            eval_top5: 100.0,
+            eval_loss: Some(1.0),
+            eval_top1: Some(eval_top1),
+            eval_top5: Some(100.0),
             ema: false,
             lr: 0.1,
         };

@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use top5_data::{Batch, Loader, LoaderOptions, Preprocess, Splits};
-use top5_eval::{evaluate_loaded, metric, percent};
+use top5_eval::{Report, evaluate_loaded, metric, percent};
 use top5_graph::random::{Stream, hash};
 use top5_graph::{
     EngineError, Graph, Session, SessionOptions, StateName, StepOptions, Stop, Targets, Tensor,
@@ -146,6 +146,8 @@ impl Trainer {
         observe: &mut Observer<'_>,
     ) -> Result<State, FitError> {
         self.check(&state)?;
+        let images = self.validation.dataset().len();
+        self.recipe.check_validation(images).map_err(FitError::Recipe)?;
         let tuning = self.tuning_of(training.graph())?;
         let batch = self.recipe.batch_size.min(self.train.dataset().len());
         let least = check_statistics(training.graph(), batch)?;
@@ -214,8 +216,8 @@ impl Trainer {
         if let (0, Some(error)) = (state.images, unread) {
             return Err(FitError::Data(error));
         }
-        let session = self.publish(training, going.validation)?;
-        let ended = self.close((training, going.tuning), session, state, checkpoints, observe)?;
+        let report = self.validate(training, going.validation, state, observe)?;
+        let ended = self.close((training, going.tuning), report, state, checkpoints, observe)?;
         *going.saved = state.step;
         Ok(ended)
     }
@@ -256,34 +258,50 @@ impl Trainer {
         Ok(StepRecord { step, epoch, loss: loss.value, lr })
     }
 
-    /// Ends an epoch, with a session for validation that has its weights.
-    fn close(
+    /// How the weights do on the validation images, if there are any.
+    fn validate(
         &self,
-        (training, tuning): (&dyn Training, &FineTuning),
-        session: &mut dyn Session,
-        state: &mut State,
-        checkpoints: &mut Option<&mut Checkpoints>,
+        training: &mut dyn Training,
+        session: &mut Option<Box<dyn Session>>,
+        state: &State,
         observe: &mut Observer<'_>,
-    ) -> Result<ControlFlow<()>, FitError> {
+    ) -> Result<Option<Report>, FitError> {
+        if self.validation.dataset().is_empty() {
+            return Ok(None);
+        }
+        let session = self.publish(training, session)?;
         let report = evaluate_loaded(session, &self.validation, &mut |_| {})
             .map_err(FitError::Evaluation)?;
         for unread in &report.errors {
             left_out(&unread.error, observe)?;
         }
-        let epoch = state.rows.len() + 1;
         if !report.loss.is_finite() {
-            let what = NotFinite::ValidationLoss;
+            let (epoch, what) = (state.rows.len() + 1, NotFinite::ValidationLoss);
             let diverged = Diverged { epoch, step: state.step, loss: report.loss, what };
             return Err(FitError::Diverged(diverged));
         }
+        Ok(Some(report))
+    }
+
+    /// Ends an epoch that came to this on the validation images.
+    fn close(
+        &self,
+        (training, tuning): (&dyn Training, &FineTuning),
+        report: Option<Report>,
+        state: &mut State,
+        checkpoints: &mut Option<&mut Checkpoints>,
+        observe: &mut Observer<'_>,
+    ) -> Result<ControlFlow<()>, FitError> {
+        let epoch = state.rows.len() + 1;
+        let report = report.as_ref();
         let row = Row {
             epoch,
             step: state.step,
             train_loss: state.loss_sum / state.images as f64,
             train_top1: percent(state.right, state.images),
-            eval_loss: report.loss,
-            eval_top1: report.top1_percent,
-            eval_top5: report.top5_percent,
+            eval_loss: report.map(|report| report.loss),
+            eval_top1: report.map(|report| report.top1_percent),
+            eval_top5: report.map(|report| report.top5_percent),
             ema: self.recipe.ema.is_some(),
             lr: self.rate.at(state.step - 1, &state.rows),
         };

@@ -37,12 +37,15 @@ pub struct Row {
     pub train_loss: f64,
     /// Share of its images that were classified right while learning from them, in percent.
     pub train_top1: f64,
-    /// Mean loss on the validation images.
-    pub eval_loss: f64,
+    /// Mean loss on the validation images; absent, like the two that follow, where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_loss: Option<f64>,
     /// Top-1 on the validation images, in percent.
-    pub eval_top1: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_top1: Option<f64>,
     /// Top-5 on the validation images, in percent.
-    pub eval_top5: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_top5: Option<f64>,
     /// Whether the validated weights are the average of the weights.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ema: bool,

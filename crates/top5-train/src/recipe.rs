@@ -44,8 +44,12 @@ pub struct Recipe {
     /// Factor of the learning rate from one block or layer to the one before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f64>,
-    /// Share of the training images that choose the epoch, where the data have no part of their own for it.
+    /// Share of the training images that choose the epoch, where the data have no part of their own for it. With 0 they have
+    /// none, and the last epoch is kept.
     pub validation: f64,
+    /// Epochs in a row that may be no better than the best on the validation images; the run ends after so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<usize>,
     /// Seed of everything random.
     #[serde(with = "seed")]
     pub seed: u64,
@@ -214,6 +218,7 @@ impl Recipe {
             head_lr: None,
             layer_decay: None,
             validation: 0.1,
+            early_stopping: None,
             seed: 0,
             epochs: 30,
             batch_size: 64,
@@ -273,7 +278,12 @@ impl Recipe {
                 "from 0 to the number of epochs",
             ),
             (share(self.label_smoothing), "label_smoothing", "from 0 to less than 1"),
-            (self.validation > 0.0 && self.validation < 1.0, "validation", "between 0 and 1"),
+            ((0.0..1.0).contains(&self.validation), "validation", "from 0 to less than 1"),
+            (
+                self.early_stopping.is_none_or(|most| (1..=MAX_EPOCHS).contains(&most)),
+                "early_stopping",
+                "from 1 to 1000000",
+            ),
             (
                 self.head_lr.is_none_or(|factor| factor > 0.0 && factor.is_finite()),
                 "head_lr",
@@ -300,6 +310,20 @@ impl Recipe {
         }
         self.preprocess.as_ref().map_or(Ok(()), Preprocess::check)?;
         Ok(())
+    }
+
+    /// Whether it can be followed where this many images choose the epoch.
+    pub fn check_validation(&self, images: usize) -> Result<(), RecipeError> {
+        let wrong = |key, expected| Err(RecipeError::Value { key, line: None, expected });
+        if images > 0 {
+            Ok(())
+        } else if matches!(self.schedule, Schedule::Plateau(_)) {
+            wrong("schedule", "another than plateau where no images choose the epoch")
+        } else if self.early_stopping.is_some() {
+            wrong("early_stopping", "left out where no images choose the epoch")
+        } else {
+            Ok(())
+        }
     }
 
     /// The keys in which two recipes differ, as `key: here, there`; whatever does not change a run's result is passed
@@ -419,7 +443,7 @@ mod tests {
             ("batch_size", "9223372036854775807"),
             ("weight_decay", "inf"),
             ("label_smoothing", "1.0"),
-            ("validation", "0.0"),
+            ("validation", "1.0"),
             ("warmup_epochs", "1e9"),
             ("final", "2.0"),
             ("crop_pct", "0.0"),

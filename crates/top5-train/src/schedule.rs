@@ -105,8 +105,9 @@ impl Plateau {
             // Greater is better.
             let (figure, margin) = match self.on {
                 Figure::Top1 => (row.eval_top1, self.threshold),
-                Figure::Loss => (-row.eval_loss, -self.threshold),
+                Figure::Loss => (row.eval_loss.map(|loss| -loss), -self.threshold),
             };
+            let Some(figure) = figure else { continue };
             if best.is_none_or(|best: f64| figure > best * (1.0 + margin)) {
                 (best, bad) = (Some(figure), 0);
             } else {

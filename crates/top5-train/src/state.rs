@@ -51,12 +51,15 @@ impl State {
         }
     }
 
-    /// The epoch that is best on the validation images: the greatest top-1, then the smallest loss, then the first.
+    /// The epoch that is best on the validation images: the greatest top-1, then the smallest loss, then the first. Where there
+    /// are no such images it is the last.
     pub fn best(&self) -> Option<&Row> {
-        let order = |a: &&Row, b: &&Row| {
-            b.eval_top1.total_cmp(&a.eval_top1).then(a.eval_loss.total_cmp(&b.eval_loss))
-        };
-        self.rows.iter().min_by(order)
+        let figures = |row: &Row| Some([row.eval_top1?, row.eval_loss?]);
+        let rows = self.rows.iter().filter_map(|row| Some((row, figures(row)?)));
+        let best = rows.min_by(|(_, [top1, loss]), (_, [other_top1, other_loss])| {
+            other_top1.total_cmp(top1).then(loss.total_cmp(other_loss))
+        });
+        best.map(|(row, _)| row).or(self.rows.last())
     }
 
     /// What is validated and kept of it: the average of the weights where there is one, else the weights.
@@ -69,8 +72,15 @@ impl State {
         self.recipe.epochs = self.recipe.epochs.max(epochs);
     }
 
-    /// Whether all epochs are done.
+    /// Whether nothing is left to do: all epochs are done, or so many in a row were no better than the best that the recipe
+    /// wants no more.
     pub fn is_finished(&self) -> bool {
-        self.rows.len() >= self.recipe.epochs
+        self.rows.len() >= self.recipe.epochs || self.stopped_early()
+    }
+
+    /// Whether it has ended because validation stopped improving.
+    pub fn stopped_early(&self) -> bool {
+        let since = self.best().map_or(0, |best| self.rows.len() - best.epoch);
+        self.recipe.early_stopping.is_some_and(|most| since >= most)
     }
 }

@@ -33,9 +33,9 @@ fn rates_are_those_of_pytorch() {
             step: number * epoch,
             train_loss: 1.0,
             train_top1: 0.0,
-            eval_loss,
-            eval_top1,
-            eval_top5: 100.0,
+            eval_loss: Some(eval_loss),
+            eval_top1: Some(eval_top1),
+            eval_top5: Some(100.0),
             ema: false,
             lr: 0.1,
         })

@@ -6,7 +6,7 @@ use top5::data::source::NAMES;
 use top5::train::Recipe;
 use top5::zoo;
 
-use super::DEFAULT_DATA;
+use super::recipe::DEFAULT_DATA;
 use crate::args::TrainArgs;
 
 /// What is to be said where a network of photographs gets no data, and so learns the embedded digits.

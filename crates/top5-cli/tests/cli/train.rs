@@ -292,3 +292,41 @@ fn bad_data_are_reported_and_nothing_is_made() {
     place.fails("train five.toml --out run", 3, &["5 classes", "digits has 10"]);
     assert!(!place.path("run").exists());
 }
+
+#[test]
+fn without_validation_images_the_last_epoch_is_kept() {
+    let place = Place::new();
+    three_classes(&place);
+    let line = "train lenet --data photos --epochs 2 --batch-size 8 --set validation=0 --out run";
+    let ran = place.run(line);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("24 images to learn from, none to choose the epoch"), "{ran:?}");
+    assert!(ran.stdout.contains("the last of 2 epochs") && ran.stdout.contains("--split all"));
+    let summary = fs::read_to_string(place.path("run/summary.csv")).unwrap();
+    assert!(summary.lines().skip(1).all(|line| line.contains(",,,")), "{summary}");
+    let model = fs::read(place.path("run/model.safetensors")).unwrap();
+    place.text("train --resume --out run");
+    assert_eq!(fs::read(place.path("run/model.safetensors")).unwrap(), model);
+    for (flag, word) in
+        [("--set early_stopping=2", "early_stopping"), ("--set schedule={plateau={}}", "schedule")]
+    {
+        let line = format!("train lenet --data photos --set validation=0 {flag} --out other");
+        place.fails(&line, 3, &[word, "choose the epoch"]);
+        assert!(!place.path("other").exists(), "{flag}");
+    }
+}
+
+/// A rate of 0 from the second epoch on: nothing is better than the first.
+#[test]
+fn a_run_that_no_longer_improves_stops_early_and_stays_so() {
+    let place = Place::new();
+    let line = "train lenet --epochs 30 --batch-size 256 --warmup-epochs 0 --set schedule={step={milestones=[1],gamma=1e-30}} \
+                --set early_stopping=3 --out run";
+    let ran = place.run(line);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("stopped early: none of the last 3"), "{ran:?}");
+    let summary = fs::read_to_string(place.path("run/summary.csv")).unwrap();
+    assert!(summary.lines().count() < 1 + 30, "{summary}");
+    place.text("train --resume --out run");
+    assert_eq!(fs::read_to_string(place.path("run/summary.csv")).unwrap(), summary);
+}
