@@ -18,6 +18,7 @@ use crate::preprocess::PreprocessArgs;
 use crate::probe::ProbeArgs;
 use crate::sanity::SanityArgs;
 use crate::score::ScoreArgs;
+use crate::train::Telling;
 use crate::tuning;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
@@ -345,6 +346,9 @@ pub(crate) struct TrainArgs {
     /// Keep the models after these epochs in the run's folder, for `top5 evolve`; to be given again with --resume
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive)]
     pub(crate) keep_epochs: Vec<usize>,
+    /// How to tell of steps and epochs; live on a terminal, else plain by default
+    #[arg(long, value_name = "HOW", value_enum, help_heading = OUTPUT)]
+    pub(crate) progress: Option<Telling>,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 }

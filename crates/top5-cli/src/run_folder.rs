@@ -11,6 +11,12 @@ use crate::exit::Stop;
 
 /// The recipe as it was resolved; a folder with it is a run.
 pub(crate) const CONFIG: &str = "config.resolved.toml";
+/// The log of steps and epochs, one JSON object per line.
+pub(crate) const LOG: &str = "metrics.jsonl";
+/// When each of them was done, likewise.
+pub(crate) const MOMENTS: &str = "times.jsonl";
+/// Most bytes of either that are read.
+pub(crate) const LONGEST_LOG: u64 = 1 << 30;
 /// The folder of the checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 /// The folder of the models after epochs that were to be kept.

@@ -2,13 +2,14 @@
 
 mod data;
 mod recipe;
+mod record;
 mod start;
 mod summary;
+mod telling;
 
 pub(crate) use recipe::read_saved;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use top5::data::{Limits, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, 
 use top5::eval::{EvaluationError, evaluate_loaded};
 use top5::graph::{Device, Graph, Retain, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{
-    Checkpoints, Event, FineTuning, FitError, Recipe, Row, State, Trainer, initialise,
-    newest_folder,
+    Checkpoints, Event, FineTuning, FitError, Recipe, State, Trainer, initialise, newest_folder,
+    sentence,
 };
 use top5::zoo::{self, Settings};
 use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, make_folder, sha256};
@@ -32,11 +33,11 @@ use crate::exit::{self, Stop};
 use crate::interrupt::Interrupt;
 use crate::memory::{self, OfTraining, limited};
 use crate::output::{Output, command_line};
-use crate::progress::Progress;
 use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, RunFolder, epoch_file};
+use record::Record;
+use telling::Teller;
+pub(crate) use telling::Telling;
 
-/// The log of steps and epochs, one JSON object per line.
-const LOG: &str = "metrics.jsonl";
 /// The epochs as a table.
 const SUMMARY: &str = "summary.csv";
 
@@ -50,6 +51,8 @@ struct Summary {
     best_epoch: usize,
     /// Absent where there are no validation images.
     validation_top1: Option<f64>,
+    /// The last epoch in words.
+    sentence: String,
     /// On the test images; absent where the data have none.
     test: Option<Test>,
     weights_sha256: String,
@@ -88,6 +91,8 @@ struct Run {
     interrupt: Interrupt,
     /// Epochs whose models are kept.
     keep_epochs: Vec<usize>,
+    /// How steps and epochs are told of.
+    telling: Option<Telling>,
 }
 
 /// The command, resolved.
@@ -107,6 +112,8 @@ pub(crate) struct Task {
     engine: EngineArgs,
     /// Epochs whose models are kept.
     keep_epochs: Vec<usize>,
+    /// How steps and epochs are told of.
+    telling: Option<Telling>,
 }
 
 /// Where the run is.
@@ -131,6 +138,7 @@ impl Task {
         let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
         let (limits, data_unsaid) = (args.data.images.limits(), args.data.data.is_none());
         let (offline, engine, keep_epochs) = (args.tuning.offline, args.engine, args.keep_epochs);
+        let telling = args.progress;
         if let Some(late) = keep_epochs.iter().find(|&&epoch| epoch > recipe.epochs) {
             let message = format!("--keep-epochs {late}: the run has {} epochs", recipe.epochs);
             return Err(Stop::Usage(message).into());
@@ -146,6 +154,7 @@ impl Task {
             place,
             engine,
             keep_epochs,
+            telling,
         })
     }
 
@@ -186,7 +195,7 @@ impl Task {
         // Before anything is written: a step that does not fit would fail at its start.
         OfTraining::new(&device, tuning.graph(), &self.recipe)?.check(&options)?;
 
-        let Self { recipe, place, on_bad, keep_epochs, .. } = self;
+        let Self { recipe, place, on_bad, keep_epochs, telling, .. } = self;
         let name = format!("{}-{}", recipe.network, data::folder_name(&recipe.data));
         let folder = match place {
             Place::Begun(out, _) => RunFolder::reopen(&out)?,
@@ -208,6 +217,7 @@ impl Task {
             output,
             interrupt,
             keep_epochs,
+            telling,
         };
         let stop = run.interrupt.stop();
         let mut trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
@@ -326,34 +336,35 @@ impl Run {
         let (graph, preprocess, keep_epochs) = (&self.graph, &self.preprocess, &self.keep_epochs);
         // From here on Ctrl-C means: stop within the step, and write a checkpoint.
         interrupt.listen().context("listening for signals")?;
-        let mut log = folder.append(LOG, state.log_bytes)?;
+        let mut record = Record::open(folder, &state)?;
         let mut left_out: BTreeSet<String> =
             splits.skipped.iter().map(ToString::to_string).collect();
-        let progress = Progress::new(*output, "training", trainer.steps());
-        progress.set(state.step, String::new);
+        let mut teller = Teller::new(self.telling, *output, trainer.steps(), &state);
         let mut observe = |event: Event<'_>| -> Result<()> {
             match event {
-                Event::Log(line) => log.write_all(line.as_bytes()).context("writing the log")?,
+                Event::Log(line) => record.log(line)?,
                 Event::Step(step) => {
-                    progress.set(step.step, || format!("loss {:.4}", step.loss));
+                    record.step(step)?;
+                    teller.step(step);
                 }
                 Event::Epoch { row, best, state } => {
+                    record.epoch(row)?;
                     folder.write(SUMMARY, summary::csv(&state.rows).as_bytes())?;
                     if keep_epochs.contains(&row.epoch) {
                         let model = model(graph, splits, preprocess, state.model());
                         make_folder(&folder.join(EPOCHS))?;
                         model.save(folder.join(EPOCHS).join(epoch_file(row.epoch)))?;
                     }
-                    progress.line(&line(row, recipe.epochs, best));
+                    teller.epoch(&state.rows, best);
                     if let (true, Some(most)) = (state.stopped_early(), recipe.early_stopping) {
-                        progress.line(&format!(
+                        teller.note(&format!(
                             "stopped early: none of the last {most} epochs was the best"
                         ));
                     }
                 }
                 Event::LeftOut { error } => {
                     if left_out.insert(error.to_owned()) {
-                        progress.warn(&format!("left out: {error}"));
+                        teller.warn(&format!("left out: {error}"));
                     }
                 }
                 Event::Checkpoint(_) => {}
@@ -427,6 +438,7 @@ impl Run {
             epochs: state.rows.len(),
             best_epoch: best.epoch,
             validation_top1: best.eval_top1,
+            sentence: sentence(&state.rows, state.recipe.epochs).unwrap_or_default(),
             test,
             weights_sha256: sha256(&bytes),
             seconds: start.elapsed().as_secs_f64(),
@@ -472,20 +484,6 @@ fn model(graph: &Graph, splits: &Splits, preprocess: &Preprocess, weights: Weigh
         classes: splits.train.classes().to_vec(),
         preprocess: if digits { Preprocess::drawn_digits() } else { preprocess.clone() },
     }
-}
-
-/// An epoch, for people.
-fn line(row: &Row, epochs: usize, best: bool) -> String {
-    let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, .. } = row;
-    let validation = match (eval_loss, eval_top1) {
-        (Some(loss), Some(top1)) => {
-            let best = if best { "  (best)" } else { "" };
-            let of = if row.ema { " of the average" } else { "" };
-            format!("  validation{of}: loss {loss:.4}  top-1 {top1:.2} %{best}")
-        }
-        _ => String::new(),
-    };
-    format!("epoch {epoch}/{epochs}  loss {train_loss:.4}  top-1 {train_top1:.2} %{validation}")
 }
 
 /// The result and what to type next.

@@ -423,6 +423,7 @@ mod tests {
             step: epoch * 2,
             train_loss: 1.0,
             train_top1: 0.0,
+            train_top5: None,
             eval_loss: Some(1.0),
             eval_top1: Some(eval_top1),
             eval_top5: Some(100.0),

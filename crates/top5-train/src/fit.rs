@@ -247,15 +247,18 @@ impl Trainer {
         let groups = tuning.groups().to_vec();
         training.update(&Update { groups, ..self.recipe.update(lr, step) });
         let rows = loss.logits.data().chunks_exact(training.graph().classes());
-        let right = rows
-            .zip(&batch.labels)
-            .filter(|&(logits, &label)| metric::is_among(logits, label as usize, 1))
-            .count();
+        let [right, right_top5] = [1, 5].map(|k| {
+            let answered = rows.clone().zip(&batch.labels);
+            answered.filter(|&(row, &label)| metric::is_among(row, label as usize, k)).count()
+        });
+        let images = batch.labels.len();
         state.right += right;
-        state.images += batch.labels.len();
-        state.loss_sum += loss.value * batch.labels.len() as f64;
+        state.right_top5 = state.right_top5.map(|sum| sum + right_top5);
+        state.images += images;
+        state.loss_sum += loss.value * images as f64;
         state.step = step;
-        Ok(StepRecord { step, epoch, loss: loss.value, lr })
+        let [top1, top5] = [right, right_top5].map(|right| Some(percent(right, images)));
+        Ok(StepRecord { step, epoch, images: Some(images), loss: loss.value, top1, top5, lr })
     }
 
     /// How the weights do on the validation images, if there are any.
@@ -299,6 +302,7 @@ impl Trainer {
             step: state.step,
             train_loss: state.loss_sum / state.images as f64,
             train_top1: percent(state.right, state.images),
+            train_top5: state.right_top5.map(|right| percent(right, state.images)),
             eval_loss: report.map(|report| report.loss),
             eval_top1: report.map(|report| report.top1_percent),
             eval_top5: report.map(|report| report.top5_percent),
@@ -308,7 +312,7 @@ impl Trainer {
         // Before the state becomes that of the epoch's end: a run that diverged has no such state.
         remember(training, tuning, state, row.train_loss)?;
         state.rows.push(row.clone());
-        (state.loss_sum, state.right, state.images) = (0.0, 0, 0);
+        (state.loss_sum, state.right, state.right_top5, state.images) = (0.0, 0, Some(0), 0);
         note(state, &Record::Epoch(row.clone()), observe)?;
         save(checkpoints, state, observe)?;
         let best = state.best().is_some_and(|best| best.epoch == epoch);

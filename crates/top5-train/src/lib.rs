@@ -14,6 +14,7 @@ mod init;
 mod log;
 mod recipe;
 mod schedule;
+mod sentence;
 mod state;
 
 pub use checkpoint::{
@@ -24,7 +25,8 @@ pub use failure::{Diverged, FitError, NotFinite, ObserverError};
 pub use fine_tune::{FineTuning, head};
 pub use fit::{Event, Observer, Trainer};
 pub use init::initialise;
-pub use log::{Record, Row, StepRecord, line};
+pub use log::{History, Moment, Record, Row, StepRecord, TimedStep, line, moments_until};
 pub use recipe::{EmaBuffersName, OptimizerName, ParamGroup, Recipe, RecipeError, Role};
 pub use schedule::{Figure, Plateau, Rate, Schedule};
+pub use sentence::sentence;
 pub use state::State;

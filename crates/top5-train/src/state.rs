@@ -20,6 +20,9 @@ pub struct State {
     pub loss_sum: f64,
     /// Images of this epoch that were classified right while learning.
     pub right: usize,
+    /// Those whose class was among the first five; None in an epoch that was begun without counting them.
+    #[serde(default)]
+    pub right_top5: Option<usize>,
     /// Images of this epoch so far.
     pub images: usize,
     /// The epochs that are complete.
@@ -43,6 +46,7 @@ impl State {
             step: 0,
             loss_sum: 0.0,
             right: 0,
+            right_top5: Some(0),
             images: 0,
             rows: Vec::new(),
             log_bytes: 0,

@@ -33,6 +33,7 @@ fn rates_are_those_of_pytorch() {
             step: number * epoch,
             train_loss: 1.0,
             train_top1: 0.0,
+            train_top5: None,
             eval_loss: Some(eval_loss),
             eval_top1: Some(eval_top1),
             eval_top5: Some(100.0),

@@ -134,6 +134,7 @@ fn checkpoints_come_back(model: &Model, folder: &Path, case: &str) {
         step: 3,
         loss_sum: 0.0,
         right: 0,
+        right_top5: Some(0),
         images: 0,
         rows: Vec::new(),
         log_bytes: 0,

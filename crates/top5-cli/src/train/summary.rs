@@ -2,15 +2,20 @@
 
 use top5::train::Row;
 
-/// The epochs as a table, with timm's columns.
+/// The epochs as a table, with timm's columns and two more. An epoch that began with a version that did not count its top-5 has
+/// an empty cell.
 pub(super) fn csv(rows: &[Row]) -> String {
     let line = |row: &Row| {
-        let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, eval_top5, lr, .. } = row;
-        // Empty where there are no validation images.
-        let [eval_loss, eval_top1, eval_top5] = [eval_loss, eval_top1, eval_top5]
-            .map(|figure| figure.map_or(String::new(), |figure| figure.to_string()));
-        format!("{epoch},{train_loss},{train_top1},{eval_loss},{eval_top1},{eval_top5},{lr}\n")
+        let Row { epoch, train_loss, train_top1, train_top5, .. } = row;
+        let Row { eval_loss, eval_top1, eval_top5, lr, .. } = row;
+        // Those of the validation are empty where there are no images for it.
+        let [train_top5, eval_loss, eval_top1, eval_top5] =
+            [train_top5, eval_loss, eval_top1, eval_top5]
+                .map(|figure| figure.map_or(String::new(), |figure| figure.to_string()));
+        format!(
+            "{epoch},{train_loss},{train_top1},{train_top5},{eval_loss},{eval_top1},{eval_top5},{lr}\n"
+        )
     };
-    let header = "epoch,train_loss,train_top1,eval_loss,eval_top1,eval_top5,lr\n".to_owned();
-    header + &rows.iter().map(line).collect::<String>()
+    let header = "epoch,train_loss,train_top1,train_top5,eval_loss,eval_top1,eval_top5,lr\n";
+    header.to_owned() + &rows.iter().map(line).collect::<String>()
 }

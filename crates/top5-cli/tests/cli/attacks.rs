@@ -89,6 +89,7 @@ fn nothing_is_written_through_links_in_a_runs_folder() {
     let files = [
         "checkpoints/lock",
         "metrics.jsonl",
+        "times.jsonl",
         "environment.json",
         "config.resolved.toml",
         "summary.csv",
@@ -106,7 +107,7 @@ fn nothing_is_written_through_links_in_a_runs_folder() {
                 false => std::os::unix::fs::symlink(place.path("victim"), &path).unwrap(),
             }
             let ran = place.run("train --resume --out run");
-            let in_place = ["checkpoints/lock", "metrics.jsonl"].contains(&file);
+            let in_place = ["checkpoints/lock", "metrics.jsonl", "times.jsonl"].contains(&file);
             if !hard || in_place {
                 assert_eq!(ran.code, Some(4), "{file}: {ran:?}");
                 assert!(ran.stderr.contains("link"), "{file}: {ran:?}");

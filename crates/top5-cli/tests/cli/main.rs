@@ -19,4 +19,5 @@ mod runs;
 mod score;
 mod serve;
 mod train;
+mod watch;
 mod weights;
