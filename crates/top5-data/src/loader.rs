@@ -5,6 +5,7 @@
 
 mod pool;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 
@@ -73,6 +74,15 @@ pub struct Loader {
     options: LoaderOptions,
     threads: usize,
     stop: Option<Stop>,
+    /// Which share of each batch is made, of how many.
+    share: [usize; 2],
+}
+
+/// The places of `total` samples that are the share of one `rank` of `ranks`: shares follow each other, and differ by one sample
+/// at most.
+pub fn share(total: usize, [rank, ranks]: [usize; 2]) -> Range<usize> {
+    let start = |rank: usize| rank * (total / ranks) + rank.min(total % ranks);
+    start(rank)..start(rank + 1)
 }
 
 impl Loader {
@@ -82,7 +92,7 @@ impl Loader {
         assert!(options.batch > 0, "a batch has at least one sample");
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let threads = cores.min(MOST_THREADS);
-        Self { dataset, preprocess, options, threads, stop: None }
+        Self { dataset, preprocess, options, threads, stop: None, share: [0, 1] }
     }
 
     /// The same with `threads` threads; 0 counts as 1. While the caller waits for a batch, his thread is one of them. The
@@ -101,6 +111,13 @@ impl Loader {
     /// latest after the sample that each thread is at.
     pub fn stop(self, stop: Stop) -> Self {
         Self { stop: Some(stop), ..self }
+    }
+
+    /// The same, but only one rank's [`share`] of each batch, of `ranks` that make a batch together. Steps are counted as before;
+    /// a last batch that is too small for all leaves some ranks without. Panics where a full batch does.
+    pub fn shared(self, rank: usize, ranks: usize) -> Self {
+        assert!(rank < ranks && ranks <= self.options.batch, "each rank has a sample of a batch");
+        Self { share: [rank, ranks], ..self }
     }
 
     /// Most bytes of batches of so many samples, of `size` values each, that wait or are filled while one is used.
@@ -123,12 +140,15 @@ impl Loader {
     /// The batches of `epoch` from `first_step` on, prepared in the background. The same (epoch, step) always gives the
     /// same batch.
     pub fn epoch(&self, epoch: u64, first_step: usize) -> Batches {
-        let batch = self.options.batch;
+        let whole = self.options.batch;
         let mut order = self.order(epoch);
         if self.options.drop_last {
-            order.truncate(self.steps() * batch);
+            order.truncate(self.steps() * whole);
         }
-        order.drain(..first_step.saturating_mul(batch).min(order.len()));
+        order.drain(..first_step.saturating_mul(whole).min(order.len()));
+        let own = |batch: &[usize]| batch[share(batch.len(), self.share)].to_vec();
+        let order: Vec<usize> = order.chunks(whole).flat_map(own).collect();
+        let batch = share(whole, self.share).len();
         let loader = self.clone();
         let stream = Stream::new(self.options.seed, hash("augment")).substream(epoch);
         let read = move |index, out: &mut [f32]| loader.read(index, &stream, out);
@@ -140,7 +160,7 @@ impl Loader {
         Batches {
             pool: Some(pool),
             indices: indices.into_iter(),
-            options: self.options.clone(),
+            options: LoaderOptions { batch, ..self.options.clone() },
             size,
         }
     }
@@ -298,6 +318,31 @@ mod tests {
             let whole = batches(&loader, epoch, 0);
             for step in 0..=whole.len() + 1 {
                 assert_eq!(batches(&loader, epoch, step), whole[step.min(whole.len())..]);
+            }
+        }
+    }
+
+    #[test]
+    fn ranks_share_each_batch_in_its_order() {
+        for (samples, batch_steps) in [(30, 8), (29, 8), (4, 1)] {
+            let whole = batches(&loader(samples, 5, false), 1, 0);
+            assert_eq!(whole.len(), batch_steps);
+            for ranks in 1..=4 {
+                let shares: Vec<_> = (0..ranks)
+                    .map(|rank| batches(&loader(samples, 5, false).shared(rank, ranks), 1, 0))
+                    .collect();
+                for (step, whole) in whole.iter().enumerate() {
+                    let mut joined =
+                        Content { images: Vec::new(), labels: Vec::new(), indices: Vec::new() };
+                    for share in shares.iter().filter_map(|batches| batches.get(step)) {
+                        joined.images.extend(&share.images);
+                        joined.labels.extend(&share.labels);
+                        joined.indices.extend(&share.indices);
+                    }
+                    assert_eq!(joined, *whole, "{samples} samples, {ranks} ranks, step {step}");
+                }
+                let late = batches(&loader(samples, 5, false).shared(ranks - 1, ranks), 1, 3);
+                assert_eq!(late, shares[ranks - 1][3.min(shares[ranks - 1].len())..]);
             }
         }
     }

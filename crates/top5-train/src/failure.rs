@@ -8,6 +8,7 @@ use top5_eval::EvaluationError;
 use top5_graph::EngineError;
 
 use crate::checkpoint::CheckpointError;
+use crate::ranks::RankError;
 use crate::recipe::RecipeError;
 
 /// A value that had to be finite was not.
@@ -98,6 +99,10 @@ pub enum FitError {
     },
     /// The observer failed.
     Observer(ObserverError),
+    /// The ranks cannot work together.
+    Ranks(RankError),
+    /// Another rank failed, which says why.
+    Elsewhere,
 }
 
 impl fmt::Display for FitError {
@@ -110,6 +115,8 @@ impl fmt::Display for FitError {
             Self::Evaluation(error) => error.fmt(f),
             Self::Checkpoint(error) => error.fmt(f),
             Self::Observer(error) => error.fmt(f),
+            Self::Ranks(error) => error.fmt(f),
+            Self::Elsewhere => f.write_str("another rank has failed: its own message says why"),
             Self::Mismatch { differences } => write!(
                 f,
                 "the checkpoint is of another run ({}): go on with that run's recipe and data, or begin in another folder",
@@ -129,7 +136,8 @@ impl Error for FitError {
             Self::Evaluation(error) => Some(error),
             Self::Checkpoint(error) => Some(error),
             Self::Observer(error) => Some(error.as_ref()),
-            Self::Mismatch { .. } => None,
+            Self::Ranks(error) => Some(error),
+            Self::Mismatch { .. } | Self::Elsewhere => None,
         }
     }
 }
@@ -167,5 +175,11 @@ impl From<EngineError> for FitError {
 impl From<CheckpointError> for FitError {
     fn from(error: CheckpointError) -> Self {
         Self::Checkpoint(error)
+    }
+}
+
+impl From<RankError> for FitError {
+    fn from(error: RankError) -> Self {
+        Self::Ranks(error)
     }
 }

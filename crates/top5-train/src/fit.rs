@@ -15,8 +15,9 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::thread;
 
-use top5_data::{Batch, Loader, LoaderOptions, Preprocess, Splits};
+use top5_data::{Batch, DataError, Loader, LoaderOptions, Preprocess, Splits, share};
 use top5_eval::{Report, evaluate_loaded, metric, percent};
 use top5_graph::random::{Stream, hash};
 use top5_graph::{
@@ -27,7 +28,9 @@ use top5_graph::{
 use crate::checkpoint::Checkpoints;
 use crate::failure::{Diverged, FitError, NotFinite, ObserverError};
 use crate::fine_tune::FineTuning;
+use crate::group::Group;
 use crate::log::{Record, Row, StepRecord, line};
+use crate::ranks::{RankError, Ranks};
 use crate::recipe::Recipe;
 use crate::schedule::Rate;
 use crate::state::State;
@@ -69,6 +72,14 @@ pub struct Trainer {
     rate: Rate,
     stop: Option<Stop>,
     tuning: Option<FineTuning>,
+    ranks: Option<Together>,
+}
+
+/// The ranks of a run that has several.
+struct Together {
+    ranks: Arc<dyn Ranks>,
+    /// Whether batch normalisation is over the images of all of them.
+    synchronises: bool,
 }
 
 impl Trainer {
@@ -88,7 +99,7 @@ impl Trainer {
         let evaluation = LoaderOptions::evaluation(recipe.batch_size);
         let options = LoaderOptions { skip_unreadable: false, ..evaluation };
         let validation = Loader::new(Arc::clone(&splits.validation), preprocess, options);
-        Self { recipe, train, validation, rate, stop: None, tuning: None }
+        Self { recipe, train, validation, rate, stop: None, tuning: None, ranks: None }
     }
 
     /// The same with images read and decoded on this many threads; as many as the process may use cores otherwise. The
@@ -117,6 +128,41 @@ impl Trainer {
         Self { tuning: Some(tuning), ..self }
     }
 
+    /// The same run, shared by these ranks: of each batch each learns from a [`share`], and their gradients are added while the
+    /// backward pass goes on. Every rank calls this and [`Trainer::run`], with a training of its own that takes
+    /// [`Trainer::batch`] images and has no stop flag, in which one would leave the others waiting; this trainer's own flag
+    /// stops all of them between two steps. The state is rank 0's, whatever the others give, and so are running statistics
+    /// where batch normalisation is over each rank's own images, which it is unless it `synchronises`. A single rank runs as if
+    /// there were none.
+    pub fn ranks(self, ranks: Arc<dyn Ranks>, synchronises: bool) -> Result<Self, RankError> {
+        let (rank, size) = (ranks.rank(), ranks.size());
+        if size <= 1 {
+            return Ok(self);
+        }
+        let batch = self.whole_batch();
+        if size > batch {
+            return Err(RankError::TooMany { ranks: size, batch });
+        }
+        let [train, validation] = [self.train, self.validation].map(|part| part.shared(rank, size));
+        Ok(Self { train, validation, ranks: Some(Together { ranks, synchronises }), ..self })
+    }
+
+    /// The most images that a training takes at once: a batch, or the share of it that is this rank's.
+    pub fn batch(&self) -> usize {
+        self.share(self.recipe.batch_size)
+    }
+
+    /// Images of a batch of all ranks: the data may have fewer than the recipe's.
+    fn whole_batch(&self) -> usize {
+        self.recipe.batch_size.min(self.train.dataset().len())
+    }
+
+    /// This rank's share of so many images.
+    fn share(&self, images: usize) -> usize {
+        let rank = |Together { ranks, .. }: &Together| [ranks.rank(), ranks.size()];
+        share(images, self.ranks.as_ref().map_or([0, 1], rank)).len()
+    }
+
     /// Steps of the whole run.
     pub fn steps(&self) -> usize {
         self.rate.steps
@@ -137,37 +183,54 @@ impl Trainer {
     /// `checkpoint_steps` of the recipe, and when the observer stops the run.
     ///
     /// Fails before anything is computed where the state is of a run with another recipe or other data. The training must
-    /// take `batch_size` images at once.
+    /// take [`Trainer::batch`] images at once.
     pub fn run(
         &self,
         training: &mut dyn Training,
-        mut state: State,
+        state: State,
+        checkpoints: Option<&mut Checkpoints>,
+        observe: &mut Observer<'_>,
+    ) -> Result<State, FitError> {
+        match &self.ranks {
+            None => self.run_in(Group::alone(), training, state, checkpoints, observe),
+            Some(Together { ranks, synchronises }) => thread::scope(|scope| {
+                let group = Group::of(scope, ranks.as_ref(), *synchronises)?;
+                self.run_in(group, training, state, checkpoints, observe)
+            }),
+        }
+    }
+
+    fn run_in(
+        &self,
+        mut group: Group<'_>,
+        training: &mut dyn Training,
+        state: State,
         mut checkpoints: Option<&mut Checkpoints>,
         observe: &mut Observer<'_>,
     ) -> Result<State, FitError> {
-        self.check(&state)?;
-        let images = self.validation.dataset().len();
-        self.recipe.check_validation(images).map_err(FitError::Recipe)?;
-        let tuning = self.tuning_of(training.graph())?;
-        let batch = self.recipe.batch_size.min(self.train.dataset().len());
-        let least = check_statistics(training.graph(), batch)?;
-        training.load(&tuning.inward(&state.weights))?;
-        training.load_state(&tuning.inward_state(state.optimizer.clone()))?;
+        let mut state = group.state(state)?;
+        let tuning = group.together(self.prepare(training, &state), &mut [])?;
+        let least = self.least(training.graph())?;
         let mut saved = state.step;
         let mut validation = None;
         while !state.is_finished() {
-            let mut going =
-                Going { least, tuning: &tuning, validation: &mut validation, saved: &mut saved };
+            let mut going = Going {
+                least,
+                tuning: &tuning,
+                group: &mut group,
+                validation: &mut validation,
+                saved: &mut saved,
+            };
             let ended =
                 self.epoch(training, &mut state, &mut going, &mut checkpoints, &mut *observe);
             match ended {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => break,
                 Err(error) => {
-                    if error.leaves_state() && saved != state.step {
+                    if group.keeps_state(&error) && saved != state.step {
                         let loss = state.loss_sum / state.images as f64;
-                        remember(training, &tuning, &mut state, loss)?;
-                        save(&mut checkpoints, &state, observe)?;
+                        remember(training, &tuning, &mut group, &mut state, loss)?;
+                        save(&mut group, &mut checkpoints, &state, observe)?;
                     }
                     return if error.is_stop() { Ok(state) } else { Err(error) };
                 }
@@ -181,100 +244,124 @@ impl Trainer {
         &self,
         training: &mut dyn Training,
         state: &mut State,
-        going: &mut Going<'_>,
+        going: &mut Going<'_, '_>,
         checkpoints: &mut Option<&mut Checkpoints>,
         observe: &mut Observer<'_>,
     ) -> Result<ControlFlow<()>, FitError> {
         let first = state.step - state.rows.len() * self.rate.epoch;
         let mut unread = None;
+        // What ends the run on this rank, until the others hear of it.
+        let mut asked = Ok(());
         for batch in self.train.epoch(state.rows.len() as u64, first) {
-            let mut batch = batch?;
+            let batch = asked.and_then(|()| batch.map_err(FitError::Data));
+            asked = Ok(());
+            let images = batch.as_ref().map_or(0, |batch| batch.labels.len());
+            let mut sums = [images as f64, f64::from(u8::from(images < going.least))];
+            let mut batch = going.group.together(batch, &mut sums)?;
+            let too_few = if going.group.is_alone() { images < going.least } else { sums[1] > 0.0 };
             for (_, error) in batch.unread.drain(..) {
                 left_out(&error.to_string(), observe)?;
                 unread = Some(error);
             }
-            if batch.labels.len() < going.least {
+            if too_few {
                 // Nothing is learnt from what is left of it.
                 state.step += 1;
                 continue;
             }
-            let record = self.step(training, going.tuning, state, &batch)?;
+            let record = self.step(training, going, state, (&batch, sums[0] as usize))?;
             note(state, &Record::Step(record), observe)?;
             let stop = observe(Event::Step(&record)).map_err(FitError::Observer)?.is_break();
             let every = self.recipe.checkpoint_steps;
             let due = every.is_some_and(|every| state.step.is_multiple_of(every))
                 && !state.step.is_multiple_of(self.rate.epoch);
-            if stop || due {
-                remember(training, going.tuning, state, record.loss)?;
-                save(checkpoints, state, observe)?;
+            if due {
+                remember(training, going.tuning, going.group, state, record.loss)?;
+                save(going.group, checkpoints, state, observe)?;
                 *going.saved = state.step;
             }
             if stop {
-                return Ok(ControlFlow::Break(()));
+                asked = Err(FitError::Data(DataError::Stopped));
+                if going.group.is_alone() {
+                    break;
+                }
             }
         }
-        if let (0, Some(error)) = (state.images, unread) {
-            return Err(FitError::Data(error));
-        }
-        let report = self.validate(training, going.validation, state, observe)?;
-        let ended = self.close((training, going.tuning), report, state, checkpoints, observe)?;
+        let nothing = unread.filter(|_| state.images == 0).map(FitError::Data);
+        going.group.together(asked.and(nothing.map_or(Ok(()), Err)), &mut [])?;
+        let report = self.validate(training, going, state, observe)?;
+        let ended = self.close(training, going, report, state, checkpoints, observe)?;
         *going.saved = state.step;
         Ok(ended)
     }
 
-    /// Learns from one batch.
+    /// Learns from one batch, which has `total` images on all ranks.
     fn step(
         &self,
         training: &mut dyn Training,
-        tuning: &FineTuning,
+        going: &mut Going<'_, '_>,
         state: &mut State,
-        batch: &Batch,
+        (batch, total): (&Batch, usize),
     ) -> Result<StepRecord, FitError> {
-        let seed = Stream::new(self.recipe.seed, hash("dropout")).at(state.step as u64);
+        let stream = Stream::new(self.recipe.seed, hash("dropout"));
+        // An engine counts its own images, so that ranks draw from streams of their own.
+        let stream = match going.group.rank() {
+            0 => stream,
+            rank => stream.substream(rank as u64),
+        };
+        let seed = stream.at(state.step as u64);
         let label_smoothing = self.recipe.label_smoothing;
-        let options = StepOptions { label_smoothing, ..StepOptions::new(seed) };
+        let images = batch.labels.len();
+        let scale = (images as f64 / total as f64) as f32;
+        let options = StepOptions { label_smoothing, scale, ..StepOptions::new(seed) };
         let targets = Targets::Classes(&batch.labels);
-        let loss = training.gradients(&batch.images, targets, &options, None)?;
-        let (epoch, step) = (state.rows.len() + 1, state.step + 1);
-        let diverged = |what| Diverged { epoch, step, loss: loss.value, what };
-        if !loss.finite {
-            return Err(FitError::Diverged(diverged(non_finite(training, loss.value))));
-        }
-        let lr = self.rate.at(state.step, &state.rows);
-        if !lr.is_finite() {
-            return Err(FitError::Diverged(diverged(NotFinite::Rate)));
-        }
-        let groups = tuning.groups().to_vec();
-        training.update(&Update { groups, ..self.recipe.update(lr, step) });
+        let reducer = going.group.reducer();
+        let loss = training.gradients(&batch.images, targets, &options, reducer)?;
         let rows = loss.logits.data().chunks_exact(training.graph().classes());
         let [right, right_top5] = [1, 5].map(|k| {
             let answered = rows.clone().zip(&batch.labels);
             answered.filter(|&(row, &label)| metric::is_among(row, label as usize, k)).count()
         });
-        let images = batch.labels.len();
+        let infinite = f64::from(u8::from(!loss.finite));
+        let mut sums = [loss.value * images as f64, right as f64, right_top5 as f64, infinite];
+        going.group.together(Ok(()), &mut sums)?;
+        let [loss_sum, right, right_top5, infinite] = sums;
+        let [right, right_top5] = [right, right_top5].map(|sum| sum as usize);
+        let value = if images == total { loss.value } else { loss_sum / total as f64 };
+        let (epoch, step) = (state.rows.len() + 1, state.step + 1);
+        let diverged = |what| Diverged { epoch, step, loss: value, what };
+        if infinite > 0.0 {
+            return Err(FitError::Diverged(diverged(non_finite(training, value))));
+        }
+        let lr = self.rate.at(state.step, &state.rows);
+        if !lr.is_finite() {
+            return Err(FitError::Diverged(diverged(NotFinite::Rate)));
+        }
+        let groups = going.tuning.groups().to_vec();
+        training.update(&Update { groups, ..self.recipe.update(lr, step) });
         state.right += right;
         state.right_top5 = state.right_top5.map(|sum| sum + right_top5);
-        state.images += images;
-        state.loss_sum += loss.value * images as f64;
+        state.images += total;
+        state.loss_sum += loss_sum;
         state.step = step;
-        let [top1, top5] = [right, right_top5].map(|right| Some(percent(right, images)));
-        Ok(StepRecord { step, epoch, images: Some(images), loss: loss.value, top1, top5, lr })
+        let [top1, top5] = [right, right_top5].map(|right| Some(percent(right, total)));
+        Ok(StepRecord { step, epoch, images: Some(total), loss: value, top1, top5, lr })
     }
 
     /// How the weights do on the validation images, if there are any.
     fn validate(
         &self,
         training: &mut dyn Training,
-        session: &mut Option<Box<dyn Session>>,
+        going: &mut Going<'_, '_>,
         state: &State,
         observe: &mut Observer<'_>,
     ) -> Result<Option<Report>, FitError> {
         if self.validation.dataset().is_empty() {
             return Ok(None);
         }
-        let session = self.publish(training, session)?;
-        let report = evaluate_loaded(session, &self.validation, &mut |_| {})
-            .map_err(FitError::Evaluation)?;
+        let mut session = self.publish(training, going)?;
+        let report = evaluate_loaded(session.as_mut(), &self.validation, &mut |_| {});
+        *going.validation = Some(session);
+        let report = going.group.report(report.map_err(FitError::Evaluation))?;
         for unread in &report.errors {
             left_out(&unread.error, observe)?;
         }
@@ -289,7 +376,8 @@ impl Trainer {
     /// Ends an epoch that came to this on the validation images.
     fn close(
         &self,
-        (training, tuning): (&dyn Training, &FineTuning),
+        training: &dyn Training,
+        going: &mut Going<'_, '_>,
         report: Option<Report>,
         state: &mut State,
         checkpoints: &mut Option<&mut Checkpoints>,
@@ -310,36 +398,39 @@ impl Trainer {
             lr: self.rate.at(state.step - 1, &state.rows),
         };
         // Before the state becomes that of the epoch's end: a run that diverged has no such state.
-        remember(training, tuning, state, row.train_loss)?;
+        remember(training, going.tuning, going.group, state, row.train_loss)?;
         state.rows.push(row.clone());
         (state.loss_sum, state.right, state.right_top5, state.images) = (0.0, 0, Some(0), 0);
         note(state, &Record::Epoch(row.clone()), observe)?;
-        save(checkpoints, state, observe)?;
+        save(going.group, checkpoints, state, observe)?;
         let best = state.best().is_some_and(|best| best.epoch == epoch);
-        observe(Event::Epoch { row: &row, best, state }).map_err(FitError::Observer)
+        let seen = observe(Event::Epoch { row: &row, best, state }).map_err(FitError::Observer);
+        let mut stops = [f64::from(u8::from(seen.as_ref().is_ok_and(ControlFlow::is_break)))];
+        let seen = going.group.together(seen, &mut stops)?;
+        Ok(if stops[0] > 0.0 { ControlFlow::Break(()) } else { seen })
     }
 
     /// The session for validation with today's weights, or with their average; it is made once.
-    fn publish<'a>(
+    fn publish(
         &self,
         training: &mut dyn Training,
-        session: &'a mut Option<Box<dyn Session>>,
-    ) -> Result<&'a mut dyn Session, EngineError> {
+        going: &mut Going<'_, '_>,
+    ) -> Result<Box<dyn Session>, FitError> {
         let network = training.publish()?;
         let is_averaged = self.recipe.ema.is_some();
-        if let Some(average) = StateName::Ema.select(&training.state()).filter(|_| is_averaged) {
+        let average = StateName::Ema.select(&training.state()).filter(|_| is_averaged);
+        if !going.group.is_alone() {
+            let own = average.unwrap_or_else(|| training.weights());
+            network.load(going.group.weights(own)?)?;
+        } else if let Some(average) = average {
             network.load(average)?;
         }
-        let session = match session.take() {
-            Some(made) => session.insert(made),
-            None => {
-                let stop = self.stop.clone();
-                let options =
-                    SessionOptions { stop, ..SessionOptions::inference(training.batch()) };
-                session.insert(network.session(training.graph(), &options)?)
-            }
-        };
-        Ok(session.as_mut())
+        if let Some(made) = going.validation.take() {
+            return Ok(made);
+        }
+        let stop = self.stop.clone();
+        let options = SessionOptions { stop, ..SessionOptions::inference(training.batch()) };
+        Ok(network.session(training.graph(), &options)?)
     }
 
     /// What the recipe means for the network, of which the training must be.
@@ -353,6 +444,31 @@ impl Trainer {
         }
         let why = "the training is of another graph than that of the trainer's fine-tuning";
         Err(EngineError::Unsupported { node: graph.name().to_owned(), why: why.to_owned() }.into())
+    }
+
+    /// Loads a state of this run.
+    fn prepare(&self, training: &mut dyn Training, state: &State) -> Result<FineTuning, FitError> {
+        self.check(state)?;
+        let images = self.validation.dataset().len();
+        self.recipe.check_validation(images).map_err(FitError::Recipe)?;
+        let tuning = self.tuning_of(training.graph())?;
+        training.load(&tuning.inward(&state.weights))?;
+        training.load_state(&tuning.inward_state(state.optimizer.clone()))?;
+        Ok(tuning)
+    }
+
+    /// The fewest images that a rank can learn from.
+    fn least(&self, graph: &Graph) -> Result<usize, EngineError> {
+        let batch = self.whole_batch();
+        let together = self.ranks.as_ref();
+        match together.filter(|together| !together.synchronises) {
+            // The last rank has the smallest share.
+            Some(Together { ranks, .. }) => {
+                let size = ranks.size();
+                check_statistics(graph, share(batch, [size - 1, size]).len())
+            }
+            None => Ok(check_statistics(graph, batch)?.min(if together.is_some() { 1 } else { 2 })),
+        }
     }
 
     /// Whether a state is of this run.
@@ -373,10 +489,11 @@ impl Trainer {
 }
 
 /// What lasts over the epochs of one call.
-struct Going<'a> {
+struct Going<'a, 'g> {
     /// Fewest images to learn from.
     least: usize,
     tuning: &'a FineTuning,
+    group: &'a mut Group<'g>,
     validation: &'a mut Option<Box<dyn Session>>,
     /// The step of the newest checkpoint.
     saved: &'a mut usize,
@@ -429,11 +546,13 @@ fn note(state: &mut State, record: &Record, observe: &mut Observer<'_>) -> Resul
 fn remember(
     training: &dyn Training,
     tuning: &FineTuning,
+    group: &mut Group<'_>,
     state: &mut State,
     loss: f64,
 ) -> Result<(), FitError> {
-    let weights = tuning.outward(training.weights(), &state.weights);
-    let optimizer = tuning.outward_state(training.state(), &state.weights);
+    let weights = group.model(training.weights(), training.graph())?;
+    let weights = tuning.outward(weights, &state.weights);
+    let optimizer = tuning.outward_state(group.weights(training.state())?, &state.weights);
     let infinite = |tensors: &Weights| {
         let mut tensors = tensors.iter();
         tensors.find(|(_, tensor)| is_infinite(tensor)).map(|(name, _)| name.to_owned())
@@ -448,13 +567,15 @@ fn remember(
 }
 
 fn save(
+    group: &mut Group<'_>,
     checkpoints: &mut Option<&mut Checkpoints>,
     state: &State,
     observe: &mut Observer<'_>,
 ) -> Result<(), FitError> {
-    if let Some(checkpoints) = checkpoints {
-        checkpoints.save(state)?;
-        let _ = observe(Event::Checkpoint(state)).map_err(FitError::Observer)?;
-    }
-    Ok(())
+    let saved = match checkpoints {
+        Some(checkpoints) => checkpoints.save(state).map_err(FitError::Checkpoint),
+        None => return group.together(Ok(()), &mut []),
+    };
+    group.together(saved, &mut [])?;
+    observe(Event::Checkpoint(state)).map_err(FitError::Observer).map(|_| ())
 }
