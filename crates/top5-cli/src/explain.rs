@@ -9,25 +9,24 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use top5::data::Preprocess;
-use top5::explain::method::perturb::softmax;
 use top5::explain::{ExplainError, Explainer, Explanation, Map, Method, Target};
 
 pub(crate) use occlude::{EXAMPLES as OCCLUDE_EXAMPLES, OccludeArgs, Task as OccludeTask};
 
-use crate::args::{EngineArgs, ImageArgs, WeightsArgs, positive};
+use crate::args::positive;
 use crate::exit::Stop;
-use crate::explained;
-use crate::inputs;
+use crate::explained::{Choice, ExplainedArgs, Picture, Subject};
+use crate::folder;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::source::StoredModel;
+use crate::sanity;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   top5 explain grad-cam lenet digit.png
   top5 explain gradient,hires-cam runs/mine cat.jpg --class cat --against dog --out why
   top5 explain deconvnet runs/mine cat.jpg --layer conv5 --map strongest
+  top5 explain guided,grad-cam runs/mine cat.jpg --sanity
 
 Methods:
   gradient               how fast the score changes with each pixel
@@ -48,7 +47,10 @@ pub(crate) struct ExplainArgs {
     #[arg(value_name = "METHOD", value_parser = methods)]
     methods: Methods,
     #[command(flatten)]
-    pub(super) subject: SubjectArgs,
+    explained: ExplainedArgs,
+    /// The folder of the pictures, which must be empty; explained/METHOD, numbered when taken, by default
+    #[arg(long, short, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Why the class and not this one: the difference of the two logits
     #[arg(long, value_name = "N|NAME")]
     against: Option<String>,
@@ -73,10 +75,16 @@ pub(crate) struct ExplainArgs {
     /// Pixels between places of the gray square; half its side by default
     #[arg(long, value_name = "PIXELS", value_parser = positive)]
     stride: Option<usize>,
-    /// Seed of noise and masks
+    /// Seed of noise, masks and new weights
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
+    /// Also give layers new random weights, one more at each step from the top, and tell how alike the maps stay
+    #[arg(long, conflicts_with = "map")]
+    sanity: bool,
 }
+
+/// Where folders go that are not named.
+const PLACE: &str = "explained";
 
 /// Names of methods.
 #[derive(Clone, Debug)]
@@ -89,97 +97,6 @@ fn methods(text: &str) -> Result<Methods, String> {
         Some(wrong) => {
             Err(format!("{wrong:?} is no method: expected of {}", Method::NAMES.join(", ")))
         }
-    }
-}
-
-/// What is explained, and where the answers go.
-#[derive(Debug, Args)]
-pub(crate) struct SubjectArgs {
-    /// A run's folder, a weights file, a timm folder or a network's name
-    #[arg(value_name = "MODEL")]
-    model: String,
-    /// Image files, folders of images, or - for stdin
-    #[arg(required = true, value_name = "IMAGE")]
-    inputs: Vec<PathBuf>,
-    /// The class: its number, its name, or the one that the network finds most probable
-    #[arg(long, value_name = "N|NAME|top", default_value = "top")]
-    class: String,
-    /// The layer, by its name in `top5 show`; the last feature map by default
-    #[arg(long, value_name = "NAME")]
-    layer: Option<String>,
-    /// The folder of the pictures, which must be empty; explained/METHOD, numbered when taken, by default
-    #[arg(long, short, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Images at once
-    #[arg(long, short, value_name = "N", default_value = "8", value_parser = positive)]
-    batch_size: usize,
-    #[command(flatten)]
-    weights: WeightsArgs,
-    #[command(flatten)]
-    images: ImageArgs,
-    #[command(flatten)]
-    engine: EngineArgs,
-}
-
-/// A subject that is open.
-struct Subject {
-    explainer: Explainer,
-    preprocess: Preprocess,
-    classes: Vec<String>,
-    network: String,
-}
-
-/// One image, prepared.
-struct Picture {
-    file: PathBuf,
-    input: Vec<f32>,
-    probabilities: Vec<f32>,
-}
-
-impl SubjectArgs {
-    fn open(&self, model: &StoredModel, output: Output) -> Result<Subject> {
-        let model = model.open(output)?.inference();
-        let (options, layer) = (self.engine.options()?, self.layer.as_deref());
-        let (_, explainer) =
-            explained::explainer(&model.graph, model.weights, options, layer, self.batch_size)?;
-        let name = model.graph.name().to_owned();
-        let (preprocess, classes) = (model.preprocess, model.classes);
-        Ok(Subject { explainer, preprocess, classes, network: name })
-    }
-
-    /// The images that were named.
-    fn pictures(&self, subject: &mut Subject) -> Result<Vec<Picture>> {
-        let files = inputs::expand(&self.inputs)?;
-        explained::check_images(files.len(), subject.explainer.graph())?;
-        files.into_iter().map(|file| self.picture(subject, file)).collect()
-    }
-
-    fn picture(&self, subject: &mut Subject, file: PathBuf) -> Result<Picture> {
-        let image = inputs::read(&file, &self.images.limits())?;
-        let mut input = vec![0.0; subject.preprocess.size()];
-        subject.preprocess.apply(&image, &mut input);
-        let logits = subject.explainer.logits(&input)?;
-        Ok(Picture { file, probabilities: softmax(logits.data()), input })
-    }
-}
-
-impl Subject {
-    /// The class that was meant.
-    fn class(&self, said: &str, flag: &str, picture: &Picture) -> Result<usize> {
-        if said == "top" {
-            return Ok(top5::explain::signal::strongest(&picture.probabilities).0);
-        }
-        explained::class_named(&self.classes, said).ok_or_else(|| {
-            let low = said.to_lowercase();
-            let near = self.classes.iter().filter(|class| class.to_lowercase().contains(&low));
-            let near: Vec<&str> = near.take(5).map(String::as_str).collect();
-            let hint = if near.is_empty() { String::new() } else { format!(" (nearest: {})", near.join(", ")) };
-            let message = format!(
-                "{flag} {said}: the network has no such class{hint}: expected a name, a number from 0 to {} or top",
-                self.classes.len() - 1
-            );
-            Stop::BadInput(message).into()
-        })
     }
 }
 
@@ -208,17 +125,18 @@ struct Document {
     preprocess: String,
     folder: String,
     explanations: Vec<Said>,
+    /// The curves of `--sanity`.
+    sanity: Option<sanity::Report>,
 }
 
 /// The command, resolved.
 pub(crate) struct Task {
     args: ExplainArgs,
-    model: StoredModel,
+    choice: Choice,
 }
 
 impl Task {
     pub(crate) fn resolve(args: ExplainArgs) -> Result<Self> {
-        let model = StoredModel::resolve(&args.subject.model, &args.subject.weights)?;
         if args.map.is_some() {
             let projects =
                 |name: &&String| ["gradient", "deconvnet", "guided"].contains(&name.as_str());
@@ -228,40 +146,54 @@ impl Task {
                 return Err(Stop::Usage(message).into());
             }
         }
-        Ok(Self { args, model })
+        Ok(Self { choice: Choice::resolve(args.explained.clone())?, args })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let Self { args, model } = self;
-        let mut subject = args.subject.open(&model, output)?;
-        let pictures = args.subject.pictures(&mut subject)?;
+        let Self { args, choice } = self;
+        let mut subject = choice.open(output)?;
+        let pictures = choice.pictures(&mut subject, output)?;
         let methods = args.methods(subject.explainer.graph().input());
         // Everything that can be wrong is found before a folder is made.
-        for picture in &pictures {
-            args.target(&subject, picture)?;
-        }
-        let folder =
-            write::Folder::create(args.subject.out.as_deref(), &args.methods.0[0], output)?;
+        let of_picture = |picture| args.target(&choice, &subject, picture);
+        let targets = pictures.iter().map(of_picture).collect::<Result<Vec<_>>>()?;
+        let folder = folder::fresh(args.out.as_deref(), PLACE, &args.methods.0[0], output)?;
         let mut report = write::Report::new(&subject, &folder);
         let warnings: BTreeSet<&str> = methods.iter().filter_map(Method::warning).collect();
         warnings.into_iter().for_each(|warning| output.warn(warning));
         for method in &methods {
-            for picture in &pictures {
-                let said = args.explain(&mut subject, method, picture, output)?;
-                report.add(&subject, picture, said)?;
+            for (picture, &target) in pictures.iter().zip(&targets) {
+                let input = choice.input(&subject, picture)?;
+                let said = args.explain(&mut subject, method, &input, target, output)?;
+                report.add(&subject, picture, &input, said)?;
             }
         }
-        let preprocess = subject.preprocess.describe();
-        let (network, folder) = (subject.network, folder.path().display().to_string());
-        let document =
-            Document { network, preprocess, folder, explanations: report.finish(output)? };
+        let curves = match args.sanity {
+            false => None,
+            true => {
+                let classes: Vec<usize> = targets.iter().flatten().map(|t| t.class).collect();
+                let of = (&pictures[..], &classes[..]);
+                let curves =
+                    sanity::curves(&choice, &mut subject, of, &methods, args.seed, output)?;
+                report.add_sanity(&curves)?;
+                Some(curves)
+            }
+        };
+        let explanations = report.finish(output)?;
+        let document = Document {
+            network: subject.name().to_owned(),
+            preprocess: subject.preprocess.describe(),
+            folder: folder.display().to_string(),
+            explanations,
+            sanity: curves,
+        };
         if output.json {
             return output.document(&document);
         }
         for said in &document.explanations {
             output.text(&said.line())?;
         }
-        Ok(())
+        document.sanity.iter().try_for_each(|curves| output.text(&curves.text()))
     }
 }
 
@@ -307,11 +239,16 @@ impl ExplainArgs {
         self.methods.0.iter().map(usual).collect()
     }
 
-    fn target(&self, subject: &Subject, picture: &Picture) -> Result<Option<Target>> {
+    fn target(
+        &self,
+        choice: &Choice,
+        subject: &Subject,
+        picture: &Picture,
+    ) -> Result<Option<Target>> {
         if self.map.is_some() {
             return Ok(None);
         }
-        let class = subject.class(&self.subject.class, "--class", picture)?;
+        let class = choice.class(subject, picture)?;
         let against = self.against.as_deref();
         let against = against.map(|said| subject.class(said, "--against", picture)).transpose()?;
         let target = Target { class, against };
@@ -323,30 +260,27 @@ impl ExplainArgs {
         &self,
         subject: &mut Subject,
         method: &Method,
-        picture: &Picture,
+        input: &[f32],
+        target: Option<Target>,
         output: Output,
     ) -> Result<Answer> {
-        let target = self.target(subject, picture)?;
+        let layer = subject.layer();
         let explainer = &mut subject.explainer;
-        let named = |explainer: &Explainer| {
-            explainer.layer().map(|id| explainer.graph().node(id).name.clone())
-        };
         let method = method.clone();
         let Some(of) = target else {
             let said = self.map.as_deref().expect("without a target there is a map");
-            let (channel, signal) = project(explainer, &method, said, &picture.input)?;
+            let (channel, signal) = project(explainer, &method, said, input)?;
             let map = Map::magnitude_of(&signal)?;
             let explanation = Explanation { map, signal: Some(signal), cells: None };
-            let (layer, map) = (named(explainer), Some(channel));
-            return Ok(Answer { method, target, layer, map, explanation });
+            return Ok(Answer { method, target, layer, map: Some(channel), explanation });
         };
         let mut bar = None;
         let name = method.name();
         let mut tick = |done, all| {
             bar.get_or_insert_with(|| Progress::new(output, name, all)).set(done, String::new);
         };
-        let explanation = explainer.explain(&method, &picture.input, of, &mut tick)?;
-        let layer = named(explainer).filter(|_| method.needs_layer());
+        let explanation = explainer.explain(&method, input, of, &mut tick)?;
+        let layer = layer.filter(|_| method.needs_layer());
         Ok(Answer { method, target, layer, map: None, explanation })
     }
 }

@@ -1,12 +1,15 @@
-//! A model that is explained: its network with an explainer, and images as they are prepared for it.
+//! A model that is explained: the arguments that say which, its explainer, and images as they are prepared for it.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
-use top5::data::Limits;
+use top5::data::{Limits, Preprocess};
+use top5::explain::method::perturb::softmax;
 use top5::explain::score::ScoreError;
+use top5::explain::signal::strongest;
 use top5::explain::{ExplainError, Explainer, Method, Target};
 use top5::graph::{Device, Graph, Network, Retain, Weights};
 use top5::{Model, Options};
@@ -19,57 +22,89 @@ use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
 use crate::source::StoredModel;
 
-/// Which methods explain which images of which model.
+/// Which images of which model are explained.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ExplainedArgs {
     /// A run's folder, a weights file, a timm folder or a network's name
-    pub(crate) model: String,
+    #[arg(value_name = "MODEL")]
+    model: String,
     /// Image files, folders of images, or - for stdin
-    #[arg(required = true, value_name = "FILE|FOLDER|-")]
-    pub(crate) inputs: Vec<std::path::PathBuf>,
+    #[arg(required = true, value_name = "IMAGE")]
+    inputs: Vec<PathBuf>,
+    /// The class: its number, its name, or the one that the network finds most probable
+    #[arg(long, value_name = "N|NAME|top", default_value = TOP)]
+    pub(crate) class: String,
+    /// The layer, by its name in `top5 show`; the last feature map by default
+    #[arg(long, value_name = "NAME")]
+    pub(crate) layer: Option<String>,
+    /// Images at once
+    #[arg(long, short, value_name = "N", default_value = "8", value_parser = positive)]
+    pub(crate) batch_size: usize,
     #[command(flatten)]
-    pub(crate) images: ImageArgs,
+    weights: WeightsArgs,
     #[command(flatten)]
-    pub(crate) weights: WeightsArgs,
+    images: ImageArgs,
+    #[command(flatten)]
+    preprocess: PreprocessArgs,
+    #[command(flatten)]
+    engine: TunedArgs,
+}
+
+/// What stands for the most probable class.
+const TOP: &str = "top";
+
+/// Which methods explain, with their usual settings.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MethodsArgs {
     /// Methods, with their usual settings
     #[arg(long, value_name = "METHOD,…", value_delimiter = ',')]
     #[arg(default_value = "gradient-times-input,grad-cam,occlusion,ablation")]
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(Method::NAMES))]
-    pub(crate) methods: Vec<String>,
-    /// The layer of methods that look at one, as `top5 show` names it; the network's usual one by default
-    #[arg(long, value_name = "LAYER")]
-    pub(crate) layer: Option<String>,
-    /// The class that is explained, by its number; the predicted one by default
-    #[arg(long, value_name = "N")]
-    pub(crate) class: Option<usize>,
+    methods: Vec<String>,
     /// Seed of all that is random
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) seed: u64,
-    /// Images at once
-    #[arg(long, short, value_name = "N", default_value = "16", value_parser = positive)]
-    pub(crate) batch_size: usize,
-    #[command(flatten)]
-    pub(crate) preprocess: PreprocessArgs,
-    #[command(flatten)]
-    pub(crate) engine: TunedArgs,
 }
 
-/// The same, resolved.
+impl MethodsArgs {
+    /// The methods for images of this size.
+    pub(crate) fn methods(&self, [_, height, width]: [usize; 3]) -> Vec<Method> {
+        let seed = self.seed;
+        let usual = |name: &String| match Method::usual(name, height.min(width)) {
+            Some(Method::Smoothgrad { samples, level, .. }) => {
+                Some(Method::Smoothgrad { samples, level, seed })
+            }
+            Some(Method::Rise { masks, cells, share, .. }) => {
+                Some(Method::Rise { masks, cells, share, seed })
+            }
+            method => method,
+        };
+        self.methods.iter().filter_map(usual).collect()
+    }
+}
+
+/// The arguments, resolved.
 pub(crate) struct Choice {
-    model: StoredModel,
+    pub(crate) model: StoredModel,
     limits: Limits,
     options: Options,
     pub(crate) args: ExplainedArgs,
 }
 
-/// A model, opened, with its explainer.
-pub(crate) struct Explained {
-    pub(crate) model: Model,
+/// A model that is open.
+pub(crate) struct Subject {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) explainer: Explainer,
-    pub(crate) methods: Vec<Method>,
-    /// Names of the images, and the images prepared.
-    pub(crate) images: Vec<(String, Vec<f32>)>,
+    pub(crate) preprocess: Preprocess,
+    pub(crate) classes: Vec<String>,
+}
+
+/// An image that can be explained, and what the network says of it.
+pub(crate) struct Picture {
+    pub(crate) file: PathBuf,
+    pub(crate) probabilities: Vec<f32>,
+    /// The prepared image, if it came from stdin; files are read again.
+    once: Option<Vec<f32>>,
 }
 
 impl Choice {
@@ -79,69 +114,110 @@ impl Choice {
         Ok(Self { model, limits, options, args })
     }
 
-    pub(crate) fn open(&self, output: Output) -> Result<Explained> {
-        let args = &self.args;
-        let mut model = self.model.open(output)?.inference();
-        model.preprocess = args.preprocess.apply(model.preprocess)?;
-        let classes = model.graph.classes();
-        if let Some(class) = args.class.filter(|&class| class >= classes) {
-            let message = format!(
-                "--class {class}: {} has {classes} classes, counted from 0",
-                model.graph.name()
-            );
-            return Err(Stop::BadInput(message).into());
+    /// What an image file may claim.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Opens the model, with a limit on memory that leaves room for the images of a batch.
+    pub(crate) fn open(&self, output: Output) -> Result<Subject> {
+        let Model { graph, weights, classes, preprocess } = self.model.open(output)?.inference();
+        let preprocess = self.args.preprocess.apply(preprocess)?;
+        let batch = self.args.batch_size;
+        let beside = memory::of_inputs(batch, graph.input());
+        let device = top5::device(&limited_beside(self.options.clone(), beside, &graph))?;
+        let network = device.network(&graph, weights, Retain::Tensors)?;
+        let layer = self.args.layer.as_deref();
+        let explainer = Explainer::new(Arc::clone(&network), layer, batch)?;
+        Ok(Subject { network, explainer, preprocess, classes })
+    }
+
+    /// The images that were named, each looked at once.
+    pub(crate) fn pictures(&self, subject: &mut Subject, output: Output) -> Result<Vec<Picture>> {
+        let files = inputs::expand(&self.args.inputs)?;
+        files.into_iter().map(|file| self.picture(subject, file, output)).collect()
+    }
+
+    fn picture(&self, subject: &mut Subject, file: PathBuf, output: Output) -> Result<Picture> {
+        let input = self.prepared(subject, &file)?;
+        let logits = subject.explainer.logits(&input).map_err(anyhow::Error::from);
+        let culprit = subject.explainer.culprit();
+        let logits = self.model.traced(logits, culprit, &self.options, output)?;
+        let once = inputs::is_stdin(&file).then_some(input);
+        Ok(Picture { file, probabilities: softmax(logits.data()), once })
+    }
+
+    /// The picture as the network gets it.
+    pub(crate) fn input<'p>(
+        &self,
+        subject: &Subject,
+        picture: &'p Picture,
+    ) -> Result<Cow<'p, [f32]>> {
+        match &picture.once {
+            Some(input) => Ok(Cow::Borrowed(input)),
+            None => Ok(Cow::Owned(self.prepared(subject, &picture.file)?)),
         }
-        let [_, height, width] = model.graph.input();
-        let usual = |name: &String| match Method::usual(name, height.min(width)) {
-            Some(Method::Smoothgrad { samples, level, .. }) => {
-                Some(Method::Smoothgrad { samples, level, seed: args.seed })
-            }
-            Some(Method::Rise { masks, cells, share, .. }) => {
-                Some(Method::Rise { masks, cells, share, seed: args.seed })
-            }
-            method => method,
-        };
-        let methods = args.methods.iter().filter_map(usual).collect();
-        let files = inputs::expand(&args.inputs)?;
-        check_images(files.len(), &model.graph)?;
-        let prepared = |file: &std::path::PathBuf| -> Result<(String, Vec<f32>)> {
-            let image = inputs::read(Path::new(file), &self.limits)?;
-            let mut prepared = vec![0.0; model.preprocess.size()];
-            model.preprocess.apply(&image, &mut prepared);
-            Ok((file.display().to_string(), prepared))
-        };
-        let images = files.iter().map(prepared).collect::<Result<_>>()?;
-        let (weights, layer) = (model.weights.clone(), args.layer.as_deref());
-        let (network, explainer) =
-            explainer(&model.graph, weights, self.options.clone(), layer, args.batch_size)?;
-        Ok(Explained { model, network, explainer, methods, images })
+    }
+
+    fn prepared(&self, subject: &Subject, file: &std::path::Path) -> Result<Vec<f32>> {
+        let image = inputs::read(file, &self.limits)?;
+        let mut input = vec![0.0; subject.preprocess.size()];
+        subject.preprocess.apply(&image, &mut input);
+        Ok(input)
+    }
+
+    /// The class that is explained of a picture.
+    pub(crate) fn class(&self, subject: &Subject, picture: &Picture) -> Result<usize> {
+        subject.class(&self.args.class, "--class", picture)
     }
 }
 
-/// An explainer that looks at `layer`, with a limit on memory that leaves room for the images of a batch.
-pub(crate) fn explainer(
-    graph: &Graph,
-    weights: Weights,
-    options: Options,
-    layer: Option<&str>,
-    batch: usize,
-) -> Result<(Arc<dyn Network>, Explainer)> {
-    let beside = memory::of_inputs(batch, graph.input());
-    let device = top5::device(&limited_beside(options, beside, graph))?;
-    let network = device.network(graph, weights, Retain::Tensors)?;
-    let explainer = Explainer::new(Arc::clone(&network), layer, batch)?;
-    Ok((network, explainer))
+impl Subject {
+    /// The network's name.
+    pub(crate) fn name(&self) -> &str {
+        self.explainer.graph().name()
+    }
+
+    /// The name of the layer that methods look at.
+    pub(crate) fn layer(&self) -> Option<String> {
+        let graph = self.explainer.graph();
+        self.explainer.layer().map(|id| graph.node(id).name.clone())
+    }
+
+    /// The class that `flag` means.
+    pub(crate) fn class(&self, said: &str, flag: &str, picture: &Picture) -> Result<usize> {
+        match said {
+            TOP => Ok(strongest(&picture.probabilities).0),
+            _ => class_named(&self.classes, said, flag),
+        }
+    }
 }
 
-/// Fails where so many prepared images do not fit into memory.
+/// Fails where so many prepared images do not fit into memory at once.
 pub(crate) fn check_images(count: usize, graph: &Graph) -> Result<()> {
     memory::check(memory::of_inputs(count, graph.input()), &format!("{count} prepared images"))
 }
 
 /// The class of this name, or of this number where none is called so: digits are called after numbers.
-pub(crate) fn class_named(classes: &[String], said: &str) -> Option<usize> {
+pub(crate) fn class_named(classes: &[String], said: &str, flag: &str) -> Result<usize> {
     let numbered = || said.parse().ok().filter(|&number| number < classes.len());
-    classes.iter().position(|class| class == said).or_else(numbered)
+    let found = classes.iter().position(|class| class == said).or_else(numbered);
+    found.ok_or_else(|| {
+        let low = said.to_lowercase();
+        let near = classes.iter().filter(|class| class.to_lowercase().contains(&low));
+        let near: Vec<&str> = near.take(5).map(String::as_str).collect();
+        let hint = match &near[..] {
+            [] => String::new(),
+            near => format!(" (nearest: {})", near.join(", ")),
+        };
+        let message = format!(
+            "{flag} {said}: the network has {} classes and none of that name{hint}: expected a name, a number from 0 to {}, \
+             or top",
+            classes.len(),
+            classes.len() - 1
+        );
+        Stop::BadInput(message).into()
+    })
 }
 
 /// The map of a method, one value per pixel.

@@ -61,9 +61,14 @@ fn find_images(
     Ok(())
 }
 
+/// Whether this is the name of stdin, which is read once only.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path == Path::new(STDIN)
+}
+
 /// Reads and decodes one image; `-` is stdin.
 pub(crate) fn read(path: &Path, limits: &Limits) -> Result<Image> {
-    if path != Path::new(STDIN) {
+    if !is_stdin(path) {
         return Ok(read_image(path, limits)?);
     }
     let mut bytes = Vec::new();

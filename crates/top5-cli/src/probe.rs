@@ -19,7 +19,7 @@ use crate::memory::{self, limited_beside};
 use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
 use crate::progress::Progress;
-use crate::source::StoredModel;
+use crate::source::{StoredModel, traced};
 use crate::table;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -283,6 +283,7 @@ fn taken(all: usize, most: usize, seed: u64, part: &str) -> Vec<usize> {
 /// A network that gives the features of its layers.
 struct Looker<'m> {
     session: Finite,
+    options: &'m Options,
     model: &'m Model,
     /// For each layer where its activation is among those that are kept; none: it is the image, or the logits.
     pooling: Vec<Pooling>,
@@ -290,7 +291,7 @@ struct Looker<'m> {
 
 impl<'m> Looker<'m> {
     fn new(
-        options: &Options,
+        options: &'m Options,
         model: &'m Model,
         batch: usize,
         layers: &[NodeId],
@@ -301,7 +302,7 @@ impl<'m> Looker<'m> {
         let network = device.network(graph, model.weights.clone(), Retain::Nothing)?;
         let session = SessionOptions { keep: layers.to_vec(), ..SessionOptions::inference(batch) };
         let session = Finite::new(network.session(graph, &session)?);
-        Ok(Self { session, model, pooling })
+        Ok(Self { session, options, model, pooling })
     }
 
     /// The features of these images. Bad files are an error, or left out.
@@ -335,7 +336,9 @@ impl<'m> Looker<'m> {
                 part.labels.push(sample.label);
             }
             if part.labels.len() > before {
-                let kept = self.session.forward(&images)?.kept;
+                let forward = self.session.forward(&images).map_err(anyhow::Error::from);
+                let again = || Ok(self.model.clone());
+                let kept = traced(forward, self.session.culprit(), self.options, again)?.kept;
                 for ((features, kept), pooling) in
                     part.features.iter_mut().zip(&kept).zip(&self.pooling)
                 {

@@ -1,40 +1,53 @@
 //! `top5 sanity`: whether explanations depend on what a network has learnt.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use top5::draw::{Panel, Series, panels};
 use top5::explain::Method;
 use top5::explain::sanity::{RECIPE, Similarity, Step, cascade, layers};
 use top5::explain::score::ScoreError;
 
-use crate::explained::{Choice, Explained, ExplainedArgs, images, map, new_weights};
-use crate::output::Output;
+use crate::explained::{
+    Choice, ExplainedArgs, MethodsArgs, Picture, Subject, check_images, images, map, new_weights,
+};
+use crate::output::{Kind, Output};
 use crate::progress::Progress;
 use crate::table;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   top5 sanity lenet digit.png --methods gradient,guided,grad-cam
-  top5 sanity runs/resnet20-photos photos/ --csv > curves.csv";
+  top5 sanity runs/resnet20-photos photos/ --csv > curves.csv
+  top5 sanity runs/resnet20-photos photos/ --plot curves.svg";
 
 #[derive(Debug, Args)]
 pub(crate) struct SanityArgs {
     #[command(flatten)]
     explained: ExplainedArgs,
+    #[command(flatten)]
+    methods: MethodsArgs,
     /// Write CSV
     #[arg(long, conflicts_with = "json")]
     csv: bool,
+    /// Draw the curves into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// The command, resolved.
 pub(crate) struct Task {
     choice: Choice,
+    methods: MethodsArgs,
     csv: bool,
+    plot: Option<PathBuf>,
 }
 
 /// The document of `--json`.
 #[derive(Serialize)]
-struct Report {
+pub(crate) struct Report {
     network: String,
     preprocess: String,
     recipe: &'static str,
@@ -63,58 +76,78 @@ struct Point {
 
 impl Task {
     pub(crate) fn resolve(args: SanityArgs) -> Result<Self> {
-        Ok(Self { choice: Choice::resolve(args.explained)?, csv: args.csv })
+        let SanityArgs { explained, methods, csv, plot } = args;
+        Ok(Self { choice: Choice::resolve(explained)?, methods, csv, plot })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let Explained { model, network, mut explainer, methods, images } =
-            self.choice.open(output)?;
-        let logits = |image: &(String, Vec<f32>)| explainer.logits(&image.1);
-        let logits = images.iter().map(logits).collect::<Result<Vec<_>, _>>()?;
-        let class = |logits: &top5::graph::Tensor| {
-            let logits = logits.data();
-            let best = (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-            self.choice.args.class.or(best).unwrap_or(0)
-        };
-        let classes: Vec<usize> = logits.iter().map(class).collect();
-        let seed = self.choice.args.seed;
-        let (graph, drawn) = (model.graph.clone(), new_weights(&model.graph, seed));
-        let [_, height, width] = graph.input();
-        let progress = Progress::new(output, "layers", layers(&graph).len() + 1);
-        let mut done = 0;
-        let steps = cascade(&graph, &model.weights, &drawn, [height, width], &mut |weights| {
-            progress.set(done, String::new);
-            done += 1;
-            network.load(weights.clone()).map_err(ScoreError::Engine)?;
-            let mut maps = Vec::new();
-            for method in &methods {
-                for ((_, image), &class) in images.iter().zip(&classes) {
-                    maps.push(map(&mut explainer, method, image, class)?);
-                }
-            }
-            Ok(maps)
-        })?;
-        drop(progress);
+        if let Some(path) = &self.plot {
+            output.check_file(path, Kind::Svg)?;
+        }
+        let mut subject = self.choice.open(output)?;
+        let methods = self.methods.methods(subject.explainer.graph().input());
+        let pictures = self.choice.pictures(&mut subject, output)?;
+        let classes = pictures.iter().map(|picture| self.choice.class(&subject, picture));
+        let classes: Vec<usize> = classes.collect::<Result<_>>()?;
+        let of = (&pictures[..], &classes[..]);
+        let seed = self.methods.seed;
+        let report = curves(&self.choice, &mut subject, of, &methods, seed, output)?;
         methods.iter().filter_map(Method::warning).take(1).for_each(|w| output.warn(w));
-        let count = images.len();
-        let curve = |(number, method): (usize, Method)| Curve {
-            method,
-            points: steps.iter().map(|step| point(step, number * count, count)).collect(),
-        };
-        let report = Report {
-            network: graph.name().to_owned(),
-            preprocess: model.preprocess.describe(),
-            recipe: RECIPE,
-            seed,
-            images: images.into_iter().map(|(name, _)| name).collect(),
-            methods: methods.into_iter().enumerate().map(curve).collect(),
-        };
+        if let Some(path) = &self.plot {
+            output.file(path, Kind::Svg, report.svg().as_bytes())?;
+        }
         match (output.json, self.csv) {
             (true, _) => output.document(&report),
             (false, true) => output.text(&report.csv()),
             (false, false) => output.text(&report.text()),
         }
     }
+}
+
+/// How alike the maps of pictures, each of a class, stay while layers get new weights drawn with `seed`. The network keeps the
+/// last of these weights.
+pub(crate) fn curves(
+    choice: &Choice,
+    subject: &mut Subject,
+    (pictures, classes): (&[Picture], &[usize]),
+    methods: &[Method],
+    seed: u64,
+    output: Output,
+) -> Result<Report> {
+    let graph = subject.explainer.graph().clone();
+    check_images(pictures.len(), &graph)?;
+    let inputs = pictures.iter().map(|picture| choice.input(subject, picture));
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let trained = choice.model.open(output)?.inference().weights;
+    let drawn = new_weights(&graph, seed);
+    let [_, height, width] = graph.input();
+    let progress = Progress::new(output, "layers", layers(&graph).len() + 1);
+    let mut done = 0;
+    let steps = cascade(&graph, &trained, &drawn, [height, width], &mut |weights| {
+        progress.set(done, String::new);
+        done += 1;
+        subject.network.load(weights.clone()).map_err(ScoreError::Engine)?;
+        let mut maps = Vec::new();
+        for method in methods {
+            for (input, &class) in inputs.iter().zip(classes) {
+                maps.push(map(&mut subject.explainer, method, input, class)?);
+            }
+        }
+        Ok(maps)
+    })?;
+    let count = pictures.len();
+    let curve = |(number, method): (usize, &Method)| Curve {
+        method: method.clone(),
+        points: steps.iter().map(|step| point(step, number * count, count)).collect(),
+    };
+    Ok(Report {
+        network: graph.name().to_owned(),
+        preprocess: subject.preprocess.describe(),
+        recipe: RECIPE,
+        seed,
+        images: pictures.iter().map(|picture| picture.file.display().to_string()).collect(),
+        methods: methods.iter().enumerate().map(curve).collect(),
+    })
 }
 
 fn point(step: &Step, first: usize, count: usize) -> Point {
@@ -153,7 +186,27 @@ impl Report {
         rows
     }
 
-    fn text(&self) -> String {
+    /// A chart for each comparison, a line for each method: from the trained network to new weights everywhere.
+    pub(crate) fn svg(&self) -> String {
+        let chart = |y: &str, value: fn(&Point) -> Option<f64>| {
+            let line = |curve: &Curve| {
+                let points = curve.points.iter().enumerate();
+                // A constant map has no rank correlation: a gap.
+                let place = |(i, point)| [i as f64, value(point).unwrap_or(f64::NAN)];
+                Series { name: curve.method.name().to_owned(), points: points.map(place).collect() }
+            };
+            let x = "layers with new weights, from the logits down".to_owned();
+            Panel { x, y: y.to_owned(), series: self.methods.iter().map(line).collect() }
+        };
+        let charts = [
+            chart("Spearman, absolute values", |point| point.spearman_absolute),
+            chart("Spearman, signed", |point| point.spearman),
+            chart("SSIM, absolute values", |point| Some(point.ssim)),
+        ];
+        panels(&format!("{}: maps after new weights", self.network), &charts, charts.len())
+    }
+
+    pub(crate) fn text(&self) -> String {
         let columns = [
             ("method", false),
             ("new weights down to", false),
@@ -172,7 +225,7 @@ impl Report {
             )
     }
 
-    fn csv(&self) -> String {
+    pub(crate) fn csv(&self) -> String {
         let columns = ["method", "layer", "spearman", "spearman_absolute", "ssim", "constant_maps"];
         table::csv(columns, &self.rows())
     }

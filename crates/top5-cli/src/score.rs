@@ -1,28 +1,36 @@
 //! `top5 score`: how good explanations are, by several measures and beside two controls.
 
+mod boxes;
+
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::Finite;
 use top5::explain::Method;
-use top5::explain::score::{self, Candidate, Row, Settings, Subject, Table, max_sensitivity};
+use top5::explain::score::{self, Candidate, Row, Settings, Table, max_sensitivity};
 use top5::graph::SessionOptions;
 
-use crate::explained::{Choice, Explained, ExplainedArgs, images, map};
+use crate::explained::{Choice, ExplainedArgs, MethodsArgs, Picture, Subject, images, map};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::table;
+use boxes::{Boxes, Pointing};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   top5 score lenet digit.png
   top5 score runs/resnet20-photos photos/ --methods grad-cam,hires-cam,occlusion,rise
-  top5 score vgg16 dog.jpg --weights vgg16.pth --methods gradient --csv";
+  top5 score vgg16 dog.jpg --weights vgg16.pth --methods gradient --csv
+  top5 score runs/mine photos/ --boxes boxes.csv       the pointing game; lines: image,class,top,left,height,width";
 
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
     #[command(flatten)]
     explained: ExplainedArgs,
+    #[command(flatten)]
+    methods: MethodsArgs,
     /// Subsets of each size for sensitivity-n
     #[arg(long, value_name = "N", default_value = "100")]
     #[arg(value_parser = clap::value_parser!(u16).range(2..))]
@@ -37,6 +45,13 @@ pub(crate) struct ScoreArgs {
     /// How far max-sensitivity changes the values of the prepared image
     #[arg(long, value_name = "RADIUS", default_value = "0.02", value_parser = radius)]
     radius: f32,
+    /// The pointing game: a CSV file with the header image,class,top,left,height,width, rectangles of objects in pixels of images,
+    /// whose files are named from the CSV's folder. Each object's class is explained
+    #[arg(long, value_name = "FILE")]
+    boxes: Option<PathBuf>,
+    /// How many pixels of the prepared image beside an object still hit it
+    #[arg(long, value_name = "PIXELS", default_value = "15", requires = "boxes")]
+    tolerance: f64,
     /// Write CSV
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -52,7 +67,9 @@ fn radius(text: &str) -> Result<f32, String> {
 /// The command, resolved.
 pub(crate) struct Task {
     choice: Choice,
+    methods: MethodsArgs,
     settings: Settings,
+    boxes: Option<Boxes>,
     csv: bool,
 }
 
@@ -64,6 +81,8 @@ struct Report {
     layer: Option<String>,
     methods: Vec<Method>,
     images: Vec<Scored>,
+    /// The pointing game, where rectangles are given.
+    pointing: Option<Pointing>,
 }
 
 #[derive(Serialize)]
@@ -76,71 +95,82 @@ struct Scored {
 
 impl Task {
     pub(crate) fn resolve(args: ScoreArgs) -> Result<Self> {
-        let mut settings = Settings::seeded(args.explained.seed);
+        let mut settings = Settings::seeded(args.methods.seed);
         settings.sensitivity_n.subsets = usize::from(args.subsets);
         settings.infidelity.samples = usize::from(args.squares);
         settings.max_sensitivity.samples = usize::from(args.changes);
         settings.max_sensitivity.radius = args.radius;
-        Ok(Self { choice: Choice::resolve(args.explained)?, settings, csv: args.csv })
+        let boxes = args.boxes.map(|path| Boxes::read(&path, args.tolerance)).transpose()?;
+        let choice = Choice::resolve(args.explained)?;
+        Ok(Self { choice, methods: args.methods, settings, boxes, csv: args.csv })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let mut explained = self.choice.open(output)?;
-        let images = std::mem::take(&mut explained.images);
-        let methods = explained.methods.clone();
-        let progress = Progress::new(output, "maps", images.len() * (methods.len() + 1));
+        let mut subject = self.choice.open(output)?;
+        let pictures = self.choice.pictures(&mut subject, output)?;
+        let methods = self.methods.methods(subject.explainer.graph().input());
+        let progress = Progress::new(output, "maps", pictures.len() * (methods.len() + 1));
         let mut scored = Vec::new();
-        for (number, (file, image)) in images.iter().enumerate() {
-            let table = self.score(&mut explained, image, |done| {
+        for (number, picture) in pictures.iter().enumerate() {
+            let file = picture.file.display().to_string();
+            let table = self.score(&mut subject, picture, &methods, |done| {
                 progress.set(number * (methods.len() + 1) + done, || file.clone());
             })?;
-            let class_name = explained.model.classes[table.class].clone();
-            scored.push(Scored { file: file.clone(), class_name, table });
+            let class_name = subject.classes[table.class].clone();
+            scored.push(Scored { file, class_name, table });
         }
         drop(progress);
-        let graph = explained.explainer.graph();
-        let layer = explained.explainer.layer().map(|id| graph.node(id).name.clone());
+        let pointing = self.boxes.as_ref().map(|boxes| {
+            let seed = self.methods.seed;
+            boxes.play(&self.choice, &mut subject, &methods, seed, output)
+        });
         let report = Report {
-            network: graph.name().to_owned(),
-            preprocess: explained.model.preprocess.describe(),
-            layer: layer.filter(|_| methods.iter().any(Method::needs_layer)),
+            network: subject.name().to_owned(),
+            preprocess: subject.preprocess.describe(),
+            layer: subject.layer().filter(|_| methods.iter().any(Method::needs_layer)),
             methods,
             images: scored,
+            pointing: pointing.transpose()?,
         };
         report.methods.iter().filter_map(Method::warning).take(1).for_each(|w| output.warn(w));
         match (output.json, self.csv) {
             (true, _) => output.document(&report),
             (false, true) => output.text(&report.csv()),
-            (false, false) => output.text(&report.text(&self.settings)),
+            (false, false) => {
+                output.text(&report.text(&self.settings))?;
+                report.pointing.iter().try_for_each(|pointing| output.text(&pointing.text()))
+            }
         }
     }
 
     fn score(
         &self,
-        explained: &mut Explained,
-        image: &[f32],
+        subject: &mut Subject,
+        picture: &Picture,
+        methods: &[Method],
         progress: impl Fn(usize),
     ) -> Result<Table> {
-        let Explained { network, explainer, methods, .. } = explained;
+        let image = self.choice.input(subject, picture)?;
+        let class = self.choice.class(subject, picture)?;
+        let Subject { network, explainer, .. } = subject;
         let options = SessionOptions::inference(self.choice.args.batch_size);
         let graph = explainer.graph().clone();
         let mut session = Finite::new(network.session(&graph, &options)?);
-        let mut subject = Subject::new(&mut session, image, self.choice.args.class)?;
-        let class = subject.class();
+        let mut asked = score::Subject::new(&mut session, &image, Some(class))?;
         let (mut candidates, mut sensitivities) = (Vec::new(), Vec::new());
         for (number, method) in methods.iter().enumerate() {
             progress(number);
-            let own = map(explainer, method, image, class)?;
+            let own = map(explainer, method, &image, class)?;
             let mut again = |changed: &[f32]| map(explainer, method, changed, class);
             let options = &self.settings.max_sensitivity;
             sensitivities.push(match options.samples {
                 0 => None,
-                _ => max_sensitivity(image, &own, options, &mut again)?,
+                _ => max_sensitivity(&image, &own, options, &mut again)?,
             });
             candidates.push(Candidate { name: method.name().to_owned(), map: own, explain: None });
         }
         progress(methods.len());
-        let mut table = score::table(&mut subject, candidates, self.settings.clone())?;
+        let mut table = score::table(&mut asked, candidates, self.settings.clone())?;
         for (row, sensitivity) in table.rows.iter_mut().zip(sensitivities) {
             row.max_sensitivity = sensitivity;
         }

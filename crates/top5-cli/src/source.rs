@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use top5::formats::Pick;
 use top5::zoo::{self, Network};
-use top5::{CONFIG_FILE, Model, WeightFiles};
+use top5::{CONFIG_FILE, Model, Options, WeightFiles};
 use top5_hub::{ENDPOINT, Hub, PATIENCE, Repo};
 
 use crate::args::WeightsArgs;
@@ -71,6 +71,33 @@ impl StoredModel {
         opened.notes.iter().for_each(|note| output.note(note));
         Ok(opened.model)
     }
+
+    /// What a network answered; where that failed because the answer to `culprit`, a prepared image, is not finite, the error
+    /// names the layer that it comes from. The weights are read again for it.
+    pub(crate) fn traced<T>(
+        &self,
+        answer: Result<T>,
+        culprit: &[f32],
+        options: &Options,
+        output: Output,
+    ) -> Result<T> {
+        traced(answer, culprit, options, || self.open(output))
+    }
+}
+
+/// The same for a model that `open` reads.
+pub(crate) fn traced<T>(
+    answer: Result<T>,
+    culprit: &[f32],
+    options: &Options,
+    open: impl FnOnce() -> Result<Model>,
+) -> Result<T> {
+    if answer.is_ok() || culprit.is_empty() {
+        return answer;
+    }
+    let Model { graph, weights, .. } = open()?.inference();
+    let device = top5::device(&memory::limited(options.clone()))?;
+    Err(top5::trace(&device, &graph, weights, culprit).into())
 }
 
 /// Weights that a run starts from.

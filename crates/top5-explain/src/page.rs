@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::picture::data_uri;
+use crate::picture::{base64, data_uri};
 
 const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:1rem;color:#1a1a1a;background:#fff}
@@ -57,6 +57,17 @@ impl Page {
             self.text,
             "<figure><img src=\"{}\" alt=\"{}\"><figcaption>{}</figcaption></figure>",
             data_uri(png),
+            escape(alt),
+            escape(caption)
+        );
+    }
+
+    /// A drawing (an SVG file), what it shows in words, and a caption.
+    pub fn drawing(&mut self, svg: &str, alt: &str, caption: &str) {
+        let _ = writeln!(
+            self.text,
+            "<figure><img src=\"data:image/svg+xml;base64,{}\" alt=\"{}\"><figcaption>{}</figcaption></figure>",
+            base64(svg.as_bytes()),
             escape(alt),
             escape(caption)
         );

@@ -1,19 +1,23 @@
 //! `top5 occlude`: the five panels of ZFNet's figure 7.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::explain::method::figure7::{Panels, figure7};
 use top5::explain::picture::{self, Ramp, Scale};
 use top5::explain::{Map, layers, npy, page::Page};
+use top5::write_whole;
 
-use super::write::{Folder, photograph};
-use super::{Picture, Subject, SubjectArgs};
+use super::PLACE;
+use super::write::photograph;
 use crate::args::positive;
-use crate::output::Output;
+use crate::explained::{Choice, ExplainedArgs, Picture, Subject};
+use crate::folder;
+use crate::output::{Output, Versioned};
 use crate::printable;
 use crate::progress::Progress;
-use crate::source::StoredModel;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +27,10 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct OccludeArgs {
     #[command(flatten)]
-    subject: SubjectArgs,
+    explained: ExplainedArgs,
+    /// The folder of the pictures, which must be empty; explained/figure7, numbered when taken, by default
+    #[arg(long, short, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Side of the gray square in pixels; a seventh of the image by default
     #[arg(long, value_name = "PIXELS", value_parser = positive)]
     size: Option<usize>,
@@ -62,25 +69,22 @@ struct Occluded {
 /// The command, resolved.
 pub(crate) struct Task {
     args: OccludeArgs,
-    model: StoredModel,
+    choice: Choice,
 }
 
 impl Task {
     pub(crate) fn resolve(args: OccludeArgs) -> Result<Self> {
-        let model = StoredModel::resolve(&args.subject.model, &args.subject.weights)?;
-        Ok(Self { args, model })
+        Ok(Self { choice: Choice::resolve(args.explained.clone())?, args })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let Self { args, model } = self;
-        let mut subject = args.subject.open(&model, output)?;
+        let Self { args, choice } = self;
+        let mut subject = choice.open(output)?;
         let graph = subject.explainer.graph().clone();
-        let layer = layers::map_layer(&graph, args.subject.layer.as_deref())?;
-        let pictures = args.subject.pictures(&mut subject)?;
-        let classes: Vec<usize> = pictures
-            .iter()
-            .map(|picture| subject.class(&args.subject.class, "--class", picture))
-            .collect::<Result<_>>()?;
+        let layer = layers::map_layer(&graph, args.explained.layer.as_deref())?;
+        let pictures = choice.pictures(&mut subject, output)?;
+        let classes = pictures.iter().map(|picture| choice.class(&subject, picture));
+        let classes: Vec<usize> = classes.collect::<Result<_>>()?;
         let side = graph.input()[1].min(graph.input()[2]);
         let size = args.size.unwrap_or((side / 7).max(1));
         let stride = args.stride.unwrap_or((size / 2).max(1));
@@ -89,9 +93,9 @@ impl Task {
             size,
             stride,
         )?;
-        let folder = Folder::create(args.subject.out.as_deref(), "figure7", output)?;
+        let folder = folder::fresh(args.out.as_deref(), PLACE, "figure7", output)?;
         let layer_name = graph.node(layer).name.clone();
-        let mut page = Page::new(&format!("What a gray square changes in {}", subject.network));
+        let mut page = Page::new(&format!("What a gray square changes in {}", subject.name()));
         page.paragraph(&format!(
             "Figure 7 of Zeiler & Fergus (2014), layer {layer_name}; a gray square of {size} pixels every {stride}: the \
              paper states neither. {}",
@@ -104,26 +108,26 @@ impl Task {
                 bar.get_or_insert_with(|| Progress::new(output, "occlusion", all))
                     .set(done, String::new);
             };
+            let input = choice.input(&subject, picture)?;
             let explainer = &mut subject.explainer;
-            let panels =
-                figure7(explainer, &picture.input, class, layer, [size, stride], &mut tick)?;
+            let panels = figure7(explainer, &input, class, layer, [size, stride], &mut tick)?;
             drop(bar);
-            let number = images.len();
-            images.push(draw(&subject, picture, class, number, &panels, &folder, &mut page)?);
+            let shown = Shown { picture, input: &input, class, number: images.len() };
+            images.push(draw(&subject, &shown, &panels, &folder, &mut page)?);
         }
-        folder.write("index.html", page.finish().as_bytes())?;
-        let preprocess = subject.preprocess.describe();
+        write_whole(&folder.join("index.html"), page.finish().as_bytes())?;
         let document = Document {
-            network: subject.network,
-            preprocess,
-            folder: folder.path().display().to_string(),
+            network: subject.name().to_owned(),
+            preprocess: subject.preprocess.describe(),
+            folder: folder.display().to_string(),
             layer: layer_name,
             size,
             stride,
             images,
         };
-        folder.write("occlusion.json", serde_json::to_string_pretty(&document)?.as_bytes())?;
-        output.note(&format!("written: {}", folder.path().join("index.html").display()));
+        let json = serde_json::to_vec_pretty(&Versioned::new(&document))?;
+        write_whole(&folder.join("occlusion.json"), &json)?;
+        output.note(&format!("written: {}", folder.join("index.html").display()));
         if output.json {
             return output.document(&document);
         }
@@ -141,16 +145,22 @@ impl Task {
     }
 }
 
-fn draw(
-    subject: &Subject,
-    picture: &Picture,
+/// What is drawn of an image.
+struct Shown<'s> {
+    picture: &'s Picture,
+    input: &'s [f32],
     class: usize,
     number: usize,
+}
+
+fn draw(
+    subject: &Subject,
+    &Shown { picture, input, class, number }: &Shown<'_>,
     panels: &Panels,
-    folder: &Folder,
+    folder: &Path,
     page: &mut Page,
 ) -> Result<Occluded> {
-    let seen = photograph(&picture.input, &subject.preprocess);
+    let seen = photograph(input, &subject.preprocess);
     let zoom = (224 / seen.height.max(1)).max(1);
     let [rows, columns] = panels.grid.places;
     let label = |&label: &usize| label as f32;
@@ -196,14 +206,14 @@ fn draw(
         let drawn = picture::side_by_side(&[picture::enlarge(&image, zoom)], scale.as_ref(), 6);
         let png = picture::encode(&drawn, &[("Title", &caption)])?;
         let name = format!("{stem}-{panel}.png");
-        folder.write(&name, &png)?;
+        write_whole(&folder.join(&name), &png)?;
         page.figure(&png, &caption, &format!("({panel}) {caption}"));
         files.push(name);
     }
     page.end_row();
     for (name, map) in [("activation", &panels.activation), ("probability", &panels.probability)] {
         let name = format!("{stem}-{name}.npy");
-        folder.write(&name, &npy::of_map(map))?;
+        write_whole(&folder.join(&name), &npy::of_map(map))?;
         files.push(name);
     }
     Ok(Occluded {

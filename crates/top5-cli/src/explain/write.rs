@@ -1,67 +1,33 @@
 //! The folder of explanations: pictures, raw maps, `explanation.json` and a page that holds all of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use top5::data::{Image, Preprocess};
 use top5::explain::picture::{self, Scale};
+use top5::explain::sanity::RECIPE;
 use top5::explain::zfnet::field::Rectangle;
 use top5::explain::zfnet::gallery::patch;
 use top5::explain::{npy, page::Page};
-use top5::{make_folder, write_whole};
+use top5::write_whole;
 
-use super::{Answer, Picture, Said, Subject};
-use crate::exit::Stop;
+use super::{Answer, Said};
+use crate::explained::{Picture, Subject};
+use crate::folder::file_name;
 use crate::output::Output;
 use crate::printable;
-
-/// Where folders go that are not named.
-const PLACE: &str = "explained";
-
-/// A folder that was empty, or may be written over.
-pub(super) struct Folder(PathBuf);
-
-impl Folder {
-    pub(super) fn create(out: Option<&Path>, name: &str, output: Output) -> Result<Self> {
-        let numbered = (2..).map(|n| format!("{name}-{n}"));
-        let mut names = std::iter::once(name.to_owned()).chain(numbered);
-        let path = match out {
-            Some(path) => path.to_owned(),
-            None => names
-                .by_ref()
-                .map(|name| Path::new(PLACE).join(name))
-                .find(|path| path.symlink_metadata().is_err())
-                .expect("there is always another number"),
-        };
-        let taken = std::fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some());
-        if taken && !output.force {
-            let message =
-                format!("{} is not empty: give another folder, or --force", path.display());
-            return Err(Stop::Resource(message).into());
-        }
-        make_folder(&path)?;
-        Ok(Self(path))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        Ok(write_whole(&self.0.join(name), bytes)?)
-    }
-}
+use crate::sanity;
 
 /// All that is said, while it is written.
 pub(super) struct Report<'a> {
-    folder: &'a Folder,
+    folder: &'a Path,
     page: Page,
     said: Vec<Said>,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(subject: &Subject, folder: &'a Folder) -> Self {
-        let mut page = Page::new(&format!("Explanations of {}", subject.network));
+    pub(super) fn new(subject: &Subject, folder: &'a Path) -> Self {
+        let mut page = Page::new(&format!("Explanations of {}", subject.name()));
         page.paragraph(&format!("Images are prepared so: {}.", subject.preprocess.describe()));
         Self { folder, page, said: Vec::new() }
     }
@@ -71,6 +37,7 @@ impl<'a> Report<'a> {
         &mut self,
         subject: &Subject,
         picture: &Picture,
+        input: &[f32],
         answer: Answer,
     ) -> Result<()> {
         let Answer { method, target, layer, map: channel, explanation } = answer;
@@ -94,9 +61,9 @@ impl<'a> Report<'a> {
             files: Vec::new(),
         };
         let stem = picture.file.file_stem().map_or("image".into(), |stem| stem.to_string_lossy());
-        let stem = format!("{:03}-{}.{}", self.said.len(), plain(&stem), said.method.name());
+        let stem = format!("{:03}-{}.{}", self.said.len(), file_name(&stem), said.method.name());
         let scale = Scale::of(map);
-        let seen = photograph(&picture.input, &subject.preprocess);
+        let seen = photograph(input, &subject.preprocess);
         let zoom = (224 / seen.height.max(1)).max(1);
         let mut panels = vec![
             seen.to_rgb(),
@@ -120,7 +87,7 @@ impl<'a> Report<'a> {
         let svg = picture::svg(&picture::render(map, &scale), Some(&scale), &title, &under)?;
         let mut write = |end: &str, bytes: &[u8]| -> Result<()> {
             let name = format!("{stem}.{end}");
-            self.folder.write(&name, bytes)?;
+            write_whole(&self.folder.join(&name), bytes)?;
             said.files.push(name);
             Ok(())
         };
@@ -144,14 +111,25 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
+    /// Draws and writes the curves of new weights.
+    pub(super) fn add_sanity(&mut self, curves: &sanity::Report) -> Result<()> {
+        let svg = curves.svg();
+        write_whole(&self.folder.join("sanity.svg"), svg.as_bytes())?;
+        write_whole(&self.folder.join("sanity.csv"), curves.csv().as_bytes())?;
+        self.page.heading("New weights from the top");
+        self.page.drawing(&svg, "Curves of how alike the maps stay, by method", RECIPE);
+        self.page.code(&curves.text());
+        Ok(())
+    }
+
     pub(super) fn finish(self, output: Output) -> Result<Vec<Said>> {
         let json = serde_json::to_string_pretty(&serde_json::json!({
             "schema_version": crate::output::SCHEMA_VERSION,
             "explanations": self.said,
         }))?;
-        self.folder.write("explanation.json", json.as_bytes())?;
-        self.folder.write("index.html", self.page.finish().as_bytes())?;
-        output.note(&format!("written: {}", self.folder.path().join("index.html").display()));
+        write_whole(&self.folder.join("explanation.json"), json.as_bytes())?;
+        write_whole(&self.folder.join("index.html"), self.page.finish().as_bytes())?;
+        output.note(&format!("written: {}", self.folder.join("index.html").display()));
         Ok(self.said)
     }
 }
@@ -198,10 +176,4 @@ impl Said {
 pub(super) fn photograph(input: &[f32], preprocess: &Preprocess) -> Image {
     let [_, height, width] = preprocess.input_size;
     patch(preprocess, input, Rectangle { top: 0, left: 0, height, width })
-}
-
-/// A file's name without what a file system might not take.
-fn plain(name: &str) -> String {
-    let keep = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    name.chars().take(60).map(keep).collect()
 }

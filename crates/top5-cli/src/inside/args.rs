@@ -75,7 +75,7 @@ pub(crate) struct GalleryArgs {
     /// Which part of the data
     #[arg(long, value_enum, default_value = "test")]
     pub(crate) split: Split,
-    /// Look at the first so many images only
+    /// Look at so many images only, evenly spread over the part
     #[arg(long, value_name = "N")]
     pub(crate) images: Option<usize>,
     /// Patches per map, of as many images
@@ -104,7 +104,7 @@ pub(crate) struct EvolveArgs {
     pub(crate) maps: MapArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// Look at the first so many training images
+    /// Look at so many training images, evenly spread
     #[arg(long, value_name = "N", default_value = "1000")]
     pub(crate) images: usize,
     /// Images at once
@@ -151,7 +151,7 @@ pub(crate) struct FiltersArgs {
     /// Which part of the data
     #[arg(long, value_enum, default_value = "test")]
     pub(crate) split: Split,
-    /// Look at the first so many images only
+    /// Look at so many images only, evenly spread over the part
     #[arg(long, value_name = "N")]
     pub(crate) images: Option<usize>,
     /// Scale filters down to this root mean square in the second picture; the paper's is 0.1, for images from −128 to 128; the

@@ -1,11 +1,10 @@
 //! `top5 correspond`: whether hiding the same part changes features alike in several images (table 1).
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
-use top5::data::{Image, Limits, Preprocess, files, read_image};
+use top5::data::{Image, Limits, Preprocess, read_image};
 use top5::explain::zfnet::correspondence::{Score, hidden, score};
 use top5::explain::zfnet::field::Rectangle;
 use top5::graph::random::{Stream, hash};
@@ -18,21 +17,17 @@ use crate::exit::Stop;
 use crate::memory::limited;
 use crate::output::Output;
 use crate::printable;
+use crate::rectangles::{self, Marked};
 use crate::source::StoredModel;
 
-/// The first line of a file of parts.
-const HEADER: &str = "image,part,top,left,height,width";
 /// What the random rectangles are called.
 const RANDOM: &str = "random";
-
-/// A part's rectangles: an image and where the part is in it.
-type Places = Vec<(PathBuf, Rectangle)>;
 
 /// The command, resolved.
 pub(crate) struct Task {
     model: StoredModel,
     layers: Vec<String>,
-    parts: BTreeMap<String, Places>,
+    parts: BTreeMap<String, Vec<Marked>>,
     limits: Limits,
     seed: u64,
     options: Options,
@@ -61,14 +56,13 @@ struct Row {
 impl Task {
     pub(crate) fn resolve(args: CorrespondArgs) -> Result<Self> {
         let subject = args.subject;
-        let reading = || format!("reading {}", args.parts.display());
-        let text = files::read_text(&args.parts).with_context(reading)?;
-        let folder = args.parts.parent().unwrap_or(Path::new(""));
+        let marked = rectangles::read(&args.parts, "part")?;
+        let parts = parts(marked)
+            .map_err(|why| Stop::BadInput(format!("{}: {why}", args.parts.display())))?;
         Ok(Self {
             model: StoredModel::resolve(&subject.model, &subject.weights)?,
             layers: subject.layers,
-            parts: parse(&text, folder)
-                .map_err(|why| Stop::BadInput(format!("{}: {why}", args.parts.display())))?,
+            parts,
             limits: args.images.limits(),
             seed: args.seed,
             options: subject.engine.options()?,
@@ -91,22 +85,27 @@ impl Task {
         let mut images_at_random = 0;
         for (part, places) in &self.parts {
             let mut changes = vec![Vec::new(); layers.len()];
-            for (file, rectangle) in places {
-                let image = read_image(file, &self.limits)?;
-                check(file, &image, *rectangle)?;
+            for marked in places {
+                let image = read_image(&marked.image, &self.limits)?;
+                rectangles::check("part", marked, &image)?;
+                let rectangle = marked.rectangle;
                 let elsewhere = Rectangle {
                     top: stream.below(image.height - rectangle.height + 1),
                     left: stream.below(image.width - rectangle.width + 1),
-                    ..*rectangle
+                    ..rectangle
                 };
-                let base = features(&mut session, &preprocess, &image)?;
+                let mut features = |image: &Image| -> Result<Vec<Vec<f32>>> {
+                    let features = features(&mut session, &preprocess, image);
+                    self.model.traced(features, session.culprit(), &self.options, output)
+                };
+                let base = features(&image)?;
                 let mut change = |part: Rectangle| -> Result<Vec<Vec<f32>>> {
                     let hidden = hidden(&image, part, colour);
-                    let hidden = features(&mut session, &preprocess, &hidden)?;
+                    let hidden = features(&hidden)?;
                     let pairs = base.iter().zip(hidden);
                     Ok(pairs.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a - b).collect()).collect())
                 };
-                let own = change(*rectangle)?;
+                let own = change(rectangle)?;
                 let random = change(elsewhere)?;
                 changes.iter_mut().zip(own).for_each(|(all, one)| all.push(one));
                 // One random part per image and part, as many as there are of others.
@@ -144,39 +143,11 @@ fn mean_colour(preprocess: &Preprocess) -> [u8; 3] {
     std::array::from_fn(|c| level(*preprocess.mean.get(c).unwrap_or(&preprocess.mean[0])))
 }
 
-fn check(file: &Path, image: &Image, part: Rectangle) -> Result<()> {
-    let Rectangle { top, left, height, width } = part;
-    let within = |from: usize, length: usize, side: usize| {
-        length > 0 && from.checked_add(length).is_some_and(|end| end <= side)
-    };
-    if within(top, height, image.height) && within(left, width, image.width) {
-        return Ok(());
-    }
-    let message = format!(
-        "{}: the part at row {top}, column {left}, {height} high and {width} wide does not lie in the image of {}×{}",
-        file.display(),
-        image.height,
-        image.width
-    );
-    Err(Stop::BadInput(message).into())
-}
-
-/// The parts in a file, by name. Says what is wrong, and in which line.
-fn parse(text: &str, folder: &Path) -> Result<BTreeMap<String, Places>, String> {
-    let mut lines = text.trim_start_matches('\u{feff}').lines();
-    if lines.next().map(str::trim) != Some(HEADER) {
-        return Err(format!("expected {HEADER} in the first line"));
-    }
-    let mut parts: BTreeMap<String, Places> = BTreeMap::new();
-    for (number, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let wrong =
-            || format!("line {}: expected {HEADER} with whole numbers, got {line:?}", number + 2);
-        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-        let [image, part, ref numbers @ ..] = cells[..] else { return Err(wrong()) };
-        let numbers: Result<Vec<usize>, _> = numbers.iter().map(|cell| cell.parse()).collect();
-        let Ok(&[top, left, height, width]) = numbers.as_deref() else { return Err(wrong()) };
-        let rectangle = Rectangle { top, left, height, width };
-        parts.entry(part.to_owned()).or_default().push((folder.join(image), rectangle));
+/// The rectangles by part. Says what is wrong.
+fn parts(marked: Vec<Marked>) -> Result<BTreeMap<String, Vec<Marked>>, String> {
+    let mut parts: BTreeMap<String, Vec<Marked>> = BTreeMap::new();
+    for one in marked {
+        parts.entry(one.name.clone()).or_default().push(one);
     }
     match parts.iter().find(|(_, places)| places.len() < 2) {
         Some((part, _)) => Err(format!("the part {part:?} is in one image only: two make a pair")),
@@ -203,25 +174,23 @@ fn table(told: &Correspondence) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
-    fn files_of_parts_are_read_or_say_what_is_wrong() {
-        let good = format!("{HEADER}\na.png,eye,1,2,3,4\nb.png,eye,5,6,7,8\n\n");
-        let parts = parse(&good, Path::new("dogs")).unwrap();
-        let first = Rectangle { top: 1, left: 2, height: 3, width: 4 };
-        assert_eq!(parts["eye"][0], (PathBuf::from("dogs/a.png"), first));
+    fn parts_are_in_two_images_and_not_called_random() {
+        let of = |lines: &str| {
+            let text = format!("image,part,top,left,height,width\n{lines}\n");
+            parts(rectangles::parse(&text, "part", Path::new("")).unwrap())
+        };
+        assert_eq!(of("a,eye,1,2,3,4\nb,eye,5,6,7,8").unwrap()["eye"].len(), 2);
         for (lines, word) in [
-            ("a.png,eye,1,2,3,4", "two make a pair"),
-            ("a.png,eye,1,2,3", "line 2"),
-            ("a.png,eye,1,2,3,x", "line 2"),
-            ("a.png,eye,1,2,3,-4", "line 2"),
+            ("a,eye,1,2,3,4", "two make a pair"),
             ("", "no parts"),
             ("a,random,0,0,1,1\nb,random,0,0,1,1", "random"),
         ] {
-            let error = parse(&format!("{HEADER}\n{lines}\n"), Path::new("")).unwrap_err();
-            assert!(error.contains(word), "{error}");
+            assert!(of(lines).unwrap_err().contains(word), "{lines}");
         }
-        assert!(parse("image;part\n", Path::new("")).unwrap_err().contains("first line"));
     }
 }

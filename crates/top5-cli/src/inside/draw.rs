@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::Serialize;
 use top5::data::Image;
+use top5::explain::picture::{blocks, sheet};
 use top5::explain::zfnet::field::{Rectangle, receptive_field};
 use top5::explain::zfnet::gallery::{patch, picture_of_signal, project};
-use top5::explain::zfnet::sheet::{blocks, sheet};
 use top5::explain::zfnet::strongest::Peak;
 use top5::graph::{Network, NodeId, Purpose, Rule, Session, SessionOptions};
 
@@ -83,7 +83,7 @@ impl<'p> Projector<'p> {
             let (_, prepared, size) = match current.take() {
                 Some(of) if of.0 == peak.image => current.insert(of),
                 _ => {
-                    let (prepared, size) = self.images.prepared(peak.image)?;
+                    let (prepared, size) = self.images.prepared(self.images.number(peak.image))?;
                     self.session.forward(&prepared)?;
                     current.insert((peak.image, prepared, size))
                 }
@@ -116,15 +116,16 @@ fn example(
     let signal = project(session, layer, map, peak)?;
     let preprocess = &images.preprocess;
     let (projection, scale) = picture_of_signal(preprocess, &signal, rectangle);
-    let label = images.part.dataset.label(peak.image) as usize;
+    let image = images.number(peak.image);
+    let label = images.part.dataset.label(image) as usize;
     let corner = [rectangle.top, rectangle.left];
     let source = preprocess.to_source(size, corner, [rectangle.height, rectangle.width]);
     let record = Record {
         map,
         rank,
         value: peak.value,
-        image: peak.image,
-        name: images.name(peak.image),
+        image,
+        name: images.name(image),
         class: classes.get(label).cloned().unwrap_or_default(),
         unit: [peak.unit / columns, peak.unit % columns],
         rectangle,

@@ -7,18 +7,18 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use top5::data::{Image, Loader};
 use top5::explain::page::Page;
-use top5::explain::picture::encode;
+use top5::explain::picture::{blocks, encode};
 use top5::explain::zfnet::gallery::Search;
-use top5::explain::zfnet::sheet::blocks;
 use top5::graph::{Device, NodeId, Retain};
 use top5::{CpuDevice, Model, Options, WeightFiles, write_whole};
 
 use super::args::{EvolveArgs, MapArgs};
 use super::draw::{Projector, Record, WARNING, pair};
 use super::search::Pass;
-use super::subject::{Images, claim, file_name, layers, of_each_size};
+use super::subject::{Images, layers, of_each_size};
 use crate::eval::{DataChoice, Split};
 use crate::exit::Stop;
+use crate::folder::{claim, file_name};
 use crate::interrupt::Interrupt;
 use crate::memory::limited_beside;
 use crate::output::{Kind, Output, Versioned};
@@ -90,21 +90,12 @@ impl Task {
         let layers = layers(&model.graph, &self.layers, true, of_each_size)?;
         let maps = layers.iter().map(|&layer| self.maps.of(&model.graph, layer));
         let maps: Vec<Vec<usize>> = maps.collect::<Result<_>>()?;
-        claim(&self.out, DOCUMENT, output)?;
+        claim(&self.out, Some(DOCUMENT), output)?;
         let waiting = Loader::memory(self.batch, images.preprocess.size());
         let options = limited_beside(self.options.clone(), waiting, &model.graph);
         let device = top5::device(&options)?;
         let interrupt = Interrupt::default();
         interrupt.listen()?;
-        let pass = Pass {
-            layers: &layers,
-            batch: self.batch,
-            skip_bad: self.data.skip_bad,
-            options: &options,
-            interrupt: &interrupt,
-            output,
-            state: None,
-        };
         // Per layer and map, what is drawn and told of each epoch.
         let empty = |maps: &Vec<usize>| maps.iter().map(|_| Vec::new()).collect();
         let mut told: Vec<Vec<Vec<Option<Record>>>> = maps.iter().map(empty).collect();
@@ -113,6 +104,16 @@ impl Task {
         for (epoch, path) in &self.epochs {
             output.note(&format!("epoch {epoch}"));
             let model = open(path)?;
+            let pass = Pass {
+                layers: &layers,
+                batch: self.batch,
+                skip_bad: self.data.skip_bad,
+                options: &options,
+                interrupt: &interrupt,
+                output,
+                state: None,
+                open: &|| open(path),
+            };
             let found = look(&device, model, &images, (&pass, &maps))?;
             for ((of_layer, told), drawn) in found.into_iter().zip(&mut told).zip(&mut drawn) {
                 for ((example, told), drawn) in of_layer.into_iter().zip(told).zip(drawn) {
@@ -159,7 +160,7 @@ impl Task {
     fn write(&self, evolution: &Evolution, sheets: &[Vec<u8>], output: Output) -> Result<()> {
         let mut page = Page::new(&format!("{}: how its maps evolve", evolution.network));
         page.paragraph(&format!(
-            "The strongest activation of each map over the first {} training images of {}, at the epochs {:?}: the patch above \
+            "The strongest activation of each map over {} training images of {}, at the epochs {:?}: the patch above \
              its projection. Where the patch jumps, another image has become the strongest.",
             evolution.images, evolution.data, evolution.epochs
         ));

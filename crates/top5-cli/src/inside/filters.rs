@@ -6,18 +6,19 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 use top5::data::{Image, Loader, LoaderOptions};
-use top5::explain::picture::encode;
+use top5::explain::page::Page;
+use top5::explain::picture::{blocks, encode, sheet};
 use top5::explain::zfnet::filters::{
     Activity, Filter, Health, clipped, filters, first_convolution,
 };
-use top5::explain::zfnet::sheet::{blocks, sheet};
 use top5::graph::{Device, Family, Graph, NodeId, Retain, Session, SessionOptions, Tensor};
 use top5::{Finite, Model, Options, write_whole};
 
 use super::args::FiltersArgs;
-use super::subject::{Images, claim};
+use super::subject::Images;
 use crate::eval::{DataChoice, Split};
 use crate::exit::Stop;
+use crate::folder::claim;
 use crate::memory::{limited_beside, readers};
 use crate::output::{Kind, Output, Versioned};
 use crate::progress::Progress;
@@ -95,7 +96,7 @@ impl Task {
             let message = format!("the filters of {layer} are not all of one shape");
             Stop::BadInput(message)
         })?;
-        claim(&self.out, DOCUMENT, output)?;
+        claim(&self.out, Some(DOCUMENT), output)?;
         let all = filters(&weight, stride);
         let radius = self.radius.unwrap_or_else(|| median(&all));
         let activity = match self.data.is_known(&model) {
@@ -134,6 +135,10 @@ impl Task {
         );
         let png = encode(&picture, &[("Description", &description)])?;
         write_whole(&self.out.join("filters.png"), &png)?;
+        let mut page = Page::new(&format!("{}: its first layer's filters", told.network));
+        page.figure(&png, &description, &description);
+        page.code(&describe(&told));
+        output.file(&self.out.join("index.html"), Kind::ReportHtml, page.finish().as_bytes())?;
         let json = serde_json::to_vec_pretty(&Versioned::new(&told))?;
         output.file(&self.out.join(DOCUMENT), Kind::ReportJson, &json)?;
         if output.json { output.document(&told) } else { output.text(&describe(&told)) }
@@ -163,7 +168,10 @@ impl Task {
                 progress.warn(&format!("left out: {error}"));
             }
             if !batch.labels.is_empty() {
-                activity.observe(&session.forward(&batch.images)?.kept[0]);
+                let kept = session.forward(&batch.images).map_err(anyhow::Error::from);
+                let culprit = session.culprit();
+                let kept = self.model.traced(kept, culprit, &self.options, output)?.kept;
+                activity.observe(&kept[0]);
             }
             progress.set(activity.images, String::new);
         }

@@ -7,17 +7,17 @@ use anyhow::Result;
 use serde::Serialize;
 use top5::data::{Image, Loader};
 use top5::explain::page::Page;
-use top5::explain::picture::encode;
+use top5::explain::picture::{blocks, encode};
 use top5::explain::zfnet::gallery::Search;
-use top5::explain::zfnet::sheet::blocks;
 use top5::graph::{Device, Graph, Network, NodeId, Retain};
 use top5::{Model, Options, sha256, write_whole};
 
 use super::args::{GalleryArgs, MapArgs};
 use super::draw::{Projector, Record, WARNING, block};
 use super::search::{Pass, STATE};
-use super::subject::{Images, claim, file_name, layers, of_each_size};
+use super::subject::{Images, layers, of_each_size};
 use crate::eval::{DataChoice, Split, hash_of_weights};
+use crate::folder::{claim, file_name};
 use crate::interrupt::Interrupt;
 use crate::memory::limited_beside;
 use crate::output::{Kind, Output};
@@ -95,7 +95,7 @@ impl Task {
         let maps = layers.iter().map(|&layer| self.maps.of(&model.graph, layer));
         let maps: Vec<Vec<usize>> = maps.collect::<Result<_>>()?;
         let search = Search::new(identity(&model, &images, &layers), self.top, maps);
-        claim(&self.out, STATE, output)?;
+        claim(&self.out, Some(STATE), output)?;
 
         let waiting = Loader::memory(self.batch, images.preprocess.size());
         let options = limited_beside(self.options.clone(), waiting, &model.graph);
@@ -111,6 +111,7 @@ impl Task {
             interrupt: &interrupt,
             output,
             state: Some((&self.out, self.save_every)),
+            open: &|| self.model.open(output),
         };
         let mut search = pass.begin(search)?;
         interrupt.listen()?;

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 use top5::draw::{Panel, Series, panels};
+use top5::explain::page::Page;
+use top5::explain::signal::strongest;
 use top5::explain::zfnet::invariance::{Point, Transform, measure};
-use top5::graph::{Device, Retain, SessionOptions};
+use top5::graph::{Device, Retain, Session, SessionOptions};
 use top5::{Finite, Model, Options, write_whole};
 
 use super::args::InvarianceArgs;
-use super::subject::{claim, first_and_last, layers};
-use crate::exit::Stop;
+use super::subject::{first_and_last, layers};
 use crate::explained::class_named;
+use crate::folder::claim;
 use crate::inputs;
 use crate::memory::{limited_beside, of_inputs};
 use crate::output::{Kind, Output, Versioned};
@@ -74,9 +76,10 @@ impl Task {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let model = self.model.open(output)?.inference();
         let layers = layers(&model.graph, &self.layers, false, first_and_last)?;
-        let class = self.class.as_deref().map(|name| class(&model.classes, name)).transpose()?;
+        let class = self.class.as_deref().map(|name| class_named(&model.classes, name, "--class"));
+        let class = class.transpose()?;
         let files = inputs::expand(&self.inputs)?;
-        claim(&self.out, DOCUMENT, output)?;
+        claim(&self.out, Some(DOCUMENT), output)?;
         let beside = of_inputs(self.batch, model.graph.input());
         let options = limited_beside(self.options.clone(), beside, &model.graph);
         let device = top5::device(&options)?;
@@ -95,17 +98,19 @@ impl Task {
             let image = inputs::read(file, &self.limits)?;
             let mut prepared = vec![0.0; preprocess.size()];
             preprocess.apply(&image, &mut prepared);
-            let class = match class {
-                Some(class) => class,
-                None => most_probable(&mut session, &prepared)?,
-            };
+            let logits = session.forward(&prepared).map_err(anyhow::Error::from);
+            let culprit = session.culprit();
+            let logits = self.model.traced(logits, culprit, &self.options, output)?.logits;
+            let class = class.unwrap_or_else(|| strongest(logits.data()).0);
             for transform in Transform::ALL {
                 let amounts = transform.amounts(height, self.steps);
+                let points = measure(&mut session, &prepared, transform, &amounts, class);
+                let (points, culprit) = (points.map_err(anyhow::Error::from), session.culprit());
                 curves.push(Curves {
                     file: file.display().to_string(),
                     class: classes[class].clone(),
                     transform,
-                    points: measure(&mut session, &prepared, transform, &amounts, class)?,
+                    points: self.model.traced(points, culprit, &self.options, output)?,
                 });
                 progress.set(curves.len(), String::new);
             }
@@ -124,7 +129,13 @@ impl Task {
     fn write(&self, told: &Invariance, output: Output) -> Result<()> {
         let json = serde_json::to_vec_pretty(&Versioned::new(told))?;
         output.file(&self.out.join(DOCUMENT), Kind::ReportJson, &json)?;
-        output.file(&self.out.join("invariance.svg"), Kind::Svg, chart(told).as_bytes())?;
+        let chart = chart(told);
+        output.file(&self.out.join("invariance.svg"), Kind::Svg, chart.as_bytes())?;
+        output.file(
+            &self.out.join("index.html"),
+            Kind::ReportHtml,
+            page(told, &chart).as_bytes(),
+        )?;
         write_whole(&self.out.join("invariance.csv"), csv(told).as_bytes())?;
         if output.json {
             return output.document(told);
@@ -156,24 +167,6 @@ fn line(curves: &Curves, layers: &[String]) -> String {
     )
 }
 
-/// The class of this name, or of this number where none is called so.
-fn class(classes: &[String], name: &str) -> Result<usize> {
-    class_named(classes, name).ok_or_else(|| {
-        let message = format!(
-            "the model has no class {name:?}: expected a name, as `top5 show` lists them, or a number below {}",
-            classes.len()
-        );
-        Stop::BadInput(message).into()
-    })
-}
-
-fn most_probable(session: &mut Finite, prepared: &[f32]) -> Result<usize> {
-    use top5::graph::Session;
-    let logits = session.forward(prepared)?.logits.into_data();
-    let better = |best: usize, at: usize| if logits[at] > logits[best] { at } else { best };
-    Ok((0..logits.len()).fold(0, better))
-}
-
 /// A row per change: a chart for each layer's distance and one for the probability, a line per image.
 fn chart(told: &Invariance) -> String {
     let mut all = Vec::new();
@@ -193,6 +186,30 @@ fn chart(told: &Invariance) -> String {
     }
     let title = format!("{}: what translation, scale and rotation change", told.network);
     panels(&title, &all, told.layers.len() + 1)
+}
+
+/// The charts, and the lines that are printed.
+fn page(told: &Invariance, chart: &str) -> String {
+    let mut page =
+        Page::new(&format!("{}: what translation, scale and rotation change", told.network));
+    page.paragraph(&format!(
+        "Figure 5 of Zeiler & Fergus (2014): how far the features of {} move (Euclidean distance to those of the image as it \
+         is), and the probability of the class. Images are prepared so: {}.",
+        told.layers.join(" and "),
+        told.preprocess
+    ));
+    page.drawing(
+        chart,
+        "Charts of distances and probability, a row for each change",
+        "A line per image.",
+    );
+    let row = |curves: &Curves| -> Vec<String> {
+        let line = line(curves, &told.layers);
+        line.trim_end().split(": ").map(str::to_owned).collect()
+    };
+    let rows: Vec<Vec<String>> = told.images.iter().map(row).collect();
+    page.table("At most", &["image and change", "what moves"], &rows);
+    page.finish()
 }
 
 fn csv(told: &Invariance) -> String {

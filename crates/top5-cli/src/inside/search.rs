@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use top5::data::{Loader, LoaderOptions, files};
 use top5::explain::zfnet::gallery::Search;
-use top5::graph::{EngineError, Network, NodeId, SessionOptions};
-use top5::{Finite, Options, write_whole};
+use top5::graph::{EngineError, Network, NodeId, Session, SessionOptions};
+use top5::{Finite, Model, Options, write_whole};
 
 use super::subject::Images;
 use crate::exit::Stop;
@@ -15,6 +15,7 @@ use crate::interrupt::Interrupt;
 use crate::memory::readers;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::source::traced;
 
 /// How far a search is, in its folder.
 pub(super) const STATE: &str = "search.json";
@@ -29,6 +30,8 @@ pub(super) struct Pass<'p> {
     pub(super) output: Output,
     /// Where and after how many images it writes down how far it is.
     pub(super) state: Option<(&'p Path, usize)>,
+    /// Reads the model again, to find the layer whose values are not finite.
+    pub(super) open: &'p dyn Fn() -> Result<Model>,
 }
 
 impl Pass<'_> {
@@ -83,13 +86,13 @@ impl Pass<'_> {
                 batch.indices.iter().map(|&index| from + index as usize).collect();
             let kept = match numbers.is_empty() {
                 true => Vec::new(),
-                false => {
-                    use top5::graph::Session;
-                    match session.forward(&batch.images) {
-                        Err(EngineError::Stopped) => return Err(self.stopped(search)),
-                        forward => forward?.kept,
+                false => match session.forward(&batch.images) {
+                    Err(EngineError::Stopped) => return Err(self.stopped(search)),
+                    forward => {
+                        let forward = forward.map_err(anyhow::Error::from);
+                        traced(forward, session.culprit(), self.options, self.open)?.kept
                     }
-                }
+                },
             };
             search.observe(&numbers, &kept, batch.unread.len())?;
             let speed = || (search.seen() - from) as f64 / start.elapsed().as_secs_f64().max(1e-9);

@@ -1,15 +1,13 @@
-//! What is looked at: layers and maps by name, a part of some data, the folder that is written.
+//! What is looked at: layers and maps by name, a part of some data.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
+use top5::Model;
 use top5::data::{Preprocess, Subset};
 use top5::explain::zfnet::gallery::stages;
 use top5::graph::random::{Stream, hash};
 use top5::graph::{Family, Graph, NodeId};
-use top5::{Model, make_folder};
 
 use super::args::MapArgs;
 use crate::eval::{DIGITS, DataChoice, Part, Split};
@@ -99,13 +97,13 @@ impl MapArgs {
 /// Images that are looked at, and how they are prepared.
 pub(super) struct Images {
     pub(super) part: Part,
-    /// How many from the beginning.
+    /// How many, evenly spread: folders have their classes one after the other.
     pub(super) count: usize,
     pub(super) preprocess: Preprocess,
 }
 
 impl Images {
-    /// Opens the first `most` images of a part of the data.
+    /// Opens `most` images of a part of the data, or all.
     pub(super) fn open(
         data: &DataChoice,
         model: &Model,
@@ -126,10 +124,15 @@ impl Images {
         Ok(Self { part, count, preprocess })
     }
 
-    /// The images from this one on.
+    /// The number in the part of the data of the image that is looked at after `at` others.
+    pub(super) fn number(&self, at: usize) -> usize {
+        (at as u128 * self.part.dataset.len() as u128 / self.count as u128) as usize
+    }
+
+    /// The images that are looked at, after `from` of them.
     pub(super) fn rest(&self, from: usize) -> Arc<Subset> {
         let dataset = Arc::clone(&self.part.dataset);
-        Arc::new(Subset::new(dataset, (from..self.count).collect()))
+        Arc::new(Subset::new(dataset, (from..self.count).map(|at| self.number(at)).collect()))
     }
 
     /// An image as the network gets it, and its height and width before.
@@ -144,23 +147,4 @@ impl Images {
     pub(super) fn name(&self, index: usize) -> String {
         self.part.dataset.sample_name(index)
     }
-}
-
-/// Makes the folder that is written, which must be empty or hold `marker` from an earlier time.
-pub(super) fn claim(folder: &Path, marker: &str, output: Output) -> Result<()> {
-    let taken = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-    if taken && !output.force && !folder.join(marker).is_file() {
-        let message = format!(
-            "{} is not empty and holds no {marker}: choose another folder with --out, or give --force",
-            folder.display()
-        );
-        return Err(Stop::Resource(message).into());
-    }
-    Ok(make_folder(folder)?)
-}
-
-/// A layer's name as part of a file's.
-pub(super) fn file_name(layer: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    layer.chars().map(plain).collect()
 }

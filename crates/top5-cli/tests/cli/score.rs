@@ -71,6 +71,86 @@ fn sanity_begins_at_one_and_falls() {
 }
 
 #[test]
+fn sanity_is_drawn_and_goes_with_an_explanation() {
+    let place = place();
+    let report = place.json("sanity lenet seven.jpg --methods gradient,guided --plot curves.svg");
+    let svg = fs::read_to_string(place.path("curves.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("guided") && svg.contains("SSIM"), "{svg}");
+    let document = place.json("explain gradient,guided lenet seven.jpg --out why --sanity");
+    assert_eq!(document["sanity"]["methods"], report["methods"]);
+    for file in ["why/sanity.svg", "why/sanity.csv"] {
+        assert!(place.path(file).is_file(), "{file}");
+    }
+    assert_eq!(fs::read_to_string(place.path("why/sanity.svg")).unwrap(), svg);
+    let page = fs::read_to_string(place.path("why/index.html")).unwrap();
+    assert!(page.contains("New weights from the top") && page.contains("data:image/svg+xml"));
+    // Explanations come before new weights.
+    let plain = place.json("explain gradient,guided lenet seven.jpg --out plain");
+    assert_eq!(plain["explanations"][1]["most"], document["explanations"][1]["most"]);
+    assert!(plain["sanity"].is_null());
+}
+
+#[test]
+fn classes_are_named_and_numbers_prepared_as_told() {
+    let place = place();
+    place.text("convert lenet named.safetensors");
+    let by_number = place.json("sanity lenet seven.jpg --methods gradient --class 3");
+    let by_default = place.json("sanity lenet seven.jpg --methods gradient");
+    assert_ne!(by_number["methods"], by_default["methods"]);
+    assert_eq!(place.json("sanity lenet seven.jpg --methods gradient --class 7"), by_default);
+    let line = "explain gradient lenet seven.jpg --std 0.5";
+    let document = place.json(&format!("{line} --out other"));
+    assert!(document["preprocess"].as_str().unwrap().contains("std [0.5]"), "{document}");
+    place.fails("explain gradient lenet seven.jpg --std 0 --out x", 2, &["--std"]);
+    let tuned = place.run("occlude lenet seven.jpg --tuning nothing.toml --out x");
+    assert_eq!(tuned.code, Some(4), "{tuned:?}");
+}
+
+#[test]
+fn the_pointing_game_is_played_on_boxes() {
+    let place = Place::new();
+    // ResNet-20 with random weights: only the rules of the game are looked at.
+    place.text("convert resnet20_cifar --init 1 random.safetensors");
+    let bright = |left: u32| {
+        image::RgbImage::from_fn(32, 32, |x, y| {
+            let inside = (left..left + 8).contains(&x) && (12..20).contains(&y);
+            image::Rgb([if inside { 250 } else { 120 }; 3])
+        })
+    };
+    bright(4).save(place.path("a.png")).unwrap();
+    bright(20).save(place.path("b.png")).unwrap();
+    let header = "image,class,top,left,height,width\n";
+    fs::write(
+        place.path("boxes.csv"),
+        format!("{header}a.png,3,12,4,8,8\nb.png,3,12,20,8,8\nb.png,5,0,0,32,32\n"),
+    )
+    .unwrap();
+    let line =
+        "score random.safetensors a.png --methods occlusion --subsets 2 --squares 2 --changes 0";
+    let report = place.json(&format!("{line} --boxes boxes.csv --tolerance 0"));
+    let pointing = &report["pointing"];
+    assert_eq!((&pointing["objects"], &pointing["tolerance"]), (&3.into(), &0.0.into()));
+    let rows = pointing["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["occlusion", "random", "centred Gaussian"]);
+    // The Gaussian's maximum is in the middle: outside of both squares, and inside the whole image.
+    assert_eq!((&rows[2]["hits"], &rows[2]["accuracy"]), (&1.into(), &0.5.into()));
+    let near = place.json(&format!("{line} --boxes boxes.csv --tolerance 15"));
+    assert_eq!(near["pointing"]["rows"][2]["accuracy"], 1.0);
+    let text = place.text(&format!("{line} --boxes boxes.csv"));
+    assert!(text.contains("pointing game: 3 objects"), "{text}");
+    for (lines, words) in [
+        ("a.png,3,12,4,8,99", &["a.png", "32×32"][..]),
+        ("a.png,zebra,12,4,8,8", &["zebra"]),
+        ("a.png,3,12,4,8", &["line 2"]),
+    ] {
+        fs::write(place.path("boxes.csv"), format!("{header}{lines}\n")).unwrap();
+        place.fails(&format!("{line} --boxes boxes.csv"), 3, words);
+    }
+    place.fails(&format!("{line} --tolerance 3"), 2, &["--boxes"]);
+}
+
+#[test]
 fn wrong_arguments_are_explained() {
     let place = place();
     for command in ["score", "sanity"] {
@@ -81,7 +161,7 @@ fn wrong_arguments_are_explained() {
         fails("seven.jpg --class 10", 3, &["10 classes"]);
         fails("seven.jpg --methods grad-cam --layer conv9", 3, &["conv9"]);
         fails("nothing.png", 4, &["nothing.png"]);
-        fails("", 2, &["FILE"]);
+        fails("", 2, &["IMAGE"]);
     }
     place.fails("score lenet seven.jpg --radius 0", 2, &["--radius"]);
     place.fails("score lenet seven.jpg --subsets 1", 2, &["--subsets"]);

@@ -23,6 +23,7 @@ pub struct Explainer {
     stop: Option<Stop>,
     projectors: Vec<(Path, Projector)>,
     inference: Option<Box<dyn Session>>,
+    culprit: Vec<f32>,
 }
 
 impl Explainer {
@@ -38,8 +39,9 @@ impl Explainer {
             Some(name) => Some(layers::layer(&graph, Some(name))?),
             None => layers::default_layer(&graph),
         };
-        let (projectors, inference) = (Vec::new(), None);
-        Ok(Self { network, graph, layer, batch: batch.max(1), stop: None, projectors, inference })
+        let batch = batch.max(1);
+        let (stop, projectors, inference, culprit) = (None, Vec::new(), None, Vec::new());
+        Ok(Self { network, graph, layer, batch, stop, projectors, inference, culprit })
     }
 
     /// With a flag that ends calls early.
@@ -135,10 +137,18 @@ impl Explainer {
         }
         let session = self.inference.as_mut().expect("it was made above");
         let logits = session.forward(images)?.logits;
-        match logits.data().iter().all(|v| v.is_finite()) {
-            true => Ok(logits),
-            false => Err(ExplainError::NotFinite { what: "an answer of the network".to_owned() }),
-        }
+        let Some(at) = logits.data().iter().position(|v| !v.is_finite()) else {
+            return Ok(logits);
+        };
+        let sample: usize = self.graph.input().iter().product();
+        let image = at / self.graph.classes() * sample;
+        self.culprit = images[image..image + sample].to_vec();
+        Err(ExplainError::NotFinite { what: "an answer of the network".to_owned() })
+    }
+
+    /// The last image to which an answer was not finite, prepared; empty if there was none.
+    pub fn culprit(&self) -> &[f32] {
+        &self.culprit
     }
 
     /// A session with this backward pass: one of those that were used last, or a new one. Its forward pass also returns the

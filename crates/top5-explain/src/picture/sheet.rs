@@ -1,6 +1,6 @@
-//! Pictures enlarged and side by side, and a bar of the scale with its numbers.
+//! Pictures enlarged, side by side and on contact sheets, and a bar of the scale with its numbers.
 
-use top5_data::Image;
+use top5_data::{Filter, Image, resize};
 
 use super::colour::{Scale, number};
 use super::font;
@@ -23,20 +23,59 @@ pub fn enlarge(image: &Image, zoom: usize) -> Image {
     Image { channels: image.channels, height, width, pixels }
 }
 
-/// Pictures from left to right on white, aligned at the top, and to their right the bar of a scale if there is one.
+/// Pictures from left to right on white, aligned at the top, and to their right the bar of a scale if there is one; `gap` pixels
+/// between them and around.
 pub fn side_by_side(pictures: &[Image], scale: Option<&Scale>, gap: usize) -> Image {
     let tallest = pictures.iter().map(|picture| picture.height).max().unwrap_or(1);
     let bar = scale.map(|scale| bar(scale, tallest.max(48)));
-    let pictures: Vec<Image> = pictures.iter().map(Image::to_rgb).chain(bar).collect();
-    let height = pictures.iter().map(|picture| picture.height).max().unwrap_or(1);
-    let width: usize = pictures.iter().map(|picture| picture.width + gap).sum();
-    let mut image = Image::filled(3, height + 2 * gap, width + gap, GROUND);
-    let mut left = gap;
-    for picture in &pictures {
-        image.paste(picture, gap, left);
-        left += picture.width + gap;
+    let pictures: Vec<Image> = pictures.iter().cloned().chain(bar).collect();
+    let row = blocks(&pictures, pictures.len(), gap);
+    let mut framed = Image::filled(3, row.height + 2 * gap, row.width + 2 * gap, GROUND);
+    framed.paste(&row, gap, gap);
+    framed
+}
+
+/// Pictures of any sizes in RGB on white, in rows of `columns`, `gap` pixels apart, each in the upper left corner of its place:
+/// a row is as high as its highest picture, a column as wide as its widest.
+pub fn blocks(pictures: &[Image], columns: usize, gap: usize) -> Image {
+    let columns = columns.clamp(1, pictures.len().max(1));
+    let rows = pictures.len().div_ceil(columns).max(1);
+    let (mut heights, mut widths) = (vec![1; rows], vec![1; columns]);
+    for (place, picture) in pictures.iter().enumerate() {
+        let (row, column) = (place / columns, place % columns);
+        heights[row] = heights[row].max(picture.height);
+        widths[column] = widths[column].max(picture.width);
     }
-    image
+    let side = |sides: &[usize]| sides.iter().sum::<usize>() + (sides.len() - 1) * gap;
+    let before = |sides: &[usize]| sides.iter().sum::<usize>() + sides.len() * gap;
+    let mut sheet = Image::filled(3, side(&heights), side(&widths), GROUND);
+    for (place, picture) in pictures.iter().enumerate() {
+        let (top, left) = (before(&heights[..place / columns]), before(&widths[..place % columns]));
+        sheet.paste(&picture.to_rgb(), top, left);
+    }
+    sheet
+}
+
+/// Pictures in rows of `columns`, each enlarged or reduced to fit a square of `cell` pixels and in its middle, `gap` pixels apart.
+/// Places of `None` stay empty. Small pictures are enlarged without smoothing, so that their pixels can be seen.
+pub fn sheet(pictures: &[Option<Image>], columns: usize, cell: usize, gap: usize) -> Image {
+    let square = |picture: &Option<Image>| {
+        let mut square = Image::filled(3, cell, cell, GROUND);
+        if let Some(picture) = picture {
+            let fitted = fit(&picture.to_rgb(), cell);
+            square.paste(&fitted, (cell - fitted.height) / 2, (cell - fitted.width) / 2);
+        }
+        square
+    };
+    blocks(&pictures.iter().map(square).collect::<Vec<_>>(), columns, gap)
+}
+
+/// The picture with its longer side at `cell`.
+fn fit(picture: &Image, cell: usize) -> Image {
+    let longer = picture.height.max(picture.width).max(1);
+    let filter = if longer > cell { Filter::Bilinear } else { Filter::Nearest };
+    let scaled = |side: usize| (side * cell / longer).max(1);
+    resize(picture, scaled(picture.height), scaled(picture.width), filter)
 }
 
 /// A vertical bar of a scale, highest number above.
@@ -77,5 +116,32 @@ mod tests {
         assert_eq!(at(61, 64), scale.colour(-1.0));
         let black = image.pixels.chunks_exact(3).skip(64).filter(|p| **p == [0; 3]).count();
         assert!(black > 3600 - 64, "the numbers are missing");
+    }
+
+    #[test]
+    fn pictures_lie_in_rows_and_columns() {
+        let grey = |side, value| Some(Image::filled(1, side, side, value));
+        let got = sheet(&[grey(1, 10), None, grey(4, 30)], 2, 2, 1);
+        assert_eq!((got.channels, got.height, got.width), (3, 5, 5));
+        let row = |values: [u8; 5]| -> Vec<u8> { values.iter().flat_map(|&v| [v; 3]).collect() };
+        assert_eq!(got.row(0), row([10, 10, 255, 255, 255]));
+        assert_eq!(got.row(2), row([255; 5]));
+        assert_eq!(got.row(4), row([30, 30, 255, 255, 255]));
+        let tall = sheet(&[Some(Image::filled(3, 4, 2, 7))], 9, 4, 1);
+        assert_eq!(tall.row(0), row([255, 7, 7, 255, 0])[..12].to_vec());
+    }
+
+    #[test]
+    fn blocks_keep_their_sizes() {
+        let pictures = [Image::filled(3, 1, 2, 1), Image::filled(3, 2, 1, 2)];
+        let got = blocks(&pictures, 2, 1);
+        assert_eq!((got.height, got.width), (2, 4));
+        let values = |y| got.row(y).iter().step_by(3).copied().collect::<Vec<u8>>();
+        assert_eq!(values(0), [1, 1, 255, 2]);
+        assert_eq!(values(1), [255, 255, 255, 2]);
+        // A row under it: each column keeps its own width.
+        let pictures = [&pictures[..], &[Image::filled(3, 3, 3, 3)]].concat();
+        let got = blocks(&pictures, 2, 1);
+        assert_eq!((got.height, got.width), (2 + 1 + 3, 3 + 1 + 1));
     }
 }

@@ -7,5 +7,4 @@ pub mod field;
 pub mod filters;
 pub mod gallery;
 pub mod invariance;
-pub mod sheet;
 pub mod strongest;
