@@ -1,4 +1,4 @@
-//! Weights and graphs to and from the file formats of others.
+//! Weights, graphs and the course of training to and from the file formats of others.
 //!
 //! Everything takes and returns bytes: no file is opened here. A reader trusts nothing that a file says: a size is
 //! compared with the bytes that are there before anything is allocated for it, and what is wrong is a [`FormatError`]
@@ -11,6 +11,7 @@ pub mod caffe;
 mod detect;
 mod element;
 mod error;
+pub mod events;
 mod names;
 pub mod onnx;
 pub mod overfeat;

@@ -104,6 +104,12 @@ impl Message {
         self
     }
 
+    pub(crate) fn double(mut self, field: u64, value: f64) -> Self {
+        self = self.key(field, 1);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
     pub(crate) fn bytes(mut self, field: u64, value: &[u8]) -> Self {
         self = self.key(field, 2).varint(value.len() as u64);
         self.0.extend(value);
