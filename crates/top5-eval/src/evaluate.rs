@@ -108,6 +108,24 @@ pub fn evaluate_loaded(
     loader: &Loader,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Report, EvaluationError> {
+    run(session, loader, &mut |_, _, _| {}, progress)
+}
+
+/// As [`evaluate_loaded`]; `each` is told of every image its number in the dataset, its class and the logits.
+pub fn evaluate_each(
+    session: &mut dyn Session,
+    loader: &Loader,
+    each: &mut dyn FnMut(usize, usize, &[f32]),
+) -> Result<Report, EvaluationError> {
+    run(session, loader, each, &mut |_| {})
+}
+
+fn run(
+    session: &mut dyn Session,
+    loader: &Loader,
+    each: &mut dyn FnMut(usize, usize, &[f32]),
+    progress: &mut dyn FnMut(usize),
+) -> Result<Report, EvaluationError> {
     let network = session.graph().classes();
     let dataset = loader.dataset();
     let mut counter = Counter::new(dataset.as_ref())?;
@@ -115,14 +133,16 @@ pub fn evaluate_loaded(
         return Err(EvaluationError::Classes { network, dataset: dataset.classes().len() });
     }
     for batch in loader.epoch(0, 0) {
-        let Batch { images, labels, unread, .. } = batch?;
+        let Batch { images, labels, indices, unread } = batch?;
         for (index, error) in unread {
             counter.miss(index as usize, error)?;
         }
         if !labels.is_empty() {
             let logits = session.forward(&images)?.logits;
-            for (logits, &label) in logits.data().chunks_exact(network).zip(&labels) {
+            let answered = logits.data().chunks_exact(network).zip(&labels).zip(&indices);
+            for ((logits, &label), &index) in answered {
                 let label = label as usize;
+                each(index as usize, label, logits);
                 counter.tally.add(logits, label, metric::cross_entropy(logits, label));
             }
         }

@@ -24,7 +24,7 @@ mod statistics;
 mod view;
 
 pub use calibration::{BINS, Bin, Calibration, at_temperature, temperature};
-pub use evaluate::{EvaluationError, evaluate, evaluate_by, evaluate_loaded};
+pub use evaluate::{EvaluationError, evaluate, evaluate_by, evaluate_each, evaluate_loaded};
 pub use judge::{Judged, KEPT};
 pub use named::{NAMES, named};
 pub use pipe::{Answer, Pipe};

@@ -9,7 +9,7 @@ body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:1r
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}caption{text-align:left;font-weight:600;padding:.25rem 0}
 th,td{padding:.2rem .7rem;border-bottom:1px solid #767676;text-align:left}
 figure{margin:0 0 1.5rem;max-width:100%}figcaption{max-width:60rem}img{max-width:100%;height:auto;image-rendering:pixelated}
-.row{display:flex;flex-wrap:wrap;gap:1rem}.warning{border-left:.3rem solid #b35806;padding-left:.8rem}
+.wide{overflow-x:auto}.row{display:flex;flex-wrap:wrap;gap:1rem}.warning{border-left:.3rem solid #b35806;padding-left:.8rem}
 pre{white-space:pre-wrap;overflow-wrap:anywhere}td,figcaption{overflow-wrap:anywhere}
 @media(prefers-color-scheme:dark){body{color:#eee;background:#111}img{background:#fff}}";
 
@@ -80,6 +80,17 @@ impl Page {
 
     /// Ends the row.
     pub fn end_row(&mut self) {
+        self.text.push_str("</div>\n");
+    }
+
+    /// A table of many columns, which moves sideways where the window is narrow.
+    pub fn wide_table(&mut self, caption: &str, head: &[&str], rows: &[Vec<String>]) {
+        let _ = writeln!(
+            self.text,
+            "<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">",
+            escape(caption)
+        );
+        self.table(caption, head, rows);
         self.text.push_str("</div>\n");
     }
 
