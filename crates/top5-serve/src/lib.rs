@@ -17,6 +17,7 @@ mod page;
 mod predict;
 mod request;
 mod routes;
+mod run;
 mod served;
 mod tensor;
 mod worker;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use top5::data::Limits;
 use top5::graph::{Device, EngineError, Stop};
 
+pub use run::Feed;
 use served::{App, Served};
 
 /// What the server allows, and how it batches.
@@ -52,6 +54,8 @@ pub struct Options {
     pub connections: usize,
     /// What an image may claim.
     pub images: Limits,
+    /// A training run that is shown, too.
+    pub run: Option<Arc<Feed>>,
     /// How long the server still takes requests after it was asked to stop, while it says that it is not ready.
     pub drain_delay: Duration,
     /// How long requests may take then until they are cut off.
@@ -70,6 +74,7 @@ impl Default for Options {
             body: 10 << 20,
             connections: 1024,
             images: Limits::of_pixels(25_000_000),
+            run: None,
             drain_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(10),
         }

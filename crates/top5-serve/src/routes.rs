@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::door::{Answer, with_type};
 use crate::failure::Failure;
 use crate::served::{App, Served};
-use crate::{infer, metrics, page, predict, request};
+use crate::{infer, metrics, page, predict, request, run};
 
 /// The version that every model has: one file, one version.
 pub(crate) const VERSION: &str = "1";
@@ -29,6 +29,9 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let posts = *request.method() == Method::POST;
+    if let Some(answer) = run::answer(app, &parts, request.headers()).filter(|_| !posts) {
+        return Ok(answer);
+    }
     match (posts, &parts[..]) {
         (true, ["v1", "predict", name] | ["predictions", name]) => {
             let model = app.model(name)?;
@@ -57,6 +60,7 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result
         (true, ["v2", "repository", "models", _, "load" | "unload"]) => {
             Err(Failure::bad("models are loaded when the server starts, and not from the network"))
         }
+        (false, ["v1", "run", ..]) => Err(run::absent()),
         (_, _) if posts && get(app, &parts).is_ok() => Err(Failure::method("GET, HEAD")),
         (false, _) if is_posted(app, &parts) => Err(Failure::method("POST")),
         (_, _) => get(app, &parts),

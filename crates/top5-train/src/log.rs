@@ -144,6 +144,8 @@ fn whole(line: &[u8]) -> Option<&[u8]> {
 pub struct TimedStep {
     /// The step.
     pub record: StepRecord,
+    /// When it was done, in seconds since 1970; None where that is not known.
+    pub time: Option<f64>,
     /// Seconds that it took, with the waiting for its images; None where that is not known.
     pub seconds: Option<f64>,
 }
@@ -161,8 +163,10 @@ pub struct History {
     pub seconds: f64,
     /// Lines that are whole and no lines of the log: the disk or somebody else has changed them.
     pub unreadable: usize,
-    /// Seconds of steps whose records have not come yet, by step.
-    early: Vec<(usize, f64)>,
+    /// How often a record took the place of later ones.
+    pub revisions: usize,
+    /// Steps whose records have not come yet: when they were done, and the seconds that they took.
+    early: Vec<(usize, f64, Option<f64>)>,
 }
 
 impl History {
@@ -185,6 +189,7 @@ impl History {
                 Some(Record::Step(record)) => self.add_step(record),
                 Some(Record::Epoch(row)) => {
                     let before = self.rows.partition_point(|known| known.epoch < row.epoch);
+                    self.revisions += usize::from(before < self.rows.len());
                     self.rows.truncate(before);
                     self.rows.push(row);
                 }
@@ -206,12 +211,10 @@ impl History {
             let passed = self.time.filter(|_| !begins).map(|before| (time - before).max(0.0));
             self.time = Some(time);
             self.seconds += passed.unwrap_or(0.0);
-            if let (Moment::Step { step, .. }, Some(passed)) = (moment, passed) {
-                let at = self.steps.binary_search_by_key(&step, |known| known.record.step);
-                match at {
-                    Ok(at) => self.steps[at].seconds = Some(passed),
-                    Err(_) => self.early.push((step, passed)),
-                }
+            let Moment::Step { step, .. } = moment else { continue };
+            match self.steps.binary_search_by_key(&step, |known| known.record.step) {
+                Ok(at) => (self.steps[at].time, self.steps[at].seconds) = (Some(time), passed),
+                Err(_) => self.early.push((step, time, passed)),
             }
         }
         taken
@@ -225,14 +228,16 @@ impl History {
 
     fn add_step(&mut self, record: StepRecord) {
         let before = self.steps.partition_point(|known| known.record.step < record.step);
+        self.revisions += usize::from(before < self.steps.len());
         self.steps.truncate(before);
         while self.rows.last().is_some_and(|row| row.step >= record.step) {
             self.rows.pop();
         }
-        self.early.retain(|&(step, _)| step >= record.step);
-        let early = self.early.iter().rposition(|&(step, _)| step == record.step);
-        let seconds = early.map(|at| self.early.swap_remove(at).1);
-        self.steps.push(TimedStep { record, seconds });
+        self.early.retain(|&(step, ..)| step >= record.step);
+        let early = self.early.iter().rposition(|&(step, ..)| step == record.step);
+        let early = early.map(|at| self.early.swap_remove(at));
+        let (time, seconds) = (early.map(|(_, time, _)| time), early.and_then(|early| early.2));
+        self.steps.push(TimedStep { record, time, seconds });
     }
 
     /// Images per second over the newest `steps` whose time and images are known.
