@@ -18,7 +18,7 @@ use crate::preprocess::PreprocessArgs;
 use crate::probe::ProbeArgs;
 use crate::sanity::SanityArgs;
 use crate::score::ScoreArgs;
-use crate::train::Telling;
+use crate::train::TellingArgs;
 use crate::tuning;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
@@ -107,6 +107,9 @@ pub(crate) enum Commands {
     /// Evaluate a model: top-1, top-5, loss, per class
     #[command(before_help = crate::eval::EXAMPLES)]
     Eval(EvalArgs),
+    /// Write a run as one page: its course, its mistakes, and what it followed from
+    #[command(before_help = crate::report::EXAMPLES)]
+    Report(Box<crate::report::ReportArgs>),
     /// List the protocols that look at an image more than once, or print one as a file
     Protocols(ProtocolsArgs),
     /// Say what images show
@@ -346,9 +349,8 @@ pub(crate) struct TrainArgs {
     /// Keep the models after these epochs in the run's folder, for `top5 evolve`; to be given again with --resume
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive)]
     pub(crate) keep_epochs: Vec<usize>,
-    /// How to tell of steps and epochs; live on a terminal, else plain by default
-    #[arg(long, value_name = "HOW", value_enum, help_heading = OUTPUT)]
-    pub(crate) progress: Option<Telling>,
+    #[command(flatten)]
+    pub(crate) telling: TellingArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
 }

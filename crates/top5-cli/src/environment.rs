@@ -16,7 +16,7 @@ use crate::output::Output;
 use crate::run_folder::{CONFIG, RunFolder};
 
 /// The file in the run's folder.
-const ENVIRONMENT: &str = "environment.json";
+pub(crate) const ENVIRONMENT: &str = "environment.json";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the file holds of the engine and of the data; the rest is for people.

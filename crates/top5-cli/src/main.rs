@@ -31,6 +31,7 @@ mod probe;
 mod progress;
 mod protocols;
 mod rectangles;
+mod report;
 mod run_folder;
 mod sanity;
 mod score;
@@ -38,10 +39,12 @@ mod serve;
 mod show;
 mod source;
 mod table;
+mod tensorboard;
 mod timing;
 mod train;
 mod tune;
 mod tuning;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
 enum Task {
     Train(Box<train::Task>),
     Eval(Box<eval::Task>),
+    Report(Box<report::Task>),
     Protocols(protocols::Task),
     Predict(Box<predict::Task>),
     Serve(Box<serve::Task>),
@@ -95,6 +99,7 @@ impl Task {
         Ok(match command {
             Commands::Train(args) => Self::Train(Box::new(train::Task::resolve(args)?)),
             Commands::Eval(args) => Self::Eval(Box::new(eval::Task::resolve(args)?)),
+            Commands::Report(args) => Self::Report(Box::new(report::Task::resolve(*args)?)),
             Commands::Protocols(args) => Self::Protocols(protocols::Task::resolve(args)?),
             Commands::Predict(args) => Self::Predict(Box::new(predict::Task::resolve(args)?)),
             Commands::Serve(args) => Self::Serve(Box::new(serve::Task::resolve(args)?)),
@@ -130,6 +135,7 @@ impl Task {
         match self {
             Self::Train(task) => task.run(output),
             Self::Eval(task) => task.run(output),
+            Self::Report(task) => task.run(output),
             Self::Protocols(task) => task.run(output),
             Self::Predict(task) => task.run(output),
             Self::Serve(task) => task.run(output),

@@ -39,11 +39,6 @@ impl Progress {
         }
     }
 
-    /// Writes a line that stays, above the bar.
-    pub(crate) fn line(&self, text: &str) {
-        self.bar.suspend(|| self.output.note(text));
-    }
-
     /// Writes a warning above the bar.
     pub(crate) fn warn(&self, text: &str) {
         self.bar.suspend(|| self.output.warn(text));

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use top5::data::files::check_own;
+use top5::data::files::{check_own, read};
+use top5::train::History;
 use top5::{make_folder, write_whole};
 
 use crate::exit::Stop;
@@ -17,6 +18,10 @@ pub(crate) const LOG: &str = "metrics.jsonl";
 pub(crate) const MOMENTS: &str = "times.jsonl";
 /// Most bytes of either that are read.
 pub(crate) const LONGEST_LOG: u64 = 1 << 30;
+/// The run as a page.
+pub(crate) const REPORT: &str = "report.html";
+/// How the names of TensorBoard's files begin.
+pub(crate) const EVENTS: &str = "events.out.tfevents.";
 /// The folder of the checkpoints.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 /// The folder of the models after epochs that were to be kept.
@@ -61,6 +66,18 @@ impl RunFolder {
             return Err(Stop::Resource(message).into());
         }
         Self::make(path)
+    }
+
+    /// The folder of a run that is only looked at. Fails where it holds none.
+    pub(crate) fn look(path: &Path) -> Result<Self> {
+        if !path.join(CONFIG).exists() {
+            let message = format!(
+                "{} holds no run: give the folder that `top5 train` made, with {CONFIG} in it",
+                path.display()
+            );
+            return Err(Stop::BadInput(message).into());
+        }
+        Ok(Self { path: path.to_owned() })
     }
 
     /// The folder of a run that is to go on; it is made where there is none.
@@ -110,6 +127,32 @@ impl RunFolder {
             Ok::<_, std::io::Error>(file)
         };
         open().with_context(|| format!("opening {}", path.display()))
+    }
+
+    /// The bytes of one of its logs; none where there is none.
+    pub(crate) fn log(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path.join(name);
+        match path.exists() {
+            true => read(&path, LONGEST_LOG).with_context(|| format!("reading {}", path.display())),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// What its logs tell.
+    pub(crate) fn history(&self) -> Result<History> {
+        Ok(History::read(&self.log(LOG)?, &self.log(MOMENTS)?))
+    }
+
+    /// The names of TensorBoard's files in it, the oldest first.
+    pub(crate) fn events(&self) -> Result<Vec<String>> {
+        let reading = || format!("reading {}", self.path.display());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).with_context(reading)? {
+            let name = entry.with_context(reading)?.file_name().to_string_lossy().into_owned();
+            names.extend(Some(name).filter(|name| name.starts_with(EVENTS)));
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// The path of a file in the folder.

@@ -1,7 +1,7 @@
 //! `top5 serve`: models behind an HTTP door, and a page. Everything but the start is the library `top5-serve`'s.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -39,6 +39,9 @@ pub(crate) struct ServeArgs {
     /// The port; 0 takes a free one
     #[arg(long, short, value_name = "N", default_value_t = 8000)]
     port: u16,
+    /// The folder of a training run that is shown, too, while it trains or later
+    #[arg(long, value_name = "RUN")]
+    run: Option<PathBuf>,
     /// A name that requests may be for, beside localhost and addresses; may be given more than once
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
@@ -93,6 +96,7 @@ pub(crate) struct Task {
     address: SocketAddr,
     options: top5_serve::Options,
     engine: Options,
+    watched: Option<crate::watch::Followed>,
 }
 
 impl Task {
@@ -124,8 +128,9 @@ impl Task {
             shutdown_timeout: ms(args.shutdown_timeout),
             ..top5_serve::Options::default()
         };
+        let watched = args.run.as_deref().map(crate::watch::Followed::resolve).transpose()?;
         let address = SocketAddr::new(args.host, args.port);
-        Ok(Self { models, address, options, engine: args.engine.options()? })
+        Ok(Self { models, address, options, engine: args.engine.options()?, watched })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
@@ -137,9 +142,10 @@ impl Task {
             models.push((name.clone(), stored.open(output)?.inference()));
         }
         let device = top5::device(&limited(self.engine))?;
-        let server = Server::new(models, &device, self.options)?;
         let interrupt = Interrupt::default();
         interrupt.listen()?;
+        let run = self.watched.map(|watched| watched.begin(interrupt.stop()));
+        let server = Server::new(models, &device, top5_serve::Options { run, ..self.options })?;
         if !address.ip().is_loopback() {
             output.warn("whoever reaches this machine may use the models: there are no passwords");
         }

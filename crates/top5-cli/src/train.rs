@@ -6,20 +6,20 @@ mod record;
 mod start;
 mod summary;
 mod telling;
+mod view;
 
 pub(crate) use recipe::read_saved;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use top5::data::{Limits, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, Splits};
-use top5::eval::{EvaluationError, evaluate_loaded};
-use top5::graph::{Device, Graph, Retain, SessionOptions, Training, TrainingOptions, Weights};
+use top5::eval::EvaluationError;
+use top5::graph::{Device, Graph, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{
     Checkpoints, Event, FineTuning, FitError, Recipe, State, Trainer, initialise, newest_folder,
     sentence,
@@ -33,10 +33,12 @@ use crate::exit::{self, Stop};
 use crate::interrupt::Interrupt;
 use crate::memory::{self, OfTraining, limited};
 use crate::output::{Output, command_line};
-use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, RunFolder, epoch_file};
+use crate::report::{self, Answers};
+use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, REPORT, RunFolder, epoch_file};
+use crate::watch::Watched;
 use record::Record;
 use telling::Teller;
-pub(crate) use telling::Telling;
+pub(crate) use telling::TellingArgs;
 
 /// The epochs as a table.
 const SUMMARY: &str = "summary.csv";
@@ -57,6 +59,9 @@ struct Summary {
     test: Option<Test>,
     weights_sha256: String,
     seconds: f64,
+    /// The run as a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<String>,
     /// Whether bad files were left out of the data.
     #[serde(skip)]
     skipped: bool,
@@ -91,8 +96,7 @@ struct Run {
     interrupt: Interrupt,
     /// Epochs whose models are kept.
     keep_epochs: Vec<usize>,
-    /// How steps and epochs are told of.
-    telling: Option<Telling>,
+    telling: TellingArgs,
 }
 
 /// The command, resolved.
@@ -112,8 +116,7 @@ pub(crate) struct Task {
     engine: EngineArgs,
     /// Epochs whose models are kept.
     keep_epochs: Vec<usize>,
-    /// How steps and epochs are told of.
-    telling: Option<Telling>,
+    telling: TellingArgs,
 }
 
 /// Where the run is.
@@ -138,7 +141,6 @@ impl Task {
         let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
         let (limits, data_unsaid) = (args.data.images.limits(), args.data.data.is_none());
         let (offline, engine, keep_epochs) = (args.tuning.offline, args.engine, args.keep_epochs);
-        let telling = args.progress;
         if let Some(late) = keep_epochs.iter().find(|&&epoch| epoch > recipe.epochs) {
             let message = format!("--keep-epochs {late}: the run has {} epochs", recipe.epochs);
             return Err(Stop::Usage(message).into());
@@ -154,7 +156,7 @@ impl Task {
             place,
             engine,
             keep_epochs,
-            telling,
+            telling: args.telling,
         })
     }
 
@@ -202,6 +204,7 @@ impl Task {
             Place::New(out) => RunFolder::create(out.as_deref(), &name)?,
         };
         let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS))?;
+        let watched = telling.watch.map(Watched::bind).transpose()?;
         let (exact, threads, interrupt) = (options.exact, options.threads, Interrupt::default());
         let mut run = Run {
             recipe,
@@ -229,6 +232,9 @@ impl Task {
             trainer = trainer.skip_unreadable();
         }
         let state = run.begin(&trainer, &device)?;
+        let serve =
+            |watched: Watched| watched.serve(&device, run.folder.path(), &run.recipe, output);
+        let _serving = watched.map(serve).transpose()?;
         let of_batch =
             TrainingOptions { stop: Some(stop), ..TrainingOptions::new(run.recipe.batch_size) };
         let weights = run.tuning.inward(&state.weights);
@@ -336,10 +342,10 @@ impl Run {
         let (graph, preprocess, keep_epochs) = (&self.graph, &self.preprocess, &self.keep_epochs);
         // From here on Ctrl-C means: stop within the step, and write a checkpoint.
         interrupt.listen().context("listening for signals")?;
-        let mut record = Record::open(folder, &state)?;
+        let mut record = Record::open(folder, &state, self.telling.tensorboard)?;
         let mut left_out: BTreeSet<String> =
             splits.skipped.iter().map(ToString::to_string).collect();
-        let mut teller = Teller::new(self.telling, *output, trainer.steps(), &state);
+        let mut teller = Teller::new(self.telling.progress, *output, trainer.steps(), &state);
         let mut observe = |event: Event<'_>| -> Result<()> {
             match event {
                 Event::Log(line) => record.log(line)?,
@@ -427,10 +433,22 @@ impl Run {
         let model = model(&self.graph, &self.splits, &self.preprocess, weights);
         let bytes = model.to_bytes();
         self.folder.write(WEIGHTS_FILE, &bytes)?;
-        let test = self.test(device, model).map_err(|error| match self.interrupt.signal() {
-            Some(signal) => self.interrupted(signal, "before the test images were classified"),
-            None => error,
-        })?;
+        let answers =
+            self.answers(device, model).map_err(|error| match self.interrupt.signal() {
+                Some(signal) => self.interrupted(signal, "before the last images were classified"),
+                None => error,
+            })?;
+        if !self.telling.no_report {
+            let history = self.folder.history()?;
+            report::write(&self.folder, &self.recipe, &history, answers.as_ref())?;
+        }
+        let test = answers.filter(|answers| answers.part == report::TEST).map(|answers| Test {
+            images: answers.report.images,
+            skipped: answers.report.errors.len(),
+            top1: answers.report.top1_percent,
+            top5: answers.report.top5_percent,
+            loss: answers.report.loss,
+        });
         Ok(Summary {
             run: self.folder.path().display().to_string(),
             network: self.recipe.network.clone(),
@@ -442,36 +460,34 @@ impl Run {
             test,
             weights_sha256: sha256(&bytes),
             seconds: start.elapsed().as_secs_f64(),
+            report: Some(REPORT)
+                .filter(|_| !self.telling.no_report)
+                .map(|page| self.folder.join(page).display().to_string()),
             skipped: !self.splits.skipped.is_empty(),
         })
     }
 
-    /// How the model does on the test images, if there are any.
-    fn test(&self, device: &CpuDevice, model: Model) -> Result<Option<Test>> {
-        let Some(test) = &self.splits.test else { return Ok(None) };
-        let Model { graph, weights, .. } = model;
-        let network = device.network(&graph, weights, Retain::Nothing)?;
+    /// What the model says of the test images, or for the report of those that chose the epoch; None where there are none.
+    fn answers(&self, device: &CpuDevice, model: Model) -> Result<Option<Answers>> {
+        let unseen = report::unseen(&self.splits);
+        let wanted = |part: &str| part == report::TEST || !self.telling.no_report;
+        let Some((part, dataset)) = unseen.filter(|(part, _)| wanted(part)) else {
+            return Ok(None);
+        };
         let (batch, stop) = (self.recipe.batch_size, self.interrupt.stop());
         let inference = SessionOptions::inference(batch);
         let options = SessionOptions { stop: Some(stop.clone()), ..inference };
-        let mut session = network.session(&graph, &options)?;
         let evaluation = LoaderOptions::evaluation(batch);
-        let mut loader = Loader::new(Arc::clone(test), self.preprocess.clone(), evaluation);
+        let mut loader = Loader::new(dataset, self.preprocess.clone(), evaluation);
         loader = loader.stop(stop);
         if let Some(threads) = self.threads {
             loader = loader.threads(threads);
         }
-        let report = evaluate_loaded(session.as_mut(), &loader, &mut |_| {})?;
-        for unread in &report.errors {
+        let answers = Answers::of(device, model, &options, loader, part)?;
+        for unread in &answers.report.errors {
             self.output.warn(&format!("left out: {}", unread.error));
         }
-        Ok(Some(Test {
-            images: report.images,
-            skipped: report.errors.len(),
-            top1: report.top1_percent,
-            top5: report.top5_percent,
-            loss: report.loss,
-        }))
+        Ok(Some(answers))
     }
 }
 
@@ -505,6 +521,7 @@ fn describe(summary: &Summary) -> String {
     if summary.skipped {
         eval.push("--skip-bad");
     }
+    let page = summary.report.as_ref().map_or(String::new(), |page| format!(", its report {page}"));
     let per_class = command_line(&eval);
     let predict = command_line(&["predict", "FILE", "--model", run]);
     let chosen = match validation_top1 {
@@ -518,7 +535,7 @@ fn describe(summary: &Summary) -> String {
     format!(
         "{network} on {data}: {test}\n\
          {chosen}; {:.1} s\n\
-         the run is in {run}, the model is {run}/{WEIGHTS_FILE}\n\
+         the run is in {run}, the model is {run}/{WEIGHTS_FILE}{page}\n\
          next:\n  {per_class}\n  {predict}\n",
         summary.seconds
     )

@@ -1,17 +1,18 @@
 //! How a run tells what it does: drawn on a terminal, in lines, or in sentences for a screen reader.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use top5::train::{Row, State, StepRecord, sentence};
 
+use super::view::View;
 use crate::output::Output;
-use crate::progress::Progress;
 
 /// How steps and epochs are told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Telling {
-    /// A picture of the run that moves, and a line per epoch
+    /// The run drawn in a few lines that change, and a line per epoch; plain where stderr is no terminal
     Live,
     /// A line per epoch
     Plain,
@@ -19,9 +20,29 @@ pub(crate) enum Telling {
     Sentences,
 }
 
+/// How a run is told of while it trains and when it ends.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct TellingArgs {
+    /// How to tell of steps and epochs; live on a terminal, else plain by default
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub(super) progress: Option<Telling>,
+    /// Also write TensorBoard's event files into the run's folder
+    #[arg(long)]
+    pub(super) tensorboard: bool,
+    /// Show the run in a browser while it trains, at 127.0.0.1:8000 by default; at other addresses than this machine's own to
+    /// the network, too
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "127.0.0.1:8000")]
+    pub(super) watch: Option<SocketAddr>,
+    /// Write no report.html at the end
+    #[arg(long)]
+    pub(super) no_report: bool,
+}
+
 /// Tells of one run.
 pub(super) struct Teller {
-    progress: Option<Progress>,
+    view: Option<View>,
     sentences: bool,
     output: Output,
     epochs: usize,
@@ -39,12 +60,8 @@ impl Teller {
             None | Some(Telling::Live) => output.animated(),
             Some(Telling::Plain | Telling::Sentences) => false,
         };
-        let progress = draws.then(|| Progress::new(output, "training", steps));
-        if let Some(progress) = &progress {
-            progress.set(state.step, String::new);
-        }
         Self {
-            progress,
+            view: draws.then(|| View::new(output, steps, state)),
             sentences: how == Some(Telling::Sentences),
             output,
             epochs: state.recipe.epochs,
@@ -58,8 +75,9 @@ impl Teller {
     /// A step was done.
     pub(super) fn step(&mut self, step: &StepRecord) {
         self.step = step.step;
-        if let Some(progress) = &self.progress {
-            progress.set(step.step, || format!("loss {:.4}", step.loss));
+        let left = self.seconds_left();
+        if let Some(view) = &mut self.view {
+            view.step(step, left);
         }
     }
 
@@ -73,21 +91,24 @@ impl Teller {
             Some(row) => line(row, self.epochs, best),
             None => return,
         };
-        self.note(text.trim_end());
+        match &mut self.view {
+            Some(view) => view.epoch(rows, &text),
+            None => self.output.note(text.trim_end()),
+        }
     }
 
     /// Says something that stays.
-    pub(super) fn note(&self, text: &str) {
-        match &self.progress {
-            Some(progress) => progress.line(text),
+    pub(super) fn note(&mut self, text: &str) {
+        match &mut self.view {
+            Some(view) => view.note(text),
             None => self.output.note(text),
         }
     }
 
     /// Something is not as it should be.
-    pub(super) fn warn(&self, text: &str) {
-        match &self.progress {
-            Some(progress) => progress.warn(text),
+    pub(super) fn warn(&mut self, text: &str) {
+        match &mut self.view {
+            Some(view) => view.aside(|output| output.warn(text)),
             None => self.output.warn(text),
         }
     }

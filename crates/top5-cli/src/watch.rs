@@ -1,0 +1,191 @@
+//! Following a run for those who watch it in the page: a thread reads what its files have gained. A run that trains does
+//! nothing for it but to write its log, whether it is watched from its own process or from another.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use top5::data::files::Regular;
+use top5::graph::{Device, Stop};
+use top5::train::Recipe;
+use top5_serve::{Feed, Options, Server};
+
+use crate::output::Output;
+use crate::run_folder::{LOG, MOMENTS, RunFolder};
+use crate::train::read_saved;
+
+/// How often the files are looked at.
+const PULSE: Duration = Duration::from_millis(250);
+/// Pulses after which it is looked whether the run was given more epochs.
+const RECIPE: u32 = 20;
+/// Most bytes that are read of a file at once.
+const PIECE: u64 = 4 << 20;
+
+/// A run that is to be followed.
+pub(crate) struct Followed {
+    folder: PathBuf,
+    recipe: Recipe,
+}
+
+impl Followed {
+    /// The run in this folder, which need not train any more. Fails where there is none.
+    pub(crate) fn resolve(folder: &Path) -> Result<Self> {
+        RunFolder::look(folder)?;
+        let recipe = read_saved(folder)?.context("the run has no recipe")?;
+        Ok(Self { folder: folder.to_owned(), recipe })
+    }
+
+    /// Follows it on a thread of its own until that is asked to stop.
+    pub(crate) fn begin(self, stop: Stop) -> Arc<Feed> {
+        let Self { folder, recipe: Recipe { network, data, epochs, .. } } = self;
+        let name = folder.display().to_string();
+        let feed = Arc::new(Feed::new(name, network, data, epochs));
+        let fed = Arc::clone(&feed);
+        thread::spawn(move || {
+            let paths = [LOG, MOMENTS].map(|name| folder.join(name));
+            let mut follower = Follower { paths, taken: [0; 2] };
+            let mut pulses = 0_u32;
+            while !stop.is_set() {
+                // Without rest where there is more.
+                while follower.look(&fed) > PIECE / 2 {}
+                if pulses.is_multiple_of(RECIPE)
+                    && let Ok(Some(recipe)) = read_saved(&folder)
+                {
+                    fed.prolong(recipe.epochs);
+                }
+                pulses = pulses.wrapping_add(1);
+                thread::sleep(PULSE);
+            }
+        });
+        feed
+    }
+}
+
+struct Follower {
+    paths: [PathBuf; 2],
+    /// Bytes of each that are known.
+    taken: [u64; 2],
+}
+
+impl Follower {
+    /// Takes what is new, and returns how many bytes that is. A file that cannot be read now may be read later.
+    fn look(&mut self, feed: &Feed) -> u64 {
+        let mut pieces = [Vec::new(), Vec::new()];
+        for ((path, taken), piece) in self.paths.iter().zip(self.taken).zip(&mut pieces) {
+            match read_from(path, taken) {
+                Ok(Some(bytes)) => *piece = bytes,
+                Ok(None) => {
+                    self.taken = [0; 2];
+                    feed.begin_anew();
+                    return 0;
+                }
+                Err(_) => {}
+            }
+        }
+        let whole = feed.add(&pieces[0], &pieces[1]);
+        for (taken, whole) in self.taken.iter_mut().zip(whole) {
+            *taken += whole as u64;
+        }
+        whole.iter().sum::<usize>() as u64
+    }
+}
+
+/// The next bytes of a file; None where what was read before is no longer there: the run went on from an earlier step, and
+/// what it had written was cut off.
+fn read_from(path: &Path, taken: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let regular = Regular::open(path)?;
+    let len = regular.len();
+    if len < taken {
+        return Ok(None);
+    }
+    let mut file = regular.into_file();
+    // With the line feed before.
+    let before = taken.min(1);
+    file.seek(SeekFrom::Start(taken - before))?;
+    let mut bytes = Vec::new();
+    file.take((len - taken).min(PIECE) + before).read_to_end(&mut bytes)?;
+    if before == 1 && bytes.first() != Some(&b'\n') {
+        return Ok(None);
+    }
+    bytes.drain(..before as usize);
+    Ok(Some(bytes))
+}
+
+/// The server of a run that trains in this process, which ends when this is dropped.
+pub(crate) struct Watched {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Watched {
+    /// Takes the address: before anything is computed.
+    pub(crate) fn bind(address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).with_context(|| {
+            format!("listening at {address}: is the port taken? give --watch another")
+        })?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// Serves the run in this folder from now on.
+    pub(crate) fn serve(
+        self,
+        device: &dyn Device,
+        folder: &Path,
+        recipe: &Recipe,
+        output: Output,
+    ) -> Result<Serving> {
+        let Self { listener, address } = self;
+        let asked = Arc::new(AtomicBool::new(false));
+        let stop = Stop::of(Arc::clone(&asked));
+        let followed = Followed { folder: folder.to_owned(), recipe: recipe.clone() };
+        let run = Some(followed.begin(stop.clone()));
+        let options = Options { run, ..Options::default() };
+        let server = Server::new(Vec::new(), device, options)?;
+        if !address.ip().is_loopback() {
+            output.warn("whoever reaches this machine may watch the run: there are no passwords");
+        }
+        output.note(&format!("the run can be watched at http://{address}/run.html"));
+        // What becomes of the page is no reason to end the run.
+        thread::spawn(move || server.run(listener, &stop));
+        Ok(Serving { asked })
+    }
+}
+
+/// A server that goes on until it is dropped.
+pub(crate) struct Serving {
+    asked: Arc<AtomicBool>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_was_cut_off_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let error = read_from(&path, 0).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        fs::write(&path, "one\ntwo\nthr").unwrap();
+        assert_eq!(read_from(&path, 0).unwrap().unwrap(), b"one\ntwo\nthr");
+        assert_eq!(read_from(&path, 8).unwrap().unwrap(), b"thr");
+        assert_eq!(read_from(&path, 11).unwrap(), None, "no line ends there");
+        fs::write(&path, "one\n").unwrap();
+        assert_eq!(read_from(&path, 8).unwrap(), None);
+        assert_eq!(read_from(&path, 4).unwrap().unwrap(), b"");
+    }
+}
