@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use top5::data::Limits;
 use top5::{Isa, Options, Precision, Tuning};
 
+use crate::augment::AugmentArgs;
 use crate::descent::{DescentArgs, FineTuningArgs};
 use crate::eval::EvalArgs;
 use crate::exit::{Stop, TABLE};
@@ -332,6 +333,8 @@ pub(crate) struct TrainArgs {
     pub(crate) lr: Option<f32>,
     #[command(flatten)]
     pub(crate) descent: DescentArgs,
+    #[command(flatten)]
+    pub(crate) augment: AugmentArgs,
     #[command(flatten)]
     pub(crate) tuning: FineTuningArgs,
     /// Seed of everything random

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod augment;
 mod bench;
 mod convert;
 mod descent;

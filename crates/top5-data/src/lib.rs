@@ -28,7 +28,7 @@ pub use digits::{digits, normalise_digit};
 pub use error::{DataError, ImageError};
 pub use folder::{EmptyClass, ImageFolder, OnBad, read_image};
 pub use image::Image;
-pub use loader::{Batch, Batches, Loader, LoaderOptions, share};
+pub use loader::{Batch, Batches, Loader, LoaderOptions, Mix, Mixed, share};
 pub use preprocess::{CropMode, Preprocess, SettingError};
 pub use resize::{Filter, resize, resize_crop};
 pub use source::{OpenOptions, open};

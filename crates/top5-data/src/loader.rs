@@ -3,6 +3,7 @@
 //! A batch is a function of (seed, epoch, step), so a run resumes in the middle of an epoch without saved state, and the
 //! number of threads that decode it does not matter.
 
+mod mix;
 mod pool;
 
 use std::ops::Range;
@@ -18,11 +19,13 @@ use crate::error::DataError;
 use crate::preprocess::Preprocess;
 use pool::{Filled, Plan, Pool};
 
+pub use mix::{Mix, Mixed};
+
 /// Most threads that are used where no number is asked for: each holds a decoded image.
 const MOST_THREADS: usize = 32;
 
 /// Some samples, ready for the network.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Batch {
     /// Order N C H W.
     pub images: Vec<f32>,
@@ -33,6 +36,8 @@ pub struct Batch {
     /// Number in the dataset of each sample that is missing here because it cannot be read, and why. Empty unless
     /// [`LoaderOptions::skip_unreadable`] is set.
     pub unread: Vec<(u32, DataError)>,
+    /// What was mixed into the images, whose labels are those before.
+    pub mixed: Option<Mixed>,
 }
 
 /// How batches are made.
@@ -50,6 +55,8 @@ pub struct LoaderOptions {
     pub skip_unreadable: bool,
     /// Random changes, in order; none to evaluate.
     pub augment: Vec<Augment>,
+    /// How the images of a batch are mixed; not at all to evaluate.
+    pub mix: Mix,
 }
 
 impl LoaderOptions {
@@ -62,6 +69,7 @@ impl LoaderOptions {
             drop_last: false,
             skip_unreadable: true,
             augment: Vec::new(),
+            mix: Mix::default(),
         }
     }
 }
@@ -161,7 +169,9 @@ impl Loader {
             pool: Some(pool),
             indices: indices.into_iter(),
             options: LoaderOptions { batch, ..self.options.clone() },
-            size,
+            size: self.preprocess.input_size,
+            mixing: Stream::new(self.options.seed, hash("mix")).substream(epoch),
+            step: first_step as u64,
         }
     }
 
@@ -192,8 +202,12 @@ pub struct Batches {
     /// Numbers in the dataset of the samples to come.
     indices: std::vec::IntoIter<u32>,
     options: LoaderOptions,
-    /// Values of a sample.
-    size: usize,
+    /// Channels, height and width of a sample.
+    size: [usize; 3],
+    /// What the epoch's mixing is drawn from.
+    mixing: Stream,
+    /// The epoch's step that comes next.
+    step: u64,
 }
 
 impl Iterator for Batches {
@@ -208,18 +222,18 @@ impl Iterator for Batches {
             }
         };
         let mut batch = Batch {
-            images: Vec::new(),
             labels: Vec::with_capacity(read.len()),
             indices: Vec::with_capacity(read.len()),
-            unread: Vec::new(),
+            ..Batch::default()
         };
+        let size = self.size.iter().product::<usize>();
         for (place, (label, index)) in read.into_iter().zip(&mut self.indices).enumerate() {
             match label {
                 Ok(label) => {
                     let kept = batch.labels.len();
                     if kept < place {
-                        let sample = place * self.size..(place + 1) * self.size;
-                        images.copy_within(sample, kept * self.size);
+                        let sample = place * size..(place + 1) * size;
+                        images.copy_within(sample, kept * size);
                     }
                     batch.labels.push(label);
                     batch.indices.push(index);
@@ -231,8 +245,10 @@ impl Iterator for Batches {
                 }
             }
         }
-        images.truncate(batch.labels.len() * self.size);
+        images.truncate(batch.labels.len() * size);
         batch.images = images;
+        self.options.mix.apply(&mut batch, self.size, self.mixing.substream(self.step));
+        self.step += 1;
         Some(Ok(batch))
     }
 
@@ -267,8 +283,15 @@ mod tests {
             drop_last,
             skip_unreadable: false,
             augment: vec![Augment::RandomCrop { padding: 1, padding_mode: Padding::Constant }],
+            mix: Mix::default(),
         };
         Loader::new(dataset(samples), Preprocess::squash([1, 3, 4]), options)
+    }
+
+    fn mixing_loader() -> Loader {
+        let mut loader = loader(30, 5, false);
+        loader.options.mix = Mix { mixup: 0.4, cutmix: 1.0 };
+        loader
     }
 
     /// What two batches are compared by.
@@ -277,13 +300,14 @@ mod tests {
         images: Vec<f32>,
         labels: Vec<u32>,
         indices: Vec<u32>,
+        mixed: Option<Mixed>,
     }
 
     fn batches(loader: &Loader, epoch: u64, step: usize) -> Vec<Content> {
         let content = |batch: Result<Batch, DataError>| {
-            let Batch { images, labels, indices, unread } = batch.unwrap();
+            let Batch { images, labels, indices, unread, mixed } = batch.unwrap();
             assert!(unread.is_empty(), "{unread:?}");
-            Content { images, labels, indices }
+            Content { images, labels, indices, mixed }
         };
         loader.epoch(epoch, step).map(content).collect()
     }
@@ -313,9 +337,10 @@ mod tests {
 
     #[test]
     fn resuming_anywhere_gives_the_same_batches() {
-        let loader = loader(30, 5, false);
+        let loader = mixing_loader();
         for epoch in [0, 3] {
             let whole = batches(&loader, epoch, 0);
+            assert!(whole.iter().all(|batch| batch.mixed.is_some()));
             for step in 0..=whole.len() + 1 {
                 assert_eq!(batches(&loader, epoch, step), whole[step.min(whole.len())..]);
             }
@@ -332,8 +357,12 @@ mod tests {
                     .map(|rank| batches(&loader(samples, 5, false).shared(rank, ranks), 1, 0))
                     .collect();
                 for (step, whole) in whole.iter().enumerate() {
-                    let mut joined =
-                        Content { images: Vec::new(), labels: Vec::new(), indices: Vec::new() };
+                    let mut joined = Content {
+                        images: Vec::new(),
+                        labels: Vec::new(),
+                        indices: Vec::new(),
+                        mixed: None,
+                    };
                     for share in shares.iter().filter_map(|batches| batches.get(step)) {
                         joined.images.extend(&share.images);
                         joined.labels.extend(&share.labels);
@@ -349,9 +378,9 @@ mod tests {
 
     #[test]
     fn batches_are_the_same_for_any_number_of_threads() {
-        let one = batches(&loader(30, 5, false), 2, 0);
+        let one = batches(&mixing_loader(), 2, 0);
         for threads in [0, 2, 3, 4, 9] {
-            assert_eq!(batches(&loader(30, 5, false).threads(threads), 2, 0), one, "{threads}");
+            assert_eq!(batches(&mixing_loader().threads(threads), 2, 0), one, "{threads}");
         }
     }
 

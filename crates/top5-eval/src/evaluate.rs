@@ -133,7 +133,7 @@ fn run(
         return Err(EvaluationError::Classes { network, dataset: dataset.classes().len() });
     }
     for batch in loader.epoch(0, 0) {
-        let Batch { images, labels, indices, unread } = batch?;
+        let Batch { images, labels, indices, unread, .. } = batch?;
         for (index, error) in unread {
             counter.miss(index as usize, error)?;
         }

@@ -93,6 +93,7 @@ impl Trainer {
             drop_last: splits.train.len() >= recipe.batch_size,
             skip_unreadable: false,
             augment: recipe.augment.clone(),
+            mix: recipe.mix(),
         };
         let train = Loader::new(Arc::clone(&splits.train), preprocess.clone(), options);
         let rate = recipe.rate(train.steps());
@@ -313,12 +314,19 @@ impl Trainer {
         let images = batch.labels.len();
         let scale = (images as f64 / total as f64) as f32;
         let options = StepOptions { label_smoothing, scale, ..StepOptions::new(seed) };
-        let targets = Targets::Classes(&batch.labels);
+        let classes = training.graph().classes();
+        let mixed = batch.mixed.as_ref();
+        let shares = mixed.map(|mixed| mixed.distributions(&batch.labels, classes));
+        let targets = match &shares {
+            Some(shares) => Targets::Distributions(shares),
+            None => Targets::Classes(&batch.labels),
+        };
         let reducer = going.group.reducer();
         let loss = training.gradients(&batch.images, targets, &options, reducer)?;
-        let rows = loss.logits.data().chunks_exact(training.graph().classes());
+        let labels = mixed.map_or(&batch.labels[..], |mixed| mixed.main_labels(&batch.labels));
+        let rows = loss.logits.data().chunks_exact(classes);
         let [right, right_top5] = [1, 5].map(|k| {
-            let answered = rows.clone().zip(&batch.labels);
+            let answered = rows.clone().zip(labels);
             answered.filter(|&(row, &label)| metric::is_among(row, label as usize, k)).count()
         });
         let infinite = f64::from(u8::from(!loss.finite));

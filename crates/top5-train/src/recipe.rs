@@ -9,7 +9,7 @@ pub use descent::{EmaBuffersName, OptimizerName, ParamGroup, Role};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use top5_data::{Augment, Preprocess, SettingError};
+use top5_data::{Augment, Mix, Preprocess, SettingError};
 use top5_graph::OutOfBounds;
 
 use crate::schedule::{MAX_EPOCHS, Rate, Schedule};
@@ -129,6 +129,12 @@ pub struct Recipe {
     /// Random changes to the training images, in order.
     #[serde(default)]
     pub augment: Vec<Augment>,
+    /// Mixup's α; 0 is without.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mixup: f32,
+    /// CutMix's α; 0 is without.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cutmix: f32,
     /// How images become the network's input; as the network's page says if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
@@ -247,6 +253,8 @@ impl Recipe {
             groups: Vec::new(),
             schedule: Schedule::Cosine { last: 0.0 },
             augment: Vec::new(),
+            mixup: 0.0,
+            cutmix: 0.0,
             preprocess: None,
         }
     }
@@ -308,6 +316,7 @@ impl Recipe {
         for augment in &self.augment {
             augment.check()?;
         }
+        self.mix().check()?;
         self.preprocess.as_ref().map_or(Ok(()), Preprocess::check)?;
         Ok(())
     }
@@ -344,6 +353,11 @@ impl Recipe {
             .filter(|&key| here.get(key) != there.get(key))
             .map(|key| format!("{key}: {}, {}", value(&here, key), value(&there, key)))
             .collect()
+    }
+
+    /// How images of a batch are mixed.
+    pub fn mix(&self) -> Mix {
+        Mix { mixup: self.mixup, cutmix: self.cutmix }
     }
 
     /// The learning rate, where an epoch has `epoch` steps.

@@ -30,6 +30,8 @@ fn recipe() -> Recipe {
         epochs: EPOCHS,
         batch_size: 8,
         label_smoothing: 0.1,
+        mixup: 0.2,
+        cutmix: 1.0,
         checkpoint_steps: Some(1),
         augment: vec![
             Augment::RandomCrop {
@@ -165,7 +167,14 @@ fn threads_and_checkpoints_change_nothing_and_the_seed_does() {
 fn run_learns_and_its_best_epoch_is_kept() {
     let folder = TempDir::new().unwrap();
     let mut checkpoints = Checkpoints::open(folder.path()).unwrap();
-    let recipe = Recipe { epochs: 12, label_smoothing: 0.0, augment: Vec::new(), ..recipe() };
+    let recipe = Recipe {
+        epochs: 12,
+        label_smoothing: 0.0,
+        mixup: 0.0,
+        cutmix: 0.0,
+        augment: Vec::new(),
+        ..recipe()
+    };
     let trainer = Trainer::new(recipe, &splits(), preprocess());
     let mut training = training(2);
     let (mut bests, mut rows) = (Vec::new(), Vec::new());

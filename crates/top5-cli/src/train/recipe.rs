@@ -50,6 +50,7 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<(Recipe, Option<String>)> {
     recipe.weights = args.tuning.weights.clone().or(recipe.weights);
     recipe.weights = recipe.weights.as_deref().map(source::anywhere);
     let mut settings = args.tuning.settings();
+    settings.extend(args.augment.settings());
     settings.extend(args.descent.settings());
     settings.extend(args.lr.map(|lr| ("lr", format!("{lr:?}").to_lowercase())));
     let mut recipe = recipe.with(&settings)?;

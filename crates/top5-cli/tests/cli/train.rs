@@ -125,7 +125,8 @@ fn diverging_run_stops_with_code_5() {
 fn optimiser_is_chosen_from_the_command_line_and_the_run_remembers_it() {
     let place = Place::new();
     let line = "train lenet --epochs 1 --batch-size 256 --optimizer adamw --lr 1e-3 --weight-decay 0.01 \
-                --no-decay norms,biases --clip-norm 1 --ema 0.9 --ema-warmup --set beta2=0.98 --out run";
+                --no-decay norms,biases --clip-norm 1 --ema 0.9 --ema-warmup --set beta2=0.98 \
+                --augment random_crop={padding=2} --augment trivial_augment --mixup 0.2 --cutmix 1 --label-smoothing 0.1 --out run";
     let ran = place.run(line);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("average of the weights, of which 0.9 stays"), "{ran:?}");
@@ -139,10 +140,15 @@ fn optimiser_is_chosen_from_the_command_line_and_the_run_remembers_it() {
         "ema = 0.9",
         "ema_warmup = true",
         "beta2 = 0.98",
+        "mixup = 0.2",
+        "cutmix = 1.0",
+        "label_smoothing = 0.1",
     ] {
         assert!(recipe.lines().any(|of_recipe| of_recipe == line), "{line}: {recipe}");
     }
     assert!(!recipe.contains("momentum"), "{recipe}");
+    let changes = [recipe.find("random_crop").unwrap(), recipe.find("trivial_augment").unwrap()];
+    assert!(changes.is_sorted() && !recipe.contains("redraw"), "{recipe}");
     let log = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
     assert!(log.lines().last().unwrap().contains("\"ema\":true"), "{log}");
 
@@ -166,6 +172,12 @@ fn senseless_optimisers_are_refused_before_anything_is_made() {
         ("--no-decay norm", &["norm", "norms"]),
         ("--clip-norm 0", &["clip_norm", "above 0"]),
         ("--ema 1", &["ema", "less than 1"]),
+        ("--mixup=-1", &["mixup", "from 0 to 1000"]),
+        ("--cutmix nan", &["cutmix", "from 0 to 1000"]),
+        ("--label-smoothing 1", &["label_smoothing", "less than 1"]),
+        ("--augment trivial_augmen", &["trivial_augmen", "trivial_augment"]),
+        ("--augment cutout={size=0}", &["augment", "size from 1 to 4096"]),
+        ("--augment random_crop={paddin=4}", &["paddin", "padding"]),
         ("--lr nan", &["lr", "finite"]),
         ("--set momentun=0.9", &["momentun", "momentum"]),
         ("--set epochs=0", &["epochs", "from 1"]),
