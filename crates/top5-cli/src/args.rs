@@ -155,6 +155,8 @@ pub(crate) enum Commands {
     /// Measure whether hiding the same part of objects changes features alike
     #[command(before_help = inside::CORRESPOND_EXAMPLES)]
     Correspond(inside::CorrespondArgs),
+    /// Look at images before a network does: what is wrong with them, what it will see
+    Data(crate::data::DataCommandArgs),
     /// Show how a network would run: steps, kernels and why, memory
     Plan(PlanArgs),
     /// Measure how fast networks run here

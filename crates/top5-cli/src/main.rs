@@ -7,6 +7,7 @@ mod args;
 mod augment;
 mod bench;
 mod convert;
+mod data;
 mod descent;
 mod environment;
 mod eval;
@@ -76,6 +77,7 @@ enum Task {
     Serve(Box<serve::Task>),
     Explain(Box<explain::Task>),
     Occlude(Box<explain::OccludeTask>),
+    Data(data::Task),
     Plan(plan::Task),
     Probe(Box<probe::Task>),
     Score(Box<score::Task>),
@@ -108,6 +110,7 @@ impl Task {
             Commands::Occlude(args) => {
                 Self::Occlude(Box::new(explain::OccludeTask::resolve(*args)?))
             }
+            Commands::Data(args) => Self::Data(data::Task::resolve(args)?),
             Commands::Plan(args) => Self::Plan(plan::Task::resolve(args)?),
             Commands::Probe(args) => Self::Probe(Box::new(probe::Task::resolve(args)?)),
             Commands::Score(args) => Self::Score(Box::new(score::Task::resolve(args)?)),
@@ -142,6 +145,7 @@ impl Task {
             Self::Serve(task) => task.run(output),
             Self::Explain(task) => task.run(output),
             Self::Occlude(task) => task.run(output),
+            Self::Data(task) => task.run(output),
             Self::Plan(task) => task.run(output),
             Self::Probe(task) => task.run(output),
             Self::Score(task) => task.run(output),

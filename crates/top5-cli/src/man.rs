@@ -12,14 +12,13 @@ use crate::parse;
 pub(crate) fn page(name: Option<&str>) -> Result<String> {
     let mut program = parse::command();
     program.build();
-    let commands: Vec<&Command> =
-        program.get_subcommands().filter(|command| command.get_name() != "help").collect();
+    let pages = pages(&program);
     let command = match name {
         None => program.clone(),
-        Some(name) => match commands.iter().find(|command| command.get_name() == name) {
-            Some(command) => (*command).clone().name(format!("top5-{name}")),
+        Some(name) => match pages.iter().find(|(of, _)| of == name) {
+            Some((_, command)) => (*command).clone().name(format!("top5-{name}")),
             None => {
-                let names: Vec<&str> = commands.iter().map(|command| command.get_name()).collect();
+                let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
                 let message =
                     format!("there is no command {name:?}; there are {}", names.join(", "));
                 return Err(Stop::Usage(message).into());
@@ -28,6 +27,7 @@ pub(crate) fn page(name: Option<&str>) -> Result<String> {
     };
     let examples = command.get_before_help().map(ToString::to_string);
     let bare = command.before_help(None).after_help(None);
+    let bare_has_commands = bare.has_subcommands();
     let manual = Man::new(bare);
     let mut page = Vec::new();
     manual.render_title(&mut page)?;
@@ -35,7 +35,7 @@ pub(crate) fn page(name: Option<&str>) -> Result<String> {
     manual.render_synopsis_section(&mut page)?;
     manual.render_description_section(&mut page)?;
     manual.render_options_section(&mut page)?;
-    if name.is_none() {
+    if bare_has_commands {
         manual.render_subcommands_section(&mut page)?;
     }
     if let Some(examples) = examples {
@@ -53,6 +53,19 @@ pub(crate) fn page(name: Option<&str>) -> Result<String> {
     ]);
     rest.to_writer(&mut page)?;
     Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+/// The commands with the names of their pages: `train`, `data-check`.
+fn pages(program: &Command) -> Vec<(String, &Command)> {
+    let own = |command: &&Command| command.get_name() != "help";
+    let of = |command: &'_ Command| command.get_name().to_owned();
+    let mut pages = Vec::new();
+    for command in program.get_subcommands().filter(own) {
+        pages.push((of(command), command));
+        let below = command.get_subcommands().filter(own);
+        pages.extend(below.map(|below| (format!("{}-{}", of(command), of(below)), below)));
+    }
+    pages
 }
 
 /// A section of lines that stay as they are, without their heading.
@@ -73,10 +86,12 @@ mod tests {
     #[test]
     fn every_command_has_a_page_with_its_flags() {
         let program = page(None).unwrap();
-        for command in parse::command().get_subcommands() {
-            let name = command.get_name();
-            assert!(program.contains(&format!("top5\\-{name}")), "{name}: {program}");
-            let page = page(Some(name)).unwrap();
+        let declared = parse::command();
+        for (name, command) in pages(&declared) {
+            let (top, below) = name.split_once('-').unwrap_or((&name, ""));
+            assert!(program.contains(&format!("top5\\-{top}")), "{name}: {program}");
+            let page = page(Some(&name)).unwrap();
+            assert!(below.is_empty() || self::page(Some(top)).unwrap().contains(below), "{name}");
             for section in [".SH NAME", ".SH SYNOPSIS", "EXIT STATUS", ".SH ENVIRONMENT"] {
                 assert!(page.contains(section), "{name}: {section}");
             }

@@ -71,6 +71,8 @@ pub(crate) fn say(text: &str) {
 pub(crate) enum Kind {
     /// A drawing.
     Svg,
+    /// A picture.
+    Png,
     /// Measured choices of kernels.
     Tuning,
     /// What a model said of images, for each of them.
@@ -97,6 +99,7 @@ impl Kind {
             }
             Self::PredictionsCsv => text.starts_with("image,label,"),
             Self::ReportHtml => text.starts_with("<!doctype html>"),
+            Self::Png => start.starts_with(b"\x89PNG"),
             // A safetensors file, after its length.
             Self::Predictions => start.get(8) == Some(&b'{') && text.contains("top5.predictions"),
         }
@@ -105,6 +108,7 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Svg => "SVG file",
+            Self::Png => "PNG file",
             Self::Tuning => "file of `top5 tune`",
             Self::PredictionsCsv => "predictions.csv",
             Self::ReportJson => "report.json",
@@ -212,7 +216,8 @@ impl Output {
     }
 }
 
-fn taken(path: &Path, what: &str) -> anyhow::Error {
+/// What is said of a name that is taken.
+pub(crate) fn taken(path: &Path, what: &str) -> anyhow::Error {
     let message = format!("{} exists{what}: choose another name, or give --force", path.display());
     Stop::Resource(message).into()
 }

@@ -11,17 +11,21 @@ use crate::printable;
 
 /// The whole declaration, every flag with its variable of the environment.
 pub(crate) fn command() -> Command {
-    Cli::command().mut_subcommands(|command| {
-        command.mut_args(|arg| match arg.get_long() {
-            Some(long) => {
-                let variable = format!("TOP5_{}", long.to_uppercase().replace('-', "_"));
-                let arg = arg.env(variable).hide_env(true);
-                let takes_value = arg.get_action().takes_values();
-                if takes_value { arg.allow_negative_numbers(true) } else { arg }
-            }
-            None => arg,
-        })
-    })
+    Cli::command().mut_subcommands(with_variables)
+}
+
+/// The command, and those below it, with a variable for each flag.
+fn with_variables(command: Command) -> Command {
+    let command = command.mut_args(|arg| match arg.get_long() {
+        Some(long) => {
+            let variable = format!("TOP5_{}", long.to_uppercase().replace('-', "_"));
+            let arg = arg.env(variable).hide_env(true);
+            let takes_value = arg.get_action().takes_values();
+            if takes_value { arg.allow_negative_numbers(true) } else { arg }
+        }
+        None => arg,
+    });
+    command.mut_subcommands(with_variables)
 }
 
 /// Reads the command line. Help and wrong usage end the program here, the latter with exit code 2.

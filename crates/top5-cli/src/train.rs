@@ -8,7 +8,7 @@ mod summary;
 mod telling;
 mod view;
 
-pub(crate) use recipe::read_saved;
+pub(crate) use recipe::{asked_for, read_saved};
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

@@ -36,6 +36,12 @@ pub trait Dataset: Send + Sync {
     /// Reads sample `index`. Fails when there is no such sample, or when its file cannot be read or decoded.
     fn sample(&self, index: usize) -> Result<Sample, DataError>;
 
+    /// The bytes of the image file that sample `index` is decoded from; None where it is none of its own. Fails as
+    /// [`Dataset::sample`] does, but the bytes may be damaged.
+    fn encoded(&self, _index: usize) -> Result<Option<Vec<u8>>, DataError> {
+        Ok(None)
+    }
+
     /// The label of sample `index`, without reading its image. Panics when `index >= len()`.
     fn label(&self, index: usize) -> u32;
 
@@ -163,6 +169,13 @@ impl Dataset for Subset {
         self.parent.sample(inner)
     }
 
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>, DataError> {
+        let Some(&inner) = self.indices.get(index) else {
+            return Err(DataError::Index { name: self.name().to_owned(), index, len: self.len() });
+        };
+        self.parent.encoded(inner)
+    }
+
     fn label(&self, index: usize) -> u32 {
         self.parent.label(self.indices[index])
     }
@@ -228,6 +241,12 @@ impl Dataset for Joined {
         let beyond = || DataError::Index { name: self.name().to_owned(), index, len: self.len() };
         let (part, index) = self.find(index).ok_or_else(beyond)?;
         part.sample(index)
+    }
+
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>, DataError> {
+        let beyond = || DataError::Index { name: self.name().to_owned(), index, len: self.len() };
+        let (part, index) = self.find(index).ok_or_else(beyond)?;
+        part.encoded(index)
     }
 
     fn label(&self, index: usize) -> u32 {

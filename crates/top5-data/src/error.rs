@@ -168,6 +168,13 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A tar archive that is damaged, incomplete, or not laid out as a dataset.
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The parts of a dataset cannot be told apart, or the one to learn from is missing.
     Parts {
         /// The folder.
@@ -287,6 +294,11 @@ impl fmt::Display for DataError {
             Self::Pickle { path, reason } => write!(
                 f,
                 "{}: not a batch of CIFAR's Python version ({reason}): download it again",
+                path.display()
+            ),
+            Self::Archive { path, reason } => write!(
+                f,
+                "{}: not a whole archive of images ({reason}): pack or download it again",
                 path.display()
             ),
             Self::Parts { path, expected } => {

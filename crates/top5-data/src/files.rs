@@ -64,10 +64,52 @@ impl Regular {
         Ok(bytes)
     }
 
+    /// `len` bytes from byte `start` on, from any thread. Fails where the file does not have them, or memory does not hold them.
+    pub fn read_at(&self, start: u64, len: u64) -> io::Result<Vec<u8>> {
+        if start.checked_add(len).is_none_or(|end| end > self.len) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = Vec::new();
+        let room = usize::try_from(len).ok().filter(|&len| bytes.try_reserve_exact(len).is_ok());
+        let Some(room) = room else {
+            let why = format!("{len} bytes do not fit into memory");
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, why));
+        };
+        bytes.resize(room, 0);
+        read_exact_at(&self.file, &mut bytes, start)?;
+        Ok(bytes)
+    }
+
     /// The file itself, of which no more than [`Regular::len`] bytes should be read.
     pub fn into_file(self) -> File {
         self.file
     }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], start: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, start)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut start: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, start)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                bytes = &mut bytes[read..];
+                start += read as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where there are no threads.
+#[cfg(not(any(unix, windows)))]
+fn read_exact_at(mut file: &File, bytes: &mut [u8], start: u64) -> io::Result<()> {
+    io::Seek::seek(&mut file, io::SeekFrom::Start(start))?;
+    file.read_exact(bytes)
 }
 
 /// Reads a regular file of at most `limit` bytes.
@@ -142,6 +184,11 @@ mod tests {
         assert_eq!(read(&path, 4).unwrap(), b"text");
         assert_eq!(read_text(&path).unwrap(), "text");
         assert_eq!(Regular::open(&path).unwrap().start(2).unwrap(), b"te");
+        assert_eq!(Regular::open(&path).unwrap().read_at(1, 2).unwrap(), b"ex");
+        for (start, len) in [(3, 2), (u64::MAX, 2), (0, u64::MAX)] {
+            let error = Regular::open(&path).unwrap().read_at(start, len).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
         let error = read(&path, 3).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         assert!(error.to_string().contains("4 bytes, over the limit of 3"), "{error}");

@@ -31,13 +31,20 @@ pub enum OnBad {
 
 /// Reads and decodes an image file.
 pub fn read_image(path: &Path, limits: &Limits) -> Result<Image, DataError> {
+    let image = decode(&read_file(path, limits)?, limits);
+    image.map_err(|source| DataError::Image { path: path.to_owned(), source })
+}
+
+/// Reads an image file, as it is.
+fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, DataError> {
     let failed = |source| DataError::Io { path: path.to_owned(), source };
     let file = Regular::open(path).map_err(failed)?;
-    let image = match file.len() {
-        bytes if bytes > limits.bytes => Err(ImageError::LongFile { bytes, limit: limits.bytes }),
-        bytes => decode(&file.read(bytes).map_err(failed)?, limits),
-    };
-    image.map_err(|source| DataError::Image { path: path.to_owned(), source })
+    let bytes = file.len();
+    if bytes > limits.bytes {
+        let source = ImageError::LongFile { bytes, limit: limits.bytes };
+        return Err(DataError::Image { path: path.to_owned(), source });
+    }
+    file.read(bytes).map_err(failed)
 }
 
 /// A folder of labelled images; they are decoded each time they are asked for.
@@ -149,6 +156,13 @@ impl Dataset for ImageFolder {
             return Err(DataError::Index { name: self.name.clone(), index, len: self.len() });
         };
         Ok(Sample { image: read_image(path, &self.limits)?, label: *label })
+    }
+
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>, DataError> {
+        let Some((path, _)) = self.files.get(index) else {
+            return Err(DataError::Index { name: self.name.clone(), index, len: self.len() });
+        };
+        read_file(path, &self.limits).map(Some)
     }
 
     fn label(&self, index: usize) -> u32 {

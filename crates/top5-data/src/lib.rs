@@ -14,12 +14,17 @@ pub mod error;
 pub mod files;
 pub mod folder;
 pub mod idx;
+mod ilsvrc;
 pub mod image;
 mod jpeg;
 pub mod loader;
+mod matlab;
+pub mod packed;
 pub mod preprocess;
 pub mod resize;
 pub mod source;
+pub mod survey;
+pub mod tar;
 
 pub use augment::Augment;
 pub use dataset::{Dataset, Joined, MemoryDataset, Sample, Splits, Subset};

@@ -273,6 +273,20 @@ impl Preprocess {
         }
     }
 
+    /// The picture that a network's input shows, order C H W: step 5 backwards. Panics unless `values.len() == self.size()`.
+    pub fn picture(&self, values: &[f32]) -> Image {
+        assert_eq!(values.len(), self.size(), "length of the network's input");
+        let [channels, height, width] = self.input_size;
+        let mut image = Image::filled(channels, height, width, 0);
+        for (c, plane) in values.chunks_exact(height * width).enumerate() {
+            let (mean, std) = (self.mean[c], self.std[c]);
+            let levels = plane.iter().map(|value| ((value * std + mean) * 255.0).round() as u8);
+            let pixels = image.pixels.iter_mut().skip(c).step_by(channels);
+            pixels.zip(levels).for_each(|(pixel, level)| *pixel = level);
+        }
+        image
+    }
+
     /// The resolved pipeline, one line, for reports.
     pub fn describe(&self) -> String {
         let ink = if self.drawn_digits { "normalise drawn digit, " } else { "" };
@@ -416,6 +430,7 @@ mod tests {
         let mut out = [0.0; 6];
         Preprocess::squash([3, 1, 2]).apply(&image, &mut out);
         assert_eq!(out, [-1.0, -1.0, -0.6, -0.6, 1.0, 1.0]);
+        assert_eq!(Preprocess::squash([3, 1, 2]).picture(&out), image);
         let mut gray = [0.0; 2];
         Preprocess::squash([1, 1, 2]).apply(&image, &mut gray);
         assert_eq!(gray, [(59.0 / 255.0 - 0.5) / 0.5; 2]);

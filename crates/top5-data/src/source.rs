@@ -11,6 +11,8 @@ use crate::digits::digits;
 use crate::error::DataError;
 use crate::folder::{EmptyClass, ImageFolder, OnBad, class_folders, file_name, has_images};
 use crate::idx::{find_mnist_like, read_pair};
+use crate::ilsvrc;
+use crate::packed;
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
 const FASHION_MNIST: &str = "/usr/share/datasets/fashion-mnist";
@@ -47,7 +49,7 @@ impl Default for OpenOptions {
 
 /// Opens `digits` (embedded), `fashion-mnist` (Debian's package), or a folder: IDX files in MNIST's layout, CIFAR-10 or
 /// CIFAR-100 binaries, images in `train/`, with `val/` and `test/` if there
-/// are, or images in one folder per class.
+/// are, or images in one folder per class; or such a folder in tar archives, packed or not.
 pub fn open(spec: &str, options: &OpenOptions) -> Result<Splits, DataError> {
     match spec {
         "digits" => return Ok(digits()),
@@ -69,9 +71,11 @@ pub fn open(spec: &str, options: &OpenOptions) -> Result<Splits, DataError> {
     {
         return Err(DataError::Io { path: dir.to_owned(), source });
     }
-    let opened = open_idx(dir, options)
+    let opened = ilsvrc::open(dir, options)
+        .or_else(|| open_idx(dir, options))
         .or_else(|| open_cifar(dir, options))
-        .or_else(|| open_folder(dir, options));
+        .or_else(|| open_folder(dir, options))
+        .or_else(|| packed::open(dir, options));
     opened.unwrap_or_else(|| Err(unrecognised(spec, dir)))
 }
 
@@ -88,12 +92,14 @@ fn unrecognised(spec: &str, dir: &Path) -> DataError {
                  (Python version)",
                 "the folder train/ in it, and val/ and test/ if there are, with one folder per class",
                 "one folder per class in it",
+                "tar archives of such folders in it",
+                "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz in it (ImageNet)",
             ]
             .map(str::to_owned),
         );
     } else {
         let found = if dir.exists() { "a file is there" } else { "nothing is there" };
-        looked_for.push(format!("a folder {} ({found})", dir.display()));
+        looked_for.push(format!("a folder or a tar archive {} ({found})", dir.display()));
     }
     DataError::Unrecognised { spec: spec.to_owned(), looked_for }
 }
@@ -252,7 +258,10 @@ fn unlabelled(dir: &Path, train: &dyn Dataset) -> Result<bool, DataError> {
 }
 
 /// The dataset, if there is something to tell apart.
-fn several_classes(dir: &Path, dataset: Arc<dyn Dataset>) -> Result<Arc<dyn Dataset>, DataError> {
+pub(crate) fn several_classes(
+    dir: &Path,
+    dataset: Arc<dyn Dataset>,
+) -> Result<Arc<dyn Dataset>, DataError> {
     match dataset.classes() {
         [only] => Err(DataError::OneClass { path: dir.to_owned(), class: only.clone() }),
         _ => Ok(dataset),

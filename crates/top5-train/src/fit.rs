@@ -164,6 +164,11 @@ impl Trainer {
         share(images, self.ranks.as_ref().map_or([0, 1], rank)).len()
     }
 
+    /// What makes the batches that it learns from.
+    pub fn training_images(&self) -> &Loader {
+        &self.train
+    }
+
     /// Steps of the whole run.
     pub fn steps(&self) -> usize {
         self.rate.steps

@@ -37,30 +37,88 @@ impl std::error::Error for WriteError {
 /// Writes a file under a temporary name beside `path`, brings it to the disk, and only then gives it its name. Fails where a
 /// link, a folder, a pipe or a device is in its place.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    let folder = match path.parent() {
+    let write = || -> Result<(), WriteError> {
+        let mut file = WholeFile::create(path)?;
+        file.write(bytes)?;
+        file.finish(path)
+    };
+    write().map_err(|error| WriteError { bytes: Some(bytes.len() as u64), ..error })
+}
+
+/// A file that is written piece by piece under a temporary name, and goes away unless it is finished.
+pub struct WholeFile {
+    /// What it is to be called, for all that is known.
+    path: PathBuf,
+    temporary: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl WholeFile {
+    /// Begins a file in the folder of `path`. Fails where a link, a folder, a pipe or a device is in its place.
+    pub fn create(path: &Path) -> Result<Self, WriteError> {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = folder_of(path).join(name);
+        let create = || {
+            check_replaceable(path)?;
+            // Whatever has the name already, a link perhaps, is not written to.
+            let _ = fs::remove_file(&temporary);
+            File::create_new(&temporary)
+        };
+        match create() {
+            Ok(file) => Ok(Self { path: path.to_owned(), temporary, file, bytes: 0 }),
+            Err(source) => Err(WriteError { path: path.to_owned(), bytes: None, source }),
+        }
+    }
+
+    /// Adds bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|source| self.failed(source))
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Brings it to the disk and gives it its name, in the folder where it was begun.
+    pub fn finish(self, path: &Path) -> Result<(), WriteError> {
+        let finish = || -> io::Result<()> {
+            self.file.sync_all()?;
+            check_replaceable(path)?;
+            fs::rename(&self.temporary, path)?;
+            sync_folder(folder_of(path))
+        };
+        finish().map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> WriteError {
+        WriteError { path: self.path.clone(), bytes: Some(self.bytes), source }
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        // Where it was finished, nothing has the name any more.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
-    };
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = folder.join(name);
-    let write = || -> io::Result<()> {
-        check_replaceable(path)?;
-        // Whatever has the name already, a link perhaps, is not written to.
-        let _ = fs::remove_file(&temporary);
-        let mut file = File::create_new(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        sync_folder(folder)
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
     }
-    let bytes = Some(bytes.len() as u64);
-    written.map_err(|source| WriteError { path: path.to_owned(), bytes, source })
+}
+
+/// Removes a file.
+pub fn remove_file(path: &Path) -> Result<(), WriteError> {
+    let removed = check_replaceable(path).and_then(|()| fs::remove_file(path));
+    removed.map_err(|source| WriteError { path: path.to_owned(), bytes: None, source })
 }
 
 /// Makes a folder, and those above it that are missing, and brings their names to the disk.
@@ -91,6 +149,23 @@ pub fn sha256(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_finished_goes_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut file = WholeFile::create(&path).unwrap();
+        file.write(b"ab").unwrap();
+        drop(file);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let mut file = WholeFile::create(&path).unwrap();
+        [b"ab", b"cd"].iter().for_each(|bytes| file.write(*bytes).unwrap());
+        assert_eq!(file.bytes(), 4);
+        let other = folder.path().join("other");
+        file.finish(&other).unwrap();
+        assert_eq!(fs::read(other).unwrap(), b"abcd");
+        assert!(!path.exists() && fs::read_dir(folder.path()).unwrap().count() == 1);
+    }
 
     #[test]
     fn folders_are_made_with_those_above_them() {

@@ -41,7 +41,7 @@ mod weight_files;
 pub use classifier::{Classifier, Prediction, best, softmax};
 pub use device::device;
 pub use error::ModelError;
-pub use files::{WriteError, make_folder, sha256, write_whole};
+pub use files::{WholeFile, WriteError, make_folder, remove_file, sha256, write_whole};
 pub use finite::{Finite, trace};
 pub use model::Model;
 pub use preprocessing::preprocessing;

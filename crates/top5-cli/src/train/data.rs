@@ -22,15 +22,16 @@ pub(super) fn about(recipe: &Recipe, args: &TrainArgs) -> Option<String> {
     })
 }
 
-/// A folder of data as a path that holds in every working directory; a name stays one.
+/// A folder or archive of data as a path that holds in every working directory; a name stays one.
 pub(super) fn from_anywhere(data: &str) -> String {
-    let is_folder = !NAMES.contains(&data) && Path::new(data).is_dir();
-    let path = std::path::absolute(data).ok().filter(|_| is_folder);
+    let is_path = Path::new(data).is_dir() || data.ends_with(".tar");
+    let path = std::path::absolute(data).ok().filter(|_| is_path && !NAMES.contains(&data));
     path.and_then(|path| path.to_str().map(str::to_owned)).unwrap_or_else(|| data.to_owned())
 }
 
 /// The last part of a dataset's name or path, as a part of a folder's name.
 pub(super) fn folder_name(data: &str) -> String {
     let name = Path::new(data).file_name().unwrap_or_default().to_string_lossy();
+    let name = name.strip_suffix(".tar").map_or(name.clone(), |stem| stem.to_owned().into());
     if name.is_empty() { "data".to_owned() } else { name.into_owned() }
 }

@@ -24,15 +24,7 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<(Recipe, Option<String>)> {
     };
     let data = args.data.data.as_deref();
     let mut recipe = match (args.target.as_deref(), &saved) {
-        (Some(target), _) if target.ends_with(".toml") => {
-            let reading = || format!("reading {target}");
-            let text = files::read_text(Path::new(target)).with_context(reading)?;
-            Recipe::from_toml(&text).with_context(reading)?
-        }
-        (Some(target), _) => match top5::recipes().into_iter().find(|(name, _)| *name == target) {
-            Some((_, recipe)) => recipe,
-            None => top5::recipe(named(target)?.name, data.unwrap_or(DEFAULT_DATA)),
-        },
+        (Some(target), _) => asked_for(target, data)?,
         (None, Some(saved)) => saved.clone(),
         (None, None) => {
             let message = "there is no run to go on with: name a network or a recipe".to_owned();
@@ -87,6 +79,19 @@ fn named(target: &str) -> Result<&'static zoo::Network> {
         let recipes = top5::recipes().map(|(name, _)| name).join(", ");
         Stop::BadInput(format!("{error}; recipes: {recipes}")).into()
     })
+}
+
+/// The recipe of a file or of this name, or the one for a network on these data.
+pub(crate) fn asked_for(target: &str, data: Option<&str>) -> Result<Recipe> {
+    if target.ends_with(".toml") {
+        let reading = || format!("reading {target}");
+        let text = files::read_text(Path::new(target)).with_context(reading)?;
+        return Recipe::from_toml(&text).with_context(reading);
+    }
+    match top5::recipes().into_iter().find(|(name, _)| *name == target) {
+        Some((_, recipe)) => Ok(recipe),
+        None => Ok(top5::recipe(named(target)?.name, data.unwrap_or(DEFAULT_DATA))),
+    }
 }
 
 /// The recipe of a run's folder; None where none has begun.

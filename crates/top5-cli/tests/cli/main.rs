@@ -3,6 +3,7 @@
 mod attacks;
 mod bench;
 mod caffe;
+mod data;
 mod eval;
 mod explain;
 mod field;
