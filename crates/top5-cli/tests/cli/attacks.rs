@@ -230,11 +230,22 @@ fn answers_that_are_not_finite_are_errors_that_name_the_layer() {
     let place = Place::new();
     let image = b"P5 28 28 255\n".iter().copied().chain([9; 784]).collect::<Vec<u8>>();
     fs::write(place.path("a.pgm"), image).unwrap();
+    let parts = "image,part,top,left,height,width\na.pgm,eye,0,0,4,4\na.pgm,eye,9,9,4,4\n";
+    fs::write(place.path("parts.csv"), parts).unwrap();
     let layer = ["the output of layer", "infinite or no number"];
     for line in [
         format!("predict a.pgm --model {huge}"),
         format!("predict a.pgm a.pgm -b 2 --json --model {huge}"),
         format!("eval {huge} --data digits"),
+        format!("explain gradient {huge} a.pgm --out x"),
+        format!("occlude {huge} a.pgm --out x"),
+        format!("score {huge} a.pgm"),
+        format!("sanity {huge} a.pgm"),
+        format!("gallery {huge} --data digits --out gallery"),
+        format!("invariance {huge} a.pgm --out invariance"),
+        format!("filters {huge} --data digits --out filters"),
+        format!("probe {huge} --data digits"),
+        format!("correspond {huge} parts.csv"),
     ] {
         place.fails(&line, 3, &layer);
     }
