@@ -303,6 +303,10 @@ impl Run {
             splits.describe(),
             folder.path().display()
         ));
+        let changes = recipe.changes();
+        if !changes.is_empty() {
+            output.note(&format!("training images: {}", changes.join("; ")));
+        }
         if let Some(decay) = recipe.ema {
             output.note(&format!(
                 "the average of the weights, of which {decay} stays in a step, is validated and kept"

@@ -360,6 +360,12 @@ impl Recipe {
         Mix { mixup: self.mixup, cutmix: self.cutmix }
     }
 
+    /// What is done to training images, in order, and how they are mixed, a phrase each.
+    pub fn changes(&self) -> Vec<String> {
+        let mix = Some(self.mix()).filter(|mix| !mix.is_none());
+        self.augment.iter().map(Augment::describe).chain(mix.map(|mix| mix.describe())).collect()
+    }
+
     /// The learning rate, where an epoch has `epoch` steps.
     pub fn rate(&self, epoch: usize) -> Rate {
         Rate {

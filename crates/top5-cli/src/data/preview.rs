@@ -84,10 +84,7 @@ impl Task {
         let (pictures, entries) = self.draw(&trainer, &preprocess, output)?;
         let [_, height, width] = preprocess.input_size;
         let cell = height.max(width).clamp(CELL[0], CELL[1]);
-        let mut augment: Vec<String> = recipe.augment.iter().map(|one| one.describe()).collect();
-        if !recipe.mix().is_none() {
-            augment.push(recipe.mix().describe());
-        }
+        let augment = recipe.changes();
         let document = Document {
             sheet: self.out.display().to_string(),
             network: recipe.network.clone(),

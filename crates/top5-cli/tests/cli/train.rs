@@ -130,6 +130,9 @@ fn optimiser_is_chosen_from_the_command_line_and_the_run_remembers_it() {
     let ran = place.run(line);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("average of the weights, of which 0.9 stays"), "{ran:?}");
+    let words =
+        "shift by up to 2; TrivialAugment of 31 magnitudes (nearest); mixup of 0.2 or CutMix of 1";
+    assert!(ran.stderr.contains(words), "{ran:?}");
     let recipe = fs::read_to_string(place.path("run/config.resolved.toml")).unwrap();
     for line in [
         "optimizer = \"adamw\"",
