@@ -67,7 +67,13 @@ pub(crate) struct Task {
 
 impl Task {
     pub(crate) fn resolve(args: PredictArgs) -> Result<Self> {
-        let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
+        let name = match &args.model {
+            Some(name) => name,
+            None => {
+                check_default(&args)?;
+                DEFAULT_MODEL
+            }
+        };
         Ok(Self {
             inputs: args.inputs,
             limits: args.images.limits(),
@@ -136,6 +142,23 @@ impl Task {
         }
         Ok(())
     }
+}
+
+/// Fails where the arguments tell of another model than the default one, which they do not name.
+fn check_default(args: &PredictArgs) -> Result<()> {
+    let taken = args.inputs.iter().find_map(|input| {
+        let name = input.to_str().filter(|_| !input.exists())?;
+        top5::zoo::find(name).is_ok().then_some(name)
+    });
+    let message = match (taken, &args.weights.weights) {
+        (Some(name), _) => format!("{name} is a network, no image: write --model {name}"),
+        (None, Some(weights)) => format!(
+            "--weights {weights} needs the name of its network, as in --model resnet18; a run's or timm's folder, \
+             and a file that top5 wrote, is opened by --model alone"
+        ),
+        (None, None) => return Ok(()),
+    };
+    Err(Stop::Usage(message).into())
 }
 
 /// What each file shows, or why that cannot be said.

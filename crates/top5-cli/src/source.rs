@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use top5::formats::Pick;
+use top5::data::files;
+use top5::formats::{Pick, timm};
 use top5::zoo::{self, Network};
-use top5::{CONFIG_FILE, Model, Options, WeightFiles};
+use top5::{CONFIG_FILE, Model, Options, PREPROCESSOR_FILE, WeightFiles};
 use top5_hub::{ENDPOINT, Hub, PATIENCE, Repo};
 
 use crate::args::WeightsArgs;
@@ -221,18 +222,26 @@ impl Place {
             Self::Path(path) => return Ok(WeightFiles::at(path)),
             Self::Hub(repo) => repo,
         };
-        let config = match hub.file(repo, CONFIG_FILE) {
-            Ok(config) => Some(config),
-            Err(error) if error.is_absence() => None,
-            Err(error) => return Err(error.into()),
+        let optional = |name| match hub.file(repo, name) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.is_absence() => Ok(None),
+            Err(error) => Err(error),
         };
-        let files = WeightFiles { weights: hub.first_file(repo, &WeightFiles::NAMES)?, config };
+        let config = optional(CONFIG_FILE)?;
+        let preprocessor = match &config {
+            Some(path) if timm::wants_preprocessor(&files::read(path, files::TEXT)?) => {
+                optional(PREPROCESSOR_FILE)?
+            }
+            Some(_) | None => None,
+        };
+        let weights = hub.first_file(repo, &WeightFiles::NAMES)?;
+        let found = WeightFiles { weights, config, preprocessor };
         // Those of an index lie beside it in the cache once they are asked for.
-        for shard in files.shards()? {
+        for shard in found.shards()? {
             let name = shard.file_name().and_then(|name| name.to_str());
             hub.file(repo, name.expect("an index names files by text"))?;
         }
-        Ok(files)
+        Ok(found)
     }
 }
 

@@ -3,29 +3,26 @@
 //! Graphs have the names of torchvision, timm or the article's code, so most files fit as they are. Older and foreign
 //! names are translated by tables of rules; the table that knows the most names is used.
 
-use crate::names::{Names, origins};
+use crate::names::origins;
+use crate::translate::{Translation, clean_names, prefixes};
 use std::collections::{BTreeMap, BTreeSet};
 use top5_graph::{Graph, Node, Tensor, Weights, WeightsError};
 
 /// Beginnings of the names of auxiliary heads, which a graph for inference does not have.
 const AUXILIARY: [&str; 5] = ["AuxLogits.", "aux1.", "aux2.", "aux_logits.", "aux."];
-/// Parts of names that wrappers put in, before all (`DataParallel` around the network, `compile`) or further on (`DataParallel`
-/// around its features).
-const WRAPPERS: [&str; 2] = ["module", "_orig_mod"];
-/// How many parts before all names are tried without.
-const DEEPEST: usize = 4;
 
 /// The tensors of `graph`, taken from `weights` under whatever known names they have.
 ///
-/// Counters of batches are dropped, so are the auxiliary heads that the graph does not have; dimensions of one may
-/// be missing or added. Fails with the list of differences; `weights` is consumed, and no model was touched.
+/// Counters of batches are dropped, so are the auxiliary heads that the graph does not have, and what lies outside the
+/// network's own names; dimensions of one may be missing or added. Fails with the list of differences; `weights` is consumed,
+/// and no model was touched.
 pub fn fit(weights: Weights, graph: &Graph) -> Result<Weights, WeightsError> {
     let wanted: BTreeMap<String, &[usize]> =
         graph.params().map(|(name, param)| (name, param.shape.as_slice())).collect();
     let names = clean_names(weights.iter().map(|(name, _)| name));
-    let Translation { origin, prefix } = Translation::best(&names, &wanted);
+    let translation = Translation::best(&names, graph);
     let renamed: BTreeMap<String, String> =
-        names.iter().map(|(old, new)| (old.clone(), origin.rename(&new[prefix..]))).collect();
+        names.iter().filter_map(|(old, new)| Some((old.clone(), translation.name(new)?))).collect();
     let mut fitted = Weights::new();
     for (old, tensor) in weights {
         let Some(name) = renamed.get(&old) else { continue };
@@ -48,54 +45,10 @@ pub fn fit(weights: Weights, graph: &Graph) -> Result<Weights, WeightsError> {
     Ok(fitted)
 }
 
-/// What [`fit`] takes off the names in a file for `graph`: a part that all of them begin with (`model.`), and what wrappers of
-/// PyTorch put in (`module.`).
-pub fn taken_off<'n>(names: impl IntoIterator<Item = &'n str>, graph: &Graph) -> Vec<String> {
-    let wanted: BTreeMap<String, &[usize]> =
-        graph.params().map(|(name, param)| (name, param.shape.as_slice())).collect();
+/// What [`fit`] does to the names in a file for `graph`, one sentence each: what is taken off them, and which are left out.
+pub fn renamings<'n>(names: impl IntoIterator<Item = &'n str>, graph: &Graph) -> Vec<String> {
     let names = clean_names(names);
-    let Translation { prefix, .. } = Translation::best(&names, &wanted);
-    let wrapped =
-        |wrapper: &&&str| names.iter().any(|(old, _)| old.split('.').any(|part| part == **wrapper));
-    let wrappers = WRAPPERS.iter().filter(wrapped).map(|wrapper| format!("{wrapper}."));
-    let prefix = names.first().map(|(_, name)| name[..prefix].to_owned());
-    prefix.into_iter().filter(|prefix| !prefix.is_empty()).chain(wrappers).collect()
-}
-
-/// How the names of a file become those of a graph.
-struct Translation {
-    origin: &'static Names,
-    /// Bytes that all names begin with and that are taken off first.
-    prefix: usize,
-}
-
-impl Translation {
-    /// The one by which most names are known; of equal ones the one that changes least.
-    fn best(names: &[(String, String)], wanted: &BTreeMap<String, &[usize]>) -> Self {
-        let known = |translation: &Self| {
-            let name = |name: &String| translation.origin.rename(&name[translation.prefix..]);
-            names.iter().filter(|(_, new)| wanted.contains_key(&name(new))).count()
-        };
-        let all = prefixes(names)
-            .into_iter()
-            .flat_map(|prefix| origins().iter().map(move |origin| Self { origin, prefix }));
-        let all: Vec<Self> = all.collect();
-        all.into_iter().rev().max_by_key(known).expect("there are origins")
-    }
-}
-
-/// Lengths of the beginnings, in whole parts, that all names have in common; the first is zero.
-fn prefixes(names: &[(String, String)]) -> Vec<usize> {
-    let mut lengths = vec![0];
-    let Some((_, first)) = names.first() else { return lengths };
-    for (at, _) in first.match_indices('.').take(DEEPEST) {
-        let prefix = &first[..=at];
-        if !names.iter().all(|(_, name)| name.len() > prefix.len() && name.starts_with(prefix)) {
-            break;
-        }
-        lengths.push(prefix.len());
-    }
-    lengths
+    Translation::best(&names, graph).describe(&names)
 }
 
 /// Those of `candidates` whose tensors are all in `weights`, by name and shape, under the names of one of the known origins.
@@ -116,23 +69,29 @@ pub fn recognise<'g>(
             names.iter().map(|(old, new)| (name(new), shape(old))).collect()
         })
         .collect();
-    let mut exact = Vec::new();
-    let mut other_classes = Vec::new();
-    for graph in candidates {
+    let candidates: Vec<&Graph> = candidates.into_iter().collect();
+    let usual = |graph: &'g Graph| {
         // A file may lack the auxiliary heads.
         let graphs = [graph.inference(), graph.clone()];
-        let best = graphs
-            .iter()
-            .flat_map(|graph| files.iter().filter_map(|file| differences(file, graph)))
-            .min();
-        match best {
-            Some(0) => exact.push(graph.name()),
-            // The classifier's weight and bias, of the main head and of two more.
-            Some(1..=6) => other_classes.push(graph.name()),
-            Some(_) | None => {}
-        }
+        let pairs = graphs.iter().flat_map(|graph| files.iter().map(move |file| (file, graph)));
+        let differing = pairs.filter_map(|(file, graph)| differences(file, graph)).min()?;
+        Some((graph.name(), differing))
+    };
+    let apart = |graph: &'g Graph| {
+        let bare = graph.inference();
+        let translation = Translation::apart(&names, &bare)?;
+        let name = |(old, new): &(String, String)| Some((translation.name(new)?, shape(old)));
+        let differing = differences(&names.iter().filter_map(name).collect(), &bare)?;
+        Some((graph.name(), differing))
+    };
+    let mut found: Vec<(&str, usize)> = candidates.iter().copied().filter_map(usual).collect();
+    if found.is_empty() {
+        found = candidates.into_iter().filter_map(apart).collect();
     }
-    if exact.is_empty() { other_classes } else { exact }
+    let exact: Vec<&str> = found.iter().filter(|(_, n)| *n == 0).map(|(name, _)| *name).collect();
+    // The classifier's weight and bias, of the main head and of two more.
+    let other_classes = found.iter().filter(|(_, n)| (1..=6).contains(n)).map(|(name, _)| *name);
+    if exact.is_empty() { other_classes.collect() } else { exact }
 }
 
 /// Number of NaN and infinite values, per tensor that has any.
@@ -171,16 +130,6 @@ fn differences(file: &BTreeMap<String, &[usize]>, graph: &Graph) -> Option<usize
         |name: &&String| !wanted.contains(*name) && (free.contains(*name) || auxiliary(name));
     let extra = file.len() - found;
     (extra == file.keys().filter(allowed).count()).then_some(count)
-}
-
-/// (name in the file, name without wrappers) of all tensors that belong to a network.
-fn clean_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<(String, String)> {
-    let names = names.into_iter().filter(|name| !name.ends_with("num_batches_tracked"));
-    let clean = |name: &str| -> String {
-        let parts = name.split('.').filter(|part| !WRAPPERS.contains(part));
-        parts.collect::<Vec<_>>().join(".")
-    };
-    names.map(|name| (name.to_owned(), clean(name))).collect()
 }
 
 /// A bias of a convolution before a batch normalisation changes nothing that the running mean cannot. One that the graph
@@ -291,21 +240,67 @@ mod tests {
 
     #[test]
     fn a_common_beginning_and_wrappers_further_on_are_taken_off_and_named() {
-        let graph = graph(5);
-        let full = weights(&graph);
         type Rename = fn(&str) -> String;
-        let cases: [(Rename, &[&str]); 4] = [
+        let cases: [(Rename, &[&str]); 7] = [
             (|name| name.to_owned(), &[]),
-            (|name| format!("model.{name}"), &["model."]),
-            (|name| format!("module.backbone.net.{name}"), &["backbone.net.", "module."]),
-            (|name| name.replacen('.', ".module.", 1), &["module."]),
+            (|name| format!("model.{name}"), &["taken off the tensors' names: `model.`"]),
+            (
+                |name| format!("module.backbone.net.{name}"),
+                &["taken off the tensors' names: `backbone.net.`, `module.`"],
+            ),
+            (
+                |name| name.replacen('.', ".module.", 1),
+                &["taken off the tensors' names: `module.`"],
+            ),
+            // As OpenMMLab's.
+            (
+                |name| {
+                    if name.starts_with("fc") {
+                        format!("head.{name}")
+                    } else {
+                        format!("backbone.{name}")
+                    }
+                },
+                &["taken off the tensors' names: `backbone.`, `head.`"],
+            ),
+            (
+                |name| {
+                    if name.starts_with("fc") { format!("head.{name}") } else { name.to_owned() }
+                },
+                &["taken off the tensors' names: `head.`"],
+            ),
+            (|name| name.replace("fc.", "fc.1."), &["taken as the network's `fc.`: `fc.1.`"]),
         ];
+        let graph = graph(5).inference();
+        let full = weights(&graph);
         for (rename, named) in cases {
             let file = renamed(&full, rename);
-            assert_eq!(taken_off(file.iter().map(|(name, _)| name), &graph), named);
-            assert_eq!(recognise(&file, [&graph]), ["tiny"]);
+            assert_eq!(renamings(file.iter().map(|(name, _)| name), &graph), named);
+            let by_head = named.iter().any(|note| note.contains("fc.1"));
+            assert_eq!(recognise(&file, [&graph]).is_empty(), by_head, "{named:?}");
             assert_eq!(fit(file, &graph).as_ref(), Ok(&full));
         }
+    }
+
+    #[test]
+    fn what_lies_outside_the_network_is_left_out_and_said() {
+        let graph = graph(5).inference();
+        let full = weights(&graph);
+        let mut file = renamed(&full, |name| format!("net.{name}"));
+        file.insert("criterion.weight", Tensor::zeros([5]));
+        let notes = renamings(file.iter().map(|(name, _)| name), &graph);
+        let left = "left out, as no part of the network: `criterion.weight` (1)";
+        assert_eq!(notes, ["taken off the tensors' names: `net.`", left]);
+        assert_eq!(fit(file.clone(), &graph).as_ref(), Ok(&full));
+        // Among the network's own it may be a part of another one.
+        let mut other = file.clone();
+        other.insert("net.conv1.gate", Tensor::zeros([5]));
+        assert_eq!(fit(other, &graph).unwrap_err().unexpected, ["conv1.gate"]);
+        // Of two networks, none is the one that is meant.
+        for (name, tensor) in full {
+            file.insert(format!("teacher.{name}"), tensor);
+        }
+        assert!(!fit(file, &graph).unwrap_err().missing.is_empty());
     }
 
     #[test]

@@ -20,8 +20,10 @@ pub mod safetensors;
 mod shards;
 pub mod timm;
 pub mod torch;
+mod transformers;
+mod translate;
 
-pub use adapt::{fit, non_finite, recognise, taken_off};
+pub use adapt::{fit, non_finite, recognise, renamings};
 pub use detect::{Format, Group, Loaded, Pick, detect, read_weights, read_weights_with};
 pub use error::FormatError;
 pub use onnx::{Onnx, OnnxWeights};

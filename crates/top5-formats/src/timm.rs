@@ -1,6 +1,7 @@
 //! The `config.json` that timm keeps beside `model.safetensors`: which network, and how its images are prepared.
 
 use crate::error::{FormatError, quoted};
+use crate::transformers;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of the longest file that is read; the names of 21,000 classes and their descriptions take four million.
@@ -76,6 +77,11 @@ impl Default for Preprocessing {
     }
 }
 
+/// Whether the bytes are those of a `config.json` that a `preprocessor_config.json` completes: transformers', not timm's.
+pub fn wants_preprocessor(config: &[u8]) -> bool {
+    transformers::is_config(config)
+}
+
 impl Config {
     /// The file's bytes.
     pub fn write(&self) -> Vec<u8> {
@@ -87,9 +93,19 @@ impl Config {
 
     /// Reads a file, also in the old form without `pretrained_cfg`. Whether its numbers make sense is for whoever uses them.
     pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
+        Self::read_with(bytes, None)
+    }
+
+    /// As [`Self::read`]; where the file is transformers', with what its `preprocessor_config.json` says.
+    pub fn read_with(bytes: &[u8], preprocessor: Option<&[u8]>) -> Result<Self, FormatError> {
         let malformed = |what: String| FormatError::malformed("timm config", what);
-        if bytes.len() > LONGEST {
-            return Err(malformed(format!("{} bytes, of at most {LONGEST}", bytes.len())));
+        for bytes in preprocessor.into_iter().chain([bytes]) {
+            if bytes.len() > LONGEST {
+                return Err(malformed(format!("{} bytes, of at most {LONGEST}", bytes.len())));
+            }
+        }
+        if transformers::is_config(bytes) {
+            return transformers::read(bytes, preprocessor);
         }
         let file: File =
             serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;

@@ -25,18 +25,23 @@ pub(crate) fn fit(
     if weights.check(&graph).is_ok() {
         return Ok((graph, weights));
     }
-    let error = match formats::fit(weights.clone(), &graph) {
+    let mut error = match formats::fit(weights.clone(), &graph) {
         Ok(weights) => return Ok((graph, weights)),
         Err(error) => error,
     };
-    let mut graphs = vec![graph.inference()];
+    let mut graphs = Vec::new();
     if let Some(classes) = other_classes(&graph, &error) {
         let graph = network.with(Settings { classes, ..settings })?;
-        graphs.extend([graph.inference(), graph]);
+        match formats::fit(weights.clone(), &graph) {
+            Ok(weights) => return Ok((graph, weights)),
+            // It tells what is wrong beside the number of classes.
+            Err(other) => error = other,
+        }
+        graphs.push(graph.inference());
     }
+    graphs.push(graph.inference());
     let fitted = graphs
         .into_iter()
-        .rev()
         .find_map(|graph| Some((formats::fit(weights.clone(), &graph).ok()?, graph)));
     fitted.map(|(weights, graph)| (graph, weights)).ok_or_else(|| error.into())
 }

@@ -60,4 +60,4 @@ pub use top5_graph as graph;
 pub use top5_train as train;
 pub use top5_zoo as zoo;
 pub use transplant::{Transplanted, transplant};
-pub use weight_files::{CONFIG_FILE, Opened, WEIGHTS_FILE, WeightFiles};
+pub use weight_files::{CONFIG_FILE, Opened, PREPROCESSOR_FILE, WEIGHTS_FILE, WeightFiles};

@@ -40,13 +40,18 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// The name of timm's description beside it.
 pub const CONFIG_FILE: &str = "config.json";
 
+/// The name of the second description that transformers keeps beside that.
+pub const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
+
 /// A file of weights, and what describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightFiles {
     /// The file of weights.
     pub weights: PathBuf,
-    /// timm's description of them. What it says counts, also where the file says otherwise of itself: it is what people edit.
+    /// timm's or transformers' description of them. What it says counts, also where the file says otherwise of itself: it is what people edit.
     pub config: Option<PathBuf>,
+    /// What transformers' description has beside it: how images are prepared.
+    pub preprocessor: Option<PathBuf>,
 }
 
 impl WeightFiles {
@@ -67,7 +72,7 @@ impl WeightFiles {
     pub fn at(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         if !path.is_dir() {
-            return Self { weights: path, config: None };
+            return Self { weights: path, config: None, preprocessor: None };
         }
         let file = |folder: &Path| {
             Self::NAMES.iter().map(|name| folder.join(name)).find(|file| file.is_file())
@@ -78,7 +83,8 @@ impl WeightFiles {
         };
         let weights = file(&path).or_else(checkpoint);
         let weights = weights.unwrap_or_else(|| path.join(WEIGHTS_FILE));
-        Self { weights, config: Some(path.join(CONFIG_FILE)).filter(|file| file.is_file()) }
+        let beside = |name| Some(path.join(name)).filter(|file| file.is_file());
+        Self { weights, config: beside(CONFIG_FILE), preprocessor: beside(PREPROCESSOR_FILE) }
     }
 
     /// The files beside the weights that hold them, if they are an index of several.
@@ -118,7 +124,13 @@ impl WeightFiles {
         network: Option<&'static Network>,
         pick: Pick,
     ) -> Result<Opened, ModelError> {
-        let read = |path: &Path| Ok(timm::Config::read(&files::read(path, files::TEXT)?)?);
+        let preprocessor = self.preprocessor.as_deref();
+        let preprocessor = preprocessor.map(|path| files::read(path, files::TEXT));
+        let preprocessor = preprocessor.transpose()?;
+        let read = |path: &Path| {
+            let text = files::read(path, files::TEXT)?;
+            Ok(timm::Config::read_with(&text, preprocessor.as_deref())?)
+        };
         let config = self.config.as_deref();
         let config = config.map(|path| read(path).map_err(|error: ModelError| error.at(path)));
         let config = config.transpose()?;
@@ -237,10 +249,7 @@ impl Opened {
         let names: Vec<String> = file.weights.iter().map(|(name, _)| name.to_owned()).collect();
         let nameless = network.is_none() && description.network.is_none();
         let model = Model::assemble(file.weights, file.format, network, description)?;
-        let off = formats::taken_off(names.iter().map(String::as_str), &model.graph);
-        if !off.is_empty() {
-            notes.push(format!("taken off the tensors' names: `{}`", off.join("`, `")));
-        }
+        notes.extend(formats::renamings(names.iter().map(String::as_str), &model.graph));
         if nameless {
             notes.extend(about_twins(model.graph.name()));
         }

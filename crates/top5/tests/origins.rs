@@ -1,10 +1,11 @@
 //! Where a file of weights comes from decides how its images are prepared, and its input which heads are built.
 
 use std::collections::BTreeMap;
+use std::fs;
 
-use top5::Model;
 use top5::formats::safetensors;
 use top5::zoo::network;
+use top5::{CONFIG_FILE, Model, PREPROCESSOR_FILE, WEIGHTS_FILE};
 
 #[test]
 fn weights_in_files_of_pytorch_want_its_images_where_they_were_converted() {
@@ -26,4 +27,54 @@ fn heads_that_the_input_has_no_room_for_are_left_out() {
     assert_eq!((read.graph.input(), read.graph.outputs().len()), ([3, 192, 256], 1));
     assert!(read.weights.tensor("AuxLogits.fc.weight").is_none());
     assert_eq!(read.weights.tensor("fc.weight"), model.weights.tensor("fc.weight"));
+}
+
+#[test]
+fn folders_of_transformers_are_read_with_their_classes_and_preprocessing() {
+    let resnet = network("resnet18").unwrap();
+    let model = Model::untrained(resnet, 1).unwrap();
+    let theirs = |name: &str| {
+        let parts: Vec<&str> = name.split('.').collect();
+        let of = |layer: &str| if layer.contains("conv") { "convolution" } else { "normalization" };
+        let number = |layer: &str| layer[layer.len() - 1..].parse::<usize>().unwrap() - 1;
+        match parts[..] {
+            ["fc", role] => format!("classifier.1.{role}"),
+            [layer, role] => format!("resnet.embedder.embedder.{}.{role}", of(layer)),
+            [stage, block, ref rest @ ..] => {
+                let block = format!("resnet.encoder.stages.{}.layers.{block}", number(stage));
+                match rest {
+                    ["downsample", "0", role] => format!("{block}.shortcut.convolution.{role}"),
+                    ["downsample", _, role] => format!("{block}.shortcut.normalization.{role}"),
+                    [layer, role] => {
+                        format!("{block}.layer.{}.{}.{role}", number(layer), of(layer))
+                    }
+                    _ => unreachable!("{name}"),
+                }
+            }
+            [] | [_] => unreachable!("{name}"),
+        }
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    let renamed =
+        model.weights.iter().map(|(name, tensor)| (theirs(name), tensor.clone())).collect();
+    write(WEIGHTS_FILE, &safetensors::write(&renamed, &BTreeMap::new()));
+    let names: BTreeMap<String, String> =
+        (0..1000).map(|class| (class.to_string(), format!("kind {class}"))).collect();
+    let config = serde_json::json!({
+        "model_type": "resnet", "layer_type": "basic", "depths": [2, 2, 2, 2],
+        "hidden_sizes": [64, 128, 256, 512], "id2label": names,
+    });
+    write(CONFIG_FILE, config.to_string().as_bytes());
+    write(
+        PREPROCESSOR_FILE,
+        br#"{"crop_pct": 0.95, "resample": 2, "size": {"shortest_edge": 192}}"#,
+    );
+    let read = Model::load(folder.path()).unwrap();
+    assert_eq!((read.graph.name(), read.graph.input()), ("resnet18", [3, 192, 192]));
+    assert!(read.weights == model.weights && read.classes[10] == "kind 10");
+    assert_eq!(
+        (read.preprocess.crop_pct, read.preprocess.interpolation.name()),
+        (0.95, "bilinear")
+    );
 }

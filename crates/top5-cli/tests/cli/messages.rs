@@ -285,3 +285,22 @@ fn list_of_networks_fits_a_terminal() {
         assert!(listed.contains(&format!("\n{} (ensemble)", ensemble.name)), "{listed}");
     }
 }
+
+#[test]
+fn a_model_that_is_named_beside_model_is_not_taken_for_an_image() {
+    let place = Place::new();
+    folders(&place, &["pets/cat"]);
+    place.fails(
+        "predict resnet18 pets/cat/0.png",
+        2,
+        &["resnet18 is a network", "--model resnet18"],
+    );
+    place.fails(
+        "predict pets/cat/0.png --weights resnet18.pth",
+        2,
+        &["--weights resnet18.pth needs", "--model"],
+    );
+    // A file of that name is an image.
+    fs::rename(place.path("pets/cat/0.png"), place.path("resnet18")).unwrap();
+    place.text("predict resnet18");
+}
