@@ -119,6 +119,9 @@ pub(crate) enum Commands {
     /// Answer over HTTP: a page for people, the Open Inference Protocol for programs
     #[command(before_help = crate::serve::EXAMPLES)]
     Serve(crate::serve::ServeArgs),
+    /// Write the page of `serve` into a folder, with results computed beforehand
+    #[command(before_help = crate::page::EXAMPLES)]
+    Page(crate::page::PageArgs),
     /// Show why a network says what it says of images: heat maps, projections, contrasts
     #[command(before_help = crate::explain::EXAMPLES)]
     Explain(Box<crate::explain::ExplainArgs>),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use top5::explain::method::Settings;
 use top5::explain::{ExplainError, Explainer, Explanation, Map, Method, Target};
 
 pub(crate) use occlude::{EXAMPLES as OCCLUDE_EXAMPLES, OccludeArgs, Task as OccludeTask};
@@ -208,33 +209,18 @@ struct Answer {
 
 impl ExplainArgs {
     fn methods(&self, [_, height, width]: [usize; 3]) -> Vec<Method> {
+        let chosen = Settings {
+            steps: Some(self.steps),
+            samples: Some(self.samples),
+            level: Some(self.level),
+            masks: Some(self.masks),
+            size: self.size,
+            stride: self.stride,
+            seed: Some(self.seed),
+        };
         let usual = |name: &String| {
-            let method =
-                Method::usual(name, height.min(width)).expect("the parser knows the names");
-            match method {
-                Method::IntegratedGradients { .. } => {
-                    Method::IntegratedGradients { steps: self.steps }
-                }
-                Method::Smoothgrad { .. } => {
-                    let Self { samples, level, seed, .. } = *self;
-                    Method::Smoothgrad { samples, level, seed }
-                }
-                Method::Occlusion { size, .. } => {
-                    let size = self.size.unwrap_or(size);
-                    Method::Occlusion { size, stride: self.stride.unwrap_or((size / 2).max(1)) }
-                }
-                Method::Rise { cells, share, .. } => {
-                    Method::Rise { masks: self.masks, cells, share, seed: self.seed }
-                }
-                Method::Ablation { size } => Method::Ablation { size: self.size.unwrap_or(size) },
-                Method::Gradient
-                | Method::Deconvnet
-                | Method::Guided
-                | Method::GradientTimesInput
-                | Method::GradCam
-                | Method::HiresCam
-                | Method::GuidedGradCam => method,
-            }
+            let method = Method::usual(name, height.min(width));
+            method.expect("the parser knows the names").with(&chosen)
         };
         self.methods.0.iter().map(usual).collect()
     }

@@ -200,9 +200,7 @@ pub(crate) fn check_images(count: usize, graph: &Graph) -> Result<()> {
 
 /// The class of this name, or of this number where none is called so: digits are called after numbers.
 pub(crate) fn class_named(classes: &[String], said: &str, flag: &str) -> Result<usize> {
-    let numbered = || said.parse().ok().filter(|&number| number < classes.len());
-    let found = classes.iter().position(|class| class == said).or_else(numbered);
-    found.ok_or_else(|| {
+    top5::class_named(classes, said).ok_or_else(|| {
         let low = said.to_lowercase();
         let near = classes.iter().filter(|class| class.to_lowercase().contains(&low));
         let near: Vec<&str> = near.take(5).map(String::as_str).collect();

@@ -14,13 +14,20 @@ const LENGTH: usize = 60;
 
 /// Makes the folder that is written, which must be empty, or hold `marker` from an earlier time if there is one.
 pub(crate) fn claim(folder: &Path, marker: Option<&str>, output: Output) -> Result<()> {
+    claim_or(folder, marker, "choose another folder with --out", output)
+}
+
+/// Makes the folder that was named without an option, which must be empty.
+pub(crate) fn claim_named(folder: &Path, output: Output) -> Result<()> {
+    claim_or(folder, None, "choose another folder", output)
+}
+
+fn claim_or(folder: &Path, marker: Option<&str>, advice: &str, output: Output) -> Result<()> {
     let taken = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     if taken && !output.force && !marker.is_some_and(|marker| folder.join(marker).is_file()) {
         let without = marker.map(|marker| format!(" and holds no {marker}")).unwrap_or_default();
-        let message = format!(
-            "{} is not empty{without}: choose another folder with --out, or give --force",
-            folder.display()
-        );
+        let message =
+            format!("{} is not empty{without}: {advice}, or give --force", folder.display());
         return Err(Stop::Resource(message).into());
     }
     Ok(make_folder(folder)?)

@@ -24,6 +24,7 @@ mod man;
 mod memory;
 mod models;
 mod output;
+mod page;
 mod parse;
 mod plan;
 mod predict;
@@ -75,6 +76,7 @@ enum Task {
     Protocols(protocols::Task),
     Predict(Box<predict::Task>),
     Serve(Box<serve::Task>),
+    Page(page::Task),
     Explain(Box<explain::Task>),
     Occlude(Box<explain::OccludeTask>),
     Data(data::Task),
@@ -105,6 +107,7 @@ impl Task {
             Commands::Report(args) => Self::Report(Box::new(report::Task::resolve(*args)?)),
             Commands::Protocols(args) => Self::Protocols(protocols::Task::resolve(args)?),
             Commands::Predict(args) => Self::Predict(Box::new(predict::Task::resolve(args)?)),
+            Commands::Page(args) => Self::Page(page::Task::resolve(args)?),
             Commands::Serve(args) => Self::Serve(Box::new(serve::Task::resolve(args)?)),
             Commands::Explain(args) => Self::Explain(Box::new(explain::Task::resolve(*args)?)),
             Commands::Occlude(args) => {
@@ -143,6 +146,7 @@ impl Task {
             Self::Protocols(task) => task.run(output),
             Self::Predict(task) => task.run(output),
             Self::Serve(task) => task.run(output),
+            Self::Page(task) => task.run(output),
             Self::Explain(task) => task.run(output),
             Self::Occlude(task) => task.run(output),
             Self::Data(task) => task.run(output),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use top5::data::Loader;
 use top5::graph::Graph;
 use top5::train::Recipe;
-use top5::{CpuDevice, Mode, Options, WeightFiles};
+use top5::{CpuDevice, Mode, Model, Options, WeightFiles};
 
 use crate::exit::Stop;
 use crate::limits;
@@ -105,6 +105,25 @@ pub(crate) fn check_measured(graph: &Graph, batch: usize, of_plan: u64, mode: Mo
     let held = if mode == Mode::Inference { all } else { 0 };
     let needed = of_plan.saturating_add(of_inputs(batch, graph.input())).saturating_sub(held);
     check_batch(needed, &format!("measuring {}, batch {batch}, beside its weights,", graph.name()))
+}
+
+/// Fails where the plans of several models, each for `batch` images, do not fit together. The models' weights are there already;
+/// plans take them over unless they are `kept`.
+pub(crate) fn check_served(
+    device: &CpuDevice,
+    models: &[(String, Model)],
+    batch: usize,
+    kept: bool,
+) -> Result<()> {
+    let (mut needed, mut told) = (0_u64, Vec::new());
+    for (name, model) in models {
+        let of_plan = device.memory(&model.graph, batch, Mode::Inference)?;
+        let [all, _] = parameters(&model.graph);
+        let more = of_plan.saturating_sub(if kept { 0 } else { all });
+        needed = needed.saturating_add(more);
+        told.push(format!("{name} ({} MiB)", more.div_ceil(1 << 20)));
+    }
+    check_batch(needed, &format!("serving {}", told.join(", ")))
 }
 
 /// Bytes of a graph's parameters, and of its learned ones.

@@ -4,50 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::draw;
-use top5::zoo::{self, Ensemble, Fact, Found, Network, Published};
+use top5::zoo::{self, Found};
+use top5::{Listed, PublishedError, draw};
 
 use crate::args::ModelsArgs;
 use crate::exit::Stop;
 use crate::output::{Kind, Output};
 use crate::table::{self, Column, short};
-
-/// One network or ensemble.
-#[derive(Serialize)]
-struct Row {
-    name: &'static str,
-    aliases: &'static [&'static str],
-    family: &'static str,
-    year: u16,
-    place: Option<&'static str>,
-    paper: String,
-    section: &'static str,
-    input: Option<[usize; 3]>,
-    classes: Option<usize>,
-    /// Learned parameters, auxiliary heads included; an ensemble's members together.
-    params: u64,
-    /// Multiply-accumulates of one image.
-    macs: u64,
-    /// Values of all activations of one image.
-    activations: u64,
-    /// Height and width of the input that one element of the last feature map sees.
-    receptive_field: Option<[usize; 2]>,
-    published: Vec<Error>,
-    /// Whether timm has it, under this name.
-    timm: bool,
-    /// An ensemble's networks with their weights.
-    members: &'static [(&'static str, f32)],
-}
-
-/// Published errors in percent.
-#[derive(Serialize)]
-struct Error {
-    top1: Option<f32>,
-    top5: Option<f32>,
-    set: String,
-    protocol: &'static str,
-    source: &'static str,
-}
 
 /// The columns that fit a terminal of 80 characters.
 const NARROW: [Column; 6] = [
@@ -129,9 +92,9 @@ impl Task {
             Err(_) => &self.pattern,
         };
         let networks = zoo::networks().filter(|network| matches(named, network.name));
-        let mut rows = networks.map(of_network).collect::<Result<Vec<Row>>>()?;
+        let mut rows = networks.map(Listed::of_network).collect::<Result<Vec<Listed>, _>>()?;
         for ensemble in zoo::ensembles().filter(|ensemble| matches(named, ensemble.name)) {
-            rows.push(of_ensemble(ensemble)?);
+            rows.push(Listed::of_ensemble(ensemble)?);
         }
         if rows.is_empty() {
             let wanted = self.pattern.replace(['*', '?'], "");
@@ -144,7 +107,7 @@ impl Task {
             return Err(Stop::BadInput(message).into());
         }
         if let Some(path) = &self.plot {
-            let entries: Vec<draw::Entry> = rows.iter().filter_map(Row::entry).collect();
+            let entries: Vec<draw::Entry> = rows.iter().filter_map(entry).collect();
             let human = f64::from(zoo::HUMAN_TOP5_ERROR);
             let history = draw::history(&contestants(), human, &entries);
             output.file(path, Kind::Svg, history.as_bytes())?;
@@ -152,136 +115,109 @@ impl Task {
         if output.json {
             #[derive(Serialize)]
             struct Models {
-                models: Vec<Row>,
+                models: Vec<Listed>,
             }
             return output.document(&Models { models: rows });
         }
         match self.form {
             Form::Csv => {
-                let records: Vec<_> = rows.iter().map(Row::record).collect();
+                let records: Vec<_> = rows.iter().map(record).collect();
                 output.text(&table::csv(RECORD, &records))
             }
             Form::Wide | Form::Markdown => {
-                let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+                let cells: Vec<_> = rows.iter().map(cells).collect();
                 let markdown = self.form == Form::Markdown;
                 let form = if markdown { table::markdown } else { table::aligned };
                 output.text(&form(COLUMNS, &cells))
             }
             Form::Text => {
-                let cells: Vec<_> = rows.iter().map(Row::narrow).collect();
+                let cells: Vec<_> = rows.iter().map(narrow).collect();
                 output.text(&table::aligned(NARROW, &cells))
             }
         }
     }
 }
 
-impl Row {
-    /// Its mark in the history: the first published top-5 error of a network of the contest's classes.
-    fn entry(&self) -> Option<draw::Entry> {
-        // The contest's part of the picture has the ensembles.
-        let alone = |error: &&Error| self.members.is_empty() && error.set.starts_with("ILSVRC");
-        let mut published = self.published.iter().filter(alone);
-        let (error, top5) = published.find_map(|error| Some((error, error.top5?)))?;
-        Some(draw::Entry {
-            name: self.name.to_owned(),
-            year: self.year,
-            params: self.params,
-            macs: self.macs,
-            top5_error: f64::from(top5),
-            protocol: format!("{}, {}", error.set, error.protocol),
-        })
-    }
+/// Its mark in the history: the first published top-5 error of a network of the contest's classes.
+fn entry(row: &Listed) -> Option<draw::Entry> {
+    // The contest's part of the picture has the ensembles.
+    let alone = |error: &&PublishedError| row.members.is_empty() && error.set.starts_with("ILSVRC");
+    let mut published = row.published.iter().filter(alone);
+    let (error, top5) = published.find_map(|error| Some((error, error.top5?)))?;
+    Some(draw::Entry {
+        name: row.name.to_owned(),
+        year: row.year,
+        params: row.params,
+        macs: row.macs,
+        top5_error: f64::from(top5),
+        protocol: format!("{}, {}", error.set, error.protocol),
+    })
+}
 
-    /// Its name, with what an ensemble is.
-    fn title(&self) -> String {
-        let ensemble = if self.members.is_empty() { "" } else { " (ensemble)" };
-        format!("{}{ensemble}", self.name)
-    }
+/// Its name, with what an ensemble is.
+fn title(row: &Listed) -> String {
+    let ensemble = if row.members.is_empty() { "" } else { " (ensemble)" };
+    format!("{}{ensemble}", row.name)
+}
 
-    fn narrow(&self) -> [String; 6] {
-        let error = self.published.first();
-        [
-            self.title(),
-            self.year.to_string(),
-            short(self.params),
-            short(self.macs),
-            percent(error.and_then(|error| error.top1)),
-            percent(error.and_then(|error| error.top5)),
-        ]
-    }
+fn narrow(row: &Listed) -> [String; 6] {
+    let error = row.published.first();
+    [
+        title(row),
+        row.year.to_string(),
+        short(row.params),
+        short(row.macs),
+        percent(error.and_then(|error| error.top1)),
+        percent(error.and_then(|error| error.top5)),
+    ]
+}
 
-    fn cells(&self) -> [String; 11] {
-        let error = self.published.first();
-        let measured = error.map(|error| format!("{}: {}", error.set, error.protocol));
-        [
-            self.title(),
-            self.year.to_string(),
-            self.input.map(size).unwrap_or_default(),
-            short(self.params),
-            short(self.macs),
-            short(self.activations),
-            self.receptive_field.map(area).unwrap_or_default(),
-            percent(error.and_then(|error| error.top1)),
-            percent(error.and_then(|error| error.top5)),
-            measured.unwrap_or_default(),
-            self.place.unwrap_or_default().to_owned(),
-        ]
-    }
+fn cells(row: &Listed) -> [String; 11] {
+    let error = row.published.first();
+    let measured = error.map(|error| format!("{}: {}", error.set, error.protocol));
+    [
+        title(row),
+        row.year.to_string(),
+        row.input.map(size).unwrap_or_default(),
+        short(row.params),
+        short(row.macs),
+        short(row.activations),
+        row.receptive_field.map(area).unwrap_or_default(),
+        percent(error.and_then(|error| error.top1)),
+        percent(error.and_then(|error| error.top5)),
+        measured.unwrap_or_default(),
+        row.place.unwrap_or_default().to_owned(),
+    ]
+}
 
-    /// Its line of `--csv`.
-    fn record(&self) -> [String; 15] {
-        let error = self.published.first();
-        let member = |(name, weight): &(&str, f32)| format!("{weight} {name}");
-        let members: Vec<String> = self.members.iter().map(member).collect();
-        [
-            self.name.to_owned(),
-            self.year.to_string(),
-            self.place.unwrap_or_default().to_owned(),
-            self.input.map(size).unwrap_or_default(),
-            self.classes.map(|classes| classes.to_string()).unwrap_or_default(),
-            self.params.to_string(),
-            self.macs.to_string(),
-            self.activations.to_string(),
-            self.receptive_field.map(area).unwrap_or_default(),
-            percent(error.and_then(|error| error.top1)),
-            percent(error.and_then(|error| error.top5)),
-            error.map(|error| error.set.clone()).unwrap_or_default(),
-            error.map(|error| error.protocol.to_owned()).unwrap_or_default(),
-            self.timm.to_string(),
-            members.join("; "),
-        ]
-    }
+/// Its line of `--csv`.
+fn record(row: &Listed) -> [String; 15] {
+    let error = row.published.first();
+    let member = |(name, weight): &(&str, f32)| format!("{weight} {name}");
+    let members: Vec<String> = row.members.iter().map(member).collect();
+    [
+        row.name.to_owned(),
+        row.year.to_string(),
+        row.place.unwrap_or_default().to_owned(),
+        row.input.map(size).unwrap_or_default(),
+        row.classes.map(|classes| classes.to_string()).unwrap_or_default(),
+        row.params.to_string(),
+        row.macs.to_string(),
+        row.activations.to_string(),
+        row.receptive_field.map(area).unwrap_or_default(),
+        percent(error.and_then(|error| error.top1)),
+        percent(error.and_then(|error| error.top5)),
+        error.map(|error| error.set.clone()).unwrap_or_default(),
+        error.map(|error| error.protocol.to_owned()).unwrap_or_default(),
+        row.timm.to_string(),
+        members.join("; "),
+    ]
 }
 
 /// An error as the papers print it, with at least one decimal.
 fn percent(value: Option<f32>) -> String {
     let text = value.map(|value| value.to_string()).unwrap_or_default();
     if text.is_empty() || text.contains('.') { text } else { text + ".0" }
-}
-
-fn of_network(network: &'static Network) -> Result<Row> {
-    let graph = network.graph()?;
-    let seen = graph.inference();
-    let is_map = |id: &usize| seen.nodes()[*id].shape().size() != [1, 1];
-    let last_map = (0..seen.nodes().len()).rev().find(is_map);
-    Ok(Row {
-        name: network.name,
-        aliases: network.aliases,
-        family: network.family,
-        year: network.year,
-        place: network.place.known().copied(),
-        paper: describe(&network.paper),
-        section: network.section,
-        input: Some(network.input),
-        classes: Some(network.classes),
-        params: network.params,
-        macs: network.macs,
-        activations: seen.activations() as u64,
-        receptive_field: last_map.map(|id| seen.receptive_fields()[id].size),
-        published: errors(&network.published),
-        timm: network.is_in_timm(),
-        members: &[],
-    })
 }
 
 /// The contest's entries for the history.
@@ -293,48 +229,6 @@ fn contestants() -> Vec<draw::Contestant> {
         winner: entry.winner,
     });
     contestants.collect()
-}
-
-fn of_ensemble(ensemble: &'static Ensemble) -> Result<Row> {
-    let members = ensemble.members.iter().map(|(name, _)| of_network(zoo::network(name)?));
-    let members = members.collect::<Result<Vec<Row>>>()?;
-    let sum = |part: fn(&Row) -> u64| members.iter().map(part).sum();
-    Ok(Row {
-        name: ensemble.name,
-        aliases: ensemble.aliases,
-        family: ensemble.family,
-        year: ensemble.year,
-        place: ensemble.place.known().copied(),
-        paper: describe(&ensemble.paper),
-        section: ensemble.section,
-        input: None,
-        classes: members.first().and_then(|member| member.classes),
-        params: sum(|row| row.params),
-        macs: sum(|row| row.macs),
-        activations: sum(|row| row.activations),
-        receptive_field: None,
-        published: errors(&ensemble.published),
-        timm: false,
-        members: ensemble.members,
-    })
-}
-
-/// Authors, title and venue in one line.
-pub(crate) fn describe(paper: &zoo::Paper) -> String {
-    let arxiv = paper.arxiv.map(|number| format!(", arXiv:{number}")).unwrap_or_default();
-    format!("{}, \"{}\", {}{arxiv}", paper.authors, paper.title, paper.venue)
-}
-
-fn errors(published: &Fact<&'static [Published]>) -> Vec<Error> {
-    let published = published.known().copied().unwrap_or_default();
-    let row = |error: &Published| Error {
-        top1: error.top1,
-        top5: error.top5,
-        set: error.set.to_string(),
-        protocol: error.protocol,
-        source: error.source,
-    };
-    published.iter().map(row).collect()
 }
 
 /// `195×195`.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,7 +14,7 @@ use top5_serve::Server;
 use crate::args::{ImageArgs, TunedArgs, WeightsArgs, positive};
 use crate::exit::Stop;
 use crate::interrupt::Interrupt;
-use crate::memory::limited;
+use crate::memory::{check_served, limited};
 use crate::output::Output;
 use crate::printable;
 use crate::source::StoredModel;
@@ -45,6 +46,9 @@ pub(crate) struct ServeArgs {
     /// A name that requests may be for, beside localhost and addresses; may be given more than once
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
+    /// Explain no images: it takes a second copy of the weights
+    #[arg(long)]
+    no_explain: bool,
     /// Open no network connection to load a model: read the hub's cache only
     #[arg(long)]
     offline: bool,
@@ -62,6 +66,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MS", default_value_t = 30_000, help_heading = LIMITS)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     deadline: u64,
+    /// How long an explanation may wait and run
+    #[arg(long, value_name = "MS", default_value_t = 120_000, help_heading = LIMITS)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    explain_deadline: u64,
     /// Most bytes of a request's body
     #[arg(long, value_name = "BYTES", default_value_t = 10 << 20, help_heading = LIMITS)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
@@ -101,19 +109,7 @@ pub(crate) struct Task {
 
 impl Task {
     pub(crate) fn resolve(args: ServeArgs) -> Result<Self> {
-        let weights = WeightsArgs { weights: None, ema: false, offline: args.offline };
-        let mut models: Vec<(String, StoredModel)> = Vec::new();
-        for given in &args.models {
-            let (name, model) = split(given);
-            if !is_name(&name) || models.iter().any(|(taken, _)| *taken == name) {
-                let message = format!(
-                    "{given}: the name {name:?} is taken, or has other characters than letters, digits, \".\", \"_\" and \
-                     \"-\": write NAME={model}"
-                );
-                return Err(Stop::Usage(message).into());
-            }
-            models.push((name, StoredModel::resolve(model, &weights)?));
-        }
+        let models = named(&args.models, args.offline)?;
         let ms = Duration::from_millis;
         let options = top5_serve::Options {
             hosts: args.allow_host,
@@ -121,6 +117,8 @@ impl Task {
             batch_delay: ms(args.batch_delay),
             queue: args.queue,
             deadline: ms(args.deadline),
+            explain: !args.no_explain,
+            explain_deadline: ms(args.explain_deadline),
             body: args.max_body as usize,
             connections: args.connections,
             images: args.images.limits(),
@@ -142,10 +140,12 @@ impl Task {
             models.push((name.clone(), stored.open(output)?.inference()));
         }
         let device = top5::device(&limited(self.engine))?;
+        check_served(&device, &models, self.options.max_batch, self.options.explain)?;
         let interrupt = Interrupt::default();
         interrupt.listen()?;
         let run = self.watched.map(|watched| watched.begin(interrupt.stop()));
-        let server = Server::new(models, &device, top5_serve::Options { run, ..self.options })?;
+        let options = top5_serve::Options { run, ..self.options };
+        let server = Server::new(models, Arc::new(device), options)?;
         if !address.ip().is_loopback() {
             output.warn("whoever reaches this machine may use the models: there are no passwords");
         }
@@ -161,6 +161,24 @@ impl Task {
         }
         Ok(server.run(listener, &interrupt.stop())?)
     }
+}
+
+/// Models with the names that they are asked for by, from `[NAME=]MODEL`.
+pub(crate) fn named(given: &[String], offline: bool) -> Result<Vec<(String, StoredModel)>> {
+    let weights = WeightsArgs { weights: None, ema: false, offline };
+    let mut models: Vec<(String, StoredModel)> = Vec::new();
+    for given in given {
+        let (name, model) = split(given);
+        if !is_name(&name) || models.iter().any(|(taken, _)| *taken == name) {
+            let message = format!(
+                "{given}: the name {name:?} is taken, or has other characters than letters, digits, \".\", \"_\" and \
+                 \"-\": write NAME={model}"
+            );
+            return Err(Stop::Usage(message).into());
+        }
+        models.push((name, StoredModel::resolve(model, &weights)?));
+    }
+    Ok(models)
 }
 
 /// The name that is given, or the one that a file, folder or repository has.

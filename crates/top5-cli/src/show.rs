@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::Model;
-use top5::draw;
 use top5::graph::{self, Graph, LayerRow};
 use top5::zoo::{self, Network as Registered, Settings};
+use top5::{Model, citation, draw};
 
 use crate::args::ShowArgs;
 use crate::exit::Stop;
-use crate::models::{describe, size};
+use crate::models::size;
 use crate::output::{Kind, Output};
 use crate::printable;
 use crate::source::{Named, StoredModel};
@@ -141,7 +140,7 @@ fn document(network: &'static Registered, graph: &Graph, model: Option<Stored>) 
     Network {
         name: network.name,
         year: network.year,
-        paper: describe(&network.paper),
+        paper: citation(&network.paper),
         input: graph.input(),
         classes: graph.classes(),
         params: graph.param_count(),
@@ -161,7 +160,7 @@ fn heading(network: &Registered, graph: &Graph, model: Option<&Stored>) -> Strin
         "{}, {}: {} ({})\ninput {}, {} classes",
         network.name,
         network.year,
-        describe(&network.paper),
+        citation(&network.paper),
         network.section,
         size(graph.input()),
         graph.classes()

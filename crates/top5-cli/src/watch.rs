@@ -10,8 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use top5::CpuDevice;
 use top5::data::files::Regular;
-use top5::graph::{Device, Stop};
+use top5::graph::Stop;
 use top5::train::Recipe;
 use top5_serve::{Feed, Options, Server};
 
@@ -135,7 +136,7 @@ impl Watched {
     /// Serves the run in this folder from now on.
     pub(crate) fn serve(
         self,
-        device: &dyn Device,
+        device: &CpuDevice,
         folder: &Path,
         recipe: &Recipe,
         output: Output,
@@ -146,7 +147,7 @@ impl Watched {
         let followed = Followed { folder: folder.to_owned(), recipe: recipe.clone() };
         let run = Some(followed.begin(stop.clone()));
         let options = Options { run, ..Options::default() };
-        let server = Server::new(Vec::new(), device, options)?;
+        let server = Server::new(Vec::new(), Arc::new(device.clone()), options)?;
         if !address.ip().is_loopback() {
             output.warn("whoever reaches this machine may watch the run: there are no passwords");
         }

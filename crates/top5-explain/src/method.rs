@@ -5,8 +5,10 @@ mod explainer;
 pub mod figure7;
 mod gradients;
 pub mod perturb;
+mod settings;
 
 pub use explainer::Explainer;
+pub use settings::Settings;
 
 use serde::Serialize;
 use top5_graph::{Family, GateRule, Graph, LrnRule, Rule, Tensor};

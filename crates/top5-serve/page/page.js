@@ -1,230 +1,172 @@
-// The page: an image goes in, the five most probable classes come out. Plain modules; what is served is this file.
+// The page: views of what networks see, one at a time, beside the image that they are shown. Plain modules; what is served is
+// what is in the repository.
 
+import { address, ask, at, exported, make, model, said, say, state, text } from "./core.js";
+import { draw } from "./drawing.js";
 import { TEXTS } from "./texts.js";
 
-/** @template {HTMLElement} T @param {string} id @returns {T} */
-const at = (id) => /** @type {T} */ (document.getElementById(id));
+/**
+ * What a view is: it fills its part of the page; `image` is called when another image is chosen.
+ * @typedef {{show: (root: HTMLElement) => void | Promise<void>, image?: () => void, leave?: () => void}} View
+ */
 
-const state = { language: "en", models: [], name: "", blob: null, file: "", said: null, failure: null, run: null };
+/** The views in their order, and whether they look at an image. @type {[string, boolean, () => Promise<View>][]} */
+const VIEWS = [
+  ["classify", true, () => import("./classify.js")],
+  ["champions", true, () => import("./champions.js")],
+  ["explain", true, () => import("./explain.js")],
+  ["occlude", true, () => import("./occlude.js")],
+  ["walk", true, () => import("./walk.js")],
+  ["compare", false, () => import("./compare.js")],
+  ["kernel", false, () => import("./kernel.js")],
+  ["zoo", false, () => import("./zoo.js")],
+  ["history", false, () => import("./history.js")],
+];
 
-/** @param {string} key @param {Record<string, unknown>} [values] */
-function text(key, values = {}) {
-  return TEXTS[state.language][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
-}
-
-const number = (value) => value.toLocaleString(state.language === "zh" ? "zh-CN" : "en");
-
-function element(tag, content, className) {
-  const made = document.createElement(tag);
-  if (content !== undefined) made.textContent = content;
-  if (className) made.className = className;
-  return made;
-}
-
-// What the address says is what is shown: reload and Back keep it.
-function remember() {
-  const words = new URLSearchParams({ model: state.name, lang: state.language });
-  if (`#${words}` !== location.hash) history.pushState(null, "", `#${words}`);
-}
+/** @type {View | null} */
+let view = null;
+let shown = "";
+/** Whether the server shows a training run, too. */
+let watched = false;
 
 function recall() {
-  const words = new URLSearchParams(location.hash.slice(1));
   const preferred = navigator.language.startsWith("zh") ? "zh" : "en";
-  const language = words.get("lang") ?? preferred;
+  const language = said("lang", preferred);
   state.language = language in TEXTS ? language : "en";
-  const named = state.models.find((model) => model.name === words.get("model")) ?? state.models[0];
-  state.name = named.name;
 }
 
-function show() {
+/** Shows what the address says. */
+async function show() {
+  recall();
   document.documentElement.lang = state.language === "zh" ? "zh-CN" : "en";
-  for (const node of document.querySelectorAll("[data-text]")) node.textContent = text(node.dataset.text);
+  for (const node of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-text]"))) {
+    node.textContent = text(/** @type {string} */ (node.dataset.text));
+  }
+  for (const node of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-label]"))) {
+    node.setAttribute("aria-label", text(/** @type {string} */ (node.dataset.label)));
+  }
   const other = at("language");
   other.textContent = state.language === "zh" ? "English" : "中文";
   other.lang = state.language === "zh" ? "en" : "zh-CN";
-  at("model").value = state.name;
-  at("preview").alt = text("shown");
-  const model = state.models.find((one) => one.name === state.name);
-  at("drawing").hidden = !model.drawn_digits;
-  showCard(model);
-  showAnswer();
-}
-
-function showCard(model) {
-  const paper = model.published;
-  const rows = [["network", model.network]];
-  if (paper) {
-    rows.push(["paper", `${paper.authors}, “${paper.title}”, ${paper.venue}, ${paper.year}`]);
-    const [error] = paper.errors;
-    if (error) {
-      const parts = [["top-1", error.top1], ["top-5", error.top5]].filter(([, value]) => value !== null);
-      rows.push(["published", `${parts.map(([name, value]) => `${name} ${value.toFixed(2)} %`).join(", ")} (${error.set}, ${error.protocol})`]);
-    }
-  }
-  rows.push(["input", model.input.join(" × ")], ["classes", number(model.classes)]);
-  rows.push(["params", number(model.params)], ["macs", number(model.macs)], ["layers", number(model.layers)]);
-  rows.push(["preprocess", model.preprocess]);
-  at("card").replaceChildren(...rows.flatMap(([key, value]) => [element("dt", text(key)), element("dd", value)]));
-  const picture = element("img");
-  picture.src = `v1/models/${model.name}/structure.svg`;
-  picture.alt = `${text("structure")}: ${model.network}`;
-  picture.loading = "lazy";
-  at("structure").replaceChildren(picture);
-}
-
-function showAnswer() {
-  const { said, failure, run } = state;
-  at("answer").hidden = !said;
-  at("times").textContent = "";
-  at("command").textContent = "";
-  if (failure) at("status").textContent = text("failed", { reason: failure });
-  else if (run) at("status").textContent = text("waiting");
-  else at("status").textContent = "";
-  if (!said) return;
-  const rows = said.predictions.map((one) => {
-    const row = element("tr");
-    const percent = (100 * one.probability).toFixed(2);
-    const meter = element("meter");
-    meter.value = one.probability;
-    meter.setAttribute("aria-hidden", "true");
-    const bar = element("td", undefined, "bar");
-    bar.setAttribute("aria-hidden", "true");
-    bar.append(meter);
-    const name = element("th", one.class);
-    name.scope = "row";
-    row.append(name, element("td", `${percent} %`, "number"), bar);
-    return row;
-  });
-  at("answer").tBodies[0].replaceChildren(...rows);
-  const [first] = said.predictions;
-  at("status").textContent = text("first", { class: first.class, percent: (100 * first.probability).toFixed(1) });
-  const ms = Object.entries(said.milliseconds).map(([key, value]) => [key, value.toFixed(2)]);
-  at("times").textContent = text("times", Object.fromEntries(ms));
-  at("command").textContent = `curl --data-binary @${/^[\w.-]+$/.test(state.file) ? state.file : "image.png"} ${location.origin}/v1/predict/${state.name}`;
-}
-
-async function predict() {
-  state.run?.abort();
-  if (!state.blob) return;
-  const run = new AbortController();
-  Object.assign(state, { run, failure: null });
-  showAnswer();
+  const [name, looks, load] = VIEWS.find(([known]) => known === said("view")) ?? VIEWS[0];
+  const links = VIEWS.map(([known]) => make("li", {}, make("a", {
+    href: address({ view: known }), text: text(`view-${known}`), "aria-current": known === name && "page",
+  })));
+  if (watched) links.push(make("li", {}, make("a", { href: "run.html", text: text("view-run") })));
+  at("views").replaceChildren(make("ul", {}, ...links));
+  at("image").hidden = !looks;
+  at("model-line").hidden = name === "champions";
+  /** @type {HTMLSelectElement} */ (at("model")).value = model().name;
+  at("preview").setAttribute("alt", text("shown"));
+  at("drawing").hidden = Boolean(exported) || !model().drawn_digits;
+  at("drop").hidden = Boolean(exported);
+  samples();
+  document.title = `${text(`view-${name}`)} · top5`;
+  view?.leave?.();
+  view = await load();
+  const root = at("view");
+  root.replaceChildren(make("h2", { id: "view-title", text: text(`view-${name}`) }), make("p", { text: text(`about-${name}`) }));
+  if (name !== shown) at("status").textContent = "";
+  shown = name;
   try {
-    const answer = await fetch(`v1/predict/${state.name}?k=5`, { method: "POST", body: state.blob, signal: run.signal });
-    const said = await answer.json();
-    if (!answer.ok) throw new Error(said.error);
-    Object.assign(state, { said, run: null });
+    await view.show(root);
   } catch (error) {
-    if (run.signal.aborted) return;
-    Object.assign(state, { said: null, failure: error.message, run: null });
+    at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
   }
-  showAnswer();
+  document.body.dataset.ready = name;
 }
 
-function take(file) {
-  if (!file) return;
-  Object.assign(state, { blob: file, file: file.name ?? "" });
-  const preview = at("preview");
-  if (preview.src) URL.revokeObjectURL(preview.src);
-  preview.src = URL.createObjectURL(file);
+let choices = 0;
+
+/** Begins a choice: what it gives says whether no other was begun since. Pictures may come late. */
+function choice() {
+  choices += 1;
+  const own = choices;
+  return () => own === choices;
+}
+
+/** Takes a file that was chosen, dropped, pasted or drawn. @param {Blob | null | undefined} blob @param {string} [file] @param {string | null} [sample] @param {string} [address] where it is, if it has an address */
+function take(blob, file = "", sample = null, address = "") {
+  if (!blob) return;
+  choice();
+  Object.assign(state, { blob, file, sample });
+  const preview = /** @type {HTMLImageElement} */ (at("preview"));
+  if (preview.src.startsWith("blob:")) URL.revokeObjectURL(preview.src);
+  preview.src = address || URL.createObjectURL(blob);
   preview.hidden = false;
   preview.onerror = () => { preview.hidden = true; };
-  predict();
+  preview.onload = () => {
+    if (preview.naturalWidth * preview.naturalHeight > 1) return;
+    at("view").querySelector("#pixel")?.remove();
+    at("view").append(make("p", { id: "pixel", class: "warning", text: text("pixel") }));
+  };
+  view?.image?.();
 }
 
-// Drawing, with a pointer or with the keys.
-function draw() {
-  const canvas = at("canvas");
-  const pen = canvas.getContext("2d");
-  const start = () => {
-    pen.fillStyle = "#fff";
-    pen.fillRect(0, 0, 280, 280);
-    Object.assign(pen, { lineWidth: 20, lineCap: "round", lineJoin: "round", strokeStyle: "#000" });
+/** @type {{name: string, label: string, image: string}[]} */
+let known = [];
+
+/** Images that are part of the program. */
+function samples() {
+  const place = (/** @type {string} */ image) => (exported ? image.slice(image.lastIndexOf("/") + 1) : image);
+  const pick = async (/** @type {typeof known[number]} */ sample) => {
+    // A page of files reads no files.
+    const wanted = choice();
+    const blob = exported ? new Blob() : await (await fetch(sample.image)).blob();
+    if (wanted()) take(blob, `${sample.name}.png`, sample.name, place(sample.image));
   };
-  let last = null;
-  let keys = { x: 140, y: 60, down: true };
-  const line = (x, y) => {
-    pen.beginPath();
-    pen.moveTo(last?.x ?? x, last?.y ?? y);
-    pen.lineTo(x, y);
-    pen.stroke();
-    last = { x, y };
-  };
-  const place = (event) => {
-    const box = canvas.getBoundingClientRect();
-    return [(event.clientX - box.left) * 280 / box.width, (event.clientY - box.top) * 280 / box.height];
-  };
-  const done = () => {
-    last = null;
-    canvas.toBlob((blob) => {
-      Object.assign(state, { blob, file: "digit.png" });
-      at("preview").hidden = true;
-      predict();
-    });
-  };
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    line(...place(event));
-  });
-  canvas.addEventListener("pointermove", (event) => last && line(...place(event)));
-  canvas.addEventListener("pointerup", () => last && done());
-  canvas.addEventListener("pointercancel", () => { last = null; });
-  canvas.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: [-10, 0], ArrowRight: [10, 0], ArrowUp: [0, -10], ArrowDown: [0, 10] }[event.key];
-    if (event.key === " ") keys.down = !keys.down;
-    else if (!step) return;
-    event.preventDefault();
-    if (!step) return;
-    const from = { x: keys.x, y: keys.y };
-    keys.x = Math.min(270, Math.max(10, keys.x + step[0]));
-    keys.y = Math.min(270, Math.max(10, keys.y + step[1]));
-    if (!keys.down) return;
-    last = from;
-    line(keys.x, keys.y);
-    done();
-  });
-  at("clear").addEventListener("click", () => {
-    start();
-    keys = { x: 140, y: 60, down: true };
-    Object.assign(state, { blob: null, said: null, failure: null });
-    showAnswer();
-  });
-  start();
+  at("samples").replaceChildren(...known.map((sample) => make("button", { type: "button", class: "sample", onclick: () => pick(sample) },
+    make("img", { src: place(sample.image), alt: text("sample", { label: sample.label }), width: 40, height: 40 }))));
 }
 
 async function open() {
-  const { models } = await (await fetch("v1/models")).json();
-  state.models = models;
-  at("model").replaceChildren(...models.map((model) => {
-    const option = element("option", model.name);
-    option.value = model.name;
-    return option;
-  }));
-  recall();
-  draw();
-  show();
+  const served = await ask("v1/models");
+  state.models = served.models;
+  watched = served.run && !exported;
+  known = (await ask("v1/samples")).samples;
+  at("model").replaceChildren(...state.models.map(({ name }) => make("option", { value: name, text: name })));
   at("model").addEventListener("change", (event) => {
-    Object.assign(state, { name: event.target.value, said: null });
-    remember();
+    say({ model: /** @type {HTMLSelectElement} */ (event.target).value, layer: null, class: null, against: null });
     show();
-    predict();
   });
   at("language").addEventListener("click", () => {
-    state.language = state.language === "zh" ? "en" : "zh";
-    remember();
+    say({ lang: state.language === "zh" ? "en" : "zh" });
     show();
   });
-  at("file").addEventListener("change", (event) => take(event.target.files[0]));
-  addEventListener("paste", (event) => take([...event.clipboardData.files][0]));
-  addEventListener("popstate", () => { recall(); show(); });
+  at("views").addEventListener("click", (event) => {
+    const link = /** @type {Element} */ (event.target).closest("a");
+    if (!link?.getAttribute("href")?.startsWith("#")) return;
+    event.preventDefault();
+    history.pushState(null, "", link.getAttribute("href"));
+    show().then(() => /** @type {HTMLElement | null} */ (at("views").querySelector("[aria-current]"))?.focus());
+  });
+  // An address of its own would be taken for what the page shows.
+  document.querySelector(".skip")?.addEventListener("click", (event) => {
+    event.preventDefault();
+    at("view").focus();
+  });
+  const file = /** @type {HTMLInputElement} */ (at("file"));
+  file.addEventListener("change", () => take(file.files?.[0], file.files?.[0]?.name));
+  addEventListener("paste", (event) => {
+    const pasted = event.clipboardData?.files[0];
+    take(pasted, pasted?.name);
+  });
+  addEventListener("popstate", show);
   const drop = at("drop");
   addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
   addEventListener("dragleave", () => drop.classList.remove("over"));
   addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    take(event.dataTransfer.files[0]);
+    const dropped = event.dataTransfer?.files[0];
+    take(dropped, dropped?.name);
   });
+  draw(choice, (blob) => {
+    Object.assign(state, { blob, file: "digit.png", sample: null });
+    at("preview").hidden = true;
+    view?.image?.();
+  });
+  await show();
 }
 
 open();

@@ -32,6 +32,16 @@ impl Failure {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
+    /// The request took longer than this option says.
+    pub(crate) fn late(option: &str) -> Self {
+        Self::busy(format!("the request took longer than it may ({option})"))
+    }
+
+    /// The client has left, or the server ends.
+    pub(crate) fn stopped() -> Self {
+        Self::busy("stopped")
+    }
+
     /// Our fault.
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake")

@@ -2,25 +2,35 @@
 //! classification extensions, image files in, and a page for people.
 //!
 //! One thread waits for all connections (`connection.rs`) and answers what costs nothing; few others decode and prepare images;
-//! each model has one worker (`worker.rs`), which runs what waits for it as one batch. What a stranger may take is limited
+//! each model has one worker (`worker.rs`), which runs what waits for it as one batch, and one for
+//! all explains (`looking.rs`). What a stranger may take is limited
 //! before it is taken: connections, headers, bodies and their sum, images per request and in the queue, pixels, time. Nothing is
 //! written and no connection is opened, whatever a request says. `docs/serving.md` tells users.
 
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod connection;
 mod door;
+mod explain;
+mod export;
 mod failure;
 mod infer;
+mod looking;
 mod metrics;
+mod occlude;
 mod page;
 mod predict;
+mod query;
 mod request;
 mod routes;
 mod run;
 mod served;
 mod tensor;
+mod upload;
+mod walk;
 mod worker;
+mod zoo;
 
 use std::io;
 use std::net::TcpListener;
@@ -30,7 +40,9 @@ use std::time::Duration;
 use top5::data::Limits;
 use top5::graph::{Device, EngineError, Stop};
 
+pub use export::{ExportError, File};
 pub use run::Feed;
+
 use served::{App, Served};
 
 /// What the server allows, and how it batches.
@@ -46,6 +58,10 @@ pub struct Options {
     pub queue: usize,
     /// How long a request may take once it has arrived.
     pub deadline: Duration,
+    /// Whether images are explained: it takes a second copy of the weights.
+    pub explain: bool,
+    /// How long an explanation may wait and run.
+    pub explain_deadline: Duration,
     /// How long a client may leave the server waiting for headers, between requests, or for the next bytes of a body.
     pub patience: Duration,
     /// Most bytes of a request's body.
@@ -70,6 +86,8 @@ impl Default for Options {
             batch_delay: Duration::ZERO,
             queue: 128,
             deadline: Duration::from_secs(30),
+            explain: true,
+            explain_deadline: Duration::from_secs(120),
             patience: Duration::from_secs(10),
             body: 10 << 20,
             connections: 1024,
@@ -91,14 +109,14 @@ impl Server {
     /// share, and starts their workers. Fails where a plan needs more memory than the device may give.
     pub fn new(
         models: Vec<(String, top5::Model)>,
-        device: &dyn Device,
+        device: Arc<dyn Device>,
         options: Options,
     ) -> Result<Self, EngineError> {
         let served = models
             .into_iter()
-            .map(|(name, model)| Served::start(name, model, device, &options).map(Arc::new));
+            .map(|(name, model)| Served::start(name, model, &*device, &options).map(Arc::new));
         let served = served.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { app: Arc::new(App::new(served, options)) })
+        Ok(Self { app: Arc::new(App::new(served, device, options)) })
     }
 
     /// Answers on this socket until it is asked to stop, and returns when the last request is answered or its time is over.

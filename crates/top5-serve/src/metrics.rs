@@ -43,8 +43,10 @@ pub(crate) struct OfModel {
     pub(crate) batches: Counter,
     /// Requests that found no room.
     pub(crate) rejected: Counter,
-    /// Images that did not run since their clients had left, or their time was over.
+    /// Images and explanations that did not run, or not to their end, since their clients had left, or their time was over.
     pub(crate) cancelled: Counter,
+    /// Explanations that were answered.
+    pub(crate) explanations: Counter,
     pub(crate) decode: Spent,
     pub(crate) queue: Spent,
     pub(crate) forward: Spent,
@@ -80,11 +82,12 @@ pub(crate) fn text(app: &App) -> String {
         line(format_args!("top5_requests_total{{code=\"{status}\"}} {}", count.value()));
     }
     type Read = fn(&OfModel) -> u64;
-    let counters: [(&str, &str, Read); 4] = [
+    let counters: [(&str, &str, Read); 5] = [
         ("images", "Images that ran.", |of| of.images.value()),
         ("batches", "Batches that ran.", |of| of.batches.value()),
         ("rejected", "Requests that found no room.", |of| of.rejected.value()),
-        ("cancelled", "Images whose clients had left.", |of| of.cancelled.value()),
+        ("cancelled", "Images and explanations whose clients had left.", |of| of.cancelled.value()),
+        ("explanations", "Explanations that were answered.", |of| of.explanations.value()),
     ];
     for (name, help, value) in counters {
         line(format_args!("# TYPE top5_{name} counter\n# HELP top5_{name} {help}"));

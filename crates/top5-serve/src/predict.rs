@@ -8,10 +8,16 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use top5::data::decode;
 
+use crate::explain::{photograph, png};
 use crate::failure::Failure;
+use crate::occlude::Squares;
+use crate::query::Query;
 use crate::request::Received;
 use crate::served::{App, Served};
 use crate::worker::{Answer, Job};
+
+/// Classes per image unless told otherwise.
+const TOP: usize = 5;
 
 /// What is known of some images.
 pub(crate) struct Predicted {
@@ -44,8 +50,7 @@ pub(crate) async fn predict(
         let answer = answer.await.map_err(|_| Failure::internal())??;
         Ok(Predicted { answer, decode })
     };
-    let late = |_| Failure::busy("the request took longer than it may (--deadline)");
-    timeout(app.options.deadline, run).await.map_err(late)?
+    timeout(app.options.deadline, run).await.map_err(|_| Failure::late("--deadline"))?
 }
 
 /// Does what takes long on a thread of its own, of which there are few.
@@ -79,17 +84,26 @@ pub(crate) async fn classify(
     app: &Arc<App>,
     model: &Arc<Served>,
     received: Received,
-    top: usize,
+    query: &Query,
 ) -> Result<Value, Failure> {
+    let top = query.number("k", 1..=usize::MAX)?.unwrap_or(TOP);
+    let seen = query.text("seen") == Some("true");
+    let squares = Squares::read(query.text("hide"))?;
     if received.bytes.is_empty() {
         return Err(Failure::bad("the body is empty: send the bytes of an image file"));
     }
     let limits = app.options.images;
+    let (sender, picture) = oneshot::channel();
     let prepare = move |model: &Served| {
         let mut input = vec![0.0; model.preprocess.size()];
         let Received { bytes, held, .. } = received;
         prepare_file(model, &limits, &bytes, &mut input)?;
         drop((bytes, held));
+        let picture = seen.then(|| png(&photograph(&input, &model.preprocess)));
+        let picture = picture.transpose().map_err(|_| Failure::internal())?;
+        squares.hide(&mut input, model.preprocess.input_size);
+        // Nobody waits for it any more where this fails.
+        let _ = sender.send(picture);
         Ok(input)
     };
     let Predicted { answer, decode } = predict(app, model, 1, prepare).await?;
@@ -99,12 +113,16 @@ pub(crate) async fn classify(
         .map(|p| json!({ "label": p.label, "class": p.class, "probability": p.probability }))
         .collect();
     let ms = |time: Duration| time.as_micros() as f64 / 1e3;
-    Ok(json!({
+    let mut said = json!({
         "model": model.name,
         "network": model.graph.name(),
         "predictions": predictions,
         "milliseconds": {
             "decode": ms(decode), "queue": ms(answer.queue), "forward": ms(answer.forward)
         },
-    }))
+    });
+    if let Some(picture) = picture.await.ok().flatten() {
+        said["seen"] = picture.into();
+    }
+    Ok(said)
 }

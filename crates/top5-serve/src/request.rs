@@ -82,14 +82,3 @@ async fn throw_away(mut body: Incoming) {
     // Late or not, the answer is the same.
     let _ = timeout(LINGER, read).await;
 }
-
-/// The number that a query gives for `key`: at least one. What else it says is ignored.
-pub(crate) fn number(query: Option<&str>, key: &str, default: usize) -> Result<usize, Failure> {
-    let pairs = query.unwrap_or_default().split('&');
-    let found = pairs.filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key);
-    match found.map(|(_, value)| value.parse()) {
-        None => Ok(default),
-        Some(Ok(number @ 1..)) => Ok(number),
-        Some(_) => Err(Failure::bad(format!("{key} must be a number from 1"))),
-    }
-}

@@ -9,14 +9,14 @@ use serde_json::{Map, Value, json};
 
 use crate::door::{Answer, with_type};
 use crate::failure::Failure;
+use crate::query::Query;
+use crate::request::{self, Received};
 use crate::served::{App, Served};
-use crate::{infer, metrics, page, predict, request, run};
+use crate::{explain, infer, metrics, occlude, page, predict, run, upload, walk, zoo};
 
 /// The version that every model has: one file, one version.
 pub(crate) const VERSION: &str = "1";
 const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "classification"];
-/// Classes per image unless told otherwise.
-const TOP: usize = 5;
 
 /// A JSON document.
 pub(crate) fn document(value: &impl Serialize) -> Answer {
@@ -28,59 +28,88 @@ pub(crate) fn document(value: &impl Serialize) -> Answer {
 pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result<Answer, Failure> {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.split('/').skip(1).collect();
-    let posts = *request.method() == Method::POST;
-    if let Some(answer) = run::answer(app, &parts, request.headers()).filter(|_| !posts) {
-        return Ok(answer);
+    let posted = posted(app, &parts);
+    if *request.method() != Method::POST {
+        if let Some(answer) = run::answer(app, &parts, request.headers()) {
+            return Ok(answer);
+        }
+        return match posted {
+            Some(Ok(_)) => Err(Failure::method("POST")),
+            Some(Err(_)) | None if parts.starts_with(&["v1", "run"]) => Err(run::absent()),
+            Some(Err(_)) | None => get(app, &parts),
+        };
     }
-    match (posts, &parts[..]) {
-        (true, ["v1", "predict", name] | ["predictions", name]) => {
-            let model = app.model(name)?;
-            let top = request::number(request.uri().query(), "k", TOP)?;
-            let torch = parts[0] == "predictions";
+    match posted {
+        Some(asked) => {
+            asked?;
+            let query = Query::read(request.uri().query())?;
             let received = request::receive(app, request).await?;
-            let said = predict::classify(app, model, received, top).await?;
-            Ok(document(&if torch { as_torchserve(&said) } else { said }))
+            post(app, &parts, &query, received).await
         }
-        (
-            true,
-            ["v2", "models", name, "infer"] | ["v2", "models", name, "versions", _, "infer"],
-        ) => {
-            let model = versioned(app, name, &parts)?;
-            let received = request::receive(app, request).await?;
-            infer::answer(app, model, received).await
-        }
-        (true, ["v2", "repository", "index"]) => {
-            request::receive(app, request).await?;
-            let entry = |model: &Arc<Served>| {
-                let state = if model.is_alive() { "READY" } else { "UNAVAILABLE" };
-                json!({ "name": model.name, "version": VERSION, "state": state, "reason": "" })
-            };
-            Ok(document(&app.models.iter().map(entry).collect::<Vec<Value>>()))
-        }
-        (true, ["v2", "repository", "models", _, "load" | "unload"]) => {
-            Err(Failure::bad("models are loaded when the server starts, and not from the network"))
-        }
-        (false, ["v1", "run", ..]) => Err(run::absent()),
-        (_, _) if posts && get(app, &parts).is_ok() => Err(Failure::method("GET, HEAD")),
-        (false, _) if is_posted(app, &parts) => Err(Failure::method("POST")),
-        (_, _) => get(app, &parts),
+        None if get(app, &parts).is_ok() => Err(Failure::method("GET, HEAD")),
+        None => get(app, &parts),
     }
 }
 
-/// Whether a path takes POST only.
-fn is_posted(app: &App, parts: &[&str]) -> bool {
+/// Whether a path takes POST, and the model that it asks if it asks one.
+fn posted<'a>(app: &'a App, parts: &[&str]) -> Option<Result<Option<&'a Arc<Served>>, Failure>> {
     match parts {
-        ["v2", "repository", ..] => true,
-        ["v1", "predict", name] | ["predictions", name] | ["v2", "models", name, "infer"] => {
-            app.model(name).is_ok()
+        ["upload"] | ["v2", "repository", "index"] => Some(Ok(None)),
+        ["v2", "repository", "models", _, "load" | "unload"] => Some(Ok(None)),
+        ["v1", "predict" | "explain" | "occlude" | "activations", name]
+        | ["predictions", name]
+        | ["v2", "models", name, "infer"] => Some(app.model(name).map(Some)),
+        ["v2", "models", name, "versions", _, "infer"] => {
+            Some(versioned(app, name, parts).map(Some))
         }
-        ["v2", "models", name, "versions", _, "infer"] => versioned(app, name, parts).is_ok(),
-        _ => false,
+        _ => None,
     }
+}
+
+/// Answers what was posted to a path that takes it.
+pub(crate) async fn post(
+    app: &Arc<App>,
+    parts: &[&str],
+    query: &Query,
+    received: Received,
+) -> Result<Answer, Failure> {
+    let Some(asked) = posted(app, parts) else { return page::file(parts) };
+    let Some(model) = asked? else {
+        return match parts {
+            ["upload"] => upload::answer(app, received).await,
+            ["v2", "repository", "index"] => Ok(document(&index(app))),
+            _ => {
+                let message = "models are loaded when the server starts, and not from the network";
+                Err(Failure::bad(message))
+            }
+        };
+    };
+    match parts {
+        ["v1", "predict", _] => {
+            Ok(document(&predict::classify(app, model, received, query).await?))
+        }
+        ["predictions", _] => {
+            let said = predict::classify(app, model, received, query).await?;
+            Ok(document(&as_torchserve(&said)))
+        }
+        ["v1", "explain", _] => explain::answer(app, model, query, received).await,
+        ["v1", "occlude", _] => occlude::answer(app, model, query, received).await,
+        ["v1", "activations", _] => walk::answer(app, model, query, received).await,
+        _ => infer::answer(app, model, received).await,
+    }
+}
+
+/// The models as the repository's index has them.
+fn index(app: &App) -> Vec<Value> {
+    let entry = |model: &Arc<Served>| {
+        let state = if model.is_alive() { "READY" } else { "UNAVAILABLE" };
+        json!({ "name": model.name, "version": VERSION, "state": state, "reason": "" })
+    };
+    app.models.iter().map(entry).collect()
 }
 
 /// What is read and costs nothing.
-fn get(app: &Arc<App>, parts: &[&str]) -> Result<Answer, Failure> {
+pub(crate) fn get(app: &Arc<App>, parts: &[&str]) -> Result<Answer, Failure> {
     let ready = |ready: bool, value: Value| match ready {
         true => Ok(document(&value)),
         false => Err(Failure::busy("not ready")),
@@ -97,12 +126,21 @@ fn get(app: &Arc<App>, parts: &[&str]) -> Result<Answer, Failure> {
         }
         ["v1", "models"] => {
             let cards: Vec<Value> = app.models.iter().map(|model| model.card()).collect();
-            Ok(document(&json!({ "models": cards })))
+            Ok(document(&json!({ "models": cards, "run": app.options.run.is_some() })))
         }
         ["v1", "models", name] => Ok(document(&app.model(name)?.card())),
+        ["v1", "models", name, "classes"] => {
+            let classes = &app.model(name)?.classes;
+            Ok(document(&json!({ "classes": &classes[..] })))
+        }
+        ["v1", "models", name, "layers"] => Ok(document(&layers(app.model(name)?))),
         ["v1", "models", name, "structure.svg"] => {
             Ok(with_type("image/svg+xml", app.model(name)?.structure.clone()))
         }
+        ["v1", "zoo"] => Ok(document(zoo::registry()?)),
+        ["v1", "zoo", name, "layers"] => Ok(document(&zoo::layers(name)?)),
+        ["v1", "samples"] => Ok(document(&zoo::samples())),
+        ["v1", "samples", file] => Ok(with_type("image/png", zoo::sample(file)?)),
         ["v2"] | ["v2", ""] => {
             let version = env!("CARGO_PKG_VERSION");
             Ok(document(&json!({ "name": "top5", "version": version, "extensions": EXTENSIONS })))
@@ -118,6 +156,18 @@ fn get(app: &Arc<App>, parts: &[&str]) -> Result<Answer, Failure> {
         }
         _ => page::file(parts),
     }
+}
+
+/// A model's layers in their order, and whether explanations can look at their maps.
+fn layers(model: &Served) -> Value {
+    let rows = zoo::rows(&model.graph).map(|mut row| {
+        let name = row["name"].as_str().unwrap_or_default();
+        row["map"] = top5::explain::layers::map_layer(&model.graph, Some(name)).is_ok().into();
+        row
+    });
+    let usual = top5::explain::layers::default_layer(&model.graph);
+    let usual = usual.map(|layer| &model.graph.node(layer).name);
+    json!({ "layers": rows.collect::<Vec<_>>(), "usual": usual })
 }
 
 /// The model of a path that may say which version it means.

@@ -1,5 +1,6 @@
 //! What all connections share: the models, and what is taken of each limit.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -7,11 +8,12 @@ use std::thread;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use top5::data::Preprocess;
-use top5::graph::{Device, EngineError, Graph};
+use top5::graph::{Device, EngineError, Graph, Network, Retain, Tensor};
 use top5::{Classifier, Model, draw, zoo};
 
 use crate::Options;
 use crate::failure::Failure;
+use crate::looking::Looking;
 use crate::metrics::{OfModel, OfServer};
 use crate::worker::{Job, Worker};
 
@@ -24,6 +26,10 @@ pub(crate) struct Served {
     pub(crate) graph: Graph,
     pub(crate) classes: Arc<[String]>,
     pub(crate) preprocess: Preprocess,
+    /// Its weights for explanations, which take the memory of a second copy.
+    pub(crate) network: Option<Arc<dyn Network>>,
+    /// What its layers add to their sums, by layer.
+    pub(crate) biases: BTreeMap<String, Vec<f32>>,
     /// How its layers are joined, as SVG.
     pub(crate) structure: String,
     pub(crate) metrics: Arc<OfModel>,
@@ -43,7 +49,13 @@ impl Served {
         options: &Options,
     ) -> Result<Self, EngineError> {
         let batch = options.max_batch.max(1);
-        let classifier = Classifier::on(device, model, batch)?;
+        let bias = |(name, tensor): (&str, &Tensor)| {
+            name.strip_suffix(".bias").map(|layer| (layer.to_owned(), tensor.data().to_vec()))
+        };
+        let biases = model.weights.iter().filter_map(bias).collect();
+        let retain = if options.explain { Retain::Tensors } else { Retain::Nothing };
+        let classifier = Classifier::retaining(device, model, batch, retain)?;
+        let network = options.explain.then(|| Arc::clone(classifier.network()));
         let graph = classifier.graph().clone();
         let (classes, preprocess) =
             (Arc::clone(classifier.classes()), classifier.preprocess().clone());
@@ -59,6 +71,8 @@ impl Served {
         };
         thread::spawn(move || worker.run(&waiting));
         Ok(Self {
+            network,
+            biases,
             structure: draw::architecture(&graph),
             room: Arc::new(Semaphore::new(options.queue.max(batch))),
             name,
@@ -90,6 +104,16 @@ impl Served {
         self.alive.load(Ordering::Relaxed)
     }
 
+    /// The class of a name or number; `key` is where it was said.
+    pub(crate) fn class(&self, said: &str, key: &str) -> Result<usize, Failure> {
+        top5::class_named(&self.classes, said).ok_or_else(|| {
+            let last = self.classes.len() - 1;
+            Failure::bad(format!(
+                "{key}: no such class: expected a name or a number from 0 to {last}"
+            ))
+        })
+    }
+
     /// What people want to know of it: the model card.
     pub(crate) fn card(&self) -> Value {
         let published = zoo::network(self.graph.name()).ok().map(|network| {
@@ -115,6 +139,7 @@ impl Served {
             "layers": self.graph.nodes().len() - 1,
             "preprocess": self.preprocess.describe(),
             "drawn_digits": self.preprocess.drawn_digits,
+            "explains": self.network.is_some(),
             "published": published,
         })
     }
@@ -129,16 +154,21 @@ pub(crate) struct App {
     pub(crate) draining: AtomicBool,
     /// As many images are decoded at once as there are cores.
     pub(crate) decoders: Arc<Semaphore>,
+    /// What looks inside networks, and what makes others of new weights.
+    pub(crate) looking: Looking,
+    pub(crate) device: Arc<dyn Device>,
     /// Bytes of bodies that are held.
     bodies: AtomicUsize,
 }
 
 impl App {
-    pub(crate) fn new(models: Vec<Arc<Served>>, options: Options) -> Self {
+    pub(crate) fn new(models: Vec<Arc<Served>>, device: Arc<dyn Device>, options: Options) -> Self {
         Self {
             models,
             decoders: Arc::new(Semaphore::new(cores())),
             options,
+            looking: Looking::start(),
+            device,
             metrics: OfServer::default(),
             draining: AtomicBool::new(false),
             bodies: AtomicUsize::new(0),

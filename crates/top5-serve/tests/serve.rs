@@ -1,6 +1,8 @@
 //! The server as clients see it, over sockets: answers that equal the library's, and refusals of what must be refused.
 
 mod client;
+mod explain;
+mod views;
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -346,6 +348,8 @@ fn page_and_api_carry_headers_that_keep_browsers_safe() {
         ("/", "text/html"),
         ("/page.js", "text/javascript"),
         ("/texts.js", "text/javascript"),
+        ("/v1/zoo", "application/json"),
+        ("/v1/samples/digit-0.png", "image/png"),
         ("/style.css", "text/css"),
         ("/openapi.json", "application/json"),
         ("/metrics", "application/openmetrics-text; version=1.0.0"),
@@ -382,12 +386,30 @@ fn texts_are_there_in_both_languages() {
     let keys = |language: &str| -> Vec<&str> {
         let (_, rest) = texts.split_once(&format!("  {language}: {{\n")).unwrap();
         let (own, _) = rest.split_once("\n  },").unwrap();
-        own.lines().filter_map(|line| line.trim().split_once(':')).map(|(key, _)| key).collect()
+        let keys = own.lines().filter_map(|line| line.trim().split_once(": "));
+        keys.map(|(key, _)| key.trim_matches('"')).collect()
     };
     assert_eq!(keys("en"), keys("zh"));
-    let used = [include_str!("../page/index.html"), include_str!("../page/page.js")].concat();
+    let server = start();
+    let mut used = String::from_utf8(server.get("/").body).unwrap();
+    let script = String::from_utf8(server.get("/page.js").body).unwrap();
+    let imported = |text: &str| -> Vec<String> {
+        let parts = text.split("\"./").skip(1).filter_map(|rest| rest.split_once('"'));
+        parts.map(|(name, _)| name.to_owned()).filter(|name| name != "texts.js").collect()
+    };
+    for name in imported(&script).into_iter().chain(["maps.js".to_owned(), "page.js".to_owned()]) {
+        let script = server.get(&format!("/{name}"));
+        assert_eq!(script.status, 200, "{name}");
+        let script = String::from_utf8(script.body).unwrap();
+        for other in imported(&script) {
+            assert_eq!(server.get(&format!("/{other}")).status, 200, "{other}");
+        }
+        used += &script;
+    }
     for key in keys("en") {
-        assert!(used.contains(&format!("\"{key}\"")), "{key} is never said");
+        let stem = key.split_once('-').map_or(key, |(stem, _)| stem);
+        let said = used.contains(&format!("\"{key}\"")) || used.contains(&format!("`{stem}-${{"));
+        assert!(said, "{key} is never said");
     }
 }
 

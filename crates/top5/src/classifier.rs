@@ -39,12 +39,22 @@ impl Classifier {
 
     /// As [`Classifier::new`], on a device that others may use too.
     pub fn on(device: &dyn Device, model: Model, batch: usize) -> Result<Self, EngineError> {
+        Self::retaining(device, model, batch, Retain::Nothing)
+    }
+
+    /// As [`Classifier::on`]; its [`Classifier::network`] makes other sessions too where it retains the tensors.
+    pub fn retaining(
+        device: &dyn Device,
+        model: Model,
+        batch: usize,
+        retain: Retain,
+    ) -> Result<Self, EngineError> {
         let Model { graph, weights, classes, preprocess } = model;
         let batch = batch.max(1);
         let graph = graph.inference();
         let needed: BTreeSet<String> = graph.params().map(|(name, _)| name).collect();
         let weights = weights.into_iter().filter(|(name, _)| needed.contains(name)).collect();
-        let network = device.network(&graph, weights, Retain::Nothing)?;
+        let network = device.network(&graph, weights, retain)?;
         let session = Finite::new(network.session(&graph, &SessionOptions::inference(batch))?);
         Ok(Self { network, session, batch, classes: classes.into(), preprocess })
     }
@@ -56,6 +66,11 @@ impl Classifier {
         let session = Finite::new(session);
         let (classes, preprocess) = (Arc::clone(&self.classes), self.preprocess.clone());
         Ok(Self { network, session, batch: self.batch, classes, preprocess })
+    }
+
+    /// The network with its weights.
+    pub fn network(&self) -> &Arc<dyn Network> {
+        &self.network
     }
 
     /// The network that it runs.
@@ -130,6 +145,12 @@ pub fn best(logits: &[f32], classes: &[String], top: usize) -> Vec<Prediction> {
         probability: probabilities[label],
     };
     order.into_iter().take(top).map(prediction).collect()
+}
+
+/// The class of this name, or of this number where none is called so: digits are called after numbers.
+pub fn class_named(classes: &[String], said: &str) -> Option<usize> {
+    let numbered = || said.parse().ok().filter(|&number| number < classes.len());
+    classes.iter().position(|class| class == said).or_else(numbered)
 }
 
 #[cfg(test)]

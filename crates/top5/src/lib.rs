@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod catalogue;
 mod classifier;
 mod description;
 mod device;
@@ -38,7 +39,8 @@ mod transplant;
 mod twins;
 mod weight_files;
 
-pub use classifier::{Classifier, Prediction, best, softmax};
+pub use catalogue::{Listed, PublishedError, citation};
+pub use classifier::{Classifier, Prediction, best, class_named, softmax};
 pub use device::device;
 pub use error::ModelError;
 pub use files::{WholeFile, WriteError, make_folder, remove_file, sha256, write_whole};

@@ -8,7 +8,11 @@ use crate::program::{Place, Ran};
 
 /// The lines of the README's shell blocks.
 fn commands() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    commands_of("README.md")
+}
+
+fn commands_of(file: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
     let text = fs::read_to_string(path).unwrap();
     let mut lines = Vec::new();
     let mut in_block = false;
@@ -29,6 +33,20 @@ fn first_commands_train_and_test() {
     assert_eq!(commands[0], "cargo run --release -- train lenet");
     assert_eq!(commands[1], "cargo xtask ci");
     assert!(commands.iter().filter(|line| line.starts_with("top5 ")).count() > 10);
+}
+
+#[test]
+fn chinese_readme_has_the_same_commands_and_links() {
+    assert_eq!(commands_of("README.zh-CN.md"), commands());
+    let links = |file: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+        let text = fs::read_to_string(path).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        links.map(|(link, _)| link.to_owned()).filter(|link| !link.starts_with("README")).collect()
+    };
+    let (chinese, english): (BTreeSet<String>, BTreeSet<String>) =
+        (links("README.zh-CN.md"), links("README.md"));
+    assert_eq!(chinese, english);
 }
 
 #[test]

@@ -59,3 +59,31 @@ fn names_that_cannot_be_asked_for_are_wrong_usage() {
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.stderr.contains("neither a file or folder nor a network"), "{ran:?}");
 }
+
+#[test]
+fn page_is_exported_into_an_empty_folder() {
+    let place = Place::new();
+    let written = place.json("page export site --methods gradient");
+    assert!(written["bytes"].as_u64().unwrap() > 100_000, "{written}");
+    for name in ["index.html", "page.js", "data.js", "style.css", "digit-9.png"] {
+        assert!(fs::metadata(place.path("site").join(name)).unwrap().len() > 100, "{name}");
+    }
+    let page = fs::read_to_string(place.path("site/index.html")).unwrap();
+    assert!(page.contains("src=\"data.js\"") && !page.contains("type=\"module\""), "{page}");
+    place.fails("page export site", 4, &["not empty", "--force"]);
+    place.fails("page import site", 2, &["export"]);
+}
+
+/// Each of the models would fit.
+#[cfg(target_os = "linux")]
+#[test]
+fn models_that_do_not_fit_together_are_refused_with_their_numbers() {
+    let place = Place::new();
+    let models: Vec<String> = (0..12).map(|at| format!("m{at}=lenet")).collect();
+    let line = format!("serve {} --max-batch 4096 --threads 1 --port 0", models.join(" "));
+    let ran = place.run_within(&line, 400 << 10);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    for words in ["serving m0 (", "m11 (", "MiB are available", "a smaller batch takes less"] {
+        assert!(ran.stderr.contains(words), "{ran:?}");
+    }
+}

@@ -44,6 +44,14 @@ impl Explainer {
         Ok(Self { network, graph, layer, batch, stop, projectors, inference, culprit })
     }
 
+    /// The same for another network of the same graph, as of new weights.
+    #[must_use]
+    pub fn of_network(&self, network: Arc<dyn Network>) -> Self {
+        let (graph, layer, stop) = (self.graph.clone(), self.layer, self.stop.clone());
+        let (projectors, inference, culprit) = (Vec::new(), None, Vec::new());
+        Self { network, graph, layer, batch: self.batch, stop, projectors, inference, culprit }
+    }
+
     /// With a flag that ends calls early.
     pub fn stopped_by(self, stop: Stop) -> Self {
         Self { stop: Some(stop), ..self }

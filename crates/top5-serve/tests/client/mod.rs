@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -24,10 +25,15 @@ pub(crate) fn start() -> Running {
     start_with(Options::default())
 }
 
-pub(crate) fn start_with(options: Options) -> Running {
+/// A server that does not run yet.
+pub(crate) fn server_of(options: Options) -> Server {
     let device = top5::device(&Engine { threads: Some(1), ..Engine::default() }).unwrap();
     let models = vec![("lenet-digits".to_owned(), Model::lenet_digits().unwrap())];
-    let server = Server::new(models, &device, options).unwrap();
+    Server::new(models, Arc::new(device), options).unwrap()
+}
+
+pub(crate) fn start_with(options: Options) -> Running {
+    let server = server_of(options);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let stop = Stop::new();
@@ -115,6 +121,26 @@ impl Response {
         response.body = vec![0; response.header("content-length").unwrap().parse().unwrap()];
         stream.read_exact(&mut response.body).unwrap();
         response
+    }
+
+    /// Reads a response that is sent in chunks on a connection of its own.
+    pub(crate) fn read_chunks(stream: &mut TcpStream) -> Self {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        let end = all.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let head = String::from_utf8(all[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let (mut rest, mut body) = (&all[end..], Vec::new());
+        loop {
+            let line = rest.windows(2).position(|two| two == b"\r\n").unwrap();
+            let length = std::str::from_utf8(&rest[..line]).unwrap();
+            let length = usize::from_str_radix(length, 16).unwrap();
+            if length == 0 {
+                return Self { status, head, body };
+            }
+            body.extend_from_slice(&rest[line + 2..line + 2 + length]);
+            rest = &rest[line + 2 + length + 2..];
+        }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -1,0 +1,116 @@
+//! `top5 page export`: the page of `top5 serve` as files, with results computed beforehand.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use top5::explain::Method;
+use top5::{Options, write_whole};
+use top5_serve::{ExportError, Server};
+
+use crate::args::TunedArgs;
+use crate::exit::Stop;
+use crate::folder::claim_named;
+use crate::interrupt::Interrupt;
+use crate::memory::limited;
+use crate::output::Output;
+use crate::printable;
+use crate::progress::Progress;
+use crate::serve::named;
+use crate::source::StoredModel;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  top5 page export site                             the embedded LeNet; open site/index.html
+  top5 page export site lenet mine=runs/mine --methods grad-cam,occlusion";
+
+#[derive(Debug, Args)]
+pub(crate) struct PageArgs {
+    /// What is done: export writes the page, with results computed beforehand, into a folder
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(["export"]))]
+    action: String,
+    /// The folder, which must be empty
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Models, each with its name on the page: run folders, weights files, timm folders or hf-hub:ORG/NAME
+    #[arg(value_name = "[NAME=]MODEL", default_value = "lenet-digits")]
+    models: Vec<String>,
+    /// Methods that explain each image
+    #[arg(long, value_name = "METHOD,…", value_delimiter = ',')]
+    #[arg(default_value = "gradient,deconvnet,guided,grad-cam,hires-cam,occlusion")]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(Method::NAMES))]
+    methods: Vec<String>,
+    /// Open no network connection to load a model: read the hub's cache only
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    engine: TunedArgs,
+}
+
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Written {
+    folder: String,
+    files: Vec<String>,
+    bytes: usize,
+}
+
+/// The command, resolved.
+pub(crate) struct Task {
+    models: Vec<(String, StoredModel)>,
+    methods: Vec<String>,
+    folder: PathBuf,
+    engine: Options,
+}
+
+impl Task {
+    pub(crate) fn resolve(args: PageArgs) -> Result<Self> {
+        // There is one action.
+        let PageArgs { action: _, folder, models, methods, offline, engine } = args;
+        Ok(Self { models: named(&models, offline)?, methods, folder, engine: engine.options()? })
+    }
+
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        claim_named(&self.folder, output)?;
+        let mut models = Vec::new();
+        for (name, stored) in &self.models {
+            models.push((name.clone(), stored.open(output)?.inference()));
+        }
+        let device = top5::device(&limited(self.engine))?;
+        let server = Server::new(models, Arc::new(device), top5_serve::Options::default())?;
+        let interrupt = Interrupt::default();
+        interrupt.listen()?;
+        let stop = interrupt.stop();
+        let mut bar = None;
+        let files = server.export(&self.methods, &mut |done, all| {
+            let bar = bar.get_or_insert_with(|| Progress::new(output, "answers", all));
+            bar.set(done, String::new);
+            !stop.is_set()
+        });
+        drop(bar);
+        let files = match (files, interrupt.signal()) {
+            (Err(ExportError::Stopped), Some(signal)) => {
+                let message = "stopped; nothing was written".to_owned();
+                return Err(Stop::Interrupted { signal, message }.into());
+            }
+            (files, _) => files?,
+        };
+        for (name, bytes) in &files {
+            write_whole(&self.folder.join(name), bytes)?;
+        }
+        let bytes = files.iter().map(|(_, bytes)| bytes.len()).sum();
+        let page = self.folder.join("index.html").display().to_string();
+        if output.json {
+            let files = files.into_iter().map(|(name, _)| name).collect();
+            let folder = self.folder.display().to_string();
+            return output.document(&Written { folder, files, bytes });
+        }
+        let (page, megabytes) = (printable::name(&page), bytes as f64 / 1e6);
+        output.text(&format!(
+            "{page}: {} files, {megabytes:.1} MB; it opens without a server\n",
+            files.len()
+        ))
+    }
+}

@@ -1,0 +1,116 @@
+//! What may be chosen about methods, each by name; what is left open keeps the usual value.
+
+use super::Method;
+
+/// Settings of all methods; each takes those that it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// Points of integrated gradients.
+    pub steps: Option<usize>,
+    /// Copies of SmoothGrad.
+    pub samples: Option<usize>,
+    /// SmoothGrad's noise over the range of the prepared image's values.
+    pub level: Option<f32>,
+    /// Masks of RISE.
+    pub masks: Option<usize>,
+    /// Side of the square or tile, in pixels.
+    pub size: Option<usize>,
+    /// Pixels between the square's places; half its side where only that is given.
+    pub stride: Option<usize>,
+    /// Seed of noise and masks.
+    pub seed: Option<u64>,
+}
+
+impl Method {
+    /// The method with these settings.
+    #[must_use]
+    pub fn with(self, chosen: &Settings) -> Self {
+        match self {
+            Self::IntegratedGradients { steps } => {
+                Self::IntegratedGradients { steps: chosen.steps.unwrap_or(steps) }
+            }
+            Self::Smoothgrad { samples, level, seed } => Self::Smoothgrad {
+                samples: chosen.samples.unwrap_or(samples),
+                level: chosen.level.unwrap_or(level),
+                seed: chosen.seed.unwrap_or(seed),
+            },
+            Self::Occlusion { size, stride } => {
+                let half = chosen.size.map(|size| (size / 2).max(1));
+                Self::Occlusion {
+                    size: chosen.size.unwrap_or(size),
+                    stride: chosen.stride.or(half).unwrap_or(stride),
+                }
+            }
+            Self::Rise { masks, cells, share, seed } => Self::Rise {
+                masks: chosen.masks.unwrap_or(masks),
+                seed: chosen.seed.unwrap_or(seed),
+                cells,
+                share,
+            },
+            Self::Ablation { size } => Self::Ablation { size: chosen.size.unwrap_or(size) },
+            Self::Gradient
+            | Self::Deconvnet
+            | Self::Guided
+            | Self::GradientTimesInput
+            | Self::GradCam
+            | Self::HiresCam
+            | Self::GuidedGradCam => self,
+        }
+    }
+
+    /// How many images it runs through the network, forward or backward, at an input of `height * width`: what it costs.
+    pub fn passes(&self, [height, width]: [usize; 2]) -> usize {
+        let places = |side: usize, size: usize, stride: usize| {
+            1 + side.saturating_sub(size).div_ceil(stride.max(1))
+        };
+        match *self {
+            Self::IntegratedGradients { steps } => steps,
+            Self::Smoothgrad { samples, .. } => samples,
+            Self::Occlusion { size, stride } => {
+                places(height, size, stride).saturating_mul(places(width, size, stride))
+            }
+            Self::Rise { masks, .. } => masks,
+            Self::Ablation { size } => {
+                height.div_ceil(size.max(1)).saturating_mul(width.div_ceil(size.max(1)))
+            }
+            Self::Gradient
+            | Self::Deconvnet
+            | Self::Guided
+            | Self::GradientTimesInput
+            | Self::GradCam
+            | Self::HiresCam => 1,
+            Self::GuidedGradCam => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_reach_the_methods_that_have_them() {
+        let chosen = Settings { size: Some(6), seed: Some(3), ..Settings::default() };
+        let with = |name: &str| Method::usual(name, 28).unwrap().with(&chosen);
+        assert_eq!(with("occlusion"), Method::Occlusion { size: 6, stride: 3 });
+        assert_eq!(with("ablation"), Method::Ablation { size: 6 });
+        assert_eq!(with("gradient"), Method::Gradient);
+        assert_eq!(with("smoothgrad"), Method::Smoothgrad { samples: 25, level: 0.15, seed: 3 });
+        for name in Method::NAMES {
+            let usual = Method::usual(name, 28).unwrap();
+            assert_eq!(usual.clone().with(&Settings::default()), usual);
+        }
+    }
+
+    #[test]
+    fn passes_are_counted_as_they_run() {
+        for (method, passes) in [
+            (Method::Occlusion { size: 4, stride: 2 }, 13 * 13),
+            (Method::Ablation { size: 3 }, 100),
+            (Method::Rise { masks: 7, cells: 7, share: 0.5, seed: 0 }, 7),
+            (Method::Ablation { size: 0 }, 28 * 28),
+        ] {
+            assert_eq!(method.passes([28, 28]), passes, "{method:?}");
+        }
+    }
+}

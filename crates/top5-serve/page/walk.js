@@ -1,0 +1,148 @@
+// A walk through the network: its layers to scale, the maps of one, and one value as the sum that it is. Enter goes deeper, Escape
+// comes back.
+
+import { ask, askOfImage, at, command, copied, exported, fileName, make, model, number, said, say, state, text } from "./core.js";
+import { figure, legend, numbers, picture } from "./maps.js";
+
+/** @type {HTMLElement} */
+let root;
+/** @type {any} */
+let layers = null;
+
+/** @param {HTMLElement} into */
+export async function show(into) {
+  root = make("div", { id: "walk", onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Escape" && back() });
+  into.append(root);
+  layers = await ask(`v1/models/${model().name}/layers`);
+  await draw();
+}
+
+export async function image() {
+  if (said("layer")) await draw();
+}
+
+/** One level up. */
+function back() {
+  /** @type {Record<string, null>} */
+  const last = said("row") !== "" ? { row: null, column: null } : said("map") !== "" ? { map: null } : { layer: null };
+  const focus = said("row") !== "" || said("map") !== "" ? `[data-map="${said("map")}"]` : `[data-layer="${CSS.escape(said("layer"))}"]`;
+  go(last, focus);
+}
+
+/** @param {Record<string, string | null>} words @param {string} [focus] */
+async function go(words, focus) {
+  say(words);
+  await draw();
+  const found = /** @type {HTMLElement | null} */ (focus ? root.querySelector(focus) : root.querySelector("h3"));
+  found?.focus();
+}
+
+async function draw() {
+  const layer = said("layer");
+  if (!layer) {
+    strip();
+    return;
+  }
+  if (!state.blob) {
+    at("status").textContent = text("no-image");
+    strip();
+    return;
+  }
+  const words = new URLSearchParams({ layer });
+  for (const key of ["map", "row", "column"]) if (said(key) !== "") words.set(key, said(key));
+  try {
+    const answer = await askOfImage(`v1/activations/${model().name}?${words}`);
+    if (answer.map) one(answer);
+    else all(answer);
+  } catch (error) {
+    strip();
+    at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
+  }
+}
+
+/** Level one: boxes as wide as the logarithm of channels, as high as the maps. */
+function strip() {
+  const boxes = layers.layers.map((/** @type {any} */ layer) => {
+    const [channels, height = 1] = layer.output;
+    const box = make("span", { class: "box", "aria-hidden": "true" });
+    box.style.width = `${4 + 4 * Math.log2(1 + channels)}px`;
+    box.style.height = `${4 + 10 * Math.log2(1 + height)}px`;
+    return make("li", {}, make("button", {
+      type: "button", class: "layer", "data-layer": layer.name, onclick: () => go({ layer: layer.name }),
+    }, box, make("strong", { text: layer.name }), make("span", { text: `${layer.kind} ${layer.attributes}` }),
+    make("span", { class: "soft", text: layer.output.join(" × ") })));
+  });
+  root.replaceChildren(make("h3", { tabindex: "-1", text: text("layers-of", { network: model().network }) }),
+    make("ol", { class: "strip" }, ...boxes), copied(command(["top5", "show", model().network])));
+}
+
+/** Level two. @param {any} answer */
+function all(answer) {
+  const [channels, height, width] = answer.output;
+  const buttons = answer.maps.map((/** @type {any} */ map) => make("button", {
+    type: "button", class: "tile", "data-map": map.map, disabled: Boolean(exported), onclick: () => go({ map: String(map.map) }),
+  }, make("img", { src: map.image, alt: text("map-named", { map: map.map, mean: number(map.mean, { maximumSignificantDigits: 3 }) }) }),
+  make("span", { "aria-hidden": "true", text: map.map })));
+  root.replaceChildren(heading(answer), make("p", { text: text("maps-of", { channels: number(channels), height, width }) }),
+    up(), legend(answer.scale), make("div", { class: "tiles" }, ...buttons));
+}
+
+/** Level three. @param {any} answer */
+function one(answer) {
+  const { map, unit, output: [, height, width] } = answer;
+  const row = Number(said("row", "0"));
+  const column = Number(said("column", "0"));
+  const name = text("map-of", { map: map.map, layer: answer.layer });
+  const place = (/** @type {"row" | "column"} */ key, /** @type {number} */ size, /** @type {number} */ value) => make("label", { class: "control" },
+    text(key), " ", make("input", {
+      type: "number", min: 0, max: size - 1, value: String(value), id: `unit-${key}`,
+      onchange: (/** @type {any} */ event) => {
+        const next = String(Math.min(size - 1, Math.max(0, Number(event.target.value) || 0)));
+        go({ row: String(row), column: String(column), [key]: next }, `#unit-${key}`);
+      },
+    }));
+  const canvas = picture(map, answer.scale, name);
+  const sees = unit?.sees;
+  const seen = make("div", { class: "over" }, make("img", { src: answer.image, alt: text("seen"), class: "map" }));
+  if (sees) {
+    const [, rows, columns] = model().input;
+    const box = make("span", { class: "field", "aria-hidden": "true" });
+    Object.assign(box.style, {
+      top: `${100 * sees.top / rows}%`, left: `${100 * sees.left / columns}%`,
+      height: `${100 * sees.height / rows}%`, width: `${100 * sees.width / columns}%`,
+    });
+    seen.append(box);
+  }
+  root.replaceChildren(heading(answer), up(),
+    make("div", { class: "figures" }, make("figure", {}, seen, make("figcaption", { text: sees ? text("field", sees) : text("seen") })),
+      make("figure", {}, canvas, make("figcaption", { text: name }))), legend(answer.scale),
+    ...(exported ? [] : [make("p", { class: "controls" }, place("row", height, row), place("column", width, column),
+      make("button", { type: "button", id: "formula", text: text("formula"), onclick: () => go({ row: String(row), column: String(column) }, "#sum") }))]),
+    ...(unit ? [sum(unit)] : []), numbers(map, name));
+}
+
+/** A value as the sum that it is. @param {any} unit */
+function sum(unit) {
+  const { formula } = unit;
+  const box = make("section", { id: "sum", tabindex: "-1", "aria-label": text("formula") });
+  box.append(make("p", {}, text("value"), " ", make("strong", { id: "value", text: String(unit.value) })));
+  if (!formula) {
+    box.append(make("p", { text: text("no-formula") }));
+    return box;
+  }
+  const rows = formula.terms.map((/** @type {any} */ term) => make("tr", {},
+    make("th", { scope: "row", text: `${term.channel}, ${term.row}, ${term.column}` }),
+    ...[term.input, term.weight, term.input * term.weight].map((value) => make("td", { class: "number", text: number(value, { maximumSignificantDigits: 7 }) }))));
+  box.append(make("p", {}, text("sum", { count: formula.count, of: formula.of, offset: number(formula.offset, { maximumSignificantDigits: 7 }) }), " ",
+    make("strong", { id: "total", text: String(Number(formula.total.toPrecision(7))) })),
+  make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": text("products") }, make("table", { class: "numbers" },
+    make("caption", { text: text("products") }),
+    make("thead", {}, make("tr", {}, ...["place", "input", "weight", "product"].map((key) => make("th", { scope: "col", text: text(key) })))),
+    make("tbody", {}, ...rows))));
+  return box;
+}
+
+/** @param {any} answer */
+const heading = (answer) => make("h3", { tabindex: "-1", text: `${answer.layer}: ${answer.kind} ${answer.attributes}` });
+
+const up = () => make("p", {}, make("button", { type: "button", id: "up", text: text("up"), onclick: back }));

@@ -1,0 +1,294 @@
+//! `/v1/explain`: why a network says what it says of an image, by any method of `top5 explain`, as numbers that a page or a
+//! program can draw.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http_body_util::BodyExt;
+use hyper::Response;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+use top5::data::{Image, Preprocess};
+use top5::explain::method::Settings;
+use top5::explain::picture::{self, Ramp, Scale};
+use top5::explain::sanity::{Similarity, compare};
+use top5::explain::zfnet::field::Rectangle;
+use top5::explain::zfnet::gallery::patch;
+use top5::explain::{ExplainError, Explainer, Explanation, Map, Method, Target};
+use top5::graph::{Device, Retain};
+
+use crate::door::{Answer, with_type};
+use crate::failure::Failure;
+use crate::looking::{Events, Looked, Progress};
+use crate::predict::{apart, prepare_file};
+use crate::query::Query;
+use crate::request::Received;
+use crate::served::{App, Served};
+
+/// Answers that are sent line by line, with progress.
+const LINES: &str = "application/x-ndjson";
+/// The most that a request may cost, in images through the network.
+const PASSES: usize = 1000;
+/// The most places of a square, and tiles.
+pub(crate) const PLACES: usize = 400;
+/// Colours of a scale, at equal distances.
+const COLOURS: usize = 9;
+
+/// What is asked.
+struct Asked {
+    method: Method,
+    /// None: the most probable class.
+    class: Option<usize>,
+    against: Option<usize>,
+    layer: Option<String>,
+    /// Whether the same is made of new weights drawn with this seed, and compared.
+    sanity: Option<u64>,
+}
+
+/// Answers a request: JSON, or lines with progress for clients that accept them.
+pub(crate) async fn answer(
+    app: &Arc<App>,
+    model: &Arc<Served>,
+    query: &Query,
+    received: Received,
+) -> Result<Answer, Failure> {
+    let asked = Asked::read(model, query)?;
+    let streams = accepts_lines(&received.headers);
+    let until = Instant::now() + app.options.explain_deadline;
+    let (input, place) = image(app, model, received).await?;
+    let (served, device) = (Arc::clone(model), Arc::clone(&app.device));
+    let layer = asked.layer.clone();
+    let task = move |explainer: &mut Explainer, progress: Progress<'_>| {
+        look(&served, &*device, &asked, &input, explainer, progress)
+    };
+    let events = app.looking.look(model, layer, until, place, Box::new(task))?;
+    send(events, streams).await
+}
+
+/// Sends what is told of a job: as JSON when it is done, or line by line.
+pub(crate) async fn send(events: Events, lines: bool) -> Result<Answer, Failure> {
+    if !lines {
+        return Ok(with_type("application/json", events.last().await?));
+    }
+    let mut answer = Response::new(events.boxed_unsync());
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(LINES));
+    Ok(answer)
+}
+
+/// Whether the client asks for lines.
+pub(crate) fn accepts_lines(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains(LINES))
+}
+
+/// The image file of a request, prepared for the model, with a place in the queue of those who look.
+pub(crate) async fn image(
+    app: &Arc<App>,
+    model: &Arc<Served>,
+    received: Received,
+) -> Result<(Vec<f32>, OwnedSemaphorePermit), Failure> {
+    let place = app.looking.admit(model)?;
+    if received.bytes.is_empty() {
+        return Err(Failure::bad("the body is empty: send the bytes of an image file"));
+    }
+    let (served, limits) = (Arc::clone(model), app.options.images);
+    apart(app, move || {
+        let mut input = vec![0.0; served.preprocess.size()];
+        prepare_file(&served, &limits, &received.bytes, &mut input)?;
+        Ok((input, place))
+    })
+    .await
+}
+
+impl Asked {
+    fn read(model: &Served, query: &Query) -> Result<Self, Failure> {
+        let name = query.text("method").unwrap_or("grad-cam");
+        let [_, height, width] = model.graph.input();
+        let any = 1..=usize::MAX;
+        let settings = Settings {
+            steps: query.number("steps", any.clone())?,
+            samples: query.number("samples", any.clone())?,
+            level: query.number("level", 0.0..=1.0)?,
+            masks: query.number("masks", any.clone())?,
+            size: query.number("size", any.clone())?,
+            stride: query.number("stride", any)?,
+            seed: query.number("seed", 0..=u64::MAX)?,
+        };
+        let method = Method::usual(name, height.min(width)).ok_or_else(|| {
+            Failure::bad(format!("method: expected one of {}", Method::NAMES.join(", ")))
+        })?;
+        let method = method.with(&settings);
+        let passes = method.passes([height, width]);
+        let squares = matches!(method, Method::Occlusion { .. } | Method::Ablation { .. });
+        let most = if squares { PLACES } else { PASSES };
+        if passes > most {
+            let message = format!("that takes {passes} images through the network: at most {most}");
+            return Err(Failure::bad(message));
+        }
+        let class = query.text("class").filter(|said| *said != "top");
+        let class = class.map(|said| model.class(said, "class")).transpose()?;
+        let against = query.text("against");
+        let against = against.map(|said| model.class(said, "against")).transpose()?;
+        let layer = query.text("layer").map(str::to_owned);
+        let sanity = query.number("sanity", 0..=u64::MAX)?;
+        Ok(Self { method, class, against, layer, sanity })
+    }
+}
+
+/// The document of an explanation.
+#[derive(Serialize)]
+struct Document<'a> {
+    model: &'a str,
+    network: &'a str,
+    method: &'a Method,
+    class: Class<'a>,
+    against: Option<Class<'a>>,
+    layer: Option<&'a str>,
+    meaning: &'static str,
+    warning: Option<&'static str>,
+    notes: Vec<String>,
+    /// What is to be seen, in words.
+    fact: String,
+    map: Numbers<'a>,
+    /// At the layer's own resolution, or per place of the square.
+    cells: Option<Numbers<'a>>,
+    scale: Colours,
+    /// The image as the network sees it, and what the method projects, as PNG files.
+    image: String,
+    projection: Option<String>,
+    sanity: Option<Sanity>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Class<'a> {
+    pub(crate) label: usize,
+    pub(crate) class: &'a str,
+    pub(crate) probability: f32,
+}
+
+/// A map.
+#[derive(Serialize)]
+pub(crate) struct Numbers<'a> {
+    height: usize,
+    width: usize,
+    signed: bool,
+    least: f32,
+    most: f32,
+    values: &'a [f32],
+}
+
+impl<'a> Numbers<'a> {
+    pub(crate) fn of(map: &'a Map) -> Self {
+        let (height, width, [least, most]) = (map.height(), map.width(), map.range());
+        Self { height, width, signed: map.signed(), least, most, values: map.values() }
+    }
+}
+
+/// Which number has which colour: colours at equal distances from `low` to `high`, mixed in sRGB.
+#[derive(Serialize)]
+pub(crate) struct Colours {
+    low: f32,
+    high: f32,
+    colours: [[u8; 3]; COLOURS],
+}
+
+impl Colours {
+    pub(crate) fn of(scale: &Scale) -> Self {
+        Self { low: scale.low, high: scale.high, colours: stops(scale.ramp) }
+    }
+}
+
+fn stops(ramp: Ramp) -> [[u8; 3]; COLOURS] {
+    std::array::from_fn(|at| ramp.at(at as f32 / (COLOURS - 1) as f32))
+}
+
+/// The same method on the same network with new weights (Adebayo et al., NeurIPS 2018).
+#[derive(Serialize)]
+struct Sanity {
+    seed: u64,
+    #[serde(flatten)]
+    similarity: Similarity,
+    map: Owned,
+}
+
+/// A map of its own.
+#[derive(Serialize)]
+struct Owned {
+    height: usize,
+    width: usize,
+    values: Vec<f32>,
+}
+
+/// Explains one image.
+fn look(
+    model: &Served,
+    device: &dyn Device,
+    asked: &Asked,
+    input: &[f32],
+    explainer: &mut Explainer,
+    progress: Progress<'_>,
+) -> Looked {
+    let logits = explainer.logits(input)?;
+    let probabilities = top5::softmax(logits.data());
+    let first = top5::explain::signal::strongest(&probabilities).0;
+    let target = Target { class: asked.class.unwrap_or(first), against: asked.against };
+    let Explanation { map, signal, cells } =
+        explainer.explain(&asked.method, input, target, progress)?;
+    let sanity = asked.sanity.map(|seed| {
+        let weights = top5::train::initialise(explainer.network().graph(), seed);
+        let network = device.network(explainer.network().graph(), weights, Retain::Tensors)?;
+        let mut other = explainer.of_network(network);
+        let other = other.explain(&asked.method, input, target, progress)?.map;
+        let size = [map.height(), map.width()];
+        let similarity = compare(map.values(), other.values(), size);
+        let [height, width] = size;
+        let map = Owned { height, width, values: other.values().to_vec() };
+        Ok::<_, ExplainError>(Sanity { seed, similarity, map })
+    });
+    let sanity = sanity.transpose()?;
+    let warning = asked.method.warning();
+    let projection = signal.filter(|_| warning.is_some());
+    let projection = projection.map(|signal| png(&picture::projection(&signal)?)).transpose()?;
+    let class = |label: usize| Class {
+        label,
+        class: &model.classes[label],
+        probability: probabilities[label],
+    };
+    let layer = explainer.layer().filter(|_| asked.method.needs_layer());
+    let document = Document {
+        model: &model.name,
+        network: model.graph.name(),
+        class: class(target.class),
+        against: target.against.map(class),
+        layer: layer.map(|layer| explainer.graph().node(layer).name.as_str()),
+        meaning: asked.method.meaning(),
+        warning,
+        notes: asked.method.extensions(explainer.graph()),
+        method: &asked.method,
+        fact: map.fact().to_string(),
+        scale: Colours::of(&Scale::of(&map)),
+        map: Numbers::of(&map),
+        cells: cells.as_ref().map(Numbers::of),
+        image: png(&photograph(input, &model.preprocess))?,
+        projection,
+        sanity,
+    };
+    Ok(written(&document))
+}
+
+/// A document as JSON.
+pub(crate) fn written(document: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(document).expect("values of ours have a form in JSON")
+}
+
+/// The prepared image as a picture: what the network sees.
+pub(crate) fn photograph(input: &[f32], preprocess: &Preprocess) -> Image {
+    let [_, height, width] = preprocess.input_size;
+    patch(preprocess, input, Rectangle { top: 0, left: 0, height, width })
+}
+
+/// A picture as an address that a page can show.
+pub(crate) fn png(image: &Image) -> Result<String, ExplainError> {
+    Ok(picture::data_uri(&picture::encode(image, &[])?))
+}
