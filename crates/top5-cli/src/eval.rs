@@ -2,12 +2,15 @@
 //! of the papers.
 
 mod args;
+mod beside;
 mod classes;
 mod data;
 mod ensemble;
 mod files;
+mod kinds;
 mod look;
 mod page;
+mod pictures;
 pub(crate) mod protocol;
 mod real;
 mod result;
@@ -18,20 +21,23 @@ mod text;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use top5::Model;
 use top5::eval::metric::softmax;
 use top5::eval::rows::Row;
 use top5::eval::{Judged, Origin, Predictions, at_temperature, kept_row, temperature};
 
+use crate::args::WeightsArgs;
 use crate::exit::Stop;
+use crate::memory::readers;
 use crate::output::Output;
 use crate::source::StoredModel;
 pub(crate) use args::{EXAMPLES, EvalArgs, Split};
+use beside::Beside;
 pub(crate) use data::{Choice as DataChoice, DIGITS, Part};
-use ensemble::Ensemble;
+use ensemble::{Ensemble, Given};
 use files::Report;
 pub(crate) use look::hash as hash_of_weights;
 use look::{Look, Settings};
+use pictures::Wanted;
 use protocol::Choice;
 use real::Real;
 use result::{Evaluation, Outcome};
@@ -41,9 +47,10 @@ pub(crate) struct Task {
     what: What,
     data: data::Choice,
     settings: Settings,
-    class_names: Option<PathBuf>,
     real: Option<Real>,
     temperature_from: Option<PathBuf>,
+    /// Saved answers whose probabilities are compared with.
+    beside: Option<PathBuf>,
     tell: Tell,
 }
 
@@ -66,24 +73,54 @@ struct Tell {
     markdown: bool,
     save: Option<PathBuf>,
     report: Option<PathBuf>,
+    /// What the report needs images for.
+    pictures: Wanted,
+    /// An errors.csv that was filled in.
+    kinds: Option<PathBuf>,
     /// An earlier report, with what it is called.
     against: Option<(String, Report)>,
     rows: Option<Vec<Row>>,
+    /// Earlier results, to be printed beside the rows.
+    measured: Vec<Evaluation>,
     min_top1: Option<f64>,
 }
 
 impl Task {
     pub(crate) fn resolve(args: EvalArgs) -> Result<Self> {
-        let EvalArgs { model, predictions, ensemble, weights, preprocess, .. } = args;
+        let EvalArgs { model, predictions, ensemble, weights, ema, offline, preprocess, .. } = args;
         let data = data::Choice::resolve(args.data, args.split, model.as_deref())?;
+        let protocol = args.protocol.as_deref().map(Choice::resolve).transpose()?;
+        let class_names = args.class_names;
         let what = match (&model, ensemble, predictions) {
-            (Some(model), ..) => What::Model(Box::new(Look {
-                model: StoredModel::resolve(model, &weights)?,
-                protocol: Choice::resolve(args.protocol.as_deref().unwrap_or("1-crop"))?,
-                preprocess,
-            })),
-            (None, Some(file), _) => What::Ensemble(Ensemble::resolve(&file, weights.offline)?),
-            (None, None, files) if !files.is_empty() => What::Saved(files),
+            (Some(model), ..) => {
+                if let [_, other, ..] = &weights[..] {
+                    let message =
+                        format!("--weights {other}: one model has its weights in one place");
+                    return Err(Stop::Usage(message).into());
+                }
+                let weights = WeightsArgs { weights: weights.into_iter().next(), ema, offline };
+                let protocol = protocol.map_or_else(|| Choice::resolve("1-crop"), Ok)?;
+                let model = StoredModel::resolve(model, &weights)?;
+                What::Model(Box::new(Look { model, protocol, preprocess, class_names }))
+            }
+            (None, Some(text), _) => What::Ensemble(Ensemble::resolve(
+                &text,
+                &Given {
+                    weights: &weights,
+                    ema,
+                    offline,
+                    protocol: protocol.as_ref(),
+                    preprocess: &preprocess,
+                    class_names: class_names.as_ref(),
+                },
+            )?),
+            (None, None, files) if !files.is_empty() => {
+                if !(weights.is_empty() && preprocess.is_empty()) {
+                    let message = "--predictions: saved answers were made with weights and preprocessing of their own";
+                    return Err(Stop::Usage(message.to_owned()).into());
+                }
+                What::Saved(files)
+            }
             (None, None, _) => What::Nothing,
         };
         let against = args.against.map(|path| -> Result<(String, Report)> {
@@ -94,6 +131,7 @@ impl Task {
             skip_bad: data.skip_bad,
             shard: args.shard,
             options: args.engine.options()?,
+            hash: args.save.is_some() || args.report.is_some(),
         };
         let tell = Tell {
             per_class: args.per_class,
@@ -101,17 +139,28 @@ impl Task {
             markdown: args.markdown,
             save: args.save,
             report: args.report,
+            pictures: Wanted {
+                thumbnails: args.thumbnails,
+                twins: args.twins,
+                threads: readers(&settings.options),
+            },
+            kinds: args.kinds,
             against: against.transpose()?,
             rows: args.row.as_deref().map(rows::find).transpose()?,
+            measured: args
+                .measured
+                .iter()
+                .map(|path| Ok(files::read(path)?.evaluation))
+                .collect::<Result<_>>()?,
             min_top1: args.min_top1,
         };
         Ok(Self {
             what,
             data,
             settings,
-            class_names: args.class_names,
             real: args.real.as_deref().map(Real::read).transpose()?,
             temperature_from: args.temperature_from,
+            beside: args.beside,
             tell,
         })
     }
@@ -119,28 +168,25 @@ impl Task {
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let outcome = match &self.what {
             What::Nothing => {
-                return rows::print(self.tell.rows.unwrap_or_default(), None, output);
+                let Tell { rows, measured, .. } = &self.tell;
+                return rows::print(rows.as_deref().unwrap_or_default(), None, measured, output);
             }
             What::Model(look) => self.look(look, output)?,
             What::Ensemble(ensemble) => {
-                let (answers, members) = ensemble.run(&self.data, &self.settings, output)?;
-                let outcome = self.judge(answers, output)?;
-                Outcome { members, ..outcome }
+                self.judge(ensemble.run(&self.data, &self.settings, output)?, output)?
             }
             What::Saved(paths) => self.judge(saved::read_all(paths)?, output)?,
         };
-        self.tell.tell(&outcome, output)
+        self.tell.tell(&outcome, &self.data, output)
     }
 
     /// Judges a model's answers as they come; they are kept only where they must be.
     fn look(&self, look: &Look, output: Output) -> Result<Outcome> {
-        let mut model = look.model.open(output)?;
-        if let Some(path) = &self.class_names {
-            let classes = classes::names(path, model.graph.classes())?;
-            model = Model { classes, ..model };
-        }
+        let model = look.open(output)?;
         let part = self.data.open(&model, self.data.split, output)?;
-        if self.tell.save.is_some() || self.temperature_from.is_some() || self.real.is_some() {
+        let Self { temperature_from, beside, .. } = self;
+        let files = [&self.tell.save, temperature_from, beside];
+        if files.iter().any(|file| file.is_some()) || self.real.is_some() {
             return self.judge(ensemble::keep(look, model, &part, &self.settings, output)?, output);
         }
         let mut judged = Vec::new();
@@ -150,7 +196,7 @@ impl Task {
             judged.push(Judged::new(index, &probabilities, label));
         };
         let header = look.at(model, &part, &self.settings, output, &mut each)?;
-        Ok(Outcome { header, judged, members: Vec::new() })
+        Ok(Outcome { header, judged, beside: None })
     }
 
     /// Judges answers that were kept, at a temperature and with several right answers if that is asked for; saves them.
@@ -161,6 +207,13 @@ impl Task {
         if let Some(shard) = &answers.header.shard {
             output.note(&format!("{shard}: judge all shards with --predictions, file after file"));
         }
+        let beside = match &self.beside {
+            None => None,
+            Some(path) => {
+                let shown = path.display().to_string();
+                Some(Beside::new(&answers, &saved::read(path)?, &shown)?)
+            }
+        };
         let scale = match &self.temperature_from {
             None => None,
             Some(path) => {
@@ -212,7 +265,7 @@ impl Task {
             answers.header.images = kept;
         }
         let header = answers.header;
-        Ok(Outcome { header, judged, members: Vec::new() })
+        Ok(Outcome { header, judged, beside })
     }
 }
 
@@ -229,12 +282,19 @@ fn refuse_same(fitted: &Origin, reported: Option<&str>) -> Result<()> {
 }
 
 impl Tell {
-    fn tell(self, outcome: &Outcome, output: Output) -> Result<()> {
+    fn tell(self, outcome: &Outcome, data: &data::Choice, output: Output) -> Result<()> {
         if let Some(folder) = &self.report {
-            files::write(outcome, folder, output)?;
+            let mut details = outcome.details();
+            if let Some(path) = &self.kinds {
+                details.kinds = kinds::count(path, outcome)?;
+            }
+            let thumbnails = pictures::look(outcome, &mut details, data, self.pictures, output)?;
+            files::write(outcome, details, &thumbnails, folder, output)?;
         }
         let evaluation = outcome.evaluation(self.per_class);
-        if output.json {
+        if let (true, Some(rows)) = (output.json, &self.rows) {
+            rows::print(rows, Some(&evaluation), &self.measured, output)?;
+        } else if output.json {
             output.document(&evaluation)?;
         } else if self.csv {
             output.text(&text::csv(outcome, &evaluation))?;
@@ -243,8 +303,11 @@ impl Tell {
         } else {
             output.text(&text::describe(&evaluation))?;
         }
-        if let Some(rows) = self.rows {
-            rows::print(rows, Some(&evaluation), output)?;
+        if let Some(rows) = self.rows.as_deref().filter(|_| !output.json) {
+            rows::print(rows, Some(&evaluation), &self.measured, output)?;
+        }
+        if let Some(beside) = &outcome.beside {
+            output.note(&beside.sentence());
         }
         if let Some((name, earlier)) = &self.against {
             against(outcome, &evaluation, name, earlier, output)?;

@@ -77,6 +77,8 @@ pub(crate) enum Kind {
     Tuning,
     /// What a model said of images, for each of them.
     PredictionsCsv,
+    /// Errors, for somebody to sort.
+    ErrorsCsv,
     /// The numbers of an evaluation.
     ReportJson,
     /// The page of an evaluation.
@@ -98,11 +100,19 @@ impl Kind {
                 text.starts_with('{') && text.contains("\"schema_version\"")
             }
             Self::PredictionsCsv => text.starts_with("image,label,"),
+            Self::ErrorsCsv => text.starts_with("image,label,class,rank,taken_for,"),
             Self::ReportHtml => text.starts_with("<!doctype html>"),
             Self::Png => start.starts_with(b"\x89PNG"),
             // A safetensors file, after its length.
             Self::Predictions => start.get(8) == Some(&b'{') && text.contains("top5.predictions"),
         }
+    }
+
+    /// Whether there is a file that is one.
+    pub(crate) fn is_at(self, path: &Path) -> bool {
+        Regular::open(path)
+            .and_then(|mut file| file.start(START))
+            .is_ok_and(|start| self.is(&start))
     }
 
     fn name(self) -> &'static str {
@@ -111,6 +121,7 @@ impl Kind {
             Self::Png => "PNG file",
             Self::Tuning => "file of `top5 tune`",
             Self::PredictionsCsv => "predictions.csv",
+            Self::ErrorsCsv => "errors.csv",
             Self::ReportJson => "report.json",
             Self::ReportHtml => "report.html",
             Self::Predictions => "file of `top5 eval --save`",

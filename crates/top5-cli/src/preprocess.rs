@@ -40,6 +40,13 @@ fn filter(text: &str) -> Result<Filter, String> {
 }
 
 impl PreprocessArgs {
+    /// Whether nothing is replaced.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { mean, std, crop_pct, crop_mode, interpolation } = self;
+        let given = crop_pct.is_some() || crop_mode.is_some() || interpolation.is_some();
+        mean.is_empty() && std.is_empty() && !given
+    }
+
     /// The model's preprocessing with these parts replaced.
     pub(crate) fn apply(&self, model: Preprocess) -> Result<Preprocess> {
         let replaced = Preprocess {

@@ -200,6 +200,7 @@ mod tests {
         let origin = crate::predictions::Origin {
             network: "tiny".to_owned(),
             weights: String::new(),
+            ensemble: None,
             data: "noise".to_owned(),
             split: "test".to_owned(),
             fingerprint: "0".to_owned(),

@@ -4,12 +4,21 @@
 /// A line per class: its WNID, a space, its name.
 static CLASSES: &str = include_str!("imagenet.txt");
 
+/// The digits of their WNIDs in the order of the contest's development kit (`ILSVRC2012_ID` in its meta.mat, also map_clsloc.txt),
+/// which is another one.
+static DEVKIT: &str = include_str!("devkit.txt");
+
 /// How many there are.
 pub const COUNT: usize = 1000;
 
 /// The WNID and the name of each class.
 pub fn classes() -> impl Iterator<Item = (&'static str, &'static str)> {
     CLASSES.lines().filter_map(|line| line.split_once(' '))
+}
+
+/// The WNID of each class in the order of the contest's development kit, the first of which is its number 1.
+pub fn devkit() -> impl Iterator<Item = String> {
+    DEVKIT.split_whitespace().map(|digits| format!("n{digits}"))
 }
 
 /// For each class of some data, the class of a network, by name: equal names without regard to case, with `_` for a space; or,
@@ -28,6 +37,11 @@ pub fn matching(data: &[String], network: &[String]) -> Result<Vec<usize>, Strin
         of_network
             .or_else(|| known.iter().position(|(id, _)| *id == wnid))
             .or_else(|| known.iter().position(|(_, name)| plain(name) == wanted))
+            // WNIDs in another order, and a name.
+            .or_else(|| {
+                let (id, _) = classes().find(|(_, name)| plain(name) == wanted)?;
+                names.iter().position(|name| name == id)
+            })
     };
     data.iter().map(|name| find(name).ok_or_else(|| name.clone())).collect()
 }
@@ -73,6 +87,35 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), COUNT);
+    }
+
+    #[test]
+    fn development_kit_has_the_same_classes_in_another_order() {
+        let devkit: Vec<String> = devkit().collect();
+        let mut sorted = devkit.clone();
+        sorted.sort_unstable();
+        assert!(sorted.iter().zip(classes()).all(|(ours, (wnid, _))| ours == wnid));
+        assert_eq!(sorted.len(), COUNT);
+        // Numbers from 1, with the names that the kit gives them.
+        let name = |id: usize| classes().find(|(wnid, _)| *wnid == devkit[id - 1]).unwrap().1;
+        for (id, expected) in [
+            (1, "kit fox"),
+            (100, "proboscis monkey"),
+            (213, "koala"),
+            (219, "revolver"),
+            (429, "crane bird"),
+            (449, "tench"),
+            (545, "crane"),
+            (601, "trilobite"),
+            (782, "maillot"),
+            (889, "toilet tissue"),
+            (977, "maillot tank suit"),
+            (1000, "dumbbell"),
+        ] {
+            assert!(name(id).starts_with(expected), "{id}: {}", name(id));
+        }
+        let data = texts(&["n02119789", "tench", "n03255030_dumbbell"]);
+        assert_eq!(matching(&data, &devkit), Ok(vec![0, 448, 999]));
     }
 
     #[test]

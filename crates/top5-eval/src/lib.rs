@@ -21,6 +21,7 @@ mod protocol;
 mod report;
 pub mod rows;
 mod statistics;
+pub mod twins;
 mod view;
 
 pub use calibration::{BINS, Bin, Calibration, at_temperature, temperature};
@@ -28,7 +29,7 @@ pub use evaluate::{EvaluationError, evaluate, evaluate_by, evaluate_each, evalua
 pub use judge::{Judged, KEPT};
 pub use named::{NAMES, named};
 pub use pipe::{Answer, Pipe};
-pub use predictions::{Header, Origin, Predictions, PredictionsError, Shard, kept_row};
+pub use predictions::{Averaged, Header, Origin, Predictions, PredictionsError, Shard, kept_row};
 pub use protocol::{Average, Part, Protocol};
 pub use report::{ClassCount, Confusion, Report, Unread, percent};
 pub use statistics::{Paired, wilson};

@@ -18,6 +18,9 @@ pub struct Origin {
     pub network: String,
     /// SHA-256 of its weights; of an ensemble, of its members' one after the other.
     pub weights: String,
+    /// Of an ensemble, what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ensemble: Option<Averaged>,
     /// Name or folder of the data.
     pub data: String,
     /// The part of them.
@@ -31,6 +34,24 @@ pub struct Origin {
     /// What was fitted to which images, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fitted: Vec<String>,
+}
+
+/// What an ensemble is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Averaged {
+    /// The [row](crate::rows::Row) of the article's table that it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<String>,
+    /// What was averaged, a line each.
+    pub members: Vec<String>,
+    /// What should have been averaged too and was not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// What was chosen where the sources say nothing, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
+    /// Looks at an image, over all members.
+    pub views: usize,
 }
 
 /// The text that goes with the numbers.
@@ -260,6 +281,7 @@ mod tests {
         let origin = Origin {
             network: "tiny".to_owned(),
             weights: String::new(),
+            ensemble: None,
             data: "noise".to_owned(),
             split: "test".to_owned(),
             fingerprint: "0".to_owned(),

@@ -123,9 +123,16 @@ impl Protocol {
         self.parts.iter().try_for_each(|part| match part {
             Part::Crops(crops) => check_crops(crops),
             Part::Dense(dense) => check_dense(dense, self.average),
-        })
+        })?;
+        match self.parts.iter().fold(0, |sum: usize, part| sum.saturating_add(part.count())) {
+            0..=MOST_VIEWS => Ok(()),
+            _ => Err(SettingError { key: "parts", expected: "at most 20,000 views of an image" }),
+        }
     }
 }
+
+/// Most views of an image. Where they lie is listed.
+const MOST_VIEWS: usize = 20_000;
 
 /// Most windows in a row of a grid.
 const MOST_WINDOWS: usize = 64;
@@ -189,6 +196,7 @@ mod tests {
         assert_eq!(key(vec![Part::Crops(Crops::Ten { shorter: 5000 })]), "side");
         assert_eq!(key(vec![Part::Crops(Crops::Grid { shorter: vec![9], side: 65 })]), "side");
         assert_eq!(key(vec![Part::Crops(Crops::Grid { shorter: vec![], side: 5 })]), "shorter");
+        assert_eq!(key(vec![Part::Crops(Crops::Grid { shorter: vec![9; 3], side: 64 })]), "parts");
         let dense = Dense { softmax: SoftmaxAt::Place, ..Dense::mean(&[256], true) };
         let mut protocol = Protocol::of("x", vec![Part::Dense(dense)]);
         assert_eq!(protocol.check(), Ok(()));

@@ -46,8 +46,9 @@ impl Paired {
     /// What it says, in words. `first` and `second` name the results.
     pub fn sentence(&self, first: &str, second: &str) -> String {
         let Self { first_only, second_only, p } = self;
+        let p = if *p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") };
         let counts = format!(
-            "{first} alone is right on {first_only} images, {second} alone on {second_only} (McNemar's exact test, p = {p:.3})"
+            "{first} alone is right on {first_only} images, {second} alone on {second_only} (McNemar's exact test, {p})"
         );
         let verdict = match (self.differs(), first_only > second_only) {
             (false, _) => "no difference shown",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::args::{DataArgs, TunedArgs, WeightsArgs, positive};
+use crate::args::{DataArgs, TunedArgs, positive};
 use crate::preprocess::PreprocessArgs;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -16,6 +16,7 @@ Examples:
   top5 eval vgg16 --weights vgg16.pth --data imagenet/ --shard 1/8 --save shard-1
   top5 eval --predictions shard-1 shard-2 shard-3 shard-4 shard-5 shard-6 shard-7 shard-8
   top5 eval --ensemble five.toml --against a/report.json
+  top5 eval --ensemble vgg-2 --weights vgg16=vgg16.pth --weights vgg19=vgg19.pth --data imagenet/ --row vgg-2
   top5 eval --row VGG
   top5 eval resnet20_cifar --weights resnet20.th --data photos/ --split all --json";
 
@@ -24,14 +25,23 @@ pub(crate) struct EvalArgs {
     /// A run's folder, a weights file, a timm folder or a network's name
     #[arg(required_unless_present_any = ["ensemble", "predictions", "row"])]
     pub(crate) model: Option<String>,
-    /// Average several models: a file that names them, their protocols, preprocessing and weights (see docs/evaluation.md)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "predictions", "protocol"])]
-    pub(crate) ensemble: Option<PathBuf>,
+    /// Average several models: a file that names them, their protocols, preprocessing and weights (see docs/evaluation.md), or the
+    /// name of an ensemble of the article's table (`top5 eval --row all` lists them)
+    #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["model", "predictions"])]
+    pub(crate) ensemble: Option<String>,
     /// Judge what --save wrote, without running a model: one file, or those of all shards
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["model", "protocol"])]
     pub(crate) predictions: Vec<PathBuf>,
-    #[command(flatten)]
-    pub(crate) weights: WeightsArgs,
+    /// Weights for a network given by name: a file, a timm folder or hf-hub:ORG/NAME[@REVISION]; for an ensemble given by name
+    /// MEMBER=WEIGHTS, once for each, or a folder with a file or folder called as each member
+    #[arg(long, visible_aliases = ["checkpoint", "pretrained"], value_name = "[MEMBER=]WEIGHTS")]
+    pub(crate) weights: Vec<String>,
+    /// Take the average of the weights (EMA) that a PyTorch checkpoint keeps beside them
+    #[arg(long)]
+    pub(crate) ema: bool,
+    /// Open no network connection: read the hub's cache only
+    #[arg(long)]
+    pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Which part of the data
@@ -48,8 +58,14 @@ pub(crate) struct EvalArgs {
     /// Also list every class
     #[arg(long)]
     pub(crate) per_class: bool,
-    /// Names of the model's classes, a line each, where its own are not those of the data
-    #[arg(long, visible_alias = "labels", value_name = "FILE")]
+    /// Names of the model's classes, where its own are not those of the data: a line each, or JSON; `devkit` is the order of ImageNet's
+    /// classes in the contest's development kit
+    #[arg(
+        long,
+        visible_alias = "labels",
+        value_name = "FILE|devkit",
+        conflicts_with = "predictions"
+    )]
     pub(crate) class_names: Option<PathBuf>,
     /// Several right answers per image: ReaL's real.json, a list of classes for each validation image
     #[arg(long, value_name = "FILE")]
@@ -63,17 +79,34 @@ pub(crate) struct EvalArgs {
     /// Look at one of N about equal shards of the images: 1/N, 2/N and so on, on as many machines as there are or one after the
     /// other; --predictions judges what --save wrote of all
     #[arg(long, value_name = "I/N", value_parser = parse_shard, requires_all = ["model", "save"])]
-    #[arg(conflicts_with_all = ["report", "against", "row", "real", "temperature_from", "min_top1"])]
+    #[arg(conflicts_with_all = ["report", "against", "beside", "row", "real", "temperature_from", "min_top1"])]
     pub(crate) shard: Option<[usize; 2]>,
-    /// Write predictions.csv, report.json and report.html into this folder
+    /// Write predictions.csv, errors.csv, report.json and report.html into this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
+    /// Show the images that the report names in report.html
+    #[arg(long, requires = "report")]
+    pub(crate) thumbnails: bool,
+    /// Look for twins: judged images that are among those learnt from or that chose the epoch, too, or twice among the judged ones
+    #[arg(long, requires = "report")]
+    pub(crate) twins: bool,
+    /// Count the kinds of errors that somebody filled into the errors.csv of a report, as Trimps-Soushen sorted theirs
+    #[arg(long, value_name = "FILE", requires = "report")]
+    pub(crate) kinds: Option<PathBuf>,
+    /// Tell how far the probabilities are from those of saved answers about the same images: what another protocol, precision or
+    /// engine changes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) beside: Option<PathBuf>,
     /// Compare with the report.json of an earlier evaluation; exit code 6 where this one is significantly worse
     #[arg(long, value_name = "FILE")]
     pub(crate) against: Option<PathBuf>,
-    /// Print the article's row of results that this was measured for beside it: a network of its table, as VGG or ResNet
+    /// Print rows of the article's table of results, and what was measured beside what was published: the name of an ensemble, a
+    /// network as VGG or ResNet, a year, or all
     #[arg(long, value_name = "ROW")]
     pub(crate) row: Option<String>,
+    /// Earlier results for --row: the report.json of evaluations of the table's ensembles
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "row")]
+    pub(crate) measured: Vec<PathBuf>,
     /// Write CSV with timm's columns
     #[arg(long, conflicts_with_all = ["json", "markdown"])]
     pub(crate) csv: bool,

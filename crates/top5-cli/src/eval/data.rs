@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use top5::Model;
 use top5::data::{self, Dataset, Limits, OnBad, OpenOptions, Splits};
+use top5::eval::Origin;
 use top5::train::Recipe;
 
 use super::args::Split;
@@ -29,6 +31,9 @@ pub(crate) struct Choice {
     pub(crate) split: Split,
 }
 
+/// A part that came before another one, with its name.
+pub(crate) type Before = (&'static str, Arc<dyn Dataset>);
+
 /// A part of some data.
 pub(crate) struct Part {
     /// Name or folder of the data.
@@ -41,6 +46,16 @@ impl Part {
     /// What identifies the images: their names and, as far as it can be told, what is in them.
     pub(crate) fn fingerprint(&self) -> String {
         format!("{:016x}", self.dataset.revision())
+    }
+}
+
+/// The part that is meant.
+fn part_of(splits: Splits, split: Split) -> Option<Arc<dyn Dataset>> {
+    match split {
+        Split::Train => Some(splits.train),
+        Split::Validation => Some(splits.validation),
+        Split::Test => splits.test,
+        Split::All => Some(splits.whole()),
     }
 }
 
@@ -59,12 +74,7 @@ impl Choice {
     /// The part that was asked for, or another one of the same data.
     pub(crate) fn open(&self, model: &Model, split: Split, output: Output) -> Result<Part> {
         let (data, splits) = self.splits(model, split, output)?;
-        let part = match split {
-            Split::Train => Some(splits.train),
-            Split::Validation => Some(splits.validation),
-            Split::Test => splits.test,
-            Split::All => Some(splits.whole()),
-        };
+        let part = part_of(splits, split);
         // The images that chose the epoch, which are no test but the nearest to one.
         let other = match &self.recipe {
             Some(_) => " validation (those that chose the epoch)",
@@ -85,7 +95,8 @@ impl Choice {
         split: Split,
         output: Output,
     ) -> Result<(&str, Splits)> {
-        let (data, open) = self.data(model, split)?;
+        let digits = Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
+        let (data, open) = self.data(digits, split)?;
         let splits = data::open(data, &open)?;
         output.note(&format!("{data}: {}", splits.describe()));
         for unused in splits.unused.iter() {
@@ -94,20 +105,47 @@ impl Choice {
         Ok((data, splits))
     }
 
-    /// The data's name or folder, and how they are divided.
-    fn data(&self, model: &Model, split: Split) -> Result<(&str, OpenOptions)> {
+    /// The images that answers are about, once more, and the parts that came before them: what was learnt from, what chose the
+    /// epoch.
+    pub(crate) fn again(&self, origin: &Origin) -> Result<(Part, Vec<Before>)> {
+        let split = Split::from_str(&origin.split, true).unwrap_or(Split::All);
+        let (data, open) = self.data(Some(&origin.data), split)?;
+        let splits = data::open(data, &open)?;
+        let train = || (Split::Train.name(), Arc::clone(&splits.train));
+        let before = match split {
+            Split::Test => {
+                vec![train(), (Split::Validation.name(), Arc::clone(&splits.validation))]
+            }
+            Split::Validation => vec![train()],
+            Split::Train | Split::All => Vec::new(),
+        };
+        let part =
+            part_of(splits, split).map(|dataset| Part { data: data.to_owned(), split, dataset });
+        match part.filter(|part| part.fingerprint() == origin.fingerprint) {
+            Some(part) => Ok((part, before)),
+            None => {
+                let message = format!(
+                    "the images of {data} ({}) are not those that were judged: give --data with these",
+                    origin.split
+                );
+                Err(Stop::BadInput(message).into())
+            }
+        }
+    }
+
+    /// The data's name or folder, or else `usual`, and how they are divided.
+    fn data<'a>(&'a self, usual: Option<&'a str>, split: Split) -> Result<(&'a str, OpenOptions)> {
         // The evaluation itself finds bad files: looking for them before would decode every file twice.
         let (on_bad, limits) = (OnBad::Fail, self.limits);
-        let usual =
+        let options =
             OpenOptions { on_bad, limits, memory: memory::available(), ..OpenOptions::default() };
-        let digits = || Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
         let (data, open) = match &self.recipe {
             Some(Recipe { data, validation, seed, .. }) => {
-                let open = OpenOptions { validation: *validation, seed: *seed, ..usual };
+                let open = OpenOptions { validation: *validation, seed: *seed, ..options };
                 (self.data.as_deref().unwrap_or(data), open)
             }
-            None => match self.data.as_deref().or_else(digits) {
-                Some(data) => (data, usual),
+            None => match self.data.as_deref().or(usual) {
+                Some(data) => (data, options),
                 None => {
                     let message = "on which images? give --data, a dataset's name or a folder";
                     return Err(Stop::Usage(message.to_owned()).into());

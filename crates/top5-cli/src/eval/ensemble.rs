@@ -1,37 +1,23 @@
-//! Several models as one, as a file says.
+//! Several models as one: those that a file names, or those of a row of the article's table.
+
+mod file;
+mod row;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Deserialize;
-use top5::data::files::read_text;
 use top5::eval::ensemble::{fit, fuse};
-use top5::eval::{Average, Predictions, kept_row};
+use top5::eval::{Average, Averaged, Predictions, kept_row};
 
 use super::args::Split;
 use super::data;
 use super::look::{Look, Settings};
 use super::protocol::Choice;
 use super::saved;
-use crate::args::WeightsArgs;
 use crate::exit::Stop;
 use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
-use crate::source::StoredModel;
-
-/// The file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    name: String,
-    /// What is averaged.
-    #[serde(default)]
-    average: Average,
-    /// Where weights come from.
-    #[serde(default)]
-    weights: Weighing,
-    members: Vec<MemberFile>,
-}
 
 /// Where the weights of the members come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -44,43 +30,32 @@ enum Weighing {
     Fitted,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MemberFile {
-    /// As on the command line; either this or `predictions`.
-    model: Option<String>,
-    /// As `--weights`.
-    weights: Option<String>,
-    /// As `--ema`.
-    #[serde(default)]
-    ema: bool,
-    protocol: Option<String>,
-    #[serde(default)]
-    preprocess: PreprocessArgs,
-    /// What `--save` wrote of the part that is reported.
-    predictions: Option<PathBuf>,
-    /// What `--save` wrote of the validation part, to fit weights to.
-    validation: Option<PathBuf>,
-    #[serde(default = "one")]
-    weight: f64,
-}
-
-fn one() -> f64 {
-    1.0
-}
-
 /// The ensemble, resolved.
 pub(crate) struct Ensemble {
     name: String,
     average: Average,
     weighing: Weighing,
     members: Vec<Member>,
+    /// What is known of it before its members have looked.
+    averaged: Averaged,
+}
+
+/// What the command line gives to all members of an ensemble.
+pub(crate) struct Given<'a> {
+    pub(crate) weights: &'a [String],
+    pub(crate) ema: bool,
+    pub(crate) offline: bool,
+    pub(crate) protocol: Option<&'a Choice>,
+    pub(crate) preprocess: &'a PreprocessArgs,
+    pub(crate) class_names: Option<&'a PathBuf>,
 }
 
 struct Member {
     name: String,
     answers: Answers,
     weight: f64,
+    /// The network that it must be, where that is known.
+    network: Option<&'static str>,
 }
 
 enum Answers {
@@ -91,49 +66,26 @@ enum Answers {
 }
 
 impl Ensemble {
-    /// Reads a file; paths in it are relative to the working folder.
-    pub(crate) fn resolve(path: &Path, offline: bool) -> Result<Self> {
-        let shown = path.display();
-        let text = read_text(path).with_context(|| format!("reading {shown}"))?;
-        let wrong = |reason: String| Stop::BadInput(format!("{shown} is no ensemble: {reason}"));
-        let file: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        if file.members.is_empty() {
-            return Err(wrong("it has no members".to_owned()).into());
+    /// What `--ensemble` stands for: a file, or the name of a row of the article's table, whose members' weights are `given`.
+    /// Paths in a file are relative to the working folder.
+    pub(crate) fn resolve(text: &str, given: &Given<'_>) -> Result<Self> {
+        if !Path::new(text).is_file() {
+            return row::resolve(text, given);
         }
-        if (file.weights, file.average) == (Weighing::Fitted, Average::Logits) {
-            let reason = "weights are fitted for the mean of probabilities only".to_owned();
-            return Err(wrong(reason).into());
+        let of_members = [
+            ("--weights", !given.weights.is_empty()),
+            ("--ema", given.ema),
+            ("--protocol", given.protocol.is_some()),
+            ("preprocessing", !given.preprocess.is_empty()),
+        ];
+        match of_members.iter().find(|(_, is_given)| *is_given) {
+            Some((what, _)) => {
+                let message =
+                    format!("{what}: the file of an ensemble says that itself, of each member");
+                Err(Stop::Usage(message).into())
+            }
+            None => file::read(Path::new(text), given),
         }
-        let member = |(number, member): (usize, MemberFile)| -> Result<Member> {
-            if !(member.weight > 0.0 && member.weight.is_finite()) {
-                let reason =
-                    format!("weight {} of member {number}: expected more than 0", member.weight);
-                return Err(wrong(reason).into());
-            }
-            let weight = member.weight;
-            match (&member.model, member.predictions) {
-                (Some(model), None) => {
-                    let args = WeightsArgs { weights: member.weights, ema: member.ema, offline };
-                    let look = Look {
-                        model: StoredModel::resolve(model, &args)?,
-                        protocol: Choice::resolve(member.protocol.as_deref().unwrap_or("1-crop"))?,
-                        preprocess: member.preprocess,
-                    };
-                    let answers = Answers::Model(Box::new(look));
-                    Ok(Member { name: model.clone(), answers, weight })
-                }
-                (None, Some(path)) => {
-                    let name = path.display().to_string();
-                    Ok(Member { name, answers: Answers::Saved(path, member.validation), weight })
-                }
-                (Some(_), Some(_)) | (None, None) => {
-                    let reason = format!("member {number} needs either a model or predictions");
-                    Err(wrong(reason).into())
-                }
-            }
-        };
-        let members = file.members.into_iter().enumerate().map(member).collect::<Result<_>>()?;
-        Ok(Self { name: file.name, average: file.average, weighing: file.weights, members })
     }
 
     /// The members' answers as one, and what the members were.
@@ -142,32 +94,48 @@ impl Ensemble {
         data: &data::Choice,
         settings: &Settings,
         output: Output,
-    ) -> Result<(Predictions, Vec<String>)> {
+    ) -> Result<Predictions> {
+        for missing in &self.averaged.missing {
+            output.warn(&format!("without {missing}, which has no weights here"));
+        }
         let weights = match self.weighing {
             Weighing::Given => self.members.iter().map(|member| member.weight).collect(),
             Weighing::Fitted => self.fit(data, settings, output)?,
         };
         let answers = self.answers(data, data.split, settings, output)?;
+        for (member, answers) in self.members.iter().zip(&answers) {
+            let given = &answers.header.origin.network;
+            if let Some(expected) = member.network.filter(|expected| expected != given) {
+                let message =
+                    format!("{}: these are answers of {given}, not of {expected}", member.name);
+                return Err(Stop::BadInput(message).into());
+            }
+        }
         let members: Vec<(f64, &Predictions)> =
             weights.iter().copied().zip(answers.iter()).collect();
         let mut fused = fuse(&members, self.average).map_err(bad_input)?;
-        let lines: Vec<String> = members
-            .iter()
-            .zip(&self.members)
-            .map(|((weight, answers), member)| {
-                let origin = &answers.header.origin;
-                let (network, protocol) = (&origin.network, &origin.protocol.name);
-                format!("{}: {network}, {protocol}, weight {weight:.4}", member.name)
-            })
-            .collect();
+        let mut averaged = self.averaged.clone();
+        for ((weight, answers), member) in members.iter().zip(&self.members) {
+            let origin = &answers.header.origin;
+            let (network, protocol) = (&origin.network, &origin.protocol);
+            let line = format!("{}: {network}, {}, weight {weight:.4}", member.name, protocol.name);
+            averaged.members.push(line);
+            averaged.views += protocol.count();
+            for choice in &protocol.choices {
+                if !averaged.choices.contains(choice) {
+                    averaged.choices.push(choice.clone());
+                }
+            }
+        }
         let origin = &mut fused.header.origin;
         origin.network.clone_from(&self.name);
         origin.weights =
             answers.iter().map(|m| &*m.header.origin.weights).collect::<Vec<_>>().join(" ");
+        origin.ensemble = Some(averaged);
         if self.weighing == Weighing::Fitted {
             origin.fitted.push("weights of the members, on the validation part".to_owned());
         }
-        Ok((fused, lines))
+        Ok(fused)
     }
 
     /// Weights at which the ensemble explains the validation part best.
@@ -213,7 +181,7 @@ impl Ensemble {
             Answers::Saved(path, _) => saved::read(path),
             Answers::Model(look) => {
                 output.note(&member.name);
-                let model = look.model.open(output)?;
+                let model = look.open(output)?;
                 let part = data.open(&model, split, output)?;
                 keep(look, model, &part, settings, output)
             }

@@ -1,4 +1,4 @@
-//! The files of a report: `predictions.csv`, `report.json`, `report.html`.
+//! The files of a report: `predictions.csv`, `errors.csv`, `report.json`, `report.html`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +9,9 @@ use top5::data::files::read_text;
 use top5::eval::KEPT;
 use top5::make_folder;
 
+use super::kinds;
 use super::page;
+use super::pictures::Thumbnails;
 use super::result::{Details, Evaluation, Outcome};
 use crate::exit::Stop;
 use crate::output::{Kind, Output, SCHEMA_VERSION};
@@ -25,22 +27,35 @@ pub(crate) struct Report {
     pub(crate) details: Details,
 }
 
-/// Writes all three into a folder.
-pub(crate) fn write(outcome: &Outcome, folder: &Path, output: Output) -> Result<()> {
+/// Writes all of them into a folder.
+pub(crate) fn write(
+    outcome: &Outcome,
+    details: Details,
+    thumbnails: &Thumbnails,
+    folder: &Path,
+    output: Output,
+) -> Result<()> {
     make_folder(folder)?;
-    let report = Report {
-        schema_version: SCHEMA_VERSION,
-        evaluation: outcome.evaluation(true),
-        details: outcome.details(),
-    };
+    let errors = folder.join("errors.csv");
+    if kinds::is_filled(&errors) && !output.force {
+        let message = format!(
+            "{} has kinds of errors that somebody filled in: choose another folder, or give --force",
+            errors.display()
+        );
+        return Err(Stop::Resource(message).into());
+    }
+    let report =
+        Report { schema_version: SCHEMA_VERSION, evaluation: outcome.evaluation(true), details };
     let json = serde_json::to_string_pretty(&report)? + "\n";
-    output.file(
-        &folder.join("predictions.csv"),
-        Kind::PredictionsCsv,
-        predictions(outcome).as_bytes(),
-    )?;
-    output.file(&folder.join("report.json"), Kind::ReportJson, json.as_bytes())?;
-    output.file(&folder.join("report.html"), Kind::ReportHtml, page::html(&report).as_bytes())
+    for (name, kind, text) in [
+        ("predictions.csv", Kind::PredictionsCsv, predictions(outcome)),
+        ("errors.csv", Kind::ErrorsCsv, kinds::errors(outcome)),
+        ("report.json", Kind::ReportJson, json),
+        ("report.html", Kind::ReportHtml, page::html(&report, thumbnails)),
+    ] {
+        output.file(&folder.join(name), kind, text.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Reads a `report.json`.

@@ -1,14 +1,19 @@
 //! A model that looks at images.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
 use top5::data::{DataError, Loader, Preprocess};
 use top5::eval::{Header, Origin, Pipe, Shard};
-use top5::graph::{Device, EngineError, Retain, Weights};
-use top5::{CpuDevice, Model, Options, sha256};
+use top5::graph::{Device, EngineError, Retain, Tensor, Weights};
+use top5::{CpuDevice, Model, Options, sha256, sha256_of};
 
-use super::classes::Classes;
+use super::classes::{Classes, names};
 use super::data::{DIGITS, Part};
 use super::protocol::Choice;
 use crate::exit::Stop;
@@ -24,6 +29,8 @@ pub(crate) struct Look {
     pub(crate) model: StoredModel,
     pub(crate) protocol: Choice,
     pub(crate) preprocess: PreprocessArgs,
+    /// Names of the model's classes, where they are not its own.
+    pub(crate) class_names: Option<PathBuf>,
 }
 
 /// What all models of an evaluation share.
@@ -34,6 +41,8 @@ pub(crate) struct Settings {
     /// Only this one of so many shards, from 1.
     pub(crate) shard: Option<[usize; 2]>,
     pub(crate) options: Options,
+    /// Whether anybody will see the hash of the weights.
+    pub(crate) hash: bool,
 }
 
 /// Takes the probabilities of an image: its number in the part, its class, one value per class of the data.
@@ -47,6 +56,15 @@ impl Settings {
 }
 
 impl Look {
+    /// Reads the model.
+    pub(crate) fn open(&self, output: Output) -> Result<Model> {
+        let model = self.model.open(output)?;
+        Ok(match &self.class_names {
+            None => model,
+            Some(path) => Model { classes: names(path, model.graph.classes())?, ..model },
+        })
+    }
+
     /// Looks at every image of a part, or of a shard of it.
     pub(crate) fn at(
         &self,
@@ -65,10 +83,13 @@ impl Look {
         let preprocess = self.preprocess.apply(preprocess)?;
         let [_, height, width] = model.graph.input();
         let protocol = self.protocol.at([height, width])?;
-        let (weights, params) = (hash(&model.weights), model.graph.inference().param_count());
+        let weights =
+            if settings.hash || output.json { hash(&model.weights) } else { String::new() };
+        let params = model.graph.inference().param_count();
         let origin = Origin {
             network: model.graph.name().to_owned(),
             weights,
+            ensemble: None,
             data: part.data.clone(),
             split: part.split.name().to_owned(),
             fingerprint: part.fingerprint(),
@@ -169,11 +190,32 @@ fn look(
     Ok((images, unread))
 }
 
+/// Values that are hashed at once.
+const PART: usize = 1 << 14;
+
 /// SHA-256 of the names and the SHA-256 of all tensors, by name: whatever file they were in.
 pub(crate) fn hash(weights: &Weights) -> String {
-    let tensor = |(name, tensor): (&str, &top5::graph::Tensor)| {
-        let bytes: Vec<u8> = tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect();
-        format!("{name} {}\n", sha256(&bytes))
+    let tensors: Vec<(&str, &Tensor)> = weights.iter().collect();
+    let (next, lines) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let work = || {
+        while let Some((at, (name, tensor))) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            tensors.get(at).map(|tensor| (at, tensor))
+        } {
+            let bytes = |part: &[f32]| -> Vec<u8> {
+                part.iter().flat_map(|value| value.to_le_bytes()).collect()
+            };
+            let line = format!("{name} {}\n", sha256_of(tensor.data().chunks(PART).map(bytes)));
+            lines.lock().unwrap_or_else(PoisonError::into_inner).insert(at, line);
+        }
     };
-    sha256(weights.iter().map(tensor).collect::<String>().as_bytes())
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(tensors.len());
+        (1..threads).for_each(|_| {
+            scope.spawn(work);
+        });
+        work();
+    });
+    let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
+    sha256(lines.into_values().collect::<String>().as_bytes())
 }

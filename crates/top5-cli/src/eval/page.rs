@@ -6,6 +6,8 @@ use top5::eval::BINS;
 use top5::explain::page::escape;
 
 use super::files::Report;
+use super::kinds::KINDS;
+use super::pictures::Thumbnails;
 use super::result::Evaluation;
 use super::rows::published;
 
@@ -13,11 +15,13 @@ const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1a1a1a;background:#fff}
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}caption{text-align:left;font-weight:600;padding:.25rem 0}
 th,td{padding:.2rem .7rem;border-bottom:1px solid #767676;text-align:left}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.verdict{font-size:1.25rem}pre{white-space:pre-wrap;overflow-wrap:anywhere}td{overflow-wrap:anywhere}
+.verdict{font-size:1.25rem}h1,th,td,dd,li{overflow-wrap:anywhere}svg{max-width:100%;height:auto}
+.photos{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:1rem}.photos li{max-width:14rem;overflow-wrap:anywhere}
+@media(max-width:30rem){th,td{padding:.2rem .3rem}}
 @media(prefers-color-scheme:dark){body{color:#eee;background:#111}svg{background:#eee}}";
 
 /// The page: equal reports give equal bytes.
-pub(crate) fn html(report: &Report) -> String {
+pub(crate) fn html(report: &Report, thumbnails: &Thumbnails) -> String {
     let evaluation = &report.evaluation;
     let title = escape(&format!("{} on {}", evaluation.network, evaluation.data));
     let mut page = format!(
@@ -28,7 +32,8 @@ pub(crate) fn html(report: &Report) -> String {
     verdict(&mut page, evaluation);
     beside(&mut page, evaluation);
     calibration(&mut page, evaluation);
-    confusions(&mut page, report);
+    confusions(&mut page, report, thumbnails);
+    twins(&mut page, report, thumbnails);
     classes(&mut page, evaluation);
     origin(&mut page, evaluation);
     page + "</main>\n</body>\n</html>\n"
@@ -77,12 +82,14 @@ fn beside(page: &mut String, evaluation: &Evaluation) {
     let Evaluation { top1, top5, data, split, .. } = evaluation;
     let ours = vec![
         format!("measured here: {data} ({split})"),
-        evaluation.origin.protocol.name.clone(),
+        match evaluation.members.len() {
+            0 => evaluation.origin.protocol.name.clone(),
+            members => format!("{members} networks, each by its protocol"),
+        },
         format!("{:.2}", 100.0 - top1),
         format!("{:.2}", 100.0 - top5),
     ];
-    let rows: Vec<Vec<String>> =
-        std::iter::once(ours).chain(published(&evaluation.network)).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(ours).chain(published(evaluation)).collect();
     let head = ["images", "protocol", "top-1 error %", "top-5 error %"];
     table(page, "Errors, each with its images and protocol", &head, 2, &rows);
     if rows.len() == 1 {
@@ -149,7 +156,7 @@ fn diagram(page: &mut String, evaluation: &Evaluation) {
     );
 }
 
-fn confusions(page: &mut String, report: &Report) {
+fn confusions(page: &mut String, report: &Report, thumbnails: &Thumbnails) {
     page.push_str("<h2>Errors</h2>\n");
     let row = |c: &super::result::Confusion| {
         vec![c.class.clone(), c.taken_for.clone(), c.examples.join(", "), c.images.to_string()]
@@ -165,26 +172,72 @@ fn confusions(page: &mut String, report: &Report) {
     let head = ["image", "class", "taken for", "probability", "of its class"];
     let caption = "Worst answers first: labels that are wrong are among them";
     table(page, caption, &head, 3, &rows);
-    taxonomy(page);
+    let (split, mut photos) = (report.evaluation.split.as_str(), Vec::new());
+    for suspect in &report.details.suspects {
+        let super::result::Suspect { image, class, taken_for, .. } = suspect;
+        let caption = format!("{image}: {class}, taken for {taken_for}");
+        photos.push(photo(thumbnails, &[(split, image)], &caption));
+    }
+    list(page, &photos);
+    taxonomy(page, report);
 }
 
-/// How Trimps-Soushen sorted the errors that were left, as a table to fill in.
-fn taxonomy(page: &mut String) {
-    const KINDS: [(&str, &str); 7] = [
-        ("label may be wrong", "221"),
-        ("more than five objects", "118"),
-        ("main object not obvious", "355"),
-        ("confusing label", "206"),
-        ("fine-grained", "258"),
-        ("obviously wrong", "234"),
-        ("part of an object", "66"),
-    ];
-    let rows: Vec<Vec<String>> = KINDS
-        .iter()
-        .map(|(kind, theirs)| vec![(*kind).to_owned(), (*theirs).to_owned(), String::new()])
-        .collect();
+/// Pictures, by part and name, above what they are; nothing where there are none.
+fn photo(thumbnails: &Thumbnails, images: &[(&str, &str)], caption: &str) -> String {
+    let mut text = String::new();
+    for (of, name) in images {
+        let address = thumbnails.get(&((*of).to_owned(), (*name).to_owned()));
+        if let Some(address) = address.filter(|address| !address.is_empty()) {
+            let _ = write!(text, "<img src=\"{address}\" alt=\"{}\">", escape(name));
+        }
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("<li>{text}<br>{}</li>\n", escape(caption)),
+    }
+}
+
+fn list(page: &mut String, items: &[String]) {
+    if items.iter().any(|item| !item.is_empty()) {
+        let _ = writeln!(page, "<ul class=\"photos\">\n{}</ul>", items.concat());
+    }
+}
+
+fn twins(page: &mut String, report: &Report, thumbnails: &Thumbnails) {
+    let Some(twins) = &report.details.twins else { return };
+    let _ = writeln!(
+        page,
+        "<h2>Twins</h2>\n<p>{} images are, up to size and compression, also in a part that came before, or twice among the \
+         judged ones.</p>",
+        twins.found
+    );
+    let row = |twin: &super::result::Twin| {
+        let super::result::Twin { image, class, twin, twin_class, of } = twin;
+        [image, class, twin, twin_class, of].map(String::clone).to_vec()
+    };
+    let rows: Vec<_> = twins.pairs.iter().map(row).collect();
+    let head = ["image", "class", "twin", "its class", "part of the twin"];
+    table(page, "Twins, those of two classes first", &head, 5, &rows);
+    let (split, mut photos) = (report.evaluation.split.as_str(), Vec::new());
+    for pair in &twins.pairs {
+        let super::result::Twin { image, class, twin, twin_class, of } = pair;
+        let caption = format!("{image}, {class} and {twin}, {twin_class}");
+        photos.push(photo(thumbnails, &[(split, image), (of, twin)], &caption));
+    }
+    list(page, &photos);
+}
+
+/// How Trimps-Soushen sorted the errors that were left, beside how those here were.
+fn taxonomy(page: &mut String, report: &Report) {
+    let here = |kind: &str| {
+        let sorted = report.details.kinds.iter().find(|sorted| sorted.kind == kind);
+        sorted.map_or(String::new(), |sorted| sorted.errors.to_string())
+    };
+    let row =
+        |(kind, theirs): &(&str, usize)| vec![(*kind).to_owned(), theirs.to_string(), here(kind)];
+    let rows: Vec<Vec<String>> = KINDS.iter().map(row).collect();
     let caption = "Kinds of errors, after Trimps-Soushen 2016 (1458 errors sorted by hand; the article prints 211 for \
-                   the first kind, its percentage gives 221): to be filled in";
+                   the first kind, its percentage gives 221): sort those of errors.csv, and count them with --kinds";
     table(page, caption, &["kind", "theirs", "here"], 1, &rows);
 }
 
@@ -209,12 +262,20 @@ fn origin(page: &mut String, evaluation: &Evaluation) {
         let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escape(value));
     };
     entry("Preprocessing", &evaluation.preprocess);
-    entry("Protocol", &origin.protocol.to_string());
-    if !origin.protocol.source.is_empty() {
-        entry("Source", &origin.protocol.source);
+    match &origin.ensemble {
+        Some(averaged) => {
+            averaged.members.iter().for_each(|member| entry("Member", member));
+            averaged.missing.iter().for_each(|missing| entry("Missing", missing));
+            averaged.choices.iter().for_each(|choice| entry("Chosen", choice));
+        }
+        None => {
+            entry("Protocol", &origin.protocol.to_string());
+            if !origin.protocol.source.is_empty() {
+                entry("Source", &origin.protocol.source);
+            }
+            origin.protocol.choices.iter().for_each(|choice| entry("Chosen", choice));
+        }
     }
-    origin.protocol.choices.iter().for_each(|choice| entry("Chosen", choice));
-    evaluation.members.iter().for_each(|member| entry("Member", member));
     origin.fitted.iter().for_each(|fitted| entry("Fitted", fitted));
     entry("Weights (SHA-256)", &origin.weights);
     entry("Data (fingerprint)", &origin.fingerprint);

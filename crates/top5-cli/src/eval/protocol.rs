@@ -49,9 +49,18 @@ impl Choice {
 /// Reads a protocol's file.
 fn read(name: &str, content: &str) -> Result<Protocol> {
     let wrong = |reason: String| Stop::BadInput(format!("{name} is no protocol: {reason}"));
-    let protocol: Protocol = toml::from_str(content).map_err(|error| wrong(error.to_string()))?;
+    let protocol: Protocol =
+        toml::from_str(content).map_err(|error| wrong(wrong_toml(content, &error)))?;
     protocol.check().map_err(|error| wrong(error.to_string()))?;
     Ok(protocol)
+}
+
+/// What is wrong with a TOML text and where, on one line.
+pub(crate) fn wrong_toml(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', ", ");
+    let Some(span) = error.span() else { return message };
+    let before = text.bytes().take(span.start).filter(|&byte| byte == b'\n').count();
+    format!("line {}: {message}", before + 1)
 }
 
 /// A protocol as a file.
@@ -79,6 +88,8 @@ mod tests {
         for (text, says) in [
             ("name = 'x'", "parts"),
             ("name = 'x'\nparts = []", "at least one"),
+            ("name = 'x'\n[[parts]]\ncrops = { ten = { shorter = nan } }", "line 3: invalid type"),
+            ("name = 'x'\n\n[[part]]", "line 3: unknown field `part`"),
             ("name = 'x'\n[[parts]]\ncrops = { ten = { shorter = 0 } }", "1 to 4096"),
             ("name = 'x'\n[[parts]]\ncrops = { eleven = { shorter = 9 } }", "eleven"),
             ("name = 'x'\n[[parts]]\n[parts.dense]\nscales = [256]\nfold = true", "fold"),

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use super::beside::Beside;
 use serde::{Deserialize, Serialize};
 use top5::eval::{Calibration, Header, Judged, Origin, Paired, percent, wilson};
 
 /// Confusions, worst images and pairs that are listed.
-const LISTED: usize = 50;
+pub(crate) const LISTED: usize = 50;
 
 /// An evaluation, ready to be told.
 pub(crate) struct Outcome {
     pub(crate) header: Header,
     /// In the order of the header's images.
     pub(crate) judged: Vec<Judged>,
-    /// What was averaged, a line each; of an ensemble.
-    pub(crate) members: Vec<String>,
+    /// How far the probabilities are from others.
+    pub(crate) beside: Option<Beside>,
 }
 
 /// The document of `--json` and of `report.json`.
@@ -45,6 +46,9 @@ pub(crate) struct Evaluation {
     pub(crate) top5_right: usize,
     pub(crate) loss: f64,
     pub(crate) calibration: Calibration,
+    /// How far the probabilities are from saved ones, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) beside: Option<Beside>,
     pub(crate) per_class: Vec<Class>,
 }
 
@@ -63,6 +67,12 @@ pub(crate) struct Details {
     pub(crate) confusions: Vec<Confusion>,
     /// Wrong answers that were most certain: wrong labels are among them.
     pub(crate) suspects: Vec<Suspect>,
+    /// Pairs of images that are one, where they were looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) twins: Option<Twins>,
+    /// How many errors are of each kind, where somebody has sorted them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) kinds: Vec<Sorted>,
     /// A digit per image, in the order of predictions.csv: 1 where its class came first.
     pub(crate) top1_hits: String,
 }
@@ -86,6 +96,31 @@ pub(crate) struct Suspect {
     pub(crate) of_class: f64,
 }
 
+/// Pairs of images that are one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Twins {
+    pub(crate) found: usize,
+    /// Some of them: first those of two classes.
+    pub(crate) pairs: Vec<Twin>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Twin {
+    pub(crate) image: String,
+    pub(crate) class: String,
+    pub(crate) twin: String,
+    pub(crate) twin_class: String,
+    /// The part that the twin is in.
+    pub(crate) of: String,
+}
+
+/// Errors of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sorted {
+    pub(crate) kind: String,
+    pub(crate) errors: usize,
+}
+
 impl Outcome {
     /// The numbers. Of every class only where that is asked for.
     pub(crate) fn evaluation(&self, per_class: bool) -> Evaluation {
@@ -93,15 +128,16 @@ impl Outcome {
         let images = judged.len();
         let [top1, top5] = [1, 5].map(|k| judged.iter().filter(|one| one.is_among(k)).count());
         let calibration = Calibration::new(judged);
-        let origin = header.origin.clone();
+        let origin = &header.origin;
+        let ensemble = origin.ensemble.as_ref();
         Evaluation {
             network: origin.network.clone(),
             data: origin.data.clone(),
             split: origin.split.clone(),
             preprocess: origin.preprocess.describe(),
-            views: origin.protocol.count(),
-            origin,
-            members: self.members.clone(),
+            views: ensemble.map_or(origin.protocol.count(), |ensemble| ensemble.views),
+            members: ensemble.map_or(Vec::new(), |ensemble| ensemble.members.clone()),
+            origin: origin.clone(),
             subset: header.subset,
             images,
             skipped: header.unread.len(),
@@ -113,6 +149,7 @@ impl Outcome {
             top5_right: top5,
             loss: calibration.nll,
             calibration,
+            beside: self.beside.clone(),
             per_class: if per_class { self.per_class() } else { Vec::new() },
         }
     }
@@ -140,11 +177,13 @@ impl Outcome {
         Details {
             confusions: self.confusions(),
             suspects: self.suspects(),
+            twins: None,
+            kinds: Vec::new(),
             top1_hits: self.judged.iter().map(hit).collect(),
         }
     }
 
-    fn name(&self, class: u32) -> String {
+    pub(crate) fn name(&self, class: u32) -> String {
         self.header.classes[class as usize].clone()
     }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::eval::rows::{Row, article};
+use top5::eval::rows::{Member, Row, article};
 use top5::zoo;
 
 use super::result::Evaluation;
@@ -10,99 +10,249 @@ use crate::exit::Stop;
 use crate::output::Output;
 use crate::table::{self, Column};
 
-/// The document of `--json` without anything measured.
+/// The document of `--json`.
 #[derive(Serialize)]
-struct Rows {
-    rows: Vec<Row>,
+struct Document<'a> {
+    /// The measurement itself, where there is one.
+    #[serde(flatten)]
+    evaluation: Option<&'a Evaluation>,
+    rows: Vec<Beside<'a>>,
 }
 
-/// The rows of the article's table that are of this network, or of this year.
+/// A published row, and what was measured of the same networks.
+#[derive(Serialize)]
+struct Beside<'a> {
+    #[serde(flatten)]
+    row: &'a Row,
+    measured: Option<Measured<'a>>,
+}
+
+/// Errors in percent.
+#[derive(Serialize)]
+struct Measured<'a> {
+    top1_error: f64,
+    top5_error: f64,
+    data: &'a str,
+    split: &'a str,
+    images: usize,
+    /// What was averaged.
+    members: &'a [String],
+    /// What was not there.
+    missing: &'a [String],
+}
+
+impl<'a> Measured<'a> {
+    fn new(evaluation: &'a Evaluation) -> Self {
+        let Evaluation { top1, top5, data, split, images, .. } = evaluation;
+        let averaged = evaluation.origin.ensemble.as_ref();
+        Self {
+            top1_error: 100.0 - top1,
+            top5_error: 100.0 - top5,
+            data,
+            split,
+            images: *images,
+            members: averaged.map_or(&[], |averaged| &averaged.members),
+            missing: averaged.map_or(&[], |averaged| &averaged.missing),
+        }
+    }
+
+    /// Where it was measured, and how much of the row.
+    fn text(&self) -> String {
+        let Self { data, split, images, members, missing, .. } = self;
+        let on = format!("measured on {data} ({split}, {images} images)");
+        match missing.len() {
+            0 => on,
+            lacking => {
+                let all = members.len() + lacking;
+                format!(
+                    "{on} with {} of {all} members, without {}",
+                    members.len(),
+                    missing.join("; ")
+                )
+            }
+        }
+    }
+}
+
+/// The rows of the article's table of this name, of this network, or of this year; `all` are all of them.
 pub(crate) fn find(name: &str) -> Result<Vec<Row>> {
     let wanted = name.to_lowercase();
     let fits = |row: &Row| {
-        row.network.to_lowercase() == wanted
-            || row.network.to_lowercase().split(' ').next() == Some(&*wanted)
+        let network = row.network.to_lowercase();
+        wanted == "all"
+            || row.name == wanted
+            || network == wanted
+            || network.split(' ').next() == Some(&*wanted)
             || row.year.is_some_and(|year| year.to_string() == wanted)
     };
     let rows: Vec<Row> = article().into_iter().filter(fits).collect();
     if rows.is_empty() {
-        let mut names: Vec<&str> = article().iter().map(|row| row.network).collect();
-        names.dedup();
-        let message = format!("--row {name}: expected one of {}, or a year", names.join(", "));
+        let table = article();
+        let names: Vec<&str> = table.iter().map(|row| row.name).collect();
+        let mut networks: Vec<&str> = table.iter().map(|row| row.network).collect();
+        networks.dedup();
+        let (names, networks) = (names.join(", "), networks.join(", "));
+        let message = format!(
+            "--row {name}: expected one of {names}; or one of {networks}; or a year, or all"
+        );
         return Err(Stop::Usage(message).into());
     }
     Ok(rows)
 }
 
-/// Prints rows, and what was measured, if anything was.
-pub(crate) fn print(rows: Vec<Row>, measured: Option<&Evaluation>, output: Output) -> Result<()> {
-    match (output.json, measured) {
-        (true, None) => output.document(&Rows { rows }),
-        // The measured document is printed by itself.
-        (true, Some(_)) => Ok(()),
-        (false, _) => output.text(&text(&rows, measured)),
+/// The row that an ensemble was made for, if it was made for one.
+pub(crate) fn of(evaluation: &Evaluation) -> Option<Row> {
+    let name = evaluation.origin.ensemble.as_ref()?.row.as_deref()?;
+    article().into_iter().find(|row| row.name == name)
+}
+
+/// Prints rows, and what was measured beside those whose networks it was measured of: now, after which there is more to print,
+/// or in `earlier` results.
+pub(crate) fn print(
+    rows: &[Row],
+    now: Option<&Evaluation>,
+    earlier: &[Evaluation],
+    output: Output,
+) -> Result<()> {
+    let measured = |row: &Row| {
+        let is_of = |one: &&Evaluation| {
+            one.origin.ensemble.as_ref().and_then(|averaged| averaged.row.as_deref())
+                == Some(row.name)
+        };
+        now.into_iter().chain(earlier).find(is_of).map(Measured::new)
+    };
+    let rows: Vec<Beside<'_>> =
+        rows.iter().map(|row| Beside { row, measured: measured(row) }).collect();
+    match output.json {
+        true => output.document(&Document { evaluation: now, rows }),
+        false => output.text(&text(&rows, now)),
     }
 }
 
-fn text(rows: &[Row], measured: Option<&Evaluation>) -> String {
-    const COLUMNS: [Column; 6] = [
+fn text(rows: &[Beside<'_>], now: Option<&Evaluation>) -> String {
+    const COLUMNS: [Column; 8] = [
+        ("row", false),
         ("year", false),
         ("network", false),
         ("val top-1 err", true),
         ("val top-5 err", true),
         ("test top-5 err", true),
-        ("how", false),
+        ("top-1 err here", true),
+        ("top-5 err here", true),
     ];
-    let error = |error: Option<f32>| error.map_or(String::new(), |error| error.to_string());
-    let how = |row: &Row| {
-        let member = |member: &top5::eval::rows::Member| {
-            let weight = if member.weight == 1.0 {
-                String::new()
-            } else {
-                format!(", weight {}", member.weight)
-            };
-            format!("{} {} ({}{weight})", member.models, member.network, member.protocol.name)
+    let published = |error: Option<f32>| error.map_or(String::new(), |error| error.to_string());
+    let cells = |Beside { row, measured }: &Beside<'_>| {
+        let year = row.year.map_or(String::new(), |year| year.to_string());
+        let [a, b, c] = [row.val_top1, row.val_top5, row.test_top5].map(published);
+        let here = |error: fn(&Measured<'_>) -> f64| match measured {
+            Some(measured) => format!("{:.2}", error(measured)),
+            None => "not run".to_owned(),
         };
-        let members: Vec<String> = row.members.iter().map(member).collect();
-        let note = if row.note.is_empty() { String::new() } else { format!("; {}", row.note) };
-        members.join(" + ") + &note
+        let (d, e) = (here(|m| m.top1_error), here(|m| m.top5_error));
+        [row.name.to_owned(), year, row.network.to_owned(), a, b, c, d, e]
     };
-    let mut cells: Vec<[String; 6]> = rows
-        .iter()
-        .map(|row| {
-            let year = row.year.map_or(String::new(), |year| year.to_string());
-            let [a, b, c] = [row.val_top1, row.val_top5, row.test_top5].map(error);
-            [year, row.network.to_owned(), a, b, c, how(row)]
-        })
-        .collect();
-    if let Some(measured) = measured {
-        let [top1, top5] =
-            [measured.top1, measured.top5].map(|share| format!("{:.2}", 100.0 - share));
-        let Evaluation { network, data, split, images, .. } = measured;
-        let how = format!(
-            "measured on {data} ({split}, {images} images), {}",
-            measured.origin.protocol.name
-        );
-        cells.push([String::new(), network.clone(), top1, top5, String::new(), how]);
+    let mut cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
+    let is_a_row =
+        now.is_some_and(|now| rows.iter().any(|one| of(now).is_some_and(|row| row == *one.row)));
+    if let Some(now) = now.filter(|_| !is_a_row) {
+        let [d, e] = [now.top1, now.top5].map(|share| format!("{:.2}", 100.0 - share));
+        let none = String::new;
+        cells.push([none(), none(), now.network.clone(), none(), none(), none(), d, e]);
     }
     let mut text = table::aligned(COLUMNS, &cells);
-    text += match measured {
-        None => "nothing was measured: give a model, or --ensemble with the members of a row\n",
-        Some(_) => {
-            "the measured line is what its protocol says and no more; test images of the contest are not public\n"
+    for Beside { row, measured } in rows {
+        text += &format!("\n{}: {}\n", row.name, how(row));
+        for choice in row.chosen() {
+            text += &format!("  chosen: {choice}\n");
         }
-    };
-    text
+        if let Some(measured) = measured {
+            text += &format!("  {}\n", measured.text());
+        }
+    }
+    if let Some(now) = now.filter(|_| !is_a_row) {
+        let (network, measured) = (&now.network, Measured::new(now).text());
+        let protocol = &now.origin.protocol.name;
+        text += &format!("\n{network}, {protocol}: {measured}; it is none of these ensembles\n");
+    }
+    let ran = rows.iter().filter(|row| row.measured.is_some()).count();
+    let (of, more) = (rows.len(), "top5 eval --ensemble ROW measures one");
+    text + &format!(
+        "\n{ran} of {of} rows were run here: {more}; the contest's test images are not public\n"
+    )
 }
 
-/// What was published for a network of the zoo: images, protocol and source, top-1 and top-5 error.
-pub(crate) fn published(network: &str) -> Vec<Vec<String>> {
-    let Ok(network) = zoo::network(network) else { return Vec::new() };
-    let known = network.published.known().copied().unwrap_or_default();
+/// Who was averaged and how.
+fn how(row: &Row) -> String {
+    let member = |member: &Member| {
+        let weight = match member.weight {
+            1.0 => String::new(),
+            weight => format!(", weight {weight}"),
+        };
+        let named = match member.name == member.network {
+            true => String::new(),
+            false => format!(" as {}", member.name),
+        };
+        format!("{} {}{named} ({}{weight})", member.models, member.network, member.protocol.name)
+    };
+    let members: Vec<String> = row.members.iter().map(member).collect();
+    let parts = [members.join(" + "), row.note.to_owned()];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// What was published for a network of the zoo, or for an ensemble of the article's table: images, protocol and source, top-1 and
+/// top-5 error.
+pub(crate) fn published(evaluation: &Evaluation) -> Vec<Vec<String>> {
     let error = |error: Option<f32>| error.map_or(String::new(), |error| error.to_string());
+    if let Some(row) = of(evaluation) {
+        let line = |images: &str, top1, top5| {
+            let how = format!("the article's table, {}", row.name);
+            vec![images.to_owned(), how, error(top1), error(top5)]
+        };
+        let validation = line("val", row.val_top1, row.val_top5);
+        let test = line("test", None, row.test_top5);
+        let is_known = row.val_top1.is_some() || row.val_top5.is_some();
+        return [validation].into_iter().filter(|_| is_known).chain([test]).collect();
+    }
+    let Ok(network) = zoo::network(&evaluation.network) else { return Vec::new() };
+    let known = network.published.known().copied().unwrap_or_default();
     let row = |row: &zoo::Published| {
         let how = format!("{} ({})", row.protocol, row.source);
         vec![row.set.to_string(), how, error(row.top1), error(row.top5)]
     };
     known.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_networks_of_the_registry_as_it_has_them_in_ensembles() {
+        for row in article() {
+            for member in &row.members {
+                let network = zoo::network(member.network).unwrap();
+                assert_eq!(network.name, member.network);
+            }
+        }
+        for (row, ensemble) in [("clarifai", "clarifai"), ("trimps-5", "trimps_soushen")] {
+            let row = article().into_iter().find(|known| known.name == row).unwrap();
+            let all: f64 = row.members.iter().map(|one| one.weight * one.models as f64).sum();
+            let of = |one: &Member| vec![(one.network, (one.weight / all) as f32); one.models];
+            let ours: Vec<(&str, f32)> = row.members.iter().flat_map(of).collect();
+            let known = zoo::ensembles().find(|known| known.name == ensemble).unwrap();
+            assert_eq!(ours, known.members);
+        }
+    }
+
+    #[test]
+    fn rows_are_found_by_name_network_and_year() {
+        let names = |text| find(text).unwrap().iter().map(|row| row.name).collect::<Vec<_>>();
+        assert_eq!(names("VGG"), ["vgg-7", "vgg-2"]);
+        assert_eq!(names("vgg-2"), ["vgg-2"]);
+        assert_eq!(names("googlenet").len(), 4);
+        assert_eq!(names("2016"), ["trimps-5", "resnext"]);
+        assert_eq!(names("all").len(), 17);
+        let error = find("lenet").unwrap_err().to_string();
+        assert!(error.contains("alexnet-5") && error.contains("Clarifai"), "{error}");
+    }
 }

@@ -26,6 +26,11 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Predictions> {
     Ok(Predictions::join(shards).map_err(wrong)?)
 }
 
+/// Whether there are saved answers at this path, not weights.
+pub(crate) fn is(path: &Path) -> bool {
+    path.is_file() && Kind::Predictions.is_at(path)
+}
+
 fn read_one(path: &Path) -> Result<Predictions> {
     let shown = path.display();
     let file = Regular::open(path).with_context(|| format!("reading {shown}"))?;

@@ -17,8 +17,14 @@ pub(crate) fn describe(evaluation: &Evaluation) -> String {
         evaluation.preprocess
     );
     let protocol = &evaluation.origin.protocol;
-    for member in &evaluation.members {
-        text += &format!("  member {member}\n");
+    if let Some(averaged) = &evaluation.origin.ensemble {
+        for (what, lines) in [
+            ("member", &averaged.members),
+            ("missing:", &averaged.missing),
+            ("chosen:", &averaged.choices),
+        ] {
+            lines.iter().for_each(|line| text += &format!("  {what} {line}\n"));
+        }
     }
     if !protocol.is_own() && evaluation.members.is_empty() {
         text += &format!("protocol {protocol}\n");

@@ -215,7 +215,7 @@ fn report_is_written_and_compared_with() {
     assert_eq!(csv.lines().count(), 2);
     assert!(place.text("eval lenet --markdown").starts_with("| model | img_size |"));
     let rows = place.text("eval --row VGG");
-    assert!(rows.contains("7.32") && rows.contains("nothing was measured"), "{rows}");
+    assert!(rows.contains("7.32") && rows.contains("0 of 2 rows were run here"), "{rows}");
     assert!(place.text("eval lenet --row 2014").contains("measured on digits"));
     place.fails("eval --row LeNet", 2, &["--row LeNet", "AlexNet"]);
     place.fails("eval", 2, &["MODEL"]);
@@ -248,6 +248,36 @@ fn some_of_the_classes_are_enough() {
     place.fails("eval lenet --data some --split all", 3, &["\"sieben\"", "--class-names"]);
     fs::write(place.path("names.txt"), "0\n1\n2\n3\n4\n5\n6\nsieben\n8\n9\n").unwrap();
     place.json("eval lenet --data some --split all --class-names names.txt");
+}
+
+#[test]
+fn names_of_classes_decide_in_what_order_they_are() {
+    let place = Place::new();
+    let usual = place.json("eval lenet");
+    // As if the model had learnt the digits in another order: every answer is about another digit.
+    fs::write(
+        place.path("names.txt"),
+        "\u{feff}1\r\n0\r\n2\r\n3\r\n4\r\n5\r\n6\r\n7\r\n8\r\n9\r\n",
+    )
+    .unwrap();
+    let ran = place.run("eval lenet --class-names names.txt --json");
+    assert!(
+        ran.stderr.contains("another order (class 0 is \"1\"") && ran.stderr.contains("by name"),
+        "{ran:?}"
+    );
+    let document = parse(&ran.stdout);
+    assert!(document["top1"].as_f64() < Some(85.0) && document["subset"] == false, "{document}");
+    fs::write(
+        place.path("names.json"),
+        "[\"0\",\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"]",
+    )
+    .unwrap();
+    assert_eq!(place.json("eval lenet --labels names.json"), usual);
+    fs::write(place.path("twice.txt"), "0\n1\n2\n3\n4\n5\n6\n7\n8\n8\n").unwrap();
+    place.fails("eval lenet --labels twice.txt", 3, &["twice.txt", "8 and 9", "\"8\""]);
+    place.fails("eval lenet --labels devkit", 3, &["devkit names 1000 classes"]);
+    place.fails("eval lenet --labels none.txt", 4, &["none.txt"]);
+    place.fails("eval --predictions x --labels names.txt", 2, &["--predictions"]);
 }
 
 /// akamaster's ResNet-20 on CIFAR-10's test images as JPEG files: PyTorch is right on 8,103 of 10,000, and on 9,872 among

@@ -1,0 +1,156 @@
+//! Kinds of errors: `errors.csv` lists the errors for somebody to sort, after Trimps-Soushen, and is counted when it comes back.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use top5::data::files::read_text;
+
+use super::result::{Outcome, Sorted};
+use crate::exit::Stop;
+use crate::table;
+
+/// How Trimps-Soushen sorted the 1,458 errors that were left, with the share of each kind, 2016. The article prints 211 for the first;
+/// its percentage gives 221.
+pub(crate) const KINDS: [(&str, usize); 7] = [
+    ("label may be wrong", 221),
+    ("more than five objects", 118),
+    ("main object not obvious", 355),
+    ("confusing label", 206),
+    ("fine-grained", 258),
+    ("obviously wrong", 234),
+    ("part of an object", 66),
+];
+
+const HEAD: &str = "image,label,class,rank,taken_for,prob,kind";
+
+/// A row per image whose class did not come first, with an empty kind; first those whose class is not among the first five.
+pub(crate) fn errors(outcome: &Outcome) -> String {
+    let mut text = format!("{HEAD}\n");
+    let header = &outcome.header;
+    let wrong = || header.images.iter().zip(&outcome.judged).filter(|(_, one)| !one.is_among(1));
+    let far = wrong().filter(|(_, one)| !one.is_among(5));
+    for (image, one) in far.chain(wrong().filter(|(_, one)| one.is_among(5))) {
+        let rank = one.rank.map_or(String::new(), |rank| (rank + 1).to_string());
+        let (taken, p) = match one.top.first() {
+            Some(&(taken, p)) => (outcome.name(taken), format!("{p:.6}")),
+            None => (String::new(), String::new()),
+        };
+        let [image, class, taken] =
+            [image, &outcome.name(one.label), &taken].map(|text| table::cell(text));
+        let _ = writeln!(text, "{image},{},{class},{rank},{taken},{p},", one.label);
+    }
+    text
+}
+
+/// Whether somebody has filled kinds into the `errors.csv` at a path.
+pub(crate) fn is_filled(path: &Path) -> bool {
+    let kinds = read_text(path).ok().and_then(|text| kinds(&text).ok());
+    kinds.is_some_and(|kinds| !kinds.is_empty())
+}
+
+/// How many errors are of each kind in an `errors.csv` that was filled in.
+pub(crate) fn count(path: &Path, outcome: &Outcome) -> Result<Vec<Sorted>> {
+    let shown = path.display();
+    let text = read_text(path).with_context(|| format!("reading {shown}"))?;
+    let wrong = |reason: String| Stop::BadInput(format!("{shown}: {reason}"));
+    let mut sorted = KINDS.map(|(kind, _)| Sorted { kind: kind.to_owned(), errors: 0 });
+    for (line, image, kind) in kinds(&text).map_err(&wrong)? {
+        if !outcome.header.images.contains(&image) {
+            let reason = format!("line {line}: {image} is none of the images that were judged");
+            return Err(wrong(reason).into());
+        }
+        sorted[kind].errors += 1;
+    }
+    Ok(sorted.to_vec())
+}
+
+/// Line, image and kind of each error that has one.
+fn kinds(text: &str) -> Result<Vec<(usize, String, usize)>, String> {
+    let mut records = records(text.trim_start_matches('\u{feff}'));
+    let head = records.next().map(|(_, cells)| cells.join(","));
+    if head.as_deref() != Some(HEAD) {
+        return Err(format!("expected the errors.csv of a report, whose first line is {HEAD}"));
+    }
+    let mut kinds = Vec::new();
+    for (line, cells) in records {
+        let [image, .., kind] = &cells[..] else {
+            return Err(format!("line {line}: expected as many cells as the first line has"));
+        };
+        let kind = kind.trim();
+        if kind.is_empty() || cells.len() != HEAD.split(',').count() {
+            continue;
+        }
+        let by_name = || KINDS.iter().position(|(name, _)| name.eq_ignore_ascii_case(kind));
+        let by_number = kind.parse().ok().filter(|number| (1..=KINDS.len()).contains(number));
+        let Some(kind) = by_number.map(|number| number - 1).or_else(by_name) else {
+            let numbered = |(i, (name, _)): (usize, &(&str, usize))| format!("{} {name}", i + 1);
+            let all: Vec<String> = KINDS.iter().enumerate().map(numbered).collect();
+            let all = all.join(", ");
+            return Err(format!(
+                "line {line}: {kind:?} is no kind: expected a number or name of {all}"
+            ));
+        };
+        kinds.push((line, image.clone(), kind));
+    }
+    Ok(kinds)
+}
+
+/// The records of comma-separated values (RFC 4180), each with the number of its first line. Empty lines are none.
+fn records(text: &str) -> impl Iterator<Item = (usize, Vec<String>)> + '_ {
+    let (mut rest, mut line) = (text.chars().peekable(), 1);
+    std::iter::from_fn(move || {
+        while rest
+            .next_if(|c| matches!(c, '\r' | '\n'))
+            .inspect(|&c| line += usize::from(c == '\n'))
+            .is_some()
+        {}
+        rest.peek()?;
+        let (first, mut cells, mut quoted) = (line, vec![String::new()], false);
+        while let Some(c) = rest.next() {
+            let cell = cells.last_mut().expect("there is a cell");
+            line += usize::from(c == '\n');
+            match c {
+                '"' if quoted && rest.next_if_eq(&'"').is_some() => cell.push('"'),
+                '"' => quoted = !quoted,
+                ',' if !quoted => cells.push(String::new()),
+                '\n' if !quoted => break,
+                '\r' if !quoted => {}
+                c => cell.push(c),
+            }
+        }
+        Some((first, cells))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_those_of_the_standard() {
+        let text = "a,\"b, \"\"c\"\"\"\r\n\n\"two\nlines\",\nx";
+        let found: Vec<_> = records(text).collect();
+        let cells = |cells: &[&str]| cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>();
+        let expected =
+            [(1, cells(&["a", "b, \"c\""])), (3, cells(&["two\nlines", ""])), (5, cells(&["x"]))];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn kinds_are_names_or_numbers() {
+        let text = |kind: &str| {
+            format!("\u{feff}{HEAD}\r\na.png,1,cat,2,dog,0.5,{kind}\r\nb.png,1,cat,2,dog,0.5,\n")
+        };
+        let one = |kind| vec![(2, "a.png".to_owned(), kind)];
+        assert_eq!(kinds(&text("5")), Ok(one(4)));
+        assert_eq!(kinds(&text(" Fine-Grained")), Ok(one(4)));
+        assert_eq!(kinds(&text("")), Ok(vec![]));
+        for wrong in ["8", "0", "nan", "odd"] {
+            let error = kinds(&text(wrong)).unwrap_err();
+            assert!(error.contains("line 2") && error.contains("7 part of an object"), "{error}");
+        }
+        assert!(kinds("a,b\n1,2").unwrap_err().contains(HEAD));
+        assert!(KINDS.iter().map(|(_, errors)| errors).sum::<usize>() == 1458);
+    }
+}

@@ -1,0 +1,108 @@
+//! The ensembles of the article's table, by name.
+
+use std::fs;
+
+use crate::program::{Place, parse};
+
+/// Saves what the embedded model says of the digits as if `network` had said it, whose name is as long.
+fn save_as(place: &Place, network: &str, arguments: &str) {
+    let file = place.path(format!("{network}.safetensors"));
+    place.text(&format!("eval lenet {arguments} --save {network}.safetensors"));
+    let mut bytes = fs::read(&file).unwrap();
+    let mark = b"\\\"network\\\":\\\"";
+    let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap() + mark.len();
+    bytes[at..at + 5].copy_from_slice(network.as_bytes());
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn ensembles_of_the_article_are_run_by_name() {
+    let place = Place::new();
+    fs::create_dir(place.path("members")).unwrap();
+    let vgg = "eval --ensemble vgg-2";
+    place.fails(vgg, 3, &["vgg16: vgg16, vgg-crops+dense", "vgg19: vgg19", "--weights MEMBER="]);
+    place.fails("eval --ensemble vgg-3", 2, &["vgg-3", "no file", "googlenet-7"]);
+    place.fails("eval --ensemble resnext", 3, &["not published"]);
+    place.fails(&format!("{vgg} --weights vgg16"), 2, &["MEMBER=WEIGHTS", "vgg16, vgg19"]);
+    place.fails(&format!("{vgg} --weights vgg13=x"), 2, &["vgg13=x", "vgg16, vgg19"]);
+    place.fails(&format!("{vgg} --weights members"), 3, &["vgg19: vgg19"]);
+    place.fails("eval lenet --weights a --weights b", 2, &["--weights b", "one place"]);
+
+    save_as(&place, "vgg16", "");
+    save_as(&place, "vgg19", "--protocol 10-crop");
+    let both = "--weights vgg16=vgg16.safetensors --weights vgg19=vgg19.safetensors";
+    place.fails(&format!("{vgg} {both} --weights vgg16=x"), 2, &["vgg16", "twice"]);
+    let swapped = "--weights vgg16=vgg19.safetensors";
+    place.fails(&format!("{vgg} {swapped}"), 3, &["answers of vgg19, not of vgg16"]);
+
+    // The same, whether each is named or they lie in a folder; and as a file that lists them.
+    let named = place.json(&format!("{vgg} {both}"));
+    assert_eq!((&named["network"], &named["views"]), (&"vgg-2".into(), &11.into()));
+    assert!(named["members"][1].as_str().unwrap().starts_with("vgg19: vgg19, 10-crop"), "{named}");
+    for network in ["vgg16", "vgg19"] {
+        let file = format!("{network}.safetensors");
+        fs::copy(place.path(&file), place.path(format!("members/{file}"))).unwrap();
+    }
+    assert_eq!(place.json(&format!("{vgg} --weights members")), named);
+    fs::write(place.path("members/vgg16.pth"), "").unwrap();
+    let twice = ["vgg16.pth", "vgg16.safetensors", "keep one"];
+    place.fails(&format!("{vgg} --weights members"), 3, &twice);
+    let members =
+        ["vgg16", "vgg19"].map(|n| format!("[[members]]\npredictions = '{n}.safetensors'\n"));
+    fs::write(place.path("two.toml"), format!("name = 'two'\n{}", members.concat())).unwrap();
+    assert_eq!(place.json("eval --ensemble two.toml")["loss"], named["loss"]);
+    place.fails(
+        "eval --ensemble two.toml --weights members",
+        2,
+        &["--weights", "says that itself"],
+    );
+    place.fails("eval --ensemble two.toml --crop-pct 1", 2, &["preprocessing", "says that itself"]);
+
+    // Saved as one, it is still the row's.
+    place.text(&format!("{vgg} {both} --save fused --report whole"));
+    assert_eq!(place.json("eval --predictions fused"), named);
+
+    // What is not there is said wherever the number is.
+    let ran =
+        place.run(&format!("{vgg} --weights vgg16=vgg16.safetensors --report part --row vgg-2"));
+    assert!(ran.stderr.contains("without vgg19: vgg19, vgg-crops+dense"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("missing: vgg19") && ran.stdout.contains("1 of 2 members"),
+        "{ran:?}"
+    );
+    let html = fs::read_to_string(place.path("part/report.html")).unwrap();
+    assert!(html.contains("<dt>Missing</dt><dd>vgg19: ") && html.contains(">6.8<"), "{html}");
+}
+
+#[test]
+fn table_of_the_article_has_what_was_measured_beside_it() {
+    let place = Place::new();
+    save_as(&place, "vgg16", "");
+    save_as(&place, "vgg19", "--protocol 10-crop");
+    let vgg =
+        "eval --ensemble vgg-2 --weights vgg16=vgg16.safetensors --weights vgg19=vgg19.safetensors";
+    let table = place.text(&format!("{vgg} --report vgg --row all"));
+    let line = |name: &str| table.lines().rfind(|line| line.starts_with(name)).unwrap();
+    assert!(line("vgg-2 ").contains("23.7") && !line("vgg-2 ").contains("not run"), "{table}");
+    assert!(line("vgg-7 ").ends_with("not run"), "{table}");
+    assert!(table.contains("chosen: where the 25 crops of a scale lie"), "{table}");
+    assert!(table.contains("1 of 17 rows were run here"), "{table}");
+
+    let document = place.json(&format!("{vgg} --row VGG"));
+    assert_eq!(document["network"], "vgg-2");
+    let rows = document["rows"].as_array().unwrap();
+    assert!(rows.len() == 2 && rows[0]["measured"].is_null(), "{document}");
+    let error = rows[1]["measured"]["top1_error"].as_f64().unwrap();
+    assert!((error + document["top1"].as_f64().unwrap() - 100.0).abs() < 1e-9, "{document}");
+
+    // From a report, without running anything.
+    let earlier = parse(&place.text("eval --row vgg-2 --measured vgg/report.json --json"));
+    assert_eq!(earlier["rows"][0]["measured"], rows[1]["measured"]);
+    place.fails("eval --row vgg-2 --measured vgg/predictions.csv", 3, &["predictions.csv"]);
+    place.fails("eval lenet --measured vgg/report.json", 2, &["--row"]);
+    let other = place.text("eval lenet --row 2014");
+    assert!(
+        other.contains("lenet, 1-crop: measured on digits") && other.contains("0 of 2"),
+        "{other}"
+    );
+}

@@ -1,0 +1,119 @@
+//! What `eval --report` writes beside numbers: errors to sort, twins, thumbnails.
+
+use std::fs;
+
+use crate::program::{Place, parse};
+
+/// Two classes of six gray patterns each, divided into what is learnt from and what is tested.
+fn patterns(place: &Place) {
+    for (class, slope) in [("flat", 0.2f32), ("steep", 1.0)] {
+        for (part, first, count) in [("train", 0u32, 6u32), ("test", 6, 4)] {
+            let folder = place.path("data").join(part).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            for i in first..first + count {
+                let image = image::GrayImage::from_fn(28, 28, |x, y| {
+                    let (x, y, i) = (x as f32 / 28.0, y as f32 / 28.0, i as f32);
+                    let turns = x * (0.4 + 0.11 * i) + y * (slope + 0.07 * i);
+                    image::Luma([(128.0 + 100.0 * (turns * std::f32::consts::TAU).sin()) as u8])
+                });
+                image.save(folder.join(format!("{i}.png"))).unwrap();
+            }
+        }
+    }
+    // A twin of another class, larger; and one twice in the test part.
+    let twin = image::open(place.path("data/train/flat/2.png")).unwrap();
+    let twin = twin.resize(56, 56, image::imageops::FilterType::Nearest);
+    twin.save(place.path("data/test/steep/twin.png")).unwrap();
+    let (from, to) = ("data/test/flat/7.png", "data/test/flat/copy.png");
+    fs::copy(place.path(from), place.path(to)).unwrap();
+}
+
+#[test]
+fn twins_and_thumbnails_are_in_the_report() {
+    let place = Place::new();
+    patterns(&place);
+    place.text("train lenet --data data --epochs 1 --batch-size 4 --out run");
+    place.text("eval run --report plain --save saved");
+    place.text("eval run --twins --thumbnails --report seen");
+    let [plain, seen] = ["plain", "seen"]
+        .map(|folder| parse(&fs::read_to_string(place.path(folder).join("report.json")).unwrap()));
+    assert_eq!(plain["twins"], serde_json::Value::Null);
+    let twins = &seen["twins"];
+    assert_eq!(twins["found"], 2, "{twins}");
+    let names = |at: usize| {
+        ["image", "class", "twin", "twin_class", "of"]
+            .map(|key| twins["pairs"][at][key].as_str().unwrap())
+    };
+    let [image, class, twin, twin_class, of] = names(0);
+    assert!(image.ends_with("steep/twin.png") && twin.ends_with("flat/2.png"), "{twins}");
+    assert_eq!((class, twin_class), ("steep", "flat"));
+    assert!(["train", "validation"].contains(&of), "{twins}");
+    assert!(names(1)[0].ends_with("flat/copy.png") && names(1)[4] == "test", "{twins}");
+    let html = |folder: &str| fs::read_to_string(place.path(folder).join("report.html")).unwrap();
+    let (plain, seen) = (html("plain"), html("seen"));
+    assert!(!plain.contains("<img") && !plain.contains("Twins"), "{plain}");
+    assert!(seen.matches("<img src=\"data:image/png;base64,").count() >= 4, "{seen}");
+
+    // Saved answers know their data; others are refused.
+    place.text("eval --predictions saved --twins --thumbnails --report later");
+    assert_eq!(html("later").matches("<img").count(), seen.matches("<img").count());
+    fs::remove_file(place.path("data/test/flat/copy.png")).unwrap();
+    let later = "eval --predictions saved --twins --report later";
+    place.fails(later, 3, &["not those that were judged", "--data"]);
+    place.fails("eval run --twins", 2, &["--report"]);
+}
+
+#[test]
+fn errors_are_sorted_by_hand_and_counted() {
+    let place = Place::new();
+    place.text("eval lenet --report one");
+    let errors = fs::read_to_string(place.path("one/errors.csv")).unwrap();
+    let json = parse(&fs::read_to_string(place.path("one/report.json")).unwrap());
+    let wrong = 400 - json["top1_right"].as_u64().unwrap() as usize;
+    assert!(wrong > 0 && errors.lines().count() == wrong + 1, "{errors}");
+    assert!(errors.lines().skip(1).all(|line| line.ends_with(',')), "{errors}");
+
+    let filled = |kind: &str| errors.replacen(",\n", &format!(",{kind}\n"), 1);
+    fs::write(place.path("one/errors.csv"), filled("fine-grained")).unwrap();
+    // The work of whoever filled it in is not lost.
+    place.fails("eval lenet --report one", 4, &["errors.csv", "filled in", "--force"]);
+    place.text("eval lenet --report two --kinds one/errors.csv");
+    let json = parse(&fs::read_to_string(place.path("two/report.json")).unwrap());
+    assert_eq!(json["kinds"][4]["errors"], 1, "{}", json["kinds"]);
+    let html = fs::read_to_string(place.path("two/report.html")).unwrap();
+    assert!(
+        html.contains("<td>fine-grained</td><td class=\"n\">258</td><td class=\"n\">1</td>"),
+        "{html}"
+    );
+
+    fs::write(place.path("odd.csv"), filled("sky")).unwrap();
+    place.fails(
+        "eval lenet --report x --kinds odd.csv",
+        3,
+        &["odd.csv", "line 2", "\"sky\"", "6 obviously wrong"],
+    );
+    let other = "eval lenet --split validation --report x --kinds one/errors.csv";
+    place.fails(other, 3, &["none of the images that were judged"]);
+    place.fails("eval lenet --report x --kinds one/report.json", 3, &["report.json", "errors.csv"]);
+}
+
+#[test]
+fn probabilities_are_compared_with_saved_ones() {
+    let place = Place::new();
+    place.text("eval lenet --save one");
+    let same = place.json("eval lenet --beside one");
+    assert_eq!(
+        (&same["beside"]["greatest"], &same["beside"]["same_first"]),
+        (&0.0.into(), &400.into())
+    );
+    let ran = place.run("eval lenet --protocol 10-crop --beside one --json");
+    let beside = &parse(&ran.stdout)["beside"];
+    let (greatest, moved) =
+        (beside["greatest"].as_f64().unwrap(), beside["moved"].as_f64().unwrap());
+    assert!(greatest > 0.05 && moved > 0.0 && moved < greatest, "{beside}");
+    assert!(
+        ran.stderr.contains("beside lenet, 1-crop: a probability differs by at most"),
+        "{ran:?}"
+    );
+    place.fails("eval lenet --split validation --beside one", 3, &["one", "other images"]);
+}
