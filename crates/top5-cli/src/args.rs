@@ -7,10 +7,10 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use top5::data::Limits;
+use top5::train::PrecisionName;
 use top5::{Isa, Options, Precision, Tuning};
 
 use crate::augment::AugmentArgs;
-use crate::descent::{DescentArgs, FineTuningArgs};
 use crate::eval::EvalArgs;
 use crate::exit::{Stop, TABLE};
 use crate::inside;
@@ -20,6 +20,7 @@ use crate::probe::ProbeArgs;
 use crate::sanity::SanityArgs;
 use crate::score::ScoreArgs;
 use crate::train::TellingArgs;
+use crate::train::flags::{self, RecipeArgs};
 use crate::tuning;
 
 /// The ImageNet champions, from LeNet to SENet: train, evaluate, look inside and ship.
@@ -47,6 +48,7 @@ Examples:
   top5 train resnet20_cifar --data photos/ --epochs 20
   top5 train lenet --optimizer adamw --lr 1e-3 --ema 0.999 --no-decay norms,biases
   top5 train resnet18 --weights resnet18.pth --freeze 'conv1,bn1,layer*' --data photos/
+  top5 train resnet20-cifar10 --data photos/          as a paper did: `top5 recipes` lists them
   top5 train recipe.toml                              everything as the file says
   top5 train --resume --out fashion                   go on after Ctrl-C, a crash or a power cut";
 
@@ -55,6 +57,12 @@ Examples:
   top5 predict digit.png                              with the embedded LeNet
   top5 predict photos/ scan.jpg --model runs/mine --top 3
   top5 predict - --json < digit.png";
+
+const RECIPES_EXAMPLES: &str = "\
+Examples:
+  top5 recipes
+  top5 recipes resnet20-cifar10 > mine.toml           to be changed and given to train
+  top5 train resnet20-cifar10 --data cifar-10-batches-bin";
 
 const MODELS_EXAMPLES: &str = "\
 Examples:
@@ -107,10 +115,13 @@ pub(crate) enum Commands {
     Train(TrainArgs),
     /// Evaluate a model: top-1, top-5, loss, per class
     #[command(before_help = crate::eval::EXAMPLES)]
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     /// Write a run as one page: its course, its mistakes, and what it followed from
     #[command(before_help = crate::report::EXAMPLES)]
     Report(Box<crate::report::ReportArgs>),
+    /// List the recipes of published trainings, or print one as a file
+    #[command(before_help = RECIPES_EXAMPLES)]
+    Recipes(RecipesArgs),
     /// List the protocols that look at an image more than once, or print one as a file
     Protocols(ProtocolsArgs),
     /// Say what images show
@@ -195,13 +206,13 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "MIB", help_heading = ENGINE)]
     pub(crate) memory_limit: Option<u64>,
     /// The instruction set: scalar, avx2 or avx512; the best that the machine has by default
-    #[arg(long, value_name = "NAME", value_parser = parse_isa)]
+    #[arg(long, value_name = "NAME", value_parser = parse_isa, help_heading = ENGINE)]
     pub(crate) isa: Option<Isa>,
     /// Direct convolution only: a little more exact, and slower
-    #[arg(long, conflicts_with = "precision")]
+    #[arg(long, conflicts_with = "precision", help_heading = ENGINE)]
     pub(crate) exact: bool,
     /// Precision of products; bf16 is faster where the CPU has it, and about 1 % off
-    #[arg(long, value_name = "NAME", value_enum)]
+    #[arg(long, value_name = "NAME", value_enum, help_heading = ENGINE)]
     pub(crate) precision: Option<PrecisionArg>,
 }
 
@@ -277,14 +288,23 @@ impl From<PrecisionArg> for Precision {
     }
 }
 
+impl From<PrecisionName> for PrecisionArg {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// Which data are read, and how.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DataArgs {
     /// digits, fashion-mnist, or a folder (MNIST's or CIFAR's files, or images in one folder per class)
-    #[arg(long, visible_alias = "data-dir", value_name = "NAME|DIR")]
+    #[arg(long, visible_alias = "data-dir", value_name = "NAME|DIR", help_heading = flags::DATA)]
     pub(crate) data: Option<String>,
     /// Leave bad image files out and report them, instead of stopping at the first
-    #[arg(long)]
+    #[arg(long, help_heading = flags::DATA)]
     pub(crate) skip_bad: bool,
     #[command(flatten)]
     pub(crate) images: ImageArgs,
@@ -294,7 +314,7 @@ pub(crate) struct DataArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ImageArgs {
     /// Refuse images of more pixels; with more, decoding may take more memory. By default as many as Pillow reads silently
-    #[arg(long, value_name = "N", default_value_t = Limits::default().pixels)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().pixels, help_heading = flags::DATA)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     max_pixels: u64,
 }
@@ -328,34 +348,40 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Passes over the training images; with --resume more than the run has prolong it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = flags::LENGTH)]
     pub(crate) epochs: Option<usize>,
     /// Images per step
-    #[arg(long, short, value_name = "N", value_parser = positive)]
+    #[arg(long, short, value_name = "N", value_parser = positive, help_heading = flags::LENGTH)]
     pub(crate) batch_size: Option<usize>,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", help_heading = flags::LENGTH)]
+    pub(crate) seed: Option<u64>,
     /// Highest learning rate
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", help_heading = flags::RATE)]
     pub(crate) lr: Option<f32>,
     #[command(flatten)]
-    pub(crate) descent: DescentArgs,
+    pub(crate) recipe: RecipeArgs,
     #[command(flatten)]
     pub(crate) augment: AugmentArgs,
-    #[command(flatten)]
-    pub(crate) tuning: FineTuningArgs,
-    /// Seed of everything random
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
+    /// Start from these weights of the network: a file, a run's or timm's folder, or hf-hub:ORG/NAME[@REVISION]
+    #[arg(long, visible_alias = "pretrained", value_name = "WEIGHTS", help_heading = flags::FINE_TUNING)]
+    pub(crate) weights: Option<String>,
+    /// Open no network connection: read the hub's cache only
+    #[arg(long, help_heading = flags::FINE_TUNING)]
+    pub(crate) offline: bool,
     /// The run's folder; runs/NAME, numbered when taken, by default
-    #[arg(long, short, value_name = "DIR")]
+    #[arg(long, short, value_name = "DIR", help_heading = flags::RUN)]
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run in --out where its newest checkpoint is; begin it where there is none
-    #[arg(long, requires = "out")]
+    #[arg(long, requires = "out", help_heading = flags::RUN)]
     pub(crate) resume: bool,
     /// Write a checkpoint every so many steps, and after every epoch
-    #[arg(long, value_name = "STEPS", value_parser = positive)]
-    pub(crate) checkpoint_every: Option<usize>,
+    #[arg(long, visible_alias = "checkpoint-every", value_name = "STEPS", value_parser = positive)]
+    #[arg(help_heading = flags::RUN)]
+    pub(crate) checkpoint_steps: Option<usize>,
     /// Keep the models after these epochs in the run's folder, for `top5 evolve`; to be given again with --resume
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive)]
+    #[arg(help_heading = flags::RUN)]
     pub(crate) keep_epochs: Vec<usize>,
     #[command(flatten)]
     pub(crate) telling: TellingArgs,
@@ -415,6 +441,13 @@ pub(crate) struct ProtocolsArgs {
     #[arg(long, visible_alias = "img-size", value_name = "N", default_value = "224")]
     #[arg(value_parser = positive)]
     pub(crate) input: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipesArgs {
+    /// The recipe to print, in the form that `top5 train FILE.toml` reads; or of names with * and ?, which to list
+    #[arg(default_value = "*")]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

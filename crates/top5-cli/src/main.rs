@@ -8,7 +8,6 @@ mod augment;
 mod bench;
 mod convert;
 mod data;
-mod descent;
 mod environment;
 mod eval;
 mod exit;
@@ -33,6 +32,7 @@ mod printable;
 mod probe;
 mod progress;
 mod protocols;
+mod recipes;
 mod rectangles;
 mod report;
 mod run_folder;
@@ -73,6 +73,7 @@ enum Task {
     Train(Box<train::Task>),
     Eval(Box<eval::Task>),
     Report(Box<report::Task>),
+    Recipes(recipes::Task),
     Protocols(protocols::Task),
     Predict(Box<predict::Task>),
     Serve(Box<serve::Task>),
@@ -103,7 +104,8 @@ impl Task {
     fn resolve(command: Commands) -> Result<Self> {
         Ok(match command {
             Commands::Train(args) => Self::Train(Box::new(train::Task::resolve(args)?)),
-            Commands::Eval(args) => Self::Eval(Box::new(eval::Task::resolve(args)?)),
+            Commands::Eval(args) => Self::Eval(Box::new(eval::Task::resolve(*args)?)),
+            Commands::Recipes(args) => Self::Recipes(recipes::Task::resolve(&args)?),
             Commands::Report(args) => Self::Report(Box::new(report::Task::resolve(*args)?)),
             Commands::Protocols(args) => Self::Protocols(protocols::Task::resolve(args)?),
             Commands::Predict(args) => Self::Predict(Box::new(predict::Task::resolve(args)?)),
@@ -143,6 +145,7 @@ impl Task {
             Self::Train(task) => task.run(output),
             Self::Eval(task) => task.run(output),
             Self::Report(task) => task.run(output),
+            Self::Recipes(task) => task.run(output),
             Self::Protocols(task) => task.run(output),
             Self::Predict(task) => task.run(output),
             Self::Serve(task) => task.run(output),

@@ -243,7 +243,7 @@ pub(crate) fn size([channels, height, width]: [usize; 3]) -> String {
 
 /// Whether a name fits a pattern with `*` (anything) and `?` (one character), as timm's `list_models` has them. A `*` that took
 /// too little takes one character more, and only the last one is ever taken back: time grows with the product of the lengths.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let [pattern, name] = [pattern, name].map(|text| text.chars().collect::<Vec<char>>());
     let (mut p, mut n) = (0, 0);
     let mut star = None;

@@ -1,6 +1,8 @@
 //! `top5 train`: a run in a folder of its own, which can be stopped and killed at any moment and goes on.
 
 mod data;
+pub(crate) mod flags;
+mod plan;
 mod recipe;
 mod record;
 mod start;
@@ -8,6 +10,8 @@ mod summary;
 mod telling;
 mod view;
 
+use plan::Plan;
+use recipe::Resolved;
 pub(crate) use recipe::{asked_for, read_saved};
 
 use std::collections::BTreeSet;
@@ -17,21 +21,21 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use top5::data::{Limits, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, Splits};
+use top5::data::{Limits, Loader, LoaderOptions, OnBad, Preprocess, Splits};
 use top5::eval::EvaluationError;
 use top5::graph::{Device, Graph, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{
-    Checkpoints, Event, FineTuning, FitError, Recipe, State, Trainer, initialise, newest_folder,
-    sentence,
+    Checkpoints, Event, FineTuning, FitError, Recipe, State, Trainer, check_statistics,
+    initialise_by, newest_folder, sentence,
 };
 use top5::zoo::{self, Settings};
-use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, make_folder, sha256};
+use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, make_folder, sha256, usual_augment};
 
 use crate::args::{EngineArgs, TrainArgs};
 use crate::environment::Environment;
 use crate::exit::{self, Stop};
 use crate::interrupt::Interrupt;
-use crate::memory::{self, OfTraining, limited};
+use crate::memory::{OfTraining, limited};
 use crate::output::{Output, command_line};
 use crate::report::{self, Answers};
 use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, REPORT, RunFolder, epoch_file};
@@ -62,6 +66,8 @@ struct Summary {
     /// The run as a page.
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<String>,
+    /// What was said before the first step.
+    plan: Plan,
     /// Whether bad files were left out of the data.
     #[serde(skip)]
     skipped: bool,
@@ -106,6 +112,8 @@ pub(crate) struct Task {
     warning: Option<String>,
     /// What is to be said of a run that gets more epochs.
     prolonged: Option<String>,
+    /// Whether what is done to training images follows from the images.
+    augment_unsaid: bool,
     offline: bool,
     /// Whether the data lie where they lay when the run began, for all that is known.
     data_unsaid: bool,
@@ -129,7 +137,7 @@ enum Place {
 
 impl Task {
     pub(crate) fn resolve(args: TrainArgs) -> Result<Self> {
-        let (recipe, prolonged) = recipe::resolve(&args)?;
+        let Resolved { recipe, prolonged, augment_unsaid } = recipe::resolve(&args)?;
         let warning = data::about(&recipe, &args);
         let place = match args.out {
             Some(out) if args.resume => {
@@ -140,7 +148,9 @@ impl Task {
         };
         let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
         let (limits, data_unsaid) = (args.data.images.limits(), args.data.data.is_none());
-        let (offline, engine, keep_epochs) = (args.tuning.offline, args.engine, args.keep_epochs);
+        let (offline, keep_epochs) = (args.offline, args.keep_epochs);
+        let precision = args.engine.precision.or(recipe.precision.map(Into::into));
+        let engine = EngineArgs { precision, ..args.engine };
         if let Some(late) = keep_epochs.iter().find(|&&epoch| epoch > recipe.epochs) {
             let message = format!("--keep-epochs {late}: the run has {} epochs", recipe.epochs);
             return Err(Stop::Usage(message).into());
@@ -149,6 +159,7 @@ impl Task {
             recipe,
             warning,
             prolonged,
+            augment_unsaid,
             offline,
             data_unsaid,
             on_bad,
@@ -164,7 +175,9 @@ impl Task {
         let began = Instant::now();
         self.warning.iter().for_each(|warning| output.warn(warning));
         self.prolonged.iter().for_each(|prolonged| output.note(prolonged));
-        let splits = self.open_data(output)?;
+        let begins = matches!(self.place, Place::New(_));
+        let reading = data::Reading { on_bad: self.on_bad, limits: self.limits, output };
+        let splits = data::open(&self.recipe, &reading, self.data_unsaid && !begins)?;
         let network = zoo::network(&self.recipe.network)?;
         let has_state = match &self.place {
             Place::Begun(out, Some(_)) => newest_folder(&out.join(CHECKPOINTS)).is_some(),
@@ -174,13 +187,7 @@ impl Task {
             true => None,
             false => start::open(&mut self.recipe, network, self.offline, output)?,
         };
-        let preprocess = self.recipe.preprocess.clone();
-        let graph = network.with(Settings {
-            classes: splits.train.classes().len(),
-            input: preprocess.as_ref().map_or(network.input, |preprocess| preprocess.input_size),
-            ..network.settings()
-        })?;
-        let preprocess = preprocess.unwrap_or_else(|| top5::preprocessing(network, graph.input()));
+        let (graph, preprocess) = self.build(network, &splits)?;
         let tuning = FineTuning::new(&graph, &self.recipe)?;
         let of_start = |from| start::weights(&from, &graph, &self.recipe, output);
         let start = from.map(of_start).transpose()?;
@@ -195,7 +202,9 @@ impl Task {
         let options = limited(options);
         let device = top5::device(&options)?;
         // Before anything is written: a step that does not fit would fail at its start.
-        OfTraining::new(&device, tuning.graph(), &self.recipe)?.check(&options)?;
+        let needed = OfTraining::new(&device, tuning.graph(), &self.recipe)?;
+        needed.check(&options)?;
+        check_statistics(tuning.graph(), self.recipe.batch_size.min(splits.train.len()))?;
 
         let Self { recipe, place, on_bad, keep_epochs, telling, .. } = self;
         let name = format!("{}-{}", recipe.network, data::folder_name(&recipe.data));
@@ -232,6 +241,9 @@ impl Task {
             trainer = trainer.skip_unreadable();
         }
         let state = run.begin(&trainer, &device)?;
+        let steps = [trainer.steps(), trainer.epoch_steps()];
+        let plan = Plan::new(&run.recipe, &run.splits, &run.graph, steps, needed.memory());
+        plan.say(&run.recipe, output);
         let serve =
             |watched: Watched| watched.serve(&device, run.folder.path(), &run.recipe, output);
         let _serving = watched.map(serve).transpose()?;
@@ -241,49 +253,34 @@ impl Task {
         let mut training = device.training(run.tuning.graph(), &weights, &of_batch)?;
         let state = run.train(&trainer, training.as_mut(), state)?;
         drop(training);
-        let summary = run.finish(&device, &state, began)?;
+        let summary = run.finish(&device, &state, began, plan)?;
         if output.json {
             return output.document(&summary);
         }
         output.text(&describe(&summary))
     }
 
-    /// The parts of the data, whose classes must be as many as the recipe says.
-    fn open_data(&self, output: Output) -> Result<Splits> {
-        let Recipe { data, classes, validation, seed, .. } = &self.recipe;
-        let open = OpenOptions {
-            validation: *validation,
-            seed: *seed,
-            on_bad: self.on_bad,
-            limits: self.limits,
-            memory: memory::available(),
+    /// The network for these classes and the recipe's input, and how images become it. What is done to training images is written
+    /// into the recipe where nobody has said it.
+    fn build(
+        &mut self,
+        network: &'static zoo::Network,
+        splits: &Splits,
+    ) -> Result<(Graph, Preprocess)> {
+        let recipe = &mut self.recipe;
+        let own = recipe.preprocess.as_ref().map_or(network.input, |of| of.input_size);
+        let input = recipe.image_size.map_or(own, |side| [own[0], side, side]);
+        let classes = splits.train.classes().len();
+        let graph = network.with(Settings { classes, input, ..network.settings() })?;
+        let preprocess = match recipe.preprocess.clone() {
+            Some(preprocess) => Preprocess { input_size: input, ..preprocess },
+            None => top5::preprocessing(network, input),
         };
-        let opened = top5::data::open(data, &open);
-        let splits = match self.place {
-            Place::Begun(..) if self.data_unsaid => opened.context(
-                "opening the run's images: if they are elsewhere by now, say where with --data",
-            ),
-            Place::Begun(..) | Place::New(_) => Ok(opened?),
-        }?;
-        for error in splits.skipped.iter() {
-            output.warn(&format!("left out: {error}"));
+        if self.augment_unsaid && plan::is_coloured(splits.train.as_ref()) {
+            let first = splits.train.sample(0).map(|sample| sample.image);
+            recipe.augment = first.map(|image| usual_augment(&image, input)).unwrap_or_default();
         }
-        for unused in splits.unused.iter() {
-            output.warn(&format!("left out: {unused}"));
-        }
-        let found = splits.train.classes().len();
-        match classes {
-            Some(classes) if *classes != found => {
-                let message = format!(
-                    "the recipe says {classes} classes, {data} has {found}: leave `classes` out, or give other data"
-                );
-                Err(Stop::BadInput(message).into())
-            }
-            Some(_) | None => {
-                self.recipe.check_validation(splits.validation.len())?;
-                Ok(splits)
-            }
-        }
+        Ok((graph, preprocess))
     }
 }
 
@@ -303,10 +300,6 @@ impl Run {
             splits.describe(),
             folder.path().display()
         ));
-        let changes = recipe.changes();
-        if !changes.is_empty() {
-            output.note(&format!("training images: {}", changes.join("; ")));
-        }
         if let Some(decay) = recipe.ema {
             output.note(&format!(
                 "the average of the weights, of which {decay} stays in a step, is validated and kept"
@@ -326,7 +319,8 @@ impl Run {
             }
             None if found.damaged.is_empty() => {
                 let given = self.start.as_ref().map(|start| start.weights.clone());
-                Ok(trainer.begin(given.unwrap_or_else(|| initialise(graph, recipe.seed))))
+                Ok(trainer
+                    .begin(given.unwrap_or_else(|| initialise_by(recipe.init, graph, recipe.seed))))
             }
             None => {
                 let message = "every checkpoint is damaged: begin again in another folder";
@@ -425,7 +419,13 @@ impl Run {
     }
 
     /// Makes the model of the best epoch and evaluates it on the test images.
-    fn finish(&self, device: &CpuDevice, state: &State, start: Instant) -> Result<Summary> {
+    fn finish(
+        &self,
+        device: &CpuDevice,
+        state: &State,
+        start: Instant,
+        plan: Plan,
+    ) -> Result<Summary> {
         let best = state.best().context("the run has no epoch")?;
         let weights = match best.step == state.step {
             true => state.model(),
@@ -467,6 +467,7 @@ impl Run {
             report: Some(REPORT)
                 .filter(|_| !self.telling.no_report)
                 .map(|page| self.folder.join(page).display().to_string()),
+            plan,
             skipped: !self.splits.skipped.is_empty(),
         })
     }

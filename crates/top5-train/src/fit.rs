@@ -27,6 +27,7 @@ use top5_graph::{
 
 use crate::checkpoint::Checkpoints;
 use crate::failure::{Diverged, FitError, NotFinite, ObserverError};
+use crate::filters::renormalise;
 use crate::fine_tune::FineTuning;
 use crate::group::Group;
 use crate::log::{Record, Row, StepRecord, line};
@@ -351,6 +352,9 @@ impl Trainer {
         }
         let groups = going.tuning.groups().to_vec();
         training.update(&Update { groups, ..self.recipe.update(lr, step) });
+        if let Some(most) = self.recipe.max_filter_rms {
+            renormalise(training, going.tuning, most)?;
+        }
         state.right += right;
         state.right_top5 = state.right_top5.map(|sum| sum + right_top5);
         state.images += total;
@@ -514,7 +518,7 @@ struct Going<'a, 'g> {
 
 /// The fewest images that a step can learn from: 2 where a batch normalisation would see one value per channel, whose output
 /// is its bias whatever the image. Refuses batches that are smaller, as PyTorch does.
-fn check_statistics(graph: &Graph, batch: usize) -> Result<usize, EngineError> {
+pub fn check_statistics(graph: &Graph, batch: usize) -> Result<usize, EngineError> {
     let mut nodes = graph.nodes().iter();
     let small = nodes.find(|node| node.spec.affine.is_some() && node.shape().size() == [1, 1]);
     match small {

@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod failure;
+mod filters;
 mod fine_tune;
 mod fit;
 mod group;
@@ -27,12 +28,15 @@ pub use checkpoint::{
 };
 pub use failure::{Diverged, FitError, NotFinite, ObserverError};
 pub use fine_tune::{FineTuning, head};
-pub use fit::{Event, Observer, Trainer};
-pub use init::initialise;
+pub use fit::{Event, Observer, Trainer, check_statistics};
+pub use init::{initialise, initialise_by};
 pub use local::LocalRank;
 pub use log::{History, Moment, Record, Row, StepRecord, TimedStep, line, moments_until};
 pub use ranks::{RankError, Ranks};
-pub use recipe::{EmaBuffersName, OptimizerName, ParamGroup, Recipe, RecipeError, Role};
+pub use recipe::{
+    About, EmaBuffersName, InitName, OptimizerName, Outcome, ParamGroup, PrecisionName, Recipe,
+    RecipeError, Role,
+};
 pub use schedule::{Figure, Plateau, Rate, Schedule};
 pub use sentence::sentence;
 pub use state::State;

@@ -1,18 +1,23 @@
 //! Recipes: everything that the result of a run depends on beside the data, as TOML.
 
+mod about;
 mod descent;
+mod keys;
 mod seed;
 mod settings;
 
+pub use about::{About, Outcome};
 pub use descent::{EmaBuffersName, OptimizerName, ParamGroup, Role};
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use top5_data::preprocess::MAX_SIDE;
 use top5_data::{Augment, Mix, Preprocess, SettingError};
 use top5_graph::OutOfBounds;
 
 use crate::schedule::{MAX_EPOCHS, Rate, Schedule};
+use keys::{KEYS, nearest};
 
 /// The greatest count: beyond that it is a slip.
 const MAX_COUNT: usize = u32::MAX as usize;
@@ -47,16 +52,28 @@ pub struct Recipe {
     /// Share of the training images that choose the epoch, where the data have no part of their own for it. With 0 they have
     /// none, and the last epoch is kept.
     pub validation: f64,
+    /// A folder of images that choose the epoch, in place of a share of those to learn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_data: Option<String>,
     /// Epochs in a row that may be no better than the best on the validation images; the run ends after so many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<usize>,
     /// Seed of everything random.
     #[serde(with = "seed")]
     pub seed: u64,
+    /// How the weights are drawn; as the network's page says if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitName>,
     /// Passes over the training images.
     pub epochs: usize,
     /// Images per step.
     pub batch_size: usize,
+    /// Height and width of the network's input, in place of the network's own or of those in `preprocess`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// Precision of products; the engine's own if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<PrecisionName>,
     /// The highest learning rate.
     pub lr: f32,
     /// Epochs, fractions allowed, over which the learning rate rises to it.
@@ -103,6 +120,9 @@ pub struct Recipe {
     /// Largest magnitude of a gradient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_value: Option<f64>,
+    /// Greatest root mean square of a convolution's filter, to which it is scaled after a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_filter_rms: Option<f64>,
     /// Share that stays in a step of the average of the weights, which is then what is validated and kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
@@ -138,6 +158,38 @@ pub struct Recipe {
     /// How images become the network's input; as the network's page says if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,
+    /// What it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<About>,
+}
+
+/// A rule by which a recipe has weights drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InitName {
+    /// Weights of convolutions and linear layers, but for the head's, normal with variance 2/fan_in, their biases 0 (He et al.,
+    /// ICCV 2015, equation 10): the signal keeps its size through rectifiers, however many layers there are.
+    Kaiming,
+}
+
+/// The precision of products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrecisionName {
+    /// 24 bits.
+    F32,
+    /// 8 bits.
+    Bf16,
+}
+
+impl PrecisionName {
+    /// Its name in recipes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
 }
 
 /// Keys that every recipe has.
@@ -153,9 +205,21 @@ const REQUIRED: [&str; 9] = [
     "schedule",
 ];
 
-/// What keeps a text from being a recipe: where it is TOML, all keys that it lacks at once.
+/// What keeps a text from being a recipe: where it is TOML, the first key that no recipe has, or all keys that it lacks at once.
 fn wrong_toml(text: &str, error: &toml::de::Error) -> RecipeError {
     let table: toml::Table = text.parse().unwrap_or_default();
+    if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        let unknown = RecipeError::unknown(key);
+        let rest = |line: &str| {
+            Some(line.trim_start_matches('[').trim_start().strip_prefix(key)?.to_owned())
+        };
+        let named = |line: &str| {
+            rest(line).is_some_and(|rest| rest.trim_start().starts_with(['=', '.', ']']))
+        };
+        let at =
+            text.lines().position(named).map_or(String::new(), |at| format!("line {}: ", at + 1));
+        return RecipeError::Toml { message: format!("{at}{unknown}") };
+    }
     let missing: Vec<&str> =
         REQUIRED.into_iter().filter(|key| !table.is_empty() && !table.contains_key(*key)).collect();
     let message = match missing.as_slice() {
@@ -224,10 +288,14 @@ impl Recipe {
             head_lr: None,
             layer_decay: None,
             validation: 0.1,
+            validation_data: None,
             early_stopping: None,
             seed: 0,
+            init: None,
             epochs: 30,
             batch_size: 64,
+            image_size: None,
+            precision: None,
             lr: 0.05,
             warmup_epochs: 1.0,
             optimizer: OptimizerName::Sgd,
@@ -244,6 +312,7 @@ impl Recipe {
             no_decay: Vec::new(),
             clip_norm: None,
             clip_value: None,
+            max_filter_rms: None,
             ema: None,
             ema_warmup: false,
             ema_after: 0,
@@ -256,6 +325,7 @@ impl Recipe {
             mixup: 0.0,
             cutmix: 0.0,
             preprocess: None,
+            about: None,
         }
     }
 
@@ -285,12 +355,18 @@ impl Recipe {
                 "warmup_epochs",
                 "from 0 to the number of epochs",
             ),
+            (self.lr > 0.0 && self.lr.is_finite(), "lr", "a finite number above 0"),
             (share(self.label_smoothing), "label_smoothing", "from 0 to less than 1"),
             ((0.0..1.0).contains(&self.validation), "validation", "from 0 to less than 1"),
             (
                 self.early_stopping.is_none_or(|most| (1..=MAX_EPOCHS).contains(&most)),
                 "early_stopping",
                 "from 1 to 1000000",
+            ),
+            (
+                self.image_size.is_none_or(|side| (1..=MAX_SIDE).contains(&side)),
+                "image_size",
+                "from 1 to 4096",
             ),
             (
                 self.head_lr.is_none_or(|factor| factor > 0.0 && factor.is_finite()),
@@ -301,6 +377,11 @@ impl Recipe {
                 self.layer_decay.is_none_or(|factor| factor > 0.0 && factor <= 1.0),
                 "layer_decay",
                 "above 0, and at most 1",
+            ),
+            (
+                self.max_filter_rms.is_none_or(|rms| rms > 0.0 && rms.is_finite()),
+                "max_filter_rms",
+                "a finite number above 0",
             ),
             (self.checkpoint_steps.is_none_or(count), "checkpoint_steps", "from 1 to 4294967295"),
         ] {
@@ -339,7 +420,13 @@ impl Recipe {
     /// over, and where the data lie: they are known by their fingerprint.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let table = |recipe: &Self| -> serde_json::Map<String, serde_json::Value> {
-            let recipe = Self { checkpoint_steps: None, data: String::new(), ..recipe.clone() };
+            let recipe = Self {
+                checkpoint_steps: None,
+                data: String::new(),
+                validation_data: None,
+                about: None,
+                ..recipe.clone()
+            };
             // By way of text, in which single precision is not widened.
             let text = serde_json::to_string(&recipe).expect("numbers and texts have a JSON form");
             serde_json::from_str(&text).expect("what was just written can be read")
@@ -385,6 +472,13 @@ impl From<SettingError> for RecipeError {
 }
 
 impl RecipeError {
+    /// There is no such key.
+    fn unknown(key: &str) -> Self {
+        let (near, all) = (nearest(key), KEYS.join(", "));
+        let message = format!("there is no key {key:?}; nearest: {near}; all: {all}");
+        Self::Toml { message }
+    }
+
     /// The same with the line of its key in `text`.
     fn at(self, text: &str) -> Self {
         match self {
@@ -431,7 +525,7 @@ mod tests {
     #[test]
     fn wrong_keys_and_types_are_named_with_their_line() {
         for (from, to, words) in [
-            ("momentum =", "momentun =", &["momentun", "line", "momentum"][..]),
+            ("momentum =", "momentun =", &["momentun", "line 12", "nearest: momentum"][..]),
             ("epochs = 6", "epochs = \"6", &["line"]),
             ("epochs = 6", "epochs = -6", &["epochs", "line", "usize"]),
             ("schedule = { cosine", "schedule = { cosinus", &["cosinus", "constant", "step"]),

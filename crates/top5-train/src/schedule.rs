@@ -40,7 +40,7 @@ pub enum Schedule {
     /// The rate falls along half a cosine until the end of the run.
     Cosine {
         /// The rate that it falls to.
-        #[serde(rename = "final")]
+        #[serde(rename = "final", default)]
         last: f64,
     },
     /// The rate falls along a power of the share of the run that is left.

@@ -15,8 +15,8 @@ use top5_graph::{
     Targets, Training, TrainingOptions, Update, Weights, net,
 };
 use top5_train::{
-    Checkpoints, Event, FitError, NotFinite, OptimizerName, ParamGroup, Recipe, Role, Row,
-    Schedule, State, Trainer, initialise,
+    Checkpoints, Event, FineTuning, FitError, NotFinite, OptimizerName, ParamGroup, Recipe, Role,
+    Row, Schedule, State, Trainer, initialise,
 };
 
 const EPOCHS: usize = 3;
@@ -428,6 +428,42 @@ fn frozen_parameters_stay() {
     }
 }
 
+/// Frozen normalisations are affine maps in the engine; what is written down is the network's own.
+#[test]
+fn run_with_frozen_normalisations_goes_on_from_its_checkpoint_with_the_same_bits() {
+    let freeze = vec!["conv1".to_owned(), "bn1".to_owned()];
+    let recipe = Recipe { freeze, ema: Some(0.9), ..recipe() };
+    let tuning = FineTuning::new(&graph(), &recipe).unwrap();
+    let trainer = Trainer::new(recipe, &splits(), preprocess()).fine_tuning(tuning.clone());
+    let go_on = |state: State, checkpoints: Option<&mut Checkpoints>, stop: usize| {
+        let weights = tuning.inward(&state.weights);
+        let options = TrainingOptions::new(8);
+        let mut training = device(1).cpu_training(tuning.graph(), &weights, &options).unwrap();
+        trainer
+            .run(&mut training, state, checkpoints, &mut |event| {
+                let stops = matches!(event, Event::Step(record) if record.step == stop);
+                Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })
+            .unwrap()
+    };
+    // Statistics that are not those of a network that has seen nothing.
+    let mut weights = initialise(&graph(), 0);
+    for (name, value) in [("bn1.running_mean", 0.3), ("bn1.running_var", 0.7)] {
+        weights.tensor_mut(name).unwrap().data_mut().fill(value);
+    }
+    let whole = go_on(trainer.begin(weights.clone()), None, usize::MAX);
+    let folder = TempDir::new().unwrap();
+    let mut checkpoints = Checkpoints::open(folder.path().join("checkpoints")).unwrap();
+    go_on(trainer.begin(weights.clone()), Some(&mut checkpoints), 5);
+    let kept = checkpoints.newest().unwrap().state.unwrap();
+    assert_eq!(kept.step, 5);
+    assert_same_bits(&go_on(kept, None, usize::MAX), &whole);
+    for (name, tensor) in weights.iter() {
+        let stays = name.starts_with("conv1") || name.starts_with("bn1");
+        assert_eq!(whole.weights.tensor(name).unwrap() == tensor, stays, "{name}");
+    }
+}
+
 /// A rate that becomes infinite, and weights that do while the loss is finite.
 #[test]
 fn what_is_not_finite_never_becomes_a_checkpoint() {
@@ -601,4 +637,30 @@ fn learning_rate_that_is_far_too_high_diverges() {
     let state = trainer.begin(initialise(&graph(), 0));
     let run = trainer.run(&mut training(1), state, None, &mut |_| Ok(ControlFlow::Continue(())));
     assert!(matches!(run, Err(FitError::Diverged(_))), "{run:?}");
+}
+
+#[test]
+fn filters_are_scaled_to_the_greatest_size_and_a_resumed_run_has_the_same_bits() {
+    const MOST: f64 = 0.1;
+    let recipe = Recipe { max_filter_rms: Some(MOST), ema: Some(0.9), ..recipe() };
+    let trainer = Trainer::new(recipe, &splits(), preprocess());
+    let go_on = |state: State, stop: usize| {
+        trainer
+            .run(&mut training(1), state, None, &mut |event| {
+                let stops = matches!(event, Event::Step(record) if record.step == stop);
+                Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })
+            .unwrap()
+    };
+    let begin = || trainer.begin(initialise(&graph(), 0));
+    let rms = |state: &State| -> Vec<f64> {
+        let filters = state.weights.tensor("conv1.weight").unwrap().data().chunks_exact(9);
+        let square = |filter: &[f32]| filter.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+        filters.map(|filter| (square(filter) / 9.0).sqrt()).collect()
+    };
+    assert!(rms(&begin()).iter().any(|&rms| rms > MOST));
+    let whole = go_on(begin(), usize::MAX);
+    assert!(rms(&whole).iter().all(|&rms| rms < MOST * (1.0 + 1e-6)), "{:?}", rms(&whole));
+    assert!(rms(&whole).iter().any(|&rms| rms > MOST * (1.0 - 1e-6)), "{:?}", rms(&whole));
+    assert_same_bits(&go_on(go_on(begin(), 5), usize::MAX), &whole);
 }

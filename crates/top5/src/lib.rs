@@ -47,7 +47,7 @@ pub use files::{WholeFile, WriteError, make_folder, remove_file, sha256, sha256_
 pub use finite::{Finite, trace};
 pub use model::Model;
 pub use preprocessing::preprocessing;
-pub use recipes::{recipe, recipes};
+pub use recipes::{recipe, recipe_file, recipes, usual_augment};
 pub use top5_cpu::plan;
 pub use top5_cpu::{
     Choice, CpuDevice, CpuNetwork, CpuSession, CpuTraining, Isa, LayerShape, Mode, Options,

@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use top5::data::source::NAMES;
+use top5::data::{Limits, OnBad, OpenOptions, Splits};
 use top5::train::Recipe;
 use top5::zoo;
 
 use super::recipe::DEFAULT_DATA;
 use crate::args::TrainArgs;
+use crate::exit::Stop;
+use crate::memory;
+use crate::output::Output;
 
 /// What is to be said where a network of photographs gets no data, and so learns the embedded digits.
 pub(super) fn about(recipe: &Recipe, args: &TrainArgs) -> Option<String> {
@@ -34,4 +39,87 @@ pub(super) fn folder_name(data: &str) -> String {
     let name = Path::new(data).file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(".tar").map_or(name.clone(), |stem| stem.to_owned().into());
     if name.is_empty() { "data".to_owned() } else { name.into_owned() }
+}
+
+/// Data that recipes are for and that are not part of the program: what recipes call them, and what they are.
+const ELSEWHERE: [(&str, &str); 4] = [
+    ("imagenet", "ImageNet (ILSVRC-2012)"),
+    ("mnist", "MNIST"),
+    ("cifar10", "CIFAR-10"),
+    ("cifar100", "CIFAR-100"),
+];
+
+/// How images are read.
+pub(super) struct Reading {
+    pub(super) on_bad: OnBad,
+    pub(super) limits: Limits,
+    pub(super) output: Output,
+}
+
+/// The parts of the data, whose classes must be as many as the recipe says. `may_have_moved`: the data of a run that has begun,
+/// of which nobody said where they are now.
+pub(super) fn open(recipe: &Recipe, reading: &Reading, may_have_moved: bool) -> Result<Splits> {
+    let Recipe { data, classes, validation, validation_data, seed, .. } = recipe;
+    let &Reading { on_bad, limits, output } = reading;
+    if let Some((_, name)) = ELSEWHERE.iter().find(|(name, _)| name == data)
+        && !Path::new(data).exists()
+    {
+        let message = format!(
+            "the recipe is for {name}, which is not part of the program: say with --data where its images are, or other ones"
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    let share = if validation_data.is_some() { 0.0 } else { *validation };
+    let open =
+        OpenOptions { validation: share, seed: *seed, on_bad, limits, memory: memory::available() };
+    let opened = top5::data::open(data, &open);
+    let splits = match may_have_moved {
+        true => opened.context(
+            "opening the run's images: if they are elsewhere by now, say where with --data",
+        ),
+        false => Ok(opened?),
+    }?;
+    let splits = match validation_data {
+        Some(folder) => with_validation(splits, folder, &open, output)?,
+        None => splits,
+    };
+    for error in splits.skipped.iter() {
+        output.warn(&format!("left out: {error}"));
+    }
+    for unused in splits.unused.iter() {
+        output.warn(&format!("left out: {unused}"));
+    }
+    let found = splits.train.classes().len();
+    if let Some(classes) = classes.filter(|classes| *classes != found) {
+        let message = format!(
+            "the recipe says {classes} classes, {data} has {found}: leave `classes` out, or give other data"
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    recipe.check_validation(splits.validation.len())?;
+    Ok(splits)
+}
+
+/// The same with all images of another folder to choose the epoch; it must have the same classes.
+fn with_validation(
+    splits: Splits,
+    folder: &str,
+    open: &OpenOptions,
+    output: Output,
+) -> Result<Splits> {
+    let other = top5::data::open(folder, open)
+        .with_context(|| format!("opening the images that choose the epoch, {folder}"))?;
+    let (here, there) = (splits.train.classes(), other.train.classes());
+    if here != there {
+        let message = format!(
+            "{folder} has other classes than the images to learn from: {} against {}; they must be of the same names",
+            there.join(", "),
+            here.join(", ")
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    for error in other.skipped.iter() {
+        output.warn(&format!("left out: {error}"));
+    }
+    Ok(Splits { validation: other.whole(), ..splits })
 }

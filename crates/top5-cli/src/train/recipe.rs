@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use top5::data::files;
-use top5::train::Recipe;
-use top5::zoo;
+use top5::train::{PrecisionName, Recipe, RecipeError};
+use top5::{Precision, zoo};
 
 use crate::args::TrainArgs;
 use crate::exit::Stop;
@@ -15,16 +15,28 @@ use crate::source;
 /// The dataset of a run that names none.
 pub(super) const DEFAULT_DATA: &str = "digits";
 
-/// The recipe that the arguments ask for. One that is to go on must be the run's own, but may have more epochs, which is then
-/// to be said.
-pub(super) fn resolve(args: &TrainArgs) -> Result<(Recipe, Option<String>)> {
+/// What the arguments ask for.
+pub(super) struct Resolved {
+    pub(super) recipe: Recipe,
+    /// What is to be said of a run that gets more epochs.
+    pub(super) prolonged: Option<String>,
+    /// Whether nobody has said what is done to training images, so that it follows from the images.
+    pub(super) augment_unsaid: bool,
+}
+
+/// The recipe that the arguments ask for. One that is to go on must be the run's own, but may have more epochs.
+pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
     let saved = match &args.out {
         Some(out) if args.resume => read_saved(out)?,
         Some(_) | None => None,
     };
     let data = args.data.data.as_deref();
+    let mut usual = false;
     let mut recipe = match (args.target.as_deref(), &saved) {
-        (Some(target), _) => asked_for(target, data)?,
+        (Some(target), _) => {
+            usual = is_usual(target, data);
+            asked_for(target, data)?
+        }
         (None, Some(saved)) => saved.clone(),
         (None, None) => {
             let message = "there is no run to go on with: name a network or a recipe".to_owned();
@@ -34,20 +46,25 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<(Recipe, Option<String>)> {
     if let Some(data) = data {
         recipe.data = data.to_owned();
     }
-    recipe.epochs = args.epochs.unwrap_or(recipe.epochs);
-    recipe.batch_size = args.batch_size.unwrap_or(recipe.batch_size);
-    recipe.seed = args.seed.unwrap_or(recipe.seed);
-    recipe.checkpoint_steps = args.checkpoint_every.or(recipe.checkpoint_steps);
-    recipe.check()?;
-    recipe.weights = args.tuning.weights.clone().or(recipe.weights);
+    let settings = settings(args, saved.is_none());
+    let mut recipe = recipe.with(&settings).map_err(|error| refused(error, &settings))?;
+    let augment_unsaid = usual && !settings.iter().any(|(key, _)| *key == "augment");
+    if let Some(saved) = &saved {
+        recipe.precision = recipe.precision.or(saved.precision);
+        if augment_unsaid {
+            recipe.augment = saved.augment.clone();
+        }
+    }
+    recipe.weights = args.weights.clone().or(recipe.weights);
     recipe.weights = recipe.weights.as_deref().map(source::anywhere);
-    let mut settings = args.tuning.settings();
-    settings.extend(args.augment.settings());
-    settings.extend(args.descent.settings());
-    settings.extend(args.lr.map(|lr| ("lr", format!("{lr:?}").to_lowercase())));
-    let mut recipe = recipe.with(&settings)?;
     recipe.data = super::data::from_anywhere(&recipe.data);
-    let mut prolonged = None;
+    recipe.validation_data = recipe.validation_data.as_deref().map(super::data::from_anywhere);
+    let is_bf16 = recipe.precision == Some(PrecisionName::Bf16);
+    if args.engine.exact && is_bf16 && saved.is_none() {
+        let message = "--exact is for precision f32, and the recipe's is bf16".to_owned();
+        return Err(Stop::Usage(message).into());
+    }
+    let (mut prolonged, went_on) = (None, saved.is_some());
     if let Some(saved) = saved.as_ref().filter(|saved| saved.weights == recipe.weights) {
         // What the run wrote down of its weights.
         recipe.weights_sha256 = recipe.weights_sha256.or(saved.weights_sha256.clone());
@@ -70,15 +87,61 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<(Recipe, Option<String>)> {
         );
         return Err(Stop::BadInput(message).into());
     }
-    Ok((recipe, prolonged))
+    let augment_unsaid = augment_unsaid && !went_on;
+    Ok(Resolved { recipe, prolonged, augment_unsaid })
+}
+
+/// The keys that the command line sets, those of `--set` last. A run that goes on computes as it began, whose precision is
+/// checked there.
+fn settings(args: &TrainArgs, begins: bool) -> Vec<(&str, String)> {
+    let number = |value: Option<usize>| value.map(|value| value.to_string());
+    let precision = args.engine.precision.filter(|_| begins);
+    let flags = [
+        ("epochs", number(args.epochs)),
+        ("batch_size", number(args.batch_size)),
+        ("seed", args.seed.map(|seed| format!("\"{seed}\""))),
+        ("lr", args.lr.map(|lr| format!("{lr:?}").to_lowercase())),
+        ("checkpoint_steps", number(args.checkpoint_steps)),
+        ("precision", precision.map(|precision| Precision::from(precision).name().to_owned())),
+    ];
+    let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let flags = flags.chain(args.augment.settings());
+    flags.chain(args.recipe.0.iter().map(|(key, value)| (key.as_str(), value.clone()))).collect()
+}
+
+/// The error of settings that make no recipe, in the words of the command line.
+fn refused(error: RecipeError, settings: &[(&str, String)]) -> Stop {
+    let (key, expected) = match error {
+        RecipeError::Value { key, expected, .. } => (key, expected),
+        RecipeError::Toml { message } => return Stop::Usage(message),
+        RecipeError::Parameters { .. } => return Stop::Usage(error.to_string()),
+    };
+    let is = |path: &str| path.split('.').any(|part| part == key);
+    let given = settings.iter().rev().find(|(path, _)| is(path));
+    Stop::Usage(match given {
+        Some((path, value)) if path.contains('.') => {
+            format!("--set {path}={value}: {key} must be {expected}")
+        }
+        Some((path, value)) => {
+            format!("--{} {value}: {key} must be {expected}", path.replace('_', "-"))
+        }
+        None => format!("{key} must be {expected}"),
+    })
 }
 
 /// A network; the error also names the recipes, of which one may be meant.
 fn named(target: &str) -> Result<&'static zoo::Network> {
     zoo::network(target).map_err(|error| {
-        let recipes = top5::recipes().map(|(name, _)| name).join(", ");
+        let recipes = top5::recipes().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
         Stop::BadInput(format!("{error}; recipes: {recipes}")).into()
     })
+}
+
+/// Whether that recipe is what is usual for a network, with nobody's word on what is done to images.
+fn is_usual(target: &str, data: Option<&str>) -> bool {
+    let data = data.unwrap_or(DEFAULT_DATA);
+    let kept = |(name, recipe): (&str, Recipe)| name == target || recipe.data == data;
+    !target.ends_with(".toml") && !top5::recipes().any(kept)
 }
 
 /// The recipe of a file or of this name, or the one for a network on these data.
@@ -88,7 +151,7 @@ pub(crate) fn asked_for(target: &str, data: Option<&str>) -> Result<Recipe> {
         let text = files::read_text(Path::new(target)).with_context(reading)?;
         return Recipe::from_toml(&text).with_context(reading);
     }
-    match top5::recipes().into_iter().find(|(name, _)| *name == target) {
+    match top5::recipes().find(|(name, _)| *name == target) {
         Some((_, recipe)) => Ok(recipe),
         None => Ok(top5::recipe(named(target)?.name, data.unwrap_or(DEFAULT_DATA))),
     }

@@ -154,10 +154,10 @@ fn what_the_answer_cannot_mean_is_said_before_it() {
 fn negative_numbers_are_values() {
     let place = Place::new();
     for (line, code, word) in [
-        ("train lenet --lr -1", 3, "lr must be"),
-        ("train lenet --lr -1e-3", 3, "lr must be"),
-        ("train lenet --lr -inf", 3, "lr must be"),
-        ("train lenet --momentum -0.5", 3, "momentum must be"),
+        ("train lenet --lr -1", 2, "lr must be"),
+        ("train lenet --lr -1e-3", 2, "lr must be"),
+        ("train lenet --lr -inf", 2, "lr must be"),
+        ("train lenet --momentum -0.5", 2, "momentum must be"),
         ("train lenet -j -1", 2, "1..=1024"),
         ("train lenet --seed -1", 2, "--seed"),
         ("predict x.png --mean -1,2", 2, "--mean: expected one finite number per channel"),

@@ -107,8 +107,6 @@ fn weights_that_cannot_be_started_from_are_refused_before_anything_is_made() {
         ("--weights absent.pth", 4, &["absent.pth"]),
         ("--weights own.safetensors --freeze layer9", 3, &["layer9", "layer3", "linear"]),
         ("--weights own.safetensors --freeze *", 3, &["nothing", "linear"]),
-        ("--head-lr 0", 3, &["head_lr", "above 0"]),
-        ("--layer-decay 2", 3, &["layer_decay", "at most 1"]),
     ] {
         place.fails(&format!("train resnet20_cifar --data photos {flags} --out run"), code, words);
         assert!(!place.path("run").exists(), "{flags}");
@@ -165,36 +163,196 @@ fn optimiser_is_chosen_from_the_command_line_and_the_run_remembers_it() {
 }
 
 #[test]
-fn senseless_optimisers_are_refused_before_anything_is_made() {
+fn senseless_values_are_refused_before_anything_is_made() {
     let place = Place::new();
     for (flags, words) in [
         ("--optimizer adam", &["lr", "another optimizer"][..]),
         ("--optimizer adan --lr 1e-3", &["adan", "adamw"]),
-        ("--momentum 1.5", &["momentum", "from 0 to less than 1"]),
+        ("--momentum 1.5", &["--momentum 1.5", "from 0 to less than 1"]),
+        ("--momentum nan", &["--momentum nan", "from 0"]),
+        ("--momentum much", &["momentum", "much"]),
         ("--optimizer adam --lr 1e-3 --momentum 0.9", &["momentum", "no such number"]),
+        ("--optimizer adam --lr 1e-3 --beta1 1", &["--beta1 1"]),
+        ("--beta2 0.9", &["beta2", "no such number"]),
+        ("--alpha 0.9", &["alpha", "no such number"]),
+        ("--eps 0", &["eps"]),
+        ("--dampening 2", &["dampening"]),
+        ("--optimizer lars --lr 1 --trust-coefficient -1", &["--trust-coefficient -1"]),
         ("--no-decay norm", &["norm", "norms"]),
-        ("--clip-norm 0", &["clip_norm", "above 0"]),
-        ("--ema 1", &["ema", "less than 1"]),
         ("--mixup=-1", &["mixup", "from 0 to 1000"]),
         ("--cutmix nan", &["cutmix", "from 0 to 1000"]),
-        ("--label-smoothing 1", &["label_smoothing", "less than 1"]),
         ("--augment trivial_augmen", &["trivial_augmen", "trivial_augment"]),
         ("--augment cutout={size=0}", &["augment", "size from 1 to 4096"]),
         ("--augment random_crop={paddin=4}", &["paddin", "padding"]),
-        ("--lr nan", &["lr", "finite"]),
-        ("--set momentun=0.9", &["momentun", "momentum"]),
+        ("--weight-decay -1", &["--weight-decay -1"]),
+        ("--clip-norm 0", &["--clip-norm 0", "above 0"]),
+        ("--clip-value nan", &["--clip-value nan"]),
+        ("--ema 1", &["--ema 1", "less than 1"]),
+        ("--ema-after 5", &["ema", "given where"]),
+        ("--ema-buffers none-such --ema 0.9", &["none-such", "copy"]),
+        ("--label-smoothing 1", &["--label-smoothing 1", "less than 1"]),
+        ("--lr nan", &["--lr nan", "finite"]),
+        ("--lr 0", &["lr"]),
+        ("--lr -1e-3", &["lr"]),
+        ("--epochs 0", &["--epochs 0", "from 1"]),
+        ("--epochs -1", &["--epochs", "-1"]),
+        ("--batch-size 0", &["--batch-size", "0"]),
+        ("--seed -1", &["--seed", "-1"]),
+        ("--warmup-epochs -1", &["--warmup-epochs -1"]),
+        ("--warmup-epochs 1e9", &["--warmup-epochs 1e9", "number of epochs"]),
+        ("--schedule cosinus", &["cosinus", "cosine", "plateau"]),
+        ("--schedule {step={milestones=[2,1],gamma=0.1}}", &["milestones", "ascending"]),
+        ("--set schedule.step.gamma=0", &["milestones"]),
+        ("--validation 1", &["--validation 1", "from 0 to less than 1"]),
+        ("--validation -0.1", &["--validation -0.1"]),
+        ("--validation nan", &["--validation nan"]),
+        ("--early-stopping 0", &["--early-stopping 0", "from 1"]),
+        ("--image-size 0", &["--image-size 0", "from 1"]),
+        ("--image-size 100000", &["--image-size 100000", "4096"]),
+        ("--classes 0", &["--classes 0", "from 1"]),
+        ("--head-lr 0", &["--head-lr 0", "above 0"]),
+        ("--layer-decay 2", &["--layer-decay 2", "at most 1"]),
+        ("--init he", &["he", "kaiming"]),
+        ("--augment flips", &["augment", "flips"]),
+        ("--set momentun=0.9", &["momentun", "nearest: momentum"]),
+        ("--set learning_rate=0.9", &["learning_rate", "nearest: lr"]),
+        ("--set lr", &["KEY=VALUE"]),
         ("--set epochs=0", &["epochs", "from 1"]),
         ("--set batch_size=9223372036854775807", &["batch_size"]),
         ("--set checkpoint_steps=0", &["checkpoint_steps"]),
+        ("--exact --set precision=bf16", &["--exact", "bf16"]),
+        ("--checkpoint-every 18446744073709551615", &["--checkpoint-steps", "65536"]),
+        ("--batch-size 18446744073709551615", &["--batch-size", "65536"]),
     ] {
-        place.fails(&format!("train lenet {flags} --out run"), 3, words);
+        let ran = place.run(&format!("train lenet {flags} --out run"));
+        assert_eq!(ran.code, Some(2), "{flags}: {ran:?}");
+        assert!(words.iter().all(|word| ran.stderr.contains(word)), "{flags}: {ran:?}");
         assert!(!place.path("run").exists(), "{flags}");
     }
-    for flag in ["--checkpoint-every", "--batch-size"] {
-        let line = format!("train lenet {flag} 18446744073709551615 --out run");
-        place.fails(&line, 2, &[flag, "65536"]);
-        assert!(!place.path("run").exists(), "{flag}");
+}
+
+#[test]
+fn data_networks_and_places_that_do_not_do_are_refused_before_anything_is_made() {
+    let place = Place::new();
+    three_classes(&place);
+    for folder in ["one/cats", "pets/cats", "pets/dogs", "train/cats"] {
+        fs::create_dir_all(place.path(folder)).unwrap();
     }
+    for file in ["one/cats/0.ppm", "pets/cats/0.ppm", "pets/dogs/0.ppm"] {
+        fs::copy(place.path("photos/class0/0.ppm"), place.path(file)).unwrap();
+    }
+    fs::write(place.path("file"), "").unwrap();
+    for (line, code, words) in [
+        ("lenet --data one", 3, &["cats"][..]),
+        ("lenet --data nowhere", 3, &["nowhere", "digits"]),
+        ("lenet --data photos --validation-data pets", 3, &["pets", "other classes", "class0"]),
+        ("lenet --data photos --validation-data nowhere", 3, &["nowhere"]),
+        ("lenet --data photos --classes 4", 3, &["4 classes", "3"]),
+        ("lenet --data photos --image-size 4", 3, &["does not fit 4×4", "larger input"]),
+        ("resnet18 --batch-size 1 --image-size 32 --data photos", 3, &["more than one value"]),
+        ("alexnet-imagenet", 3, &["ImageNet", "--data"]),
+        ("lenet5-mnist", 3, &["MNIST", "--data"]),
+        ("alexnett", 3, &["alexnett", "alexnet"]),
+        ("absent.toml", 4, &["absent.toml"]),
+        ("lenet --data photos --out file/run", 4, &["file"]),
+        ("lenet --data photos --keep-epochs 99", 2, &["99"]),
+    ] {
+        place.fails(&format!("train {line} --epochs 1"), code, words);
+        assert!(!place.path("runs").exists(), "{line}");
+    }
+}
+
+/// Each flag is a key of the recipe, and each key a flag.
+#[test]
+fn every_key_of_a_recipe_is_a_flag_under_a_heading() {
+    let place = Place::new();
+    let help = place.text("train --help");
+    let ran = place.run("train lenet --set nothing=1");
+    let (_, keys) = ran.stderr.split_once("all: ").unwrap();
+    let keys: Vec<&str> = keys.trim().split(", ").collect();
+    assert!(keys.len() > 40, "{keys:?}");
+    // The first is what is trained; the others are written by a run, and by who makes a recipe.
+    for key in keys.into_iter().filter(|key| !["network", "weights_sha256", "about"].contains(key))
+    {
+        let flag = format!("--{}", key.replace('_', "-"));
+        let is_flag = |line: &str| line.split([' ', ',', '[']).any(|word| word == flag);
+        assert!(help.lines().any(is_flag), "{flag}: {help}");
+    }
+    let headings =
+        ["Data:", "Learning rate:", "Optimiser:", "Fine-tuning:", "Run:", "Engine:", "Output:"];
+    assert!(headings.iter().all(|heading| help.lines().any(|line| line == *heading)), "{help}");
+    let (_, options) = help.split_once("\nOptions:\n").unwrap();
+    let (ungrouped, _) = options.split_once(":\n").unwrap();
+    assert!(!ungrouped.contains("--lr") && ungrouped.contains("--help"), "{ungrouped}");
+}
+
+#[test]
+fn recipes_are_listed_printed_and_followed() {
+    let place = Place::new();
+    let list = place.text("recipes");
+    for words in ["alexnet-imagenet", "1998", "18.2 %", "Table 2", "article-cifar100"] {
+        assert!(list.contains(words), "{words}: {list}");
+    }
+    assert_eq!(place.text("recipes *-cifar10").lines().count(), 2);
+    let document = place.json("recipes *-cifar10");
+    assert_eq!(document["recipes"][0]["recipe"]["about"]["published"]["top1_error"], 8.75);
+    place.fails("recipes none-such", 3, &["none-such", "resnet20-cifar10"]);
+    let file = place.text("recipes resnet20-cifar10");
+    assert!(file.contains("# Section 4.2"), "{file}");
+    fs::write(place.path("mine.toml"), file).unwrap();
+    three_classes(&place);
+    let ran = place
+        .run("train mine.toml --data photos --epochs 1 --batch-size 8 --image-size 16 --out run");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for words in [
+        "3 classes: class0, class1, class2",
+        "1 epochs of 2 steps of 8 images of 3×16×16: 2 steps, about ",
+        "sgd, learning rate 0.1, times 0.1 after epochs 91, 136.5",
+        "training images: shift by up to 4; mirror with probability 0.5",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+    }
+    let recipe = fs::read_to_string(place.path("run/config.resolved.toml")).unwrap();
+    assert!(recipe.contains("image_size = 16") && recipe.contains("[about]"), "{recipe}");
+    place.text("train --resume --out run");
+}
+
+#[test]
+fn what_looks_wrong_with_the_data_is_said_before_the_first_step() {
+    let place = Place::new();
+    three_classes(&place);
+    fs::create_dir_all(place.path("parts")).unwrap();
+    fs::rename(place.path("photos"), place.path("parts/train")).unwrap();
+    for class in ["class0", "class1", "class2"] {
+        fs::create_dir_all(place.path(format!("parts/val/{class}"))).unwrap();
+    }
+    for file in ["class0/0.ppm", "class1/3.ppm"] {
+        let [from, to] = ["train", "val"].map(|part| place.path(format!("parts/{part}/{file}")));
+        fs::copy(from, to).unwrap();
+    }
+    let line = "train lenet --data parts --epochs 1 --batch-size 8 --out run --json";
+    let ran = place.run(line);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for words in [
+        "no image to choose the epoch is of 1 classes: class2",
+        "turned to gray",
+        "2 of the images to choose the epoch are also among those to learn from",
+        "mirror with probability 0.5",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+    }
+    let document: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let plan = &document["plan"];
+    assert_eq!((&plan["steps"], &plan["images"]["validation"]), (&3.into(), &2.into()));
+    assert_eq!(plan["warnings"].as_array().unwrap().len(), 3, "{plan}");
+    // Named again, it goes on with the same changes to images; unsaid ones are no difference.
+    place.text("train lenet --data parts --epochs 1 --batch-size 8 --out run --resume");
+    place.text("train lenet --data parts --epochs 1 --batch-size 8 --augment none --out other");
+    let recipe = fs::read_to_string(place.path("other/config.resolved.toml")).unwrap();
+    assert!(recipe.contains("augment = []"), "{recipe}");
+    // The images that choose may lie elsewhere.
+    place.text("train lenet --data parts/train --validation-data parts/train --epochs 1 --batch-size 8 --out third");
+    place.text("train --resume --out third");
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! A recipe with some keys changed, as a command line asks for.
 
+use super::keys::KEYS;
 use super::{OptimizerName, Recipe, RecipeError};
 
 impl Recipe {
-    /// The recipe with these keys set to these values, which are written as in a recipe; a text may do without its quotes.
+    /// The recipe with these keys set to these values, which are written as in a recipe; a text may do without its quotes. A key
+    /// within a table is reached by dots: `preprocess.crop_pct`, `schedule.cosine.final`. A schedule may be a name alone, and
+    /// `none` is no augmentation, no preprocessing of the recipe's own, and so on.
     ///
     /// With another optimiser, the numbers that only the recipe's own has are left out, and the learning rate must be set as
-    /// well: one optimiser's is another's divergence.
+    /// well: one optimiser's is another's divergence. With fewer epochs than the warm-up has, and no other warm-up, it is as
+    /// long as the run.
     pub fn with(&self, settings: &[(&str, String)]) -> Result<Self, RecipeError> {
         if settings.is_empty() {
             return Ok(self.clone());
@@ -15,7 +19,7 @@ impl Recipe {
         let mut table: toml::Table =
             self.to_toml().parse().expect("what was just written can be read");
         for (key, value) in settings {
-            table.insert((*key).to_owned(), parse(key, value));
+            set(&mut table, key, value)?;
         }
         let is_set = |wanted: &str| settings.iter().any(|(key, _)| *key == wanted);
         let name = table.get("optimizer").cloned();
@@ -30,12 +34,58 @@ impl Recipe {
                 table.remove(*key);
             }
         }
-        let recipe: Self = toml::Value::Table(table)
+        let mut recipe: Self = toml::Value::Table(table)
             .try_into()
             .map_err(|error: toml::de::Error| toml(error.to_string()))?;
+        if !is_set("warmup_epochs") {
+            recipe.warmup_epochs = recipe.warmup_epochs.min(recipe.epochs as f64);
+        }
         recipe.check()?;
         Ok(recipe)
     }
+}
+
+/// Sets one key.
+fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), RecipeError> {
+    let mut path = key.split('.');
+    let first = path.next().unwrap_or_default();
+    if !KEYS.contains(&first) {
+        return Err(RecipeError::unknown(first));
+    }
+    let rest: Vec<&str> = path.collect();
+    let value = match (parse(first, value), first) {
+        (toml::Value::String(text), _) if text == "none" && rest.is_empty() => {
+            table.remove(first);
+            if first == "schedule" {
+                table.insert(first.to_owned(), toml::Value::String("constant".to_owned()));
+            }
+            return Ok(());
+        }
+        // A schedule with all its numbers left out.
+        (toml::Value::String(name), "schedule") if name != "constant" && rest.is_empty() => {
+            toml::Value::Table(
+                [(name, toml::Value::Table(toml::Table::new()))].into_iter().collect(),
+            )
+        }
+        (value, _) => value,
+    };
+    let mut at = table;
+    let mut name = first;
+    for (depth, next) in rest.into_iter().enumerate() {
+        // Of a choice, another one takes the place of what was chosen.
+        if (name, depth) == ("schedule", 0) && at.get(name).is_none_or(|of| of.get(next).is_none())
+        {
+            at.insert(name.to_owned(), toml::Value::Table(toml::Table::new()));
+        }
+        let below = at.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let toml::Value::Table(below) = below else {
+            let message = format!("{key}: {name} is no table: set {name} as a whole");
+            return Err(RecipeError::Toml { message });
+        };
+        (at, name) = (below, next);
+    }
+    at.insert(name.to_owned(), value);
+    Ok(())
 }
 
 /// A value as TOML has it, or else a text.
@@ -90,6 +140,48 @@ mod tests {
         assert_eq!(key(&[("optimizer", "adam"), ("lr", "1e-3"), ("momentum", "0.9")]), "momentum");
         assert_eq!(key(&[("clip_norm", "0")]), "clip_norm");
         assert!(with(&[("optimizer", "adan")]).unwrap_err().to_string().contains("adan"));
-        assert!(with(&[("momentun", "0.9")]).unwrap_err().to_string().contains("momentun"));
+        let unknown = with(&[("momentun", "0.9")]).unwrap_err().to_string();
+        assert!(unknown.contains("momentun") && unknown.contains("nearest: momentum"), "{unknown}");
+    }
+
+    #[test]
+    fn keys_within_tables_are_reached_by_dots() {
+        use crate::{Plateau, Schedule};
+        let schedule = |settings: &[(&str, &str)]| with(settings).unwrap().schedule;
+        assert_eq!(schedule(&[("schedule.cosine.final", "1e-3")]), Schedule::Cosine { last: 1e-3 });
+        assert_eq!(schedule(&[("schedule", "plateau")]), Schedule::Plateau(Plateau::default()));
+        let step = [("schedule.step.milestones", "[2, 3.5]"), ("schedule.step.gamma", "0.5")];
+        let expected = Schedule::Step { milestones: vec![2.0, 3.5], gamma: 0.5 };
+        assert_eq!(schedule(&step), expected);
+        let plateau = [("schedule", "plateau"), ("schedule.plateau.patience", "3")];
+        assert_eq!(
+            schedule(&plateau),
+            Schedule::Plateau(Plateau { patience: 3, ..Plateau::default() })
+        );
+        let flip = ("augment", "[{ flip_horizontal = { probability = 0.5 } }]");
+        assert_eq!(with(&[flip]).unwrap().augment.len(), 1);
+        assert_eq!(with(&[flip, ("augment", "none")]).unwrap().augment.len(), 0);
+        for (key, word) in [
+            ("lr.fast", "lr is no table"),
+            ("schedule.cosine.finel", "finel"),
+            ("schedule.sine.final", "sine"),
+            ("augment.flip", "augment is no table"),
+        ] {
+            let flipped = with(&[flip]).unwrap();
+            let error = flipped.with(&[(key, "0.1".to_owned())]).unwrap_err().to_string();
+            assert!(error.contains(word), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn warm_up_is_no_longer_than_a_run_that_is_shortened() {
+        let long = Recipe { warmup_epochs: 5.0, ..Recipe::usual("lenet", "digits") };
+        let short = long.with(&[("epochs", "2".to_owned())]).unwrap();
+        assert_eq!(short.warmup_epochs, 2.0);
+        let settings = [("epochs", "2".to_owned()), ("warmup_epochs", "3".to_owned())];
+        assert!(matches!(
+            long.with(&settings),
+            Err(RecipeError::Value { key: "warmup_epochs", .. })
+        ));
     }
 }

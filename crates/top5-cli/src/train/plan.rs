@@ -1,0 +1,198 @@
+//! What a run says before its first step: the images, the network, the steps, the memory, the changes to images, and what looks
+//! wrong with the data.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde::Serialize;
+use top5::data::{Dataset, Splits};
+use top5::graph::Graph;
+use top5::train::{Recipe, Schedule};
+
+use crate::output::Output;
+
+/// Classes whose names are said.
+const NAMED: usize = 10;
+/// Images that are looked at for their colours.
+const LOOKED_AT: usize = 16;
+/// Most pixels of all images that are compared with one another.
+const COMPARED: usize = 1 << 26;
+
+/// What is about to be done; a part of the document of `--json`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Plan {
+    classes: usize,
+    class_names: Vec<String>,
+    images: Images,
+    network: String,
+    parameters: usize,
+    input: [usize; 3],
+    steps_per_epoch: usize,
+    steps: usize,
+    memory_bytes: u64,
+    /// In words; as it is written in a recipe it is in `config.resolved.toml`.
+    augmentation: Vec<String>,
+    optimizer: String,
+    warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Images {
+    train: usize,
+    validation: usize,
+    test: usize,
+}
+
+impl Plan {
+    /// Of a run of so many steps that takes so many bytes.
+    pub(super) fn new(
+        recipe: &Recipe,
+        splits: &Splits,
+        graph: &Graph,
+        [steps, steps_per_epoch]: [usize; 2],
+        memory_bytes: u64,
+    ) -> Self {
+        let classes = splits.train.classes();
+        Self {
+            classes: classes.len(),
+            class_names: classes.iter().take(NAMED).cloned().collect(),
+            images: Images {
+                train: splits.train.len(),
+                validation: splits.validation.len(),
+                test: splits.test.as_ref().map_or(0, |test| test.len()),
+            },
+            network: graph.name().to_owned(),
+            parameters: graph.param_count(),
+            input: graph.input(),
+            steps_per_epoch,
+            steps,
+            memory_bytes,
+            augmentation: recipe.changes(),
+            optimizer: descent(recipe),
+            warnings: warnings(splits, graph.input()[0]),
+        }
+    }
+
+    /// Says it.
+    pub(super) fn say(&self, recipe: &Recipe, output: Output) {
+        let names = self.class_names.join(", ");
+        let more = if self.classes > NAMED { ", …" } else { "" };
+        output.note(&format!("{} classes: {names}{more}", self.classes));
+        let [channels, height, width] = self.input;
+        output.note(&format!(
+            "{} epochs of {} steps of {} images of {channels}×{height}×{width}: {} steps, about {} MiB of memory",
+            recipe.epochs,
+            self.steps_per_epoch,
+            recipe.batch_size,
+            self.steps,
+            self.memory_bytes.div_ceil(1 << 20)
+        ));
+        output.note(&self.optimizer);
+        output.note(&match self.augmentation.as_slice() {
+            [] => "training images are not changed".to_owned(),
+            changes => format!("training images: {}", changes.join("; ")),
+        });
+        self.warnings.iter().for_each(|warning| output.warn(warning));
+    }
+}
+
+/// The optimiser and its rate, in words.
+fn descent(recipe: &Recipe) -> String {
+    let schedule = match &recipe.schedule {
+        Schedule::Constant => "constant".to_owned(),
+        Schedule::Step { milestones, gamma } => {
+            let after: Vec<String> = milestones.iter().map(f64::to_string).collect();
+            format!("times {gamma} after epochs {}", after.join(", "))
+        }
+        Schedule::Exponential { gamma, epochs } => format!("times {gamma} every {epochs} epochs"),
+        Schedule::Cosine { last } => format!("along a cosine to {last}"),
+        Schedule::Polynomial { power, last } => format!("along the power {power} to {last}"),
+        Schedule::Plateau(plateau) => format!(
+            "times {} after {} epochs in a row that are no better",
+            plateau.factor, plateau.patience
+        ),
+    };
+    let warmup = match recipe.warmup_epochs {
+        0.0 => String::new(),
+        epochs => format!("rising over {epochs} epochs, then "),
+    };
+    format!("{}, learning rate {}, {warmup}{schedule}", recipe.optimizer.name(), recipe.lr)
+}
+
+/// What looks wrong with the data of a network whose input has so many channels.
+fn warnings(splits: &Splits, channels: usize) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let classes = splits.train.classes();
+    let parts = [("choose the epoch", Some(&splits.validation)), ("test", splits.test.as_ref())];
+    for (purpose, part) in parts {
+        let Some(part) = part.filter(|part| !part.is_empty()) else { continue };
+        let mut seen = vec![false; classes.len()];
+        (0..part.len()).for_each(|index| seen[part.label(index) as usize] = true);
+        let without = classes.iter().zip(&seen).filter(|(_, seen)| !**seen);
+        let without: Vec<&str> = without.map(|(class, _)| class.as_str()).collect();
+        if !without.is_empty() {
+            let names = without.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            let more = if without.len() > NAMED { ", …" } else { "" };
+            let count = without.len();
+            warnings.push(format!("no image to {purpose} is of {count} classes: {names}{more}"));
+        }
+    }
+    if channels == 1 && is_coloured(splits.train.as_ref()) {
+        warnings.push(
+            "the images have colours and the network takes gray ones: they are turned to gray"
+                .to_owned(),
+        );
+    }
+    for (purpose, twins) in twins(splits) {
+        warnings.push(format!(
+            "{twins} of the images to {purpose} are also among those to learn from: what is measured on them is too good"
+        ));
+    }
+    warnings
+}
+
+/// Numbers of the images that are looked at: spread over all.
+fn spread(dataset: &dyn Dataset) -> impl Iterator<Item = usize> {
+    let (all, looked_at) = (dataset.len(), dataset.len().min(LOOKED_AT));
+    (0..looked_at).map(move |i| i * all / looked_at)
+}
+
+/// Whether some of the images have colours. What cannot be read has none here.
+pub(super) fn is_coloured(dataset: &dyn Dataset) -> bool {
+    let mut samples = spread(dataset).filter_map(|index| dataset.sample(index).ok());
+    samples.any(|sample| {
+        let image = &sample.image;
+        image.channels == 3 && image.pixels.chunks_exact(3).any(|c| c[0] != c[1] || c[1] != c[2])
+    })
+}
+
+/// How many images of a part are among those to learn from, too, pixel by pixel; where there are more than can be read in a
+/// moment, nothing is known.
+fn twins(splits: &Splits) -> Vec<(&'static str, usize)> {
+    let parts = [Some(&splits.train), Some(&splits.validation), splits.test.as_ref()];
+    let count: usize = parts.iter().flatten().map(|part| part.len()).sum();
+    let size = |index| Some(splits.train.sample(index).ok()?.image.pixels.len());
+    let largest = spread(splits.train.as_ref()).filter_map(size).max().unwrap_or(0);
+    if count.saturating_mul(largest) > 3 * COMPARED {
+        return Vec::new();
+    }
+    let prints = |part: &Arc<dyn Dataset>| -> Vec<u64> {
+        let samples = (0..part.len()).filter_map(|index| part.sample(index).ok());
+        let print = |sample: top5::data::Sample| {
+            let mut hasher = DefaultHasher::new();
+            let image = sample.image;
+            (image.channels, image.height, image.width).hash(&mut hasher);
+            hasher.write(&image.pixels);
+            hasher.finish()
+        };
+        samples.map(print).collect()
+    };
+    let learnt: HashSet<u64> = prints(&splits.train).into_iter().collect();
+    let parts = [("choose the epoch", Some(&splits.validation)), ("test", splits.test.as_ref())];
+    let parts = parts.into_iter().filter_map(|(purpose, part)| Some((purpose, part?)));
+    let shared = parts.map(|(purpose, part)| {
+        (purpose, prints(part).into_iter().filter(|print| learnt.contains(print)).count())
+    });
+    shared.filter(|(_, twins)| *twins > 0).collect()
+}
