@@ -208,12 +208,12 @@ impl Task {
 
         let Self { recipe, place, on_bad, keep_epochs, telling, .. } = self;
         let name = format!("{}-{}", recipe.network, data::folder_name(&recipe.data));
+        let watched = telling.watch.map(Watched::bind).transpose()?;
         let folder = match place {
             Place::Begun(out, _) => RunFolder::reopen(&out)?,
             Place::New(out) => RunFolder::create(out.as_deref(), &name)?,
         };
         let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS))?;
-        let watched = telling.watch.map(Watched::bind).transpose()?;
         let (exact, threads, interrupt) = (options.exact, options.threads, Interrupt::default());
         let mut run = Run {
             recipe,

@@ -299,6 +299,22 @@ fn run_is_watched_from_its_own_process_and_from_another() {
     place.fails("serve --run absent --port 0", 3, &["absent"]);
 }
 
+#[test]
+fn address_that_cannot_be_had_is_told_before_anything_is_made() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let line = format!("{SHORT} --watch={}", taken.local_addr().unwrap());
+    place.fails(&line, 4, &["listening at 127.0.0.1:", "taken"]);
+    for (flag, words) in [
+        ("--watch=here", "here"),
+        ("--watch=127.0.0.1", "127.0.0.1"),
+        ("--progress loud", "sentences"),
+    ] {
+        place.fails(&format!("{SHORT} {flag}"), 2, &[words]);
+    }
+    assert!(!place.path("run").exists());
+}
+
 /// What a terminal of so many columns shows at the end, and the longest line that was ever written to it without a break.
 fn shown(text: &str, columns: usize) -> (Vec<String>, usize) {
     let (mut screen, mut row, mut longest) = (vec![String::new()], 0, 0);
