@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::runner::Counts;
 use crate::source::{Source, read_sources};
 use crate::{cargo, metadata, outside, root, run as execute, runner, tidy};
 
@@ -30,12 +31,13 @@ pub(crate) fn run() -> Result<()> {
     let doctests = step(&mut times, "doctests", runner::doctests)?;
     step(&mut times, "outside program", outside::run)?;
     step(&mut times, "round trips", round_trips)?;
+    let processes = step(&mut times, "processes", processes)?;
 
     println!("\n{}", table_of_lines(&read_sources(root())?));
     for (name, time) in &times {
         println!("{name:<16}{:>8.1} s", time.as_secs_f64());
     }
-    println!("\n{}", tests + doctests);
+    println!("\n{}", tests + doctests + processes);
     Ok(())
 }
 
@@ -100,7 +102,7 @@ fn other_targets() -> Result<()> {
 /// Lets others run what `top5 convert` writes: a few networks, where `.ci/run` has put those others.
 fn round_trips() -> Result<()> {
     let python = root().join("target/round-trips/bin/python");
-    if !has_peers(&python, std::env::var_os("CI").is_some())? {
+    if !has_peers(&python, has_ci())? {
         println!(
             "not run: `python3 scripts/round_trips.py --small` installs ONNX Runtime and runs them"
         );
@@ -119,6 +121,40 @@ fn has_peers(python: &Path, on_server: bool) -> Result<bool> {
     let found = python.is_file();
     ensure!(found || !on_server, "{} is missing: `.ci/run` makes it", python.display());
     Ok(found)
+}
+
+/// Several processes under `mpirun`, with the program built for it, where MPI and libclang are installed.
+fn processes() -> Result<Counts> {
+    let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    if !has_mpi(has("mpirun") && has("mpicc") && has_libclang(), has_ci())? {
+        println!("not run: {MPI_PACKAGES} of Debian let `mpirun -n 2 top5 train` be tested");
+        return Ok(Counts::default());
+    }
+    runner::mpi_tests()
+}
+
+/// What Debian has for the feature `mpi`.
+const MPI_PACKAGES: &str = "openmpi-bin, libopenmpi-dev and libclang-dev";
+
+/// Whether MPI is there; on a server it must be.
+fn has_mpi(found: bool, on_server: bool) -> Result<bool> {
+    ensure!(found || !on_server, "{MPI_PACKAGES} are missing: `.ci/run` installs them");
+    Ok(found)
+}
+
+/// Whether libclang is where Debian has it, or where it is said to be.
+fn has_libclang() -> bool {
+    let is_libclang = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("libclang");
+    let versions = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let folders = versions.filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"));
+    let files = folders.flat_map(|llvm| std::fs::read_dir(llvm.path().join("lib")));
+    files.flatten().flatten().any(|file| is_libclang(&file.file_name()))
+        || std::env::var_os("LIBCLANG_PATH").is_some()
+}
+
+/// Whether this is a server, which leaves nothing out.
+fn has_ci() -> bool {
+    std::env::var_os("CI").is_some()
 }
 
 /// Announces a step, times it, and names it in the error.
@@ -179,6 +215,13 @@ mod tests {
         assert!(!has_peers(nowhere, false).unwrap());
         assert!(has_peers(nowhere, true).unwrap_err().to_string().contains("no/such/python"));
         assert!(has_peers(&root().join("Cargo.toml"), true).unwrap());
+    }
+
+    #[test]
+    fn missing_mpi_is_an_error_on_a_server_only() {
+        assert!(!has_mpi(false, false).unwrap());
+        assert!(has_mpi(false, true).unwrap_err().to_string().contains("libopenmpi-dev"));
+        assert!(has_mpi(true, true).unwrap());
     }
 
     #[test]

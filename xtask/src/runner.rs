@@ -51,6 +51,15 @@ pub(crate) fn doctests() -> Result<Counts> {
     counted(command, &[], cargo_summary)
 }
 
+/// The program as several processes. The workspace's features stay as they are, so that of it only the program is built again.
+pub(crate) fn mpi_tests() -> Result<Counts> {
+    let mut command =
+        cargo(&["test", "--workspace", "--features", "top5-cli/mpi", "--test", "mpi", "--quiet"]);
+    // Each has processes enough, but waits for some of the time.
+    command.args(["--", "--test-threads", "2"]);
+    expect_some(counted(command, &[], cargo_summary)?, "tests of several processes")
+}
+
 /// The long sweeps.
 pub(crate) fn exhaustive_tests(environment: &[(&str, &str)]) -> Result<Counts> {
     let command =

@@ -11,6 +11,7 @@ use top5::train::PrecisionName;
 use top5::{Isa, Options, Precision, Tuning};
 
 use crate::augment::AugmentArgs;
+use crate::bench::BenchArgs;
 use crate::eval::EvalArgs;
 use crate::exit::{Stop, TABLE};
 use crate::inside;
@@ -387,6 +388,8 @@ pub(crate) struct TrainArgs {
     pub(crate) telling: TellingArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
+    #[command(flatten)]
+    pub(crate) ranks: crate::ranks::RanksArgs,
 }
 
 #[derive(Debug, Args)]
@@ -487,29 +490,6 @@ pub(crate) struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    /// The networks; some champions by default
-    pub(crate) networks: Vec<String>,
-    /// Images at once; several sizes are measured one after the other
-    #[arg(long, short, visible_alias = "batch-size", value_name = "N,…", default_value = "1")]
-    #[arg(value_delimiter = ',', value_parser = positive)]
-    pub(crate) batch: Vec<usize>,
-    /// Measure training steps: forward, backward, update
-    #[arg(long)]
-    pub(crate) train: bool,
-    /// Also measure every step of the plan
-    #[arg(long)]
-    pub(crate) layers: bool,
-    /// For how long each measurement goes on
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
-    pub(crate) seconds: f64,
-    #[command(flatten)]
-    pub(crate) weights: WeightsArgs,
-    #[command(flatten)]
-    pub(crate) engine: TunedArgs,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct KernelsArgs {
     /// Channels, height and width of the input, filters, height and width of the kernel, stride, padding, groups, images
     #[arg(long, value_name = "C,H,W,K,R,S,STRIDE,PAD,GROUPS,BATCH", value_parser = ConvShape::parse)]
@@ -576,7 +556,7 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
 }
 
 /// Reads a time from 0 to an hour.
-fn parse_seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds @ 0.0..=3600.0) => Ok(seconds),
         _ => Err("expected a number of seconds from 0 to 3600".to_owned()),

@@ -1,9 +1,12 @@
 //! `top5 bench`: how fast networks run here, as a whole and layer by layer, beside the machine's peak of the same minute.
 
+mod scaling;
+
 use std::fmt;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use top5::graph::random::Stream;
 use top5::graph::{
@@ -14,13 +17,42 @@ use top5::train::initialise;
 use top5::zoo::{self, Network};
 use top5::{CpuDevice, CpuSession, CpuTraining, Mode, Options, Summary};
 
-use crate::args::BenchArgs;
+use crate::args::{TunedArgs, WeightsArgs, parse_seconds, positive};
 use crate::exit::Stop;
 use crate::memory::{self, limited};
 use crate::output::Output;
+use crate::ranks::BUCKET;
 use crate::source::StoredModel;
 use crate::table::{self, Column};
 use crate::timing::{Laps, Resident, Spread, digits, peak};
+use scaling::{Scaled, Timeline};
+
+/// What is measured, and for how long.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The networks; some champions by default
+    networks: Vec<String>,
+    /// Images at once; several sizes are measured one after the other
+    #[arg(long, short, visible_alias = "batch-size", value_name = "N,…", default_value = "1")]
+    #[arg(value_delimiter = ',', value_parser = positive)]
+    batch: Vec<usize>,
+    /// Measure training steps: forward, backward, update
+    #[arg(long)]
+    train: bool,
+    /// Also measure every step of the plan
+    #[arg(long)]
+    layers: bool,
+    /// Also say what so many processes would take, over networks that are models (docs/distributed.md)
+    #[arg(long, value_name = "N,…", requires = "train", value_delimiter = ',', value_parser = positive)]
+    ranks: Vec<usize>,
+    /// For how long each measurement goes on
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
+    seconds: f64,
+    #[command(flatten)]
+    weights: WeightsArgs,
+    #[command(flatten)]
+    engine: TunedArgs,
+}
 
 /// What is measured unless networks are named: the champions in the forms that other engines have too.
 const NETWORKS: [&str; 8] = [
@@ -83,6 +115,9 @@ struct Measured {
     resident_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<Vec<Layer>>,
+    /// What several processes would take, over networks that are models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaling: Option<Vec<Scaled>>,
 }
 
 /// One step of the plan.
@@ -103,6 +138,8 @@ pub(crate) struct Task {
     mode: Mode,
     /// Whether the steps of the plan are measured too.
     layers: bool,
+    /// The numbers of processes that are modelled.
+    ranks: Vec<usize>,
     /// How long each measurement goes on.
     budget: Duration,
     options: Options,
@@ -161,6 +198,7 @@ impl Task {
             batches: args.batch,
             mode: if args.train { Mode::Training } else { Mode::Inference },
             layers: args.layers,
+            ranks: args.ranks,
             budget: Duration::from_secs_f64(args.seconds),
             options: limited(args.engine.options()?),
         })
@@ -182,7 +220,9 @@ impl Task {
                 let mut subject = Subject::new(source, batch, self.mode, &self.options, output)?;
                 bench.isa = subject.device.isa().to_string();
                 bench.threads = subject.device.thread_count();
-                bench.results.push(subject.measure(self.budget, self.layers)?);
+                let mut measured = subject.measure(self.budget, self.layers)?;
+                measured.scaling = subject.scaling(self.budget, &self.ranks)?;
+                bench.results.push(measured);
             }
         }
         if output.json { output.document(&bench) } else { output.text(&bench.to_string()) }
@@ -233,7 +273,7 @@ impl Subject {
                 (session.summary().clone(), Runner::Inference(Box::new(session)))
             }
             Mode::Training => {
-                let options = TrainingOptions::new(batch);
+                let options = TrainingOptions { bucket: BUCKET, ..TrainingOptions::new(batch) };
                 let training = device.cpu_training(&graph, &weights, &options)?;
                 (training.summary().clone(), Runner::Training(Box::new(training)))
             }
@@ -280,7 +320,25 @@ impl Subject {
             grown_bytes: self.before.zip(resident).map(|(a, b)| b.peak.saturating_sub(a.now)),
             resident_bytes: resident.map(|resident| resident.peak),
             layers,
+            scaling: None,
         })
+    }
+
+    /// What a step would take with each of these numbers of processes, if there are any and it is a step of training.
+    fn scaling(&mut self, budget: Duration, ranks: &[usize]) -> Result<Option<Vec<Scaled>>> {
+        let Self { runner: Runner::Training(training), images, labels, .. } = self else {
+            return Ok(None);
+        };
+        if ranks.is_empty() {
+            return Ok(None);
+        }
+        let timeline = Timeline::measure(budget, |recorder| {
+            let targets = Targets::Classes(labels);
+            training.gradients(images, targets, &STEP, Some(recorder))?;
+            training.update(&descent());
+            Ok(())
+        })?;
+        Ok(Some(timeline.scale(ranks, labels.len())))
     }
 
     /// The same runs again, with the clock read between steps.
@@ -365,6 +423,11 @@ impl fmt::Display for Bench {
                 let Measured { network, mode, batch, .. } = measured;
                 writeln!(f, "{network}, {mode}, batch {batch}\n")?;
                 writeln!(f, "{}", table::aligned(LAYER_COLUMNS, &rows))?;
+            }
+            if let Some(scaled) = &measured.scaling {
+                let Measured { network, batch, .. } = measured;
+                writeln!(f, "{network}, training, batch {batch} on each of several processes\n")?;
+                writeln!(f, "{}", scaling::describe(scaled))?;
             }
         }
         let rows: Vec<_> = self.results.iter().map(Measured::cells).collect();

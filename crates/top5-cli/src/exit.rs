@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::process::ExitCode;
 
 use top5::ModelError;
 use top5::data::DataError;
@@ -11,7 +10,7 @@ use top5::explain::ExplainError;
 use top5::explain::score::ScoreError;
 use top5::formats::FormatError;
 use top5::graph::{EngineError, GraphError, WeightsError};
-use top5::train::{CheckpointError, Diverged, FitError, RecipeError};
+use top5::train::{CheckpointError, Diverged, FitError, RankError, RecipeError};
 use top5::zoo::UnknownName;
 use top5_hub::HubError;
 
@@ -68,15 +67,15 @@ impl fmt::Display for Stop {
 impl std::error::Error for Stop {}
 
 /// Reports an error on stderr and gives the exit code. A closed stdout is no error: whoever read it has seen enough.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<crate::output::Closed>().is_some() {
-        return ExitCode::SUCCESS;
+        return 0;
     }
     match error.downcast_ref::<Stop>() {
         Some(Stop::Interrupted { message, .. }) => say(message),
         Some(_) | None => say(&format!("error: {}", describe(error))),
     }
-    ExitCode::from(code(error))
+    code(error)
 }
 
 /// The chain of causes on one line, without those that the message before already holds.
@@ -122,7 +121,8 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(if error.is_io() { 4 } else { 3 });
     }
     if let Some(error) = cause.downcast_ref::<EngineError>() {
-        return Some(if matches!(error, EngineError::Memory { .. }) { 4 } else { 3 });
+        let resource = matches!(error, EngineError::Memory { .. } | EngineError::Reduction { .. });
+        return Some(if resource { RESOURCE } else { 3 });
     }
     if let Some(error) = cause.downcast_ref() {
         return Some(crate::explain::code(error));
@@ -145,6 +145,9 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(5);
     }
     if cause.is::<CheckpointError>() {
+        return Some(RESOURCE);
+    }
+    if let Some(RankError::Lost { .. } | RankError::Apart { .. }) = cause.downcast_ref() {
         return Some(RESOURCE);
     }
     if let Some(FitError::Mismatch { .. }) = cause.downcast_ref() {

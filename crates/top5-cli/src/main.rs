@@ -32,6 +32,7 @@ mod printable;
 mod probe;
 mod progress;
 mod protocols;
+mod ranks;
 mod recipes;
 mod rectangles;
 mod report;
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
     interrupt::survive_long_files();
     match Task::resolve(command).and_then(|task| task.run(output)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit::report(&error),
+        Err(error) => ExitCode::from(exit::report(&error)),
     }
 }
 

@@ -143,6 +143,8 @@ pub(crate) struct Output {
     pub(crate) verbose: bool,
     /// Files are replaced whatever they are.
     pub(crate) force: bool,
+    /// Nothing at all: another process says it.
+    pub(crate) mute: bool,
 }
 
 impl Output {
@@ -217,7 +219,9 @@ impl Output {
 
     /// Says on stderr that something is not as it should be.
     pub(crate) fn warn(self, text: &str) {
-        say(&format!("warning: {text}"));
+        if !self.mute {
+            say(&format!("warning: {text}"));
+        }
     }
 
     /// Whether moving progress bars may be drawn on stderr.

@@ -41,7 +41,7 @@ pub(crate) fn parse() -> (Commands, Output) {
     });
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let OutputArgs { json, quiet, verbose, force } = cli.output;
-    (cli.command, Output { json, quiet, verbose, force })
+    (cli.command, Output { json, quiet, verbose, force, mute: false })
 }
 
 /// Writes a negative value after a flag as `--flag=-1e-3`. No flag is a number, so that what looks like one is a value, and it

@@ -17,6 +17,7 @@ pub(crate) use recipe::{asked_for, read_saved};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -25,7 +26,7 @@ use top5::data::{Limits, Loader, LoaderOptions, OnBad, Preprocess, Splits};
 use top5::eval::EvaluationError;
 use top5::graph::{Device, Graph, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{
-    Checkpoints, Event, FineTuning, FitError, Recipe, State, Trainer, check_statistics,
+    Checkpoints, Event, FineTuning, FitError, Ranks, Recipe, State, Trainer, check_statistics,
     initialise_by, newest_folder, sentence,
 };
 use top5::zoo::{self, Settings};
@@ -37,6 +38,7 @@ use crate::exit::{self, Stop};
 use crate::interrupt::Interrupt;
 use crate::memory::{OfTraining, limited};
 use crate::output::{Output, command_line};
+use crate::ranks::{self, RanksArgs};
 use crate::report::{self, Answers};
 use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, REPORT, RunFolder, epoch_file};
 use crate::watch::Watched;
@@ -125,6 +127,7 @@ pub(crate) struct Task {
     /// Epochs whose models are kept.
     keep_epochs: Vec<usize>,
     telling: TellingArgs,
+    ranks: RanksArgs,
 }
 
 /// Where the run is.
@@ -148,7 +151,7 @@ impl Task {
         };
         let on_bad = if args.data.skip_bad { OnBad::Skip } else { OnBad::Fail };
         let (limits, data_unsaid) = (args.data.images.limits(), args.data.data.is_none());
-        let (offline, keep_epochs) = (args.offline, args.keep_epochs);
+        let (offline, keep_epochs, ranks) = (args.offline, args.keep_epochs, args.ranks);
         let precision = args.engine.precision.or(recipe.precision.map(Into::into));
         let engine = EngineArgs { precision, ..args.engine };
         if let Some(late) = keep_epochs.iter().find(|&&epoch| epoch > recipe.epochs) {
@@ -168,10 +171,16 @@ impl Task {
             engine,
             keep_epochs,
             telling: args.telling,
+            ranks,
         })
     }
 
-    pub(crate) fn run(mut self, output: Output) -> Result<()> {
+    pub(crate) fn run(self, output: Output) -> Result<()> {
+        ranks::share(self.ranks, output, |ranks, output| self.run_as(ranks, output))
+    }
+
+    /// Trains, as one of several ranks where there are. Those but the first leave all but the steps to it.
+    fn run_as(mut self, ranks: Option<Arc<dyn Ranks>>, output: Output) -> Result<()> {
         let began = Instant::now();
         self.warning.iter().for_each(|warning| output.warn(warning));
         self.prolonged.iter().for_each(|prolonged| output.note(prolonged));
@@ -201,12 +210,30 @@ impl Task {
         };
         let options = limited(options);
         let device = top5::device(&options)?;
+        let (exact, threads, interrupt) = (options.exact, options.threads, Interrupt::default());
+        let trainer = self.trainer(&splits, &preprocess, &tuning, threads);
+        let (trainer, of_batch) = match &ranks {
+            Some(ranks) => ranks::divide(trainer, ranks, self.ranks, output)?,
+            None => {
+                let of_batch = TrainingOptions::new(trainer.batch());
+                (trainer, TrainingOptions { stop: Some(interrupt.stop()), ..of_batch })
+            }
+        };
+        let trainer = trainer.stop(interrupt.stop());
         // Before anything is written: a step that does not fit would fail at its start.
-        let needed = OfTraining::new(&device, tuning.graph(), &self.recipe)?;
+        let of_rank = Recipe { batch_size: of_batch.batch, ..self.recipe.clone() };
+        let needed = OfTraining::new(&device, tuning.graph(), &of_rank)?;
         needed.check(&options)?;
-        check_statistics(tuning.graph(), self.recipe.batch_size.min(splits.train.len()))?;
+        check_statistics(tuning.graph(), of_batch.batch.min(splits.train.len()))?;
+        if ranks.is_some_and(|ranks| ranks.rank() > 0) {
+            let weights = start.map(|start| start.weights);
+            let Recipe { init, seed, .. } = self.recipe;
+            let weights = weights.unwrap_or_else(|| initialise_by(init, &graph, seed));
+            let training = device.training(tuning.graph(), &tuning.inward(&weights), &of_batch)?;
+            return ranks::follow(&trainer, training, trainer.begin(weights), &interrupt);
+        }
 
-        let Self { recipe, place, on_bad, keep_epochs, telling, .. } = self;
+        let Self { recipe, place, keep_epochs, telling, .. } = self;
         let name = format!("{}-{}", recipe.network, data::folder_name(&recipe.data));
         let watched = telling.watch.map(Watched::bind).transpose()?;
         let folder = match place {
@@ -214,7 +241,6 @@ impl Task {
             Place::New(out) => RunFolder::create(out.as_deref(), &name)?,
         };
         let checkpoints = Checkpoints::open(folder.join(CHECKPOINTS))?;
-        let (exact, threads, interrupt) = (options.exact, options.threads, Interrupt::default());
         let mut run = Run {
             recipe,
             exact,
@@ -231,15 +257,6 @@ impl Task {
             keep_epochs,
             telling,
         };
-        let stop = run.interrupt.stop();
-        let mut trainer = Trainer::new(run.recipe.clone(), &run.splits, run.preprocess.clone());
-        trainer = trainer.stop(stop.clone()).fine_tuning(run.tuning.clone());
-        if let Some(threads) = threads {
-            trainer = trainer.threads(threads);
-        }
-        if on_bad == OnBad::Skip {
-            trainer = trainer.skip_unreadable();
-        }
         let state = run.begin(&trainer, &device)?;
         let steps = [trainer.steps(), trainer.epoch_steps()];
         let plan = Plan::new(&run.recipe, &run.splits, &run.graph, steps, needed.memory());
@@ -247,8 +264,6 @@ impl Task {
         let serve =
             |watched: Watched| watched.serve(&device, run.folder.path(), &run.recipe, output);
         let _serving = watched.map(serve).transpose()?;
-        let of_batch =
-            TrainingOptions { stop: Some(stop), ..TrainingOptions::new(run.recipe.batch_size) };
         let weights = run.tuning.inward(&state.weights);
         let mut training = device.training(run.tuning.graph(), &weights, &of_batch)?;
         let state = run.train(&trainer, training.as_mut(), state)?;
@@ -258,6 +273,25 @@ impl Task {
             return output.document(&summary);
         }
         output.text(&describe(&summary))
+    }
+
+    /// What goes through the recipe's steps.
+    fn trainer(
+        &self,
+        splits: &Splits,
+        preprocess: &Preprocess,
+        tuning: &FineTuning,
+        threads: Option<usize>,
+    ) -> Trainer {
+        let trainer = Trainer::new(self.recipe.clone(), splits, preprocess.clone());
+        let mut trainer = trainer.fine_tuning(tuning.clone());
+        if let Some(threads) = threads {
+            trainer = trainer.threads(threads);
+        }
+        if self.on_bad == OnBad::Skip {
+            trainer = trainer.skip_unreadable();
+        }
+        trainer
     }
 
     /// The network for these classes and the recipe's input, and how images become it. What is done to training images is written

@@ -163,3 +163,21 @@ fn unusable_tuning_is_refused() {
     }
     place.text("tune lenet --seconds 0 --out t.json --anew");
 }
+
+#[test]
+fn bench_models_several_processes() {
+    let place = Place::new();
+    let bench = place.json("bench lenet --train --batch 2 --seconds 0 --threads 1 --ranks 1,2,64");
+    let scaling = bench["results"][0]["scaling"].as_array().unwrap();
+    let ranks: Vec<u64> = scaling.iter().map(|row| row["ranks"].as_u64().unwrap()).collect();
+    assert_eq!(ranks, [1, 2, 64, 1, 2, 64]);
+    for row in scaling {
+        let share = |name: &str| row[name].as_f64().unwrap();
+        let (plain, synchronised) = (share("efficiency"), share("synchronised_efficiency"));
+        let is_one = row["ranks"] == 1;
+        assert!(plain > 0.0 && plain <= 1.0 + 1e-9 && (plain > 0.999_999) == is_one, "{row}");
+        // LeNet has no normalisation.
+        assert_eq!(plain, synchronised, "{row}");
+    }
+    place.fails("bench lenet --ranks 2", 2, &["--train"]);
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 
-use crate::program::Place;
+use crate::program::{Place, Ran};
 
 #[test]
 fn training_learns_and_its_run_is_used_by_the_other_commands() {
@@ -502,4 +502,18 @@ fn a_run_that_no_longer_improves_stops_early_and_stays_so() {
     assert!(summary.lines().count() < 1 + 30, "{summary}");
     place.text("train --resume --out run");
     assert_eq!(fs::read_to_string(place.path("run/summary.csv")).unwrap(), summary);
+}
+
+/// Built without MPI, each of them would do all the work.
+#[test]
+fn one_of_several_processes_is_refused_without_mpi() {
+    let place = Place::new();
+    for (name, size, code) in [("OMPI_COMM_WORLD_SIZE", "2", 2), ("PMI_SIZE", "4", 2)] {
+        let mut command = place.command("train lenet --epochs 1 --out run");
+        let ran = Ran::from(command.env(name, size).output().unwrap());
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("one of {size} processes")), "{ran:?}");
+        assert!(ran.stderr.contains("--features mpi"), "{ran:?}");
+        assert!(!place.path("run").exists());
+    }
 }

@@ -1,0 +1,226 @@
+//! `mpirun -n N top5 train …`: several processes train as one does, end together, and go on after one of them was killed. Built
+//! with the feature `mpi` only; `cargo xtask ci` does so where MPI is installed.
+
+#[expect(dead_code, reason = "the other tests use more of it")]
+#[path = "cli/program.rs"]
+mod program;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use program::{Place, Ran, parse};
+use serde_json::Value;
+
+/// A short run on the embedded digits that writes a checkpoint at every step.
+const SHORT: &str = "train lenet --epochs 2 --batch-size 256 --checkpoint-every 1 --threads 1";
+
+/// The program as `ranks` processes.
+fn mpirun(place: &Place, ranks: usize, line: &str) -> Command {
+    let ours = place.command(line);
+    let mut command = Command::new("mpirun");
+    // What hangs is ended, with another code than any of ours.
+    command.args(["--timeout", "120", "--oversubscribe", "--bind-to", "none"]);
+    command.args(["-n", &ranks.to_string()]);
+    command.arg(ours.get_program()).args(ours.get_args());
+    command.current_dir(ours.get_current_dir().unwrap()).stdin(Stdio::null());
+    command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    // Containers run as root, and may not read each other's memory.
+    command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    command.env("OMPI_MCA_btl_vader_single_copy_mechanism", "none");
+    command
+}
+
+fn ran(place: &Place, ranks: usize, line: &str) -> Ran {
+    Ran::from(mpirun(place, ranks, line).output().unwrap())
+}
+
+/// The document of a run of `ranks` processes: one of them prints it.
+#[track_caller]
+fn json(place: &Place, ranks: usize, line: &str) -> Value {
+    let ran = ran(place, ranks, &format!("{line} --json"));
+    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+    parse(&ran.stdout)
+}
+
+fn hash(summary: &Value) -> String {
+    summary["weights_sha256"].as_str().unwrap().to_owned()
+}
+
+/// The losses of a run's steps.
+fn losses(place: &Place, run: &str) -> Vec<f64> {
+    let log = fs::read_to_string(place.path(run).join("metrics.jsonl")).unwrap();
+    let records = log.lines().map(parse).filter(|record| record["event"] == "step");
+    records.map(|record| record["loss"].as_f64().unwrap()).collect()
+}
+
+/// Small photographs of three classes, of one colour each, with stripes.
+fn photographs(folder: &Path) {
+    for (class, colour) in
+        ["blue", "green", "red"].iter().zip([[40, 60, 200], [30, 190, 70], [200, 50, 40]])
+    {
+        fs::create_dir_all(folder.join(class)).unwrap();
+        for i in 0..14_u32 {
+            let image = image::RgbImage::from_fn(32, 32, |x, y| {
+                let stripe = ((x * (i + 2) + y * 5) % 32) as u8;
+                image::Rgb(colour.map(|value: u8| value + stripe))
+            });
+            image.save(folder.join(class).join(format!("{i}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn one_rank_is_no_rank_to_the_bit() {
+    let place = Place::new();
+    let alone = hash(&place.json(&format!("{SHORT} --out alone")));
+    assert_eq!(hash(&json(&place, 1, &format!("{SHORT} --out one"))), alone);
+}
+
+/// Without normalisation, and with it over all images.
+#[test]
+fn two_ranks_take_the_steps_of_one_process() {
+    let place = Place::new();
+    photographs(&place.path("photos"));
+    let residual =
+        "train resnet20_cifar --data photos --epochs 2 --batch-size 12 --threads 1 --lr 0.01";
+    for (name, line) in [("lenet", SHORT), ("resnet20_cifar", residual)] {
+        place.json(&format!("{line} --out {name}-1"));
+        let summary = json(&place, 2, &format!("{line} --sync-bn --out {name}-2"));
+        assert_eq!(summary["network"], name);
+        let [one, two] = [1, 2].map(|ranks| losses(&place, &format!("{name}-{ranks}")));
+        assert_eq!(one.len(), two.len());
+        assert!(one.len() >= 4, "{one:?}");
+        assert!((one[0] - two[0]).abs() <= 1e-6 * one[0], "{name}: {one:?} {two:?}");
+        // Roundings grow from step to step.
+        for (a, b) in one.iter().zip(&two) {
+            assert!((a - b).abs() <= 1e-3 * a, "{name}: {one:?} {two:?}");
+        }
+    }
+}
+
+#[test]
+fn run_goes_on_with_another_number_of_ranks() {
+    let place = Place::new();
+    let line = "train lenet --batch-size 256 --threads 1 --out run --resume";
+    json(&place, 2, &format!("{line} --epochs 1"));
+    json(&place, 3, &format!("{line} --epochs 2"));
+    let summary = place.json(&format!("{line} --epochs 3"));
+    assert_eq!(summary["epochs"], 3);
+    assert_eq!(losses(&place, "run").len(), 3 * (1197 / 256));
+}
+
+/// The processes that a launcher has started.
+fn children(launcher: u32) -> Vec<String> {
+    let path = format!("/proc/{launcher}/task/{launcher}/children");
+    let children = fs::read_to_string(path).unwrap_or_default();
+    let is_ours = |pid: &&str| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "top5")
+    };
+    children.split_whitespace().filter(is_ours).map(str::to_owned).collect()
+}
+
+fn signal(name: &str, pid: &str) {
+    assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+}
+
+/// Waits until something is so, for a minute at most.
+fn comes_true(is: impl Fn() -> bool) -> bool {
+    (0..30_000).any(|_| {
+        thread::sleep(Duration::from_millis(2));
+        is()
+    })
+}
+
+/// Starts a run and waits until it has written a checkpoint, and the next.
+fn begun(place: &Place, ranks: usize, line: &str, out: &str) -> Child {
+    let mut command = mpirun(place, ranks, &format!("{line} --out {out} --resume"));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let checkpoints = place.path(out).join("checkpoints");
+    let is_there = || {
+        let steps = fs::read_dir(&checkpoints).into_iter().flatten().flatten();
+        steps.filter(|step| step.file_name().to_string_lossy().starts_with("step-")).count() >= 2
+    };
+    assert!(comes_true(is_there), "no checkpoints");
+    child
+}
+
+/// Killed is rank 0, or the other, or the launcher.
+#[test]
+fn killed_ranks_end_the_run_which_resumes_to_the_same_bits() {
+    let place = Place::new();
+    let line = "train lenet --epochs 20 --batch-size 256 --checkpoint-every 1 --threads 1";
+    let whole = hash(&json(&place, 2, &format!("{line} --out whole")));
+    for victim in 0..3 {
+        let out = format!("killed-{victim}");
+        let child = begun(&place, 2, line, &out);
+        let ranks = children(child.id());
+        assert_eq!(ranks.len(), 2);
+        signal("-KILL", ranks.get(victim).unwrap_or(&child.id().to_string()));
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert_ne!(ran.code, Some(0), "{ran:?}");
+        for rank in &ranks {
+            // The launcher's last breath may come before theirs.
+            let is_gone = || !Path::new(&format!("/proc/{rank}/exe")).exists();
+            assert!(comes_true(is_gone), "rank {rank} goes on");
+        }
+        assert_eq!(hash(&json(&place, 2, &format!("{line} --out {out} --resume"))), whole);
+    }
+}
+
+#[test]
+fn rank_that_does_not_answer_ends_the_run() {
+    let place = Place::new();
+    let line = "train lenet --epochs 500 --checkpoint-every 1 --threads 1 --rank-timeout 2";
+    for victim in 0..2 {
+        let out = format!("hung-{victim}");
+        let child = begun(&place, 2, line, &out);
+        let ranks = children(child.id());
+        signal("-STOP", &ranks[victim]);
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert_ne!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stderr.contains("has not answered for 2 s"), "{ran:?}");
+    }
+}
+
+#[test]
+fn interrupted_ranks_write_a_checkpoint() {
+    let place = Place::new();
+    let line = "train lenet --epochs 500 --checkpoint-every 60000 --threads 1";
+    let mut command = mpirun(&place, 2, &format!("{line} --out run"));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = place.path("run").join("metrics.jsonl");
+    assert!(comes_true(|| fs::metadata(&log).is_ok_and(|log| log.len() > 0)), "no step");
+    children(child.id()).iter().for_each(|rank| signal("-TERM", rank));
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(143), "{ran:?}");
+    assert_eq!(ran.stderr.matches("go on with").count(), 1, "{ran:?}");
+    assert_eq!(
+        fs::read_dir(place.path("run/checkpoints"))
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn errors_are_said_once_and_end_all() {
+    let place = Place::new();
+    for (line, code, words) in [
+        ("train lenet --batch-size 2 --out few", 2, "3 ranks cannot share batches of 2 images"),
+        ("train lenet --lr 1e30 --out far", 5, "training has diverged"),
+        ("train lenet --data no-such-folder --out none", 3, "no-such-folder"),
+    ] {
+        let ran = ran(&place, 3, line);
+        assert_eq!(ran.code, Some(code), "{line}: {ran:?}");
+        // What is wrong with files may be so on one machine only.
+        let times = ran.stderr.matches(words).count();
+        assert!(times == 1 || code == 3 && times > 1, "{line}: {ran:?}");
+        assert!(!ran.stderr.contains("panicked"), "{line}: {ran:?}");
+        assert_eq!(ran.stdout, "", "{line}");
+    }
+}
