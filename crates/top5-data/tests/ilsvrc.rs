@@ -1,31 +1,20 @@
 //! ImageNet's archives as the contest handed them out, in small. `golden/meta.mat` was written by scipy 1.x's `savemat`, compressed: four
 //! synsets with the fields of the kit's, numbered 1 to 4: n01440764, n04254680, n01443537, and n02084071, which is no class.
 
+mod archive;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use archive::{COLOUR, GRAY, archive};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
-use top5_data::tar::{END, crc32, header, padding};
 use top5_data::{DataError, Dataset, OpenOptions, Splits, open};
 
-const GRAY: &[u8] = include_bytes!("images/gray.png");
-const COLOUR: &[u8] = include_bytes!("images/rgb.png");
 const META: &[u8] = include_bytes!("golden/meta.mat");
 const WNIDS: [&str; 3] = ["n01440764", "n01443537", "n04254680"];
-
-fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (name, bytes) in files {
-        out.extend(header(name, bytes.len() as u64, crc32(bytes)).unwrap());
-        out.extend_from_slice(bytes);
-        out.resize(out.len() + padding(bytes.len() as u64), 0);
-    }
-    out.extend(END);
-    out
-}
 
 /// Two training images of each class, and three of validation, that show the classes of these numbers.
 fn contest(truth: &str) -> TempDir {

@@ -1,27 +1,16 @@
 //! Images in tar archives: what is read from them, and that nothing in them escapes as a panic or takes memory that they have
 //! not.
 
+mod archive;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use archive::{COLOUR, GRAY, archive};
 use tempfile::TempDir;
 use top5_data::packed::{CLASSES, SHARD, folder_of, shard_path, shard_text};
-use top5_data::tar::{END, crc32, header, padding};
+use top5_data::tar::{END, header};
 use top5_data::{DataError, Dataset, OnBad, OpenOptions, Splits, open};
-
-const GRAY: &[u8] = include_bytes!("images/gray.png");
-const COLOUR: &[u8] = include_bytes!("images/rgb.png");
-
-fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (name, bytes) in files {
-        out.extend(header(name, bytes.len() as u64, crc32(bytes)).unwrap());
-        out.extend_from_slice(bytes);
-        out.resize(out.len() + padding(bytes.len() as u64), 0);
-    }
-    out.extend(END);
-    out
-}
 
 fn written(folder: &TempDir, name: &str, files: &[(&str, &[u8])]) -> PathBuf {
     let path = folder.path().join(name);
