@@ -237,33 +237,19 @@ impl Task {
                 Some(scale)
             }
         };
-        let mut judged = Vec::with_capacity(answers.len());
-        for image in 0..answers.len() {
-            let mut probabilities = answers.probabilities(image);
-            if let Some(scale) = scale {
-                probabilities = at_temperature(&probabilities, scale);
+        let probabilities = |answers: &Predictions, image: usize| {
+            let probabilities = answers.probabilities(image);
+            match scale {
+                None => probabilities,
+                Some(scale) => at_temperature(&probabilities, scale),
             }
-            let label = answers.labels[image];
-            match &self.real {
-                None => judged.push(Judged::new(image, &probabilities, label)),
-                Some(real) => {
-                    let name = &answers.header.images[image];
-                    let right = real.right(name, image, answers.len(), answers.classes())?;
-                    // Images on which nobody agreed are left out, as in the paper.
-                    if !right.is_empty() {
-                        judged.push(Judged::among(image, &probabilities, label, right));
-                    }
-                }
-            }
-        }
-        if self.real.is_some() {
-            let kept: Vec<String> =
-                judged.iter().map(|one| answers.header.images[one.index].clone()).collect();
-            let (left, all) = (kept.len(), answers.len());
-            let line = format!("right answers: ReaL's, of which {left} of {all} images have some");
-            answers.header.origin.fitted.push(line);
-            answers.header.images = kept;
-        }
+        };
+        let judged = match &self.real {
+            Some(real) => real.judge(&mut answers, &probabilities, output)?,
+            None => (answers.labels.iter().enumerate())
+                .map(|(image, &label)| Judged::new(image, &probabilities(&answers, image), label))
+                .collect(),
+        };
         let header = answers.header;
         Ok(Outcome { header, judged, beside })
     }

@@ -189,7 +189,9 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if bad_input {
         return Some(3);
     }
-    cause.is::<io::Error>().then_some(4)
+    let error = cause.downcast_ref::<io::Error>()?;
+    // A text that is none was read well.
+    Some(if error.kind() == io::ErrorKind::InvalidData { 3 } else { 4 })
 }
 
 #[cfg(test)]

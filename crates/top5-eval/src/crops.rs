@@ -132,6 +132,17 @@ impl Crops {
             Self::Squares { shorter, .. } | Self::Grid { shorter, .. } => shorter,
         }
     }
+
+    /// Whether windows for an input of `input` [height, width] lie within the scaled image, whatever its proportions.
+    pub(crate) fn fit(&self, input: [usize; 2]) -> bool {
+        let least = match self {
+            Self::Own => return true,
+            Self::Centre { side, .. } => side.unwrap_or(input[0].min(input[1])),
+            Self::Grid { .. } => input[0].min(input[1]),
+            Self::Ten { .. } | Self::Squares { .. } => input[0].max(input[1]),
+        };
+        self.shorter().iter().all(|&shorter| shorter >= least)
+    }
 }
 
 const FIVE: [Place; 5] =
@@ -183,6 +194,19 @@ mod tests {
         let (window, size) = (INPUT, INPUT);
         let expected = View { scaled: [256, 341], top: 16, left: 58, window, size, flip: false };
         assert_eq!(views, [expected]);
+    }
+
+    #[test]
+    fn crops_fit_where_the_scaled_image_is_as_large() {
+        for (shorter, fits) in [(224, true), (223, false)] {
+            let side = Some(shorter + 1);
+            assert!(!Crops::Centre { shorter, side }.fit(INPUT));
+            assert_eq!(Crops::Centre { shorter, side: None }.fit(INPUT), fits);
+            assert_eq!(Crops::Ten { shorter }.fit(INPUT), fits);
+            assert_eq!(Crops::Grid { shorter: vec![256, shorter], side: 2 }.fit(INPUT), fits);
+            assert!(!Crops::Ten { shorter }.fit([100, 225]));
+            assert!(Crops::Grid { shorter: vec![shorter], side: 2 }.fit([100, 225]));
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The 1000 classes of ILSVRC-2012, in the order that everyone's networks have them: by WordNet's number (WNID). The names are
-//! the first of WordNet's, two of which are made distinct as torchvision does (`crane bird`, `maillot tank suit`).
+//! the first of WordNet's, two of which are made distinct as torchvision does (`crane bird`, `maillot tank suit`); WordNet's others
+//! for the same class find it, too.
 
-/// A line per class: its WNID, a space, its name.
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A line per class: its WNID, a space, its names with commas between them.
 static CLASSES: &str = include_str!("imagenet.txt");
 
 /// The digits of their WNIDs in the order of the contest's development kit (`ILSVRC2012_ID` in its meta.mat, also map_clsloc.txt),
@@ -11,55 +14,110 @@ static DEVKIT: &str = include_str!("devkit.txt");
 /// How many there are.
 pub const COUNT: usize = 1000;
 
-/// The WNID and the name of each class.
-pub fn classes() -> impl Iterator<Item = (&'static str, &'static str)> {
+/// The WNID and all names of each class, with commas between them.
+fn lines() -> impl Iterator<Item = (&'static str, &'static str)> {
     CLASSES.lines().filter_map(|line| line.split_once(' '))
 }
 
-/// The WNID of each class in the order of the contest's development kit, the first of which is its number 1.
-pub fn devkit() -> impl Iterator<Item = String> {
-    DEVKIT.split_whitespace().map(|digits| format!("n{digits}"))
+/// The WNID and the name of each class.
+pub fn classes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    lines().map(|(wnid, names)| (wnid, names.split(',').next().unwrap_or(names)))
 }
 
-/// For each class of some data, the class of a network, by name: equal names without regard to case, with `_` for a space; or,
-/// where the network's classes are ImageNet's, a WNID (also in front of a name, as `n01440764_tench`) or a name of it. Where a
-/// class of the data has none, its name is the error.
+/// The WNID and the name of each class in the order of the contest's development kit, the first of which is its number 1.
+pub fn devkit() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of: BTreeMap<&str, (&str, &str)> = classes().map(|class| (&class.0[1..], class)).collect();
+    DEVKIT.split_whitespace().filter_map(move |digits| of.get(digits).copied())
+}
+
+/// For each class of some data, the class of a network: by equal names, also without regard to case and with `_` for a space; or,
+/// where the network's classes are ImageNet's in any order, by a WNID (also in front of a name, as `n01440764_tench`) or one of
+/// WordNet's names, however its words are joined. Where a class of the data has none, its name is the error.
 pub fn matching(data: &[String], network: &[String]) -> Result<Vec<usize>, String> {
     let plain = |name: &str| name.trim().to_lowercase().replace('_', " ");
-    let names: Vec<String> = network.iter().map(|name| plain(name)).collect();
-    let known: Vec<(&str, &str)> = if is_imagenet(network) { classes().collect() } else { vec![] };
-    let find = |name: &String| -> Option<usize> {
-        let wanted = plain(name);
-        let wnid = wanted.split(' ').next().unwrap_or_default();
-        let of_network = names.iter().position(|name| *name == wanted);
-        let of_network =
-            of_network.or_else(|| names.iter().position(|name| is_wnid(wnid) && name == wnid));
-        of_network
-            .or_else(|| known.iter().position(|(id, _)| *id == wnid))
-            .or_else(|| known.iter().position(|(_, name)| plain(name) == wanted))
-            // WNIDs in another order, and a name.
-            .or_else(|| {
-                let (id, _) = classes().find(|(_, name)| plain(name) == wanted)?;
-                names.iter().position(|name| name == id)
-            })
+    let places = |of: &dyn Fn(&str) -> String| -> BTreeMap<String, usize> {
+        network.iter().enumerate().rev().map(|(place, name)| (of(name), place)).collect()
     };
-    data.iter().map(|name| find(name).ok_or_else(|| name.clone())).collect()
+    let (equal, alike) = (places(&str::to_owned), places(&plain));
+    let known = Known::new();
+    let numbers = known.of_network(network);
+    let find = |name: &String| {
+        let own = equal.get(name).or_else(|| alike.get(&plain(name))).copied();
+        own.or_else(|| numbers.get(&known.number(name)?).copied()).ok_or_else(|| name.clone())
+    };
+    data.iter().map(find).collect()
 }
 
-/// Whether the classes of a network are, by their number and what is known of their names, those of ImageNet.
-pub fn is_imagenet(network: &[String]) -> bool {
-    let plain = |name: &str| name.trim().to_lowercase().replace('_', " ");
-    let alike = |(number, (own, (wnid, name))): (usize, (&String, (&str, &str)))| {
-        let own = plain(own);
-        let first = own.split(',').next().unwrap_or_default().to_owned();
-        own == number.to_string()
-            || own.starts_with(wnid)
-            || first == plain(name)
-            || own == plain(name)
-    };
-    let count = network.iter().zip(classes()).enumerate().filter(|&pair| alike(pair)).count();
-    // A few names are written in several ways.
-    network.len() == COUNT && count * 10 >= COUNT * 9
+/// The number of each class among ImageNet's, where all are different ones of these by WNID or name.
+pub fn numbers(data: &[String]) -> Option<Vec<usize>> {
+    let known = Known::new();
+    let numbers: Vec<usize> = data.iter().map(|name| known.number(name)).collect::<Option<_>>()?;
+    let distinct = numbers.iter().collect::<BTreeSet<_>>().len() == numbers.len();
+    distinct.then_some(numbers)
+}
+
+/// What finds a class by what it may be called.
+struct Known {
+    wnids: BTreeMap<&'static str, usize>,
+    names: BTreeMap<&'static str, usize>,
+    /// By letters and digits alone: by the name, by all names, by another of WordNet's names. None where several have it.
+    alike: [BTreeMap<String, Option<usize>>; 3],
+}
+
+impl Known {
+    fn new() -> Self {
+        let mut alike = [const { BTreeMap::new() }; 3];
+        let mut put = |tier: usize, name: &str, number: usize| {
+            let entry = alike[tier].entry(letters(name)).or_insert(Some(number));
+            *entry = entry.filter(|&before| before == number);
+        };
+        for (number, (_, names)) in lines().enumerate() {
+            put(1, names, number);
+            for (place, name) in names.split(',').enumerate() {
+                put(if place == 0 { 0 } else { 2 }, name, number);
+            }
+        }
+        let wnids = classes().enumerate().map(|(number, (wnid, _))| (wnid, number)).collect();
+        let names = classes().enumerate().map(|(number, (_, name))| (name, number)).collect();
+        Self { wnids, names, alike }
+    }
+
+    /// The number of a class of ImageNet.
+    fn number(&self, name: &str) -> Option<usize> {
+        let first: String = name.trim().chars().take_while(char::is_ascii_alphanumeric).collect();
+        let first = first.to_ascii_lowercase();
+        if is_wnid(&first) {
+            return self.wnids.get(&*first).copied();
+        }
+        // `Cardigan` is a dog, `cardigan` is not.
+        let exact = self.names.get(&*name.trim().replace('_', " ")).copied();
+        let letters = letters(name);
+        exact.or_else(|| *self.alike.iter().find_map(|tier| tier.get(&letters))?)
+    }
+
+    /// The place of each of ImageNet's numbers among a network's classes. Without nine names in ten of ImageNet's thousand, or all
+    /// of its numbers, only WNIDs tell.
+    fn of_network(&self, network: &[String]) -> BTreeMap<usize, usize> {
+        let all = network.len() == COUNT;
+        if all && network.iter().enumerate().all(|(number, name)| *name == number.to_string()) {
+            return (0..COUNT).map(|number| (number, number)).collect();
+        }
+        let numbers: Vec<Option<usize>> = network.iter().map(|name| self.number(name)).collect();
+        let is_imagenet = all && numbers.iter().flatten().count() * 10 >= COUNT * 9;
+        let tells = |name: &str| is_imagenet || name.get(..9).is_some_and(is_wnid);
+        let mut places = BTreeMap::new();
+        for (place, (name, number)) in network.iter().zip(numbers).enumerate() {
+            if let Some(number) = number.filter(|_| tells(name)) {
+                places.entry(number).or_insert(place);
+            }
+        }
+        places
+    }
+}
+
+/// The letters and digits of a name, without case.
+fn letters(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 fn is_wnid(word: &str) -> bool {
@@ -91,13 +149,13 @@ mod tests {
 
     #[test]
     fn development_kit_has_the_same_classes_in_another_order() {
-        let devkit: Vec<String> = devkit().collect();
+        let devkit: Vec<_> = devkit().collect();
         let mut sorted = devkit.clone();
         sorted.sort_unstable();
-        assert!(sorted.iter().zip(classes()).all(|(ours, (wnid, _))| ours == wnid));
+        assert!(sorted.iter().copied().eq(classes()));
         assert_eq!(sorted.len(), COUNT);
         // Numbers from 1, with the names that the kit gives them.
-        let name = |id: usize| classes().find(|(wnid, _)| *wnid == devkit[id - 1]).unwrap().1;
+        let name = |id: usize| devkit[id - 1].1;
         for (id, expected) in [
             (1, "kit fox"),
             (100, "proboscis monkey"),
@@ -115,7 +173,10 @@ mod tests {
             assert!(name(id).starts_with(expected), "{id}: {}", name(id));
         }
         let data = texts(&["n02119789", "tench", "n03255030_dumbbell"]);
-        assert_eq!(matching(&data, &devkit), Ok(vec![0, 448, 999]));
+        let (wnids, names): (Vec<_>, Vec<_>) = devkit.into_iter().unzip();
+        for network in [wnids, names] {
+            assert_eq!(matching(&data, &texts(&network)), Ok(vec![0, 448, 999]));
+        }
     }
 
     #[test]
@@ -130,7 +191,36 @@ mod tests {
         assert_eq!(matching(&texts(&["unicorn"]), &numbered), Err("unicorn".to_owned()));
         let few = texts(&["cat", "sea dog", "ape"]);
         assert_eq!(matching(&texts(&["Sea_Dog", "cat"]), &few), Ok(vec![1, 0]));
-        assert!(!is_imagenet(&few));
         assert_eq!(matching(&texts(&["n01440764"]), &few), Err("n01440764".to_owned()));
+        assert_eq!(matching(&texts(&["tench"]), &texts(&["hen", "n01440764"])), Ok(vec![1]));
+        assert_eq!(matching(&texts(&["chicken"]), &texts(&["hen"])), Err("chicken".to_owned()));
+    }
+
+    #[test]
+    fn folders_are_called_in_many_ways() {
+        for (name, number) in [
+            ("N01440764", 0),
+            ("n01440764-tench", 0),
+            ("Tinca tinca", 0),
+            ("tench, Tinca tinca", 0),
+            ("EnglishSpringer", 217),
+            ("english-springer", 217),
+            ("chainsaw", 491),
+            ("jack_o_lantern", 607),
+            ("Cardigan", 264),
+            ("cardigan", 474),
+            ("crane", 517),
+            ("crane_bird", 134),
+            ("maillot", 638),
+            ("maillot, tank suit", 639),
+            ("American robin", 15),
+        ] {
+            assert_eq!(numbers(&texts(&[name])), Some(vec![number]), "{name}");
+        }
+        // Several classes are called so, or none.
+        for name in ["CARDIGAN", "panther", "n00000001", "n00000001 tench", "", "7"] {
+            assert_eq!(numbers(&texts(&[name])), None, "{name}");
+        }
+        assert_eq!(numbers(&texts(&["tench", "n01440764"])), None);
     }
 }

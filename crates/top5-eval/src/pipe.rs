@@ -18,7 +18,7 @@ use top5_graph::{Graph, Network};
 
 use crate::evaluate::EvaluationError;
 use crate::metric::softmax;
-use crate::protocol::{Average, Part, Protocol};
+use crate::protocol::{Average, Part, Protocol, check_fit};
 use prepare::{Input, Plan, Prepared, Queue};
 use sessions::{Form, Sessions};
 
@@ -55,6 +55,8 @@ impl<'n> Pipe<'n> {
     ) -> Result<Self, EvaluationError> {
         protocol.check().map_err(EvaluationError::Protocol)?;
         let graph = network.graph().inference();
+        let [_, height, width] = graph.input();
+        check_fit(&protocol, [height, width]).map_err(EvaluationError::Protocol)?;
         let (classes, batch) = (graph.classes(), batch.max(1));
         let sessions = Sessions::new(network, graph, batch);
         let pipe = Self { protocol, preprocess, classes, batch, threads: threads.max(1), sessions };

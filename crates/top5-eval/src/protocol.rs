@@ -131,6 +131,21 @@ impl Protocol {
     }
 }
 
+/// Whether crops for a network with an input of `input` [height, width] lie within the scaled images: beyond their borders there
+/// is nothing to see.
+pub(crate) fn check_fit(protocol: &Protocol, input: [usize; 2]) -> Result<(), SettingError> {
+    let fits = |part: &Part| match part {
+        Part::Crops(crops) => crops.fit(input),
+        Part::Dense(_) => true,
+    };
+    match protocol.parts.iter().all(fits) {
+        true => Ok(()),
+        false => {
+            Err(SettingError { key: "shorter", expected: "no less than the side of the crops" })
+        }
+    }
+}
+
 /// Most views of an image. Where they lie is listed.
 const MOST_VIEWS: usize = 20_000;
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use top5_data::Preprocess;
+use top5_eval::imagenet;
 use top5_formats::{self as formats, Format, onnx, safetensors, timm};
 use top5_graph::{Graph, Weights, WeightsError};
 use top5_zoo::Network;
@@ -115,6 +116,10 @@ impl Model {
             Some(classes) if classes.len() == count => classes,
             Some(classes) => {
                 return wrong(format!("{} class names for {count} classes", classes.len()));
+            }
+            // OverFeat learnt the classes in the order of the contest's development kit.
+            None if matches!(format, Format::Overfeat(_)) => {
+                imagenet::devkit().map(|(_, name)| name.to_owned()).collect()
             }
             None => (0..count).map(|class| class.to_string()).collect(),
         };

@@ -201,5 +201,9 @@ fn exhaustive_overfeats_raw_files_reach_a_top_five() {
         let predictions = classifier.predict(&Image::filled(3, 300, 260, 7), 5).unwrap();
         let labels: Vec<u64> = predictions.iter().map(|guess| guess.label.into()).collect();
         assert_eq!(labels, biases.map(|(class, _)| class));
+        // Their names as OverFeat's own program has them.
+        let classes: Vec<&str> = predictions.iter().map(|guess| &*guess.class).collect();
+        let names = ["stinkhorn", "Australian terrier", "dumbbell", "kit fox", "tailed frog"];
+        assert_eq!(classes, names);
     }
 }

@@ -95,7 +95,9 @@ const DEVKIT: &str = "devkit";
 pub(crate) fn names(path: &Path, classes: usize) -> Result<Vec<String>> {
     let shown = path.display();
     let names = match path.to_str() {
-        Some(DEVKIT) if !path.exists() => imagenet::devkit().collect(),
+        Some(DEVKIT) if !path.exists() => {
+            imagenet::devkit().map(|(_, name)| name.to_owned()).collect()
+        }
         _ => read_names(&read_text(path).with_context(|| format!("reading {shown}"))?),
     };
     let wrong = |message: String| Err(Stop::BadInput(message).into());
