@@ -3,6 +3,7 @@
     python peers.py prepare NETWORK ...              export and convert, into --work
     python peers.py run NETWORK ... --batch 1,8      measure inference
     python peers.py run NETWORK:BATCH ... --train    measure training steps and their memory
+    python peers.py sweep [PATTERN ...]              prepare and run the zoo, what is not measured yet
     python peers.py first MODEL.safetensors PHOTO    time to the first prediction, whole processes
     python peers.py report                           the results as Markdown
 
@@ -12,6 +13,7 @@ number of seconds, one after the other; the figure of a peer is the median of it
 
 import argparse
 import datetime
+import fnmatch
 import json
 import math
 import os
@@ -41,6 +43,39 @@ def call(*command, **options):
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr[-2000:]}")
     return done.stdout
+
+
+# What the training steps of a sweep are taken of, beside the CIFAR networks at 64: ImageNet networks at 8.
+TRAINED = ["alexnet", "zfnet", "vgg16", "googlenet", "inception_v3", "inception_v4", "resnet18", "resnet50",
+           "resnext50_32x4d", "seresnet50", "densenet121", "dpn92"]
+
+
+def sweep(args):
+    """Every ImageNet network of the zoo, or the training steps; a network's files go when it is measured."""
+    zoo = json.loads(call(args.top5, "models", "--json"))["models"]
+    zoo = [net for net in zoo if any(fnmatch.fnmatch(net["name"], pattern) for pattern in args.patterns or ["*"])]
+    if args.train:
+        small = [net["name"] for net in zoo if net["input"] == [3, 32, 32]]
+        cases = [(name, [64]) for name in small]
+        cases += [(net["name"], [8]) for net in zoo if net["name"] in TRAINED]
+    else:
+        large = [net["name"] for net in zoo if net["classes"] == 1000 and net["input"][-1] >= 192]
+        cases = [(name, [int(b) for b in args.batch.split(",")]) for name in large]
+    mode = "training" if args.train else "inference"
+    measured = {(r["network"], r["batch"]) for r in known(args) if r["mode"] == mode and r["commit"] == args.commit}
+    for at, (name, batches) in enumerate(cases, 1):
+        left = [batch for batch in batches if (name, batch) not in measured]
+        if not left:
+            continue
+        print(f"{at} of {len(cases)}: {name}", file=sys.stderr)
+        args.networks, args.batch = [name], ",".join(map(str, left))
+        try:
+            prepare(args)
+            run(args)
+        except (RuntimeError, OSError) as error:
+            print(f"{name}: not measured: {error}", file=sys.stderr)
+        for file in [file for file in args.work.glob(f"{name}.*") if file.is_file()]:
+            file.unlink()
 
 
 def prepare(args):
@@ -301,6 +336,23 @@ def compare(results, ours, peers):
     return text + f"\nGeometric mean of the ratios: {geometric_mean(list(ratios.values())):.2f}\n"
 
 
+def summary(results, ours, peers):
+    """Geometric means of the ratios by batch, and the ten worst."""
+    ratios = {}
+    for r in results:
+        others = [r["peers"][p]["ms"] for p in peers if p in r["peers"]]
+        if ours in r["peers"] and others:
+            ratios[r["network"], r["batch"]] = r["peers"][ours]["ms"] / min(others)
+    rows = []
+    for batch in sorted({batch for _, batch in ratios}):
+        of = [ratio for (_, b), ratio in ratios.items() if b == batch]
+        rows.append([str(batch), str(len(of)), f"{geometric_mean(of):.2f}", f"{max(of):.2f}", str(sum(x > 1 for x in of))])
+    worst = sorted(ratios.items(), key=lambda case: -case[1])[:10]
+    named = ", ".join(f"{network} at {batch} {ratio:.2f}" for (network, batch), ratio in worst)
+    head = ["batch", "networks", "geometric mean", "worst", "above 1.0"]
+    return table(head, rows) + f"\nThe worst ten: {named}.\n"
+
+
 def memory(results):
     rows = []
     for r in results:
@@ -324,6 +376,12 @@ def report(args):
         results.sort(key=lambda r: args.networks.index(r["network"]) if r["network"] in args.networks else 99)
     of = lambda mode: [r for r in results if r["mode"] == mode]
     inference, training = of("inference"), of("training")
+    if len(inference) > 20:
+        print("### Summary\n\nf32, beside the fastest peer:\n\n" + summary(inference, "top5", F32))
+        print("bf16, beside the fastest peer's:\n\n" + summary(inference, "top5-bf16", BF16))
+    if len(training) > 10:
+        print("Training step, beside PyTorch's best f32 form:\n\n" + summary(training, "top5", TRAINING[:2]))
+        print("Training step in bf16, beside autocast:\n\n" + summary(training, "top5-bf16", TRAINING[2:]))
     if inference:
         versions = {p: f["version"] for r in inference + training for p, f in r["peers"].items()}
         facts = inference[0]
@@ -366,11 +424,14 @@ def main():
     parser.add_argument("--results", type=pathlib.Path, default=HERE / "../../target/peers/results.json")
     parser.add_argument("--commit", default=None)
     commands = parser.add_subparsers(required=True)
-    for name, function in (("prepare", prepare), ("run", run), ("report", report)):
+    for name, function in (("prepare", prepare), ("run", run), ("sweep", sweep), ("report", report)):
         command = commands.add_parser(name)
         command.set_defaults(function=function)
-        command.add_argument("networks", nargs="*" if name == "report" else "+")
-        if name == "run":
+        if name == "sweep":
+            command.add_argument("patterns", nargs="*", help="names of networks, with * and ?")
+        else:
+            command.add_argument("networks", nargs="*" if name == "report" else "+")
+        if name in ("run", "sweep"):
             command.add_argument("--batch", default="1", help="sizes, separated by commas")
             command.add_argument("--rounds", type=int, default=5)
             command.add_argument("--seconds", type=float, default=0.5)
