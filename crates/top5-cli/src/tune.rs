@@ -3,6 +3,9 @@
 //! A kernel is timed where it will work: within the whole network, whose other layers push its weights out of the caches
 //! just as far as they will later. So each candidate gets a session, in which every layer runs the first, second, …
 //! kernel that it can, and the sessions take turns.
+//!
+//! What the cost model predicted is compared with what was measured: it tells the time of a kernel as a share of direct
+//! convolution's, so that the measured time of that makes it milliseconds.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,7 +35,41 @@ const ROUNDS: usize = 7;
 struct Tuned {
     file: String,
     networks: Vec<Network>,
+    cost_model: CostModel,
 }
+
+/// How far the cost model is off, over all networks and batches.
+#[derive(Serialize)]
+struct CostModel {
+    predictions: usize,
+    /// Of |predicted / measured − 1|; `None` without predictions.
+    median_error: Option<f64>,
+    /// Those that are furthest off.
+    worst: Vec<Prediction>,
+}
+
+/// The time of a kernel for all layers of one shape.
+#[derive(Clone, Serialize)]
+struct Prediction {
+    network: String,
+    batch: usize,
+    layer: String,
+    kernel: String,
+    predicted_ms: f64,
+    measured_ms: f64,
+}
+
+/// How many of the worst predictions are shown.
+const WORST: usize = 10;
+
+const PREDICTED: [Column; 6] = [
+    ("network, batch", false),
+    ("layer", false),
+    ("kernel", false),
+    ("predicted ms", true),
+    ("measured ms", true),
+    ("ratio", true),
+];
 
 #[derive(Serialize)]
 struct Network {
@@ -52,6 +89,8 @@ struct Shape {
     fastest: String,
     /// Milliseconds by kernel.
     kernels: BTreeMap<String, f64>,
+    /// The same as the cost model has it, for all but direct convolution.
+    predicted: BTreeMap<String, f64>,
 }
 
 const COLUMNS: [Column; 6] = [
@@ -103,12 +142,14 @@ impl Task {
         }
         tuning::write(&file, &tuning, output)?;
         let file = file.display().to_string();
+        let cost_model = CostModel::of(&tuned);
         if output.json {
-            return output.document(&Tuned { file, networks: tuned });
+            return output.document(&Tuned { file, networks: tuned, cost_model });
         }
         for network in &tuned {
             output.text(&network.text())?;
         }
+        output.text(&cost_model.text())?;
         output.note(&format!("use it as --tuning {file}"));
         Ok(())
     }
@@ -214,6 +255,11 @@ impl Measured {
             if kernels.len() < 2 {
                 continue;
             }
+            let choice = first.choice.as_ref();
+            let costs = choice.into_iter().flat_map(|it| it.candidates.iter().zip(&it.costs));
+            let direct = choice.and_then(|it| kernels.get(it.candidates.first()?).copied());
+            let predict = |(kernel, cost): (&String, &f64)| Some((kernel.clone(), direct? * cost));
+            let predicted = costs.skip(1).filter_map(predict).collect();
             tuning.choose(shape, fastest);
             modelled_ms += kernels.get(&first.kernel).copied().unwrap_or(*ms);
             tuned_ms += ms;
@@ -222,10 +268,65 @@ impl Measured {
                 modelled: first.kernel.clone(),
                 fastest: fastest.clone(),
                 kernels,
+                predicted,
             });
         }
         let network = graph.name().to_owned();
         Network { network, batch: modelled.batch, shapes, modelled_ms, tuned_ms }
+    }
+}
+
+impl CostModel {
+    fn of(networks: &[Network]) -> Self {
+        let mut all = Vec::new();
+        for Network { network, batch, shapes, .. } in networks {
+            for shape in shapes {
+                for (kernel, &predicted_ms) in &shape.predicted {
+                    let Some(&measured_ms) = shape.kernels.get(kernel) else { continue };
+                    let layer = shape.layers.first().cloned().unwrap_or_default();
+                    let (network, batch, kernel) = (network.clone(), *batch, kernel.clone());
+                    all.push(Prediction {
+                        network,
+                        batch,
+                        layer,
+                        kernel,
+                        predicted_ms,
+                        measured_ms,
+                    });
+                }
+            }
+        }
+        all.sort_by(|a, b| b.error().total_cmp(&a.error()));
+        let median_error = all.get(all.len() / 2).map(Prediction::error);
+        Self { predictions: all.len(), median_error, worst: all.into_iter().take(WORST).collect() }
+    }
+
+    fn text(&self) -> String {
+        let Some(median) = self.median_error else { return String::new() };
+        let row = |it: &Prediction| {
+            let at = format!("{}, {}", it.network, it.batch);
+            let [predicted, measured] = [it.predicted_ms, it.measured_ms].map(digits);
+            let ratio = format!("{:.2}", it.predicted_ms / it.measured_ms);
+            [at, it.layer.clone(), it.kernel.clone(), predicted, measured, ratio]
+        };
+        let rows: Vec<_> = self.worst.iter().map(row).collect();
+        format!(
+            "cost model: {} predictions, median error {}; the worst:\n\n{}",
+            self.predictions,
+            percent(median),
+            table::aligned(PREDICTED, &rows)
+        )
+    }
+}
+
+impl Prediction {
+    /// By how much of the measured time the prediction is off.
+    fn error(&self) -> f64 {
+        if self.measured_ms > 0.0 {
+            (self.predicted_ms / self.measured_ms - 1.0).abs()
+        } else {
+            0.0
+        }
     }
 }
 

@@ -321,7 +321,7 @@ impl Content {
         let taps = taps.len();
         format!(
             "{name} {fold:?} {form} {kernel:?} {plain} {connections:?} {out_channels} {first:?} {blocks} {lanes} {depth} \
-             {group} {taps}"
+             {group:?} {taps}"
         )
     }
 

@@ -1,7 +1,7 @@
 //! The loop nests of a convolution: forward, and backward to its input.
 
 use top5_graph::{Shape, Window};
-use top5_kernels::conv::{ConvGeom, ConvNest, Strides};
+use top5_kernels::conv::{ConvGeom, ConvNest, Group, Strides};
 use top5_kernels::{LANES, Layout};
 
 /// A convolution's shapes. A fully connected layer is a 1×1 convolution on one pixel.
@@ -65,12 +65,10 @@ impl ConvShape {
         (ranges.into_iter().map(|range| range.start).collect(), blocks)
     }
 
-    /// Channels of a group where groups share blocks and are as large among the inputs as among the outputs.
-    fn group(&self) -> usize {
-        let [inputs, outputs] = [self.input[0], self.output[0]];
-        let size = inputs / self.groups;
-        let shared = size < LANES && LANES.is_multiple_of(size);
-        if shared && inputs == outputs && inputs.is_multiple_of(LANES) { size } else { LANES }
+    /// The channels of a group, if there are several.
+    fn group(&self, inputs: usize, outputs: usize) -> Option<Group> {
+        let group = Group { inputs: inputs / self.groups, outputs: outputs / self.groups };
+        (self.groups > 1).then_some(group)
     }
 
     /// The forward loop nest from `source` to `y`.
@@ -95,7 +93,7 @@ impl ConvShape {
                 Self::block_ranges(self.output[0], self.input[0], self.groups),
                 LANES,
                 layout.channels,
-                self.group(),
+                self.group(self.input[0], self.output[0]),
                 (0..r * s)
                     .map(|t| pixel([t / s * window.dilation[0], t % s * window.dilation[1]]))
                     .collect(),
@@ -105,7 +103,7 @@ impl ConvShape {
                 (vec![0; self.output[0].div_ceil(LANES)], layout.channels),
                 s,
                 layout.channels * s,
-                LANES,
+                None,
                 (0..r).map(|t| pixel([t * window.dilation[0], 0])).collect(),
             ),
         };
@@ -203,7 +201,7 @@ impl ConvShape {
                 blocks,
                 lanes: LANES,
                 depth: self.output[0],
-                group: self.group(),
+                group: self.group(self.output[0], self.input[0]),
                 taps,
                 x: Strides {
                     offset: (at(corner[0], 0) * dy.row() + at(corner[1], 1)) * LANES,

@@ -8,10 +8,10 @@ use crate::step::Kernel;
 use crate::tuning::LayerShape;
 use std::fmt;
 use top5_graph::Graph;
-use top5_kernels::{Block, Isa};
+use top5_kernels::{Block, Isa, table};
 
 /// One step of a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlannedStep {
     /// The layer.
     pub layer: String,
@@ -29,18 +29,20 @@ pub struct PlannedStep {
 }
 
 /// Why a kernel was chosen, and what could have run instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// What it was chosen for.
     pub shape: LayerShape,
     /// The reason.
     pub why: String,
-    /// All that can run the shape, the chosen kernel included.
+    /// All that can run the shape, the chosen kernel included; direct convolution in f32 first.
     pub candidates: Vec<String>,
+    /// Their times as shares of the first one's, as the cost model has them.
+    pub costs: Vec<f64>,
 }
 
 /// A plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// The instruction set.
     pub isa: Isa,
@@ -118,18 +120,19 @@ impl Summary {
 
 /// The choice that was made for a step. Of several loop nests, which differ in their edges, the first one counts.
 fn choice(machinery: &Machinery, step: &Step) -> Option<Choice> {
-    let (geom, why, candidates) = if let Kernel::Conv(conv) = &step.kernel {
+    let mode = machinery.mode.facts();
+    let (geom, why, candidates, costs) = if let Kernel::Conv(conv) = &step.kernel {
         let geom = conv.kernel.problem().geom();
-        let choice = machinery.forward(machinery.mode.facts(), geom);
-        (geom, choice.why, choice.candidates)
+        let table::Choice { why, candidates, costs, .. } = machinery.forward(mode, geom);
+        (geom, why, candidates, costs)
     } else if let Kernel::ConvInput(gradient) = &step.kernel {
         let geom = gradient.nests.first()?.kernel.problem().geom();
-        let choice = machinery.input_gradient(geom);
-        (geom, choice.why, choice.candidates)
+        let table::Choice { why, candidates, costs, .. } = machinery.input_gradient(geom);
+        (geom, why, candidates, costs)
     } else {
         return None;
     };
-    Some(Choice { shape: LayerShape::new(geom, machinery.batch), why, candidates })
+    Some(Choice { shape: LayerShape::new(geom, machinery.batch), why, candidates, costs })
 }
 
 impl fmt::Display for Summary {

@@ -24,7 +24,7 @@ pub struct LayerShape {
     pub step: usize,
     /// Blocks of input channels that an output reads: all of them unless there are groups.
     pub blocks: usize,
-    /// Channels of a group where groups share a block, and else 16.
+    /// Input channels of a group; 16 where there are no groups.
     pub group: usize,
 }
 
@@ -40,7 +40,7 @@ impl LayerShape {
             // The distance of images depends on the halo, which others may need.
             step: if geom.batch_is_row { LANES } else { geom.x.pixel },
             blocks: geom.blocks,
-            group: geom.group,
+            group: geom.group.map_or(LANES, |group| group.inputs),
         }
     }
 }

@@ -64,8 +64,9 @@ pub fn pad_planes(
 }
 
 /// Copies (or adds) `count` channels from `from` on of `x` to those from `to` on of `y`, for `n` images of one size.
-/// Where whole blocks meet, whole blocks are copied.
+/// Where whole blocks meet, whole blocks are copied; elsewhere a block is picked from one or two.
 pub fn copy<P: Pixel>(
+    isa: Isa,
     threads: &Threads,
     n: usize,
     (x, xl): Operand<'_, P>,
@@ -86,22 +87,52 @@ pub fn copy<P: Pixel>(
         let lanes = to.max(block * LANES)..(to + count).min((block + 1) * LANES);
         let source = from + lanes.start - to;
         let aligned = source.is_multiple_of(LANES) && lanes.len() == LANES;
-        let plane = |channel: usize| &x[xl.plane_at(image * xl.blocks() + channel / LANES)];
-        for row in 0..yl.height {
-            let out = yl.pixels_mut(y, row);
-            if aligned && !accumulate {
-                out.copy_from_slice(xl.pixels(plane(source), row));
-                continue;
+        let plane = |block: usize| (&x[xl.plane_at(image * xl.blocks() + block)], xl);
+        if aligned && !accumulate {
+            let (x, _) = plane(source / LANES);
+            for row in 0..yl.height {
+                yl.pixels_mut(y, row).copy_from_slice(xl.pixels(x, row));
             }
+            return;
+        }
+        for block in source / LANES..(source + lanes.len()).div_ceil(LANES) {
+            let mut picks = [-1; LANES];
             for (i, channel) in lanes.clone().enumerate() {
-                let lane = (source + i) % LANES;
-                for (y, x) in out.iter_mut().zip(xl.pixels(plane(source + i), row)) {
-                    let kept = if accumulate { y.lane(channel % LANES) } else { 0.0 };
-                    y.set_lane(channel % LANES, kept + x.lane(lane));
+                if (source + i) / LANES == block {
+                    picks[channel % LANES] = ((source + i) % LANES) as i32;
+                }
+            }
+            isa.run(PickPlane { x: plane(block), y, layout: yl, picks, accumulate });
+        }
+    });
+}
+
+/// Some lanes of a plane as lanes of another one, copied or added.
+struct PickPlane<'a, P> {
+    x: Operand<'a, P>,
+    y: &'a mut [P],
+    layout: &'a Layout,
+    picks: [i32; LANES],
+    accumulate: bool,
+}
+
+impl<P: Pixel> Kernel for PickPlane<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { x: (x, from), y, layout, picks, accumulate } = self;
+        for row in 0..layout.height {
+            for (y, x) in layout.pixels_mut(y, row).iter_mut().zip(from.pixels(x, row)) {
+                let (kept, x) = (y.load(s), x.load(s));
+                if accumulate {
+                    y.store(s, s.add(kept, s.pick(s.zero(), x, &picks)));
+                } else {
+                    y.store(s, s.pick(kept, x, &picks));
                 }
             }
         }
-    });
+    }
 }
 
 /// A map as a vector in (channel, row, column) order.

@@ -12,7 +12,7 @@
 //! - a fully connected layer is a 1×1 convolution whose row of pixels is the batch;
 //! - the gradient with respect to the input is a convolution over the output's gradient with transposed weights; for a
 //!   stride s it is s² of them (one per residue of the position), each writing every s-th pixel;
-//! - groups that do not fill whole blocks are packed with zeros between them, which groups of 4 and of 8 channels skip.
+//! - groups that are no whole blocks are packed with zeros between them, which direct convolution skips.
 
 mod algorithm;
 mod epilogue;
@@ -22,7 +22,7 @@ mod problem;
 
 pub use algorithm::Algorithm;
 pub use epilogue::{Epilogue, Input, Output};
-pub(crate) use geometry::MOST_GROUPED;
-pub use geometry::{ConvGeom, ConvNest, GeomError, LARGEST, Strides};
+pub use geometry::{ConvGeom, ConvNest, GeomError, Group, LARGEST, Strides};
+pub(crate) use geometry::{MOST_GROUPED, MOST_INPUTS, MOST_SOURCES};
 pub use kernel::{Bound, Convolution, Forward, InputGradient, Transposed, WeightGradient};
 pub use problem::Problem;

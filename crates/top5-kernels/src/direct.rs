@@ -13,8 +13,8 @@
 //! (Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018).
 //!
 //! In bf16 a lane is a pair of channels: weights are packed as `[out block][in block][tap][pair of lanes][16][2]`, so that one
-//! broadcast pair meets one block of weights. Of groups that share blocks the first pairs of all groups are one block, and
-//! so on. Sums and the epilogue are in f32, the output either.
+//! broadcast pair meets one block of weights. Of several groups the first pairs of all are one block, and so on. Sums and the
+//! epilogue are in f32, the output either.
 //!
 //! With n products per output, the result differs from the exact one (of the same operands, rounded or not) by at most
 //! `(n + 2)·2⁻²⁴·Σ|x·w|`: the bound for sums in any order.
@@ -29,15 +29,15 @@ pub(crate) use tiles::AHEAD;
 use crate::bf16::Bf16;
 use crate::block::{Block, BlockBf16, LANES};
 use crate::conv::{
-    Algorithm, Bound, ConvNest, Convolution, Epilogue, Forward, Input, InputGradient, Output,
-    Problem, Transposed,
+    Algorithm, Bound, ConvGeom, ConvNest, Convolution, Epilogue, Forward, Group, Input,
+    InputGradient, MOST_GROUPED, Output, Problem, Transposed,
 };
 use crate::element::Element;
 use crate::isa::{Isa, Kernel, Precision};
 use crate::pixel::Pixel;
 use crate::simd::Simd;
 use crate::threads::{SharedMut, Threads};
-use crate::transpose::transpose;
+use crate::transpose::{transpose, transpose_block};
 use pieces::Pieces;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(crate) const INPUT_GRADIENT: Algorithm<dyn InputGradient> = Algorithm {
     name: "direct",
     precision: Precision::F32,
     serves: "any convolution",
-    memory: "transposed weights",
+    memory: "transposed weights; of a fully connected layer some for each thread",
     bound: Bound::Sum,
     make: |isa, problem| Some(Arc::new(Direct::<f32>::new(isa, problem))),
 };
@@ -125,18 +125,15 @@ impl<E: Element> Direct<E> {
         within.then(|| Self::new(isa, problem))
     }
 
-    /// Lanes after which those of the next group follow.
-    fn group(&self) -> usize {
-        let geom = self.problem.geom();
-        geom.grouped().unwrap_or(geom.lanes)
-    }
-
     /// Blocks of weights of one output block in the form that the loop nest reads.
     fn own_stride(&self) -> usize {
         let geom = self.problem.geom();
         match E::PRECISION {
             Precision::F32 => geom.weight_stride(),
-            Precision::Bf16 => geom.blocks * geom.taps.len() * self.group().div_ceil(2),
+            Precision::Bf16 => match geom.grouped() {
+                Some(group) => geom.taps.len() * group.inputs.div_ceil(2),
+                None => geom.blocks * geom.taps.len() * geom.lanes.div_ceil(2),
+            },
         }
     }
 
@@ -150,11 +147,14 @@ impl<E: Element> Direct<E> {
         let geom = self.problem.geom();
         assert_eq!(weights.len(), geom.packed_len(), "packed for another geometry");
         assert_eq!(own.len(), self.own_len(), "memory for another geometry");
-        let (lanes, taps, group) = (geom.lanes, geom.blocks * geom.taps.len(), self.group());
+        let (lanes, taps) = (geom.lanes, geom.blocks * geom.taps.len());
         threads.chunks(own, self.own_stride(), |k, own| {
+            if let Some(group) = geom.grouped() {
+                return self.isa.run(GroupedRows { geom, group, weights, k, own });
+            }
             let weights = weights[k * taps * lanes..].chunks_exact(lanes);
-            for (own, weights) in own.chunks_exact_mut(group.div_ceil(2)).zip(weights) {
-                self.isa.run(Rows { weights, group, own });
+            for (own, weights) in own.chunks_exact_mut(lanes.div_ceil(2)).zip(weights) {
+                self.isa.run(Rows { weights, own });
             }
         });
     }
@@ -193,15 +193,47 @@ impl<E: Element> Direct<E> {
         assert_eq!(w.len(), self.own_len(), "the weights are packed for another geometry");
         epilogue.check(geom, n);
         let y = SharedMut(y.as_mut_ptr());
-        self.pieces.run(threads, n, geom, epilogue, |piece| {
-            self.isa.run(Tiles { geom, x, w, epilogue, y, piece });
+        self.pieces.run(threads, n, geom, epilogue, (&mut [], 0), |piece, _| {
+            self.isa.run(Tiles { geom, x, w, first: 0, epilogue, y, piece });
+        });
+    }
+
+    /// Blocks of weights that a job of [`Direct::compute_transposed`] transposes at once, if that serves the gradient.
+    fn transposed_by_job(&self) -> Option<usize> {
+        let geom = self.problem.geom();
+        let float = matches!(E::PRECISION, Precision::F32);
+        (float && geom.batch_is_row).then(|| 2 * geom.weight_stride())
+    }
+
+    /// As [`Direct::compute`], where each output block is one piece: its weights, `len` blocks of `work`, are transposed for it
+    /// and read from a cache.
+    fn compute_transposed(
+        &self,
+        threads: &Threads,
+        n: usize,
+        x: &[E],
+        weights: &Transposed<'_>,
+        epilogue: &Epilogue<'_>,
+        (work, len): (&mut [Block], usize),
+        y: &mut [Block],
+    ) {
+        let geom = self.problem.geom();
+        geom.check(n, x.len(), y.len());
+        epilogue.check(geom, n);
+        let y = SharedMut(y.as_mut_ptr());
+        let stride = geom.weight_stride();
+        self.pieces.run(threads, n, geom, epilogue, (work, len), |piece, own| {
+            for (i, own) in own[..piece.ob * stride].chunks_exact_mut(stride).enumerate() {
+                transpose_block(self.isa, weights, geom, piece.k + i, own);
+            }
+            self.isa.run(Tiles { geom, x, w: own, first: piece.k, epilogue, y, piece });
         });
     }
 }
 
 impl<E: Element> Convolution for Direct<E> {
-    /// With the largest tile (output blocks × pixels): `f32_conv_direct_2x14_avx512`. For groups that share blocks, with
-    /// their channels instead of the output blocks: `f32_conv_grouped_4x14_avx512`.
+    /// With the largest tile (output blocks × pixels): `f32_conv_direct_2x14_avx512`. For groups that are no whole blocks, with
+    /// their inputs instead of the output blocks: `f32_conv_grouped_4x14_avx512`.
     fn name(&self) -> &str {
         &self.name
     }
@@ -228,7 +260,8 @@ impl<E: Element> Convolution for Direct<E> {
             return 1.0;
         }
         let geom = self.problem.geom();
-        let pairs = geom.lanes.div_ceil(2) as f64 / geom.lanes as f64;
+        let lanes = geom.grouped().map_or(geom.lanes, |group| group.inputs);
+        let pairs = lanes.div_ceil(2) as f64 / lanes as f64;
         let rounded = if self.problem.training() { geom.x.image } else { 0 };
         pairs + ROUNDING * rounded as f64 / geom.macs() as f64
     }
@@ -328,8 +361,9 @@ impl<E: Element> InputGradient for Direct<E> {
         E::PRECISION
     }
 
-    fn transposed_len(&self) -> usize {
-        self.problem.geom().packed_len()
+    fn transposed_len(&self, threads: usize) -> usize {
+        let whole = self.problem.geom().packed_len();
+        self.transposed_by_job().map_or(whole, |len| threads.saturating_mul(len))
     }
 
     fn run(
@@ -344,18 +378,21 @@ impl<E: Element> InputGradient for Direct<E> {
         dx: &mut [Block],
     ) {
         let Some(dy) = E::of(dy) else { panic!("{} reads {}", self.name, E::PRECISION) };
-        let transposed = &mut transposed[..self.transposed_len()];
+        let transposed = &mut transposed[..self.transposed_len(threads.count())];
+        let epilogue = Epilogue { accumulate, ..Epilogue::default() };
+        if let Some(len) = self.transposed_by_job() {
+            let work = (transposed, len);
+            return self.compute_transposed(threads, n, dy, weights, &epilogue, work, dx);
+        }
         transpose(self.isa, threads, weights, self.problem.geom(), transposed);
         let weights = self.own(threads, transposed, work);
-        let epilogue = Epilogue { accumulate, ..Epilogue::default() };
         self.compute(threads, n, dy, weights, &epilogue, dx);
     }
 }
 
-/// The weights of one tap, two rows to a block. Those of groups that share it have no output in common.
+/// The weights of one tap, two rows to a block.
 struct Rows<'a> {
     weights: &'a [Block],
-    group: usize,
     own: &'a mut [Block],
 }
 
@@ -367,12 +404,36 @@ impl Kernel for Rows<'_> {
     fn run<S: Simd>(self, s: S) {
         for (pair, own) in self.own.iter_mut().enumerate() {
             let mut rows = [s.zero(); 2];
-            for i in 0..2 {
-                for weights in self.weights.iter().skip(2 * pair + i).step_by(self.group) {
-                    rows[i] = s.add(rows[i], s.load(weights));
-                }
+            for (row, weights) in rows.iter_mut().zip(&self.weights[2 * pair..]) {
+                *row = s.load(weights);
             }
             s.store(own, s.pairs(rows[0], rows[1]));
+        }
+    }
+}
+
+/// The weights of an output block of groups without zeros, two channels of a group to a block.
+struct GroupedRows<'a> {
+    geom: &'a ConvGeom,
+    group: Group,
+    weights: &'a [Block],
+    k: usize,
+    own: &'a mut [Block],
+}
+
+impl Kernel for GroupedRows<'_> {
+    type Output = ();
+    const PRECISION: Precision = Precision::Bf16;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { geom, group, weights, k, own } = self;
+        let pairs = group.inputs.div_ceil(2);
+        for (at, own) in own.iter_mut().enumerate() {
+            let (t, i) = (at / pairs, at % pairs * 2);
+            let first = geom.without_zeros(s, group, weights, [k, t, i]);
+            let second = geom.without_zeros(s, group, weights, [k, t, i + 1]);
+            s.store(own, s.pairs(first, second));
         }
     }
 }
@@ -385,11 +446,17 @@ impl<E: Element, Y: Pixel> Kernel for Tiles<'_, E, Y> {
     fn run<S: Simd>(self, s: S) {
         let float = matches!(E::PRECISION, Precision::F32);
         if let Some(group) = self.geom.grouped() {
-            if float {
-                return self.run_grouped(s, group, &self.without_zeros(s, group));
+            let (k, taps) = (self.piece.k, self.geom.taps.len());
+            if !float {
+                let len = taps * group.inputs.div_ceil(2);
+                return self.run_grouped(s, group, &self.w[k * len..][..len]);
             }
-            let len = self.geom.taps.len() * group / 2;
-            return self.run_grouped(s, group, &self.w[self.piece.k * len..][..len]);
+            let mut weights = [Block::ZERO; MOST_GROUPED];
+            for (at, vector) in weights[..taps * group.inputs].iter_mut().enumerate() {
+                let place = [k, at / group.inputs, at % group.inputs];
+                s.store(vector, self.geom.without_zeros(s, group, self.w, place));
+            }
+            return self.run_grouped(s, group, &weights);
         }
         let blocks = self.x.as_ptr().cast::<Block>().is_aligned();
         if float && S::GRADIENT_TILE >= LANES && blocks && self.geom.suits_dots() {

@@ -20,6 +20,10 @@ pub(crate) trait Element: Copy + Send + Sync + fmt::Debug + 'static {
     const METHOD: &'static str;
     /// What their results may be off by.
     const BOUND: Bound;
+    /// For each number of a vector of factors, the channel of a pixel that goes there; negative for none.
+    type Picks: Copy;
+    /// None for any.
+    const NO_PICKS: Self::Picks;
 
     /// The elements of an activation, if it consists of such.
     fn of(input: Input<'_>) -> Option<&[Self]>;
@@ -31,8 +35,10 @@ pub(crate) trait Element: Copy + Send + Sync + fmt::Debug + 'static {
     /// # Safety
     /// There are [`Element::DEPTH`] elements.
     unsafe fn splat_at<S: Simd>(simd: S, x: *const Self) -> S::V;
-    /// In every group of `group` of a pixel's channels, 4 or 8, its factor `i` for all of them.
-    fn spread<S: Simd>(simd: S, x: &[Self; LANES], group: usize, i: usize) -> S::V;
+    /// Picks a channel as the `i`-th number of the factor in this lane.
+    fn pick_for(picks: &mut Self::Picks, lane: usize, i: usize, channel: usize);
+    /// A pixel's channels where some were picked, `others` elsewhere.
+    fn pick<S: Simd>(simd: S, others: S::V, x: &[Self; LANES], picks: &Self::Picks) -> S::V;
     /// `c` and the products of `a` and `b`.
     fn mul_add<S: Simd>(simd: S, a: S::V, b: S::V, c: S::V) -> S::V;
 }
@@ -42,6 +48,8 @@ impl Element for f32 {
     const DEPTH: usize = 1;
     const METHOD: &'static str = "direct";
     const BOUND: Bound = Bound::Sum;
+    type Picks = [i32; LANES];
+    const NO_PICKS: Self::Picks = [-1; LANES];
 
     fn of(input: Input<'_>) -> Option<&[Self]> {
         match input {
@@ -61,9 +69,13 @@ impl Element for f32 {
         simd.splat(unsafe { *x })
     }
 
+    fn pick_for(picks: &mut Self::Picks, lane: usize, _: usize, channel: usize) {
+        picks[lane] = channel as i32;
+    }
+
     #[inline(always)]
-    fn spread<S: Simd>(simd: S, x: &[Self; LANES], group: usize, i: usize) -> S::V {
-        simd.spread(simd.load_floats(x), group, i)
+    fn pick<S: Simd>(simd: S, others: S::V, x: &[Self; LANES], picks: &Self::Picks) -> S::V {
+        simd.pick(others, simd.load_floats(x), picks)
     }
 
     #[inline(always)]
@@ -78,6 +90,8 @@ impl Element for Bf16 {
     const DEPTH: usize = 2;
     const METHOD: &'static str = "bf16";
     const BOUND: Bound = Bound::RoundedSum;
+    type Picks = [i16; 2 * LANES];
+    const NO_PICKS: Self::Picks = [-1; 2 * LANES];
 
     fn of(input: Input<'_>) -> Option<&[Self]> {
         match input {
@@ -98,9 +112,13 @@ impl Element for Bf16 {
         simd.splat_pair(if cfg!(target_endian = "big") { bits.rotate_left(16) } else { bits })
     }
 
+    fn pick_for(picks: &mut Self::Picks, lane: usize, i: usize, channel: usize) {
+        picks[2 * lane + i] = channel as i16;
+    }
+
     #[inline(always)]
-    fn spread<S: Simd>(simd: S, x: &[Self; LANES], group: usize, i: usize) -> S::V {
-        simd.spread_pairs(x, group, i)
+    fn pick<S: Simd>(simd: S, others: S::V, x: &[Self; LANES], picks: &Self::Picks) -> S::V {
+        simd.pick_pairs(others, x, picks)
     }
 
     #[inline(always)]

@@ -110,19 +110,31 @@ impl<const N: usize, O: Pointwise<N>, P: Pixel> Kernel for Plane<'_, N, O, P> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { op, inputs, y, layout } = self;
-        let line = |inputs: [&[P]; N], y: &mut [P]| {
-            for (i, y) in y.iter_mut().enumerate() {
-                let values = inputs.map(|x| x[i].load(simd));
-                y.store(simd, op.apply(simd, y.load(simd), values));
-            }
-        };
         if layout.is_dense() && inputs.iter().all(|(_, l)| l.is_dense()) {
             let len = y.len();
-            return line(inputs.map(|(x, _)| &x[..len]), y);
+            return line(simd, op, inputs.map(|(x, _)| &x[..len]), y);
         }
         for row in 0..layout.height {
-            line(inputs.map(|(x, l)| l.pixels(x, row)), layout.pixels_mut(y, row));
+            let inputs = inputs.map(|(x, l)| l.pixels(x, row));
+            line(simd, op, inputs, layout.pixels_mut(y, row));
         }
+    }
+}
+
+/// Applies `op` to pixels that follow each other. No closure, which loses the instruction set where it is not inlined.
+#[inline(always)]
+fn line<const N: usize, S: Simd, P: Pixel>(
+    simd: S,
+    op: impl Pointwise<N>,
+    inputs: [&[P]; N],
+    y: &mut [P],
+) {
+    for (i, y) in y.iter_mut().enumerate() {
+        let mut values = [simd.zero(); N];
+        for k in 0..N {
+            values[k] = inputs[k][i].load(simd);
+        }
+        y.store(simd, op.apply(simd, y.load(simd), values));
     }
 }
 

@@ -16,6 +16,7 @@
 use crate::block::{Block, LANES, Layout};
 use crate::elementwise::{JOB, Operand};
 use crate::isa::{Isa, Kernel};
+use crate::pixel::Pixel;
 use crate::simd::Simd;
 use crate::threads::Threads;
 
@@ -25,7 +26,7 @@ fn planes_per_job(layout: &Layout) -> usize {
 }
 
 /// The plane with this number.
-fn part<'a>((x, layout): Operand<'a>, plane: usize) -> Operand<'a> {
+fn part<'a, P>((x, layout): Operand<'a, P>, plane: usize) -> Operand<'a, P> {
     (&x[layout.plane_at(plane)], layout)
 }
 
@@ -163,23 +164,23 @@ impl<V: Copy> Constants<V> {
 }
 
 /// `y = (x − mean)·weight/√(var + eps) + bias`, then the summand if there is one, then the ReLU if there is one.
-pub fn normalise(
+pub fn normalise<P: Pixel>(
     isa: Isa,
     threads: &Threads,
     n: usize,
     normal: &Normal<'_>,
-    x: Operand<'_>,
-    summand: Option<Operand<'_>>,
-    (y, yl): (&mut [Block], &Layout),
+    x: Operand<'_, P>,
+    summand: Option<Operand<'_, P>>,
+    (y, yl): (&mut [P], &Layout),
 ) {
-    struct Plane<'a> {
+    struct Plane<'a, P> {
         normal: &'a Normal<'a>,
         k: usize,
-        x: Operand<'a>,
-        summand: Option<Operand<'a>>,
-        y: (&'a mut [Block], &'a Layout),
+        x: Operand<'a, P>,
+        summand: Option<Operand<'a, P>>,
+        y: (&'a mut [P], &'a Layout),
     }
-    impl Kernel for Plane<'_> {
+    impl<P: Pixel> Kernel for Plane<'_, P> {
         type Output = ();
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
@@ -189,13 +190,13 @@ pub fn normalise(
                 let (x, y) = (xl.pixels(x, row), yl.pixels_mut(y, row));
                 if let Some((summand, sl)) = summand {
                     for ((y, x), summand) in y.iter_mut().zip(x).zip(sl.pixels(summand, row)) {
-                        let value = s.add(constants.apply(s, s.load(x)), s.load(summand));
-                        s.store(y, if normal.relu { s.relu(value) } else { value });
+                        let value = s.add(constants.apply(s, x.load(s)), summand.load(s));
+                        y.store(s, if normal.relu { s.relu(value) } else { value });
                     }
                 } else {
                     for (y, x) in y.iter_mut().zip(x) {
-                        let value = constants.apply(s, s.load(x));
-                        s.store(y, if normal.relu { s.relu(value) } else { value });
+                        let value = constants.apply(s, x.load(s));
+                        y.store(s, if normal.relu { s.relu(value) } else { value });
                     }
                 }
             }

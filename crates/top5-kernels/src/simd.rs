@@ -107,13 +107,16 @@ pub trait Simd: Copy + Send + Sync {
         self.load(&Block(*x))
     }
 
-    /// In every group of `group` lanes, 1, 2, 4 or 8, its lane `i` in all of them.
+    /// In each lane that of `x` which `picks` names, below [`LANES`]; that of `others` where it is negative.
     #[inline(always)]
-    fn spread(self, x: Self::V, group: usize, i: usize) -> Self::V {
+    fn pick(self, others: Self::V, x: Self::V, picks: &[i32; LANES]) -> Self::V {
         let (mut from, mut to) = (Block::ZERO, Block::ZERO);
         self.store(&mut from, x);
-        for lane in 0..LANES {
-            to.0[lane] = from.0[(lane & group.wrapping_neg()) + i];
+        self.store(&mut to, others);
+        for (to, &pick) in to.0.iter_mut().zip(picks) {
+            if let Ok(lane) = usize::try_from(pick) {
+                *to = from.0[lane];
+            }
         }
         self.load(&to)
     }
@@ -131,11 +134,20 @@ pub trait Simd: Copy + Send + Sync {
         self.splat(f32::from_bits(pair))
     }
 
-    /// In every group of `group` of a pixel's channels, 2, 4 or 8, its pair `i` in all lanes of the group.
+    /// As [`Simd::pick`], for each of the numbers of sixteen pairs.
     #[inline(always)]
-    fn spread_pairs(self, x: &[Bf16; LANES], group: usize, i: usize) -> Self::V {
-        let first = |lane: usize| (lane & group.wrapping_neg()) + 2 * i;
-        self.load(&Block(from_fn(|lane| pair_of(x[first(lane)], x[first(lane) + 1]))))
+    fn pick_pairs(self, others: Self::V, x: &[Bf16; LANES], picks: &[i16; 2 * LANES]) -> Self::V {
+        let mut to = Block::ZERO;
+        self.store(&mut to, others);
+        for (to, picks) in to.0.iter_mut().zip(picks.chunks_exact(2)) {
+            let bits = to.to_bits();
+            let number = |i: usize| match usize::try_from(picks[i]) {
+                Ok(channel) => x[channel],
+                Err(_) => Bf16((bits >> (16 * i)) as u16),
+            };
+            *to = pair_of(number(0), number(1));
+        }
+        self.load(&to)
     }
 
     /// `c + a₁b₁ + a₀b₀` of pairs a and b and floats c, rounded after each sum.

@@ -56,6 +56,8 @@ pub struct Choice<K: ?Sized> {
     pub why: String,
     /// The names of all that could have been chosen, in the order of the table.
     pub candidates: Vec<String>,
+    /// What they cost, as estimated: their times as shares of direct convolution's in f32.
+    pub costs: Vec<f64>,
 }
 
 /// The kernels of a table that may be chosen and can solve a problem, in its order.
@@ -94,5 +96,5 @@ pub fn choose<K: Convolution + ?Sized>(
         format!("{} of direct", others.join(", "))
     };
     let candidates = kernels.iter().map(|kernel| kernel.name().to_owned()).collect();
-    Choice { kernel: kernels[tuned.unwrap_or(least)].clone(), why, candidates }
+    Choice { kernel: kernels[tuned.unwrap_or(least)].clone(), why, candidates, costs }
 }

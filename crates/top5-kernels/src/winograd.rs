@@ -12,6 +12,9 @@
 //! Y     = Aᵀ M A           and the epilogue
 //! ```
 //!
+//! Of several groups, outputs of whole blocks are multiplied with the input blocks of their groups alone; blocks that groups share
+//! have zeros among their weights.
+//!
 //! With C input channels, an output differs from the exact one by at most
 //! `(C + R)·2⁻²⁴·|Aᵀ|[Σ_channels (|G||g||G|ᵀ) ⊙ (|B|ᵀ|d||B|)]|A|`, where `|·|` is the size of every entry: R roundings in the
 //! transforms and C in the sum ([`Bound::Transforms`]).
@@ -33,8 +36,8 @@ pub(crate) use gradient::{WEIGHT_GRADIENT_2, WEIGHT_GRADIENT_4};
 
 use crate::block::{Block, LANES};
 use crate::conv::{
-    Algorithm, Bound, ConvGeom, Convolution, Epilogue, Forward, Input, InputGradient, Output,
-    Problem, Transposed,
+    Algorithm, Bound, ConvGeom, Convolution, Epilogue, Forward, Group, Input, InputGradient,
+    Output, Problem, Transposed,
 };
 use crate::isa::{Isa, Precision};
 use crate::pixel::Pixel;
@@ -51,7 +54,7 @@ use weights::Source;
 const FORWARD: Algorithm<dyn Forward> = Algorithm {
     name: "winograd_2x3",
     precision: Precision::F32,
-    serves: "dense 3×3 of stride 1",
+    serves: "3×3 of stride 1",
     memory: "tiles in transit, transformed weights (×16/9)",
     bound: Tile::Two.bound(),
     make: |isa, problem| Some(Arc::new(Winograd::new(isa, problem, Tile::Two)?)),
@@ -119,11 +122,13 @@ struct Winograd {
 }
 
 impl Winograd {
-    /// The kernel for a dense 3×3 convolution of stride 1 over channel blocks; `None` for others.
+    /// The kernel for a 3×3 convolution of stride 1 over channel blocks; `None` for others.
     fn new(isa: Isa, problem: &Problem, tile: Tile) -> Option<Self> {
         let (geom, images) = (problem.geom(), problem.images());
         let taps = taps(geom)?;
-        let group = if isa.tile()[1] > 0 { 2 } else { 1 };
+        // Output blocks that read the same inputs.
+        let pairs = geom.first.chunks(2).all(|firsts| firsts[0] == firsts[firsts.len() - 1]);
+        let group = if isa.tile()[1] > 0 && pairs { 2 } else { 1 };
         let tiles = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));
         let total = (tiles[0] * tiles[1] * images).max(1);
         let most = (V_BLOCKS / (tile.positions() * geom.blocks)).clamp(8, CHUNK[0]);
@@ -157,7 +162,17 @@ impl Winograd {
     }
 
     fn v_step(&self) -> usize {
-        apart(self.geom().blocks * self.chunk)
+        apart(self.v_blocks() * self.chunk)
+    }
+
+    /// Input blocks of V: all that the groups share, or those that one group reads.
+    fn v_blocks(&self) -> usize {
+        if self.split { self.geom().in_blocks() } else { self.geom().blocks }
+    }
+
+    /// The first input block that group `g` reads.
+    fn first(&self, g: usize) -> usize {
+        self.geom().first[g * self.group]
     }
 
     /// Blocks of M for one chunk and group.
@@ -210,11 +225,8 @@ impl Winograd {
         let chunks = total.div_ceil(self.chunk);
         threads.run_with_scratch(chunks, work, self.v_len() + self.m_len(), |c, scratch| {
             let (v, m) = scratch.split_at_mut(self.v_len());
-            for b in 0..self.geom().blocks {
-                let v = SharedMut(v.as_mut_ptr());
-                self.isa.run(self.inputs(x, range(c), b, v));
-            }
             for g in 0..self.groups() {
+                self.inputs_of_group(x, range(c), g, v);
                 let (v, u, bs, tiles) = (&*v, group(g), 0..self.geom().blocks, range(c));
                 self.isa.run(Products { kernel: self, v, u, bs, m, tiles: tiles.len(), g });
                 self.isa.run(Outputs { kernel: self, m, tiles, g, epilogue, y: out });
@@ -222,16 +234,28 @@ impl Winograd {
         });
     }
 
-    /// What makes V of input block `b` of a chunk.
+    /// What makes V of input block `b` of a chunk, block `to` of V.
     fn inputs<'a, X: Pixel>(
         &'a self,
         x: &'a [X],
         tiles: Range<usize>,
-        b: usize,
+        [b, to]: [usize; 2],
         v: SharedMut,
     ) -> Inputs<'a, X> {
-        let (geom, first, at) = (self.geom(), tiles.start, 0..tiles.len());
-        Inputs { geom, tile: self.tile, tiles: self.tiles, x, first, at, len: self.chunk, b, v }
+        let (geom, tile, first, at) = (self.geom(), self.tile, tiles.start, 0..tiles.len());
+        let (tiles, len, blocks) = (self.tiles, self.chunk, self.v_blocks());
+        Inputs { geom, tile, tiles, x, first, at, len, b, to, blocks, v }
+    }
+
+    /// Makes V of the input blocks that group `g` reads, where the group before does not.
+    fn inputs_of_group<X: Pixel>(&self, x: &[X], tiles: Range<usize>, g: usize, v: &mut [Block]) {
+        if g > 0 && self.first(g) == self.first(g - 1) {
+            return;
+        }
+        for b in 0..self.geom().blocks {
+            let v = SharedMut(v.as_mut_ptr());
+            self.isa.run(self.inputs(x, tiles.clone(), [self.first(g) + b, b], v));
+        }
     }
 
     /// Asserts that a run reads and writes nothing but `x` and `y` pixels, and the epilogue's operands.
@@ -261,10 +285,11 @@ impl Winograd {
         let (v, scratch) = work.split_at_mut(chunks * self.v_len());
         let shared = SharedMut(v.as_mut_ptr());
         // Jobs: input blocks of a chunk. V is written in pieces that interleave, one per position.
-        threads.run(chunks * blocks, |job| {
-            let (c, b) = (job / blocks, job % blocks);
+        let all = self.geom().in_blocks();
+        threads.run(chunks * all, |job| {
+            let (c, b) = (job / all, job % all);
             let v = SharedMut(shared.pointer().wrapping_add(c * self.v_len()));
-            self.isa.run(self.inputs(x, range(c), b, v));
+            self.isa.run(self.inputs(x, range(c), [b, b], v));
         });
         let (v, out) = (&*v, SharedMut(y.as_mut_ptr()));
         let of_group = chunks * self.m_len();
@@ -325,9 +350,10 @@ impl Convolution for Winograd {
         &self.problem
     }
 
-    /// The algorithm has no groups.
+    /// The algorithm multiplies the zeros between groups.
     fn cost(&self) -> f64 {
-        cost::cost(&self.problem, self.tile) * (LANES / self.geom().group) as f64
+        let zeros = |group: Group| (self.geom().blocks * LANES) as f64 / group.inputs as f64;
+        cost::cost(&self.problem, self.tile) * self.geom().grouped().map_or(1.0, zeros)
     }
 
     fn bound(&self) -> Bound {
@@ -400,7 +426,7 @@ impl InputGradient for Winograd {
         Precision::F32
     }
 
-    fn transposed_len(&self) -> usize {
+    fn transposed_len(&self, _: usize) -> usize {
         0
     }
 

@@ -125,6 +125,15 @@ fn tuned_kernels_are_those_that_plans_use() {
     let network = &tuned["networks"][0];
     let shapes = network["shapes"].as_array().unwrap();
     assert!(!shapes.is_empty(), "{tuned}");
+    // All but direct convolution are predicted from its time.
+    let predicted = |shape: &serde_json::Value| shape["predicted"].as_object().unwrap().len();
+    let measured = |shape: &serde_json::Value| shape["kernels"].as_object().unwrap().len();
+    assert!(shapes.iter().all(|shape| predicted(shape) + 1 == measured(shape)), "{tuned}");
+    let model = &tuned["cost_model"];
+    let count: usize = shapes.iter().map(predicted).sum();
+    assert_eq!(model["predictions"], count, "{tuned}");
+    assert_eq!(model["worst"].as_array().unwrap().len(), count.min(10));
+    assert!(model["median_error"].as_f64().unwrap() >= 0.0);
     let plan = place.json("plan resnet20_cifar --tuning t.json");
     let kernel = |layer: &serde_json::Value| {
         let steps = plan["steps"].as_array().unwrap();

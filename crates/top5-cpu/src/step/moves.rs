@@ -134,7 +134,7 @@ impl Operate for CopyChannels {
         let (threads, n) = at.batch();
         let &Self { from, to, count, .. } = self;
         either!(at, memory, [x: self.x], y: self.y => {
-            channels::copy(threads, n, x, from, y, to, count, at.accumulate);
+            channels::copy(at.isa, threads, n, x, from, y, to, count, at.accumulate);
         });
         Ok(0.0)
     }
@@ -156,7 +156,7 @@ impl Operate for PlaceChannels {
         let (threads, n) = at.batch();
         let &Self { to, count, .. } = self;
         either!(at, memory, [x: self.x], y: self.y => {
-            channels::copy(threads, n, x, 0, y, to, count, false);
+            channels::copy(at.isa, threads, n, x, 0, y, to, count, false);
         });
         Ok(0.0)
     }

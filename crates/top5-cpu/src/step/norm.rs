@@ -1,12 +1,12 @@
 //! Steps that normalise: by statistics of a channel, or across channels; and their gradients.
 
-use super::{At, Done, Memory, Operands, Operate, Zeros, call, operands, operands_of};
+use super::{At, Done, Memory, Operands, Operate, Zeros, call, either, operands, operands_of};
 use crate::bank::{Params, SlotId};
 use crate::buffer::BufferId;
 use crate::statistics::{Measured, merge_moments, merge_sums, synchronising};
-use top5_kernels::Block;
 use top5_kernels::lrn::{self, LrnGeom};
 use top5_kernels::norm::{self, Normal};
+use top5_kernels::{Block, BlockBf16, Pixel};
 
 /// A batch normalisation, or another affine map per channel.
 #[derive(Clone, Copy, Debug)]
@@ -105,10 +105,20 @@ impl Operate for Normalise {
         let (threads, n) = at.batch();
         let reads = [at.range(self.x), at.range(self.by.statistics.buffer()), at.range(self.sum)];
         let ([y], [x, statistics, sum]) = memory.arena.lend([at.range(self.y)], reads);
-        let sum = self.sum.map(|id| (sum, at.layout(id)));
         let values = self.by.values(&at.params, statistics);
-        let (x, y) = ((x, at.layout(self.x)), (y, at.layout(self.y)));
-        norm::normalise(at.isa, threads, n, &values, x, sum, y);
+        let [from, to] = [self.x, self.y].map(|id| at.layout(id));
+        macro_rules! normalise {
+            ($p:ty) => {{
+                let sum = self.sum.map(|id| (<$p>::of(sum), at.layout(id)));
+                let (x, y) = ((<$p>::of(x), from), (<$p>::of_mut(y), to));
+                norm::normalise(at.isa, threads, n, &values, x, sum, y);
+            }};
+        }
+        if at.is_bf16(self.y) {
+            normalise!(BlockBf16)
+        } else {
+            normalise!(Block)
+        }
         Ok(0.0)
     }
 
@@ -196,7 +206,7 @@ impl Operate for Lrn {
 
     fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
         let (threads, n) = at.batch();
-        call!(at, memory, [x: self.x], y: self.y => {
+        either!(at, memory, [x: self.x], y: self.y => {
             lrn::forward(at.isa, threads, n, &self.geom, x, y);
         });
         Ok(0.0)

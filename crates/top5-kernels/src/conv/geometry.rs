@@ -6,7 +6,7 @@
 
 use crate::block::LANES;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 /// Where the operand of a loop nest is: an offset and the distances between neighbours. In floats for the input, in
 /// blocks for the output.
@@ -24,9 +24,24 @@ pub struct Strides {
     pub pixel: usize,
 }
 
-/// Most vectors of weights for one output block of groups that share blocks, where their zeros are skipped: the vectors are
-/// summed once for each piece, onto the stack.
-pub(crate) const MOST_GROUPED: usize = 72;
+/// Most vectors of weights for one output block of groups, where their zeros are skipped: the vectors are summed once for each
+/// piece, onto the stack.
+pub(crate) const MOST_GROUPED: usize = 288;
+
+/// Most inputs of such a group.
+pub(crate) const MOST_INPUTS: usize = 32;
+
+/// Most blocks of inputs that an output block of such groups reads.
+pub(crate) const MOST_SOURCES: usize = 4;
+
+/// The channels of one of several groups: outputs with the numbers `outputs·g` … read the inputs `inputs·g` ….
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+}
 
 /// A convolution-like loop nest, as [`ConvGeom::new`] takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +62,8 @@ pub struct ConvNest {
     pub lanes: usize,
     /// Channel-like elements of the input in all; the last block may be cut short.
     pub depth: usize,
-    /// Where groups share a block: the channels of one. An output channel then reads only those of its only input block
-    /// that are in the group of the same place, and weights of the others are zeros. Elsewhere [`LANES`].
-    pub group: usize,
+    /// If there are groups: the channels of one. Weights of other channels of the blocks that an output block reads are zeros.
+    pub group: Option<Group>,
     /// For each tap, the offset of its element from the pixel, in floats.
     pub taps: Vec<usize>,
     /// Where the input is, in floats.
@@ -133,7 +147,7 @@ impl ConvGeom {
             ("input blocks", blocks),
             ("lanes", lanes),
             ("taps", taps),
-            ("groups' channels", group),
+            ("groups' channels", group.map_or(1, |group| group.inputs.min(group.outputs))),
         ] {
             if number == 0 {
                 return Err(Empty(what));
@@ -160,11 +174,30 @@ impl ConvGeom {
         if nest.batch_is_row && rows > 1 {
             return Err(Mismatch("batch is a row has one row"));
         }
-        let whole = lanes == LANES && last * LANES <= depth && blocks == 1;
-        if group > LANES || group < LANES && !whole {
-            return Err(Mismatch("groups share a block reads one whole block"));
+        let geom = Self(nest);
+        if geom.group.is_some_and(|group| lanes != LANES || !geom.has_groups(group)) {
+            return Err(Mismatch("groups have channels that their output blocks do not read"));
         }
-        Ok(Self(nest))
+        Ok(geom)
+    }
+
+    /// Whether every output block reads the inputs of its groups, and these exist.
+    fn has_groups(&self, group: Group) -> bool {
+        (0..self.out_blocks()).all(|k| {
+            let groups = self.groups_of(group, k);
+            let channel = |g: usize| g.checked_mul(group.inputs);
+            let ends = channel(groups.start).zip(channel(groups.end));
+            ends.is_some_and(|(start, end)| {
+                let first = self.first[k];
+                first * LANES <= start && end <= self.depth.min((first + self.blocks) * LANES)
+            })
+        })
+    }
+
+    /// The groups that have outputs in output block `k`.
+    pub(crate) fn groups_of(&self, group: Group, k: usize) -> Range<usize> {
+        let end = ((k + 1) * LANES).min(self.out_channels);
+        k * LANES / group.outputs..end.div_ceil(group.outputs)
     }
 
     /// The loop nest, to be changed.
@@ -173,7 +206,7 @@ impl ConvGeom {
     }
 
     /// The number after the last input block that is read.
-    fn in_blocks(&self) -> usize {
+    pub(crate) fn in_blocks(&self) -> usize {
         self.first.iter().max().map_or(0, |&first| first) + self.blocks
     }
 
@@ -205,10 +238,15 @@ impl ConvGeom {
         self.depth.saturating_sub(b * self.lanes).min(self.lanes)
     }
 
-    /// Channels of a group, where the kernels skip the zeros between the groups of a block.
-    pub(crate) fn grouped(&self) -> Option<usize> {
-        let few = self.taps.len() * self.group <= MOST_GROUPED;
-        (matches!(self.group, 4 | 8) && few).then_some(self.group)
+    /// The channels of a group, where the kernels skip the zeros between groups.
+    pub(crate) fn grouped(&self) -> Option<Group> {
+        self.group.filter(|group| {
+            let zeros = group.inputs < self.blocks * LANES;
+            let few = group.inputs <= MOST_INPUTS && self.blocks <= MOST_SOURCES;
+            // Blocks are read as a whole.
+            let whole = self.depth >= LANES;
+            zeros && few && whole && self.taps.len() * group.inputs <= MOST_GROUPED
+        })
     }
 
     /// (images, columns) of a run with `n` images.
@@ -234,10 +272,13 @@ impl ConvGeom {
     /// Multiply-accumulates of one image, as executed.
     pub fn macs(&self) -> u64 {
         let cols = if self.batch_is_row { 1 } else { self.cols };
-        let lanes = self.grouped().unwrap_or_else(|| {
-            let until = |b: usize| self.depth.min(b * self.lanes);
-            until(self.first[0] + self.blocks) - until(self.first[0])
-        });
+        let lanes = match self.grouped() {
+            Some(group) => group.inputs,
+            None => {
+                let until = |b: usize| self.depth.min(b * self.lanes);
+                until(self.first[0] + self.blocks) - until(self.first[0])
+            }
+        };
         let factors = [self.rows, cols, self.taps.len(), lanes, self.out_blocks(), LANES];
         factors.into_iter().fold(1, |product, factor| product.saturating_mul(factor as u64))
     }
@@ -297,7 +338,7 @@ mod tests {
             blocks: 1,
             lanes: LANES,
             depth: LANES,
-            group: LANES,
+            group: None,
             taps: vec![0],
             x: Strides { image: 144, block: 144, row: 48, pixel: 16, ..Strides::default() },
             y: Strides { image: 9, block: 9, row: 3, pixel: 1, ..Strides::default() },
@@ -317,7 +358,9 @@ mod tests {
         assert_eq!(refused(&|nest| nest.blocks = 0), Empty("input blocks"));
         assert_eq!(refused(&|nest| nest.lanes = 0), Empty("lanes"));
         assert_eq!(refused(&|nest| nest.taps.clear()), Empty("taps"));
-        assert_eq!(refused(&|nest| nest.group = 0), Empty("groups' channels"));
+        let group = |inputs: usize, outputs: usize| Some(Group { inputs, outputs });
+        assert_eq!(refused(&|nest| nest.group = group(0, 4)), Empty("groups' channels"));
+        assert_eq!(refused(&|nest| nest.group = group(4, 0)), Empty("groups' channels"));
         assert_eq!(refused(&|nest| nest.first = vec![huge / 8]), TooLarge("input blocks"));
         assert_eq!(refused(&|nest| nest.blocks = huge), TooLarge("input blocks"));
         assert_eq!(refused(&|nest| nest.lanes = huge), TooLarge("input blocks"));
@@ -343,8 +386,9 @@ mod tests {
         let is_mismatch = |error| matches!(error, Mismatch(_));
         assert!(is_mismatch(refused(&|nest| nest.out_channels = 17)));
         assert!(is_mismatch(refused(&|nest| nest.batch_is_row = true)));
-        assert!(is_mismatch(refused(&|nest| (nest.group, nest.depth) = (4, 15))));
-        assert!(is_mismatch(refused(&|nest| nest.group = 17)));
+        assert!(is_mismatch(refused(&|nest| (nest.group, nest.depth) = (group(4, 4), 15))));
+        assert!(is_mismatch(refused(&|nest| nest.group = group(17, 16))));
+        assert!(is_mismatch(refused(&|nest| nest.group = group(usize::MAX, 1))));
     }
 
     #[test]

@@ -104,8 +104,8 @@ pub struct Transposed<'a> {
 pub trait InputGradient: Convolution {
     /// The precision in which it reads the gradient of the output.
     fn reads(&self) -> Precision;
-    /// Blocks for weights with inputs and outputs swapped; 0 if they are swapped on the way.
-    fn transposed_len(&self) -> usize;
+    /// Blocks for weights with inputs and outputs swapped, with this many threads; 0 if they are swapped on the way.
+    fn transposed_len(&self, threads: usize) -> usize;
     /// Writes the gradient of `n` images, or adds it. `transposed` has [`InputGradient::transposed_len`] blocks.
     ///
     /// # Panics

@@ -1,26 +1,29 @@
-//! Direct convolution in groups of 4 or 8 channels, several of which share a block.
+//! Direct convolution in groups that are no whole blocks of channels: several share a block, or a block cuts some.
 //!
-//! Packed weights have zeros between the groups: the vector of lane `l` has those of the outputs in `l`'s group, and for G
-//! channels per group the vectors of lanes `i, G + i, 2G + i, …` have no output in common. Their sum, which is exact,
-//! holds for all outputs the weight of channel `i` of their group, and meets a pixel in which every group's channel `i`
-//! is spread over the group:
+//! Output channel o of a group with I inputs and O outputs reads the inputs I·⌊o/O⌋ + i, i in 0..I. Packed weights have zeros
+//! for all other channels of the blocks that sixteen outputs read; here they meet no zeros:
 //!
 //! ```text
-//! v[t][i] = Σ w[k][t][G·g + i]                          over the groups g of a block
-//! acc[p] += spread(x[pixel p + t], i) · v[t][i]         for every tap t, i in 0..G
+//! v[t][i] = Σ w[k][t][I·g + i]                          over the groups g of an output block, which have no output in common
+//! s[pixel][i] = x[pixel][I·⌊o/O⌋ + i]                   for the sixteen outputs o, picked from the blocks where these are
+//! acc[p] += s[pixel p + t][i] · v[t][i]                 for every tap t, i in 0..I
 //! ```
 //!
-//! At stride 1, three taps that are neighbouring pixels share what is spread: what is pixel `c` for the first of them is
-//! pixel `c − 1` for the second and `c − 2` for the third. In bf16 the vectors, which then hold two channels, are packed
+//! What was picked from a row of pixels is kept in a *line* for as long as other taps or the next rows of outputs read it. At
+//! stride 1, three taps that are neighbouring pixels also share what was loaded: what is pixel `c` for the first of them is
+//! pixel `c − 1` for the second and `c − 2` for the third. In bf16 a factor is a pair of channels, and weights are packed
 //! without the zeros.
 
 use super::tiles::Tiles;
 use crate::block::{Block, LANES};
-use crate::conv::{ConvGeom, MOST_GROUPED};
+use crate::conv::{ConvGeom, Group, MOST_GROUPED, MOST_INPUTS, MOST_SOURCES};
 use crate::element::Element;
 use crate::pixel::Pixel;
 use crate::simd::Simd;
 use std::array::from_fn;
+
+/// Most blocks of all lines of a tile, about a first-level cache.
+const LINES: usize = 512;
 
 /// T taps whose pixels are neighbours, in the order of the pixels.
 struct Run<const T: usize> {
@@ -31,15 +34,14 @@ struct Run<const T: usize> {
 }
 
 impl ConvGeom {
-    /// Whether the stride is 1 and the taps are runs of three. In a backward pass these descend.
+    /// Whether the taps are runs of three neighbours, and outputs whole pixels apart. In a backward pass the taps descend.
     fn in_threes(&self) -> bool {
         let run = |taps: &[usize]| {
             let next = |i: usize| taps[i].abs_diff(taps[i + 1]) == LANES;
             next(0) && next(1) && taps[0] != taps[2]
         };
-        self.x.pixel == LANES
-            && self.taps.len().is_multiple_of(3)
-            && self.taps.chunks_exact(3).all(run)
+        let whole = self.x.pixel > 0 && self.x.pixel.is_multiple_of(LANES);
+        whole && self.taps.len().is_multiple_of(3) && self.taps.chunks_exact(3).all(run)
     }
 
     /// The taps in runs of T, if they are such.
@@ -49,6 +51,52 @@ impl ConvGeom {
             let tap = |s: usize| run * T + if descend { T - 1 - s } else { s };
             Run { offset: taps[0].min(taps[T - 1]), taps: from_fn(tap) }
         })
+    }
+
+    /// v\[`t`\]\[`i`\] of output block `k`, from packed weights; zero where the group has no channel `i`.
+    #[inline(always)]
+    pub(super) fn without_zeros<S: Simd>(
+        &self,
+        s: S,
+        group: Group,
+        weights: &[Block],
+        [k, t, i]: [usize; 3],
+    ) -> S::V {
+        let mut sum = s.zero();
+        if i < group.inputs {
+            for g in self.groups_of(group, k) {
+                let channel = g * group.inputs + i;
+                if let Some(at) = self.packed_index(k, channel / LANES, t, channel % LANES) {
+                    sum = s.add(sum, s.load(&weights[at]));
+                }
+            }
+        }
+        sum
+    }
+}
+
+/// Which channels are picked for an output block.
+struct Picks<E: Element> {
+    /// For each factor of a group and each block that is read.
+    picks: [[E::Picks; MOST_SOURCES]; MOST_INPUTS],
+    /// For each factor, the blocks that it is picked from, as bits.
+    sources: [u8; MOST_INPUTS],
+}
+
+impl<E: Element> Picks<E> {
+    fn new(geom: &ConvGeom, group: Group, k: usize) -> Self {
+        let none = [[E::NO_PICKS; MOST_SOURCES]; MOST_INPUTS];
+        let mut of_block = Self { picks: none, sources: [0; MOST_INPUTS] };
+        for i in 0..group.inputs {
+            for output in k * LANES..((k + 1) * LANES).min(geom.out_channels) {
+                let channel = output / group.outputs * group.inputs + i;
+                let source = channel / LANES - geom.first[k];
+                let picks = &mut of_block.picks[i / E::DEPTH][source];
+                E::pick_for(picks, output % LANES, i % E::DEPTH, channel % LANES);
+                of_block.sources[i / E::DEPTH] |= 1 << source;
+            }
+        }
+        of_block
     }
 }
 
@@ -65,59 +113,123 @@ macro_rules! columns {
     };
 }
 
-impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
-    /// The sums of vectors that have no output in common, in the first places.
+/// The lines of a tile.
+struct Lines {
+    /// The position in x of the first pixel of each one.
+    at: [usize; MOST_GROUPED],
+    memory: [Block; LINES],
+    /// How many there are: one for each run of taps.
+    count: usize,
+    /// Factors of a group.
+    steps: usize,
+    /// Pixels of a line.
+    width: usize,
+    /// Elements of x from a pixel to the next one.
+    pixel: usize,
+}
+
+impl Lines {
+    /// The line that begins at this position of x, or that of the row farthest back, and whether it is the former.
+    fn find(&self, start: usize) -> (usize, bool) {
+        let at = &self.at[..self.count];
+        let kept = at.iter().position(|&at| at == start);
+        let oldest = || (0..self.count).min_by_key(|&line| at[line].wrapping_add(1)).unwrap_or(0);
+        (kept.unwrap_or_else(oldest), kept.is_some())
+    }
+
+    /// Picks a line from `x`, whose blocks of channels are `block` elements apart.
+    ///
+    /// # Safety
+    /// `x` has sixteen elements from each of the line's pixels on, in each block that is picked from.
     #[inline(always)]
-    pub(super) fn without_zeros<S: Simd>(&self, simd: S, group: usize) -> [Block; MOST_GROUPED] {
-        let mut sums = [Block::ZERO; MOST_GROUPED];
-        let stride = self.geom.weight_stride();
-        let taps = self.w[self.piece.k * stride..][..stride].chunks_exact(LANES);
-        for (sums, lanes) in sums.chunks_exact_mut(group).zip(taps) {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let of_groups = lanes[i..].iter().step_by(group);
-                let total = of_groups.fold(simd.zero(), |sum, w| simd.add(sum, simd.load(w)));
-                simd.store(sum, total);
+    unsafe fn pick<E: Element, S: Simd>(
+        &mut self,
+        s: S,
+        picks: &Picks<E>,
+        (x, block): (*const E, usize),
+        [line, start]: [usize; 2],
+    ) {
+        self.at[line] = start;
+        let memory = &mut self.memory[line * self.steps * self.width..];
+        let factors = memory.chunks_exact_mut(self.width).take(self.steps);
+        for (i, factors) in factors.enumerate() {
+            let mut fresh = true;
+            for source in (0..MOST_SOURCES).filter(|&source| picks.sources[i] >> source & 1 == 1) {
+                let from = start + source * block;
+                for (pixel, factor) in factors.iter_mut().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let x: &[E; LANES] = unsafe { &*x.add(from + pixel * self.pixel).cast() };
+                    let others = if fresh { s.zero() } else { s.load(factor) };
+                    s.store(factor, E::pick(s, others, x, &picks.picks[i][source]));
+                }
+                fresh = false;
             }
         }
-        sums
     }
+}
 
-    /// All tiles, of a geometry with groups of so many channels. `weights` are those of the piece's output block without
-    /// zeros, in the order of taps and of channels of a group.
+impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
+    /// All tiles, of a geometry with groups. `weights` are those of the piece's output block without zeros, in the order of taps
+    /// and of factors of a group.
     #[inline(always)]
-    pub(crate) fn run_grouped<S: Simd>(&self, s: S, group: usize, weights: &[Block]) {
-        if self.geom.in_threes() {
-            self.grouped_tiles::<S, 3>(s, group, weights);
-        } else {
-            self.grouped_tiles::<S, 1>(s, group, weights);
+    pub(crate) fn run_grouped<S: Simd>(&self, s: S, group: Group, weights: &[Block]) {
+        match (self.geom.in_threes(), self.geom.x.pixel == LANES) {
+            (true, true) => self.grouped_tiles::<S, 3, true>(s, group, weights),
+            (true, false) => self.grouped_tiles::<S, 3, false>(s, group, weights),
+            (false, _) => self.grouped_tiles::<S, 1, true>(s, group, weights),
         }
     }
 
-    /// With taps in runs of T.
+    /// With taps in runs of T. `NEXT`: the pixels of a line that a tap meets are neighbours.
     #[inline(always)]
-    fn grouped_tiles<S: Simd, const T: usize>(&self, s: S, group: usize, weights: &[Block]) {
-        let cols = &self.piece.cols;
-        let tiles = cols.len().div_ceil(S::TILE[0]);
-        for row in self.piece.rows.clone() {
-            let mut col = cols.start;
-            for tile in 0..tiles {
-                let width = (cols.end - col).div_ceil(tiles - tile);
+    fn grouped_tiles<S: Simd, const T: usize, const NEXT: bool>(
+        &self,
+        s: S,
+        group: Group,
+        weights: &[Block],
+    ) {
+        let (geom, cols) = (self.geom, &self.piece.cols);
+        let picks = Picks::new(geom, group, self.piece.k);
+        let (count, steps) = (geom.taps.len() / T, group.inputs.div_ceil(E::DEPTH));
+        let apart = self.apart::<NEXT>();
+        let mut lines = Lines {
+            at: [0; MOST_GROUPED],
+            memory: [Block::ZERO; LINES],
+            count,
+            steps,
+            width: 0,
+            pixel: if T > 1 { LANES } else { geom.x.pixel },
+        };
+        let widest = S::TILE[0].min((LINES / (count * steps)).saturating_sub(T) / apart + 1);
+        let tiles = cols.len().div_ceil(widest);
+        let mut col = cols.start;
+        for tile in 0..tiles {
+            let width = (cols.end - col).div_ceil(tiles - tile);
+            lines.width = (width - 1) * apart + T;
+            lines.at.fill(usize::MAX);
+            for row in self.piece.rows.clone() {
                 macro_rules! by_width {
                     ($($p:literal)*) => {
                         match width {
                             // SAFETY: the kernel's `run` has checked that all elements are there, and these pixels are
                             // the piece's; see `Tiles::tile`.
                             $($p => unsafe {
-                                self.grouped_tile::<S, T, $p>(s, row, col, group, weights)
+                                self.grouped_tile::<S, T, NEXT, $p>(s, [row, col], &picks, &mut lines, weights);
                             },)*
                             _ => unreachable!("tiles are at most 14 pixels wide"),
                         }
                     };
                 }
                 by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-                col += width;
             }
+            col += width;
         }
+    }
+
+    /// Pixels of a line from one that a tap meets to the next.
+    #[inline(always)]
+    fn apart<const NEXT: bool>(&self) -> usize {
+        if NEXT { 1 } else { self.geom.x.pixel / LANES }
     }
 
     /// Computes P pixels of an output block.
@@ -125,36 +237,51 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
     /// # Safety
     /// As [`Tiles::tile`].
     #[inline(always)]
-    unsafe fn grouped_tile<S: Simd, const T: usize, const P: usize>(
+    unsafe fn grouped_tile<S: Simd, const T: usize, const NEXT: bool, const P: usize>(
         &self,
         s: S,
-        row: usize,
-        col: usize,
-        group: usize,
+        [row, col]: [usize; 2],
+        picks: &Picks<E>,
+        lines: &mut Lines,
         weights: &[Block],
     ) {
         let geom = self.geom;
-        let steps = group / E::DEPTH;
         let mut acc: [[S::V; P]; 1] = self.biases(s);
-        let pixel = if T > 1 { LANES } else { geom.x.pixel };
         let block = geom.first[self.piece.k] * geom.x.block;
         let at = geom.x.offset + self.piece.image * geom.x.image + block;
-        let at = at + row * geom.x.row + col * pixel;
+        let at = at + row * geom.x.row + col * geom.x.pixel;
+        let (steps, width, apart) = (lines.steps, lines.width, self.apart::<NEXT>());
+        assert!(width >= (P - 1) * apart + T);
         for run in geom.tap_runs::<T>() {
-            for i in 0..steps {
+            let start = at + run.offset;
+            let (line, kept) = lines.find(start);
+            if !kept {
+                // SAFETY: `geom.check` asserted that the input has all lanes of the blocks of a group, of which there are
+                // sixteen (`geom.grouped`), for every pixel and tap (first promise of the caller). The first and the last
+                // pixel of the line are such, the others lie between.
+                unsafe { lines.pick(s, picks, (self.x.as_ptr(), geom.x.block), [line, start]) };
+            }
+            let line = &lines.memory[line * steps * width..][..steps * width];
+            for (i, pixels) in line.chunks_exact(width).enumerate() {
                 let weights: [S::V; T] = from_fn(|t| s.load(&weights[run.taps[t] * steps + i]));
-                columns!(c < P + T - 1, {
-                    // SAFETY: `geom.check` asserted that the input has all lanes of this block, as `geom.group` says so,
-                    // for every pixel and tap (first promise of the caller), and this one is a pixel with a tap.
-                    let x: &[E; LANES] =
-                        unsafe { &*self.x.as_ptr().add(at + run.offset + c * pixel).cast() };
-                    let value = E::spread(s, x, group, i);
+                if NEXT {
+                    columns!(c < P + T - 1, {
+                        let value = s.load(&pixels[c]);
+                        for t in 0..T {
+                            if t <= c && c - t < P {
+                                acc[0][c - t] = E::mul_add(s, value, weights[t], acc[0][c - t]);
+                            }
+                        }
+                    });
+                } else {
                     for t in 0..T {
-                        if t <= c && c - t < P {
-                            acc[0][c - t] = E::mul_add(s, value, weights[t], acc[0][c - t]);
+                        for p in 0..P {
+                            // SAFETY: the line has so many pixels (asserted above).
+                            let value = s.load(unsafe { pixels.get_unchecked(p * apart + t) });
+                            acc[0][p] = E::mul_add(s, value, weights[t], acc[0][p]);
                         }
                     }
-                });
+                }
             }
         }
         // SAFETY: the caller's promise.

@@ -1,6 +1,7 @@
 //! How the loop nest of a direct convolution is split into jobs.
 
-use crate::conv::{ConvGeom, Epilogue};
+use crate::block::Block;
+use crate::conv::{ConvGeom, Epilogue, Group};
 use crate::threads::{Threads, share};
 use std::ops::Range;
 
@@ -20,7 +21,7 @@ pub(crate) struct Pieces {
     /// The largest tile: output blocks, pixels.
     tile: [usize; 2],
     /// [`ConvGeom::grouped`].
-    grouped: Option<usize>,
+    grouped: Option<Group>,
 }
 
 /// Some rows and columns of one image, for a group of output blocks.
@@ -38,7 +39,7 @@ pub(crate) struct Piece {
 impl Pieces {
     /// For tiles of most these pixels with one and with two output blocks, in jobs of at least `job` multiply-accumulates.
     pub(crate) fn new(geom: &ConvGeom, tiles: [usize; 2], job: u64) -> Self {
-        // The weights of groups that share a block are one block's.
+        // What groups read is one output block's.
         let widest = if tiles[1] > 0 && geom.grouped().is_none() { 2 } else { 1 };
         let mut groups = Vec::new();
         let mut k = 0;
@@ -62,19 +63,21 @@ impl Pieces {
     pub(crate) fn method(&self) -> String {
         let [blocks, pixels] = self.tile;
         match self.grouped {
-            Some(group) => format!("grouped_{group}x{pixels}"),
+            Some(group) => format!("grouped_{}x{pixels}", group.inputs),
             None => format!("direct_{blocks}x{pixels}"),
         }
     }
 
-    /// Calls `compute` with every piece of a run with `n` images. Pieces have no output in common.
+    /// Calls `compute` with every piece of a run with `n` images, and some of `work` if it is given how much. Pieces have no output
+    /// in common.
     pub(crate) fn run<P>(
         &self,
         threads: &Threads,
         n: usize,
         geom: &ConvGeom,
         epilogue: &Epilogue<'_, P>,
-        compute: impl Fn(Piece) + Sync,
+        (work, len): (&mut [Block], usize),
+        compute: impl Fn(Piece, &mut [Block]) + Sync,
     ) {
         let (images, cols) = geom.extent(n);
         if [images, geom.rows, cols].contains(&0) {
@@ -93,7 +96,7 @@ impl Pieces {
         // Groups that read the same pixels one after the other, as many as leave enough jobs.
         let together = (images * splits * self.groups.len() / JOBS).clamp(1, TOGETHER);
         let runs = self.groups.len().div_ceil(together);
-        threads.run(images * splits * runs, |job| {
+        threads.run_with_scratch(images * splits * runs, work, len, |job, scratch| {
             let (rest, run) = (job / runs, job % runs);
             let (image, i) = (rest / splits, rest % splits);
             let (rows, cols) = if linear {
@@ -102,7 +105,8 @@ impl Pieces {
                 (share(rows, splits, i), 0..cols)
             };
             for &(k, ob) in self.groups.iter().skip(run * together).take(together) {
-                compute(Piece { image, k, ob, rows: rows.clone(), cols: cols.clone() });
+                let piece = Piece { image, k, ob, rows: rows.clone(), cols: cols.clone() };
+                compute(piece, scratch);
             }
         });
     }

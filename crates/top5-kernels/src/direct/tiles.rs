@@ -18,8 +18,9 @@ pub(crate) struct Tiles<'a, E, Y> {
     /// For whose operands all that follows has been checked.
     pub(crate) geom: &'a ConvGeom,
     pub(crate) x: &'a [E],
-    /// As they are packed for this precision.
+    /// As they are packed for this precision, from output block `first` on.
     pub(crate) w: &'a [Block],
+    pub(crate) first: usize,
     pub(crate) epilogue: &'a Epilogue<'a, Y>,
     pub(crate) y: SharedMut<Y>,
     pub(crate) piece: Piece,
@@ -92,7 +93,7 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
     ///
     /// # Safety
     /// - `geom.check` passed for the lengths of `x` and `y` (and of the activation to add), with an element of `x` to
-    ///   spare where a factor is a pair and lanes are odd in number; `w` holds the factors of the geometry;
+    ///   spare where a factor is a pair and lanes are odd in number; `w` holds the factors of the piece's output blocks;
     /// - `row` (and the next one, if P > Q), `col + Q − 1` and `k + OB − 1` are within the output, and `pixel` is
     ///   `geom.x.pixel`;
     /// - nothing else accesses these pixels of `y` meanwhile.
@@ -114,7 +115,7 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
             let stride = geom.blocks * geom.taps.len() * steps;
             let below = if P > Q { geom.x.row } else { 0 };
             let next_tile = if P > Q { 2 * below } else { Q * pixel };
-            let mut w = self.w.as_ptr().add(self.piece.k * stride);
+            let mut w = self.w.as_ptr().add((self.piece.k - self.first) * stride);
             let first = geom.first[self.piece.k];
             for b in first..first + geom.blocks {
                 let filled = geom.lanes_of(b).div_ceil(E::DEPTH);

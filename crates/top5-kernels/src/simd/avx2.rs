@@ -113,14 +113,19 @@ impl Simd for Avx2 {
         avx2!([_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))])
     }
 
-    /// Groups do not cross halves.
+    /// The upper bits of a pick tell its half, and whether there is one.
     #[inline(always)]
-    fn spread(self, x: Self::V, group: usize, i: usize) -> Self::V {
-        avx2!({
-            let lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
-            let firsts = _mm256_and_si256(lanes, _mm256_set1_epi32(-(group as i32)));
-            let places = _mm256_add_epi32(firsts, _mm256_set1_epi32(i as i32));
-            [_mm256_permutevar8x32_ps(x[0], places), _mm256_permutevar8x32_ps(x[1], places)]
-        })
+    fn pick(self, others: Self::V, x: Self::V, picks: &[i32; LANES]) -> Self::V {
+        let half = |i: usize| {
+            avx2!({
+                let picks = _mm256_loadu_si256(picks.as_ptr().add(8 * i).cast());
+                let upper = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(picks));
+                let low = _mm256_permutevar8x32_ps(x[0], picks);
+                let high = _mm256_permutevar8x32_ps(x[1], picks);
+                let picked = _mm256_blendv_ps(low, high, upper);
+                _mm256_blendv_ps(picked, others[i], _mm256_castsi256_ps(picks))
+            })
+        };
+        [half(0), half(1)]
     }
 }

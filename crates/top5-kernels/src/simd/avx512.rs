@@ -184,12 +184,11 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
-    fn spread(self, x: __m512, group: usize, i: usize) -> __m512 {
+    fn pick(self, others: __m512, x: __m512, picks: &[i32; LANES]) -> __m512 {
         avx512!({
-            let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-            let firsts = _mm512_and_epi32(lanes, _mm512_set1_epi32(-(group as i32)));
-            let places = _mm512_add_epi32(firsts, _mm512_set1_epi32(i as i32));
-            _mm512_permutexvar_ps(places, x)
+            let picks = _mm512_loadu_si512(picks.as_ptr().cast());
+            let none = _mm512_movepi32_mask(picks);
+            _mm512_mask_permutexvar_ps(others, !none, picks, x)
         })
     }
 
@@ -199,14 +198,13 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
 
     #[inline(always)]
-    fn spread_pairs(self, x: &[Bf16; LANES], group: usize, i: usize) -> __m512 {
+    fn pick_pairs(self, others: __m512, x: &[Bf16; LANES], picks: &[i16; 2 * LANES]) -> __m512 {
         avx512!({
-            // A group of channels is half as many pairs.
-            let pairs = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
-            let firsts = _mm512_and_epi32(pairs, _mm512_set1_epi32(-(group as i32 / 2)));
-            let places = _mm512_add_epi32(firsts, _mm512_set1_epi32(i as i32));
+            let picks = _mm512_loadu_si512(picks.as_ptr().cast());
+            let none = _mm512_movepi16_mask(picks);
             let x = _mm512_castsi256_si512(_mm256_loadu_si256(x.as_ptr().cast()));
-            _mm512_castsi512_ps(_mm512_permutexvar_epi32(places, x))
+            let others = _mm512_castps_si512(others);
+            _mm512_castsi512_ps(_mm512_mask_permutexvar_epi16(others, !none, picks, x))
         })
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Jobs {
 
 /// Jobs that are enough to share among threads.
 const JOBS: usize = 16;
+/// Blocks of a gradient above which it is written past the caches: half of a last-level cache.
+const STREAMED: usize = 1 << 18;
 /// Blocks that the parts' gradients may take together.
 const PARTS_BLOCKS: usize = 1 << 17;
 
@@ -85,6 +87,10 @@ impl Jobs {
         let sums = if parts == 1 { dw.as_mut_ptr() } else { copies.as_mut_ptr() };
         let sums = SharedMut(sums);
         let per_row = geom.blocks.div_ceil(self.columns);
+        // Where all lanes are there, nothing is left to be cleared.
+        let full = geom.in_blocks() * geom.lanes <= geom.depth;
+        let alone = full && parts == 1 && count == 1;
+        let past = alone && len > STREAMED;
         threads.run_with_scratch(parts * jobs, work, scratch, |i, scratch| {
             let (part, i) = (i / jobs, i % jobs);
             let first = i % per_row * self.columns;
@@ -96,8 +102,12 @@ impl Jobs {
                 bs: first..(first + self.columns).min(geom.blocks),
                 strips,
                 part: share(count, parts, part),
+                alone,
+                past,
             };
-            job.clear();
+            if !alone {
+                job.clear();
+            }
             add(&job, scratch);
         });
         if parts == 1 {
@@ -140,6 +150,10 @@ pub(super) struct Job<'a> {
     pub(super) bs: Range<usize>,
     strips: &'a Strips,
     part: Range<usize>,
+    /// There is one strip, whose products are the gradient: nothing is added to.
+    alone: bool,
+    /// What is written goes past the caches.
+    past: bool,
 }
 
 /// Where the blocks of a job are, counted from its first.
@@ -254,6 +268,25 @@ impl Job<'_> {
             }
             k += taken;
         }
+        if self.past {
+            s.fence();
+        }
+    }
+
+    /// What so far is in a place of the gradient.
+    #[inline(always)]
+    fn so_far<S: Simd>(&self, s: S, place: &Block) -> S::V {
+        if self.alone { s.zero() } else { s.load(place) }
+    }
+
+    /// Writes to a place of the gradient.
+    #[inline(always)]
+    fn put<S: Simd>(&self, s: S, place: &mut Block, sum: S::V) {
+        if self.past {
+            s.stream(place, sum);
+        } else {
+            s.store(place, sum);
+        }
     }
 
     /// Adds one strip's products for all L lanes of T taps from `first` on and output block k.
@@ -300,7 +333,7 @@ impl Job<'_> {
             for l in 0..L {
                 // SAFETY: the caller's promise.
                 let sum = unsafe { &mut *self.pair(k, b).add((first + t) * geom.lanes + l) };
-                s.store(sum, s.add(s.load(sum), acc[t][l]));
+                self.put(s, sum, s.add(self.so_far(s, sum), acc[t][l]));
             }
         }
     }
@@ -329,7 +362,7 @@ impl Job<'_> {
         for ob in 0..OB {
             for l in 0..L {
                 // SAFETY: the caller's second promise.
-                acc[l][ob] = s.load(unsafe { &*self.pair(k + ob, b).add(place + l) });
+                acc[l][ob] = self.so_far(s, unsafe { &*self.pair(k + ob, b).add(place + l) });
             }
         }
         for image in strip.images.clone() {
@@ -356,7 +389,8 @@ impl Job<'_> {
         for ob in 0..OB {
             for l in 0..L {
                 // SAFETY: the caller's second promise.
-                s.store(unsafe { &mut *self.pair(k + ob, b).add(place + l) }, acc[l][ob]);
+                let sum = unsafe { &mut *self.pair(k + ob, b).add(place + l) };
+                self.put(s, sum, acc[l][ob]);
             }
         }
     }

@@ -23,8 +23,10 @@ pub(super) fn cost(problem: &Problem, tile: Tile) -> f64 {
     let positions = tile.positions() as f64;
     let [inputs, outputs] = [geom.blocks, geom.out_blocks()].map(|b| (b * LANES) as f64);
     let pairs = inputs * outputs;
+    // Inputs are transformed for each of several groups.
+    let groups = 1 + geom.first.windows(2).filter(|firsts| firsts[0] != firsts[1]).count();
     let direct = (9 * geom.rows * geom.cols) as f64 * batch * pairs;
-    let transforms = TRANSFORM * positions * tiles * (inputs + outputs);
+    let transforms = TRANSFORM * positions * tiles * (groups as f64 * inputs + outputs);
     let winograd = positions * tiles * pairs + transforms;
     (winograd + positions * WEIGHT * pairs) / (direct + 9.0 * WEIGHT * pairs)
 }

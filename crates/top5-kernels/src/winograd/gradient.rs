@@ -86,7 +86,7 @@ impl WinogradGradient {
     /// The kernel for a dense 3×3 convolution of stride 1 over channel blocks; `None` for others.
     fn new(isa: Isa, problem: &Problem, tile: Tile) -> Option<Self> {
         let (geom, images) = (problem.geom(), problem.images());
-        let taps = taps(geom)?;
+        let taps = taps(geom).filter(|_| geom.first.iter().all(|&first| first == 0))?;
         let (inputs, outputs) = (geom.blocks, geom.out_blocks());
         let tiles = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));
         let total = (tiles[0] * tiles[1] * images).max(1);
@@ -137,7 +137,9 @@ impl WinogradGradient {
         b: usize,
         v: SharedMut,
     ) -> Inputs<'a, Block> {
-        Inputs { geom: self.geom(), tile: self.tile, tiles: self.tiles, x, first, at, len, b, v }
+        let (geom, tile, tiles) = (self.geom(), self.tile, self.tiles);
+        let blocks = geom.blocks;
+        Inputs { geom, tile, tiles, x, first, at, len, b, to: b, blocks, v }
     }
 
     /// M of some tiles, chunk by chunk.

@@ -25,6 +25,9 @@ pub(super) struct Inputs<'a, X> {
     /// Tiles that V has room for.
     pub(super) len: usize,
     pub(super) b: usize,
+    /// The block of V that it becomes, and how many there are.
+    pub(super) to: usize,
+    pub(super) blocks: usize,
     /// Nothing else accesses these tiles of the input block.
     pub(super) v: SharedMut,
 }
@@ -64,8 +67,8 @@ impl<X: Pixel> Inputs<'_, X> {
                 }
             }
             // SAFETY: rows and columns below `size` are read by the outputs of the image, so they are within `x` (the
-            // geometry has been checked). b is a block and t a tile of V, which has T²·apart(blocks·len) blocks; these
-            // tiles of block b are ours alone.
+            // geometry has been checked). `to` is a block and t a tile of V, which has T²·apart(blocks·len) blocks; these
+            // tiles of the block are ours alone.
             unsafe {
                 if size[0] >= T && size[1] >= T {
                     self.transform::<F, S, M, T>(s, from, [T; 2], t);
@@ -105,7 +108,7 @@ impl<X: Pixel> Inputs<'_, X> {
                 half[r][col] = column[r];
             }
         }
-        let (to, step) = (self.b * self.len + t, apart(self.geom.blocks * self.len));
+        let (to, step) = (self.to * self.len + t, apart(self.blocks * self.len));
         for r in 0..T {
             let line = F::input(s, half[r]);
             for c in 0..T {

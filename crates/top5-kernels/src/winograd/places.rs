@@ -43,12 +43,11 @@ impl Places {
 /// For each kernel element, in row-major order, its tap; `None` if the geometry is not a dense 3×3 convolution of stride
 /// 1 over channel blocks.
 pub(super) fn taps(geom: &ConvGeom) -> Option<[usize; 9]> {
-    let dense = geom.first.iter().all(|&first| first == 0) && geom.lanes == LANES;
     // Every block that is read exists: the products do not stop at the depth.
-    let whole_depth = geom.blocks > 0 && geom.depth.div_ceil(LANES) >= geom.blocks;
+    let whole_depth = geom.lanes == LANES && geom.depth.div_ceil(LANES) >= geom.in_blocks();
     let unit = geom.x.pixel == LANES && geom.y.pixel == 1 && !geom.batch_is_row;
     let whole = [geom.x.offset, geom.x.image, geom.x.block, geom.x.row];
-    if !dense || !whole_depth || !unit || whole.iter().any(|at| !at.is_multiple_of(LANES)) {
+    if !whole_depth || !unit || whole.iter().any(|at| !at.is_multiple_of(LANES)) {
         return None;
     }
     let tap = |i: usize| {
@@ -56,5 +55,7 @@ pub(super) fn taps(geom: &ConvGeom) -> Option<[usize; 9]> {
         geom.taps.iter().position(|&tap| tap == place)
     };
     let found: Option<Vec<usize>> = (0..9).map(tap).collect();
-    found.filter(|_| geom.taps.len() == 9)?.try_into().ok()
+    // Each tap is one element: where rows are not apart, several elements would find the same.
+    let each = |found: &Vec<usize>| (0..9).all(|tap| found.contains(&tap));
+    found.filter(|found| geom.taps.len() == 9 && each(found))?.try_into().ok()
 }

@@ -82,7 +82,9 @@ impl Products<'_> {
         position: usize,
         t: usize,
     ) {
-        let (blocks, chunk, bs) = (self.kernel.geom().blocks, self.kernel.chunk, self.bs.clone());
+        let (blocks, chunk, bs) = (self.kernel.v_blocks(), self.kernel.chunk, self.bs.clone());
+        // Where the group's inputs begin in V.
+        let first = if self.kernel.split { self.kernel.first(self.g) } else { 0 };
         let mut acc = [[s.zero(); P]; OB];
         if bs.start > 0 {
             for ob in 0..OB {
@@ -92,10 +94,10 @@ impl Products<'_> {
                 }
             }
         }
-        // SAFETY: position is one of the tile's, b < blocks for the b of bs, and t + p < chunk, so
-        // position·apart(blocks·chunk) + b·chunk + t + p < v_len; the weights are read in order, OB·16 for each b.
+        // SAFETY: position is one of the tile's, first + b < blocks for the b of bs, and t + p < chunk, so
+        // position·apart(blocks·chunk) + (first + b)·chunk + t + p < v_len; the weights are read in order, OB·16 for each b.
         unsafe {
-            let from = position * apart(blocks * chunk) + bs.start * chunk + t;
+            let from = position * apart(blocks * chunk) + (first + bs.start) * chunk + t;
             let mut v = self.v.as_ptr().add(from).cast::<f32>();
             let mut u = u.as_ptr();
             for _ in bs {

@@ -41,25 +41,27 @@ impl Source<'_> {
             Self::Transposed(Transposed { forward, weights, elements }) => {
                 assert_eq!(weights.len(), forward.packed_len(), "weights for another geometry");
                 let sizes = [forward.out_blocks(), forward.taps.len()];
-                assert_eq!(sizes, [geom.blocks, 9], "another geometry");
+                assert_eq!(sizes, [geom.in_blocks(), 9], "another geometry");
                 assert!(elements.len() == 9 && forward.lanes == LANES);
             }
         }
     }
 
-    /// Where the 9·16 blocks of weights of output block `k` and input block `b` are; anywhere, if there are none.
+    /// Where the 9·16 blocks of weights of output block `k` and its input block `b` are; anywhere, if there are none.
     #[inline(always)]
     fn place(&self, geom: &ConvGeom, [k, b]: [usize; 2]) -> *const Block {
         let (at, weights) = match *self {
             Self::Packed(direct) => (k * geom.blocks + b, direct),
             Self::Transposed(Transposed { forward, weights, .. }) => {
-                (b * forward.blocks + k, weights)
+                let b = geom.first[k] + b;
+                let first = forward.first.get(b).map_or(0, |&first| first);
+                (b.wrapping_mul(forward.blocks).wrapping_add(k.wrapping_sub(first)), weights)
             }
         };
-        weights.as_ptr().wrapping_add(at * 9 * LANES)
+        weights.as_ptr().wrapping_add(at.wrapping_mul(9 * LANES))
     }
 
-    /// The weights of output block `k` and input block `b`, sixteen blocks for each tap: where they are, or put into
+    /// The weights of output block `k` and its input block `b`, sixteen blocks for each tap: where they are, or put into
     /// `own`.
     #[inline(always)]
     fn pair<'b, S: Simd>(
@@ -75,7 +77,8 @@ impl Source<'_> {
                 for tap in 0..9 {
                     let put = &mut own[tap * LANES..][..LANES];
                     // Outputs of one group do not read the inputs of another.
-                    let Some(at) = forward.packed_index(b, k, elements[tap], 0) else {
+                    let Some(at) = forward.packed_index(geom.first[k] + b, k, elements[tap], 0)
+                    else {
                         put.fill(Block::ZERO);
                         continue;
                     };
@@ -192,8 +195,8 @@ impl Winograd {
             let (v, rest) = scratch.split_at_mut(self.v_len());
             let (m, u) = rest.split_at_mut(self.m_len());
             let tiles = c * self.chunk..((c + 1) * self.chunk).min(total);
-            for b in 0..self.geom().blocks {
-                self.isa.run(self.inputs(x, tiles.clone(), b, SharedMut(v.as_mut_ptr())));
+            for b in 0..self.geom().in_blocks() {
+                self.isa.run(self.inputs(x, tiles.clone(), [b, b], SharedMut(v.as_mut_ptr())));
             }
             for g in 0..self.groups() {
                 for start in (0..self.geom().blocks).step_by(piece) {

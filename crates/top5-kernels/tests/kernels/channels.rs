@@ -52,12 +52,13 @@ fn planes_are_padded_with_zeros() {
 
 #[test]
 fn any_range_of_channels_is_copied_or_added() {
-    for threads in [1, 3].map(Threads::oversubscribed) {
+    for (isa, threads) in runs() {
         for from in [0, 1, 15, 16, 17] {
             for to in [0, 3, 16, 31] {
                 for count in [1, 4, 16, 17, 33] {
                     for accumulate in [false, true] {
-                        let what = format!("{count} from {from} to {to}, adding {accumulate}");
+                        let what =
+                            format!("{isa}: {count} from {from} to {to}, adding {accumulate}");
                         let xl = part(layout(from + count + 2, SIZE, [1, 0]));
                         let yl = part(layout(to + count + 5, SIZE, [0, 1]));
                         let x = integers("x", elements(N, &xl));
@@ -69,7 +70,8 @@ fn any_range_of_channels_is_copied_or_added() {
                             *y = if accumulate { *y + value } else { value };
                         }
                         let x = to_blocks(N, &xl, &x);
-                        copy(&threads, N, (&x, &xl), from, (&mut y, &yl), to, count, accumulate);
+                        let (from_x, to_y) = ((&x[..], &xl), (&mut y[..], &yl));
+                        copy(isa, &threads, N, from_x, from, to_y, to, count, accumulate);
                         assert_same(&what, &to_values(&what, N, &yl, &y), &want);
                     }
                 }

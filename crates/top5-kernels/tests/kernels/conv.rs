@@ -5,7 +5,7 @@ use crate::solve::*;
 use std::collections::BTreeMap;
 use top5_graph::{Window, k};
 use top5_kernels::bias_gradient::sum_pixels;
-use top5_kernels::conv::{Bound, ConvGeom, ConvNest, Epilogue, Strides, Transposed};
+use top5_kernels::conv::{Bound, ConvGeom, ConvNest, Epilogue, Group, Strides, Transposed};
 use top5_kernels::table::{FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT};
 use top5_kernels::{Block, Isa, LANES, Layout};
 use top5_testkit::enumerate::{ConvCase, convs};
@@ -65,8 +65,7 @@ pub(crate) fn geometry(case: &ConvCase, y_halo: [usize; 2]) -> (ConvGeom, Layout
         })
         .collect();
     let floats = |row: usize, col: usize| (row * x.row() + col) * LANES;
-    let per_group = in_channels / groups;
-    let whole = in_channels == out_channels && in_channels.is_multiple_of(LANES);
+    let group = Group { inputs: in_channels / groups, outputs: out_channels / groups };
     let geom = ConvGeom::new(ConvNest {
         rows: output[0],
         cols: output[1],
@@ -76,7 +75,7 @@ pub(crate) fn geometry(case: &ConvCase, y_halo: [usize; 2]) -> (ConvGeom, Layout
         blocks: ranges.iter().map(|range| range.len()).max().unwrap(),
         lanes: LANES,
         depth: in_channels,
-        group: if whole && LANES.is_multiple_of(per_group) { per_group } else { LANES },
+        group: (groups > 1).then_some(group),
         taps: (0..window.kernel[0])
             .flat_map(|i| (0..window.kernel[1]).map(move |j| (i, j)))
             .map(|(i, j)| floats(i * window.dilation[0], j * window.dilation[1]))
@@ -232,13 +231,28 @@ pub(crate) fn grouped_cases() -> Vec<ConvCase> {
         k([2, 3]).pad([0, 1]).dilation([2, 1]),
     ];
     let sizes = [[5, 31], [6, 9]];
-    let channels = [(16, 4), (32, 8), (48, 12), (16, 2), (32, 4), (48, 6)];
+    // Several groups in a block, blocks that cut groups, more outputs than inputs, and blocks that are not full.
+    let channels = [
+        [16, 16, 4],
+        [48, 48, 6],
+        [24, 24, 24],
+        [36, 36, 12],
+        [48, 48, 4],
+        [48, 48, 2],
+        [24, 48, 12],
+        [20, 30, 10],
+        [35, 21, 7],
+    ];
     let shapes = windows.into_iter().flat_map(|window| sizes.map(|input| (window, input)));
     let case = |(window, input): (Window, [usize; 2])| {
         let output = window.output(input).expect("the windows fit");
-        channels.map(|(channels, groups)| {
-            let [in_channels, out_channels] = [channels; 2];
-            ConvCase { in_channels, out_channels, groups, input, window, output }
+        channels.map(|[in_channels, out_channels, groups]| ConvCase {
+            in_channels,
+            out_channels,
+            groups,
+            input,
+            window,
+            output,
         })
     };
     shapes.flat_map(case).collect()
@@ -273,17 +287,20 @@ fn order_of_taps_does_not_matter() {
     }
 }
 
-/// Weights of a forward pass over all inputs of a dense loop nest `geom`, whose taps the elements of the result stand for,
-/// in falling order where each has one, and else the first ones of more.
+/// Weights of a forward pass over all inputs of a loop nest `geom`, dense or with groups of whole blocks, whose taps the elements
+/// of the result stand for, in falling order where each has one, and else the first ones of more.
 fn swapped(case: &ConvCase, geom: &ConvGeom, w: &[Block]) -> (ConvGeom, Vec<Block>, Vec<usize>) {
     let taps = geom.taps.len();
     let more = if taps == 9 { 0 } else { 2 };
+    // Blocks of inputs, and blocks of outputs of a group.
+    let inputs = geom.first.iter().max().map_or(0, |first| first + geom.blocks);
+    let outputs = geom.out_blocks() * geom.blocks / inputs;
     let forward = ConvGeom::new(ConvNest {
         out_channels: case.in_channels,
-        first: vec![0; geom.blocks],
-        blocks: geom.out_blocks(),
+        first: (0..inputs).map(|b| b / geom.blocks * outputs).collect(),
+        blocks: outputs,
         depth: case.out_channels,
-        group: LANES,
+        group: None,
         taps: vec![0; taps + more],
         ..geom.clone().into_nest()
     });
@@ -294,8 +311,9 @@ fn swapped(case: &ConvCase, geom: &ConvGeom, w: &[Block]) -> (ConvGeom, Vec<Bloc
         for (tap, &element) in elements.iter().enumerate() {
             for i in 0..LANES * LANES {
                 let (o, l) = (i / LANES, i % LANES);
-                let from = geom.packed_index(k, b, tap, l).expect("it is dense");
-                let to = forward.packed_index(b, k, element, o).expect("it is dense");
+                let b = geom.first[k] + b;
+                let from = geom.packed_index(k, b, tap, l).expect("it is read");
+                let to = forward.packed_index(b, k, element, o).expect("it reads it");
                 weights[to].0[l] = w[from].0[o];
             }
         }
@@ -306,7 +324,10 @@ fn swapped(case: &ConvCase, geom: &ConvGeom, w: &[Block]) -> (ConvGeom, Vec<Bloc
 #[test]
 fn input_gradient_is_right() {
     let dense = |case: &&ConvCase| case.groups == 1;
-    for (i, case) in convs().iter().filter(dense).chain(&winograd_cases()).enumerate() {
+    let cases = [convs(), winograd_cases(), whole_groups()];
+    let small = cases[0].iter().filter(dense);
+    let cases = small.chain(&cases[1]).chain(&cases[2]);
+    for (i, case) in cases.enumerate() {
         let accumulate = i % 2 == 1;
         let problem = Problem::new(case, if accumulate { 2 } else { 0 });
         let (forward, weights, elements) = swapped(case, &problem.geom, &problem.w);
@@ -412,6 +433,33 @@ pub(crate) fn winograd_cases() -> Vec<ConvCase> {
         output: input,
     }));
     cases
+}
+
+/// 3×3 convolutions of stride 1 in groups of whole blocks.
+fn whole_groups() -> Vec<ConvCase> {
+    let channels = [[32, 32, 2], [64, 64, 4], [64, 64, 2], [32, 64, 2]];
+    let case = |input: [usize; 2]| {
+        channels.map(|[in_channels, out_channels, groups]| ConvCase {
+            in_channels,
+            out_channels,
+            groups,
+            input,
+            window: k(3).pad(1),
+            output: input,
+        })
+    };
+    [[5, 9], [31, 30]].into_iter().flat_map(case).collect()
+}
+
+/// Of groups of whole blocks only what belongs to a group is multiplied.
+#[test]
+fn convolution_in_groups_of_whole_blocks_is_right() {
+    for (i, case) in whole_groups().iter().enumerate() {
+        let names = Problem::new(case, i).check(case);
+        let winograd = names.iter().filter(|name| name.contains("winograd")).count();
+        let direct = names.iter().any(|name| name.contains("_conv_direct_"));
+        assert!(winograd == 2 && direct, "{names:?}");
+    }
 }
 
 /// Small convolutions, and some with maps of several strips or blocks for several jobs.
@@ -548,7 +596,7 @@ fn fully_connected_layer_is_right() {
                 blocks: xl.blocks(),
                 lanes: LANES,
                 depth: inputs,
-                group: LANES,
+                group: None,
                 taps: vec![0],
                 x: Strides {
                     image: xl.image() * LANES,
@@ -562,10 +610,12 @@ fn fully_connected_layer_is_right() {
             let (x, w) = (integers("x", n * inputs), integers("w", outputs * inputs));
             let dy = integers("dy", n * outputs);
             let (mut want, mut dwant) = (vec![0.0; n * outputs], vec![0.0; outputs * inputs]);
+            let mut dxwant = vec![0.0; n * inputs];
             for i in 0..n * outputs {
                 for j in 0..inputs {
                     want[i] += x[i / outputs * inputs + j] * w[i % outputs * inputs + j];
                     dwant[i % outputs * inputs + j] += x[i / outputs * inputs + j] * dy[i];
+                    dxwant[i / outputs * inputs + j] += w[i % outputs * inputs + j] * dy[i];
                 }
             }
             let place = |k: usize, c: usize| {
@@ -583,12 +633,71 @@ fn fully_connected_layer_is_right() {
                 let what = format!("{} {n} images, {inputs} to {outputs}", kernel.name());
                 assert_same(&what, &unpack(&what, n, &yl, &y), &want);
             }
+            let back = ConvGeom::new(ConvNest {
+                out_channels: inputs,
+                first: vec![0; xl.blocks()],
+                blocks: yl.blocks(),
+                depth: outputs,
+                x: Strides {
+                    image: yl.image() * LANES,
+                    block: LANES,
+                    pixel: yl.image() * LANES,
+                    ..Strides::default()
+                },
+                y: Strides { image: xl.image(), block: 1, pixel: xl.image(), ..Strides::default() },
+                ..geom.clone().into_nest()
+            })
+            .expect("a loop nest");
+            let weights = Transposed { forward: &geom, weights: &packed, elements: &[0] };
+            for kernel in solvers(&INPUT_GRADIENT, isa, &back, n, true) {
+                let what = format!("dx: {} {n} images, {inputs} to {outputs}", kernel.name());
+                let dx = unwritten(n, &xl);
+                let dx = input_gradient(&*kernel, &threads, n, &dy, &weights, false, dx);
+                assert_same(&what, &unpack(&what, n, &xl, &dx), &dxwant);
+                let twice = input_gradient(&*kernel, &threads, n, &dy, &weights, true, dx);
+                let doubled: Vec<f32> = dxwant.iter().map(|dx| 2.0 * dx).collect();
+                assert_same(&what, &unpack(&what, n, &xl, &twice), &doubled);
+            }
             for kernel in solvers(&WEIGHT_GRADIENT, isa, &geom, n, true) {
                 let dw = weight_gradient(&*kernel, &threads, n, &x, &dy);
                 let places = (0..outputs * inputs).map(|i| place(i / inputs, i % inputs));
                 let got: Vec<f32> = places.map(|(block, lane)| dw[block].0[lane]).collect();
                 let what = format!("{} {n} images, {inputs} to {outputs}", kernel.name());
                 assert_same(&what, &got, &dwant);
+            }
+        }
+    }
+}
+
+/// A gradient of weights that is so large that it is written past the caches.
+#[test]
+fn large_weight_gradient_is_right() {
+    let (inputs, outputs) = (2064, 2048);
+    let (xl, yl) = (Layout::new(inputs, 1, 1), Layout::new(outputs, 1, 1));
+    let geom = ConvGeom::new(ConvNest {
+        rows: 1,
+        cols: 1,
+        batch_is_row: true,
+        out_channels: outputs,
+        first: vec![0; yl.blocks()],
+        blocks: xl.blocks(),
+        lanes: LANES,
+        depth: inputs,
+        group: None,
+        taps: vec![0],
+        x: Strides { image: inputs, block: LANES, pixel: inputs, ..Strides::default() },
+        y: Strides { image: yl.image(), block: 1, pixel: yl.image(), ..Strides::default() },
+    })
+    .expect("a loop nest");
+    let (x, dy) = (integers("x", inputs), integers("dy", outputs));
+    let (xs, dys) = (pack(1, &xl, &x), pack(1, &yl, &dy));
+    for (isa, threads) in runs() {
+        for kernel in solvers(&WEIGHT_GRADIENT, isa, &geom, 1, true) {
+            let dw = weight_gradient(&*kernel, &threads, 1, &xs, &dys);
+            for (i, dw) in dw.iter().enumerate() {
+                let (k, c) = (i / inputs, i % inputs);
+                let want = Block(std::array::from_fn(|o| dy[k * LANES + o] * x[c]));
+                assert_eq!(*dw, want, "{}: output block {k}, input {c}", kernel.name());
             }
         }
     }

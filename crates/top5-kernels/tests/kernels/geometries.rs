@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use top5_graph::random::Stream;
 use top5_kernels::conv::{
-    self, Algorithm, Bound, ConvGeom, ConvNest, Epilogue, GeomError, Input, Output, Strides,
+    self, Algorithm, Bound, ConvGeom, ConvNest, Epilogue, GeomError, Group, Input, Output, Strides,
 };
 use top5_kernels::table::{FORWARD, WEIGHT_GRADIENT};
 use top5_kernels::{Block, Isa, LANES, Precision, Threads};
@@ -35,33 +35,75 @@ fn absurd(random: &mut Stream) -> usize {
     pick(random, &[power, power.wrapping_sub(1), power.wrapping_neg(), usize::MAX / 3])
 }
 
+/// What several groups read.
+struct Groups {
+    first: Vec<usize>,
+    /// Blocks that an output block reads.
+    reads: usize,
+    /// Blocks of inputs.
+    inputs: usize,
+    depth: usize,
+    out_channels: usize,
+    group: Option<Group>,
+}
+
+impl Groups {
+    /// Groups with outputs in about so many blocks.
+    fn new(random: &mut Stream, outputs: usize) -> Self {
+        let sizes = [[4, 4], [8, 8], [1, 1], [3, 3], [2, 4], [6, 6], [12, 12], [24, 24], [5, 7]];
+        let [inputs, outs] = pick(random, &sizes);
+        let groups = (outputs * LANES).div_ceil(outs);
+        let (depth, out_channels) = (groups * inputs, groups * outs);
+        let range = |k: usize| {
+            let last = ((k + 1) * LANES).min(out_channels) - 1;
+            k * LANES / outs * inputs / LANES..((last / outs + 1) * inputs).div_ceil(LANES)
+        };
+        let ranges: Vec<_> = (0..out_channels.div_ceil(LANES)).map(range).collect();
+        let reads = ranges.iter().map(ExactSizeIterator::len).max().unwrap_or(1);
+        let first: Vec<usize> = ranges.iter().map(|range| range.start).collect();
+        let inputs_read = first.iter().max().map_or(0, |first| first + reads);
+        let group = Some(Group { inputs, outputs: outs });
+        Self { first, reads, inputs: inputs_read, depth, out_channels, group }
+    }
+}
+
 /// A loop nest as a plan would make it, for some channels, kernel and stride.
 fn possible(random: &mut Stream) -> ConvNest {
     let mut upto = |most: usize| 1 + random.below(most);
     let (rows, cols, blocks, outputs) = (upto(9), upto(17), upto(3), upto(3));
     let (side, step, cut) = (upto(3), upto(2), upto(LANES) - 1);
     let plain = random.below(4) == 0;
+    let (few, out_channels) = (random.below(3) == 0, outputs * LANES - random.below(LANES));
+    let groups = (few && !plain).then(|| Groups::new(random, outputs));
     let (lanes, unit) = if plain { (side, 1) } else { (LANES, LANES) };
     let depth = blocks * lanes - if plain { 0 } else { cut };
     let row = (cols - 1) * step + side + random.below(2);
     let plane = ((rows - 1) * step + side) * row * unit;
-    let shared = !plain && blocks == 1 && cut == 0 && random.below(2) == 0;
     let tap = |r: usize, s: usize| (r * row + s) * unit;
     let taps = (0..side).flat_map(|r| (0..if plain { 1 } else { side }).map(move |s| tap(r, s)));
+    let Groups { first, reads, inputs, depth, out_channels, group } = groups.unwrap_or(Groups {
+        first: vec![0; outputs],
+        reads: blocks,
+        inputs: blocks,
+        depth,
+        out_channels,
+        group: None,
+    });
+    let outputs = first.len();
     ConvNest {
         rows,
         cols,
         batch_is_row: false,
-        out_channels: outputs * LANES - random.below(LANES),
-        first: vec![0; outputs],
-        blocks,
+        out_channels,
+        first,
+        blocks: reads,
         lanes,
         depth,
-        group: if shared { pick(random, &[4, 8, 2]) } else { LANES },
+        group,
         taps: taps.collect(),
         x: Strides {
             offset: 0,
-            image: blocks * plane,
+            image: inputs * plane,
             block: plane,
             row: step * row * unit,
             pixel: step * unit,
@@ -96,7 +138,7 @@ fn spoil(random: &mut Stream, nest: &mut ConvNest) {
             5 => nest.blocks = value,
             6 => nest.lanes = value,
             7 => nest.depth = value,
-            8 => nest.group = value,
+            8 => nest.group = Some(Group { inputs: value, outputs: 1 + random.below(20) }),
             9 => nest.taps.iter_mut().skip(tap).take(1).for_each(|tap| *tap = value),
             10 => nest.x.offset = value,
             11 => nest.x.image = value,
@@ -176,7 +218,9 @@ impl Problem {
                     let at = geom.packed_index(k, b, t, l).expect("it is read");
                     let beyond = l >= geom.lanes_of(b);
                     let has = |o: usize| {
-                        let inside = geom.group == LANES || o / geom.group == l / geom.group;
+                        let inside = geom.group.is_none_or(|group| {
+                            (k * LANES + o) / group.outputs == (b * LANES + l) / group.inputs
+                        });
                         !beyond && inside && k * LANES + o < geom.out_channels
                     };
                     visit(at, beyond, std::array::from_fn(has));
@@ -391,7 +435,7 @@ fn one_pixel() -> ConvNest {
         blocks: 1,
         lanes: 16,
         depth: 16,
-        group: 16,
+        group: None,
         taps: vec![0],
         x: Strides { offset: 0, image: 0, block: 1, row: 0, pixel: 0 },
         y: Strides { offset: 0, image: 1, block: 1, row: 1, pixel: 1 },

@@ -8,6 +8,8 @@ use std::fmt::Debug;
 use top5_kernels::channels::{ScaleEpilogue, copy, flatten, scale, subsample};
 use top5_kernels::conv::{Epilogue, Input, Output};
 use top5_kernels::elementwise::{AddRelu, pointwise};
+use top5_kernels::lrn::{self, LrnGeom};
+use top5_kernels::norm::{Normal, normalise};
 use top5_kernels::pool::{Divisor, PoolGeom, average, max};
 use top5_kernels::table::FORWARD;
 use top5_kernels::{Bf16, Block, BlockBf16, Isa, LANES, Layout, Precision};
@@ -73,7 +75,21 @@ fn kernels_round_once_what_they_compute() {
                 let epilogue = ScaleEpilogue { add: Some(a), accumulate: false, relu: true };
                 scale(isa, t, N, x, &factors, &epilogue, y);
             });
-            same!("copy", whole, |x, _a, y| copy(t, N, x, 0, y, 3, channels, false));
+            same!("copy", whole, |x, _a, y| copy(isa, t, N, x, 0, y, 3, channels, false));
+            let statistics = [Block([0.5; LANES]), Block([2.0; LANES])].repeat(al.blocks());
+            let [weight, bias] = [1.5, -0.25].map(|v| vec![Block([v; LANES]); al.blocks()]);
+            let normal = Normal {
+                statistics: &statistics,
+                weight: &weight,
+                bias: &bias,
+                eps: 1e-3,
+                of_batch: false,
+                relu: true,
+            };
+            same!("normalise", al, |x, _a, y| normalise(isa, t, N, &normal, x, None, y));
+            same!("sum of normal", al, |x, a, y| normalise(isa, t, N, &normal, x, Some(a), y));
+            let response = LrnGeom { size: 5, alpha: 0.1, beta: 0.75, k: 2.0 };
+            same!("responses", al, |x, _a, y| lrn::forward(isa, t, N, &response, x, y));
             same!("subsample", pooled, |x, _a, y| subsample(t, N, 2, x, y));
             same!("flatten", flat, |x, _a, y| flatten(t, N, x, y.0));
         }

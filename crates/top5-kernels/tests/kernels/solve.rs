@@ -71,7 +71,7 @@ pub(crate) fn input_gradient(
     let rounded = if floats { Vec::new() } else { narrowed(kernel.isa(), dy) };
     let dy = if floats { Input::F32(dy) } else { Input::Bf16(&rounded) };
     let mut work = vec![UNWRITTEN; kernel.workspace(threads.count())];
-    let mut transposed = vec![UNWRITTEN; kernel.transposed_len()];
+    let mut transposed = vec![UNWRITTEN; kernel.transposed_len(threads.count())];
     kernel.run(threads, n, dy, weights, accumulate, &mut work, &mut transposed, &mut dx);
     dx
 }

@@ -17,7 +17,7 @@ and the tests walk too. Of the kernels that can solve a problem a plan takes the
 whose error is that of sums in any order. An algorithm is one file, and one line in a table.
 
 A kernel's name is the precision, `conv`, the method (direct: with the largest tile, output blocks × pixels; `grouped`, with
-a group's channels, where groups share a block), and the instruction set: `f32_conv_direct_2x14_avx512`.
+a group's inputs, where groups are no whole blocks), and the instruction set: `f32_conv_direct_2x14_avx512`.
 
 What a result may be off by against f64 is a multiple of u = 2⁻²⁴: with n products per result, or with n channels (of a weight
 gradient: tiles) in the sum between transforms. Operands that are rounded to bf16 count as they are then. The tests hold

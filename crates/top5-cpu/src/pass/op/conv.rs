@@ -114,7 +114,7 @@ fn undo_input(on: &mut Backward<'_>, node: &Node, dy: BufferId) {
         nests.iter().map(|nest| len(&*nest.kernel)).max().unwrap_or(0)
     };
     let work = on.on.scratch(most(&|kernel| kernel.workspace(threads)));
-    let transposed = on.on.scratch(most(&|kernel| kernel.transposed_len()));
+    let transposed = on.on.scratch(most(&|kernel| kernel.transposed_len(threads)));
     let rounds = nests.iter().any(Nest::rounds);
     let rounded = rounds.then(|| on.on.convert(node.id, dy));
     let (forward, weight) = (unit.packing.geom.clone(), unit.weight);

@@ -15,6 +15,10 @@ use top5_kernels::lrn::LrnGeom;
 use top5_kernels::norm;
 
 impl Lower for BatchNorm2d {
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn emit(&self, on: &mut Emission<'_>, node: &Node, y: BufferId) {
         let x = on.input(node, y);
         emit_norm(on, node, self, x, y);
@@ -40,7 +44,7 @@ fn emit_norm(on: &mut Emission<'_>, node: &Node, op: &BatchNorm2d, x: BufferId, 
         on.sides[node.id.index()] = Some(buffer);
         statistics = Some(buffer);
     }
-    let sum = on.design.units.head_of(node.id).sum.map(|sum| on.value(sum));
+    let sum = on.design.units.head_of(node.id).sum.map(|sum| on.operand(sum, on.is_bf16(y)));
     let by = normalisation(on, node, statistics);
     on.step(node.id, Normalise { by, x, sum, y }, true);
 }
@@ -125,6 +129,10 @@ fn lrn_geom(op: &LocalResponseNorm) -> LrnGeom {
 }
 
 impl Lower for LocalResponseNorm {
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
     fn emit(&self, on: &mut Emission<'_>, node: &Node, y: BufferId) {
         let (geom, x) = (lrn_geom(self), on.input(node, y));
         on.step(node.id, Lrn { geom, x, y }, true);
