@@ -79,7 +79,10 @@ impl<'g> Design<'g> {
         let fused = Units::fuse(graph, facts, pinned, ends);
         let halos = layout::halos(graph, &fused);
         let units = fused.with_vectors(&halos);
-        let places = place::places(&units, &halos, machinery.in_bf16());
+        let in_bf16 = machinery.in_bf16();
+        // A reader in the other precision would copy what lies between parts, too.
+        let shares = !facts.backward && !in_bf16;
+        let places = place::places(&units, &halos, in_bf16, shares);
         let maps = Maps::new(&units, halos, places);
         refuse(graph, facts, &units, &maps)?;
         let params = params::params(machinery, facts, &units, &maps);

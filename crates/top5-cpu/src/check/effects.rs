@@ -451,10 +451,13 @@ impl Interpreter<'_> {
         if from + count > self.terms.channels(x) || to + count > view.channels {
             return Err("there are not so many channels".to_owned());
         }
-        // What was read, or is of no use, is a rest of something else when the first part is written.
+        // What other buffers left there, or is of no use, is a rest of something else when the first part is written.
         let used = |at: usize| self.used[self.program.steps[at].node.index()];
         let useful = |at: usize| used(at) || !used(self.at);
-        let counts = |unread: Option<usize>| !fresh || unread.is_some_and(useful);
+        let (now, program) = (self.at, self.program);
+        let whole = |id: BufferId| program.buffers.whole(id).0;
+        let wrote = |at: usize| program.steps[at].kernel.writes().any(|y| whole(y) == whole(id));
+        let counts = |at: usize| !fresh || at < now && wrote(at) && useful(at);
         let mut old = self.memory.peek(self.terms, &view, counts);
         let zeroes = fresh && self.needs_zero() == step::Zeros::Everywhere;
         if zeroes {

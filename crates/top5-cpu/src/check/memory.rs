@@ -44,7 +44,9 @@ struct Piece {
     form: Form,
     image: usize,
     zeros: Zeros,
-    /// The step that wrote it, until another has read it.
+    /// The step that wrote it.
+    by: usize,
+    /// The same, until another has read it.
     unread: Option<usize>,
 }
 
@@ -143,12 +145,12 @@ impl Memory {
     }
 
     /// What is in a buffer, unwritten where there is nothing of its form; for writes to a part of it. `counts`: whether
-    /// what this step wrote, and nobody has read, is still meant.
+    /// what this step wrote is still meant.
     pub(super) fn peek(
         &mut self,
         terms: &mut Terms,
         view: &View,
-        counts: impl Fn(Option<usize>) -> bool,
+        counts: impl Fn(usize) -> bool,
     ) -> Found {
         let mut zeros = Zeros::ALL;
         let mut parts = Vec::with_capacity(view.blocks);
@@ -156,7 +158,7 @@ impl Memory {
             let lanes = (view.channels - block * LANES).min(LANES);
             let piece = self.pieces.get(&range.start).filter(|piece| {
                 let fits = piece.end == range.end && piece.form == view.form;
-                fits && piece.image == *image && counts(piece.unread)
+                fits && piece.image == *image && counts(piece.by)
             });
             // A full block has no channels beyond.
             let none = Zeros { around: false, beyond: lanes == LANES };
@@ -189,7 +191,8 @@ impl Memory {
             let (value, zeros) = (planes[i % view.blocks], found.zeros);
             let (form, image, end) = (view.form, *image, range.end);
             let unread = (!terms.is_blank(value)).then_some(at);
-            self.pieces.insert(range.start, Piece { end, value, form, image, zeros, unread });
+            self.pieces
+                .insert(range.start, Piece { end, value, form, image, zeros, by: at, unread });
         }
     }
 

@@ -46,9 +46,9 @@ impl Maps {
         }
     }
 
-    /// Whether a node's value is made in the memory of a concatenation.
-    pub(super) fn is_placed(&self, units: &Units<'_>, id: NodeId) -> bool {
-        self.places[units.home(id).index()].is_some()
+    /// Whether a node's value is made in the memory of this concatenation.
+    pub(super) fn is_placed(&self, units: &Units<'_>, id: NodeId, whole: NodeId) -> bool {
+        self.places[units.home(id).index()].is_some_and(|(within, _)| within == whole)
     }
 
     /// The home of the concatenation in whose memory a value is made, or its own.

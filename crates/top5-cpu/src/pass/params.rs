@@ -181,7 +181,7 @@ mod tests {
         let facts = Mode::Inference.facts();
         let units = Units::fuse(&graph, facts, &[], &[]);
         let halos = layout::halos(&graph, &units);
-        let places = place::places(&units, &halos, false);
+        let places = place::places(&units, &halos, false, false);
         let maps = Maps::new(&units, halos, places);
         let bank = params(&machinery, facts, &units, &maps).bank;
         let folded = |content: &Content| matches!(content, Content::FoldedBias { fold, .. } if fold.name == "bn1");

@@ -75,7 +75,8 @@ fn emit_concat(on: &mut Emission<'_>, node: &Node, inputs: &[BufferId], y: Buffe
     let design = on.design;
     let zero = !node.shape().channels().is_multiple_of(LANES);
     let pieces = pieces(design.graph, node).zip(inputs).zip(&node.inputs);
-    let copied = pieces.filter(|&(_, &input)| !design.maps.is_placed(&design.units, input));
+    let copied =
+        pieces.filter(|&(_, &input)| !design.maps.is_placed(&design.units, input, node.id));
     for (i, (((to, count), &x), _)) in copied.enumerate() {
         if i == 0 {
             on.step(node.id, CopyChannels { x, y, from: 0, to, count, zero }, true);
