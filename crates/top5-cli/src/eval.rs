@@ -23,7 +23,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use top5::eval::metric::softmax;
 use top5::eval::rows::Row;
-use top5::eval::{Judged, Origin, Predictions, at_temperature, kept_row, temperature};
+use top5::eval::{
+    Judged, Origin, Predictions, TEMPERATURES, at_temperature, kept_row, temperature,
+};
 
 use crate::args::WeightsArgs;
 use crate::exit::Stop;
@@ -218,8 +220,7 @@ impl Task {
             None => None,
             Some(path) => {
                 let fitted = saved::read(path)?;
-                let reported = Some(&*answers.header.origin.fingerprint);
-                refuse_same(&fitted.header.origin, reported)?;
+                refuse_same(&fitted.header.origin, &answers.header.origin)?;
                 if fitted.header.classes != answers.header.classes {
                     let message =
                         "the predictions that the temperature is fitted to have other classes";
@@ -229,10 +230,17 @@ impl Task {
                     Box::new((0..fitted.len()).map(|i| (fitted.row(i), fitted.labels[i])))
                 };
                 let scale = temperature(rows);
+                if TEMPERATURES.iter().any(|bound| (scale / bound).ln().abs() < 0.01) {
+                    output.warn(&format!(
+                        "the temperature is {scale:.2}, the end of the range that is tried: these images say too little, as \
+                         where every answer is right"
+                    ));
+                }
                 let origin = &fitted.header.origin;
                 let (images, data, split) = (fitted.len(), &origin.data, &origin.split);
-                let line =
-                    format!("temperature {scale:.4}, on {images} images of {data} ({split})");
+                let line = format!(
+                    "temperature {scale:.4}, fitted on {images} images of {data} ({split})"
+                );
                 answers.header.origin.fitted.push(line);
                 Some(scale)
             }
@@ -255,15 +263,16 @@ impl Task {
     }
 }
 
-/// Fails where something is fitted to the images that it is reported on.
-fn refuse_same(fitted: &Origin, reported: Option<&str>) -> Result<()> {
-    match reported {
-        Some(reported) if fitted.fingerprint == reported => {
-            let message = "it would be fitted to the images that the result is reported on: fit it to the validation \
-                           part";
+/// Fails where something is fitted to images that it is reported on.
+fn refuse_same(fitted: &Origin, reported: &Origin) -> Result<()> {
+    let is_all = |origin: &Origin| origin.split == Split::All.name();
+    let within = fitted.data == reported.data && (is_all(fitted) || is_all(reported));
+    match fitted.fingerprint == reported.fingerprint || within {
+        true => {
+            let message = "it would be fitted to images that the result is reported on: fit it to the validation part";
             Err(Stop::BadInput(message.to_owned()).into())
         }
-        Some(_) | None => Ok(()),
+        false => Ok(()),
     }
 }
 

@@ -55,8 +55,11 @@ impl Calibration {
     }
 }
 
+/// The least and the greatest temperature that is fitted.
+pub const TEMPERATURES: [f64; 2] = [0.05, 20.0];
+
 /// The temperature T at which the probabilities pᵀ⁻¹/Σ have the smallest cross-entropy, from rows of their logarithms and the
-/// right class of each; within 0.05 to 20. It must be fitted on other images than those that a result is reported on.
+/// right class of each; within [`TEMPERATURES`]. It must be fitted on other images than those that a result is reported on.
 pub fn temperature<'a>(rows: impl Fn() -> Box<dyn Iterator<Item = (&'a [f32], u32)> + 'a>) -> f64 {
     let nll = |ln_t: f64| -> f64 {
         let t = ln_t.exp();
@@ -70,7 +73,7 @@ pub fn temperature<'a>(rows: impl Fn() -> Box<dyn Iterator<Item = (&'a [f32], u3
     };
     // The cross-entropy is convex in 1/T, so it has one minimum in ln T: golden sections.
     let golden = (5f64.sqrt() - 1.0) / 2.0;
-    let (mut low, mut high) = (0.05f64.ln(), 20f64.ln());
+    let [mut low, mut high] = TEMPERATURES.map(f64::ln);
     let [mut left, mut right] = [high - golden * (high - low), low + golden * (high - low)];
     let [mut at_left, mut at_right] = [nll(left), nll(right)];
     for _ in 0..40 {

@@ -31,7 +31,7 @@ pub struct Origin {
     pub preprocess: Preprocess,
     /// Which looks at them were averaged.
     pub protocol: Protocol,
-    /// What was fitted to which images, a sentence each.
+    /// What was fitted to which images, and which answers are right where these are not the labels, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fitted: Vec<String>,
 }

@@ -282,7 +282,10 @@ fn network_without_a_dense_form_says_why() {
     assert!(matches!(error, EvaluationError::NoForm { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("strided") && text.contains("maximum pooling"), "{text}");
-    let senseless = Protocol::of("none", Vec::new());
-    let error = Pipe::new(&network, senseless, preprocess(), 1, 1).err().unwrap();
-    assert!(matches!(error, EvaluationError::Protocol(_)), "{error}");
+    let small = Part::Crops(Crops::Ten { shorter: 7 });
+    for parts in [vec![], vec![small]] {
+        let senseless = Protocol::of("none", parts);
+        let error = Pipe::new(&network, senseless, preprocess(), 1, 1).err().unwrap();
+        assert!(matches!(error, EvaluationError::Protocol(_)), "{error}");
+    }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Deserialize;
 use top5::eval::ensemble::{fit, fuse};
-use top5::eval::{Average, Averaged, Predictions, kept_row};
+use top5::eval::{Average, Averaged, Origin, Predictions, kept_row};
 
 use super::args::Split;
 use super::data;
@@ -133,7 +133,7 @@ impl Ensemble {
             answers.iter().map(|m| &*m.header.origin.weights).collect::<Vec<_>>().join(" ");
         origin.ensemble = Some(averaged);
         if self.weighing == Weighing::Fitted {
-            origin.fitted.push("weights of the members, on the validation part".to_owned());
+            origin.fitted.push("weights of the members, fitted on the validation part".to_owned());
         }
         Ok(fused)
     }
@@ -145,19 +145,21 @@ impl Ensemble {
             return Err(Stop::Usage(message.to_owned()).into());
         }
         let answers = self.answers(data, Split::Validation, settings, output)?;
-        let reported = self.fingerprint();
-        for answers in &answers {
-            super::refuse_same(&answers.header.origin, reported.as_deref())?;
+        if let Some(reported) = self.reported()? {
+            for answers in &answers {
+                super::refuse_same(&answers.header.origin, &reported)?;
+            }
         }
         Ok(fit(&answers.iter().collect::<Vec<_>>()).map_err(bad_input)?)
     }
 
-    /// What identifies the images of the saved answers that are reported, if there are any.
-    fn fingerprint(&self) -> Option<String> {
-        self.members.iter().find_map(|member| match &member.answers {
-            Answers::Saved(path, _) => Some(saved::read(path).ok()?.header.origin.fingerprint),
+    /// Where the saved answers that are reported come from, if there are any.
+    fn reported(&self) -> Result<Option<Origin>> {
+        let saved = self.members.iter().find_map(|member| match &member.answers {
+            Answers::Saved(path, _) => Some(path),
             Answers::Model(_) => None,
-        })
+        });
+        saved.map(|path| Ok(saved::read(path)?.header.origin)).transpose()
     }
 
     fn answers(

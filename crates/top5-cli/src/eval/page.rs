@@ -276,7 +276,7 @@ fn origin(page: &mut String, evaluation: &Evaluation) {
             origin.protocol.choices.iter().for_each(|choice| entry("Chosen", choice));
         }
     }
-    origin.fitted.iter().for_each(|fitted| entry("Fitted", fitted));
+    origin.fitted.iter().for_each(|fitted| entry("Judged with", fitted));
     entry("Weights (SHA-256)", &origin.weights);
     entry("Data (fingerprint)", &origin.fingerprint);
     entry("Ties", "of classes with equal scores, the one with the smaller index is ranked first");

@@ -33,7 +33,7 @@ pub(crate) fn describe(evaluation: &Evaluation) -> String {
         }
     }
     for fitted in &evaluation.origin.fitted {
-        text += &format!("fitted: {fitted}\n");
+        text += &format!("{fitted}\n");
     }
     if evaluation.subset {
         text += "classes of the network that the data lack were left out of its answers\n";

@@ -92,6 +92,7 @@ fn protocols_are_listed_printed_and_used() {
     assert!(text.contains("protocol overfeat-1: 2 views") && text.contains("chosen: "), "{text}");
 
     place.fails("eval lenet --protocol 11-crop", 2, &["11-crop", "144-crop"]);
+    place.fails("eval lenet --protocol 10-crop@27", 3, &["shorter", "the side of the crops"]);
     fs::write(place.path("bad.toml"), "name = 'bad'\nparts = []").unwrap();
     place.fails("eval lenet --protocol bad.toml", 3, &["bad.toml", "at least one"]);
 }
@@ -143,6 +144,13 @@ fn answers_are_saved_and_judged_and_fused_later() {
     assert_eq!(scaled["top1_right"], one["top1_right"]);
     assert!(scaled["loss"] != one["loss"], "{scaled}");
     place.fails("eval lenet --temperature-from one.safetensors", 3, &["reported on"]);
+    // Nor are they among others that something is fitted to.
+    place.json("eval lenet --split all --save all.safetensors");
+    place.fails("eval lenet --temperature-from all.safetensors", 3, &["reported on"]);
+    let fitted =
+        format!("name = 'x'\nweights = 'fitted'\n{member}validation = 'all.safetensors'\n");
+    fs::write(place.path("within.toml"), fitted).unwrap();
+    place.fails("eval --ensemble within.toml", 3, &["reported on"]);
 }
 
 #[test]
@@ -240,8 +248,15 @@ fn some_of_the_classes_are_enough() {
     let document = parse(&ran.stdout);
     assert_eq!((&document["images"], &document["subset"]), (&3.into(), &true.into()));
     fs::write(place.path("real.json"), "[[0], [], [0, 1]]").unwrap();
-    let real = place.json("eval lenet --data some --split all --real real.json");
-    assert_eq!(real["images"], 2);
+    let real = place.run("eval lenet --data some --split all --real real.json --json");
+    assert!(!real.stderr.contains("labels of these images"), "{real:?}");
+    assert_eq!(parse(&real.stdout)["images"], 2);
+    fs::write(place.path("real.json"), "[[1], [1], [0]]").unwrap();
+    let real = place.run("eval lenet --data some --split all --real real.json");
+    assert!(real.stderr.contains("0 of 3 images only: are these the labels"), "{real:?}");
+    fs::write(place.path("real.json"), "[[], [], []]").unwrap();
+    let none = ["real.json", "none of the 3 images has a right answer"];
+    place.fails("eval lenet --data some --split all --real real.json", 3, &none);
     fs::write(place.path("names.txt"), "a\nb\n").unwrap();
     place.fails("eval lenet --class-names names.txt", 3, &["names.txt names 2 classes"]);
     fs::rename(place.path("some/7"), place.path("some/sieben")).unwrap();
@@ -267,6 +282,10 @@ fn names_of_classes_decide_in_what_order_they_are() {
     );
     let document = parse(&ran.stdout);
     assert!(document["top1"].as_f64() < Some(85.0) && document["subset"] == false, "{document}");
+    // A member of an ensemble may have names of its own.
+    let member = "[[members]]\nmodel = 'lenet'\nclass_names = 'names.txt'\n";
+    fs::write(place.path("one.toml"), format!("name = 'one'\n{member}")).unwrap();
+    assert_eq!(place.json("eval --ensemble one.toml")["top1"], document["top1"]);
     fs::write(
         place.path("names.json"),
         "[\"0\",\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"]",
@@ -277,6 +296,8 @@ fn names_of_classes_decide_in_what_order_they_are() {
     place.fails("eval lenet --labels twice.txt", 3, &["twice.txt", "8 and 9", "\"8\""]);
     place.fails("eval lenet --labels devkit", 3, &["devkit names 1000 classes"]);
     place.fails("eval lenet --labels none.txt", 4, &["none.txt"]);
+    fs::write(place.path("bytes.txt"), [255, 0, 10]).unwrap();
+    place.fails("eval lenet --labels bytes.txt", 3, &["bytes.txt", "utf-8"]);
     place.fails("eval --predictions x --labels names.txt", 2, &["--predictions"]);
 }
 

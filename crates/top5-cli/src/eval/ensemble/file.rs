@@ -42,6 +42,8 @@ struct MemberFile {
     protocol: Option<String>,
     #[serde(default)]
     preprocess: PreprocessArgs,
+    /// As `--class-names`, which else holds for all members.
+    class_names: Option<PathBuf>,
     /// What `--save` wrote of the part that is reported.
     predictions: Option<PathBuf>,
     /// What `--save` wrote of the validation part, to fit weights to.
@@ -77,6 +79,7 @@ pub(super) fn read(path: &Path, given: &Given<'_>) -> Result<Ensemble> {
         let of_models = member.weights.is_some()
             || member.ema
             || member.protocol.is_some()
+            || member.class_names.is_some()
             || !member.preprocess.is_empty();
         match (&member.model, member.predictions) {
             (Some(_), None) if member.validation.is_some() => {
@@ -86,8 +89,8 @@ pub(super) fn read(path: &Path, given: &Given<'_>) -> Result<Ensemble> {
             }
             (None, Some(_)) if of_models => {
                 let reason = format!(
-                    "member {number} has predictions: they were made with weights, protocol and preprocessing of \
-                     their own"
+                    "member {number} has predictions: they were made with weights, protocol, preprocessing \
+                     and names of classes of their own"
                 );
                 Err(wrong(reason).into())
             }
@@ -98,7 +101,7 @@ pub(super) fn read(path: &Path, given: &Given<'_>) -> Result<Ensemble> {
                     model: StoredModel::resolve(model, &args)?,
                     protocol: Choice::resolve(member.protocol.as_deref().unwrap_or("1-crop"))?,
                     preprocess: member.preprocess,
-                    class_names: given.class_names.cloned(),
+                    class_names: member.class_names.or_else(|| given.class_names.cloned()),
                 };
                 let answers = Answers::Model(Box::new(look));
                 Ok(Member { name: model.clone(), answers, weight, network: None })
