@@ -9,13 +9,14 @@ mod conv;
 mod effects;
 mod meaning;
 mod memory;
+mod norm;
 mod terms;
 mod tests;
 
 use crate::buffer::Plan;
 use crate::ir::Program;
 use crate::purpose::Mode;
-use crate::step::Kernel;
+use crate::step::loss::Loss;
 use effects::Interpreter;
 use meaning::Meaning;
 use memory::{Memory, View};
@@ -34,11 +35,6 @@ pub(crate) fn check(
 ) -> Result<(), String> {
     let mut terms = Terms::default();
     let meaning = Meaning::of(graph, mode, signals, &mut terms);
-    let input_learns: Vec<bool> = graph
-        .nodes()
-        .iter()
-        .map(|node| node.inputs.first().is_some_and(|input| meaning.learns[input.index()]))
-        .collect();
     let mut interpreter = Interpreter {
         program,
         plan,
@@ -50,8 +46,8 @@ pub(crate) fn check(
         losses: Vec::new(),
         copies: BTreeMap::new(),
         at: 0,
-        learns: &input_learns,
-        used: &meaning.used,
+        graph,
+        meaning: &meaning,
         trains: mode == Mode::Training,
     };
     let place = |at: usize| {
@@ -71,8 +67,7 @@ pub(crate) fn check(
     // What nobody reads was computed for nothing, unless the graph says so.
     let needed = |step: &usize| {
         let node = program.steps[*step].node.index();
-        meaning.used[node]
-            && (meaning.learns[node] || !matches!(program.steps[*step].kernel, Kernel::Loss(_)))
+        meaning.used[node] && (meaning.learns[node] || !program.steps[*step].kernel.is::<Loss>())
     };
     let memory = &interpreter.memory;
     if let Some((step, by)) = memory.wasted.iter().find(|(step, _)| needed(step)) {

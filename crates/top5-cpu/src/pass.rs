@@ -29,7 +29,7 @@ use crate::purpose::Facts;
 use fuse::Units;
 use layout::Maps;
 use params::Params;
-use top5_graph::{EngineError, Graph, Node, NodeId, Op, Signals};
+use top5_graph::{Convolution, EngineError, Graph, Kernels, Node, NodeId, Op, Shape, Signals};
 
 /// All that is decided before the first step.
 struct Design<'g> {
@@ -135,9 +135,13 @@ fn refuse(graph: &Graph, facts: Facts, units: &Units<'_>, maps: &Maps) -> Result
     Ok(())
 }
 
-/// The convolution that an op is, if it is one.
+/// The convolution that an op is, if it is one by a weight that is packed.
 fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
-    let (window, groups, fully_connected) = op::of(&node.op).convolution()?;
+    let &Convolution { window, groups, ref kernels } = node.spec.convolution.as_ref()?;
+    if *kernels == Kernels::Repeated {
+        return None;
+    }
+    let fully_connected = matches!(node.shape(), Shape::Flat(_));
     let size = |id: NodeId| {
         let layout = layout_of(graph.node(id).shape());
         [layout.channels, layout.height, layout.width]

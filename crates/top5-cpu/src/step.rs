@@ -14,21 +14,11 @@ use crate::bank::{ParamMemory, Params, SlotId};
 use crate::buckets::Gradients;
 use crate::buffer::{Buffer, BufferId, Buffers, Plan};
 use crate::statistics::Measured;
-use conv::{Conv, ConvBias, ConvInput, ConvWeights};
-use loss::{EuclideanRbf, EuclideanRbfGradient, Loss, Softmax, SoftmaxGradient};
-use moves::{
-    CopyChannels, Flatten, Narrow, Pack, PadPlanes, PlaceChannels, Seed, Subsample,
-    SubsampleGradient, Unflatten, Widen,
-};
-use norm::{BatchStatistics, Lrn, LrnGradient, Normalise, NormaliseGradient};
-use pointwise::{
-    Add, Dropout, DropoutGradient, MaskPositive, Rectify, Relu, ReluGradient, Scale,
-    ScaleFactorGradient, ScaledTanh, ScaledTanhGradient, Sigmoid, SigmoidGradient, Times,
-};
-use pool::{
-    AdaptiveAverage, AdaptiveAverageGradient, Average, AverageGradient, MaxPool, MaxPoolGradient,
-};
+use conv::{Conv, ConvInput, ConvWeights};
+use std::any::{Any, type_name};
+use std::fmt::Debug;
 use std::ops::Range;
+use std::sync::Arc;
 use top5_graph::{EngineError, NodeId, Reducer, Stop, Targets};
 use top5_kernels::{Arena, Block, Isa, Layout, Threads};
 
@@ -158,6 +148,11 @@ macro_rules! either {
 /// The operands that a step always has: what it reads, and its result and scratch.
 macro_rules! operands {
     ([$($read:ident),*] -> [$($write:ident),*]) => {
+        #[cfg(test)]
+        fn names(&self) -> &'static [&'static str] {
+            &[$(stringify!($read)),*]
+        }
+
         fn reads(&self) -> $crate::step::Operands {
             $crate::step::operands([$(Some(self.$read)),*])
         }
@@ -189,7 +184,18 @@ pub(crate) fn operands<const N: usize>(buffers: [Option<BufferId>; N]) -> Operan
 }
 
 /// What every kind of step says about itself.
-pub(crate) trait Operate {
+pub(crate) trait Operate: Any + Debug + Send + Sync {
+    /// The name of the struct, for people.
+    fn kind(&self) -> &'static str {
+        type_name::<Self>().rsplit("::").next().unwrap_or_default()
+    }
+
+    /// The names of what it always reads: `x` and `y` are input and output of its node, `dy` the gradient of that.
+    #[cfg(test)]
+    fn names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn reads(&self) -> Operands;
 
     /// The result first, if it is in the arena; then scratch memory.
@@ -218,117 +224,68 @@ pub(crate) trait Operate {
     }
 }
 
-macro_rules! kernels {
-    ($($name:ident),* $(,)?) => {
-        /// A kernel with its operands.
-        #[derive(Clone, Debug)]
-        pub(crate) enum Kernel {
-            $($name($name),)*
-        }
+/// A kernel with its operands.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel(Arc<dyn Operate>);
 
-        impl Kernel {
-            fn operation(&self) -> &dyn Operate {
-                match self { $(Self::$name(kernel) => kernel,)* }
-            }
-
-            fn kind(&self) -> &'static str {
-                match self { $(Self::$name(_) => stringify!($name),)* }
-            }
-        }
-
-        $(impl From<$name> for Kernel {
-            fn from(kernel: $name) -> Self {
-                Self::$name(kernel)
-            }
-        })*
-    };
+impl<K: Operate> From<K> for Kernel {
+    fn from(kernel: K) -> Self {
+        Self(Arc::new(kernel))
+    }
 }
 
-kernels!(
-    AdaptiveAverage,
-    AdaptiveAverageGradient,
-    Add,
-    Average,
-    AverageGradient,
-    BatchStatistics,
-    Conv,
-    ConvBias,
-    ConvInput,
-    ConvWeights,
-    CopyChannels,
-    Dropout,
-    DropoutGradient,
-    EuclideanRbf,
-    EuclideanRbfGradient,
-    Flatten,
-    Loss,
-    Lrn,
-    LrnGradient,
-    MaskPositive,
-    MaxPool,
-    MaxPoolGradient,
-    Narrow,
-    Normalise,
-    NormaliseGradient,
-    Pack,
-    PadPlanes,
-    PlaceChannels,
-    Rectify,
-    Relu,
-    ReluGradient,
-    Scale,
-    ScaleFactorGradient,
-    ScaledTanh,
-    ScaledTanhGradient,
-    Seed,
-    Sigmoid,
-    SigmoidGradient,
-    Softmax,
-    SoftmaxGradient,
-    Subsample,
-    SubsampleGradient,
-    Times,
-    Unflatten,
-    Widen,
-);
-
 impl Kernel {
+    /// What it is, if it is of this kind.
+    pub(crate) fn get<K: Operate>(&self) -> Option<&K> {
+        let kernel: &dyn Any = &*self.0;
+        kernel.downcast_ref()
+    }
+
+    pub(crate) fn is<K: Operate>(&self) -> bool {
+        self.get::<K>().is_some()
+    }
+
     pub(crate) fn reads(&self) -> impl Iterator<Item = BufferId> {
-        self.operation().reads().into_iter().flatten()
+        self.0.reads().into_iter().flatten()
     }
 
     /// The result first, if it is in the arena; then scratch memory.
     pub(crate) fn writes(&self) -> impl Iterator<Item = BufferId> {
-        self.operation().writes().into_iter().flatten()
+        self.0.writes().into_iter().flatten()
     }
 
     pub(crate) fn needs_zero(&self) -> Zeros {
-        self.operation().needs_zero()
+        self.0.needs_zero()
     }
 
     /// The slots whose gradients it writes.
     pub(crate) fn gradients(&self) -> impl Iterator<Item = SlotId> {
-        self.operation().gradients().into_iter().flatten()
+        self.0.gradients().into_iter().flatten()
     }
 
     pub(crate) fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
-        self.operation().run(at, memory)
+        self.0.run(at, memory)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> &'static [&'static str] {
+        self.0.names()
     }
 
     /// The name of what runs, for people.
     pub(crate) fn name(&self) -> String {
-        self.operation().chosen().unwrap_or_else(|| self.kind().to_owned())
+        self.0.chosen().unwrap_or_else(|| self.0.kind().to_owned())
     }
 
     /// Whether it does a layer's multiply-accumulates, forward or backward.
     pub(crate) fn multiplies(&self) -> bool {
-        matches!(self, Self::Conv(_) | Self::ConvInput(_) | Self::ConvWeights(_))
+        self.is::<Conv>() || self.is::<ConvInput>() || self.is::<ConvWeights>()
     }
 
     /// What was fused into it: `+bias +sum +relu`.
     pub(crate) fn fused(&self) -> String {
         let names = ["+bias", "+sum", "+relu"].into_iter();
-        let fused = names.zip(self.operation().fused()).filter(|(_, is)| *is);
+        let fused = names.zip(self.0.fused()).filter(|(_, is)| *is);
         fused.map(|(name, _)| name).collect::<Vec<_>>().join(" ")
     }
 }

@@ -42,7 +42,7 @@ pub use optimizer::{
     Adam, Clip, Ema, EmaBuffers, EmaWarmup, Group, Lars, Optimizer, OutOfBounds, RmsProp,
     RmsPropForm, Scales, Select, Sgd, StateName, StateTensor, Update, check_state,
 };
-pub use params::{Init, Mismatch, Param, Weights, WeightsError};
+pub use params::{Init, Mismatch, Param, Weights, WeightsError, edit_distance};
 pub use rewrite::DenseForm;
 pub use shape::Shape;
 pub use spec::{Affine, Convolution, Family, Fans, Kernels, Spec};

@@ -1,7 +1,7 @@
 //! The closed set of ops of 1998–2017, and what each of them says about itself.
 //!
 //! Whoever wants to know something about a layer reads it off its [`Spec`]; only what builds or computes matches on [`Op`]. So a
-//! new op is its definition among the ops, one line in the list below, and the arms that the compiler then asks engines for.
+//! new op is its definition among the ops, one line in the list below, and what `each_op!` then asks engines for.
 
 use crate::error::ShapeError;
 use crate::ops::*;
@@ -20,7 +20,7 @@ pub(crate) trait Define {
 }
 
 macro_rules! ops {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+    (($d:tt) $($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// A layer, without its inputs. Every variant is a plain struct of attributes; the arithmetic of the definition is in
         /// [`Spec`], and the computation in the engines.
         #[derive(Clone, Debug, PartialEq)]
@@ -46,10 +46,21 @@ macro_rules! ops {
                 Self::$name(op)
             }
         })*
+
+        /// Evaluates an expression with the struct of an op, whichever it is: `each_op!(op, it => it)` is where an engine that
+        /// implements a trait for every op finds the one that a node asks for. The list of ops is then written nowhere else, and
+        /// the compiler names the op that the engine lacks.
+        #[macro_export]
+        macro_rules! each_op {
+            ($d op:expr, $d it:ident => $d body:expr) => {
+                match $d op { $($crate::Op::$name($d it) => $d body,)* }
+            };
+        }
     };
 }
 
 ops! {
+    ($)
     /// The network's input, always node 0.
     Input,
     /// Two-dimensional convolution.

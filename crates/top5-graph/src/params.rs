@@ -208,11 +208,11 @@ impl WeightsError {
     pub fn nearest(&self, missing: &str) -> Option<&str> {
         /// How many names are looked at: a file may have millions.
         const COMPARED: usize = 10_000;
-        // The distance is no less than the difference of the lengths, so that a long name from a file is not compared.
+        // What is much longer is not near, and a long name from a file is not compared.
         let may_be = |name: &&String| 2 * name.len().abs_diff(missing.len()) <= missing.len();
-        let near = |name: &&String| (distance(missing, name), name.len());
+        let near = |name: &&String| (edit_distance(missing, name), name.len());
         let name = self.unexpected.iter().take(COMPARED).filter(may_be).min_by_key(near)?;
-        (2 * distance(missing, name) <= missing.len()).then_some(name)
+        (2 * edit_distance(missing, name) <= missing.len()).then_some(name)
     }
 }
 
@@ -256,13 +256,14 @@ impl fmt::Display for WeightsError {
 
 impl std::error::Error for WeightsError {}
 
-/// The Levenshtein distance of two names, in bytes.
-fn distance(a: &str, b: &str) -> usize {
+/// The Levenshtein distance of two words: how many characters are inserted, deleted or replaced to make one of the other.
+pub fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
+    for (i, x) in a.chars().enumerate() {
         let mut diagonal = row[0];
         row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
+        for (j, &y) in b.iter().enumerate() {
             let substitute = diagonal + usize::from(x != y);
             diagonal = row[j + 1];
             row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
@@ -278,8 +279,8 @@ mod tests {
 
     #[test]
     fn distance_of_known_words() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "äbc"), 3);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::op::Op;
 use crate::ops::{AvgPool2d, Conv2d, Input, MaxPool2d};
 use crate::params::Weights;
 use crate::shape::Shape;
+use crate::spec::Family;
 use crate::tensor::Tensor;
 use crate::window::{Window, k};
 
@@ -86,7 +87,8 @@ impl Graph {
     /// network does. Fails, naming the layer, where one reads the whole map in a way that no convolution does, or the last
     /// pooling is none that can be made at every offset.
     pub fn dense_form(&self, input: [usize; 3], form: DenseForm) -> Result<Self, GraphError> {
-        let adaptive = |node: &&Node| matches!(node.op, Op::AdaptiveAvgPool2d(_));
+        let adaptive =
+            |node: &&Node| node.spec.family == Family::Pooling && node.spec.window.is_none();
         if let Some(node) = self.nodes.iter().find(adaptive) {
             let (what, expected) =
                 ("adaptive pooling in a dense form", "none: its windows grow with the map");
@@ -133,29 +135,15 @@ impl Graph {
     /// treats every place of a map alike.
     fn head_pool(&self) -> Option<&Node> {
         let mut node = self.logits();
-        loop {
-            match &node.op {
-                Op::MaxPool2d(_) | Op::AvgPool2d(_) | Op::GlobalAvgPool(_) => return Some(node),
-                Op::Linear(_) | Op::Flatten(_) | Op::Dropout(_) | Op::Activation(_) => {}
-                Op::BatchNorm2d(_) | Op::MulConstant(_) => {}
-                Op::Conv2d(conv) if conv.window == k(1) => {}
-                Op::Input(_)
-                | Op::Conv2d(_)
-                | Op::TableConv2d(_)
-                | Op::AdaptiveAvgPool2d(_)
-                | Op::Subsampling(_)
-                | Op::LocalResponseNorm(_)
-                | Op::Add(_)
-                | Op::Scale(_)
-                | Op::Concat(_)
-                | Op::SliceChannels(_)
-                | Op::PadChannels(_)
-                | Op::Subsample(_)
-                | Op::Softmax(_)
-                | Op::EuclideanRbf(_) => return None,
+        while node.spec.family != Family::Pooling {
+            let places_alike = node.spec.window.is_none_or(|window| window == k(1));
+            let [input] = node.inputs[..] else { return None };
+            if !places_alike && !matches!(node.op, Op::Flatten(_)) {
+                return None;
             }
-            node = self.node(*node.inputs.first()?);
+            node = self.node(input);
         }
+        (node.spec.window.is_some() && node.spec.convolution.is_none()).then_some(node)
     }
 
     /// How many offsets the last pooling has in each direction: its stride.

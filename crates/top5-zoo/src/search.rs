@@ -3,6 +3,7 @@
 use crate::registry::{Ensemble, Network};
 use crate::{ensembles, networks};
 use std::fmt;
+use top5_graph::edit_distance;
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +110,7 @@ fn nearest(wanted: &str) -> Vec<&'static str> {
     let wanted: String = wanted.chars().take(COMPARED).collect();
     let near = |name: &str| {
         let says_more = name.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with('_'));
-        (!says_more, distance(&wanted, name))
+        (!says_more, edit_distance(&wanted, name))
     };
     let nearest = |network: &Network| {
         let names = std::iter::once(&network.name).chain(network.aliases);
@@ -118,20 +119,4 @@ fn nearest(wanted: &str) -> Vec<&'static str> {
     let mut networks: Vec<&Network> = networks().collect();
     networks.sort_by_cached_key(|network| nearest(network));
     networks.iter().map(|network| network.name).take(SUGGESTED).collect()
-}
-
-/// The Levenshtein distance, in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

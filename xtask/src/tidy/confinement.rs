@@ -127,6 +127,7 @@ const CLOCK: Rule = Rule {
 const OPS: Rule = Rule {
     words: &["Op::"],
     places: &[
+        "crates/top5-graph/src/op.rs",
         "crates/top5-graph/src/builder.rs",
         "crates/top5-graph/src/rewrite.rs",
         "crates/top5-testkit/src/reference", // reference.rs or the folder

@@ -1,18 +1,38 @@
 //! What each step does to memory, in symbols: the contracts of the kernels.
 
-use super::meaning::{ADAPTIVE, names};
+use super::meaning::{Meaning, names};
 use super::memory::{Form, Found, Memory, View, Zeros};
 use super::terms::{Tensor, Terms};
 use crate::bank::{Content, SlotId};
 use crate::buffer::{BufferId, Plan};
 use crate::ir::{Program, Step};
-use crate::step::norm::{BatchStatistics, Normalisation, NormaliseGradient, StatisticsAt};
+use crate::step::conv::{Conv, ConvBias, ConvInput, ConvWeights};
+use crate::step::loss::{EuclideanRbf, EuclideanRbfGradient, Loss};
+use crate::step::moves::{
+    CopyChannels, Flatten, Narrow, Pack, PadPlanes, PlaceChannels, Seed, Subsample,
+    SubsampleGradient, Unflatten, Widen,
+};
+use crate::step::norm::{BatchStatistics, Lrn, LrnGradient, Normalise, NormaliseGradient};
+use crate::step::pointwise::{
+    Add, Dropout, DropoutGradient, MaskPositive, Rectify, Relu, ReluGradient, Scale,
+    ScaleFactorGradient, Times,
+};
+use crate::step::pool::{Average, AverageGradient, MaxPool, MaxPoolGradient};
 use crate::step::{self, Kernel};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use top5_graph::{Graph, NodeId};
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::pool::{Divisor, PoolGeom};
 use top5_kernels::{LANES, Layout, Precision};
+
+/// What follows from the kind that a kernel is of; for others, what is said first.
+macro_rules! by_kind {
+    ($kernel:expr, $other:ident => $none:expr; $($kind:ident($step:pat) => $body:block)*) => {{
+        let $other = $kernel;
+        $(if let Some($step) = $other.get::<$kind>() $body else)* { $none }
+    }};
+}
 
 /// The machine that runs a plan with symbols for numbers.
 pub(super) struct Interpreter<'a> {
@@ -32,10 +52,8 @@ pub(super) struct Interpreter<'a> {
     pub(super) copies: BTreeMap<usize, Vec<Range<usize>>>,
     /// The step that is being run.
     pub(super) at: usize,
-    /// For each node, whether its first input depends on a learned parameter.
-    pub(super) learns: &'a [bool],
-    /// For each node, whether an output depends on it.
-    pub(super) used: &'a [bool],
+    pub(super) graph: &'a Graph,
+    pub(super) meaning: &'a Meaning,
     /// Parameters have gradients.
     pub(super) trains: bool,
 }
@@ -48,7 +66,7 @@ impl Interpreter<'_> {
     }
 
     /// The buffer of the result.
-    fn target(&self) -> BufferId {
+    pub(super) fn target(&self) -> BufferId {
         self.step().kernel.writes().next().expect("every step writes something")
     }
 
@@ -56,7 +74,7 @@ impl Interpreter<'_> {
         View::planes(self.program, self.plan, id, self.n)
     }
 
-    fn opaque(&self, id: BufferId, form: Form) -> View {
+    pub(super) fn opaque(&self, id: BufferId, form: Form) -> View {
         View::plain(self.program, self.plan, id, self.n, form)
     }
 
@@ -98,7 +116,7 @@ impl Interpreter<'_> {
         around.then_some(found.value).ok_or_else(|| format!("{id:?} has no zeros around it"))
     }
 
-    fn batch(&mut self, id: BufferId) -> Result<Tensor, String> {
+    pub(super) fn batch(&mut self, id: BufferId) -> Result<Tensor, String> {
         let view = self.opaque(id, Form::Batch);
         Ok(self.memory.read(self.terms, &view)?.value)
     }
@@ -138,7 +156,7 @@ impl Interpreter<'_> {
     }
 
     /// What was in memory has another value now.
-    fn replace(&mut self, id: BufferId, value: Tensor) -> Done {
+    pub(super) fn replace(&mut self, id: BufferId, value: Tensor) -> Done {
         let zeros = self.operand(id)?.zeros;
         let view = self.planes(id);
         self.memory.write(self.terms, &view, self.at, &Found { value, zeros }, |_| true);
@@ -183,56 +201,61 @@ impl Interpreter<'_> {
     }
 
     /// Runs one step.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "`run_small` matches all others")]
     pub(super) fn run(&mut self) -> Done {
         self.check_apart()?;
         let program = self.program;
-        match &program.steps[self.at].kernel {
-            Kernel::Pack(_) => {
+        by_kind!(&program.steps[self.at].kernel, other => self.run_on_maps(other);
+            Pack(_) => {
                 let images = self.apply("images".to_owned(), &[]);
                 self.result(images)
             }
-            Kernel::Seed(_) => {
+            Seed(_) => {
                 let seed = self.apply("seed".to_owned(), &[]);
                 self.result(seed)
             }
-            Kernel::PadPlanes(to) => {
+            PadPlanes(to) => {
                 let value = self.apply("images".to_owned(), &[]);
                 let view = self.plain(to.y);
                 let found = Found { value, zeros: Zeros::ALL };
                 self.memory.write(self.terms, &view, self.at, &found, |_| false);
                 Ok(())
             }
-            Kernel::Narrow(step) => self.convert(step.x, step.y, true),
-            Kernel::Widen(step) => self.convert(step.x, step.y, false),
-            Kernel::Conv(conv) => self.convolve(conv),
-            Kernel::ConvInput(gradient) => self.convolve_back(gradient),
-            Kernel::ConvWeights(gradient) => self.convolution_weights(gradient),
-            Kernel::ConvBias(gradient) => {
+            Narrow(step) => { self.convert(step.x, step.y, true) }
+            Widen(step) => { self.convert(step.x, step.y, false) }
+            Conv(conv) => { self.convolve(conv) }
+            ConvInput(gradient) => { self.convolve_back(gradient) }
+            ConvWeights(gradient) => { self.convolution_weights(gradient) }
+            ConvBias(gradient) => {
                 let dy = self.x(gradient.dy)?;
                 self.spoil(gradient.work);
                 self.gradient(gradient.bias, "dbias", &[dy])
             }
-            Kernel::MaxPool(pool) => {
+            Loss(loss) => {
+                self.losses.push((self.step().node.index(), loss.weight));
+                self.opaque_result(&format!("loss times {}", loss.weight), loss.logits)
+            }
+        )
+    }
+
+    /// Runs a step that pools or normalises.
+    fn run_on_maps(&mut self, kernel: &Kernel) -> Done {
+        by_kind!(kernel, other => self.run_small(other);
+            MaxPool(pool) => {
                 self.sized_result(&format!("max {}", names::geom(&pool.geom)), &[pool.x])
             }
-            Kernel::MaxPoolGradient(pool) => {
+            MaxPoolGradient(pool) => {
                 let args = [self.x(pool.x)?, self.x(pool.y)?, self.x(pool.dy)?];
                 let dx = self.sized(&format!("dx: max {}", names::geom(&pool.geom)), &args);
                 let dx = if pool.relu { self.apply("mask".to_owned(), &[args[0], dx]) } else { dx };
                 self.result(dx)
             }
-            Kernel::Average(pool) => self.sized_result(&mean(&pool.geom, pool.divisor), &[pool.x]),
-            Kernel::AdaptiveAverage(pool) => self.sized_result(ADAPTIVE, &[pool.x]),
-            Kernel::AdaptiveAverageGradient(pool) => {
-                self.sized_addition(&format!("dx: {ADAPTIVE}"), &[pool.dy])
-            }
-            Kernel::AverageGradient(pool) => {
+            Average(pool) => { self.sized_result(&mean(&pool.geom, pool.divisor), &[pool.x]) }
+            AverageGradient(pool) => {
                 let name = format!("dx: {}", mean(&pool.geom, pool.divisor));
                 self.sized_addition(&name, &[pool.dy])
             }
-            Kernel::BatchStatistics(step) => self.measure(step),
-            Kernel::Normalise(step) => {
+            BatchStatistics(step) => { self.measure(step) }
+            Normalise(step) => {
                 let x = self.x(step.x)?;
                 let (name, args) = self.normal(&step.by, x)?;
                 let y = self.apply(name, &args);
@@ -240,114 +263,129 @@ impl Interpreter<'_> {
                 let y = self.relu_if(step.by.relu, y);
                 self.result(y)
             }
-            Kernel::NormaliseGradient(step) => self.undo_normal(step),
-            Kernel::Lrn(lrn) => self.opaque_result(&lrn_name(&lrn.geom), lrn.x),
-            Kernel::LrnGradient(lrn) => {
+            NormaliseGradient(step) => { self.undo_normal(step) }
+            Lrn(lrn) => { self.opaque_result(&lrn_name(&lrn.geom), lrn.x) }
+            LrnGradient(lrn) => {
                 let name = format!("dx: {}", lrn_name(&lrn.geom));
                 self.sized_addition(&name, &[lrn.x, lrn.dy])
             }
-            other => self.run_small(other),
-        }
+            EuclideanRbf(step) => {
+                let codes = self.plain_name(step.codes)?;
+                self.opaque_result(&format!("distances to {codes}"), step.x)
+            }
+            EuclideanRbfGradient(step) => {
+                let name = format!("dx: distances to {}", self.plain_name(step.codes)?);
+                self.sized_addition(&name, &[step.x, step.dy])
+            }
+        )
     }
 
     /// Runs a step that computes elements from those at their places, or moves them.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "`run` has matched all others")]
     fn run_small(&mut self, kernel: &Kernel) -> Done {
         let node = self.step().node.index();
-        match kernel {
-            Kernel::Relu(step) => self.opaque_result("relu", step.x),
-            Kernel::Sigmoid(step) => self.opaque_result("sigmoid", step.x),
-            Kernel::ScaledTanh(step) => self.opaque_result("tanh", step.x),
-            Kernel::Dropout(step) => {
-                self.opaque_result(&format!("drop {} of {node}", step.p), step.x)
-            }
-            Kernel::DropoutGradient(step) => {
+        by_kind!(kernel, other => self.run_alone(other);
+            Relu(step) => { self.opaque_result("relu", step.x) }
+            Dropout(step) => { self.opaque_result(&format!("drop {} of {node}", step.p), step.x) }
+            DropoutGradient(step) => {
                 self.opaque_result(&format!("drop {} of {node}", step.p), step.dy)
             }
-            Kernel::Add(step) => {
+            Add(step) => {
                 let a = self.x(step.a)?;
                 let sum = self.plus(a, Some(step.b))?;
                 let sum = self.relu_if(step.relu, sum);
                 self.result(sum)
             }
-            Kernel::Times(step) if step.factor == 1.0 => {
-                let x = self.x(step.x)?;
-                self.result(x)
+            Times(step) => {
+                if step.factor == 1.0 {
+                    let x = self.x(step.x)?;
+                    return self.result(x);
+                }
+                self.opaque_result(&format!("times {}", step.factor), step.x)
             }
-            Kernel::Times(step) => self.opaque_result(&format!("times {}", step.factor), step.x),
-            Kernel::Scale(step) => {
+            Scale(step) => {
                 let args = [self.x(step.x)?, self.x(step.factors)?];
                 let y = self.apply("scale".to_owned(), &args);
                 let y = self.plus(y, step.sum)?;
                 let y = self.relu_if(step.relu, y);
                 self.result(y)
             }
-            Kernel::ScaleFactorGradient(step) => self.sized_result("dx: scale", &[step.x, step.dy]),
-            Kernel::MaskPositive(step) => {
+            ScaleFactorGradient(step) => { self.sized_result("dx: scale", &[step.x, step.dy]) }
+            MaskPositive(step) => {
                 let args = [self.x(step.y)?, self.x(step.dy)?];
                 let masked = self.apply("mask".to_owned(), &args);
                 self.replace(step.dy, masked)
             }
-            Kernel::Rectify(step) => {
+            Rectify(step) => {
                 let dy = self.x(step.dy)?;
                 let rectified = self.apply("rectify".to_owned(), &[dy]);
                 self.replace(step.dy, rectified)
             }
-            Kernel::ReluGradient(step) => {
+            ReluGradient(step) => {
                 let args = [self.x(step.y)?, self.x(step.dy)?];
                 let dx = self.apply("mask".to_owned(), &args);
                 self.added(dx)
             }
-            Kernel::SigmoidGradient(step) => self.sized_addition("dx: sigmoid", &[step.y, step.dy]),
-            Kernel::ScaledTanhGradient(step) => self.sized_addition("dx: tanh", &[step.y, step.dy]),
-            Kernel::CopyChannels(copy) => {
+            CopyChannels(copy) => {
                 self.copy(copy.x, copy.y, copy.from, copy.to, copy.count, false)
             }
-            Kernel::PlaceChannels(copy) => self.copy(copy.x, copy.y, 0, copy.to, copy.count, true),
-            Kernel::Subsample(step) => {
-                self.sized_result(&format!("every {}", step.stride), &[step.x])
-            }
-            Kernel::SubsampleGradient(step) => {
+            PlaceChannels(copy) => { self.copy(copy.x, copy.y, 0, copy.to, copy.count, true) }
+            Subsample(step) => { self.sized_result(&format!("every {}", step.stride), &[step.x]) }
+            SubsampleGradient(step) => {
                 self.sized_result(&format!("dx: every {}", step.stride), &[step.dy])
             }
-            Kernel::Flatten(step) if self.is_vector(step.x) => {
-                let x = self.x(step.x)?;
-                self.result(x)
+            Flatten(step) => {
+                if self.is_vector(step.x) {
+                    let x = self.x(step.x)?;
+                    return self.result(x);
+                }
+                self.opaque_result("flatten", step.x)
             }
-            Kernel::Flatten(step) => self.opaque_result("flatten", step.x),
-            Kernel::Unflatten(step) if self.is_vector(step.dx) => {
-                let dy = self.x(step.dy)?;
-                self.result(dy)
+            Unflatten(step) => {
+                if self.is_vector(step.dx) {
+                    let dy = self.x(step.dy)?;
+                    return self.result(dy);
+                }
+                self.sized_result("unflatten", &[step.dy])
             }
-            Kernel::Unflatten(step) => self.sized_result("unflatten", &[step.dy]),
-            Kernel::Loss(_)
-            | Kernel::Softmax(_)
-            | Kernel::SoftmaxGradient(_)
-            | Kernel::EuclideanRbf(_)
-            | Kernel::EuclideanRbfGradient(_) => self.run_on_vectors(kernel),
-            other => Err(format!("{} is not known here", other.name())),
-        }
+        )
     }
 
-    /// Runs a step on vectors.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "`run_small` has matched all others")]
-    fn run_on_vectors(&mut self, kernel: &Kernel) -> Done {
-        match kernel {
-            Kernel::Loss(loss) => {
-                self.losses.push((self.step().node.index(), loss.weight));
-                self.opaque_result(&format!("loss times {}", loss.weight), loss.logits)
+    /// Runs a step of an op that is one step forward and one backward: the names of its operands say which those of its node
+    /// they are.
+    fn run_alone(&mut self, kernel: &Kernel) -> Done {
+        let meaning = self.meaning;
+        let node = self.graph.node(self.step().node);
+        let (mut xs, mut gradient) = (Vec::new(), None);
+        for (&name, id) in kernel.names().iter().zip(kernel.reads()) {
+            let value = self.x(id)?;
+            let of = |id: NodeId| meaning.values[id.index()];
+            let wanted = match name {
+                "x" => of(node.inputs[0]),
+                "y" => of(node.id),
+                "dy" => *gradient.insert(value),
+                _ => return Err(format!("{name} of {} is not known here", kernel.name())),
+            };
+            if value != wanted {
+                let [is, wanted] = [value, wanted].map(|value| self.terms.show(value));
+                return Err(format!("{name} is {is} instead of {wanted}"));
             }
-            Kernel::Softmax(step) => self.opaque_result("softmax", step.x),
-            Kernel::SoftmaxGradient(step) => self.sized_addition("dx: softmax", &[step.y, step.dy]),
-            Kernel::EuclideanRbf(step) => {
-                let codes = self.plain_name(step.codes)?;
-                self.opaque_result(&format!("distances to {codes}"), step.x)
+            xs.push(value);
+        }
+        let name = names::alone(node);
+        match gradient {
+            None if xs.is_empty() => Err(format!("{} is not known here", kernel.name())),
+            None => {
+                let y = self.sized(&name, &xs);
+                self.result(y)
             }
-            Kernel::EuclideanRbfGradient(step) => {
-                let name = format!("dx: distances to {}", self.plain_name(step.codes)?);
-                self.sized_addition(&name, &[step.x, step.dy])
+            Some(dy) => {
+                let dx = self.sized(&format!("dx: {name}"), &[dy]);
+                if self.needs_zero() == step::Zeros::Everywhere {
+                    self.added(dx)
+                } else {
+                    self.result(dx)
+                }
             }
-            other => Err(format!("{} is not on vectors", other.name())),
         }
     }
 
@@ -368,20 +406,6 @@ impl Interpreter<'_> {
         };
         self.memory.write(self.terms, &view, self.at, &found, |_| false);
         Ok(())
-    }
-
-    fn measure(&mut self, step: &BatchStatistics) -> Done {
-        let x = self.x(step.x)?;
-        let channels = self.terms.channels(x);
-        let value = self.terms.apply("statistics".to_owned(), &[x], channels);
-        self.spoil(step.work);
-        let view = self.opaque(step.statistics, Form::Batch);
-        let found = Found { value, zeros: Zeros::ALL };
-        self.memory.write(self.terms, &view, self.at, &found, |_| false);
-        match self.statistics.insert(step.running.0, value) {
-            None => Ok(()),
-            Some(_) => Err("the running statistics follow twice".to_owned()),
-        }
     }
 
     /// Another operand added, if there is one.
@@ -421,13 +445,6 @@ impl Interpreter<'_> {
         &self.program.bank.slots[slot.0].content
     }
 
-    fn vector_name(&self, slot: SlotId) -> Result<String, String> {
-        let Content::Vector { name } = self.content(slot) else {
-            return Err(format!("a vector was expected: {:?}", self.content(slot)));
-        };
-        Ok(name.clone())
-    }
-
     fn plain_name(&self, slot: SlotId) -> Result<String, String> {
         let Content::Plain { name } = self.content(slot) else {
             return Err(format!("a plain tensor was expected: {:?}", self.content(slot)));
@@ -452,7 +469,7 @@ impl Interpreter<'_> {
             return Err("there are not so many channels".to_owned());
         }
         // What other buffers left there, or is of no use, is a rest of something else when the first part is written.
-        let used = |at: usize| self.used[self.program.steps[at].node.index()];
+        let used = |at: usize| self.meaning.used[self.program.steps[at].node.index()];
         let useful = |at: usize| used(at) || !used(self.at);
         let (now, program) = (self.at, self.program);
         let whole = |id: BufferId| program.buffers.whole(id).0;
@@ -483,65 +500,6 @@ impl Interpreter<'_> {
         let all = |block: usize| to <= block * LANES && (block + 1) * LANES <= to + count;
         let update = |block: usize| !(zeroes || overwrites && all(block));
         self.memory.write(self.terms, &view, self.at, &found, update);
-        Ok(())
-    }
-
-    /// The name and arguments of a normalisation.
-    fn normal(&mut self, by: &Normalisation, x: Tensor) -> Result<(String, Vec<Tensor>), String> {
-        let [weight, bias] = [self.vector_name(by.weight)?, self.vector_name(by.bias)?];
-        let mut args = vec![x];
-        let statistics = match by.statistics {
-            StatisticsAt::Batch(buffer) => {
-                args.push(self.batch(buffer)?);
-                "the batch's".to_owned()
-            }
-            StatisticsAt::Slot(slot) => match self.content(slot) {
-                Content::Statistics { name } => format!("those of {name}"),
-                Content::Identity => "none".to_owned(),
-                Content::Matrix { .. }
-                | Content::Vector { .. }
-                | Content::FoldedBias { .. }
-                | Content::Plain { .. } => return Err("statistics were expected".to_owned()),
-            },
-        };
-        Ok((names::normal(&weight, &bias, &statistics, by.eps), args))
-    }
-
-    fn undo_normal(&mut self, step: &NormaliseGradient) -> Done {
-        let NormaliseGradient { by, sum, .. } = step;
-        let x = self.x(step.x)?;
-        let mut dy = self.x(step.dy)?;
-        let (name, mut args) = self.normal(by, x)?;
-        if step.y.is_some() != (by.relu && *sum) || *sum && step.dx.is_none() {
-            return Err("the gradient of the summand is lost".to_owned());
-        }
-        if let Some(y) = step.y {
-            let y = self.x(y)?;
-            dy = self.apply("mask".to_owned(), &[y, dy]);
-            self.replace(step.dy, dy)?;
-            // The summand may need no gradient; the kernel makes it all the same.
-            self.operand(step.dy)?;
-        } else if by.relu {
-            let y = self.apply(name.clone(), &args);
-            let y = self.relu_if(true, y);
-            dy = self.apply("mask".to_owned(), &[y, dy]);
-        }
-        args.push(dy);
-        self.spoil(step.sums);
-        self.spoil(step.work);
-        if self.trains {
-            self.gradient(by.weight, &format!("dweight: {name}"), &args)?;
-            self.gradient(by.bias, &format!("dbias: {name}"), &args)?;
-        }
-        let dx = self.apply(format!("dx: {name}"), &args);
-        match step.dx {
-            None => self.replace(step.dy, dx)?,
-            Some(_) => self.result(dx)?,
-        }
-        // The kernel computes it whether somebody reads it or not.
-        if !self.learns[self.step().node.index()] {
-            self.operand(self.target())?;
-        }
         Ok(())
     }
 

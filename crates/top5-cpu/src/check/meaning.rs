@@ -4,14 +4,13 @@
 use super::terms::{Tensor, Terms};
 use crate::purpose::Mode;
 use top5_graph::ops::Activation;
-use top5_graph::{GateRule, Graph, LrnRule, Node, NodeId, Op, ReluRule, Rule, Signals, Window};
-
-/// The name of adaptive average pooling.
-pub(super) const ADAPTIVE: &str = "adaptive mean";
+use top5_graph::{
+    GateRule, Graph, Kernels, LrnRule, Node, NodeId, Op, ReluRule, Rule, Signals, Window,
+};
 
 /// The names of operations: the same for the meaning of a graph and for the effects of steps.
 pub(super) mod names {
-    use top5_graph::{Shape, Window};
+    use top5_graph::{Node, Shape, Window};
     use top5_kernels::pool::PoolGeom;
 
     pub(crate) fn window(window: &Window) -> String {
@@ -27,6 +26,11 @@ pub(super) mod names {
     pub(crate) fn map(shape: Shape) -> [usize; 3] {
         let [h, w] = shape.size();
         [shape.channels(), h, w]
+    }
+
+    /// An op that is one step forward and one backward.
+    pub(crate) fn alone(node: &Node) -> String {
+        format!("{} of {}", node.op.name(), node.id.index())
     }
 
     /// `what` is the parameters' common name, `statistics` where mean and variance come from.
@@ -134,6 +138,12 @@ impl Meaning {
     }
 }
 
+/// Whether the op is a convolution by its weight.
+fn is_convolution(node: &Node) -> bool {
+    let kernels = node.spec.convolution.as_ref().map(|convolution| &convolution.kernels);
+    kernels.is_some_and(|kernels| *kernels != Kernels::Repeated)
+}
+
 /// The name of what an average pooling does.
 fn average(node: &Node) -> Option<String> {
     let window: Window = node.spec.window?;
@@ -183,6 +193,7 @@ impl Reading<'_> {
         node.spec.params.iter().any(|param| param.role == role)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what has no arm is one step, or refused")]
     fn value(&mut self, node: &Node) -> Tensor {
         let [channels, h, w] = self.shape(node.id);
         let is_vector = node.inputs.first().is_some_and(|&x| self.shape(x)[1..] == [1, 1]);
@@ -193,7 +204,7 @@ impl Reading<'_> {
         let x = self.values[node.inputs[0].index()];
         match &node.op {
             Op::Input(_) => x,
-            Op::Conv2d(_) | Op::TableConv2d(_) | Op::Linear(_) => {
+            _ if is_convolution(node) => {
                 let bias = Self::has(node, "bias").then(|| format!("{}.bias", node.name));
                 apply(format!("convolve by {}.weight, {bias:?} to {h}×{w}", node.name), &[x])
             }
@@ -204,7 +215,6 @@ impl Reading<'_> {
                 let name = average(node).expect("it is an average");
                 apply(format!("{name} to {h}×{w}"), &[x])
             }
-            Op::AdaptiveAvgPool2d(_) => apply(format!("{ADAPTIVE} to {h}×{w}"), &[x]),
             Op::Subsampling(_) => {
                 let name = average(node).expect("it is an average");
                 let sums = apply(format!("{name} to {h}×{w}"), &[x]);
@@ -220,8 +230,6 @@ impl Reading<'_> {
                 apply(format!("lrn {size} {alpha} {} {}", op.beta, op.k), &[x])
             }
             Op::Activation(Activation::Relu) => apply("relu".to_owned(), &[x]),
-            Op::Activation(Activation::Sigmoid) => apply("sigmoid".to_owned(), &[x]),
-            Op::Activation(Activation::ScaledTanh) => apply("tanh".to_owned(), &[x]),
             Op::Dropout(op) => match self.mode {
                 Mode::Inference => x,
                 Mode::Training => apply(format!("drop {} of {}", op.p, node.id.index()), &[x]),
@@ -251,8 +259,8 @@ impl Reading<'_> {
             Op::Subsample(op) => apply(format!("every {} to {h}×{w}", op.stride), &[x]),
             Op::Flatten(_) if is_vector => x,
             Op::Flatten(_) => apply("flatten".to_owned(), &[x]),
-            Op::Softmax(_) => apply("softmax".to_owned(), &[x]),
             Op::EuclideanRbf(_) => apply(format!("distances to {}.codes", node.name), &[x]),
+            _ => apply(format!("{} to {h}×{w}", names::alone(node)), &[x]),
         }
     }
 
@@ -293,6 +301,7 @@ impl Reading<'_> {
         self.terms.apply(format!("dx: {name}"), &args, channels)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what has no arm is one step, or refused")]
     fn undo(&mut self, node: &Node, dy: Tensor) {
         if node.inputs.is_empty() {
             return;
@@ -300,7 +309,7 @@ impl Reading<'_> {
         let (x, y) = (self.input(node, 0), self.values[node.id.index()]);
         match &node.op {
             Op::Input(_) => {}
-            Op::Conv2d(_) | Op::TableConv2d(_) | Op::Linear(_) => {
+            _ if is_convolution(node) => {
                 self.learn(node, "weight", "dweight", &[x, dy]);
                 self.learn(node, "bias", "dbias", &[dy]);
                 let name = format!("dx: convolve by {}.weight", node.name);
@@ -314,7 +323,6 @@ impl Reading<'_> {
                 let name = average(node).expect("it is an average");
                 self.give_result(node, 0, format!("dx: {name}"), &[dy]);
             }
-            Op::AdaptiveAvgPool2d(_) => self.give_result(node, 0, format!("dx: {ADAPTIVE}"), &[dy]),
             Op::Subsampling(_) => self.undo_subsampling(node, x, dy),
             Op::BatchNorm2d(_) => {
                 let dx = self.undo_normal(node, x, dy);
@@ -329,12 +337,6 @@ impl Reading<'_> {
                 self.give_result(node, 0, name, &[x, dy]);
             }
             Op::Activation(Activation::Relu) => self.undo_relu(node, y, dy),
-            Op::Activation(Activation::Sigmoid) => {
-                self.give_result(node, 0, "dx: sigmoid".to_owned(), &[y, dy]);
-            }
-            Op::Activation(Activation::ScaledTanh) => {
-                self.give_result(node, 0, "dx: tanh".to_owned(), &[y, dy]);
-            }
             Op::Dropout(_) if self.mode == Mode::Inference => self.give(node.inputs[0], dy),
             Op::Dropout(op) => {
                 let channels = self.terms.channels(y);
@@ -360,11 +362,11 @@ impl Reading<'_> {
                 self.give(node.inputs[0], dy);
             }
             Op::Flatten(_) => self.give_result(node, 0, "unflatten".to_owned(), &[dy]),
-            Op::Softmax(_) => self.give_result(node, 0, "dx: softmax".to_owned(), &[y, dy]),
             Op::EuclideanRbf(_) => {
                 let name = format!("dx: distances to {}.codes", node.name);
                 self.give_result(node, 0, name, &[x, dy]);
             }
+            _ => self.give_result(node, 0, format!("dx: {}", names::alone(node)), &[dy]),
         }
     }
 

@@ -7,6 +7,13 @@ use crate::ir::{Program, Step};
 use crate::memory::lifetimes;
 use crate::pass::lower;
 use crate::purpose::Mode;
+use crate::step::conv::{Conv, ConvInput, ConvWeights};
+use crate::step::moves::{CopyChannels, PlaceChannels};
+use crate::step::norm::{LrnGradient, Normalise, NormaliseGradient};
+use crate::step::pointwise::{
+    MaskPositive, ReluGradient, Scale, ScaleFactorGradient, SigmoidGradient,
+};
+use crate::step::pool::MaxPoolGradient;
 use crate::step::{Kernel, Zeros};
 use crate::tuning::Tuning;
 use top5_graph::ops::{AlphaOver, Conv2d};
@@ -261,7 +268,7 @@ fn swapped(kernel: &Kernel) -> Vec<Kernel> {
     let mut kernels = Vec::new();
     macro_rules! swap {
         ($kind:ident: $(($a:ident, $b:ident)),*) => {
-            if let Kernel::$kind(step) = kernel {
+            if let Some(step) = kernel.get::<$kind>() {
                 $(if step.$a != step.$b {
                     let mut other = step.clone();
                     std::mem::swap(&mut other.$a, &mut other.$b);
@@ -280,7 +287,7 @@ fn swapped(kernel: &Kernel) -> Vec<Kernel> {
     swap!(Scale: (x, factors));
     macro_rules! swap_summand {
         ($kind:ident) => {
-            if let Kernel::$kind(step) = kernel
+            if let Some(step) = kernel.get::<$kind>()
                 && let Some(sum) = step.sum.filter(|&sum| sum != step.x)
             {
                 let mut other = step.clone();
@@ -336,10 +343,10 @@ fn missing_zeros_are_found() {
             tried += 1;
             let unzeroed = victim.with(|steps| {
                 let Step { kernel, fresh, .. } = &mut steps[at];
-                if let Kernel::CopyChannels(copy) = kernel {
-                    copy.zero = false;
-                } else if let Kernel::ConvInput(gradient) = kernel {
-                    gradient.covers = true;
+                if let Some(copy) = kernel.get::<CopyChannels>() {
+                    *kernel = CopyChannels { zero: false, ..copy.clone() }.into();
+                } else if let Some(gradient) = kernel.get::<ConvInput>() {
+                    *kernel = ConvInput { covers: true, ..gradient.clone() }.into();
                 } else {
                     *fresh = false;
                 }
@@ -355,10 +362,10 @@ fn wrong_accumulation_is_found() {
     for victim in Victim::all() {
         for (at, step) in victim.program.steps.iter().enumerate() {
             let accumulates = !step.fresh;
-            let in_place = matches!(
-                step.kernel,
-                Kernel::MaskPositive(_) | Kernel::NormaliseGradient(_) | Kernel::PlaceChannels(_)
-            );
+            let kernel = &step.kernel;
+            let in_place = kernel.is::<MaskPositive>()
+                || kernel.is::<NormaliseGradient>()
+                || kernel.is::<PlaceChannels>();
             if accumulates && !in_place {
                 let overwritten = victim.with(|steps| steps[at].fresh = true);
                 assert!(overwritten.is_err(), "{step:?}");

@@ -1,5 +1,4 @@
-//! What the engine makes of each op: its steps forward and backward, beside each other. A family of ops is a file, and each op
-//! has a line in [`of`].
+//! What the engine makes of each op: its steps forward and backward, beside each other. A family of ops is a file.
 
 mod conv;
 mod moves;
@@ -14,18 +13,13 @@ use super::emission::Emission;
 use super::gradients::Backward;
 use crate::buffer::BufferId;
 use crate::purpose::Facts;
-use top5_graph::{Node, Op, Window};
+use top5_graph::{Node, Op, each_op};
 
 /// How an op is lowered. The node is that of the op; it heads its unit.
 pub(super) trait Lower {
     /// Whether it does nothing: its value is that of its first input.
     fn is_alias(&self, _node: &Node, _facts: Facts) -> bool {
         false
-    }
-
-    /// Window, groups, and whether it is fully connected, if it is a convolution by a weight that is packed.
-    fn convolution(&self) -> Option<(Window, usize, bool)> {
-        None
     }
 
     /// Whether it can read the network's input as plain planes.
@@ -47,29 +41,5 @@ pub(super) trait Lower {
 
 /// How an op is lowered.
 pub(super) fn of(op: &Op) -> &dyn Lower {
-    match op {
-        Op::Input(op) => op,
-        Op::Conv2d(op) => op,
-        Op::TableConv2d(op) => op,
-        Op::Linear(op) => op,
-        Op::MaxPool2d(op) => op,
-        Op::AvgPool2d(op) => op,
-        Op::AdaptiveAvgPool2d(op) => op,
-        Op::GlobalAvgPool(op) => op,
-        Op::Subsampling(op) => op,
-        Op::BatchNorm2d(op) => op,
-        Op::LocalResponseNorm(op) => op,
-        Op::Activation(op) => op,
-        Op::Dropout(op) => op,
-        Op::Add(op) => op,
-        Op::Scale(op) => op,
-        Op::MulConstant(op) => op,
-        Op::Concat(op) => op,
-        Op::SliceChannels(op) => op,
-        Op::PadChannels(op) => op,
-        Op::Subsample(op) => op,
-        Op::Flatten(op) => op,
-        Op::Softmax(op) => op,
-        Op::EuclideanRbf(op) => op,
-    }
+    each_op!(op, op => op)
 }

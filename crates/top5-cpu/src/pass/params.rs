@@ -8,7 +8,7 @@ use crate::choose::Machinery;
 use crate::geometry::{ConvShape, Source};
 use crate::purpose::Facts;
 use std::sync::Arc;
-use top5_graph::{Node, Op};
+use top5_graph::{Kernels, Node, Op};
 use top5_kernels::LANES;
 use top5_kernels::conv::Forward;
 
@@ -110,10 +110,11 @@ fn conv_unit(
     shape: ConvShape,
 ) -> ConvUnit {
     let [outputs, inputs] = [shape.output[0], shape.input[0]];
-    let connections = if let Op::TableConv2d(op) = &node.op {
-        Connections::Table(op.connections().collect())
-    } else {
-        Connections::Groups { outputs, inputs, groups: shape.groups }
+    let connections = match node.spec.convolution.as_ref().map(|convolution| &convolution.kernels) {
+        Some(Kernels::Scattered(places)) => {
+            Connections::Table(places.iter().map(|at| (at / inputs, at % inputs)).collect())
+        }
+        _ => Connections::Groups { outputs, inputs, groups: shape.groups },
     };
     let input = maps.layout(units, node.inputs[0]);
     let plain = maps.plain_input && node.inputs[0].index() == 0;

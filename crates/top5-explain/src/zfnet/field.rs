@@ -72,7 +72,7 @@ fn both(a: Ranges, b: Ranges) -> Ranges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use top5_graph::ops::{AlphaOver, Conv2d};
+    use top5_graph::ops::AlphaOver;
     use top5_graph::{Device, Retain, SessionOptions, Tensor, Var, concat, k, net};
     use top5_testkit::ReferenceDevice;
 
@@ -124,7 +124,7 @@ mod tests {
             |x| concat([x.conv(1, k(5).pad(2)), x.max_pool(k(3).pad(1)).conv(1, 1)]),
             |x| {
                 let x = x.conv(2, k(3).pad(1).stride(3));
-                x.scale(x.global_avg_pool().apply(Conv2d::new(2, 1)))
+                x.scale(x.global_avg_pool().conv(2, 1))
             },
             |x| x.conv(1, k(3).pad_end([0, 1])).subsample(2),
         ];

@@ -2,12 +2,9 @@
 
 use super::array::Array;
 use super::norm::Moments;
-use super::{Values, combine, conv, elementwise, linear, norm, pool};
-use top5_graph::ops::{Flatten, Input};
+use super::{Values, norm};
 use top5_graph::random::Stream;
-use top5_graph::{
-    EngineError, GateRule, Graph, LrnRule, Node, NodeId, Op, Rule, Shape, Statistics, Stop,
-};
+use top5_graph::{EngineError, Graph, Node, NodeId, Op, Rule, Statistics, Stop, each_op};
 
 /// Adds sums over processes.
 pub(super) type Synchronise<'a> =
@@ -32,6 +29,11 @@ impl Mode<'_> {
     fn go_on(&self) -> Result<(), EngineError> {
         if self.stop.is_some_and(Stop::is_set) { Err(EngineError::Stopped) } else { Ok(()) }
     }
+}
+
+/// The arithmetic of an op.
+fn definition(op: &Op) -> &dyn Compute {
+    each_op!(op, op => op)
 }
 
 /// A forward pass.
@@ -66,7 +68,8 @@ pub(super) fn run(
         let output = if inputs.is_empty() {
             Array { data: images.to_vec(), ..Array::zeros(n, node.shape()) }
         } else {
-            forward(node, &inputs, params, moments.as_ref(), mode.seed)
+            let moments = moments.as_ref();
+            definition(&node.op).forward(&At { node, inputs: &inputs, params, moments, mode })
         };
         run.outputs.push(output);
         run.moments.push(moments);
@@ -94,17 +97,13 @@ pub(super) fn run_back(
         let at = node.id.index();
         let inputs: Vec<&Array> = node.inputs.iter().map(|id| &run.outputs[id.index()]).collect();
         let mut dinputs: Vec<Array> = inputs.iter().map(|x| x.zeros_like()).collect();
-        let (dy, dparams) = (&gradients[at], &mut dparams[at]);
-        match (&node.op, &run.moments[at]) {
-            (Op::BatchNorm2d(op), Some(moments)) => {
-                let (x, dx) = (inputs[0], &mut dinputs[0]);
-                let normal = norm::Normal { op, params: &params[at], moments };
-                norm::batch_backward(normal, node.id, x, dy, dx, dparams, &mut synchronise)?;
-            }
-            _ => {
-                let context = Context { node, inputs: &inputs, params: &params[at], mode };
-                backward(&context, dy, &mut dinputs, dparams);
-            }
+        let (dy, moments) = (&gradients[at], run.moments[at].as_ref());
+        let to = Gradients { inputs: &mut dinputs, params: &mut dparams[at] };
+        let at = At { node, inputs: &inputs, params: &params[at], moments, mode };
+        if let Op::BatchNorm2d(op) = &node.op {
+            norm::batch_backward(op, &at, dy, to, &mut synchronise)?;
+        } else {
+            definition(&node.op).backward(&at, dy, to);
         }
         for (id, dinput) in node.inputs.iter().zip(dinputs) {
             let sum = gradients[id.index()].zip(&dinput, |a, b| a + b);
@@ -114,122 +113,43 @@ pub(super) fn run_back(
     Ok((gradients, dparams))
 }
 
-/// The output of one node; with dropout where there is a seed.
-fn forward(
-    node: &Node,
-    inputs: &[&Array],
-    params: &[Vec<f64>],
-    moments: Option<&Moments>,
-    seed: Option<u64>,
-) -> Array {
-    let x = inputs[0];
-    let shape = node.shape();
-    match &node.op {
-        Op::Input(Input { .. }) => x.clone(),
-        Op::Conv2d(op) => {
-            let connections = conv::grouped(x.c, op.out_channels, op.groups);
-            conv::forward(&op.window, &connections, params, x, shape)
-        }
-        Op::TableConv2d(op) => {
-            let connections: Vec<_> = op.connections().collect();
-            conv::forward(&op.window, &connections, params, x, shape)
-        }
-        Op::Linear(_) => linear::forward(params, x, shape),
-        Op::MaxPool2d(op) => pool::max(op, x, shape),
-        Op::AvgPool2d(op) => pool::avg(op, x, shape),
-        Op::AdaptiveAvgPool2d(_) => pool::adaptive(x, shape),
-        Op::GlobalAvgPool(_) => pool::global(x, shape),
-        Op::Subsampling(op) => pool::subsampling(op, params, x, shape),
-        Op::BatchNorm2d(op) => {
-            let moments = moments.expect("a batch normalisation has statistics");
-            norm::batch(norm::Normal { op, params, moments }, x)
-        }
-        Op::LocalResponseNorm(op) => norm::local_response(op, x),
-        Op::Activation(op) => elementwise::activation(*op, x),
-        Op::Dropout(op) => match seed {
-            Some(seed) => elementwise::dropout(op, stream(seed, node), x),
-            None => x.clone(),
-        },
-        Op::Add(_) => combine::add(inputs, shape),
-        Op::Scale(_) => combine::scale(x, inputs[1]),
-        Op::MulConstant(op) => x.map(|x| x * f64::from(op.factor)),
-        Op::Concat(_) => combine::concat(inputs, shape),
-        Op::SliceChannels(op) => combine::slice(op, x, shape),
-        Op::PadChannels(op) => combine::pad(op, x, shape),
-        Op::Subsample(op) => combine::subsample(op, x, shape),
-        Op::Flatten(Flatten) => reshaped(x, shape),
-        Op::Softmax(_) => elementwise::softmax(x),
-        Op::EuclideanRbf(_) => linear::euclidean_rbf(&params[0], x, shape),
+/// An op's definition in arithmetic.
+pub(super) trait Compute {
+    /// The output.
+    fn forward(&self, at: &At<'_>) -> Array;
+
+    /// Writes the gradients of inputs and parameters, which come in zero, given that of the output.
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>);
+}
+
+/// What a node computes with.
+pub(super) struct At<'a> {
+    pub(super) node: &'a Node,
+    pub(super) inputs: &'a [&'a Array],
+    pub(super) params: &'a [Vec<f64>],
+    pub(super) moments: Option<&'a Moments>,
+    pub(super) mode: &'a Mode<'a>,
+}
+
+/// The gradients of a node's inputs and parameters.
+pub(super) struct Gradients<'a> {
+    pub(super) inputs: &'a mut [Array],
+    pub(super) params: &'a mut [Vec<f64>],
+}
+
+impl<'a> At<'a> {
+    /// The first input.
+    pub(super) fn x(&self) -> &'a Array {
+        self.inputs[0]
     }
-}
 
-/// What the backward rule of a node reads beside the gradient of its output.
-struct Context<'a> {
-    node: &'a Node,
-    inputs: &'a [&'a Array],
-    params: &'a [Vec<f64>],
-    mode: &'a Mode<'a>,
-}
-
-/// Writes the gradients of the node's inputs and parameters, all of which come in zero.
-fn backward(
-    &Context { node, inputs, params, mode }: &Context<'_>,
-    dy: &Array,
-    dinputs: &mut [Array],
-    dparams: &mut [Vec<f64>],
-) {
-    let ([x, ..], [dx, ..]) = (inputs, &mut *dinputs) else { return };
-    match &node.op {
-        Op::Input(Input { .. }) => {}
-        Op::Conv2d(op) => {
-            let connections = conv::grouped(x.c, op.out_channels, op.groups);
-            conv::backward(&op.window, &connections, params, x, dy, dx, dparams);
-        }
-        Op::TableConv2d(op) => {
-            let connections: Vec<_> = op.connections().collect();
-            conv::backward(&op.window, &connections, params, x, dy, dx, dparams);
-        }
-        Op::Linear(_) => linear::backward(params, x, dy, dx, dparams),
-        Op::MaxPool2d(op) => pool::max_backward(op, x, dy, dx),
-        Op::AvgPool2d(op) => pool::avg_backward(op, x, dy, dx),
-        Op::AdaptiveAvgPool2d(_) => pool::adaptive_backward(dy, dx),
-        Op::GlobalAvgPool(_) => pool::global_backward(dy, dx),
-        Op::Subsampling(op) => pool::subsampling_backward(op, params, x, dy, dx, dparams),
-        Op::BatchNorm2d(_) => unreachable!("it has a backward pass of its own"),
-        Op::LocalResponseNorm(op) => match mode.rule.lrn {
-            LrnRule::Derivative => norm::local_response_backward(op, x, dy, dx),
-            LrnRule::Identity => *dx = dy.clone(),
-        },
-        Op::Activation(op) => {
-            *dx = elementwise::activation_backward(*op, mode.rule.relu, x, dy);
-        }
-        Op::Dropout(op) => match mode.seed {
-            Some(seed) => *dx = elementwise::dropout(op, stream(seed, node), dy),
-            None => *dx = dy.clone(),
-        },
-        Op::Add(_) => dinputs.iter_mut().for_each(|dx| *dx = dy.clone()),
-        Op::Scale(_) => {
-            combine::scale_backward(x, inputs[1], dy, dinputs);
-            if mode.rule.gates == GateRule::Held {
-                dinputs[1] = dinputs[1].zeros_like();
-            }
-        }
-        Op::MulConstant(op) => *dx = dy.map(|dy| dy * f64::from(op.factor)),
-        Op::Concat(_) => combine::concat_backward(dy, dinputs),
-        Op::SliceChannels(op) => combine::slice_backward(op, dy, dx),
-        Op::PadChannels(op) => combine::pad_backward(op, dy, dx),
-        Op::Subsample(op) => combine::subsample_backward(op, dy, dx),
-        Op::Flatten(Flatten) => dx.data.clone_from(&dy.data),
-        Op::Softmax(_) => *dx = elementwise::softmax_backward(x, dy),
-        Op::EuclideanRbf(_) => linear::euclidean_rbf_backward(&params[0], x, dy, dx),
+    /// Zeros in the output's place.
+    pub(super) fn zeros(&self) -> Array {
+        Array::zeros(self.x().n, self.node.shape())
     }
-}
 
-/// The dropout stream of a node.
-fn stream(seed: u64, node: &Node) -> Stream {
-    Stream::new(seed, node.id.index() as u64)
-}
-
-fn reshaped(x: &Array, shape: Shape) -> Array {
-    Array { data: x.data.clone(), ..Array::zeros(x.n, shape) }
+    /// The node's draws, where something is dropped.
+    pub(super) fn stream(&self) -> Option<Stream> {
+        self.mode.seed.map(|seed| Stream::new(seed, self.node.id.index() as u64))
+    }
 }

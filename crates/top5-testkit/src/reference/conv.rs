@@ -1,11 +1,33 @@
 //! Convolutions as a list of connections: (output map, input map), each with a kernel of its own.
 
 use super::array::Array;
+use super::compute::{At, Compute, Gradients};
 use std::ops::Range;
-use top5_graph::{Shape, Window};
+use top5_graph::Window;
+use top5_graph::ops::{Conv2d, TableConv2d};
+
+impl Compute for Conv2d {
+    fn forward(&self, at: &At<'_>) -> Array {
+        forward(&self.window, &grouped(at.x().c, self.out_channels, self.groups), at)
+    }
+
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        backward(&self.window, &grouped(at.x().c, self.out_channels, self.groups), at, dy, to);
+    }
+}
+
+impl Compute for TableConv2d {
+    fn forward(&self, at: &At<'_>) -> Array {
+        forward(&self.window, &self.connections().collect::<Vec<_>>(), at)
+    }
+
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        backward(&self.window, &self.connections().collect::<Vec<_>>(), at, dy, to);
+    }
+}
 
 /// The connections of a convolution in groups, in the order of its weight's first two dimensions.
-pub(crate) fn grouped(inputs: usize, outputs: usize, groups: usize) -> Vec<(usize, usize)> {
+fn grouped(inputs: usize, outputs: usize, groups: usize) -> Vec<(usize, usize)> {
     let (per_in, per_out) = (inputs / groups, outputs / groups);
     let group = |o: usize| (o / per_out * per_in..).take(per_in);
     (0..outputs).flat_map(|o| group(o).map(move |i| (o, i))).collect()
@@ -48,17 +70,11 @@ fn rows(
 }
 
 /// `y_o = bias_o + Σ_(o,i) weight_(o,i) ⋆ x_i`
-pub(crate) fn forward(
-    window: &Window,
-    connections: &[(usize, usize)],
-    params: &[Vec<f64>],
-    x: &Array,
-    output: Shape,
-) -> Array {
-    let (weight, bias) = (&params[0], params.get(1));
+fn forward(window: &Window, connections: &[(usize, usize)], at: &At<'_>) -> Array {
+    let (weight, bias) = (&at.params[0], at.params.get(1));
     let area = window.kernel[0] * window.kernel[1];
     let step = window.stride[1];
-    let mut y = Array::zeros(x.n, output);
+    let (x, mut y) = (at.x(), at.zeros());
     let (from, to) = ([x.h, x.w], [y.h, y.w]);
     for n in 0..x.n {
         for (o, bias) in bias.into_iter().flatten().enumerate() {
@@ -75,16 +91,14 @@ pub(crate) fn forward(
     y
 }
 
-/// Adds to `dx` and `dparams`.
-pub(crate) fn backward(
+fn backward(
     window: &Window,
     connections: &[(usize, usize)],
-    params: &[Vec<f64>],
-    x: &Array,
+    at: &At<'_>,
     dy: &Array,
-    dx: &mut Array,
-    dparams: &mut [Vec<f64>],
+    to: Gradients<'_>,
 ) {
+    let (x, dx, dparams) = (at.x(), &mut to.inputs[0], to.params);
     let area = window.kernel[0] * window.kernel[1];
     let step = window.stride[1];
     let (from, to) = ([x.h, x.w], [dy.h, dy.w]);
@@ -94,7 +108,7 @@ pub(crate) fn backward(
                 *dbias += dy.plane(n, o).iter().sum::<f64>();
             }
         }
-        let kernels = params[0].chunks_exact(area).zip(dparams[0].chunks_exact_mut(area));
+        let kernels = at.params[0].chunks_exact(area).zip(dparams[0].chunks_exact_mut(area));
         for (&(o, i), (kernel, dkernel)) in connections.iter().zip(kernels) {
             let (x, dx, dy) = (x.plane(n, i), dx.plane_mut(n, i), dy.plane(n, o));
             rows(window, from, to, |tap, out, input, len| {

@@ -1,37 +1,41 @@
 //! Activations, dropout, softmax, and the loss.
 
 use super::array::Array;
-use top5_graph::ops::{Activation, Dropout};
+use super::compute::{At, Compute, Gradients};
+use top5_graph::ops::{Activation, Dropout, Softmax};
 use top5_graph::random::Stream;
 use top5_graph::{ReluRule, Targets};
 
-pub(crate) fn activation(op: Activation, x: &Array) -> Array {
-    match op {
-        // f64::max would turn a NaN into 0.
-        Activation::Relu => x.map(|x| if x < 0.0 { 0.0 } else { x }),
-        Activation::Sigmoid => x.map(|x| 1.0 / (1.0 + (-x).exp())),
-        Activation::ScaledTanh => {
-            let (amplitude, slope) = tanh_constants();
-            x.map(|x| amplitude * (slope * x).tanh())
+impl Compute for Activation {
+    fn forward(&self, at: &At<'_>) -> Array {
+        match self {
+            // f64::max would turn a NaN into 0.
+            Self::Relu => at.x().map(|x| if x < 0.0 { 0.0 } else { x }),
+            Self::Sigmoid => at.x().map(|x| 1.0 / (1.0 + (-x).exp())),
+            Self::ScaledTanh => {
+                let (amplitude, slope) = tanh_constants();
+                at.x().map(|x| amplitude * (slope * x).tanh())
+            }
         }
     }
-}
 
-pub(crate) fn activation_backward(op: Activation, rule: ReluRule, x: &Array, dy: &Array) -> Array {
-    match op {
-        Activation::Relu => x.zip(dy, |x, dy| {
-            let stopped = match rule {
-                ReluRule::Plain => x <= 0.0,
-                ReluRule::Guided => x <= 0.0 || dy <= 0.0,
-                ReluRule::Deconvnet => dy <= 0.0,
-            };
-            if stopped { 0.0 } else { dy }
-        }),
-        Activation::Sigmoid => activation(op, x).zip(dy, |y, dy| dy * y * (1.0 - y)),
-        Activation::ScaledTanh => {
-            let (amplitude, slope) = tanh_constants();
-            x.zip(dy, |x, dy| dy * amplitude * slope * (1.0 - (slope * x).tanh().powi(2)))
-        }
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        to.inputs[0] = match self {
+            Self::Relu => at.x().zip(dy, |x, dy| {
+                let stopped = match at.mode.rule.relu {
+                    ReluRule::Plain => x <= 0.0,
+                    ReluRule::Guided => x <= 0.0 || dy <= 0.0,
+                    ReluRule::Deconvnet => dy <= 0.0,
+                };
+                if stopped { 0.0 } else { dy }
+            }),
+            Self::Sigmoid => self.forward(at).zip(dy, |y, dy| dy * y * (1.0 - y)),
+            Self::ScaledTanh => {
+                let (amplitude, slope) = tanh_constants();
+                let derivative = |x: f64| amplitude * slope * (1.0 - (slope * x).tanh().powi(2));
+                at.x().zip(dy, |x, dy| dy * derivative(x))
+            }
+        };
     }
 }
 
@@ -39,8 +43,9 @@ fn tanh_constants() -> (f64, f64) {
     (f64::from(Activation::TANH_AMPLITUDE), f64::from(Activation::TANH_SLOPE))
 }
 
-/// The mask of the draws of `stream`, applied to activations or to their gradients.
-pub(crate) fn dropout(op: &Dropout, stream: Stream, x: &Array) -> Array {
+/// The mask of the draws of a stream, applied to activations or to their gradients; without one nothing is dropped.
+fn drop_out(op: &Dropout, stream: Option<Stream>, x: &Array) -> Array {
+    let Some(stream) = stream else { return x.clone() };
     let mut index = 0;
     x.map(|x| {
         let factor = f64::from(op.factor(stream.uniform_at(index)));
@@ -49,7 +54,17 @@ pub(crate) fn dropout(op: &Dropout, stream: Stream, x: &Array) -> Array {
     })
 }
 
-pub(crate) fn softmax(x: &Array) -> Array {
+impl Compute for Dropout {
+    fn forward(&self, at: &At<'_>) -> Array {
+        drop_out(self, at.stream(), at.x())
+    }
+
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        to.inputs[0] = drop_out(self, at.stream(), dy);
+    }
+}
+
+fn softmax(x: &Array) -> Array {
     let mut y = x.clone();
     for n in 0..x.n {
         let largest = x.sample(n).iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -61,13 +76,19 @@ pub(crate) fn softmax(x: &Array) -> Array {
     y
 }
 
-pub(crate) fn softmax_backward(x: &Array, dy: &Array) -> Array {
-    let mut dx = softmax(x);
-    for n in 0..x.n {
-        let dot: f64 = dx.sample(n).iter().zip(dy.sample(n)).map(|(y, dy)| y * dy).sum();
-        dx.sample_mut(n).iter_mut().zip(dy.sample(n)).for_each(|(y, dy)| *y *= dy - dot);
+impl Compute for Softmax {
+    fn forward(&self, at: &At<'_>) -> Array {
+        softmax(at.x())
     }
-    dx
+
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        let mut dx = softmax(at.x());
+        for n in 0..dx.n {
+            let dot: f64 = dx.sample(n).iter().zip(dy.sample(n)).map(|(y, dy)| y * dy).sum();
+            dx.sample_mut(n).iter_mut().zip(dy.sample(n)).for_each(|(y, dy)| *y *= dy - dot);
+        }
+        to.inputs[0] = dx;
+    }
 }
 
 /// Mean cross-entropy of `scores` over the batch against smoothed targets, times `weight`, and its gradient.

@@ -1,9 +1,9 @@
 //! Batch normalisation and local response normalisation.
 
 use super::array::Array;
-use super::compute::Synchronise;
+use super::compute::{At, Compute, Gradients, Synchronise};
 use top5_graph::ops::{AlphaOver, BatchNorm2d, LocalResponseNorm};
-use top5_graph::{EngineError, NodeId};
+use top5_graph::{EngineError, LrnRule, NodeId};
 
 /// The values of channel `c`, sample after sample.
 fn channel(x: &Array, c: usize) -> impl Iterator<Item = f64> {
@@ -60,32 +60,31 @@ impl Moments {
     }
 }
 
-/// A batch normalisation: its attributes; weight, bias, running mean and variance; its statistics.
-#[derive(Clone, Copy)]
-pub(super) struct Normal<'a> {
-    pub(super) op: &'a BatchNorm2d,
-    pub(super) params: &'a [Vec<f64>],
-    pub(super) moments: &'a Moments,
-}
-
-impl Normal<'_> {
+impl Moments {
     /// For each channel, the mean and 1/√(var + eps).
-    fn constants(&self) -> Vec<(f64, f64)> {
-        let inverse = |var: f64| 1.0 / (var + f64::from(self.op.eps)).sqrt();
-        self.moments.channels.iter().map(|&(mean, var)| (mean, inverse(var))).collect()
+    fn constants(&self, op: &BatchNorm2d) -> Vec<(f64, f64)> {
+        let inverse = |var: f64| 1.0 / (var + f64::from(op.eps)).sqrt();
+        self.channels.iter().map(|&(mean, var)| (mean, inverse(var))).collect()
     }
 }
 
-pub(super) fn batch(normal: Normal<'_>, x: &Array) -> Array {
-    let [weight, bias] = [&normal.params[0], &normal.params[1]];
-    let mut y = x.clone();
-    for n in 0..x.n {
-        for (c, &(mean, inverse)) in normal.constants().iter().enumerate() {
-            let factor = weight[c] * inverse;
-            y.plane_mut(n, c).iter_mut().for_each(|v| *v = (*v - mean) * factor + bias[c]);
+impl Compute for BatchNorm2d {
+    fn forward(&self, at: &At<'_>) -> Array {
+        let moments = at.moments.expect("a batch normalisation has statistics");
+        let [weight, bias] = [&at.params[0], &at.params[1]];
+        let mut y = at.x().clone();
+        for n in 0..y.n {
+            for (c, &(mean, inverse)) in moments.constants(self).iter().enumerate() {
+                let factor = weight[c] * inverse;
+                y.plane_mut(n, c).iter_mut().for_each(|v| *v = (*v - mean) * factor + bias[c]);
+            }
         }
+        y
     }
-    y
+
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        batch_backward(self, at, dy, to, &mut None).expect("only other processes fail");
+    }
 }
 
 /// Lets the running statistics in `params` follow. The variance of one value is 0.
@@ -102,15 +101,14 @@ pub(super) fn follow(op: &BatchNorm2d, params: &mut [Vec<f64>], moments: &Moment
 /// Where the statistics are the batch's they depend on `x`, and the sums that this takes are over all processes. The
 /// gradients of the parameters are of this process's images.
 pub(super) fn batch_backward(
-    normal: Normal<'_>,
-    node: NodeId,
-    x: &Array,
+    op: &BatchNorm2d,
+    at: &At<'_>,
     dy: &Array,
-    dx: &mut Array,
-    dparams: &mut [Vec<f64>],
+    to: Gradients<'_>,
     synchronise: &mut Synchronise<'_>,
 ) -> Result<(), EngineError> {
-    let constants = normal.constants();
+    let moments = at.moments.expect("a batch normalisation has statistics");
+    let (x, dx, constants) = (at.x(), &mut to.inputs[0], moments.constants(op));
     let sum = |c: usize| channel(dy, c).sum::<f64>();
     let dot = |c: usize| {
         let (mean, inverse) = constants[c];
@@ -118,16 +116,16 @@ pub(super) fn batch_backward(
     };
     let mut sums = vec![(x.n * x.area()) as f64];
     sums.extend((0..x.c).map(sum).chain((0..x.c).map(dot)));
-    dparams[1].iter_mut().zip(&sums[1..]).for_each(|(d, sum)| *d += sum);
-    dparams[0].iter_mut().zip(&sums[1 + x.c..]).for_each(|(d, dot)| *d += dot);
-    if normal.moments.count.is_none() {
+    to.params[1].iter_mut().zip(&sums[1..]).for_each(|(d, sum)| *d += sum);
+    to.params[0].iter_mut().zip(&sums[1 + x.c..]).for_each(|(d, dot)| *d += dot);
+    if moments.count.is_none() {
         sums[1..].fill(0.0);
     } else if let Some(synchronise) = synchronise {
-        synchronise(node, &mut sums)?;
+        synchronise(at.node.id, &mut sums)?;
     }
     for (c, &(mean, inverse)) in constants.iter().enumerate() {
         let (count, sum, dot) = (sums[0], sums[1 + c], sums[1 + x.c + c]);
-        let factor = normal.params[0][c] * inverse;
+        let factor = at.params[0][c] * inverse;
         for n in 0..x.n {
             let pairs = dy.plane(n, c).iter().zip(x.plane(n, c));
             for (dx, (&d, &v)) in dx.plane_mut(n, c).iter_mut().zip(pairs) {
@@ -163,30 +161,32 @@ fn denominators(op: &LocalResponseNorm, x: &Array) -> Array {
     s
 }
 
-pub(crate) fn local_response(op: &LocalResponseNorm, x: &Array) -> Array {
-    let beta = f64::from(op.beta);
-    x.zip(&denominators(op, x), |x, s| x * s.powf(-beta))
-}
+impl Compute for LocalResponseNorm {
+    fn forward(&self, at: &At<'_>) -> Array {
+        let beta = f64::from(self.beta);
+        at.x().zip(&denominators(self, at.x()), |x, s| x * s.powf(-beta))
+    }
 
-/// `dx_j = dy_j·s_j^−β − 2αβ·x_j·Σ_c dy_c·x_c·s_c^(−β−1)`, over the channels `c` that have `j` as a neighbour.
-pub(crate) fn local_response_backward(
-    op: &LocalResponseNorm,
-    x: &Array,
-    dy: &Array,
-    dx: &mut Array,
-) {
-    let beta = f64::from(op.beta);
-    let (alpha, near) = neighbourhood(op, x.c);
-    let s = denominators(op, x);
-    let direct = dy.zip(&s, |dy, s| dy * s.powf(-beta));
-    dx.data.iter_mut().zip(&direct.data).for_each(|(dx, d)| *dx += d);
-    let through = dy.zip(x, |dy, x| dy * x).zip(&s, |dyx, s| dyx * s.powf(-beta - 1.0));
-    for n in 0..x.n {
-        for j in 0..x.c {
-            for c in near(j) {
-                let terms = through.plane(n, c).iter().zip(x.plane(n, j));
-                let dx = dx.plane_mut(n, j).iter_mut();
-                dx.zip(terms).for_each(|(dx, (t, x))| *dx -= 2.0 * alpha * beta * x * t);
+    /// `dx_j = dy_j·s_j^−β − 2αβ·x_j·Σ_c dy_c·x_c·s_c^(−β−1)`, over the channels `c` that have `j` as a neighbour.
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        let (x, dx) = (at.x(), &mut to.inputs[0]);
+        if at.mode.rule.lrn == LrnRule::Identity {
+            *dx = dy.clone();
+            return;
+        }
+        let beta = f64::from(self.beta);
+        let (alpha, near) = neighbourhood(self, x.c);
+        let s = denominators(self, x);
+        let direct = dy.zip(&s, |dy, s| dy * s.powf(-beta));
+        dx.data.iter_mut().zip(&direct.data).for_each(|(dx, d)| *dx += d);
+        let through = dy.zip(x, |dy, x| dy * x).zip(&s, |dyx, s| dyx * s.powf(-beta - 1.0));
+        for n in 0..x.n {
+            for j in 0..x.c {
+                for c in near(j) {
+                    let terms = through.plane(n, c).iter().zip(x.plane(n, j));
+                    let dx = dx.plane_mut(n, j).iter_mut();
+                    dx.zip(terms).for_each(|(dx, (t, x))| *dx -= 2.0 * alpha * beta * x * t);
+                }
             }
         }
     }

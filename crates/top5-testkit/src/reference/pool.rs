@@ -1,8 +1,11 @@
 //! Pooling, window by window.
 
 use super::array::Array;
-use top5_graph::ops::{AvgPool2d, MaxPool2d, Subsampling, adaptive_window};
-use top5_graph::{NO_SWITCH, Shape, Window};
+use super::compute::{At, Compute, Gradients};
+use top5_graph::ops::{
+    AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool, MaxPool2d, Subsampling, adaptive_window,
+};
+use top5_graph::{NO_SWITCH, Window};
 
 /// Calls `visit` with the index in the output plane and the indices in the input plane of every window, those outside
 /// the input left out, in row-major order.
@@ -50,14 +53,23 @@ fn planes(
     });
 }
 
-pub(crate) fn max(op: &MaxPool2d, x: &Array, output: Shape) -> Array {
-    let mut y = Array::zeros(x.n, output);
-    let dims = y.zeros_like();
-    planes(&op.window, x, &dims, |n, c, out, cells| {
-        let x = x.plane(n, c);
-        y.plane_mut(n, c)[out] = argmax(x, cells).map_or(f64::NEG_INFINITY, |cell| x[cell]);
-    });
-    y
+impl Compute for MaxPool2d {
+    fn forward(&self, at: &At<'_>) -> Array {
+        let mut y = at.zeros();
+        planes(&self.window, at.x(), &at.zeros(), |n, c, out, cells| {
+            let x = at.x().plane(n, c);
+            y.plane_mut(n, c)[out] = argmax(x, cells).map_or(f64::NEG_INFINITY, |cell| x[cell]);
+        });
+        y
+    }
+
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        planes(&self.window, at.x(), dy, |n, c, out, cells| {
+            if let Some(cell) = argmax(at.x().plane(n, c), cells) {
+                to.inputs[0].plane_mut(n, c)[cell] += dy.plane(n, c)[out];
+            }
+        });
+    }
 }
 
 /// For each output of the pooling of `x` to `y`, the index of its maximum in its input plane.
@@ -70,14 +82,6 @@ pub(crate) fn switches(op: &MaxPool2d, x: &Array, y: &Array) -> Vec<u32> {
         }
     });
     switches
-}
-
-pub(crate) fn max_backward(op: &MaxPool2d, x: &Array, dy: &Array, dx: &mut Array) {
-    planes(&op.window, x, dy, |n, c, out, cells| {
-        if let Some(cell) = argmax(x.plane(n, c), cells) {
-            dx.plane_mut(n, c)[cell] += dy.plane(n, c)[out];
-        }
-    });
 }
 
 /// What the sum over the window at `(y, x)` is divided by, given the number of its elements on the input.
@@ -95,23 +99,25 @@ fn divisor(op: &AvgPool2d, size: [usize; 2], [y, x]: [usize; 2], inside: usize) 
     extent(0, y) * extent(1, x)
 }
 
-pub(crate) fn avg(op: &AvgPool2d, x: &Array, output: Shape) -> Array {
-    let mut y = Array::zeros(x.n, output);
-    let dims = y.zeros_like();
-    planes(&op.window, x, &dims, |n, c, out, cells| {
-        let sum: f64 = cells.iter().map(|&cell| x.plane(n, c)[cell]).sum();
-        let at = [out / dims.w, out % dims.w];
-        y.plane_mut(n, c)[out] = sum / divisor(op, [x.h, x.w], at, cells.len());
-    });
-    y
-}
+impl Compute for AvgPool2d {
+    fn forward(&self, at: &At<'_>) -> Array {
+        let (x, mut y) = (at.x(), at.zeros());
+        planes(&self.window, x, &at.zeros(), |n, c, out, cells| {
+            let sum: f64 = cells.iter().map(|&cell| x.plane(n, c)[cell]).sum();
+            let place = [out / y.w, out % y.w];
+            y.plane_mut(n, c)[out] = sum / divisor(self, [x.h, x.w], place, cells.len());
+        });
+        y
+    }
 
-pub(crate) fn avg_backward(op: &AvgPool2d, x: &Array, dy: &Array, dx: &mut Array) {
-    planes(&op.window, x, dy, |n, c, out, cells| {
-        let at = [out / dy.w, out % dy.w];
-        let share = dy.plane(n, c)[out] / divisor(op, [x.h, x.w], at, cells.len());
-        cells.iter().for_each(|&cell| dx.plane_mut(n, c)[cell] += share);
-    });
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        let size = [at.x().h, at.x().w];
+        planes(&self.window, at.x(), dy, |n, c, out, cells| {
+            let place = [out / dy.w, out % dy.w];
+            let share = dy.plane(n, c)[out] / divisor(self, size, place, cells.len());
+            cells.iter().for_each(|&cell| to.inputs[0].plane_mut(n, c)[cell] += share);
+        });
+    }
 }
 
 /// Calls `visit` with the output index and the input indices of each adaptive window.
@@ -127,67 +133,59 @@ fn adaptive_windows(x: &Array, y: &Array, mut visit: impl FnMut(usize, usize, us
     }
 }
 
-pub(crate) fn adaptive(x: &Array, output: Shape) -> Array {
-    let mut y = Array::zeros(x.n, output);
-    let dims = y.zeros_like();
-    adaptive_windows(x, &dims, |n, c, out, cells| {
-        let sum: f64 = cells.iter().map(|&cell| x.plane(n, c)[cell]).sum();
-        y.plane_mut(n, c)[out] = sum / cells.len() as f64;
-    });
-    y
-}
-
-pub(crate) fn adaptive_backward(dy: &Array, dx: &mut Array) {
-    let dims = dx.zeros_like();
-    adaptive_windows(&dims, dy, |n, c, out, cells| {
-        let share = dy.plane(n, c)[out] / cells.len() as f64;
-        cells.iter().for_each(|&cell| dx.plane_mut(n, c)[cell] += share);
-    });
-}
-
-pub(crate) fn global(x: &Array, output: Shape) -> Array {
-    let mut y = Array::zeros(x.n, output);
-    for (y, x) in y.data.iter_mut().zip(x.data.chunks_exact(x.area())) {
-        *y = x.iter().sum::<f64>() / x.len() as f64;
+impl Compute for AdaptiveAvgPool2d {
+    fn forward(&self, at: &At<'_>) -> Array {
+        let mut y = at.zeros();
+        adaptive_windows(at.x(), &at.zeros(), |n, c, out, cells| {
+            let sum: f64 = cells.iter().map(|&cell| at.x().plane(n, c)[cell]).sum();
+            y.plane_mut(n, c)[out] = sum / cells.len() as f64;
+        });
+        y
     }
-    y
-}
 
-pub(crate) fn global_backward(dy: &Array, dx: &mut Array) {
-    let area = dx.area();
-    for (dx, dy) in dx.data.chunks_exact_mut(area).zip(&dy.data) {
-        dx.iter_mut().for_each(|dx| *dx += dy / area as f64);
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        adaptive_windows(at.x(), dy, |n, c, out, cells| {
+            let share = dy.plane(n, c)[out] / cells.len() as f64;
+            cells.iter().for_each(|&cell| to.inputs[0].plane_mut(n, c)[cell] += share);
+        });
     }
 }
 
-pub(crate) fn subsampling(
-    op: &Subsampling,
-    params: &[Vec<f64>],
-    x: &Array,
-    output: Shape,
-) -> Array {
-    let mut y = Array::zeros(x.n, output);
-    let dims = y.zeros_like();
-    planes(&op.window, x, &dims, |n, c, out, cells| {
-        let sum: f64 = cells.iter().map(|&cell| x.plane(n, c)[cell]).sum();
-        y.plane_mut(n, c)[out] = params[0][c] * sum + params[1][c];
-    });
-    y
+impl Compute for GlobalAvgPool {
+    fn forward(&self, at: &At<'_>) -> Array {
+        let mut y = at.zeros();
+        for (y, x) in y.data.iter_mut().zip(at.x().data.chunks_exact(at.x().area())) {
+            *y = x.iter().sum::<f64>() / x.len() as f64;
+        }
+        y
+    }
+
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        let area = at.x().area();
+        for (dx, dy) in to.inputs[0].data.chunks_exact_mut(area).zip(&dy.data) {
+            dx.iter_mut().for_each(|dx| *dx += dy / area as f64);
+        }
+    }
 }
 
-pub(crate) fn subsampling_backward(
-    op: &Subsampling,
-    params: &[Vec<f64>],
-    x: &Array,
-    dy: &Array,
-    dx: &mut Array,
-    dparams: &mut [Vec<f64>],
-) {
-    planes(&op.window, x, dy, |n, c, out, cells| {
-        let dy = dy.plane(n, c)[out];
-        let sum: f64 = cells.iter().map(|&cell| x.plane(n, c)[cell]).sum();
-        dparams[0][c] += dy * sum;
-        dparams[1][c] += dy;
-        cells.iter().for_each(|&cell| dx.plane_mut(n, c)[cell] += dy * params[0][c]);
-    });
+impl Compute for Subsampling {
+    fn forward(&self, at: &At<'_>) -> Array {
+        let mut y = at.zeros();
+        planes(&self.window, at.x(), &at.zeros(), |n, c, out, cells| {
+            let sum: f64 = cells.iter().map(|&cell| at.x().plane(n, c)[cell]).sum();
+            y.plane_mut(n, c)[out] = at.params[0][c] * sum + at.params[1][c];
+        });
+        y
+    }
+
+    fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
+        planes(&self.window, at.x(), dy, |n, c, out, cells| {
+            let dy = dy.plane(n, c)[out];
+            let sum: f64 = cells.iter().map(|&cell| at.x().plane(n, c)[cell]).sum();
+            to.params[0][c] += dy * sum;
+            to.params[1][c] += dy;
+            let dx = to.inputs[0].plane_mut(n, c);
+            cells.iter().for_each(|&cell| dx[cell] += dy * at.params[0][c]);
+        });
+    }
 }

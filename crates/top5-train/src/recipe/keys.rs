@@ -1,5 +1,7 @@
 //! The names of a recipe's keys, and which of them somebody meant who wrote another word.
 
+use top5_graph::edit_distance;
+
 /// Every key of a recipe. A test compares them with what is read.
 pub(super) const KEYS: [&str; 47] = [
     "network",
@@ -89,23 +91,8 @@ const SYNONYMS: [(&str, &str); 30] = [
 pub(super) fn nearest(word: &str) -> &'static str {
     let word = word.to_lowercase().replace('-', "_");
     let synonym = SYNONYMS.iter().find(|(other, _)| *other == word);
-    let alike = || KEYS.into_iter().min_by_key(|key| distance(&word, key)).unwrap_or("");
+    let alike = || KEYS.into_iter().min_by_key(|key| edit_distance(&word, key)).unwrap_or("");
     synonym.map_or_else(alike, |(_, key)| key)
-}
-
-/// Insertions, deletions and replacements that make one word of the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, from) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &to) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

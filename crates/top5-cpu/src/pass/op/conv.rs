@@ -5,16 +5,12 @@ use crate::buffer::{BufferId, Extent};
 use crate::pass::emission::Emission;
 use crate::pass::gradients::Backward;
 use crate::step::conv::{Conv, ConvBias, ConvInput, ConvWeights, Nest};
+use top5_graph::Node;
 use top5_graph::ops::{Conv2d, Linear, TableConv2d};
-use top5_graph::{Node, Window, k};
 use top5_kernels::conv::InputGradient;
 use top5_kernels::{LANES, Layout, Precision};
 
 impl Lower for Conv2d {
-    fn convolution(&self) -> Option<(Window, usize, bool)> {
-        Some((self.window, self.groups, false))
-    }
-
     fn reads_planes(&self) -> bool {
         self.groups == 1 && self.window.dilation[1] == 1
     }
@@ -29,10 +25,6 @@ impl Lower for Conv2d {
 }
 
 impl Lower for TableConv2d {
-    fn convolution(&self) -> Option<(Window, usize, bool)> {
-        Some((self.window, 1, false))
-    }
-
     fn emit(&self, on: &mut Emission<'_>, node: &Node, y: BufferId) {
         emit(on, node, y);
     }
@@ -43,10 +35,6 @@ impl Lower for TableConv2d {
 }
 
 impl Lower for Linear {
-    fn convolution(&self) -> Option<(Window, usize, bool)> {
-        Some((k(1), 1, true))
-    }
-
     fn emit(&self, on: &mut Emission<'_>, node: &Node, y: BufferId) {
         emit(on, node, y);
     }
