@@ -352,7 +352,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = flags::LENGTH)]
     pub(crate) epochs: Option<usize>,
     /// Images per step
-    #[arg(long, short, value_name = "N", value_parser = positive, help_heading = flags::LENGTH)]
+    #[arg(long, short, value_name = "N", value_parser = count, help_heading = flags::LENGTH)]
     pub(crate) batch_size: Option<usize>,
     /// Seed of everything random
     #[arg(long, value_name = "N", help_heading = flags::LENGTH)]
@@ -377,12 +377,11 @@ pub(crate) struct TrainArgs {
     #[arg(long, requires = "out", help_heading = flags::RUN)]
     pub(crate) resume: bool,
     /// Write a checkpoint every so many steps, and after every epoch
-    #[arg(long, visible_alias = "checkpoint-every", value_name = "STEPS", value_parser = positive)]
+    #[arg(long, visible_alias = "checkpoint-every", value_name = "STEPS", value_parser = count)]
     #[arg(help_heading = flags::RUN)]
     pub(crate) checkpoint_steps: Option<usize>,
     /// Keep the models after these epochs in the run's folder, for `top5 evolve`; to be given again with --resume
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive)]
-    #[arg(help_heading = flags::RUN)]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = flags::RUN)]
     pub(crate) keep_epochs: Vec<usize>,
     #[command(flatten)]
     pub(crate) telling: TellingArgs,
@@ -552,6 +551,14 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(size @ 1..=65_536) => Ok(size),
         _ => Err("expected a number from 1 to 65536".to_owned()),
+    }
+}
+
+/// Reads what the keys of a recipe count.
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse::<u32>() {
+        Ok(count @ 1..) => Ok(count as usize),
+        _ => Err(format!("expected a number from 1 to {}", u32::MAX)),
     }
 }
 

@@ -81,7 +81,7 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
 /// The chain of causes on one line, without those that the message before already holds.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain().map(words) {
         if text.is_empty() {
             text = cause;
         } else if !text.contains(&cause) {
@@ -94,6 +94,17 @@ pub(crate) fn describe(error: &anyhow::Error) -> String {
         text += &format!(": this process may write files of {most} bytes at most (ulimit -f)");
     }
     text
+}
+
+/// What a cause says.
+fn words(cause: &(dyn std::error::Error + 'static)) -> String {
+    match cause.downcast_ref() {
+        Some(&EngineError::Memory { needed, allowed }) if allowed < 1 << 20 => format!(
+            "the plan needs {} MiB of memory, and what is taken beside it leaves none; use a smaller batch or input",
+            needed.div_ceil(1 << 20)
+        ),
+        _ => cause.to_string(),
+    }
 }
 
 /// Whether the system refused to let a file grow further.
@@ -216,6 +227,15 @@ mod tests {
             assert_eq!(code(&error), expected, "{error}");
             assert_eq!(code(&error.context("while doing it")), expected);
         }
+    }
+
+    #[test]
+    fn nothing_left_is_said_as_such() {
+        let of = |allowed| describe(&EngineError::Memory { needed: 3 << 20, allowed }.into());
+        assert!(
+            of(1000).starts_with("the plan needs 3 MiB of memory, and what is taken beside it")
+        );
+        assert!(of(2 << 20).contains("may use 2 MiB"), "{}", of(2 << 20));
     }
 
     #[test]

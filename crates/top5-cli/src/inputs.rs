@@ -1,12 +1,10 @@
 //! The images that `predict` is given: files, folders and stdin, in the order given; a folder's in the order of their names.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use top5::data::folder::has_image_extension;
+use top5::data::folder::images_below;
 use top5::data::{DataError, Image, Limits, decode, read_image};
 
 use crate::exit::Stop;
@@ -22,9 +20,7 @@ pub(crate) fn expand(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
             files.push(input.clone());
             continue;
         }
-        let mut found = BTreeSet::new();
-        find_images(input, &mut Vec::new(), &mut found)
-            .with_context(|| format!("listing {}", input.display()))?;
+        let found = images_below(input)?;
         if found.is_empty() {
             let message = format!(
                 "{}: no image in this folder: expected files named .png, .jpg, .jpeg, .webp, .bmp, \
@@ -36,29 +32,6 @@ pub(crate) fn expand(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
         files.extend(found);
     }
     Ok(files)
-}
-
-/// Follows links to folders, but never into a folder on the way down.
-fn find_images(
-    folder: &Path,
-    above: &mut Vec<PathBuf>,
-    found: &mut BTreeSet<PathBuf>,
-) -> io::Result<()> {
-    let here = fs::canonicalize(folder)?;
-    if above.contains(&here) {
-        return Ok(());
-    }
-    above.push(here);
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            find_images(&path, above, found)?;
-        } else if has_image_extension(&path) {
-            found.insert(path);
-        }
-    }
-    above.pop();
-    Ok(())
 }
 
 /// Whether this is the name of stdin, which is read once only.

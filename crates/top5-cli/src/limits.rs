@@ -39,6 +39,20 @@ pub(crate) fn memory(threads: usize) -> Memory {
     }
 }
 
+/// Bytes of memory that the process has taken; 0 where the system does not tell.
+pub(crate) fn resident() -> u64 {
+    of_status("VmRSS:").unwrap_or(0)
+}
+
+/// The most bytes of memory that the process has had at once.
+pub(crate) fn peak() -> Option<u64> {
+    of_status("VmHWM:")
+}
+
+fn of_status(name: &str) -> Option<u64> {
+    kib(&fs::read_to_string("/proc/self/status").ok()?, name)
+}
+
 /// The greatest length of a file that the process may write.
 pub(crate) fn file_length() -> Option<u64> {
     of_limits(&fs::read_to_string("/proc/self/limits").ok()?, "Max file size")

@@ -115,6 +115,20 @@ impl Kind {
             .is_ok_and(|start| self.is(&start))
     }
 
+    /// How the name of a picture ends.
+    fn end(self) -> Option<&'static str> {
+        match self {
+            Self::Svg => Some("svg"),
+            Self::Png => Some("png"),
+            Self::Tuning
+            | Self::PredictionsCsv
+            | Self::ErrorsCsv
+            | Self::ReportJson
+            | Self::ReportHtml
+            | Self::Predictions => None,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Svg => "SVG file",
@@ -131,6 +145,9 @@ impl Kind {
 
 /// Bytes by which a file's kind is told.
 const START: u64 = 1 << 10;
+
+/// How names of pictures end.
+const PICTURES: [&str; 8] = ["svg", "png", "jpg", "jpeg", "gif", "webp", "bmp", "pdf"];
 
 /// How the user wants to be told.
 #[derive(Clone, Copy, Debug)]
@@ -176,9 +193,21 @@ impl Output {
         Ok(())
     }
 
-    /// Fails where a file that is to be written would take the place of another kind. A device, a folder or a link is refused
-    /// when it is written.
+    /// Fails where a file that is to be written would take the place of another kind, or the name of another kind of picture. A
+    /// device, a folder or a link is refused when it is written.
     pub(crate) fn check_file(self, path: &Path, kind: Kind) -> Result<()> {
+        let end = path.extension().map(|end| end.to_string_lossy().to_lowercase());
+        let end = end.filter(|end| PICTURES.contains(&end.as_str()) && !self.force);
+        if let (Some(own), Some(end)) = (kind.end(), end)
+            && own != end
+        {
+            let message = format!(
+                "{}: what is written is an {}: name it .{own}, or give --force",
+                path.display(),
+                kind.name()
+            );
+            return Err(Stop::Usage(message).into());
+        }
         let Some(mut there) = Regular::open(path).ok().filter(|_| !self.force) else {
             return Ok(());
         };

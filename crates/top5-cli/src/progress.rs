@@ -1,5 +1,6 @@
 //! How far a long command is: a bar on stderr where it is a terminal, and plain lines.
 
+use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -27,7 +28,10 @@ impl Progress {
                 .progress_chars("=> "),
         );
         bar.set_prefix(what.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(500));
+        // The thread that moves it is not to be had everywhere, and not needed where nothing is drawn.
+        if output.animated() && thread::Builder::new().spawn(|| ()).is_ok() {
+            bar.enable_steady_tick(Duration::from_millis(500));
+        }
         Self { bar, output }
     }
 

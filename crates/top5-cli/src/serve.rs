@@ -143,7 +143,7 @@ impl Task {
         check_served(&device, &models, self.options.max_batch, self.options.explain)?;
         let interrupt = Interrupt::default();
         interrupt.listen()?;
-        let run = self.watched.map(|watched| watched.begin(interrupt.stop()));
+        let run = self.watched.map(|watched| watched.begin(interrupt.stop())).transpose()?;
         let options = top5_serve::Options { run, ..self.options };
         let server = Server::new(models, Arc::new(device), options)?;
         if !address.ip().is_loopback() {

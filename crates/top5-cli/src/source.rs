@@ -7,13 +7,14 @@ use anyhow::Result;
 use top5::data::files;
 use top5::formats::{Pick, timm};
 use top5::zoo::{self, Network};
-use top5::{CONFIG_FILE, Model, Options, PREPROCESSOR_FILE, WeightFiles};
+use top5::{CONFIG_FILE, Model, Options, PREPROCESSOR_FILE, WEIGHTS_FILE, WeightFiles};
 use top5_hub::{ENDPOINT, Hub, PATIENCE, Repo};
 
 use crate::args::WeightsArgs;
 use crate::exit::Stop;
 use crate::memory;
 use crate::output::Output;
+use crate::printable;
 
 /// What the names of repositories and folders begin with, as timm has it.
 const HUB: &str = "hf-hub:";
@@ -219,7 +220,7 @@ impl Place {
 
     fn files(&self, hub: &Hub) -> Result<WeightFiles> {
         let repo = match self {
-            Self::Path(path) => return Ok(WeightFiles::at(path)),
+            Self::Path(path) => return of_path(path),
             Self::Hub(repo) => repo,
         };
         let optional = |name| match hub.file(repo, name) {
@@ -243,6 +244,31 @@ impl Place {
         }
         Ok(found)
     }
+}
+
+/// The files of weights at a path. Fails where it is a folder that holds none, or several of which none is preferred.
+fn of_path(path: &Path) -> Result<WeightFiles> {
+    let files = WeightFiles::at(path);
+    if files.weights.is_file() || !path.is_dir() {
+        return Ok(files);
+    }
+    let several = WeightFiles::named_otherwise(path);
+    let names = several.iter().filter_map(|file| Some(file.file_name()?.to_string_lossy()));
+    let names: Vec<_> = names.collect();
+    let message = match names.is_empty() {
+        true => format!(
+            "{}: no weights in this folder: expected {}, or one file named {}",
+            path.display(),
+            WEIGHTS_FILE,
+            WeightFiles::ENDS.join(", ")
+        ),
+        false => format!(
+            "{}: several files of weights: name one of {}",
+            path.display(),
+            printable::list(names.iter().map(|name| &**name), 8)
+        ),
+    };
+    Err(Stop::BadInput(message).into())
 }
 
 /// The hub with the cache and the address that the environment gives: `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or

@@ -36,6 +36,7 @@ use crate::args::{EngineArgs, TrainArgs};
 use crate::environment::Environment;
 use crate::exit::{self, Stop};
 use crate::interrupt::Interrupt;
+use crate::limits;
 use crate::memory::{OfTraining, limited};
 use crate::output::{Output, command_line};
 use crate::ranks::{self, RanksArgs};
@@ -65,6 +66,9 @@ struct Summary {
     test: Option<Test>,
     weights_sha256: String,
     seconds: f64,
+    /// The most memory that the process had at once; absent where the system does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_memory_bytes: Option<u64>,
     /// The run as a page.
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<String>,
@@ -98,8 +102,6 @@ struct Run {
     preprocess: Preprocess,
     graph: Graph,
     tuning: FineTuning,
-    /// The weights that it begins with, unless they are drawn.
-    start: Option<Transplanted>,
     output: Output,
     interrupt: Interrupt,
     /// Epochs whose models are kept.
@@ -154,8 +156,9 @@ impl Task {
         let (offline, keep_epochs, ranks) = (args.offline, args.keep_epochs, args.ranks);
         let precision = args.engine.precision.or(recipe.precision.map(Into::into));
         let engine = EngineArgs { precision, ..args.engine };
-        if let Some(late) = keep_epochs.iter().find(|&&epoch| epoch > recipe.epochs) {
-            let message = format!("--keep-epochs {late}: the run has {} epochs", recipe.epochs);
+        let epochs = 1..=recipe.epochs;
+        if let Some(none) = keep_epochs.iter().find(|epoch| !epochs.contains(epoch)) {
+            let message = format!("--keep-epochs {none}: the run has {} epochs", recipe.epochs);
             return Err(Stop::Usage(message).into());
         }
         Ok(Self {
@@ -187,6 +190,8 @@ impl Task {
         let begins = matches!(self.place, Place::New(_));
         let reading = data::Reading { on_bad: self.on_bad, limits: self.limits, output };
         let splits = data::open(&self.recipe, &reading, self.data_unsaid && !begins)?;
+        // The program and the images that it holds.
+        let taken = limits::resident();
         let network = zoo::network(&self.recipe.network)?;
         let has_state = match &self.place {
             Place::Begun(out, Some(_)) => newest_folder(&out.join(CHECKPOINTS)).is_some(),
@@ -251,21 +256,24 @@ impl Task {
             preprocess,
             graph,
             tuning,
-            start,
             output,
             interrupt,
             keep_epochs,
             telling,
         };
-        let state = run.begin(&trainer, &device)?;
+        let state = run.begin(&trainer, &device, start)?;
         let steps = [trainer.steps(), trainer.epoch_steps()];
-        let plan = Plan::new(&run.recipe, &run.splits, &run.graph, steps, needed.memory());
+        let memory = taken.saturating_add(needed.memory());
+        let plan = Plan::new(&run.recipe, &run.splits, &run.graph, steps, memory);
         plan.say(&run.recipe, output);
         let serve =
             |watched: Watched| watched.serve(&device, run.folder.path(), &run.recipe, output);
         let _serving = watched.map(serve).transpose()?;
-        let weights = run.tuning.inward(&state.weights);
-        let mut training = device.training(run.tuning.graph(), &weights, &of_batch)?;
+        let mut training = {
+            // Not kept beside those that the training makes of them.
+            let weights = run.tuning.inward(&state.weights);
+            device.training(run.tuning.graph(), &weights, &of_batch)?
+        };
         let state = run.train(&trainer, training.as_mut(), state)?;
         drop(training);
         let summary = run.finish(&device, &state, began, plan)?;
@@ -319,8 +327,13 @@ impl Task {
 }
 
 impl Run {
-    /// Writes down what the run is, and finds where it is.
-    fn begin(&self, trainer: &Trainer, device: &CpuDevice) -> Result<State> {
+    /// Writes down what the run is, and finds where it is; one that begins does so from `start`, where that is given.
+    fn begin(
+        &self,
+        trainer: &Trainer,
+        device: &CpuDevice,
+        start: Option<Transplanted>,
+    ) -> Result<State> {
         let Self { recipe, exact, folder, splits, graph, output, .. } = self;
         folder.sweep()?;
         // The folder is a run with the second of them, and no run lacks the first.
@@ -352,7 +365,7 @@ impl Run {
                 Ok(state)
             }
             None if found.damaged.is_empty() => {
-                let given = self.start.as_ref().map(|start| start.weights.clone());
+                let given = start.map(|start| start.weights);
                 Ok(trainer
                     .begin(given.unwrap_or_else(|| initialise_by(recipe.init, graph, recipe.seed))))
             }
@@ -498,6 +511,7 @@ impl Run {
             test,
             weights_sha256: sha256(&bytes),
             seconds: start.elapsed().as_secs_f64(),
+            peak_memory_bytes: limits::peak(),
             report: Some(REPORT)
                 .filter(|_| !self.telling.no_report)
                 .map(|page| self.folder.join(page).display().to_string()),

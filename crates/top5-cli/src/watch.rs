@@ -14,7 +14,7 @@ use top5::CpuDevice;
 use top5::data::files::Regular;
 use top5::graph::Stop;
 use top5::train::Recipe;
-use top5_serve::{Feed, Options, Server};
+use top5_serve::{Feed, Options, Server, StartError};
 
 use crate::output::Output;
 use crate::run_folder::{LOG, MOMENTS, RunFolder};
@@ -42,12 +42,12 @@ impl Followed {
     }
 
     /// Follows it on a thread of its own until that is asked to stop.
-    pub(crate) fn begin(self, stop: Stop) -> Arc<Feed> {
+    pub(crate) fn begin(self, stop: Stop) -> Result<Arc<Feed>> {
         let Self { folder, recipe: Recipe { network, data, epochs, .. } } = self;
         let name = folder.display().to_string();
         let feed = Arc::new(Feed::new(name, network, data, epochs));
         let fed = Arc::clone(&feed);
-        thread::spawn(move || {
+        let follow = move || {
             let paths = [LOG, MOMENTS].map(|name| folder.join(name));
             let mut follower = Follower { paths, taken: [0; 2] };
             let mut pulses = 0_u32;
@@ -62,8 +62,9 @@ impl Followed {
                 pulses = pulses.wrapping_add(1);
                 thread::sleep(PULSE);
             }
-        });
-        feed
+        };
+        thread::Builder::new().spawn(follow).map_err(StartError::from)?;
+        Ok(feed)
     }
 }
 
@@ -145,7 +146,7 @@ impl Watched {
         let asked = Arc::new(AtomicBool::new(false));
         let stop = Stop::of(Arc::clone(&asked));
         let followed = Followed { folder: folder.to_owned(), recipe: recipe.clone() };
-        let run = Some(followed.begin(stop.clone()));
+        let run = Some(followed.begin(stop.clone())?);
         let options = Options { run, ..Options::default() };
         let server = Server::new(Vec::new(), Arc::new(device.clone()), options)?;
         if !address.ip().is_loopback() {
@@ -153,7 +154,8 @@ impl Watched {
         }
         output.note(&format!("the run can be watched at http://{address}/run.html"));
         // What becomes of the page is no reason to end the run.
-        thread::spawn(move || server.run(listener, &stop));
+        let serve = move || server.run(listener, &stop);
+        thread::Builder::new().spawn(serve).map_err(StartError::from)?;
         Ok(Serving { asked })
     }
 }

@@ -51,8 +51,10 @@ impl Limits {
         height: u32,
     ) -> Result<(), ImageError> {
         if width.max(height) > self.side {
-            let limit = format!("{} pixels per side", self.side);
-            return Err(too_large(format, width, height, limit));
+            let (limit, [width, height]) =
+                (format!("{} pixels per side", self.side), [width, height].map(u64::from));
+            let may_be_raised = false;
+            return Err(ImageError::TooLarge { format, width, height, limit, may_be_raised });
         }
         if u64::from(width) * u64::from(height) > self.pixels {
             return Err(too_large(format, width, height, format!("{} pixels", self.pixels)));
@@ -68,9 +70,9 @@ pub(crate) fn reserved<T>(
     [width, height]: [u32; 2],
 ) -> Result<Vec<T>, ImageError> {
     let mut values = Vec::new();
+    let bytes = (length as u64).saturating_mul(size_of::<T>() as u64);
     let reserved = values.try_reserve_exact(length);
-    let limit = || "the memory that is available".to_owned();
-    reserved.map_err(|_| too_large(format, width, height, limit()))?;
+    reserved.map_err(|_| ImageError::Memory { format, width, height, bytes })?;
     Ok(values)
 }
 
@@ -217,11 +219,13 @@ fn lay_on_paper<A: Iterator<Item = u8>>(image: Image, alpha: impl Fn() -> A) -> 
     laid
 }
 
+/// The error of a size that is over a limit which may be raised.
 pub(crate) fn too_large(
     format: &'static str,
     width: u32,
     height: u32,
     limit: String,
 ) -> ImageError {
-    ImageError::TooLarge { format, width: u64::from(width), height: u64::from(height), limit }
+    let [width, height] = [width, height].map(u64::from);
+    ImageError::TooLarge { format, width, height, limit, may_be_raised: true }
 }

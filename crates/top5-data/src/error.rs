@@ -22,6 +22,19 @@ pub enum ImageError {
         height: u64,
         /// The limit that is exceeded, in words.
         limit: String,
+        /// Whether [`crate::Limits`] may allow more.
+        may_be_raised: bool,
+    },
+    /// The system gives no memory for the pixels.
+    Memory {
+        /// Format that was recognised, for example `"PNG"`.
+        format: &'static str,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// What was asked for.
+        bytes: u64,
     },
     /// The file is longer than the limits allow; it was not read.
     LongFile {
@@ -57,10 +70,16 @@ impl fmt::Display for ImageError {
                 }
                 write!(f, "); expected PNG, JPEG, WebP, BMP or PNM: convert it to one of these")
             }
-            Self::TooLarge { format, width, height, limit } => write!(
+            Self::TooLarge { format, width, height, limit, may_be_raised } => write!(
                 f,
-                "the {format} header claims {width}x{height} pixels, over the limit of {limit}: \
-                 scale the image down first, or allow more"
+                "the {format} header claims {width}x{height} pixels, over the limit of {limit}: scale the image down \
+                 first{}",
+                if *may_be_raised { ", or allow more" } else { "" }
+            ),
+            Self::Memory { format, width, height, bytes } => write!(
+                f,
+                "the {width}x{height} pixels of the {format} image need {} MiB of memory at once, which are not to be had",
+                bytes.div_ceil(1 << 20)
             ),
             Self::LongFile { bytes, limit } => {
                 write!(f, "the file has {bytes} bytes, over the limit of {limit}: is it an image?")
@@ -240,7 +259,12 @@ pub enum DataError {
 impl DataError {
     /// Whether the operating system failed (exit code 4) rather than the data (exit code 3).
     pub fn is_io(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Memory { .. })
+        matches!(
+            self,
+            Self::Io { .. }
+                | Self::Memory { .. }
+                | Self::Image { source: ImageError::Memory { .. }, .. }
+        )
     }
 }
 

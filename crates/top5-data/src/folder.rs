@@ -215,11 +215,16 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     for entry in entries {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
-        if !name.as_encoded_bytes().starts_with(b".") && name != "__MACOSX" {
+        if !is_left_behind(name.as_encoded_bytes()) {
             paths.push(entry.path());
         }
     }
     Ok(paths)
+}
+
+/// Whether a file or folder of this name was left behind by programs.
+pub(crate) fn is_left_behind(name: &[u8]) -> bool {
+    name.starts_with(b".") || name == b"__MACOSX"
 }
 
 /// The path without symbolic links.
@@ -240,6 +245,13 @@ impl Found {
         self.images.sort();
         self.images
     }
+}
+
+/// The image files in and below `dir`, sorted.
+pub fn images_below(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut found = Found::default();
+    find_images(dir, &mut Vec::new(), &mut found)?;
+    Ok(found.sorted())
 }
 
 /// Adds the images below `dir`. `above` holds the real paths of the folders on the way down.

@@ -25,6 +25,7 @@ pub mod resize;
 pub mod source;
 pub mod survey;
 pub mod tar;
+pub mod together;
 
 pub use augment::Augment;
 pub use dataset::{Dataset, Joined, MemoryDataset, Sample, Splits, Subset};

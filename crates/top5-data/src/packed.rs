@@ -23,7 +23,7 @@ use crate::dataset::{Dataset, Fingerprint, Sample, Splits};
 use crate::decode::{Limits, decode};
 use crate::error::{DataError, ImageError};
 use crate::files::{Regular, TEXT};
-use crate::folder::{OnBad, file_name, has_image_extension};
+use crate::folder::{OnBad, file_name, has_image_extension, is_left_behind};
 use crate::source::{OpenOptions, several_classes};
 use crate::tar::{self, Entry};
 
@@ -326,7 +326,7 @@ fn clean(name: &str) -> String {
 
 /// Whether programs left it behind.
 fn hidden(name: &str) -> bool {
-    name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
+    name.split('/').any(|part| is_left_behind(part.as_bytes()))
 }
 
 /// Leaves out a folder that everything is in, as `tar cf photos.tar photos/` makes it.

@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::image::Image;
+use crate::together::together;
 
 /// A sample of one of several parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,22 +59,15 @@ pub fn survey(parts: &[&dyn Dataset], threads: usize, read: &(dyn Fn(usize) + Sy
         .flat_map(|part| (0..parts[part].len()).map(move |index| Place { part, index }))
         .collect();
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let looks = Mutex::new(Vec::with_capacity(places.len()));
-    thread::scope(|scope| {
-        let work = || {
-            let mut mine = Vec::new();
-            while let Some(&place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
-                mine.push((place, look(parts[place.part], place.index)));
-                read(done.fetch_add(1, Ordering::Relaxed) + 1);
-            }
-            looks.lock().expect("nothing panics under this lock").append(&mut mine);
-        };
-        for _ in 1..threads {
-            scope.spawn(work);
+    let looks = together(threads, || {
+        let mut mine = Vec::new();
+        while let Some(&place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+            mine.push((place, look(parts[place.part], place.index)));
+            read(done.fetch_add(1, Ordering::Relaxed) + 1);
         }
-        work();
+        mine
     });
-    let mut looks = looks.into_inner().expect("nothing panics under this lock");
+    let mut looks: Vec<_> = looks.into_iter().flatten().collect();
     looks.sort_unstable_by_key(|(place, _)| *place);
     gather(parts, looks)
 }

@@ -235,6 +235,7 @@ fn images_from_the_field_have_pillows_pixels() {
     }
     let error = open("attacks/hdr2g.png").unwrap_err().to_string();
     assert!(error.contains("claims 2147483647x2147483647 pixels"), "{error}");
+    assert!(error.ends_with("65535 pixels per side: scale the image down first"), "{error}");
 }
 
 #[test]

@@ -126,8 +126,9 @@ impl<'n> Pipe<'n> {
         let mut desk = Desk::new(&self.protocol, self.classes, self.batch, &mut self.sessions);
         thread::scope(|scope| {
             // One thread works ahead in any case; of several, one is the caller's.
+            // Where the system starts none, the caller does it all.
             for _ in 0..(self.threads - 1).max(1) {
-                scope.spawn(|| queue.work());
+                let _ = thread::Builder::new().spawn_scoped(scope, || queue.work());
             }
             // Whatever ends the loop, the threads must end too.
             let stop = StopOnDrop(&queue);

@@ -1,9 +1,10 @@
 //! Twins: the same picture twice, up to its size and what compression left of it. A picture that a network has learnt from is none
 //! to test it with, and two labels of one picture are not both right.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
+use top5_data::together::together;
 use top5_data::{Dataset, Filter, Image, resize};
 
 /// Side of the picture that is compared.
@@ -75,19 +76,16 @@ pub fn prints(
             if index >= dataset.len() {
                 return done;
             }
-            done.push((index, dataset.sample(index).ok().map(|sample| Print::of(&sample.image))));
+            // One whose reading panics counts as unreadable.
+            let sample = catch_unwind(AssertUnwindSafe(|| dataset.sample(index).ok()));
+            done.push((index, sample.ok().flatten().map(|sample| Print::of(&sample.image))));
             progress();
         }
     };
     let mut prints = vec![None; dataset.len()];
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(work)).collect();
-        // A thread that panicked has done nothing: its images count as unreadable.
-        let done = others.into_iter().filter_map(|thread| thread.join().ok());
-        for (index, print) in work().into_iter().chain(done.flatten()) {
-            prints[index] = print;
-        }
-    });
+    for (index, print) in together(threads, work).into_iter().flatten() {
+        prints[index] = print;
+    }
     prints
 }
 

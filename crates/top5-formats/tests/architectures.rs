@@ -3,7 +3,7 @@
 //! The gate goes through the smaller networks, `cargo xtask exhaustive` through all.
 
 use std::collections::BTreeMap;
-use top5_formats::{fit, non_finite, read_weights, safetensors};
+use top5_formats::{fit, non_finite, read_weights, recognise, safetensors};
 use top5_graph::{Graph, Tensor, Weights, WeightsError};
 use top5_testkit::files::Stored;
 use top5_testkit::files::torch::{Around, Container, checkpoint};
@@ -113,6 +113,40 @@ fn check(graph: &Graph, network: &Network, writer: Writer, case: &str) {
     (data[0], data[1]) = (f32::NAN, f32::NEG_INFINITY);
     let fitted = import.run(&nan).unwrap();
     assert_eq!(non_finite(&fitted), [(victim.as_str(), 2)], "{case}");
+}
+
+/// The ResNets of kuangliu's pytorch-cifar compute what the article's code does, under names of their own.
+#[test]
+fn resnets_of_pytorch_cifar_are_those_of_the_articles_code() {
+    let candidates: Vec<Graph> = networks().map(|network| network.graph().unwrap()).collect();
+    for name in ["resnet18_cifar", "resnet50_cifar"] {
+        let graph = top5_zoo::network(name).unwrap().graph().unwrap();
+        let whole: Weights = graph
+            .params()
+            .enumerate()
+            .map(|(at, (name, param))| {
+                let values = vec![at as f32; param.elements()];
+                (name, Tensor::new(param.shape.clone(), values).unwrap())
+            })
+            .collect();
+        let theirs = |name: &str| {
+            let mut name = name.replace("conv1.0.", "conv1.").replace("conv1.1.", "bn1.");
+            for stage in 1..5 {
+                name = name.replace(&format!("conv{}_x.", stage + 1), &format!("layer{stage}."));
+            }
+            for (at, part) in
+                ["conv1", "bn1", "", "conv2", "bn2", "", "conv3", "bn3"].iter().enumerate()
+            {
+                name = name.replace(&format!("residual_function.{at}."), &format!("{part}."));
+            }
+            format!("module.{}", name.replace("fc.", "linear."))
+        };
+        let file: Weights =
+            whole.iter().map(|(name, tensor)| (theirs(name), tensor.clone())).collect();
+        assert!(file.tensor("module.layer4.1.conv2.weight").is_some());
+        assert_eq!(recognise(&file, &candidates), [name]);
+        assert_eq!(fit(file, &graph), Ok(whole));
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ use top5::graph::Stop;
 
 use crate::door;
 use crate::served::{App, cores};
+use crate::start::StartError;
 
 /// How often the wish to stop is looked for, and how long the server rests when the system has no more sockets.
 const PULSE: Duration = Duration::from_millis(50);
@@ -30,8 +31,15 @@ const HEADERS: usize = 64 << 10;
 /// Serves until `stop` is set and what was asked before is answered.
 pub(crate) fn run(app: Arc<App>, listener: StdListener, stop: &Stop) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let runtime =
-        Builder::new_current_thread().enable_all().max_blocking_threads(cores()).build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(cores())
+        .thread_keep_alive(Duration::MAX)
+        .build()?;
+    // One thread that decodes must be there, and stays: where the system starts none, tokio panics.
+    let refused = |error: io::Error| io::Error::new(error.kind(), StartError::from(error));
+    std::thread::Builder::new().spawn(|| ()).map_err(refused)?;
+    drop(runtime.spawn_blocking(|| ()));
     let served = runtime.block_on(serve(app, listener, stop));
     // What still decodes belongs to requests that were cut off.
     runtime.shutdown_background();

@@ -26,6 +26,7 @@ mod request;
 mod routes;
 mod run;
 mod served;
+mod start;
 mod tensor;
 mod upload;
 mod walk;
@@ -38,10 +39,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use top5::data::Limits;
-use top5::graph::{Device, EngineError, Stop};
+use top5::graph::{Device, Stop};
 
 pub use export::{ExportError, File};
 pub use run::Feed;
+pub use start::StartError;
 
 use served::{App, Served};
 
@@ -106,17 +108,18 @@ pub struct Server {
 
 impl Server {
     /// Plans each of the models, which have different names of letters, digits, `.`, `_` and `-`, on the device that all of them
-    /// share, and starts their workers. Fails where a plan needs more memory than the device may give.
+    /// share, and starts their workers. Fails where a plan needs more memory than the device may give, or the system starts no
+    /// thread.
     pub fn new(
         models: Vec<(String, top5::Model)>,
         device: Arc<dyn Device>,
         options: Options,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<Self, StartError> {
         let served = models
             .into_iter()
             .map(|(name, model)| Served::start(name, model, &*device, &options).map(Arc::new));
         let served = served.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { app: Arc::new(App::new(served, device, options)) })
+        Ok(Self { app: Arc::new(App::new(served, device, options)?) })
     }
 
     /// Answers on this socket until it is asked to stop, and returns when the last request is answered or its time is over.

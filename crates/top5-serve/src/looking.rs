@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -77,12 +78,13 @@ pub(crate) struct Events {
 
 impl Looking {
     /// Starts the worker.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start() -> io::Result<Self> {
         let (jobs, waiting) = std::sync::mpsc::channel();
         let running = Arc::<Running>::default();
         let worker = Worker { running: Arc::clone(&running), ready: None };
-        thread::spawn(move || worker.run(&waiting));
-        Self { room: Arc::new(Semaphore::new(ROOM)), numbers: AtomicU64::new(0), running, jobs }
+        thread::Builder::new().spawn(move || worker.run(&waiting))?;
+        let room = Arc::new(Semaphore::new(ROOM));
+        Ok(Self { room, numbers: AtomicU64::new(0), running, jobs })
     }
 
     /// A place in the queue, to be asked for before anything is decoded.

@@ -8,13 +8,14 @@ use std::thread;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use top5::data::Preprocess;
-use top5::graph::{Device, EngineError, Graph, Network, Retain, Tensor};
+use top5::graph::{Device, Graph, Network, Retain, Tensor};
 use top5::{Classifier, Model, draw, zoo};
 
 use crate::Options;
 use crate::failure::Failure;
 use crate::looking::Looking;
 use crate::metrics::{OfModel, OfServer};
+use crate::start::StartError;
 use crate::worker::{Job, Worker};
 
 /// Most bytes of all bodies together, in bodies of the largest size.
@@ -47,7 +48,7 @@ impl Served {
         model: Model,
         device: &dyn Device,
         options: &Options,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<Self, StartError> {
         let batch = options.max_batch.max(1);
         let bias = |(name, tensor): (&str, &Tensor)| {
             name.strip_suffix(".bias").map(|layer| (layer.to_owned(), tensor.data().to_vec()))
@@ -69,7 +70,7 @@ impl Served {
             metrics: Arc::clone(&metrics),
             alive: Arc::clone(&alive),
         };
-        thread::spawn(move || worker.run(&waiting));
+        thread::Builder::new().spawn(move || worker.run(&waiting))?;
         Ok(Self {
             network,
             biases,
@@ -162,17 +163,21 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(models: Vec<Arc<Served>>, device: Arc<dyn Device>, options: Options) -> Self {
-        Self {
+    pub(crate) fn new(
+        models: Vec<Arc<Served>>,
+        device: Arc<dyn Device>,
+        options: Options,
+    ) -> Result<Self, StartError> {
+        Ok(Self {
             models,
             decoders: Arc::new(Semaphore::new(cores())),
             options,
-            looking: Looking::start(),
+            looking: Looking::start()?,
             device,
             metrics: OfServer::default(),
             draining: AtomicBool::new(false),
             bodies: AtomicUsize::new(0),
-        }
+        })
     }
 
     /// The model of this name.

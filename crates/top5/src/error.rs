@@ -19,7 +19,9 @@ pub enum ModelError {
     },
     /// No network has these tensors.
     Unrecognised {
-        /// The network that comes nearest, and what differs.
+        /// How many tensors there are.
+        tensors: usize,
+        /// The network that comes nearest, and what differs; none where all are far.
         nearest: Option<WeightsError>,
     },
     /// The file's name ends with the beginning of another SHA-256 than its own.
@@ -77,8 +79,13 @@ impl fmt::Display for ModelError {
                 "the model's description is not usable ({reason}): name the network and give the \
                  file as --weights"
             ),
-            Self::Unrecognised { nearest: None } => f.write_str("the file holds no tensors"),
-            Self::Unrecognised { nearest: Some(error) } => write!(
+            Self::Unrecognised { tensors: 0, .. } => f.write_str("the file holds no tensors"),
+            Self::Unrecognised { tensors, nearest: None } => write!(
+                f,
+                "these are the weights of no network that top5 knows ({tensors} tensors), nor nearly: `top5 models` lists \
+                 the networks; name one and give the file as --weights for the list of differences"
+            ),
+            Self::Unrecognised { nearest: Some(error), .. } => write!(
                 f,
                 "these are the weights of no network that top5 knows; the nearest is {}, of whose \
                  tensors {} are missing, {} have another shape and {} are too many: name the \

@@ -83,12 +83,16 @@ pub(crate) fn recognise(weights: &Weights, format: Format) -> Result<&'static Ne
     if let Some(network) = caffe.or(found.first()) {
         return Ok(network);
     }
-    let differences = graphs.iter().filter_map(|graph| weights.check(graph).err());
+    // One that lacks most of the network's tensors is no hint.
+    let differences = graphs.iter().filter_map(|graph| {
+        let error = weights.check(graph).err()?;
+        (2 * error.missing.len() < graph.params().count()).then_some(error)
+    });
     let wrong = |error: &WeightsError| {
         error.missing.len() + error.unexpected.len() + error.mismatched.len()
     };
-    let nearest = differences.min_by_key(wrong).filter(|_| !weights.is_empty());
-    Err(ModelError::Unrecognised { nearest })
+    let nearest = differences.min_by_key(wrong);
+    Err(ModelError::Unrecognised { tensors: weights.len(), nearest })
 }
 
 /// The network, unless the file is Caffe's and another network has the same tensors and is built as Caffe builds it.

@@ -1,5 +1,6 @@
 //! Where a model's weights lie: a file, or a folder of a run or of timm's.
 
+use std::fs;
 use std::io::Seek;
 use std::path::{Path, PathBuf};
 
@@ -67,8 +68,13 @@ impl WeightFiles {
         "model.onnx",
     ];
 
-    /// Those of a folder, if `path` is one: the first of [`Self::NAMES`] that is there, and in the folder of a run that is not
-    /// finished, those of its newest checkpoint. Otherwise the file itself, without a description. Nothing is read yet.
+    /// How files of weights end that have other names, the preferred one first.
+    pub const ENDS: [&str; 8] =
+        [".safetensors", ".pth", ".pth.tar", ".pt", ".th", ".bin", ".ckpt", ".onnx"];
+
+    /// Those of a folder, if `path` is one: the first of [`Self::NAMES`] that is there; in the folder of a run that is not
+    /// finished, those of its newest checkpoint; the only file with the first of [`Self::ENDS`] that any has. Otherwise the file
+    /// itself, without a description. Nothing is read yet.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         if !path.is_dir() {
@@ -81,10 +87,26 @@ impl WeightFiles {
             let step = newest_folder(&path).or_else(|| newest_folder(&path.join(CHECKPOINTS)))?;
             file(&step)
         };
-        let weights = file(&path).or_else(checkpoint);
+        let only = || Some(Self::named_otherwise(&path)).filter(|of| of.len() == 1)?.pop();
+        let weights = file(&path).or_else(checkpoint).or_else(only);
         let weights = weights.unwrap_or_else(|| path.join(WEIGHTS_FILE));
         let beside = |name| Some(path.join(name)).filter(|file| file.is_file());
         Self { weights, config: beside(CONFIG_FILE), preprocessor: beside(PREPROCESSOR_FILE) }
+    }
+
+    /// The files of a folder that have the first of [`Self::ENDS`] that any has, sorted; none where it cannot be listed.
+    pub fn named_otherwise(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        files.retain(|file| file.is_file());
+        files.sort();
+        let ends = |file: &Path, end: &str| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            !name.starts_with('.') && name.to_lowercase().ends_with(end)
+        };
+        let first = Self::ENDS.iter().find(|end| files.iter().any(|file| ends(file, end)));
+        files.retain(|file| first.is_some_and(|end| ends(file, end)));
+        files
     }
 
     /// The files beside the weights that hold them, if they are an index of several.

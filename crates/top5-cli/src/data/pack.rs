@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use anyhow::Result;
 use serde::Serialize;
 use top5::data::packed::{CLASSES, SHARD, folder_of, shard_path, shard_text};
 use top5::data::tar::{END, crc32, header, padding};
+use top5::data::together::together;
 use top5::data::{DataError, Dataset, Filter, Image, Limits, decode, resize};
 use top5::{WholeFile, remove_file};
 
@@ -148,15 +148,7 @@ impl Task {
                 mine.push((at, self.member(part.as_ref(), index)));
             }
         };
-        let mut members = thread::scope(|scope| {
-            let others: Vec<_> = (1..self.threads).map(|_| scope.spawn(work)).collect();
-            let mut members = work();
-            for other in others {
-                members
-                    .extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            }
-            members
-        });
+        let mut members: Vec<_> = together(self.threads, work).into_iter().flatten().collect();
         members.sort_unstable_by_key(|(at, _)| *at);
         members.into_iter().map(|(_, member)| member).collect()
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
+use top5::data::together::together;
 use top5::data::{DataError, Loader, Preprocess};
 use top5::eval::{Header, Origin, Pipe, Shard};
 use top5::graph::{Device, EngineError, Retain, Tensor, Weights};
@@ -196,8 +196,9 @@ const PART: usize = 1 << 14;
 /// SHA-256 of the names and the SHA-256 of all tensors, by name: whatever file they were in.
 pub(crate) fn hash(weights: &Weights) -> String {
     let tensors: Vec<(&str, &Tensor)> = weights.iter().collect();
-    let (next, lines) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let next = AtomicUsize::new(0);
     let work = || {
+        let mut lines = Vec::new();
         while let Some((at, (name, tensor))) = {
             let at = next.fetch_add(1, Ordering::Relaxed);
             tensors.get(at).map(|tensor| (at, tensor))
@@ -206,16 +207,11 @@ pub(crate) fn hash(weights: &Weights) -> String {
                 part.iter().flat_map(|value| value.to_le_bytes()).collect()
             };
             let line = format!("{name} {}\n", sha256_of(tensor.data().chunks(PART).map(bytes)));
-            lines.lock().unwrap_or_else(PoisonError::into_inner).insert(at, line);
+            lines.push((at, line));
         }
+        lines
     };
-    thread::scope(|scope| {
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(tensors.len());
-        (1..threads).for_each(|_| {
-            scope.spawn(work);
-        });
-        work();
-    });
-    let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(tensors.len());
+    let lines: BTreeMap<usize, String> = together(threads, work).into_iter().flatten().collect();
     sha256(lines.into_values().collect::<String>().as_bytes())
 }

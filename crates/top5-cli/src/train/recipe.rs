@@ -113,7 +113,9 @@ fn settings(args: &TrainArgs, begins: bool) -> Vec<(&str, String)> {
 fn refused(error: RecipeError, settings: &[(&str, String)]) -> Stop {
     let (key, expected) = match error {
         RecipeError::Value { key, expected, .. } => (key, expected),
-        RecipeError::Toml { message } => return Stop::Usage(message),
+        RecipeError::Toml { message } => {
+            return Stop::Usage(message.trim_end().replace('\n', ", "));
+        }
         RecipeError::Parameters { .. } => return Stop::Usage(error.to_string()),
     };
     let is = |path: &str| path.split('.').any(|part| part == key);

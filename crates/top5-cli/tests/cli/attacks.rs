@@ -145,6 +145,16 @@ fn outputs_take_the_place_of_regular_files_of_their_kind_only() {
         fs::write(place.path("weights.safetensors"), &weights).unwrap();
         fs::remove_file(place.path("new")).unwrap();
     }
+    for (line, kind) in [
+        ("show lenet --svg lenet.png", "SVG"),
+        ("models lenet --plot history.PDF", "SVG"),
+        ("data preview digits --recipe lenet --out sheet.jpg", "PNG"),
+    ] {
+        let ran = place.run(line);
+        assert_eq!(ran.code, Some(2), "{line}: {ran:?}");
+        assert!(ran.stderr.contains(&format!("is an {kind} file: name it")), "{line}: {ran:?}");
+        assert!(!place.path(line.rsplit(' ').next().unwrap()).exists(), "{line}");
+    }
     pipe(&place.path("pipe"));
     fs::create_dir(place.path("folder")).unwrap();
     std::os::unix::fs::symlink(place.path("victim"), place.path("link")).unwrap();
@@ -218,8 +228,54 @@ fn limits_of_memory_are_asked_before_memory_is() {
         }
     }
     assert!(told >= 16, "{told}");
+    // An image, too; others beside it are classified.
+    let large = [b"P6 6000 6000 255\n".as_slice(), &vec![9; 108_000_000]].concat();
+    fs::write(place.path("large.ppm"), large).unwrap();
+    let ran = place.run_within("predict large.ppm image.pgm -j 1", 200 << 10);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.stderr.contains("large.ppm") && ran.stderr.contains(" MiB"), "{ran:?}");
+    assert!(ran.stdout.starts_with("image.pgm: "), "{ran:?}");
     // What the machine has is the most that a limit can allow.
     place.fails("bench vgg16 -b 65536 --memory-limit 99999999", 4, &["MiB", "may use"]);
+}
+
+/// A stack that no thread can have stands for a limit on threads: the work is done by fewer, and what takes one is refused.
+#[cfg(target_os = "linux")]
+#[test]
+fn work_goes_on_where_no_thread_is_to_be_had() {
+    let place = Place::new();
+    for class in ["a", "b"] {
+        fs::create_dir_all(place.path("photos").join(class)).unwrap();
+        for i in 0..4 {
+            let image = image::GrayImage::from_pixel(8, 8, image::Luma([i * 30]));
+            image.save(place.path("photos").join(class).join(format!("{i}.png"))).unwrap();
+        }
+    }
+    let without = |line: &str| {
+        let mut command = place.command(line);
+        command.env("RUST_MIN_STACK", (1_u64 << 60).to_string());
+        Ran::from(command.output().unwrap())
+    };
+    for line in [
+        "eval lenet --data digits",
+        "train lenet --data photos --epochs 1 -b 4 --out run",
+        "eval run --split all --report page --twins",
+        "data check photos",
+        "data pack photos --out photos.tar",
+        "predict photos/a/0.png",
+        "gallery lenet --data digits --images 8 --out gallery",
+    ] {
+        let ran = without(line);
+        assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+    }
+    for line in [
+        "serve lenet --port 0",
+        "train lenet --data photos --epochs 1 --out new --watch=127.0.0.1:0",
+    ] {
+        let ran = without(line);
+        assert_eq!(ran.code, Some(4), "{line}: {ran:?}");
+        assert!(ran.stderr.contains("thread"), "{line}: {ran:?}");
+    }
 }
 
 /// Weights that overflow, and statistics that do: no answer is one that is no number.

@@ -251,3 +251,18 @@ fn flags_come_from_the_environment_too() {
     let ran = Ran::from(command.env("TOP5_TOP", "2").output().unwrap());
     assert_eq!(ran.stdout.matches(" %)").count(), 2, "{ran:?}");
 }
+
+#[test]
+fn what_programs_leave_behind_in_a_folder_is_no_image() {
+    let place = Place::new();
+    let image = image::GrayImage::from_pixel(8, 8, image::Luma([9]));
+    for file in ["a/1.png", "a/.cache/2.png", "__MACOSX/a/3.png", "a/._1.png"] {
+        let path = place.path("photos").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image.save(path).unwrap();
+    }
+    let ran = place.run("predict photos");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(matches!(lines[..], [line] if line.starts_with("photos/a/1.png: ")), "{ran:?}");
+}

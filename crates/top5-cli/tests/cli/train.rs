@@ -221,8 +221,9 @@ fn senseless_values_are_refused_before_anything_is_made() {
         ("--set batch_size=9223372036854775807", &["batch_size"]),
         ("--set checkpoint_steps=0", &["checkpoint_steps"]),
         ("--exact --set precision=bf16", &["--exact", "bf16"]),
-        ("--checkpoint-every 18446744073709551615", &["--checkpoint-steps", "65536"]),
-        ("--batch-size 18446744073709551615", &["--batch-size", "65536"]),
+        ("--checkpoint-every 18446744073709551615", &["--checkpoint-steps", "1 to 4294967295"]),
+        ("--batch-size 4294967296", &["--batch-size", "1 to 4294967295"]),
+        ("--set batch_size=18446744073709551615", &["expected usize, in `batch_size`"]),
     ] {
         let ran = place.run(&format!("train lenet {flags} --out run"));
         assert_eq!(ran.code, Some(2), "{flags}: {ran:?}");
@@ -256,6 +257,7 @@ fn data_networks_and_places_that_do_not_do_are_refused_before_anything_is_made()
         ("absent.toml", 4, &["absent.toml"]),
         ("lenet --data photos --out file/run", 4, &["file"]),
         ("lenet --data photos --keep-epochs 99", 2, &["99"]),
+        ("lenet --data photos --keep-epochs 0", 2, &["--keep-epochs 0"]),
     ] {
         place.fails(&format!("train {line} --epochs 1"), code, words);
         assert!(!place.path("runs").exists(), "{line}");
@@ -515,5 +517,23 @@ fn one_of_several_processes_is_refused_without_mpi() {
         assert!(ran.stderr.contains(&format!("one of {size} processes")), "{ran:?}");
         assert!(ran.stderr.contains("--features mpi"), "{ran:?}");
         assert!(!place.path("run").exists());
+    }
+}
+
+/// What is said before the first step is near to what the run comes to.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_a_run_takes_is_told_before_it() {
+    let place = Place::new();
+    for (line, least) in
+        [("lenet --batch-size 512", 0.75), ("resnet20_cifar --batch-size 256 --ema 0.9", 0.75)]
+    {
+        let run = place.json(&format!(
+            "train {line} --epochs 1 --checkpoint-steps 70000 --no-report --out run"
+        ));
+        let told = run["plan"]["memory_bytes"].as_f64().unwrap();
+        let ratio = told / run["peak_memory_bytes"].as_f64().unwrap();
+        assert!((least..=1.25).contains(&ratio), "{line}: {ratio} of {run}");
+        fs::remove_dir_all(place.path("run")).unwrap();
     }
 }

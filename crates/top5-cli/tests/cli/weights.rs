@@ -96,3 +96,25 @@ fn timms_folder_is_without_auxiliary_heads_and_the_other_file_has_them() {
     assert_eq!(main, names);
     assert_eq!(place.json("convert folder again.safetensors")["parameters"], 23_834_568);
 }
+
+#[test]
+fn a_folder_is_a_model_by_its_only_file_of_weights() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("folder/sub")).unwrap();
+    fs::write(place.path("folder/README.md"), "a model").unwrap();
+    let nothing = ["folder: no weights in this folder", "model.safetensors", ".pth"];
+    place.fails("show folder", 3, &nothing);
+    place.fails("predict x.png --model folder", 3, &nothing);
+    fs::write(place.path("folder/best.SafeTensors"), file(&resnet20())).unwrap();
+    fs::write(place.path("folder/.hidden.safetensors"), "").unwrap();
+    fs::write(place.path("folder/optimizer.pth"), "").unwrap();
+    assert!(place.text("show folder").contains("resnet20_cifar"));
+    fs::write(place.path("folder/last.safetensors"), file(&resnet20())).unwrap();
+    place.fails("show folder", 3, &["several files of weights", "best.SafeTensors, last.safe"]);
+    fs::write(place.path("folder/model.safetensors"), file(&resnet20())).unwrap();
+    assert!(place.text("show folder").contains("resnet20_cifar"));
+    // What is far from every network has no nearest.
+    let lone: Weights = [("a.weight".to_owned(), Tensor::zeros([2, 2]))].into_iter().collect();
+    fs::write(place.path("lone.safetensors"), file(&lone)).unwrap();
+    place.fails("show lone.safetensors", 3, &["no network that top5 knows (1 tensors)"]);
+}
