@@ -1,27 +1,61 @@
-// Opens every view of a running `top5 serve` in Chromium and looks for faults, at 320 and 1440 pixels, in light, dark and forced
-// colours: requests to other hosts, errors in the console, content wider than the window, what axe finds. Then it does in each view
-// what a user would, by keyboard, and compares with what the API says.
+// Opens every view of `top5 serve` in Chromium and looks for faults, at 320 and 1440 pixels, in light, dark and forced colours:
+// requests to other hosts, errors in the console, content wider than the window, what axe finds. Then it does in each view what a
+// user would, by keyboard, and compares with what the API says.
 //
-//     npm install playwright-core axe-core      (Debian has chromium)
-//     top5 serve lenet other=lenet
-//     top5 page export site
-//     node scripts/page.mjs http://127.0.0.1:8000 [DIR for screenshots, or -] [site]
+//     npm install --prefix target/page $(cat scripts/page.txt)      (Debian has chromium)
+//     node scripts/page.mjs target/debug/top5 [--quick] [--shots DIR]
 //
-// One line per window and task; the exit status is 0 if all are clean.
+// The program makes what there is to show in a folder that vanishes: an evaluation, a gallery and the like. With --quick each view is
+// looked at once, after its task, at 320 pixels; otherwise in all windows, and as an exported page too. One line per window and
+// task; the exit status is 0 if all are clean.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { gzipSync } from "node:zlib";
 import { createRequire } from "node:module";
 
-const [base, shots, site] = process.argv.slice(2);
-const folder = shots === "-" ? undefined : shots;
-const require = createRequire(path.join(process.cwd(), "package.json"));
+const [program, ...words] = process.argv.slice(2);
+const quick = words.includes("--quick");
+const folder = words.includes("--shots") ? words[words.indexOf("--shots") + 1] : undefined;
+const require = createRequire(path.resolve("target/page/package.json"));
 const { chromium } = require("playwright-core");
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const TAGS = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"];
-const VIEWS = ["classify", "champions", "explain", "occlude", "walk", "compare", "kernel", "zoo", "history"];
+const VIEWS = ["classify", "champions", "explain", "occlude", "walk", "evaluation", "gallery", "evolution", "compare", "kernel", "zoo", "history"];
 const MODEL = "lenet-digits";
+
+const place = fs.mkdtempSync(path.join(os.tmpdir(), "page-"));
+const shown = ["judged", "thousand", "maps", "learnt", "moved"].flatMap((name) => ["--show", name]);
+
+/** Makes results with the program, and a report about a thousand classes from one of them. */
+function results() {
+  const run = (...line) => execFileSync(path.resolve(program), line, { cwd: place, stdio: ["ignore", "ignore", "pipe"] });
+  run("eval", "lenet", "--report", "judged");
+  run("gallery", "lenet", "--images", "200", "--out", "maps");
+  run("train", "lenet", "--epochs", "3", "--keep-epochs", "1,2,3", "--out", "run");
+  run("evolve", "run", "--images", "100", "--out", "learnt");
+  fs.writeFileSync(path.join(place, "digit.pgm"), Buffer.concat([Buffer.from("P5 28 28 255\n"), Buffer.alloc(784, 255).fill(0, 280, 400)]));
+  run("invariance", "lenet", "digit.pgm", "--out", "moved");
+  const report = JSON.parse(fs.readFileSync(path.join(place, "judged/report.json"), "utf8"));
+  const classes = Array.from({ length: 1000 }, (_, i) => `class ${i} of a long name`);
+  report.per_class = classes.map((name) => ({ class: name, images: 4, top1: 75, top5: 100 }));
+  report.images = 4000;
+  // Its images are not at hand.
+  report.origin.data = "photographs";
+  const rows = Array.from({ length: 4000 }, (_, i) => `val/${i}.JPEG,${i % 1000},${i % 7 ? i % 1000 : (i + 3) % 1000},0.5,1`);
+  fs.mkdirSync(path.join(place, "thousand"));
+  fs.writeFileSync(path.join(place, "thousand/report.json"), JSON.stringify(report));
+  fs.writeFileSync(path.join(place, "thousand/predictions.csv"), ["image,label,top1_index,top1_prob,rank", ...rows].join("\n"));
+  if (!quick) run("page", "export", "site", "lenet", ...shown);
+}
+
+results();
+const server = spawn(path.resolve(program), ["serve", "lenet", "other=lenet", "--port", "0", ...shown], { cwd: place, stdio: ["ignore", "pipe", "inherit"] });
+const [line] = await once(server.stdout, "data");
+const base = String(line).split(" ")[0];
+const site = quick ? undefined : path.join(place, "site");
 
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
 let clean = true;
@@ -53,6 +87,12 @@ async function violations(page, preload = true) {
   return found.result.value ?? [String(found.exceptionDetails?.exception?.description)];
 }
 
+/** What can be seen without using a view. */
+async function inspect(page) {
+  if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) page.problems.push("wider than the window");
+  page.problems.push(...await violations(page));
+}
+
 const status = (page) => page.textContent("#status");
 const until = (page, test, argument) => page.waitForFunction(test, argument, { timeout: 20000 });
 const says = (page, words) => until(page, (wanted) => document.querySelector("#status").textContent.includes(wanted), words);
@@ -80,6 +120,9 @@ async function fill(page, view) {
     await page.waitForSelector("#panels figure");
   }
   if (view === "walk") await page.waitForSelector(".strip");
+  if (view === "evaluation") await page.waitForSelector("#matrix .cell");
+  if (view === "gallery") await page.locator(".tile").first().click();
+  if (view === "evolution") await page.waitForSelector("figure.curve");
 }
 
 async function look(width, colours) {
@@ -91,8 +134,7 @@ async function look(width, colours) {
     } catch (error) {
       page.problems.push(error.message);
     }
-    if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) page.problems.push("wider than the window");
-    page.problems.push(...await violations(page));
+    await inspect(page);
     if (folder && colours !== "forced") {
       await page.screenshot({ path: path.join(folder, `${view}-${width}-${colours}.png`), fullPage: true });
     }
@@ -158,6 +200,7 @@ const TASKS = {
     // The table is the API's numbers.
     await page.locator("#explanation figure details summary").last().focus();
     await page.keyboard.press("Enter");
+    await page.waitForSelector("#explanation .numbers tbody tr");
     const cells = await page.locator("#explanation .numbers tbody tr").first().locator("td").allTextContents();
     const answer = await page.request.post(`${base}/v1/explain/${MODEL}?method=grad-cam`, { data: await sample(page, 3) });
     const { map } = await answer.json();
@@ -209,8 +252,7 @@ const TASKS = {
   },
   async walk(page) {
     await choose(page, 3);
-    await page.locator(".layer").nth(1).focus();
-    await page.keyboard.press("Enter");
+    await page.locator(".layer").nth(1).press("Enter");
     await page.waitForSelector(".tile");
     await page.locator(".tile").first().focus();
     await page.keyboard.press("Enter");
@@ -226,6 +268,129 @@ const TASKS = {
       if (wanted === ".tile") await page.keyboard.press("Escape");
       await page.waitForSelector(wanted);
     }
+  },
+  async evaluation(page) {
+    const told = await ask(page, "v1/results/judged");
+    const { label, taken, image } = told.answers;
+    const of = (row, column, answers = told.answers) => answers.image.filter((_, i) => answers.label[i] === row && answers.taken[i] === column);
+    await page.waitForSelector("#matrix .cell");
+    await says(page, "top-1 ");
+    // Every cell has the number of its images.
+    const counts = await page.locator("#matrix .cell").evaluateAll((all) => all.map((cell) => [cell.dataset.at, cell.textContent]));
+    check(page, counts.length === 100, `${counts.length} cells`);
+    for (const [at, text] of counts) {
+      const [row, column] = at.split(" ").map(Number);
+      check(page, of(row, column).length === (text === "·" ? 0 : Number(text)), `cell ${at}: ${text}`);
+    }
+    // To the cell of a mistake by arrows; Enter lists exactly its images, and Escape comes back.
+    const wrong = image.findIndex((_, i) => label[i] !== taken[i]);
+    const [row, column] = [label[wrong], taken[wrong]];
+    await page.focus("#matrix [tabindex='0']");
+    for (let i = 0; i < row; i++) await page.keyboard.press("ArrowDown");
+    for (let i = 0; i < column; i++) await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("Enter");
+    const names = () => page.locator("#listed .name").allTextContents();
+    await page.waitForSelector("#listed li");
+    check(page, String(await names()) === String(of(row, column)), `listed: ${await names()}`);
+    await until(page, () => [...document.querySelectorAll("#listed img")].every((one) => one.complete && one.naturalWidth > 0));
+    check(page, await page.locator("#listed img").count() === of(row, column).length, "images without pictures");
+    await page.keyboard.press("Escape");
+    check(page, await page.evaluate(() => document.activeElement?.getAttribute("data-at")) === `${row} ${column}`, "Escape did not come back");
+    await page.reload();
+    await page.waitForSelector("#listed li");
+    check(page, String(await names()) === String(of(row, column)), "a reload lost the images");
+    const published = await page.locator("#view table").first().textContent();
+    check(page, published.includes(told.protocol) && published.includes("measured here"), `beside: ${published}`);
+    check(page, await page.locator("#mistakes tbody tr").count() === told.suspects.length, "not every mistake has a row");
+    // A thousand classes: to one by name, further by keys.
+    const many = (await ask(page, "v1/results/thousand")).answers;
+    await page.goto(`${base}/#lang=en&view=evaluation&result=thousand`);
+    await page.reload();
+    await page.waitForSelector("#go-class");
+    const started = Date.now();
+    await page.fill("#go-class", "class 503 of a long name");
+    await page.keyboard.press("Tab");
+    await page.waitForSelector("#matrix [data-at^='503 ']");
+    await page.focus("#matrix [tabindex='0']");
+    await page.keyboard.press("PageDown");
+    await page.keyboard.press("Home");
+    await page.waitForSelector("#matrix [data-at='513 0']");
+    await page.fill("#go-taken", "class 503 of a long name");
+    await page.keyboard.press("Tab");
+    await page.fill("#go-class", "class 503 of a long name");
+    await page.keyboard.press("Tab");
+    await page.waitForSelector("#listed li");
+    check(page, String(await names()) === String(of(503, 503, many)), `of a thousand: ${await names()}`);
+    check(page, Date.now() - started < 5000, `a thousand classes took ${Date.now() - started} ms`);
+  },
+  async gallery(page) {
+    const told = await ask(page, "v1/results/maps");
+    const [layer] = told.layers;
+    await page.waitForSelector(".tile");
+    const alive = layer.maps.filter((map) => !layer.dead.includes(map));
+    check(page, await page.locator(".tile").count() === alive.length, "not every map has a card");
+    const [map] = alive;
+    const examples = layer.examples.filter((one) => one.map === map);
+    const name = await page.locator(".tile canvas").first().getAttribute("aria-label");
+    check(page, name.includes(examples[0].class) && name.includes(String(Number(examples[0].value.toPrecision(4)))), `named ${name}`);
+    // What is cut out of the sheet is not white.
+    await until(page, () => {
+      const canvas = document.querySelector(".tile canvas");
+      return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value > 0 && value < 255);
+    });
+    await page.locator(".tile").first().press("Enter");
+    const rows = await page.locator("#details tbody tr").evaluateAll((all) => all.map((one) => [...one.cells].map((cell) => cell.textContent)));
+    check(page, String(rows.map((row) => row.slice(1, 4))) === String(examples.map((one) => [one.value, one.class, one.name])), `rows ${rows}`);
+    const { top, left, height, width } = examples[0].rectangle;
+    const box = await page.locator("svg.frame").first().getAttribute("aria-label");
+    check(page, box.includes(`${height} × ${width} from row ${top}, column ${left}`), `box ${box}`);
+    await page.keyboard.press("Escape");
+    check(page, await page.evaluate(() => document.activeElement?.getAttribute("data-map")) === String(map), "Escape did not come back");
+    await page.goBack();
+    await page.waitForSelector("#details table");
+    const wanted = examples[0].class;
+    await page.fill("#find", wanted);
+    const fits = alive.filter((one) => String(one) === wanted || layer.examples.some((example) => example.map === one && example.class.includes(wanted)));
+    await says(page, `${fits.length} of ${layer.maps.length} maps`);
+    await page.reload();
+    await page.waitForSelector("#details table");
+    check(page, await page.locator(".tile").count() === fits.length, "a reload lost the filter");
+  },
+  async evolution(page) {
+    const told = await ask(page, "v1/results/learnt");
+    await page.waitForSelector("#epoch figure");
+    for (let i = 1; i < told.epochs.length; i++) {
+      await page.focus("#before");
+      await page.keyboard.press("Enter");
+    }
+    await until(page, () => location.hash.includes("epoch=0"));
+    for (let i = 1; i < told.epochs.length; i++) {
+      await page.focus("#epochs");
+      await page.keyboard.press("ArrowRight");
+      const changed = told.layers[0].maps.filter((map) => map.jumps.includes(told.epochs[i]));
+      await says(page, `Epoch ${told.epochs[i]}`);
+      const words = await status(page);
+      check(page, changed.length === 0 ? words.includes("no map") : changed.every((map) => words.includes(`map ${map.map} now shows image ${map.strongest[i].name}`)), words);
+    }
+    await page.reload();
+    await page.waitForSelector("#epoch figure");
+    check(page, await page.inputValue("#epochs") === String(told.epochs.length - 1), "a reload lost the epoch");
+    check(page, await page.locator("#play").count() === 0, "something plays although nothing shall move");
+    const curves = await ask(page, "v1/results/moved");
+    await page.locator("details.points summary").first().press("Enter");
+    const cells = await page.locator("details.points").first().locator("tbody tr").evaluateAll((all) => all.map((one) => [...one.cells].map((cell) => Number(cell.textContent))));
+    check(page, JSON.stringify(cells) === JSON.stringify(curves.images[0].points.map((point) => [point.amount, ...point.distances, point.probability])), "the table is not the API's");
+    // Where things may move it plays, and stops.
+    const moving = await open("view=evolution", { reducedMotion: "no-preference" });
+    await moving.waitForSelector("#play");
+    await moving.focus("#play");
+    await moving.keyboard.press("Enter");
+    await until(moving, () => location.hash.includes("epoch=1"));
+    await moving.keyboard.press("Enter");
+    const stopped = await moving.evaluate(() => location.hash);
+    await moving.waitForTimeout(1500);
+    check(page, stopped === await moving.evaluate(() => location.hash), "it plays on");
+    await moving.context().close();
   },
   async compare(page) {
     await page.waitForSelector("#differences table");
@@ -303,25 +468,24 @@ const sample = async (page, digit) => (await page.request.get(`${base}/v1/sample
 
 /** What is loaded at first takes at most 60 kB compressed, and each view at most 30 kB more. */
 async function budgets() {
-  const context = await browser.newContext();
   const problems = [];
-  const size = async (url) => gzipSync(await (await context.request.get(url)).body()).length;
-  let before = 0;
-  for (const view of ["classify", ...VIEWS]) {
-    const page = await context.newPage();
-    const scripts = new Set();
-    page.on("request", (request) => request.resourceType() === "script" && scripts.add(request.url()));
-    await page.goto(`${base}/#view=${view}`);
-    await until(page, (name) => document.body.dataset.ready === name, view);
-    const sizes = await Promise.all([...scripts].map(size));
-    const bytes = sizes.reduce((sum, one) => sum + one, 0);
-    const most = before === 0 ? 60_000 : before + 30_000;
-    if (bytes > most) problems.push(`${view}: ${bytes} bytes of scripts, at most ${most}`);
-    if (before === 0) before = bytes;
-    await page.close();
+  const texts = new Map();
+  /** The modules that one loads, with itself. */
+  const closure = async (name, found = new Set()) => {
+    if (found.has(name)) return found;
+    found.add(name);
+    if (!texts.has(name)) texts.set(name, await (await fetch(`${base}/${name}`)).text());
+    for (const [, other] of texts.get(name).matchAll(/ from "\.\/([\w.]+)"/g)) await closure(other, found);
+    return found;
+  };
+  const size = (names) => [...names].reduce((sum, name) => sum + gzipSync(texts.get(name)).length, 0);
+  const first = await closure("page.js");
+  if (size(first) > 60_000) problems.push(`${size(first)} bytes of scripts at first`);
+  for (const view of VIEWS) {
+    const more = [...await closure(`${view}.js`)].filter((name) => !first.has(name));
+    if (size(more) > 30_000) problems.push(`${view}: ${size(more)} bytes of scripts more`);
   }
-  await context.close();
-  report(`task: budgets (${before} bytes of scripts at first)`, problems);
+  report(`task: budgets (${size(first)} bytes of scripts at first)`, problems);
 }
 
 /** Every view of a page that was exported, from its folder: nothing is asked of a server. */
@@ -355,9 +519,10 @@ async function exported() {
 }
 
 for (const [view, task] of Object.entries(TASKS)) {
-  const page = await open(`view=${view}&model=${MODEL}`);
+  const page = await open(`view=${view}&model=${MODEL}`, quick ? { viewport: { width: 320, height: 900 } } : {});
   try {
     await task(page);
+    if (quick) await inspect(page);
   } catch (error) {
     const where = error.stack?.split("\n").filter((line) => line.includes("page.mjs:")).at(-2);
     page.problems.push(`${error.message} ${where?.trim()}`);
@@ -371,7 +536,7 @@ for (const [view, task] of Object.entries(TASKS)) {
 const bare = await browser.newContext({ javaScriptEnabled: false });
 const form = await bare.newPage();
 await form.goto(base);
-const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "page-")), "digit.png");
+const file = path.join(place, "digit.png");
 fs.writeFileSync(file, await sample(form, 6));
 await form.setInputFiles("noscript input, form input[type=file]", file);
 await form.click("form button");
@@ -383,6 +548,8 @@ await bare.close();
 await budgets();
 if (site) await exported();
 
-for (const width of [320, 1440]) for (const colours of ["light", "dark", "forced"]) await look(width, colours);
+if (!quick) for (const width of [320, 1440]) for (const colours of ["light", "dark", "forced"]) await look(width, colours);
 await browser.close();
+server.kill();
+fs.rmSync(place, { recursive: true });
 process.exit(clean ? 0 : 1);

@@ -31,6 +31,7 @@ pub(crate) fn run() -> Result<()> {
     let doctests = step(&mut times, "doctests", runner::doctests)?;
     step(&mut times, "outside program", outside::run)?;
     step(&mut times, "round trips", round_trips)?;
+    step(&mut times, "page", page)?;
     let processes = step(&mut times, "processes", processes)?;
 
     println!("\n{}", table_of_lines(&read_sources(root())?));
@@ -114,6 +115,33 @@ fn round_trips() -> Result<()> {
     script.args(["scripts/round_trips.py", "--small", "--folder"]);
     script.arg(metadata::target_folder()?.join("debug")).current_dir(root());
     execute(script)
+}
+
+/// Uses the page in a browser and looks at it with axe, where Chromium, Node.js and the two packages are.
+fn page() -> Result<()> {
+    let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let packages = root().join("target/page/node_modules/axe-core").is_dir();
+    if !has_browser(packages && has("node") && has("chromium"), has_ci())? {
+        println!("not run: {BROWSER} let the page be tested");
+        return Ok(());
+    }
+    execute(cargo(&["build", "--workspace", "--bins", "--examples"]))?;
+    let mut script = Command::new("node");
+    script.arg("scripts/page.mjs").arg(metadata::target_folder()?.join("debug/top5"));
+    script.arg("--quick").current_dir(root());
+    execute(script)
+}
+
+/// What lets the page be tested.
+const BROWSER: &str = "Debian's chromium, nodejs and npm, and `npm install --prefix target/page $(cat scripts/page.txt)`,";
+
+/// Whether there is a browser with all that it takes; on a server there must be.
+fn has_browser(found: bool, on_server: bool) -> Result<bool> {
+    ensure!(
+        found || !on_server,
+        "{BROWSER} are missing: `.ci/run` installs them, and tells of it in target/page.log"
+    );
+    Ok(found)
 }
 
 /// Whether the Python with the others is there; on a server it must be.
@@ -222,6 +250,13 @@ mod tests {
         assert!(!has_mpi(false, false).unwrap());
         assert!(has_mpi(false, true).unwrap_err().to_string().contains("libopenmpi-dev"));
         assert!(has_mpi(true, true).unwrap());
+    }
+
+    #[test]
+    fn a_missing_browser_is_an_error_on_a_server_only() {
+        assert!(!has_browser(false, false).unwrap());
+        assert!(has_browser(false, true).unwrap_err().to_string().contains("chromium"));
+        assert!(has_browser(true, true).unwrap());
     }
 
     #[test]

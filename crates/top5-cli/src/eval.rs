@@ -16,6 +16,7 @@ mod real;
 mod result;
 mod rows;
 mod saved;
+mod shown;
 mod text;
 
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ pub(crate) use args::{EXAMPLES, EvalArgs, Split};
 use beside::Beside;
 pub(crate) use data::{Choice as DataChoice, DIGITS, Part};
 use ensemble::{Ensemble, Given};
+pub(crate) use files::REPORT;
 use files::Report;
 pub(crate) use look::hash as hash_of_weights;
 use look::{Look, Settings};
@@ -43,6 +45,7 @@ use pictures::Wanted;
 use protocol::Choice;
 use real::Real;
 use result::{Evaluation, Outcome};
+pub(crate) use shown::Shown;
 
 /// The command, resolved.
 pub(crate) struct Task {

@@ -16,7 +16,7 @@ pub(crate) use args::{
 };
 
 pub(crate) use correspond::Task as Correspond;
-pub(crate) use evolve::Task as Evolve;
+pub(crate) use evolve::{DOCUMENT as EVOLUTION, Task as Evolve};
 pub(crate) use filters::Task as Filters;
-pub(crate) use gallery::Task as Gallery;
-pub(crate) use invariance::Task as Invariance;
+pub(crate) use gallery::{DOCUMENT as GALLERY, Task as Gallery};
+pub(crate) use invariance::{DOCUMENT as INVARIANCE, Task as Invariance};

@@ -28,6 +28,14 @@ impl Interrupt {
         Ok(())
     }
 
+    /// A flag that SIGHUP sets from now on, instead of ending the program; where there is no such signal, nothing sets it.
+    pub(crate) fn hangup() -> io::Result<Arc<AtomicBool>> {
+        let asked = Arc::<AtomicBool>::default();
+        #[cfg(unix)]
+        flag::register(signal_hook::consts::SIGHUP, Arc::clone(&asked))?;
+        Ok(asked)
+    }
+
     /// The flag that a signal sets.
     pub(crate) fn stop(&self) -> Stop {
         Stop::of(Arc::clone(&self.asked))

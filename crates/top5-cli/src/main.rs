@@ -78,7 +78,7 @@ enum Task {
     Protocols(protocols::Task),
     Predict(Box<predict::Task>),
     Serve(Box<serve::Task>),
-    Page(page::Task),
+    Page(Box<page::Task>),
     Explain(Box<explain::Task>),
     Occlude(Box<explain::OccludeTask>),
     Data(data::Task),
@@ -110,7 +110,7 @@ impl Task {
             Commands::Report(args) => Self::Report(Box::new(report::Task::resolve(*args)?)),
             Commands::Protocols(args) => Self::Protocols(protocols::Task::resolve(args)?),
             Commands::Predict(args) => Self::Predict(Box::new(predict::Task::resolve(args)?)),
-            Commands::Page(args) => Self::Page(page::Task::resolve(args)?),
+            Commands::Page(args) => Self::Page(Box::new(page::Task::resolve(args)?)),
             Commands::Serve(args) => Self::Serve(Box::new(serve::Task::resolve(args)?)),
             Commands::Explain(args) => Self::Explain(Box::new(explain::Task::resolve(*args)?)),
             Commands::Occlude(args) => {

@@ -10,7 +10,7 @@ use top5::explain::Method;
 use top5::{Options, write_whole};
 use top5_serve::{ExportError, Server};
 
-use crate::args::TunedArgs;
+use crate::args::{ImageArgs, TunedArgs};
 use crate::exit::Stop;
 use crate::folder::claim_named;
 use crate::interrupt::Interrupt;
@@ -19,6 +19,7 @@ use crate::output::Output;
 use crate::printable;
 use crate::progress::Progress;
 use crate::serve::named;
+use crate::serve::results::{Results, ShownArgs};
 use crate::source::StoredModel;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -46,6 +47,10 @@ pub(crate) struct PageArgs {
     #[arg(long)]
     offline: bool,
     #[command(flatten)]
+    shown: ShownArgs,
+    #[command(flatten)]
+    images: ImageArgs,
+    #[command(flatten)]
     engine: TunedArgs,
 }
 
@@ -63,23 +68,28 @@ pub(crate) struct Task {
     methods: Vec<String>,
     folder: PathBuf,
     engine: Options,
+    results: Results,
 }
 
 impl Task {
     pub(crate) fn resolve(args: PageArgs) -> Result<Self> {
         // There is one action.
-        let PageArgs { action: _, folder, models, methods, offline, engine } = args;
-        Ok(Self { models: named(&models, offline)?, methods, folder, engine: engine.options()? })
+        let PageArgs { action: _, folder, models, methods, offline, shown, images, engine } = args;
+        let results = Results::resolve(shown, images)?;
+        let models = named(&models, offline)?;
+        Ok(Self { models, methods, folder, engine: engine.options()?, results })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
+        let shown = self.results.open(output)?;
         claim_named(&self.folder, output)?;
         let mut models = Vec::new();
         for (name, stored) in &self.models {
             models.push((name.clone(), stored.open(output)?.inference()));
         }
+        let options = top5_serve::Options { shown, ..top5_serve::Options::default() };
         let device = top5::device(&limited(self.engine))?;
-        let server = Server::new(models, Arc::new(device), top5_serve::Options::default())?;
+        let server = Server::new(models, Arc::new(device), options)?;
         let interrupt = Interrupt::default();
         interrupt.listen()?;
         let stop = interrupt.stop();

@@ -1,5 +1,8 @@
 //! `top5 serve`: models behind an HTTP door, and a page. Everything but the start is the library `top5-serve`'s.
 
+mod reload;
+pub(crate) mod results;
+
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use top5::Options;
+use top5::graph::Device;
+use top5::{Model, Options};
 use top5_serve::Server;
 
 use crate::args::{ImageArgs, TunedArgs, WeightsArgs, positive};
@@ -18,11 +22,13 @@ use crate::memory::{check_served, limited};
 use crate::output::Output;
 use crate::printable;
 use crate::source::StoredModel;
+use results::{Results, ShownArgs};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   top5 serve                                          the embedded LeNet; the page is at http://127.0.0.1:8000
   top5 serve runs/lenet-digits flowers=runs/flowers   two models, the second under a name of its own
+  top5 serve --show results/                          and an evaluation: top5 eval lenet --report results/
   curl --data-binary @digit.png http://127.0.0.1:8000/v1/predict/lenet-digits";
 
 /// Headings of groups of flags in `--help`.
@@ -43,6 +49,8 @@ pub(crate) struct ServeArgs {
     /// The folder of a training run that is shown, too, while it trains or later
     #[arg(long, value_name = "RUN")]
     run: Option<PathBuf>,
+    #[command(flatten)]
+    shown: ShownArgs,
     /// A name that requests may be for, beside localhost and addresses; may be given more than once
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
@@ -101,15 +109,20 @@ struct Listening {
 /// The command, resolved.
 pub(crate) struct Task {
     models: Vec<(String, StoredModel)>,
+    /// What was given, to be read again, and whether no connection may be opened for it.
+    given: Vec<String>,
+    offline: bool,
     address: SocketAddr,
     options: top5_serve::Options,
     engine: Options,
     watched: Option<crate::watch::Followed>,
+    results: Results,
 }
 
 impl Task {
     pub(crate) fn resolve(args: ServeArgs) -> Result<Self> {
         let models = named(&args.models, args.offline)?;
+        let results = Results::resolve(args.shown, args.images.clone())?;
         let ms = Duration::from_millis;
         let options = top5_serve::Options {
             hosts: args.allow_host,
@@ -128,24 +141,35 @@ impl Task {
         };
         let watched = args.run.as_deref().map(crate::watch::Followed::resolve).transpose()?;
         let address = SocketAddr::new(args.host, args.port);
-        Ok(Self { models, address, options, engine: args.engine.options()?, watched })
+        Ok(Self {
+            models,
+            given: args.models,
+            offline: args.offline,
+            address,
+            options,
+            engine: args.engine.options()?,
+            watched,
+            results,
+        })
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let listener = TcpListener::bind(self.address)
             .with_context(|| format!("listening at {}: is the port taken?", self.address))?;
         let address = listener.local_addr()?;
-        let mut models = Vec::new();
-        for (name, stored) in &self.models {
-            models.push((name.clone(), stored.open(output)?.inference()));
-        }
-        let device = top5::device(&limited(self.engine))?;
-        check_served(&device, &models, self.options.max_batch, self.options.explain)?;
+        let models = opened(&self.models, output)?;
+        let device = Arc::new(top5::device(&limited(self.engine))?);
+        let (batch, explain) = (self.options.max_batch, self.options.explain);
+        check_served(&device, &models, batch, explain)?;
         let interrupt = Interrupt::default();
         interrupt.listen()?;
         let run = self.watched.map(|watched| watched.begin(interrupt.stop())).transpose()?;
-        let options = top5_serve::Options { run, ..self.options };
-        let server = Server::new(models, Arc::new(device), options)?;
+        let shown = self.results.open(output)?;
+        let options = top5_serve::Options { run, shown, ..self.options };
+        let server = Server::new(models, Arc::clone(&device) as Arc<dyn Device>, options)?;
+        let again =
+            reload::Again { given: self.given, offline: self.offline, device, batch, explain };
+        again.begin(server.reloader(), interrupt.stop(), output)?;
         if !address.ip().is_loopback() {
             output.warn("whoever reaches this machine may use the models: there are no passwords");
         }
@@ -161,6 +185,14 @@ impl Task {
         }
         Ok(server.run(listener, &interrupt.stop())?)
     }
+}
+
+/// Reads the models.
+fn opened(models: &[(String, StoredModel)], output: Output) -> Result<Vec<(String, Model)>> {
+    let open = |(name, stored): &(String, StoredModel)| {
+        Ok((name.clone(), stored.open(output)?.inference()))
+    };
+    models.iter().map(open).collect()
 }
 
 /// Models with the names that they are asked for by, from `[NAME=]MODEL`.

@@ -52,6 +52,33 @@ pub(crate) fn cell(text: &str) -> String {
     }
 }
 
+/// The records of comma-separated values (RFC 4180), each with the number of its first line. Empty lines are none.
+pub(crate) fn records(text: &str) -> impl Iterator<Item = (usize, Vec<String>)> + '_ {
+    let (mut rest, mut line) = (text.chars().peekable(), 1);
+    std::iter::from_fn(move || {
+        while rest
+            .next_if(|c| matches!(c, '\r' | '\n'))
+            .inspect(|&c| line += usize::from(c == '\n'))
+            .is_some()
+        {}
+        rest.peek()?;
+        let (first, mut cells, mut quoted) = (line, vec![String::new()], false);
+        while let Some(c) = rest.next() {
+            let cell = cells.last_mut().expect("there is a cell");
+            line += usize::from(c == '\n');
+            match c {
+                '"' if quoted && rest.next_if_eq(&'"').is_some() => cell.push('"'),
+                '"' => quoted = !quoted,
+                ',' if !quoted => cells.push(String::new()),
+                '\n' if !quoted => break,
+                '\r' if !quoted => {}
+                c => cell.push(c),
+            }
+        }
+        Some((first, cells))
+    })
+}
+
 /// A count as people read it: `44.4 k`, `138.4 M`, `15.5 G`.
 pub(crate) fn short(count: u64) -> String {
     let scaled = |unit: f64| count as f64 / unit;
@@ -77,6 +104,16 @@ mod tests {
     fn cells_with_commas_and_quotes_are_quoted() {
         let rows = [["a,b".to_owned(), "say \"x\"".to_owned()]];
         assert_eq!(csv(["x", "y"], &rows), "x,y\n\"a,b\",\"say \"\"x\"\"\"\n");
+    }
+
+    #[test]
+    fn records_are_those_of_the_standard() {
+        let text = "a,\"b, \"\"c\"\"\"\r\n\n\"two\nlines\",\nx";
+        let found: Vec<_> = records(text).collect();
+        let cells = |cells: &[&str]| cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>();
+        let expected =
+            [(1, cells(&["a", "b, \"c\""])), (3, cells(&["two\nlines", ""])), (5, cells(&["x"]))];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod svg;
 
 pub use colour::{Ramp, Scale};
 pub use png::{base64, data_uri, encode};
-pub use sheet::{blocks, enlarge, sheet, side_by_side};
+pub use sheet::{blocks, enlarge, layout, sheet, side_by_side};
 pub use svg::svg;
 
 use top5_data::Image;

@@ -10,7 +10,7 @@ import { TEXTS } from "./texts.js";
 /** @type {{language: string, models: Model[], blob: Blob | null, file: string, sample: string | null}} */
 export const state = { language: "en", models: [], blob: null, file: "", sample: null };
 
-/** Answers that were computed beforehand, in an exported page. @type {{answers: Record<string, any>} | undefined} */
+/** Answers that were computed beforehand, in an exported page. @type {{answers: Record<string, any>, pictures: string[]} | undefined} */
 export const exported = /** @type {any} */ (globalThis).TOP5;
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */

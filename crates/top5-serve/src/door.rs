@@ -97,15 +97,20 @@ fn check(app: &App, request: &Request<Incoming>) -> Result<(), Failure> {
         }
     };
     let host = text(header::HOST)?;
+    let misdirected = || {
+        let message = "this server does not answer for that host: start it with --allow-host NAME";
+        Failure::new(StatusCode::MISDIRECTED_REQUEST, message)
+    };
+    // A request to a proxy names it in its first line, too.
+    let named = request.uri().authority();
+    if named.is_some_and(|named| !is_ours(named.as_str(), &app.options.hosts)) {
+        return Err(misdirected());
+    }
     match host {
         None if request.version() == hyper::Version::HTTP_10 => {}
         None => return Err(Failure::bad("the request names no host")),
         Some(host) if is_ours(host, &app.options.hosts) => {}
-        Some(_) => {
-            let message =
-                "this server does not answer for that host: start it with --allow-host NAME";
-            return Err(Failure::new(StatusCode::MISDIRECTED_REQUEST, message));
-        }
+        Some(_) => return Err(misdirected()),
     }
     let foreign = text(header::ORIGIN)?
         .is_some_and(|origin| origin.split_once("://").map(|(_, from)| from) != host);

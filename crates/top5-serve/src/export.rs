@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::page;
 use crate::query::Query;
 use crate::request::Received;
+use crate::results;
 use crate::routes;
 use crate::served::App;
 use crate::zoo;
@@ -89,9 +90,12 @@ impl Server {
             }
         }
         let mut files = page::exported();
-        let data = serde_json::json!({ "answers": answers });
+        let pictures = results::exported(app);
+        let names: Vec<&str> = pictures.iter().map(|(name, _)| name.as_str()).collect();
+        let data = serde_json::json!({ "answers": answers, "pictures": names });
         files.push(("data.js".to_owned(), format!("globalThis.TOP5 = {data};\n").into_bytes()));
         files.extend(samples.into_iter().map(|(name, png)| (format!("{name}.png"), png)));
+        files.extend(pictures);
         Ok(files)
     }
 }
@@ -104,14 +108,16 @@ struct Questions {
 }
 
 fn questions(app: &App, methods: &[String]) -> Questions {
-    let mut gets: Vec<String> = ["v1/models", "v1/samples", "v1/zoo"].map(str::to_owned).into();
+    let mut gets: Vec<String> =
+        ["v1/models", "v1/samples", "v1/zoo", "v1/results"].map(str::to_owned).into();
+    gets.extend(app.options.shown.iter().map(|one| format!("v1/results/{}", one.name())));
     let contest = registry::CONTEST.iter().filter_map(|entry| entry.network);
     let networks =
         contest.chain(COMPARED).filter(|&name| registry::networks().any(|n| n.name == name));
     let networks: std::collections::BTreeSet<&str> = networks.collect();
     gets.extend(networks.into_iter().map(|name| format!("v1/zoo/{name}/layers")));
     let mut posts = Vec::new();
-    for model in &app.models {
+    for model in app.models().iter() {
         let name = &model.name;
         gets.extend(["classes", "layers"].map(|what| format!("v1/models/{name}/{what}")));
         posts.push(format!("v1/predict/{name}?k=5"));

@@ -200,6 +200,10 @@ fn understand(model: &Served, headers: &HeaderMap, bytes: &[u8]) -> Result<Reque
     }
     let (text, mut tensors) =
         bytes.split_at_checked(length.unwrap_or(bytes.len())).ok_or_else(wrong)?;
+    // Lists would be taken for objects without names.
+    if text.trim_ascii_start().first().is_some_and(|&first| first != b'{') {
+        return Err(Failure::bad("the request: expected a JSON object"));
+    }
     let asked: Asked = serde_json::from_slice(text)
         .map_err(|error| Failure::bad(format!("the request: {error}")))?;
     let Ok([input]) = <[Input; 1]>::try_from(asked.inputs) else {

@@ -22,7 +22,9 @@ mod occlude;
 mod page;
 mod predict;
 mod query;
+mod reload;
 mod request;
+mod results;
 mod routes;
 mod run;
 mod served;
@@ -42,6 +44,8 @@ use top5::data::Limits;
 use top5::graph::{Device, Stop};
 
 pub use export::{ExportError, File};
+pub use reload::{ReloadError, Reloader};
+pub use results::{Pictures, Shown};
 pub use run::Feed;
 pub use start::StartError;
 
@@ -74,6 +78,8 @@ pub struct Options {
     pub images: Limits,
     /// A training run that is shown, too.
     pub run: Option<Arc<Feed>>,
+    /// Results of other commands that are shown, too, each of a name of its own.
+    pub shown: Vec<Arc<Shown>>,
     /// How long the server still takes requests after it was asked to stop, while it says that it is not ready.
     pub drain_delay: Duration,
     /// How long requests may take then until they are cut off.
@@ -95,6 +101,7 @@ impl Default for Options {
             connections: 1024,
             images: Limits::of_pixels(25_000_000),
             run: None,
+            shown: Vec::new(),
             drain_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(10),
         }
@@ -108,18 +115,23 @@ pub struct Server {
 
 impl Server {
     /// Plans each of the models, which have different names of letters, digits, `.`, `_` and `-`, on the device that all of them
-    /// share, and starts their workers. Fails where a plan needs more memory than the device may give, or the system starts no
-    /// thread.
+    /// share, and starts their workers. Fails where a plan needs more memory than the device may give, where a model's answer
+    /// to an image of zeros is no number, or where the system starts no thread.
     pub fn new(
         models: Vec<(String, top5::Model)>,
         device: Arc<dyn Device>,
         options: Options,
     ) -> Result<Self, StartError> {
-        let served = models
-            .into_iter()
-            .map(|(name, model)| Served::start(name, model, &*device, &options).map(Arc::new));
+        let served = models.into_iter().map(|(name, model)| {
+            Served::start(name, model, &*device, &options, Arc::default()).map(Arc::new)
+        });
         let served = served.collect::<Result<Vec<_>, _>>()?;
         Ok(Self { app: Arc::new(App::new(served, device, options)?) })
+    }
+
+    /// What changes its models while it runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::of(&self.app)
     }
 
     /// Answers on this socket until it is asked to stop, and returns when the last request is answered or its time is over.

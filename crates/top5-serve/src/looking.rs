@@ -16,7 +16,7 @@ use hyper::body::{Body, Bytes, Frame};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use top5::explain::{ExplainError, Explainer};
-use top5::graph::{EngineError, Stop};
+use top5::graph::{EngineError, Network, Stop};
 
 use crate::failure::Failure;
 use crate::served::Served;
@@ -41,6 +41,13 @@ pub(crate) enum Event {
     Failed(Failure),
 }
 
+/// What the worker is told.
+enum Order {
+    Look(Box<Job>),
+    /// No model is what it was.
+    Forget,
+}
+
 struct Job {
     number: u64,
     model: Arc<Served>,
@@ -63,7 +70,7 @@ pub(crate) struct Looking {
     room: Arc<Semaphore>,
     numbers: AtomicU64,
     running: Arc<Running>,
-    jobs: std::sync::mpsc::Sender<Job>,
+    jobs: std::sync::mpsc::Sender<Order>,
 }
 
 /// A job's events. Dropping it ends the job.
@@ -85,6 +92,12 @@ impl Looking {
         thread::Builder::new().spawn(move || worker.run(&waiting))?;
         let room = Arc::new(Semaphore::new(ROOM));
         Ok(Self { room, numbers: AtomicU64::new(0), running, jobs })
+    }
+
+    /// Frees what is kept of models that are served no more.
+    pub(crate) fn forget(&self) {
+        // A worker that is gone keeps nothing.
+        let _ = self.jobs.send(Order::Forget);
     }
 
     /// A place in the queue, to be asked for before anything is decoded.
@@ -114,7 +127,7 @@ impl Looking {
         let model = Arc::clone(model);
         let job =
             Job { number, model, layer, task, until, left: Arc::clone(&left), events: sender };
-        self.jobs.send(job).map_err(|_| Failure::internal())?;
+        self.jobs.send(Order::Look(Box::new(job))).map_err(|_| Failure::internal())?;
         let running = Arc::clone(&self.running);
         Ok(Events { events, number, left, running, _held: Box::new(held) })
     }
@@ -169,13 +182,17 @@ impl Body for Events {
 
 struct Worker {
     running: Arc<Running>,
-    /// The explainer that was used last, with its model's name and layer.
-    ready: Option<(String, Option<String>, Explainer)>,
+    /// The explainer that was used last, with its model's network and layer.
+    ready: Option<(Arc<dyn Network>, Option<String>, Explainer)>,
 }
 
 impl Worker {
-    fn run(mut self, waiting: &std::sync::mpsc::Receiver<Job>) {
-        while let Ok(job) = waiting.recv() {
+    fn run(mut self, waiting: &std::sync::mpsc::Receiver<Order>) {
+        while let Ok(order) = waiting.recv() {
+            let Order::Look(job) = order else {
+                self.ready = None;
+                continue;
+            };
             let number = job.number;
             let begin = |number| {
                 *self.running.job.lock().unwrap_or_else(PoisonError::into_inner) = number;
@@ -186,11 +203,13 @@ impl Worker {
             let (left, late) = (Arc::clone(&job.left), job.until);
             let done = match left.load(Ordering::Relaxed) {
                 true => Err(Failure::stopped()),
-                false => catch_unwind(AssertUnwindSafe(|| self.answer(job))).unwrap_or_else(|_| {
-                    // Half of a pass may lie in its memory.
-                    self.ready = None;
-                    Err(Failure::internal())
-                }),
+                false => {
+                    catch_unwind(AssertUnwindSafe(|| self.answer(*job))).unwrap_or_else(|_| {
+                        // Half of a pass may lie in its memory.
+                        self.ready = None;
+                        Err(Failure::internal())
+                    })
+                }
             };
             *self.running.job.lock().unwrap_or_else(PoisonError::into_inner) = None;
             if left.load(Ordering::Relaxed) {
@@ -231,14 +250,16 @@ impl Worker {
         model: &Served,
         layer: Option<String>,
     ) -> Result<&mut Explainer, Failure> {
-        let fits =
-            |ready: &(String, Option<String>, Explainer)| ready.0 == model.name && ready.1 == layer;
+        let network = model.network.clone().ok_or_else(Failure::internal)?;
+        let fits = |ready: &(Arc<dyn Network>, Option<String>, Explainer)| {
+            Arc::ptr_eq(&ready.0, &network) && ready.1 == layer
+        };
         if !self.ready.as_ref().is_some_and(fits) {
             self.ready = None;
-            let network = model.network.clone().ok_or_else(Failure::internal)?;
-            let explainer = Explainer::new(network, layer.as_deref(), BATCH).map_err(failure)?;
+            let explainer = Explainer::new(Arc::clone(&network), layer.as_deref(), BATCH);
+            let explainer = explainer.map_err(failure)?;
             let explainer = explainer.stopped_by(self.running.stop.clone());
-            self.ready = Some((model.name.clone(), layer, explainer));
+            self.ready = Some((network, layer, explainer));
         }
         self.ready.as_mut().map(|(.., explainer)| explainer).ok_or_else(Failure::internal)
     }

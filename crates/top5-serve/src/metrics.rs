@@ -72,7 +72,7 @@ impl OfServer {
 
 /// The text, whose type is `application/openmetrics-text`.
 pub(crate) fn text(app: &App) -> String {
-    let mut out = String::new();
+    let (mut out, models) = (String::new(), app.models());
     let mut line = |text: std::fmt::Arguments<'_>| {
         out.write_fmt(text).expect("a text takes what is written");
         out.push('\n');
@@ -91,14 +91,14 @@ pub(crate) fn text(app: &App) -> String {
     ];
     for (name, help, value) in counters {
         line(format_args!("# TYPE top5_{name} counter\n# HELP top5_{name} {help}"));
-        for model in &app.models {
+        for model in models.iter() {
             let value = value(&model.metrics);
             line(format_args!("top5_{name}_total{{model=\"{}\"}} {value}", model.name));
         }
     }
     line(format_args!("# TYPE top5_stage_seconds counter\n# UNIT top5_stage_seconds seconds"));
     line(format_args!("# HELP top5_stage_seconds Time spent by stage."));
-    for model in &app.models {
+    for model in models.iter() {
         let of = &model.metrics;
         for (stage, spent) in
             [("decode", &of.decode), ("queue", &of.queue), ("forward", &of.forward)]

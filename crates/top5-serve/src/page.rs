@@ -22,7 +22,7 @@ macro_rules! script {
 }
 
 /// Names, types and texts.
-const FILES: [(&str, &str, &str); 16] = [
+const FILES: [(&str, &str, &str); 20] = [
     ("", "text/html; charset=utf-8", INDEX),
     ("style.css", "text/css; charset=utf-8", STYLE),
     script!("page.js"),
@@ -35,6 +35,10 @@ const FILES: [(&str, &str, &str); 16] = [
     script!("explain.js"),
     script!("occlude.js"),
     script!("walk.js"),
+    script!("results.js"),
+    script!("evaluation.js"),
+    script!("gallery.js"),
+    script!("evolution.js"),
     script!("compare.js"),
     script!("kernel.js"),
     script!("zoo.js"),

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::query::Query;
 use crate::request::{self, Received};
 use crate::served::{App, Served};
-use crate::{explain, infer, metrics, occlude, page, predict, run, upload, walk, zoo};
+use crate::{explain, infer, metrics, occlude, page, predict, results, run, upload, walk, zoo};
 
 /// The version that every model has: one file, one version.
 pub(crate) const VERSION: &str = "1";
@@ -33,6 +33,9 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result
         if let Some(answer) = run::answer(app, &parts, request.headers()) {
             return Ok(answer);
         }
+        if let Some([name, file]) = picture(&parts) {
+            return results::picture(app, name, file).await;
+        }
         return match posted {
             Some(Ok(_)) => Err(Failure::method("POST")),
             Some(Err(_)) | None if parts.starts_with(&["v1", "run"]) => Err(run::absent()),
@@ -46,13 +49,23 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result
             let received = request::receive(app, request).await?;
             post(app, &parts, &query, received).await
         }
-        None if get(app, &parts).is_ok() => Err(Failure::method("GET, HEAD")),
+        None if picture(&parts).is_some() || get(app, &parts).is_ok() => {
+            Err(Failure::method("GET, HEAD"))
+        }
         None => get(app, &parts),
     }
 }
 
+/// The result and the name of its picture that a path asks for.
+fn picture<'p>(parts: &[&'p str]) -> Option<[&'p str; 2]> {
+    match *parts {
+        ["v1", "results", name, file] => Some([name, file]),
+        _ => None,
+    }
+}
+
 /// Whether a path takes POST, and the model that it asks if it asks one.
-fn posted<'a>(app: &'a App, parts: &[&str]) -> Option<Result<Option<&'a Arc<Served>>, Failure>> {
+fn posted(app: &App, parts: &[&str]) -> Option<Result<Option<Arc<Served>>, Failure>> {
     match parts {
         ["upload"] | ["v2", "repository", "index"] => Some(Ok(None)),
         ["v2", "repository", "models", _, "load" | "unload"] => Some(Ok(None)),
@@ -74,12 +87,12 @@ pub(crate) async fn post(
     received: Received,
 ) -> Result<Answer, Failure> {
     let Some(asked) = posted(app, parts) else { return page::file(parts) };
-    let Some(model) = asked? else {
+    let Some(model) = &asked? else {
         return match parts {
             ["upload"] => upload::answer(app, received).await,
             ["v2", "repository", "index"] => Ok(document(&index(app))),
             _ => {
-                let message = "models are loaded when the server starts, and not from the network";
+                let message = "models are loaded by the program (SIGHUP reads them again), and not from the network";
                 Err(Failure::bad(message))
             }
         };
@@ -105,7 +118,7 @@ fn index(app: &App) -> Vec<Value> {
         let state = if model.is_alive() { "READY" } else { "UNAVAILABLE" };
         json!({ "name": model.name, "version": VERSION, "state": state, "reason": "" })
     };
-    app.models.iter().map(entry).collect()
+    app.models().iter().map(entry).collect()
 }
 
 /// What is read and costs nothing.
@@ -121,24 +134,28 @@ pub(crate) fn get(app: &Arc<App>, parts: &[&str]) -> Result<Answer, Failure> {
             Ok(with_type(content, metrics::text(app)))
         }
         ["openapi.json"] => {
-            let names = app.models.iter().map(|model| model.name.as_str());
+            let models = app.models();
+            let names = models.iter().map(|model| model.name.as_str());
             Ok(with_type("application/json", page::openapi(names)))
         }
         ["v1", "models"] => {
-            let cards: Vec<Value> = app.models.iter().map(|model| model.card()).collect();
+            let cards: Vec<Value> = app.models().iter().map(|model| model.card()).collect();
             Ok(document(&json!({ "models": cards, "run": app.options.run.is_some() })))
         }
         ["v1", "models", name] => Ok(document(&app.model(name)?.card())),
         ["v1", "models", name, "classes"] => {
-            let classes = &app.model(name)?.classes;
+            let model = app.model(name)?;
+            let classes = &model.classes;
             Ok(document(&json!({ "classes": &classes[..] })))
         }
-        ["v1", "models", name, "layers"] => Ok(document(&layers(app.model(name)?))),
+        ["v1", "models", name, "layers"] => Ok(document(&layers(&*app.model(name)?))),
         ["v1", "models", name, "structure.svg"] => {
             Ok(with_type("image/svg+xml", app.model(name)?.structure.clone()))
         }
         ["v1", "zoo"] => Ok(document(zoo::registry()?)),
         ["v1", "zoo", name, "layers"] => Ok(document(&zoo::layers(name)?)),
+        ["v1", "results"] => Ok(document(&results::index(app))),
+        ["v1", "results", name] => results::document(app, name),
         ["v1", "samples"] => Ok(document(&zoo::samples())),
         ["v1", "samples", file] => Ok(with_type("image/png", zoo::sample(file)?)),
         ["v2"] | ["v2", ""] => {
@@ -152,7 +169,8 @@ pub(crate) fn get(app: &Arc<App>, parts: &[&str]) -> Result<Answer, Failure> {
             ready(app.is_ready(), json!({ "name": model.name, "ready": true }))
         }
         ["v2", "models", name] | ["v2", "models", name, "versions", _] => {
-            Ok(document(&infer::metadata(versioned(app, name, parts)?)))
+            let model = versioned(app, name, parts)?;
+            Ok(document(&infer::metadata(&model)))
         }
         _ => page::file(parts),
     }
@@ -171,7 +189,7 @@ fn layers(model: &Served) -> Value {
 }
 
 /// The model of a path that may say which version it means.
-fn versioned<'a>(app: &'a App, name: &str, parts: &[&str]) -> Result<&'a Arc<Served>, Failure> {
+fn versioned(app: &App, name: &str, parts: &[&str]) -> Result<Arc<Served>, Failure> {
     let model = app.model(name)?;
     match parts {
         [_, _, _, "versions", version, ..] if *version != VERSION => {

@@ -191,7 +191,7 @@ pub(crate) fn answer(app: &Arc<App>, parts: &[&str], headers: &HeaderMap) -> Opt
             Some(answer)
         }
         // Where there is nothing else, the run is what one comes for.
-        [""] if app.models.is_empty() => file("run.html"),
+        [""] if app.models().is_empty() => file("run.html"),
         [name] => file(name),
         _ => None,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, PoisonError, RwLock, mpsc};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -42,12 +42,13 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Plans the model and starts its worker.
+    /// Plans the model, tries it with an image of zeros, to which its answer must be numbers, and starts its worker. What it does is counted in `metrics`.
     pub(crate) fn start(
         name: String,
         model: Model,
         device: &dyn Device,
         options: &Options,
+        metrics: Arc<OfModel>,
     ) -> Result<Self, StartError> {
         let batch = options.max_batch.max(1);
         let bias = |(name, tensor): (&str, &Tensor)| {
@@ -55,13 +56,14 @@ impl Served {
         };
         let biases = model.weights.iter().filter_map(bias).collect();
         let retain = if options.explain { Retain::Tensors } else { Retain::Nothing };
-        let classifier = Classifier::retaining(device, model, batch, retain)?;
+        let mut classifier = Classifier::retaining(device, model, batch, retain)?;
+        let zeros = vec![0.0; classifier.graph().input().iter().product()];
+        classifier.logits(&zeros)?;
         let network = options.explain.then(|| Arc::clone(classifier.network()));
         let graph = classifier.graph().clone();
         let (classes, preprocess) =
             (Arc::clone(classifier.classes()), classifier.preprocess().clone());
         let (jobs, waiting) = mpsc::channel();
-        let metrics = Arc::<OfModel>::default();
         let alive = Arc::new(AtomicBool::new(true));
         let worker = Worker {
             classifier,
@@ -148,7 +150,7 @@ impl Served {
 
 /// All that requests are answered from.
 pub(crate) struct App {
-    pub(crate) models: Vec<Arc<Served>>,
+    models: RwLock<Arc<[Arc<Served>]>>,
     pub(crate) options: Options,
     pub(crate) metrics: OfServer,
     /// Whether the server is about to stop.
@@ -169,7 +171,7 @@ impl App {
         options: Options,
     ) -> Result<Self, StartError> {
         Ok(Self {
-            models,
+            models: RwLock::new(models.into()),
             decoders: Arc::new(Semaphore::new(cores())),
             options,
             looking: Looking::start()?,
@@ -180,9 +182,20 @@ impl App {
         })
     }
 
+    /// The models that are served now.
+    pub(crate) fn models(&self) -> Arc<[Arc<Served>]> {
+        Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Serves others from now on; what remembers an old one forgets it.
+    pub(crate) fn replace(&self, models: Arc<[Arc<Served>]>) {
+        *self.models.write().unwrap_or_else(PoisonError::into_inner) = models;
+        self.looking.forget();
+    }
+
     /// The model of this name.
-    pub(crate) fn model(&self, name: &str) -> Result<&Arc<Served>, Failure> {
-        let found = self.models.iter().find(|model| model.name == name);
+    pub(crate) fn model(&self, name: &str) -> Result<Arc<Served>, Failure> {
+        let found = self.models().iter().find(|model| model.name == name).cloned();
         found.ok_or_else(|| {
             Failure::absent("there is no model of this name: GET /v1/models lists them")
         })
@@ -190,7 +203,7 @@ impl App {
 
     /// Whether requests are welcome.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.models.iter().all(|model| model.is_alive())
+        !self.draining.load(Ordering::Relaxed) && self.models().iter().all(|model| model.is_alive())
     }
 
     /// Takes bytes for a body, until what is returned is dropped.

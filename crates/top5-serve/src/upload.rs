@@ -45,7 +45,8 @@ async fn classify(app: &Arc<App>, received: Received) -> Result<serde_json::Valu
     let content = received.headers.get(header::CONTENT_TYPE);
     let content = content.and_then(|content| content.to_str().ok()).unwrap_or_default();
     let (start, end) = file(content, &received.bytes)?;
-    let model = app.models.first().ok_or_else(Failure::internal)?;
+    let models = app.models();
+    let model = models.first().ok_or_else(Failure::internal)?;
     let received = Received { bytes: received.bytes[start..end].to_vec(), ..received };
     predict::classify(app, model, received, &Query::read(None)?).await
 }

@@ -2,6 +2,8 @@
 
 mod client;
 mod explain;
+mod reload;
+mod results;
 mod views;
 
 use std::io::{Read, Write};
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 use top5::{Classifier, Model, Options as Engine};
 use top5_serve::Options;
 
+const MODEL: &str = "lenet-digits";
 const PREDICT: &str = "/v1/predict/lenet-digits";
 const INFER: &str = "/v2/models/lenet-digits/infer";
 
@@ -224,6 +227,16 @@ fn doors_that_are_closed_say_so() {
     };
     assert_refused(&ask("Host: evil.example\r\n"), 421, "--allow-host");
     assert_refused(&ask(""), 400, "no host");
+    let proxied = |host: &str| {
+        server.ask(format!("GET http://{host}/ping HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
+    };
+    assert_refused(&proxied("evil.example"), 421, "--allow-host");
+    assert_refused(&proxied("localhost@evil.example"), 421, "--allow-host");
+    assert_eq!(proxied("localhost:1").status, 200);
+    for list in ["[]", " [null, {}, []]", "7"] {
+        let refused = server.ask(&post(INFER, list.as_bytes()));
+        assert_refused(&refused, 400, "expected a JSON object");
+    }
     assert_refused(&ask("Host: localhost\r\nHost: localhost\r\n"), 400, "more than once");
     assert_refused(
         &ask("Host: localhost\r\nOrigin: http://evil.example\r\n"),
@@ -373,6 +386,21 @@ fn page_and_api_carry_headers_that_keep_browsers_safe() {
     let api = server.get("/openapi.json").json();
     let parameters = &api["paths"]["/v1/predict/{model}"]["post"]["parameters"];
     assert_eq!(parameters[0]["schema"]["enum"], json!(["lenet-digits"]));
+    for (path, operations) in api["paths"].as_object().unwrap() {
+        let known =
+            [("model", MODEL), ("version", "1"), ("network", "lenet"), ("sample", "digit-0.png")];
+        let asked = known
+            .iter()
+            .fold(path.clone(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value));
+        let status =
+            match (path.contains("/run"), path.contains("/{result}"), operations.get("get")) {
+                // There is none here.
+                (true, ..) | (_, true, _) => 404,
+                (.., Some(_)) => 200,
+                (.., None) => 405,
+            };
+        assert_eq!(server.get(&asked).status, status, "{path}");
+    }
     let text = String::from_utf8(server.get("/metrics").body).unwrap();
     let before = text.lines().count();
     (0..50).for_each(|i| assert_eq!(server.get(&format!("/v1/models/m{i}")).status, 404));
@@ -397,7 +425,9 @@ fn texts_are_there_in_both_languages() {
         let parts = text.split("\"./").skip(1).filter_map(|rest| rest.split_once('"'));
         parts.map(|(name, _)| name.to_owned()).filter(|name| name != "texts.js").collect()
     };
-    for name in imported(&script).into_iter().chain(["maps.js".to_owned(), "page.js".to_owned()]) {
+    for name in
+        imported(&script).into_iter().chain(["maps.js", "results.js", "page.js"].map(str::to_owned))
+    {
         let script = server.get(&format!("/{name}"));
         assert_eq!(script.status, 200, "{name}");
         let script = String::from_utf8(script.body).unwrap();

@@ -66,6 +66,11 @@ impl Choice {
         Ok(Self { data: args.data, skip_bad: args.skip_bad, limits, recipe, split })
     }
 
+    /// Whether the user has said which data.
+    pub(crate) fn is_given(&self) -> bool {
+        self.data.is_some()
+    }
+
     /// Whether it is known which data are looked at without asking.
     pub(crate) fn is_known(&self, model: &Model) -> bool {
         self.data.is_some() || self.recipe.is_some() || model.preprocess.drawn_digits

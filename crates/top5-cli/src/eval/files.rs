@@ -17,6 +17,10 @@ use crate::exit::Stop;
 use crate::output::{Kind, Output, SCHEMA_VERSION};
 use crate::table;
 
+/// What a report consists of, by the names of its files.
+pub(crate) const REPORT: &str = "report.json";
+pub(crate) const PREDICTIONS: &str = "predictions.csv";
+
 /// `report.json`.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Report {
@@ -48,9 +52,9 @@ pub(crate) fn write(
         Report { schema_version: SCHEMA_VERSION, evaluation: outcome.evaluation(true), details };
     let json = serde_json::to_string_pretty(&report)? + "\n";
     for (name, kind, text) in [
-        ("predictions.csv", Kind::PredictionsCsv, predictions(outcome)),
+        (PREDICTIONS, Kind::PredictionsCsv, predictions(outcome)),
         ("errors.csv", Kind::ErrorsCsv, kinds::errors(outcome)),
-        ("report.json", Kind::ReportJson, json),
+        (REPORT, Kind::ReportJson, json),
         ("report.html", Kind::ReportHtml, page::html(&report, thumbnails)),
     ] {
         output.file(&folder.join(name), kind, text.as_bytes())?;

@@ -67,7 +67,7 @@ pub(crate) fn count(path: &Path, outcome: &Outcome) -> Result<Vec<Sorted>> {
 
 /// Line, image and kind of each error that has one.
 fn kinds(text: &str) -> Result<Vec<(usize, String, usize)>, String> {
-    let mut records = records(text.trim_start_matches('\u{feff}'));
+    let mut records = table::records(text.trim_start_matches('\u{feff}'));
     let head = records.next().map(|(_, cells)| cells.join(","));
     if head.as_deref() != Some(HEAD) {
         return Err(format!("expected the errors.csv of a report, whose first line is {HEAD}"));
@@ -96,46 +96,9 @@ fn kinds(text: &str) -> Result<Vec<(usize, String, usize)>, String> {
     Ok(kinds)
 }
 
-/// The records of comma-separated values (RFC 4180), each with the number of its first line. Empty lines are none.
-fn records(text: &str) -> impl Iterator<Item = (usize, Vec<String>)> + '_ {
-    let (mut rest, mut line) = (text.chars().peekable(), 1);
-    std::iter::from_fn(move || {
-        while rest
-            .next_if(|c| matches!(c, '\r' | '\n'))
-            .inspect(|&c| line += usize::from(c == '\n'))
-            .is_some()
-        {}
-        rest.peek()?;
-        let (first, mut cells, mut quoted) = (line, vec![String::new()], false);
-        while let Some(c) = rest.next() {
-            let cell = cells.last_mut().expect("there is a cell");
-            line += usize::from(c == '\n');
-            match c {
-                '"' if quoted && rest.next_if_eq(&'"').is_some() => cell.push('"'),
-                '"' => quoted = !quoted,
-                ',' if !quoted => cells.push(String::new()),
-                '\n' if !quoted => break,
-                '\r' if !quoted => {}
-                c => cell.push(c),
-            }
-        }
-        Some((first, cells))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn records_are_those_of_the_standard() {
-        let text = "a,\"b, \"\"c\"\"\"\r\n\n\"two\nlines\",\nx";
-        let found: Vec<_> = records(text).collect();
-        let cells = |cells: &[&str]| cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>();
-        let expected =
-            [(1, cells(&["a", "b, \"c\""])), (3, cells(&["two\nlines", ""])), (5, cells(&["x"]))];
-        assert_eq!(found, expected);
-    }
 
     #[test]
     fn kinds_are_names_or_numbers() {

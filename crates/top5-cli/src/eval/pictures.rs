@@ -60,7 +60,7 @@ pub(crate) fn look(
             for index in 0..dataset.len() {
                 let key = (of.to_owned(), dataset.sample_name(index));
                 if let Some(address) = thumbnails.get_mut(&key) {
-                    *address = thumbnail(&dataset.sample(index)?.image)?;
+                    *address = data_uri(&thumbnail(&dataset.sample(index)?.image)?);
                 }
             }
         }
@@ -99,7 +99,8 @@ fn twins(
     Twins { found: number, pairs: found.into_iter().take(LISTED).map(|(_, twin)| twin).collect() }
 }
 
-fn thumbnail(image: &Image) -> Result<String> {
+/// A picture of an image, no longer than a thumbnail is, as a PNG file.
+pub(crate) fn thumbnail(image: &Image) -> Result<Vec<u8>> {
     let (height, width) = (image.height, image.width);
     let longer = height.max(width).max(1);
     let small = match longer > SIDE {
@@ -109,5 +110,5 @@ fn thumbnail(image: &Image) -> Result<String> {
         }
         false => image.clone(),
     };
-    Ok(data_uri(&encode(&small, &[])?))
+    Ok(encode(&small, &[])?)
 }

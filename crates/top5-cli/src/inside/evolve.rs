@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use top5::data::{Image, Loader};
 use top5::explain::page::Page;
-use top5::explain::picture::{blocks, encode};
+use top5::explain::picture::{blocks, encode, layout};
+use top5::explain::zfnet::field::Rectangle;
 use top5::explain::zfnet::gallery::Search;
 use top5::graph::{Device, NodeId, Retain};
 use top5::{CpuDevice, Model, Options, WeightFiles, write_whole};
@@ -27,7 +28,7 @@ use crate::run_folder::{EPOCHS, kept_epoch};
 /// The side of the squares that patches are drawn in.
 const CELL: usize = 48;
 const GAP: usize = 6;
-const DOCUMENT: &str = "evolution.json";
+pub(crate) const DOCUMENT: &str = "evolution.json";
 
 /// The command, resolved.
 pub(crate) struct Task {
@@ -67,6 +68,8 @@ struct Map {
     strongest: Vec<Option<Record>>,
     /// Epochs at which the strongest image is another one than at the epoch kept before.
     jumps: Vec<usize>,
+    /// For each epoch where in the sheet it is drawn, the patch above the projection.
+    places: Vec<Rectangle>,
 }
 
 impl Task {
@@ -146,11 +149,14 @@ impl Task {
             let png = encode(&blocks(&rows, 1, 2 * GAP), &texts)?;
             write_whole(&self.out.join(&sheet), &png)?;
             sheets.push(png);
-            let maps = maps.into_iter().zip(told);
-            let maps = maps.map(|(map, strongest)| Map {
+            let (corners, _) = layout(&rows, 1, 2 * GAP);
+            let places = drawn.iter().zip(corners).map(|(row, corner)| places(row, corner));
+            let maps = maps.into_iter().zip(told).zip(places);
+            let maps = maps.map(|((map, strongest), places)| Map {
                 map,
                 jumps: jumps(&evolution.epochs, &strongest),
                 strongest,
+                places,
             });
             evolution.layers.push(Layer { name, sheet, maps: maps.collect() });
         }
@@ -244,6 +250,16 @@ fn epochs(run: &Path) -> Result<Vec<(usize, PathBuf)>> {
 
 fn open(path: &Path) -> Result<Model> {
     Ok(WeightFiles::at(path).open(None, top5::formats::Pick::Weights)?.model.inference())
+}
+
+/// Where the pictures of a row are whose own corner is there.
+fn places(row: &[Image], [top, left]: [usize; 2]) -> Vec<Rectangle> {
+    let (corners, _) = layout(row, row.len(), GAP);
+    let place = |(picture, [y, x]): (&Image, [usize; 2])| {
+        let Image { height, width, .. } = *picture;
+        Rectangle { top: top + y, left: left + x, height, width }
+    };
+    row.iter().zip(corners).map(place).collect()
 }
 
 /// Epochs at which the strongest image is another one than before.

@@ -7,7 +7,8 @@ use anyhow::Result;
 use serde::Serialize;
 use top5::data::{Image, Loader};
 use top5::explain::page::Page;
-use top5::explain::picture::{blocks, encode};
+use top5::explain::picture::{blocks, encode, layout};
+use top5::explain::zfnet::field::Rectangle;
 use top5::explain::zfnet::gallery::Search;
 use top5::graph::{Device, Graph, Network, NodeId, Retain};
 use top5::{Model, Options, sha256, write_whole};
@@ -30,6 +31,7 @@ const ON_A_SHEET: usize = 64;
 const COLUMNS: usize = 4;
 /// White between maps.
 const GAP: usize = 12;
+pub(crate) const DOCUMENT: &str = "gallery.json";
 
 /// The command, resolved.
 pub(crate) struct Task {
@@ -67,7 +69,17 @@ struct Layer {
     dead: Vec<usize>,
     sheets: Vec<String>,
     maps: Vec<usize>,
+    /// Where each of the maps is drawn, patches to the left and projections to the right.
+    places: Vec<Place>,
     examples: Vec<Record>,
+}
+
+#[derive(Serialize)]
+struct Place {
+    /// The number of the sheet, from 0, and the rectangle in it.
+    sheet: usize,
+    #[serde(flatten)]
+    rectangle: Rectangle,
 }
 
 impl Task {
@@ -158,6 +170,7 @@ impl Task {
                 dead: Vec::new(),
                 sheets: Vec::new(),
                 maps: strongest.maps().to_vec(),
+                places: Vec::new(),
                 examples: Vec::new(),
             };
             let mut projector =
@@ -187,6 +200,18 @@ impl Task {
                     pictures.push(picture);
                 }
                 page.end_row();
+                let (corners, _) = layout(&pictures, COLUMNS, GAP);
+                told.places.extend(pictures.iter().zip(corners).map(|(picture, [top, left])| {
+                    Place {
+                        sheet: number,
+                        rectangle: Rectangle {
+                            top,
+                            left,
+                            height: picture.height,
+                            width: picture.width,
+                        },
+                    }
+                }));
                 let file = format!("{}-{}.png", file_name(&name), number + 1);
                 let png = encode(
                     &blocks(&pictures, COLUMNS, GAP),
@@ -209,7 +234,7 @@ impl Task {
 
     fn write(&self, gallery: &Gallery, page: Page, output: Output) -> Result<()> {
         let json = serde_json::to_vec_pretty(&crate::output::Versioned::new(gallery))?;
-        output.file(&self.out.join("gallery.json"), Kind::ReportJson, &json)?;
+        output.file(&self.out.join(DOCUMENT), Kind::ReportJson, &json)?;
         output.file(&self.out.join("index.html"), Kind::ReportHtml, page.finish().as_bytes())?;
         if output.json {
             return output.document(gallery);

@@ -22,7 +22,7 @@ use crate::printable;
 use crate::progress::Progress;
 use crate::source::StoredModel;
 
-const DOCUMENT: &str = "invariance.json";
+pub(crate) const DOCUMENT: &str = "invariance.json";
 
 /// The command, resolved.
 pub(crate) struct Task {

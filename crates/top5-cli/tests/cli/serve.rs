@@ -87,3 +87,147 @@ fn models_that_do_not_fit_together_are_refused_with_their_numbers() {
         assert!(ran.stderr.contains(words), "{ran:?}");
     }
 }
+
+/// A page's answers.
+fn answers(place: &Place, folder: &str) -> Value {
+    let data = fs::read_to_string(place.path(folder).join("data.js")).unwrap();
+    let data = data.strip_prefix("globalThis.TOP5 = ").unwrap().strip_suffix(";\n").unwrap();
+    serde_json::from_str(data).unwrap()
+}
+
+#[test]
+fn results_of_other_commands_are_shown_with_their_pictures() {
+    let place = Place::new();
+    place.text("eval lenet --report judged");
+    place.text("gallery lenet --images 40 --out maps");
+    place.text("page export site --methods gradient --show judged --show found=maps");
+    let data = answers(&place, "site");
+    let judged = &data["answers"]["v1/results/judged"];
+    let report: Value =
+        serde_json::from_str(&fs::read_to_string(place.path("judged/report.json")).unwrap())
+            .unwrap();
+    for key in ["top1", "top5_interval", "per_class", "suspects", "origin"] {
+        assert_eq!(judged[key], report[key], "{key}");
+    }
+    // Every image is in one cell, and those beside the diagonal are the wrong ones.
+    let column = |key: &str| judged["answers"][key].as_array().unwrap();
+    let images = report["images"].as_u64().unwrap() as usize;
+    assert!(
+        ["image", "label", "taken", "rank", "probability"]
+            .iter()
+            .all(|key| column(key).len() == images)
+    );
+    let wrong: Vec<usize> =
+        (0..images).filter(|&at| column("label")[at] != column("taken")[at]).collect();
+    assert_eq!(images - wrong.len(), report["top1_right"].as_u64().unwrap() as usize);
+    for at in wrong {
+        let picture = fs::read(place.path("site").join(format!("judged-{at}.png"))).unwrap();
+        assert!(picture.starts_with(b"\x89PNG"), "{at}");
+    }
+    // Each map has its place in a sheet, which comes along.
+    let found = &data["answers"]["v1/results/found"];
+    for layer in found["layers"].as_array().unwrap() {
+        let [maps, places] = ["maps", "places"].map(|key| layer[key].as_array().unwrap().len());
+        assert!(maps == places && maps > 0, "{layer}");
+        for sheet in layer["sheets"].as_array().unwrap() {
+            let file = place.path("site").join(format!("found-{}", sheet.as_str().unwrap()));
+            let sheet = image::open(file).unwrap();
+            for spot in layer["places"].as_array().unwrap() {
+                let side = |key: &str| spot[key].as_u64().unwrap() as u32;
+                assert!(side("top") + side("height") <= sheet.height(), "{spot}");
+                assert!(side("left") + side("width") <= sheet.width(), "{spot}");
+            }
+        }
+    }
+}
+
+#[test]
+fn folders_without_results_are_refused_with_what_would_be_one() {
+    let place = Place::new();
+    place.fails("page export site --show .", 2, &["NAME="]);
+    fs::create_dir(place.path("empty")).unwrap();
+    place.fails(
+        "page export site --show empty",
+        3,
+        &["no results", "report.json of top5 eval --report"],
+    );
+    place.fails("serve --show a=empty --show a=empty --port 0", 2, &["the name \"a\" is taken"]);
+    place.fails("serve --data digits --port 0", 2, &["--show"]);
+    fs::write(place.path("empty/gallery.json"), "{").unwrap();
+    place.fails("serve --show empty --port 0", 3, &["gallery.json"]);
+    place.text("eval lenet --report judged");
+    let csv = fs::read_to_string(place.path("judged/predictions.csv")).unwrap();
+    let fewer: Vec<&str> = csv.lines().take(7).collect();
+    fs::write(place.path("judged/predictions.csv"), fewer.join("\n")).unwrap();
+    place.fails(
+        "page export site --show judged",
+        3,
+        &["predictions.csv", "6 images", "two evaluations"],
+    );
+    // Only a report says which folder, and nobody asked for it: pictures need the user's word.
+    fs::write(place.path("judged/predictions.csv"), csv).unwrap();
+    let report = fs::read_to_string(place.path("judged/report.json")).unwrap();
+    let elsewhere = report.replace("\"data\": \"digits\"", "\"data\": \"/etc\"");
+    fs::write(place.path("judged/report.json"), elsewhere).unwrap();
+    place.text("page export site --methods gradient --show judged");
+    assert_eq!(answers(&place, "site")["pictures"].as_array().unwrap().len(), 0);
+    place.fails("page export other --show judged --data empty", 3, &["empty"]);
+    assert!(!place.path("other").exists());
+}
+
+/// The first answer about an image at an address.
+#[cfg(unix)]
+fn first_class(address: &str, file: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST /v1/predict/m HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        file.len()
+    );
+    stream.write_all(&[head.as_bytes(), file].concat()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (_, body) = response.split_once("\r\n\r\n").unwrap();
+    let said: Value = serde_json::from_str(body).unwrap();
+    said["predictions"][0]["class"].as_str().unwrap().to_owned()
+}
+
+#[cfg(unix)]
+#[test]
+fn hangup_reads_models_again_and_keeps_the_old_ones_where_that_fails() {
+    let place = Place::new();
+    let write = |prefix: &str| {
+        let mut model = top5::Model::lenet_digits().unwrap();
+        model.classes = model.classes.iter().map(|class| format!("{prefix}{class}")).collect();
+        // As who replaces a file that may be read does.
+        fs::write(place.path("next"), model.to_bytes()).unwrap();
+        fs::rename(place.path("next"), place.path("m.safetensors")).unwrap();
+    };
+    write("old-");
+    let mut command = place.command("serve m.safetensors --port 0");
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = line.split(' ').next().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let mut errors = BufReader::new(server.stderr.take().unwrap());
+    let mut hang_up = || {
+        let id = server.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+        let mut line = String::new();
+        errors.read_line(&mut line).unwrap();
+        line
+    };
+    let digit = top5::data::digits().test.unwrap().sample(0).unwrap().image;
+    let file =
+        [format!("P5 {} {} 255\n", digit.width, digit.height).as_bytes(), &digit.pixels].concat();
+    assert!(first_class(&address, &file).starts_with("old-"));
+    write("new-");
+    let said = hang_up();
+    assert!(said.contains("read again: m"), "{said}");
+    assert!(first_class(&address, &file).starts_with("new-"));
+    fs::write(place.path("m.safetensors"), b"not a model").unwrap();
+    let said = hang_up();
+    assert!(said.contains("the old ones stay") && said.contains("m.safetensors"), "{said}");
+    assert!(first_class(&address, &file).starts_with("new-"));
+    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}

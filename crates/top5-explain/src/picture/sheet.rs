@@ -38,6 +38,16 @@ pub fn side_by_side(pictures: &[Image], scale: Option<&Scale>, gap: usize) -> Im
 /// Pictures of any sizes in RGB on white, in rows of `columns`, `gap` pixels apart, each in the upper left corner of its place:
 /// a row is as high as its highest picture, a column as wide as its widest.
 pub fn blocks(pictures: &[Image], columns: usize, gap: usize) -> Image {
+    let (places, [height, width]) = layout(pictures, columns, gap);
+    let mut sheet = Image::filled(3, height, width, GROUND);
+    for (picture, [top, left]) in pictures.iter().zip(places) {
+        sheet.paste(&picture.to_rgb(), top, left);
+    }
+    sheet
+}
+
+/// Where [`blocks`] puts each picture, as row and column of its upper left corner; and the height and width of all.
+pub fn layout(pictures: &[Image], columns: usize, gap: usize) -> (Vec<[usize; 2]>, [usize; 2]) {
     let columns = columns.clamp(1, pictures.len().max(1));
     let rows = pictures.len().div_ceil(columns).max(1);
     let (mut heights, mut widths) = (vec![1; rows], vec![1; columns]);
@@ -48,12 +58,8 @@ pub fn blocks(pictures: &[Image], columns: usize, gap: usize) -> Image {
     }
     let side = |sides: &[usize]| sides.iter().sum::<usize>() + (sides.len() - 1) * gap;
     let before = |sides: &[usize]| sides.iter().sum::<usize>() + sides.len() * gap;
-    let mut sheet = Image::filled(3, side(&heights), side(&widths), GROUND);
-    for (place, picture) in pictures.iter().enumerate() {
-        let (top, left) = (before(&heights[..place / columns]), before(&widths[..place % columns]));
-        sheet.paste(&picture.to_rgb(), top, left);
-    }
-    sheet
+    let place = |at: usize| [before(&heights[..at / columns]), before(&widths[..at % columns])];
+    ((0..pictures.len()).map(place).collect(), [side(&heights), side(&widths)])
 }
 
 /// Pictures in rows of `columns`, each enlarged or reduced to fit a square of `cell` pixels and in its middle, `gap` pixels apart.

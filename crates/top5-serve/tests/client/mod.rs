@@ -33,15 +33,7 @@ pub(crate) fn server_of(options: Options) -> Server {
 }
 
 pub(crate) fn start_with(options: Options) -> Running {
-    let server = server_of(options);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let stop = Stop::new();
-    let thread = thread::spawn({
-        let stop = stop.clone();
-        move || server.run(listener, &stop).unwrap()
-    });
-    Running { address, stop, thread: Some(thread) }
+    Running::of(server_of(options))
 }
 
 impl Drop for Running {
@@ -56,6 +48,18 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Runs a server.
+    pub(crate) fn of(server: Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Stop::new();
+        let thread = thread::spawn({
+            let stop = stop.clone();
+            move || server.run(listener, &stop).unwrap()
+        });
+        Self { address, stop, thread: Some(thread) }
+    }
+
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
