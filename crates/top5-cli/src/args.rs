@@ -351,8 +351,8 @@ pub(crate) struct TrainArgs {
     /// Passes over the training images; with --resume more than the run has prolong it
     #[arg(long, value_name = "N", help_heading = flags::LENGTH)]
     pub(crate) epochs: Option<usize>,
-    /// Images per step
-    #[arg(long, short, value_name = "N", value_parser = count, help_heading = flags::LENGTH)]
+    /// Images per step; with --accumulate per batch, of which a step has several
+    #[arg(long, short, value_name = "N", help_heading = flags::LENGTH)]
     pub(crate) batch_size: Option<usize>,
     /// Seed of everything random
     #[arg(long, value_name = "N", help_heading = flags::LENGTH)]
@@ -377,8 +377,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, requires = "out", help_heading = flags::RUN)]
     pub(crate) resume: bool,
     /// Write a checkpoint every so many steps, and after every epoch
-    #[arg(long, visible_alias = "checkpoint-every", value_name = "STEPS", value_parser = count)]
-    #[arg(help_heading = flags::RUN)]
+    #[arg(long, visible_alias = "checkpoint-every", value_name = "STEPS", help_heading = flags::RUN)]
     pub(crate) checkpoint_steps: Option<usize>,
     /// Keep the models after these epochs in the run's folder, for `top5 evolve`; to be given again with --resume
     #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = flags::RUN)]
@@ -551,14 +550,6 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(size @ 1..=65_536) => Ok(size),
         _ => Err("expected a number from 1 to 65536".to_owned()),
-    }
-}
-
-/// Reads what the keys of a recipe count.
-fn count(text: &str) -> Result<usize, String> {
-    match text.parse::<u32>() {
-        Ok(count @ 1..) => Ok(count as usize),
-        _ => Err(format!("expected a number from 1 to {}", u32::MAX)),
     }
 }
 

@@ -76,7 +76,7 @@ fn descent() -> Update {
 }
 
 const STEP: StepOptions =
-    StepOptions { label_smoothing: 0.0, seed: SEED, scale: 1.0, accumulate: false };
+    StepOptions { label_smoothing: 0.0, seed: SEED, first: 0, scale: 1.0, accumulate: false };
 
 /// The document of `--json`.
 #[derive(Serialize)]

@@ -165,7 +165,7 @@ impl OfTraining {
             step: plan(Mode::Training)?,
             beside: more + plan(Mode::Inference)?,
             kept: all + states + average,
-            images: Loader::memory(batch, sample),
+            images: Loader::memory(recipe.step_images(), sample),
             file: all.max(states + average),
         })
     }

@@ -18,6 +18,7 @@ use top5::train::{Event, Ranks, State, Trainer};
 use crate::exit::Stop;
 use crate::interrupt::Interrupt;
 use crate::output::{Output, say};
+use crate::train::flags::RANKS;
 
 /// Bytes of gradients that are added at once: small enough that the first are on their way early in the backward pass.
 pub(crate) const BUCKET: usize = 4 << 20;
@@ -27,11 +28,8 @@ const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TA
 
 /// How the processes of `mpirun` work together.
 #[derive(Clone, Copy, Debug, Args)]
-#[command(next_help_heading = "Several processes (mpirun -n N top5 train …)")]
+#[command(next_help_heading = RANKS)]
 pub(crate) struct RanksArgs {
-    /// Normalise over the images of all ranks instead of each rank's own; to be given again with --resume
-    #[arg(long)]
-    pub(crate) sync_bn: bool,
     /// How long a rank waits for the others before it ends the run
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rank_timeout: u32,
@@ -85,19 +83,20 @@ fn joined(
 pub(crate) fn divide(
     trainer: Trainer,
     ranks: &Arc<dyn Ranks>,
-    args: RanksArgs,
+    sync_bn: bool,
     output: Output,
 ) -> Result<(Trainer, TrainingOptions)> {
-    let whole = trainer.batch();
-    let divided = trainer.ranks(Arc::clone(ranks), args.sync_bn);
+    let whole = trainer.step_images();
+    let divided = trainer.ranks(Arc::clone(ranks));
     let trainer = divided.map_err(|error| Stop::Usage(error.to_string()))?;
-    let batch = trainer.batch();
     output.note(&format!(
-        "{} processes, each of which learns from up to {batch} of the {whole} images of a step{}",
+        "{} processes, each of which learns from up to {} of the {whole} images of a step{}",
         ranks.size(),
-        if args.sync_bn { " and normalises over all of them" } else { "" }
+        trainer.step_images(),
+        if sync_bn { " and normalises together with the others" } else { "" }
     ));
-    Ok((trainer, TrainingOptions { bucket: BUCKET, ..TrainingOptions::new(batch) }))
+    let options = TrainingOptions::new(trainer.batch());
+    Ok((trainer, TrainingOptions { bucket: BUCKET, ..options }))
 }
 
 /// Trains as rank 0 does, which writes and says everything but which images this rank could not read.

@@ -26,8 +26,8 @@ use top5::data::{Limits, Loader, LoaderOptions, OnBad, Preprocess, Splits};
 use top5::eval::EvaluationError;
 use top5::graph::{Device, Graph, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{
-    Checkpoints, Event, FineTuning, FitError, Ranks, Recipe, State, Trainer, check_statistics,
-    initialise_by, newest_folder, sentence,
+    Checkpoints, Event, FineTuning, FitError, Ranks, Recipe, State, Trainer, initialise_by,
+    newest_folder, sentence,
 };
 use top5::zoo::{self, Settings};
 use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, make_folder, sha256, usual_augment};
@@ -218,10 +218,12 @@ impl Task {
         let (exact, threads, interrupt) = (options.exact, options.threads, Interrupt::default());
         let trainer = self.trainer(&splits, &preprocess, &tuning, threads);
         let (trainer, of_batch) = match &ranks {
-            Some(ranks) => ranks::divide(trainer, ranks, self.ranks, output)?,
+            Some(ranks) => ranks::divide(trainer, ranks, self.recipe.sync_bn, output)?,
             None => {
                 let of_batch = TrainingOptions::new(trainer.batch());
-                (trainer, TrainingOptions { stop: Some(interrupt.stop()), ..of_batch })
+                // Of several batches, those that are done could not be taken back.
+                let stop = Some(interrupt.stop()).filter(|_| self.recipe.accumulate == 1);
+                (trainer, TrainingOptions { stop, ..of_batch })
             }
         };
         let trainer = trainer.stop(interrupt.stop());
@@ -229,7 +231,7 @@ impl Task {
         let of_rank = Recipe { batch_size: of_batch.batch, ..self.recipe.clone() };
         let needed = OfTraining::new(&device, tuning.graph(), &of_rank)?;
         needed.check(&options)?;
-        check_statistics(tuning.graph(), of_batch.batch.min(splits.train.len()))?;
+        trainer.check_batches(tuning.graph())?;
         if ranks.is_some_and(|ranks| ranks.rank() > 0) {
             let weights = start.map(|start| start.weights);
             let Recipe { init, seed, .. } = self.recipe;

@@ -134,11 +134,20 @@ pub(crate) fn euclidean_rbf_gradient(
 /// Pixels that make a job worth starting.
 const JOB: usize = 256;
 
-/// `y ← factor·x` (or added) with the dropout factor of each element, drawn at its index in `[n, c, h, w]`.
+/// What is drawn for a dropout.
+#[derive(Clone, Debug)]
+pub(crate) struct Masks {
+    pub(crate) op: Dropout,
+    pub(crate) stream: Stream,
+    /// The first image's place in the whole batch.
+    pub(crate) first: usize,
+}
+
+/// `y ← factor·x` (or added) with the dropout factor of each element, drawn at its index in `[n, c, h, w]` of the whole batch.
 pub(crate) fn dropout(
     threads: &Threads,
     n: usize,
-    (op, stream): (&Dropout, Stream),
+    masks: &Masks,
     (x, from): Operand<'_>,
     (y, to): (&mut [Block], &Layout),
     accumulate: bool,
@@ -158,9 +167,10 @@ pub(crate) fn dropout(
                         *y = Block::ZERO;
                     }
                     for lane in 0..to.lanes(block) {
-                        let channel = image * to.channels + block * LANES + lane;
+                        let channel = (masks.first + image) * to.channels + block * LANES + lane;
                         let index = (channel * to.height + row) * to.width + col;
-                        y.0[lane] += x.0[lane] * op.factor(stream.uniform_at(index as u64));
+                        let uniform = masks.stream.uniform_at(index as u64);
+                        y.0[lane] += x.0[lane] * masks.op.factor(uniform);
                     }
                 }
             }

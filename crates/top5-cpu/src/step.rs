@@ -37,6 +37,8 @@ pub(crate) struct Run<'a> {
     pub(crate) scale: f32,
     /// Of the dropout masks.
     pub(crate) seed: u64,
+    /// The first image's place among those that the masks are drawn for.
+    pub(crate) first: usize,
     /// Ends it early.
     pub(crate) stop: Option<&'a Stop>,
 }
@@ -44,8 +46,17 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     /// Inference.
     pub(crate) fn inference(threads: &'a Threads, n: usize, images: &'a [f32]) -> Self {
-        let targets = Targets::Classes(&[]);
-        Self { threads, n, images, targets, smoothing: 0.0, scale: 1.0, seed: 0, stop: None }
+        Self {
+            threads,
+            n,
+            images,
+            targets: Targets::Classes(&[]),
+            smoothing: 0.0,
+            scale: 1.0,
+            seed: 0,
+            first: 0,
+            stop: None,
+        }
     }
 }
 

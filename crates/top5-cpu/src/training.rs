@@ -80,9 +80,9 @@ impl CpuTraining {
         targets.check(n, &self.graph)?;
         let Self { device, executor, params, gradients, .. } = self;
         let _turn = device.turn();
-        let &StepOptions { label_smoothing: smoothing, seed, scale, accumulate } = options;
+        let &StepOptions { label_smoothing: smoothing, seed, first, scale, accumulate } = options;
         let (threads, stop) = (device.threads(), self.options.stop.as_ref());
-        let run = Run { threads, n, images, targets, smoothing, scale, seed, stop };
+        let run = Run { threads, n, images, targets, smoothing, scale, seed, first, stop };
         gradients.begin(accumulate);
         let mut outside = Outside {
             params: ParamMemory::Whole(params),

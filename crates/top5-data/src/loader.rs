@@ -19,6 +19,7 @@ use crate::error::DataError;
 use crate::preprocess::Preprocess;
 use pool::{Filled, Plan, Pool};
 
+use mix::Before;
 pub use mix::{Mix, Mixed};
 
 /// Most threads that are used where no number is asked for: each holds a decoded image.
@@ -154,9 +155,16 @@ impl Loader {
             order.truncate(self.steps() * whole);
         }
         order.drain(..first_step.saturating_mul(whole).min(order.len()));
-        let own = |batch: &[usize]| batch[share(batch.len(), self.share)].to_vec();
+        // A share is mixed as in the whole batch: with the sample before it there.
+        let borrows = self.share[1] > 1 && !self.options.mix.is_none();
+        let own = |batch: &[usize]| -> Vec<usize> {
+            let places = share(batch.len(), self.share);
+            let before = (places.start + batch.len() - 1) % batch.len();
+            let before = (borrows && !places.is_empty()).then(|| batch[before]);
+            before.into_iter().chain(batch[places].iter().copied()).collect()
+        };
         let order: Vec<usize> = order.chunks(whole).flat_map(own).collect();
-        let batch = share(whole, self.share).len();
+        let batch = share(whole, self.share).len() + usize::from(borrows);
         let loader = self.clone();
         let stream = Stream::new(self.options.seed, hash("augment")).substream(epoch);
         let read = move |index, out: &mut [f32]| loader.read(index, &stream, out);
@@ -172,6 +180,7 @@ impl Loader {
             size: self.preprocess.input_size,
             mixing: Stream::new(self.options.seed, hash("mix")).substream(epoch),
             step: first_step as u64,
+            borrows,
         }
     }
 
@@ -208,6 +217,8 @@ pub struct Batches {
     mixing: Stream,
     /// The epoch's step that comes next.
     step: u64,
+    /// Whether the first sample of each batch is the one before it in the whole batch.
+    borrows: bool,
 }
 
 impl Iterator for Batches {
@@ -227,8 +238,14 @@ impl Iterator for Batches {
             ..Batch::default()
         };
         let size = self.size.iter().product::<usize>();
+        let mut before = None;
         for (place, (label, index)) in read.into_iter().zip(&mut self.indices).enumerate() {
             match label {
+                Ok(label) if self.borrows && place == 0 => {
+                    before = Some(Before { image: images[..size].to_vec(), label, index });
+                }
+                // The rank whose sample it is tells of it.
+                Err(_) if self.borrows && place == 0 && self.options.skip_unreadable => {}
                 Ok(label) => {
                     let kept = batch.labels.len();
                     if kept < place {
@@ -247,7 +264,9 @@ impl Iterator for Batches {
         }
         images.truncate(batch.labels.len() * size);
         batch.images = images;
-        self.options.mix.apply(&mut batch, self.size, self.mixing.substream(self.step));
+        // The only one of its batch.
+        let before = before.filter(|before| batch.indices.first() != Some(&before.index));
+        self.options.mix.apply(&mut batch, self.size, before, self.mixing.substream(self.step));
         self.step += 1;
         Some(Ok(batch))
     }
@@ -303,6 +322,23 @@ mod tests {
         mixed: Option<Mixed>,
     }
 
+    impl Content {
+        /// With what follows in the same batch.
+        fn then(mut self, next: Self) -> Self {
+            self.images.extend(next.images);
+            self.labels.extend(next.labels);
+            self.indices.extend(next.indices);
+            match (&mut self.mixed, next.mixed) {
+                (Some(mixed), Some(next)) => {
+                    assert_eq!(mixed.share, next.share);
+                    mixed.labels.extend(next.labels);
+                }
+                (mixed, next) => assert_eq!(*mixed, next),
+            }
+            self
+        }
+    }
+
     fn batches(loader: &Loader, epoch: u64, step: usize) -> Vec<Content> {
         let content = |batch: Result<Batch, DataError>| {
             let Batch { images, labels, indices, unread, mixed } = batch.unwrap();
@@ -350,28 +386,23 @@ mod tests {
     #[test]
     fn ranks_share_each_batch_in_its_order() {
         for (samples, batch_steps) in [(30, 8), (29, 8), (4, 1)] {
-            let whole = batches(&loader(samples, 5, false), 1, 0);
-            assert_eq!(whole.len(), batch_steps);
-            for ranks in 1..=4 {
-                let shares: Vec<_> = (0..ranks)
-                    .map(|rank| batches(&loader(samples, 5, false).shared(rank, ranks), 1, 0))
-                    .collect();
-                for (step, whole) in whole.iter().enumerate() {
-                    let mut joined = Content {
-                        images: Vec::new(),
-                        labels: Vec::new(),
-                        indices: Vec::new(),
-                        mixed: None,
-                    };
-                    for share in shares.iter().filter_map(|batches| batches.get(step)) {
-                        joined.images.extend(&share.images);
-                        joined.labels.extend(&share.labels);
-                        joined.indices.extend(&share.indices);
+            for mix in [Mix::default(), Mix { mixup: 0.4, cutmix: 1.0 }] {
+                let mut loader = loader(samples, 5, false);
+                loader.options.mix = mix;
+                let whole = batches(&loader, 1, 0);
+                assert_eq!(whole.len(), batch_steps);
+                for ranks in 1..=4 {
+                    let shares: Vec<_> = (0..ranks)
+                        .map(|rank| batches(&loader.clone().shared(rank, ranks), 1, 0))
+                        .collect();
+                    for (step, whole) in whole.iter().enumerate() {
+                        let of_step = shares.iter().filter_map(|batches| batches.get(step));
+                        let joined = of_step.cloned().reduce(Content::then).unwrap();
+                        assert_eq!(joined, *whole, "{samples} samples, {ranks} ranks, step {step}");
                     }
-                    assert_eq!(joined, *whole, "{samples} samples, {ranks} ranks, step {step}");
+                    let late = batches(&loader.clone().shared(ranks - 1, ranks), 1, 3);
+                    assert_eq!(late, shares[ranks - 1][3.min(shares[ranks - 1].len())..]);
                 }
-                let late = batches(&loader(samples, 5, false).shared(ranks - 1, ranks), 1, 3);
-                assert_eq!(late, shares[ranks - 1][3.min(shares[ranks - 1].len())..]);
             }
         }
     }

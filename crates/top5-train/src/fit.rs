@@ -13,26 +13,25 @@
 //! What ends a run between two steps, a stop flag or an image that cannot be read, leaves a checkpoint of the last step.
 //! Images that are left out keep their places in the order, so that their batches are smaller and nothing else changes.
 
+mod step;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
 
-use top5_data::{Batch, DataError, Loader, LoaderOptions, Preprocess, Splits, share};
-use top5_eval::{Report, evaluate_loaded, metric, percent};
-use top5_graph::random::{Stream, hash};
+use top5_data::{DataError, Loader, LoaderOptions, Preprocess, Splits, share};
+use top5_eval::{Report, evaluate_loaded, percent};
 use top5_graph::{
-    EngineError, Graph, Session, SessionOptions, StateName, StepOptions, Stop, Targets, Tensor,
-    Training, Update, Weights,
+    EngineError, Graph, Session, SessionOptions, StateName, Stop, Tensor, Training, Weights,
 };
 
 use crate::checkpoint::Checkpoints;
 use crate::failure::{Diverged, FitError, NotFinite, ObserverError};
-use crate::filters::renormalise;
 use crate::fine_tune::FineTuning;
 use crate::group::Group;
 use crate::log::{Record, Row, StepRecord, line};
 use crate::ranks::{RankError, Ranks};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, RecipeError};
 use crate::schedule::Rate;
 use crate::state::State;
 
@@ -73,25 +72,20 @@ pub struct Trainer {
     rate: Rate,
     stop: Option<Stop>,
     tuning: Option<FineTuning>,
-    ranks: Option<Together>,
-}
-
-/// The ranks of a run that has several.
-struct Together {
-    ranks: Arc<dyn Ranks>,
-    /// Whether batch normalisation is over the images of all of them.
-    synchronises: bool,
+    /// The ranks of a run that has several.
+    ranks: Option<Arc<dyn Ranks>>,
 }
 
 impl Trainer {
-    /// Training by this recipe on the training part, chosen on the validation part. A last batch that is not full is left
-    /// out, unless it is the only one. Panics where the recipe's batch size is 0.
+    /// Training by this recipe on the training part, chosen on the validation part. A last step that is not full is left
+    /// out, unless it is the only one. Panics where the recipe's batch size or number of batches per step is 0.
     pub fn new(recipe: Recipe, splits: &Splits, preprocess: Preprocess) -> Self {
+        let images = recipe.step_images();
         let options = LoaderOptions {
-            batch: recipe.batch_size,
+            batch: images,
             seed: recipe.seed,
             shuffle: true,
-            drop_last: splits.train.len() >= recipe.batch_size,
+            drop_last: splits.train.len() >= images,
             skip_unreadable: false,
             augment: recipe.augment.clone(),
             mix: recipe.mix(),
@@ -118,7 +112,8 @@ impl Trainer {
     }
 
     /// The same with a flag that ends the run within a step, or within a validation: after a checkpoint of the last step that
-    /// was done. The training should have the same flag.
+    /// was done. The training should have the same flag, unless the recipe accumulates gradients: statistics that follow the
+    /// first batches of a step that is then stopped would be kept.
     pub fn stop(self, stop: Stop) -> Self {
         let [train, validation] = [self.train, self.validation].map(|part| part.stop(stop.clone()));
         Self { train, validation, stop: Some(stop), ..self }
@@ -134,35 +129,47 @@ impl Trainer {
     /// backward pass goes on. Every rank calls this and [`Trainer::run`], with a training of its own that takes
     /// [`Trainer::batch`] images and has no stop flag, in which one would leave the others waiting; this trainer's own flag
     /// stops all of them between two steps. The state is rank 0's, whatever the others give, and so are running statistics
-    /// where batch normalisation is over each rank's own images, which it is unless it `synchronises`. A single rank runs as if
-    /// there were none.
-    pub fn ranks(self, ranks: Arc<dyn Ranks>, synchronises: bool) -> Result<Self, RankError> {
+    /// where batch normalisation is over each rank's own images, which it is unless the recipe synchronises it. A single rank
+    /// runs as if there were none.
+    pub fn ranks(self, ranks: Arc<dyn Ranks>) -> Result<Self, RankError> {
         let (rank, size) = (ranks.rank(), ranks.size());
         if size <= 1 {
             return Ok(self);
         }
         let batch = self.whole_batch();
-        if size > batch {
-            return Err(RankError::TooMany { ranks: size, batch });
+        if size > batch || size > self.recipe.batch_size {
+            return Err(RankError::TooMany {
+                ranks: size,
+                batch: batch.min(self.recipe.batch_size),
+            });
         }
         let [train, validation] = [self.train, self.validation].map(|part| part.shared(rank, size));
-        Ok(Self { train, validation, ranks: Some(Together { ranks, synchronises }), ..self })
+        Ok(Self { train, validation, ranks: Some(ranks), ..self })
     }
 
     /// The most images that a training takes at once: a batch, or the share of it that is this rank's.
     pub fn batch(&self) -> usize {
-        self.share(self.recipe.batch_size)
+        self.step_images().div_ceil(self.recipe.accumulate)
     }
 
-    /// Images of a batch of all ranks: the data may have fewer than the recipe's.
+    /// The most images that this rank learns from in a step.
+    pub fn step_images(&self) -> usize {
+        share(self.recipe.step_images(), self.rank()).len()
+    }
+
+    /// Which of how many ranks this is.
+    fn rank(&self) -> [usize; 2] {
+        self.ranks.as_ref().map_or([0, 1], |ranks| [ranks.rank(), ranks.size()])
+    }
+
+    /// Images of a step of all ranks: the data may have fewer than the recipe's.
     fn whole_batch(&self) -> usize {
-        self.recipe.batch_size.min(self.train.dataset().len())
+        self.recipe.step_images().min(self.train.dataset().len())
     }
 
-    /// This rank's share of so many images.
-    fn share(&self, images: usize) -> usize {
-        let rank = |Together { ranks, .. }: &Together| [ranks.rank(), ranks.size()];
-        share(images, self.ranks.as_ref().map_or([0, 1], rank)).len()
+    /// The place of this rank's first image among them.
+    fn first(&self) -> usize {
+        share(self.whole_batch(), self.rank()).start
     }
 
     /// What makes the batches that it learns from.
@@ -200,8 +207,8 @@ impl Trainer {
     ) -> Result<State, FitError> {
         match &self.ranks {
             None => self.run_in(Group::alone(), training, state, checkpoints, observe),
-            Some(Together { ranks, synchronises }) => thread::scope(|scope| {
-                let group = Group::of(scope, ranks.as_ref(), *synchronises)?;
+            Some(ranks) => thread::scope(|scope| {
+                let group = Group::of(scope, ranks.as_ref(), self.recipe.sync_bn)?;
                 self.run_in(group, training, state, checkpoints, observe)
             }),
         }
@@ -217,7 +224,7 @@ impl Trainer {
     ) -> Result<State, FitError> {
         let mut state = group.state(state)?;
         let tuning = group.together(self.prepare(training, &state), &mut [])?;
-        let least = self.least(training.graph())?;
+        let least = self.check_batches(training.graph())?;
         let mut saved = state.step;
         let mut validation = None;
         while !state.is_finished() {
@@ -299,69 +306,6 @@ impl Trainer {
         let ended = self.close(training, going, report, state, checkpoints, observe)?;
         *going.saved = state.step;
         Ok(ended)
-    }
-
-    /// Learns from one batch, which has `total` images on all ranks.
-    fn step(
-        &self,
-        training: &mut dyn Training,
-        going: &mut Going<'_, '_>,
-        state: &mut State,
-        (batch, total): (&Batch, usize),
-    ) -> Result<StepRecord, FitError> {
-        let stream = Stream::new(self.recipe.seed, hash("dropout"));
-        // An engine counts its own images, so that ranks draw from streams of their own.
-        let stream = match going.group.rank() {
-            0 => stream,
-            rank => stream.substream(rank as u64),
-        };
-        let seed = stream.at(state.step as u64);
-        let label_smoothing = self.recipe.label_smoothing;
-        let images = batch.labels.len();
-        let scale = (images as f64 / total as f64) as f32;
-        let options = StepOptions { label_smoothing, scale, ..StepOptions::new(seed) };
-        let classes = training.graph().classes();
-        let mixed = batch.mixed.as_ref();
-        let shares = mixed.map(|mixed| mixed.distributions(&batch.labels, classes));
-        let targets = match &shares {
-            Some(shares) => Targets::Distributions(shares),
-            None => Targets::Classes(&batch.labels),
-        };
-        let reducer = going.group.reducer();
-        let loss = training.gradients(&batch.images, targets, &options, reducer)?;
-        let labels = mixed.map_or(&batch.labels[..], |mixed| mixed.main_labels(&batch.labels));
-        let rows = loss.logits.data().chunks_exact(classes);
-        let [right, right_top5] = [1, 5].map(|k| {
-            let answered = rows.clone().zip(labels);
-            answered.filter(|&(row, &label)| metric::is_among(row, label as usize, k)).count()
-        });
-        let infinite = f64::from(u8::from(!loss.finite));
-        let mut sums = [loss.value * images as f64, right as f64, right_top5 as f64, infinite];
-        going.group.together(Ok(()), &mut sums)?;
-        let [loss_sum, right, right_top5, infinite] = sums;
-        let [right, right_top5] = [right, right_top5].map(|sum| sum as usize);
-        let value = if images == total { loss.value } else { loss_sum / total as f64 };
-        let (epoch, step) = (state.rows.len() + 1, state.step + 1);
-        let diverged = |what| Diverged { epoch, step, loss: value, what };
-        if infinite > 0.0 {
-            return Err(FitError::Diverged(diverged(non_finite(training, value))));
-        }
-        let lr = self.rate.at(state.step, &state.rows);
-        if !lr.is_finite() {
-            return Err(FitError::Diverged(diverged(NotFinite::Rate)));
-        }
-        let groups = going.tuning.groups().to_vec();
-        training.update(&Update { groups, ..self.recipe.update(lr, step) });
-        if let Some(most) = self.recipe.max_filter_rms {
-            renormalise(training, going.tuning, most)?;
-        }
-        state.right += right;
-        state.right_top5 = state.right_top5.map(|sum| sum + right_top5);
-        state.images += total;
-        state.loss_sum += loss_sum;
-        state.step = step;
-        let [top1, top5] = [right, right_top5].map(|right| Some(percent(right, total)));
-        Ok(StepRecord { step, epoch, images: Some(total), loss: value, top1, top5, lr })
     }
 
     /// How the weights do on the validation images, if there are any.
@@ -474,18 +418,23 @@ impl Trainer {
         Ok(tuning)
     }
 
-    /// The fewest images that a rank can learn from.
-    fn least(&self, graph: &Graph) -> Result<usize, EngineError> {
-        let batch = self.whole_batch();
-        let together = self.ranks.as_ref();
-        match together.filter(|together| !together.synchronises) {
-            // The last rank has the smallest share.
-            Some(Together { ranks, .. }) => {
-                let size = ranks.size();
-                check_statistics(graph, share(batch, [size - 1, size]).len())
-            }
-            None => Ok(check_statistics(graph, batch)?.min(if together.is_some() { 1 } else { 2 })),
+    /// The fewest images of a step that a rank can learn from. Refuses a network that normalises batches smaller than that, as
+    /// PyTorch does, and more batches per step than there are images.
+    pub fn check_batches(&self, graph: &Graph) -> Result<usize, FitError> {
+        let (whole, parts, [_, ranks]) = (self.whole_batch(), self.recipe.accumulate, self.rank());
+        // The last rank has the smallest share, and the last part of it is the smallest.
+        let own = share(whole, [ranks - 1, ranks]).len() / parts;
+        if own == 0 {
+            let expected = "at most the number of a rank's images in a step";
+            let wrong = RecipeError::Value { key: "accumulate", line: None, expected };
+            return Err(FitError::Recipe(wrong));
         }
+        let least = if ranks > 1 && self.recipe.sync_bn {
+            step::check_statistics(graph, whole / parts)?.min(1)
+        } else {
+            step::check_statistics(graph, own)?
+        };
+        Ok(least * parts)
     }
 
     /// Whether a state is of this run.
@@ -514,33 +463,6 @@ struct Going<'a, 'g> {
     validation: &'a mut Option<Box<dyn Session>>,
     /// The step of the newest checkpoint.
     saved: &'a mut usize,
-}
-
-/// The fewest images that a step can learn from: 2 where a batch normalisation would see one value per channel, whose output
-/// is its bias whatever the image. Refuses batches that are smaller, as PyTorch does.
-pub fn check_statistics(graph: &Graph, batch: usize) -> Result<usize, EngineError> {
-    let mut nodes = graph.nodes().iter();
-    let small = nodes.find(|node| node.spec.affine.is_some() && node.shape().size() == [1, 1]);
-    match small {
-        None => Ok(1),
-        Some(_) if batch > 1 => Ok(2),
-        Some(node) => {
-            let why = "batch normalisation needs more than one value per channel in training: take batches of 2 images or \
-                       more, or larger images";
-            Err(EngineError::Unsupported { node: node.name.clone(), why: why.to_owned() })
-        }
-    }
-}
-
-/// What is not finite of a step's loss and gradients, of which something is not.
-fn non_finite(training: &dyn Training, loss: f64) -> NotFinite {
-    if !loss.is_finite() {
-        return NotFinite::Loss;
-    }
-    let gradients = training.gradient_tensors();
-    let infinite = |name: &String| gradients.tensor(name).is_some_and(is_infinite);
-    let first = training.graph().params().map(|(name, _)| name).find(infinite);
-    NotFinite::Gradient(first.unwrap_or_else(|| "some parameter".to_owned()))
 }
 
 fn is_infinite(tensor: &Tensor) -> bool {

@@ -41,14 +41,11 @@ impl<'a> Group<'a> {
         self.with.is_none()
     }
 
-    /// Which of the ranks this is.
-    pub(crate) fn rank(&self) -> usize {
-        self.with.as_ref().map_or(0, |(ranks, _)| ranks.rank())
-    }
-
-    /// What the engine hands its gradients to.
-    pub(crate) fn reducer(&mut self) -> Option<&mut dyn Reducer> {
-        self.with.as_mut().map(|(_, reduction)| reduction as &mut dyn Reducer)
+    /// What the engine hands its gradients to; where it `holds`, they are not added over the ranks yet.
+    pub(crate) fn reducer(&mut self, holds: bool) -> Option<&mut dyn Reducer> {
+        let (_, reduction) = self.with.as_mut()?;
+        reduction.hold(holds);
+        Some(reduction)
     }
 
     /// Goes on with `mine` where no rank has failed and none was asked to stop, with `numbers` added over all of them.

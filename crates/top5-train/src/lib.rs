@@ -28,7 +28,7 @@ pub use checkpoint::{
 };
 pub use failure::{Diverged, FitError, NotFinite, ObserverError};
 pub use fine_tune::{FineTuning, head};
-pub use fit::{Event, Observer, Trainer, check_statistics};
+pub use fit::{Event, Observer, Trainer};
 pub use init::{initialise, initialise_by};
 pub use local::LocalRank;
 pub use log::{History, Moment, Record, Row, StepRecord, TimedStep, line, moments_until};

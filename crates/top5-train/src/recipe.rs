@@ -66,8 +66,14 @@ pub struct Recipe {
     pub init: Option<InitName>,
     /// Passes over the training images.
     pub epochs: usize,
-    /// Images per step.
+    /// Images that go through the network at once; of all ranks together.
     pub batch_size: usize,
+    /// Such batches per step, whose gradients count as those of one batch of all their images.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: usize,
+    /// Whether several ranks normalise a batch over the images of all of them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sync_bn: bool,
     /// Height and width of the network's input, in place of the network's own or of those in `preprocess`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
@@ -234,6 +240,15 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
 /// Why a recipe cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipeError {
@@ -294,6 +309,8 @@ impl Recipe {
             init: None,
             epochs: 30,
             batch_size: 64,
+            accumulate: 1,
+            sync_bn: false,
             image_size: None,
             precision: None,
             lr: 0.05,
@@ -349,6 +366,11 @@ impl Recipe {
         for (good, key, expected) in [
             ((1..=MAX_EPOCHS).contains(&self.epochs), "epochs", "from 1 to 1000000"),
             (count(self.batch_size), "batch_size", "from 1 to 4294967295"),
+            (
+                count(self.accumulate) && count(self.step_images()),
+                "accumulate",
+                "from 1, and at most 4294967295 images a step",
+            ),
             (self.classes.is_none_or(count), "classes", "from 1 to 4294967295"),
             (
                 (0.0..=self.epochs as f64).contains(&self.warmup_epochs),
@@ -440,6 +462,11 @@ impl Recipe {
             .filter(|&key| here.get(key) != there.get(key))
             .map(|key| format!("{key}: {}, {}", value(&here, key), value(&there, key)))
             .collect()
+    }
+
+    /// Images that a step learns from.
+    pub fn step_images(&self) -> usize {
+        self.batch_size.saturating_mul(self.accumulate)
     }
 
     /// How images of a batch are mixed.

@@ -16,6 +16,8 @@ pub(crate) struct Reduction<'a> {
     done: Receiver<Result<Bucket, RankError>>,
     /// Buckets that are under way.
     away: usize,
+    /// Those that are given back as they are, where this pass's gradients are not added yet.
+    held: Option<Vec<Bucket>>,
 }
 
 impl<'a> Reduction<'a> {
@@ -39,7 +41,12 @@ impl<'a> Reduction<'a> {
         let thread = thread::Builder::new().name("reduction".to_owned());
         let why = |error| EngineError::Reduction { why: format!("no thread for it: {error}") };
         thread.spawn_scoped(scope, reduce).map_err(why)?;
-        Ok(Self { ranks, synchronises, work, done, away: 0 })
+        Ok(Self { ranks, synchronises, work, done, away: 0, held: None })
+    }
+
+    /// Whether the gradients of the next pass stay as they are: those of a later one are added to them first.
+    pub(crate) fn hold(&mut self, holds: bool) {
+        self.held = holds.then(Vec::new);
     }
 }
 
@@ -63,6 +70,10 @@ impl Reducer for Reduction<'_> {
     }
 
     fn ready(&mut self, bucket: Bucket) -> Result<(), EngineError> {
+        if let Some(held) = &mut self.held {
+            held.push(bucket);
+            return Ok(());
+        }
         self.away += 1;
         // Where the thread has ended, `finish` says why.
         let _ = self.work.send(bucket);
@@ -70,6 +81,9 @@ impl Reducer for Reduction<'_> {
     }
 
     fn finish(&mut self) -> Result<Vec<Bucket>, EngineError> {
+        if let Some(held) = self.held.take() {
+            return Ok(held);
+        }
         let away = std::mem::take(&mut self.away);
         let result = |_| self.done.recv().map_err(|_| ended())?.map_err(failed);
         (0..away).map(result).collect()

@@ -8,7 +8,9 @@ use top5_cpu::{CpuDevice, Options};
 use top5_data::{Augment, Dataset, MemoryDataset, Preprocess, Splits};
 use top5_graph::random::Stream;
 use top5_graph::{Device, Graph, TrainingOptions, Weights, k, net};
-use top5_train::{Event, FitError, LocalRank, RankError, Recipe, State, Trainer, initialise};
+use top5_train::{
+    Event, FitError, LocalRank, RankError, Recipe, RecipeError, State, Trainer, initialise,
+};
 
 const BATCH: usize = 12;
 const STEPS: usize = 3;
@@ -18,32 +20,43 @@ const STEPS: usize = 3;
 struct Case {
     graph: Graph,
     recipe: Recipe,
-    synchronises: bool,
 }
 
-fn recipe() -> Recipe {
+/// With batch normalisation over all ranks, or over each one's own images.
+fn recipe(sync_bn: bool) -> Recipe {
     let text = include_str!("../../../recipes/lenet-digits.toml");
     Recipe {
         network: "tiny".to_owned(),
         data: "squares".to_owned(),
         epochs: 2,
         batch_size: BATCH,
+        sync_bn,
         label_smoothing: 0.1,
+        mixup: 0.2,
+        cutmix: 1.0,
         augment: vec![Augment::FlipHorizontal { probability: 0.5 }],
         preprocess: None,
         ..Recipe::from_toml(text).unwrap()
     }
 }
 
-/// A network without normalisation, and one with a residual block.
+/// A network without normalisation, and one with a residual block. Both have dropout.
 fn graphs() -> [Graph; 2] {
     let plain = net("plain", [1, 8, 8], |x| {
-        x.conv(6, 3).relu().max_pool(2).flatten().linear(16).relu().linear(3)
+        x.conv(6, 3)
+            .relu()
+            .dropout(0.2)
+            .max_pool(2)
+            .flatten()
+            .linear(16)
+            .relu()
+            .dropout(0.5)
+            .linear(3)
     });
     let residual = net("residual", [1, 8, 8], |x| {
         let x = x.conv_bn(16, k(3).pad(1)).relu();
         let y = x.conv_bn(16, k(3).pad(1)).relu().conv_bn(16, k(3).pad(1));
-        (x + y).relu().global_avg_pool().linear(3)
+        (x + y).relu().global_avg_pool().dropout(0.5).linear(3)
     });
     [plain.unwrap(), residual.unwrap()]
 }
@@ -99,7 +112,7 @@ fn together(size: usize, case: &Case, state: &State, steps: usize) -> (State, St
         let (case, state) = (case.clone(), state.clone());
         thread::spawn(move || {
             let ranks = Arc::new(rank);
-            let trainer = trainer(&case.recipe).ranks(ranks, case.synchronises).unwrap();
+            let trainer = trainer(&case.recipe).ranks(ranks).unwrap();
             run(&trainer, &case.graph, state, steps).unwrap()
         })
     };
@@ -126,7 +139,7 @@ fn difference(a: &Weights, b: &Weights) -> [f32; 2] {
 #[test]
 fn one_rank_is_none_to_the_bit() {
     for graph in graphs() {
-        let case = Case { graph, recipe: recipe(), synchronises: true };
+        let case = Case { graph, recipe: recipe(true) };
         let start = begin(&case);
         assert!(together(1, &case, &start, 99) == alone(&case, &start, 99));
     }
@@ -136,7 +149,7 @@ fn one_rank_is_none_to_the_bit() {
 #[test]
 fn step_of_several_ranks_is_that_of_one_process_with_the_whole_batch() {
     for graph in graphs() {
-        let case = Case { graph: graph.clone(), recipe: recipe(), synchronises: true };
+        let case = Case { graph: graph.clone(), recipe: recipe(true) };
         let mut state = begin(&case);
         for step in 1..=2 * STEPS {
             let (one, _) = alone(&case, &state, step);
@@ -162,11 +175,67 @@ fn step_of_several_ranks_is_that_of_one_process_with_the_whole_batch() {
     }
 }
 
+/// The same images, mixed alike, under the same dropout masks, three or five batches a step, on one rank or two.
+#[test]
+fn step_of_several_batches_is_that_of_one_with_all_their_images() {
+    let [graph, _] = graphs();
+    let whole = Case { graph, recipe: recipe(false) };
+    let mut state = begin(&whole);
+    for step in 1..=STEPS + 1 {
+        let (one, _) = alone(&whole, &state, step);
+        for (accumulate, ranks) in [(2, 1), (3, 1), (12, 1), (3, 2), (2, 5)] {
+            let recipe =
+                Recipe { batch_size: BATCH / accumulate, accumulate, ..whole.recipe.clone() };
+            let trainer = trainer(&recipe);
+            assert_eq!((trainer.steps(), trainer.batch()), (2 * STEPS, BATCH / accumulate));
+            let begun = State { recipe: recipe.clone(), ..state.clone() };
+            let case = Case { recipe, ..whole.clone() };
+            let (several, _) = together(ranks, &case, &begun, step);
+            assert_eq!((several.step, several.images), (one.step, one.images));
+            assert!((several.loss_sum - one.loss_sum).abs() <= 1e-5, "{accumulate}, {step}");
+            let [most, largest] = difference(&several.weights, &one.weights);
+            let bound = 1e-6 * largest.max(1.0);
+            assert!(most <= bound, "{accumulate} batches, {ranks} ranks, step {step}: {most}");
+        }
+        state = one;
+    }
+}
+
+#[test]
+fn run_of_several_batches_a_step_goes_on_to_the_same_bits() {
+    for graph in graphs() {
+        let recipe = Recipe { batch_size: 4, accumulate: 3, ema: Some(0.9), ..recipe(false) };
+        let case = Case { graph, recipe };
+        let start = begin(&case);
+        let (whole, whole_log) = alone(&case, &start, 99);
+        assert!(whole.is_finished());
+        assert_eq!(whole.step, 2 * STEPS);
+        for stop in 1..2 * STEPS {
+            let (state, mut log) = alone(&case, &start, stop);
+            let (resumed, rest) = alone(&case, &state, 99);
+            log.truncate(state.log_bytes as usize);
+            assert!(resumed == whole, "stopped after step {stop}");
+            assert_eq!(log + &rest, whole_log);
+        }
+    }
+}
+
+#[test]
+fn more_batches_a_step_than_images_are_refused() {
+    let [graph, _] = graphs();
+    let recipe = Recipe { batch_size: 1, accumulate: 64, ..recipe(false) };
+    let case = Case { graph, recipe };
+    let error = run(&trainer(&case.recipe), &case.graph, begin(&case), 99).unwrap_err();
+    let is_meant = matches!(&error, FitError::Recipe(RecipeError::Value { key: "accumulate", .. }));
+    assert!(is_meant, "{error}");
+}
+
 #[test]
 fn ranks_stop_together_and_go_on_to_the_same_bits() {
     let [_, graph] = graphs();
-    for synchronises in [false, true] {
-        let case = Case { graph: graph.clone(), recipe: recipe(), synchronises };
+    for (synchronises, accumulate) in [(false, 1), (true, 1), (true, 3)] {
+        let recipe = Recipe { batch_size: BATCH / accumulate, accumulate, ..recipe(synchronises) };
+        let case = Case { graph: graph.clone(), recipe };
         let start = begin(&case);
         let (whole, whole_log) = together(2, &case, &start, 99);
         assert!(whole.is_finished());
@@ -184,7 +253,7 @@ fn ranks_stop_together_and_go_on_to_the_same_bits() {
 #[test]
 fn run_goes_on_with_another_number_of_ranks() {
     let [_, graph] = graphs();
-    let case = Case { graph, recipe: recipe(), synchronises: true };
+    let case = Case { graph, recipe: recipe(true) };
     let start = begin(&case);
     let (whole, _) = alone(&case, &start, 99);
     let (state, _) = together(3, &case, &start, 2);
@@ -198,12 +267,12 @@ fn run_goes_on_with_another_number_of_ranks() {
 #[test]
 fn without_synchronisation_each_rank_normalises_its_own_images() {
     let [_, graph] = graphs();
-    let case = |synchronises| Case { graph: graph.clone(), recipe: recipe(), synchronises };
+    let case = |synchronises| Case { graph: graph.clone(), recipe: recipe(synchronises) };
     let start = begin(&case(true));
     let [one, synchronised, own] = [
         alone(&case(true), &start, 2).0,
         together(2, &case(true), &start, 2).0,
-        together(2, &case(false), &start, 2).0,
+        together(2, &case(false), &begin(&case(false)), 2).0,
     ];
     assert!(difference(&synchronised.weights, &one.weights)[0] < 1e-5);
     assert!(difference(&own.weights, &one.weights)[0] > 1e-4);
@@ -212,7 +281,7 @@ fn without_synchronisation_each_rank_normalises_its_own_images() {
 #[test]
 fn failure_of_one_rank_ends_all() {
     let [graph, _] = graphs();
-    let case = Case { graph, recipe: recipe(), synchronises: false };
+    let case = Case { graph, recipe: recipe(false) };
     let start = begin(&case);
     let work = |rank: LocalRank, data: u64| {
         let (case, state) = (case.clone(), start.clone());
@@ -221,7 +290,7 @@ fn failure_of_one_rank_ends_all() {
             let (skipped, unused) = Default::default();
             let splits = Splits { train, validation, test: None, skipped, unused };
             let trainer = Trainer::new(case.recipe, &splits, Preprocess::squash([1, 8, 8]));
-            let trainer = trainer.ranks(Arc::new(rank), false).unwrap();
+            let trainer = trainer.ranks(Arc::new(rank)).unwrap();
             run(&trainer, &case.graph, state, 99).map(|_| ()).unwrap_err()
         })
     };
@@ -236,11 +305,11 @@ fn failure_of_one_rank_ends_all() {
 #[test]
 fn lost_rank_is_an_error_of_the_others() {
     let [graph, _] = graphs();
-    let case = Case { graph, recipe: recipe(), synchronises: false };
+    let case = Case { graph, recipe: recipe(false) };
     let start = begin(&case);
     let mut ranks = LocalRank::ranks(2);
     drop(ranks.pop());
-    let trainer = trainer(&case.recipe).ranks(Arc::new(ranks.remove(0)), false).unwrap();
+    let trainer = trainer(&case.recipe).ranks(Arc::new(ranks.remove(0))).unwrap();
     let error = run(&trainer, &case.graph, start, 99).map(|_| ()).unwrap_err();
     assert!(matches!(error, FitError::Ranks(RankError::Lost { .. })), "{error}");
 }
@@ -248,6 +317,6 @@ fn lost_rank_is_an_error_of_the_others() {
 #[test]
 fn more_ranks_than_images_are_refused() {
     let rank = LocalRank::ranks(BATCH + 1).remove(0);
-    let error = trainer(&recipe()).ranks(Arc::new(rank), false).map(|_| ()).unwrap_err();
+    let error = trainer(&recipe(false)).ranks(Arc::new(rank)).map(|_| ()).unwrap_err();
     assert_eq!(error, RankError::TooMany { ranks: BATCH + 1, batch: BATCH });
 }

@@ -20,6 +20,7 @@ const KEPT: &[(&str, &str)] = &[
     ("inception-v3-imagenet", include_str!("../../../recipes/inception-v3-imagenet.toml")),
     ("resnet50-imagenet", include_str!("../../../recipes/resnet50-imagenet.toml")),
     ("resnet20-cifar10", include_str!("../../../recipes/resnet20-cifar10.toml")),
+    ("resnet20-cifar10-15min", include_str!("../../../recipes/resnet20-cifar10-15min.toml")),
     ("preact-resnet200-imagenet", include_str!("../../../recipes/preact-resnet200-imagenet.toml")),
     ("resnext50-imagenet", include_str!("../../../recipes/resnext50-imagenet.toml")),
     ("seresnet50-imagenet", include_str!("../../../recipes/seresnet50-imagenet.toml")),

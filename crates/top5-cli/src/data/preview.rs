@@ -78,7 +78,7 @@ impl Task {
         let network = zoo::network(&recipe.network)?;
         let usual = || top5::preprocessing(network, network.input);
         let preprocess = recipe.preprocess.clone().unwrap_or_else(usual);
-        let batch = recipe.batch_size.min(splits.train.len());
+        let batch = recipe.step_images().min(splits.train.len());
         memory::check_batch(Loader::memory(batch, preprocess.size()), "reading batches")?;
         let trainer = Trainer::new(recipe.clone(), &splits, preprocess.clone()).skip_unreadable();
         let (pictures, entries) = self.draw(&trainer, &preprocess, output)?;

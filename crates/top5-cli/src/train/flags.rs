@@ -11,6 +11,7 @@ pub(crate) const OPTIMISER: &str = "Optimiser";
 pub(crate) const REGULARISATION: &str = "Regularisation";
 pub(crate) const FINE_TUNING: &str = "Fine-tuning";
 pub(crate) const RUN: &str = "Run";
+pub(crate) const RANKS: &str = "Several processes (mpirun -n N top5 train …)";
 
 /// How a flag's value becomes the key's.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,12 +47,13 @@ use Kind::{Many, One, Switch};
 
 /// The flags, in the order of `--help`. Those that `TrainArgs` declares itself are not among them.
 #[rustfmt::skip]
-const FLAGS: [Flag; 32] = [
+const FLAGS: [Flag; 34] = [
     flag(DATA, One, "classes", "N", "Number of classes; the data's by default, and an error where they have another"),
     flag(DATA, One, "image-size", "N", "Height and width of the network's input [alias: --img-size]"),
     flag(DATA, One, "preprocess", "TOML", "How images become the input: '{input_size=[3,64,64],crop_mode=\"squash\",mean=[…],std=[…]}'"),
     flag(DATA, One, "validation", "SHARE", "Share of the images that choose the epoch, where the data have no part for it; 0 for none"),
     flag(DATA, One, "validation-data", "DIR", "Images that choose the epoch, in place of such a share"),
+    flag(LENGTH, One, "accumulate", "N", "Batches per step, whose gradients count as those of one batch of all their images [alias: --grad-accum-steps]"),
     flag(LENGTH, One, "early-stopping", "N", "End where so many epochs in a row were no better than the best"),
     flag(RATE, One, "warmup-epochs", "N", "Epochs over which the learning rate rises"),
     flag(RATE, One, "schedule", "NAME|TOML", "constant, cosine, polynomial, plateau, or with numbers: '{step={milestones=[30,60],gamma=0.1}}'"),
@@ -79,6 +81,7 @@ const FLAGS: [Flag; 32] = [
     flag(FINE_TUNING, Many, "freeze", "NAMES", "Leave these parameters as they are, running statistics included: names, layers or stages; * stands for anything"),
     flag(FINE_TUNING, One, "head-lr", "FACTOR", "Factor of the head's learning rate"),
     flag(FINE_TUNING, One, "layer-decay", "FACTOR", "Factor of the learning rate from one block to the one before it: 0.75"),
+    flag(RANKS, Switch, "sync-bn", "true|false", "Normalise a batch over the images of all ranks instead of each rank's own"),
 ];
 
 /// The keys that are set on the command line, with their values as a recipe has them: those of flags, then those of `--set`.
@@ -92,7 +95,11 @@ impl Flag {
 
     fn arg(&self) -> Arg {
         let arg = Arg::new(self.name).long(self.name).help(self.help).help_heading(self.heading);
-        let arg = if self.name == "image-size" { arg.alias("img-size") } else { arg };
+        let arg = match self.name {
+            "image-size" => arg.alias("img-size"),
+            "accumulate" => arg.alias("grad-accum-steps"),
+            _ => arg,
+        };
         let arg = arg.value_name(self.value).action(ArgAction::Set);
         match self.kind {
             One => arg,

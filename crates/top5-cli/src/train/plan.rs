@@ -30,6 +30,7 @@ pub(super) struct Plan {
     input: [usize; 3],
     steps_per_epoch: usize,
     steps: usize,
+    images_per_step: usize,
     memory_bytes: u64,
     /// In words; as it is written in a recipe it is in `config.resolved.toml`.
     augmentation: Vec<String>,
@@ -67,6 +68,7 @@ impl Plan {
             input: graph.input(),
             steps_per_epoch,
             steps,
+            images_per_step: recipe.step_images(),
             memory_bytes,
             augmentation: recipe.changes(),
             optimizer: descent(recipe),
@@ -84,10 +86,16 @@ impl Plan {
             "{} epochs of {} steps of {} images of {channels}×{height}×{width}: {} steps, about {} MiB of memory",
             recipe.epochs,
             self.steps_per_epoch,
-            recipe.batch_size,
+            self.images_per_step,
             self.steps,
             self.memory_bytes.div_ceil(1 << 20)
         ));
+        if recipe.accumulate > 1 {
+            output.note(&format!(
+                "a step is {} batches of {}, whose gradients are added; batch normalisation, if there is any, is of one batch",
+                recipe.accumulate, recipe.batch_size
+            ));
+        }
         output.note(&self.optimizer);
         output.note(&match self.augmentation.as_slice() {
             [] => "training images are not changed".to_owned(),

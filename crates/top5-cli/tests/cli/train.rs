@@ -197,6 +197,10 @@ fn senseless_values_are_refused_before_anything_is_made() {
         ("--epochs 0", &["--epochs 0", "from 1"]),
         ("--epochs -1", &["--epochs", "-1"]),
         ("--batch-size 0", &["--batch-size", "0"]),
+        ("--accumulate 0", &["--accumulate 0", "from 1"]),
+        ("--accumulate -1", &["accumulate", "-1"]),
+        ("--accumulate 4294967295 --batch-size 2", &["--accumulate 4294967295", "images a step"]),
+        ("--sync-bn=maybe", &["maybe", "sync_bn"]),
         ("--seed -1", &["--seed", "-1"]),
         ("--warmup-epochs -1", &["--warmup-epochs -1"]),
         ("--warmup-epochs 1e9", &["--warmup-epochs 1e9", "number of epochs"]),
@@ -221,9 +225,10 @@ fn senseless_values_are_refused_before_anything_is_made() {
         ("--set batch_size=9223372036854775807", &["batch_size"]),
         ("--set checkpoint_steps=0", &["checkpoint_steps"]),
         ("--exact --set precision=bf16", &["--exact", "bf16"]),
-        ("--checkpoint-every 18446744073709551615", &["--checkpoint-steps", "1 to 4294967295"]),
-        ("--batch-size 4294967296", &["--batch-size", "1 to 4294967295"]),
-        ("--set batch_size=18446744073709551615", &["expected usize, in `batch_size`"]),
+        ("--checkpoint-every 0", &["--checkpoint-steps 0", "from 1"]),
+        ("--checkpoint-every 4294967296", &["--checkpoint-steps 4294967296", "4294967295"]),
+        ("--checkpoint-every 18446744073709551616", &["--checkpoint-steps", "too large"]),
+        ("--batch-size 4294967296", &["--batch-size 4294967296", "4294967295"]),
     ] {
         let ran = place.run(&format!("train lenet {flags} --out run"));
         assert_eq!(ran.code, Some(2), "{flags}: {ran:?}");
@@ -249,6 +254,7 @@ fn data_networks_and_places_that_do_not_do_are_refused_before_anything_is_made()
         ("lenet --data photos --validation-data pets", 3, &["pets", "other classes", "class0"]),
         ("lenet --data photos --validation-data nowhere", 3, &["nowhere"]),
         ("lenet --data photos --classes 4", 3, &["4 classes", "3"]),
+        ("lenet --data photos --batch-size 1 --accumulate 999", 3, &["accumulate", "at most"]),
         ("lenet --data photos --image-size 4", 3, &["does not fit 4×4", "larger input"]),
         ("resnet18 --batch-size 1 --image-size 32 --data photos", 3, &["more than one value"]),
         ("alexnet-imagenet", 3, &["ImageNet", "--data"]),
@@ -296,6 +302,7 @@ fn recipes_are_listed_printed_and_followed() {
         assert!(list.contains(words), "{words}: {list}");
     }
     assert_eq!(place.text("recipes *-cifar10").lines().count(), 2);
+    assert!(place.text("recipes").contains("resnet20-cifar10-15min"));
     let document = place.json("recipes *-cifar10");
     assert_eq!(document["recipes"][0]["recipe"]["about"]["published"]["top1_error"], 8.75);
     place.fails("recipes none-such", 3, &["none-such", "resnet20-cifar10"]);
@@ -317,6 +324,22 @@ fn recipes_are_listed_printed_and_followed() {
     let recipe = fs::read_to_string(place.path("run/config.resolved.toml")).unwrap();
     assert!(recipe.contains("image_size = 16") && recipe.contains("[about]"), "{recipe}");
     place.text("train --resume --out run");
+}
+
+#[test]
+fn steps_of_several_batches_are_said_kept_and_gone_on_with() {
+    let place = Place::new();
+    three_classes(&place);
+    let line = "train lenet --data photos --batch-size 4 --grad-accum-steps 2 --sync-bn --out run";
+    let ran = place.run(&format!("{line} --epochs 1 --json"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("steps of 8 images of"), "{ran:?}");
+    assert!(ran.stderr.contains("a step is 2 batches of 4"), "{ran:?}");
+    assert!(ran.stdout.contains("\"images_per_step\": 8"), "{ran:?}");
+    let recipe = fs::read_to_string(place.path("run/config.resolved.toml")).unwrap();
+    assert!(recipe.contains("accumulate = 2") && recipe.contains("sync_bn = true"), "{recipe}");
+    place.text("train --resume --out run --epochs 2");
+    place.fails("train --resume --out run --accumulate 3", 3, &["accumulate: 3, 2"]);
 }
 
 #[test]

@@ -102,9 +102,9 @@ impl Operate for DropoutGradient {
 fn drop_out(p: f32, [from, to]: [BufferId; 2], at: &At<'_>, memory: &mut Memory<'_, '_, '_>) {
     let (threads, n) = at.batch();
     let stream = Stream::new(at.run.seed, at.node.index() as u64);
-    let op = &ops::Dropout { p };
+    let masks = loss::Masks { op: ops::Dropout { p }, stream, first: at.run.first };
     call!(at, memory, [x: from], y: to => {
-        loss::dropout(threads, n, (op, stream), x, y, at.accumulate);
+        loss::dropout(threads, n, &masks, x, y, at.accumulate);
     });
 }
 

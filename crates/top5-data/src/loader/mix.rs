@@ -44,6 +44,15 @@ impl Mixed {
     }
 }
 
+/// The sample before the first of a batch, where that is a part of a larger one.
+#[derive(Debug)]
+pub(super) struct Before {
+    pub(super) image: Vec<f32>,
+    pub(super) label: u32,
+    /// Its number in the dataset.
+    pub(super) index: u32,
+}
+
 impl Mix {
     /// Whether its numbers make sense.
     pub fn check(&self) -> Result<(), SettingError> {
@@ -70,11 +79,25 @@ impl Mix {
         }
     }
 
-    /// Mixes a batch of images of `size` [channels, height, width]. One image alone is left as it is.
-    pub(super) fn apply(&self, batch: &mut Batch, size: [usize; 3], mut draws: Stream) {
-        if self.is_none() || batch.labels.len() < 2 {
+    /// Mixes a batch of images of `size` [channels, height, width], the first with the last unless it is given what comes
+    /// before. One image alone is left as it is.
+    pub(super) fn apply(
+        &self,
+        batch: &mut Batch,
+        size: [usize; 3],
+        before: Option<Before>,
+        mut draws: Stream,
+    ) {
+        let all = batch.labels.len() + usize::from(before.is_some());
+        let (true, Some(&last)) = (!self.is_none() && all > 1, batch.labels.last()) else {
             return;
-        }
+        };
+        let (before, first) = match before {
+            Some(Before { image, label, .. }) => (image, label),
+            None => {
+                (batch.images[batch.images.len() - size.iter().product::<usize>()..].to_vec(), last)
+            }
+        };
         let either = self.mixup > 0.0 && self.cutmix > 0.0;
         let is_cut = if either { draws.uniform() < 0.5 } else { self.cutmix > 0.0 };
         let alpha = if is_cut { self.cutmix } else { self.mixup };
@@ -83,24 +106,25 @@ impl Mix {
             let [_, height, width] = size;
             let middle = [draws.below(height), draws.below(width)];
             let part = rectangle([height, width], middle, share);
-            paste(&mut batch.images, size, part);
+            paste(&mut batch.images, size, &before, part);
             let [top, left, h, w] = part;
             debug_assert!(top + h <= height && left + w <= width, "the part is cut off");
             1.0 - (h * w) as f64 / (height * width) as f64
         } else {
-            blend(&mut batch.images, size.iter().product(), share);
+            blend(&mut batch.images, &before, share);
             share
         };
         let mut labels = batch.labels.clone();
         labels.rotate_right(1);
+        labels[0] = first;
         batch.mixed = Some(Mixed { labels, share: share as f32 });
     }
 }
 
-/// Each image, times `share`, and the one before it, the last one before the first, times the rest.
-pub(super) fn blend(images: &mut [f32], size: usize, share: f64) {
+/// Each image, times `share`, and the one before it, times the rest.
+fn blend(images: &mut [f32], first: &[f32], share: f64) {
     let (own, other) = (share as f32, (1.0 - share) as f32);
-    let mut last = images[images.len() - size..].to_vec();
+    let size = first.len();
     let mut rest = images;
     // From the back, so that the one before is still whole.
     while rest.len() > size {
@@ -109,7 +133,7 @@ pub(super) fn blend(images: &mut [f32], size: usize, share: f64) {
         image.iter_mut().zip(previous).for_each(|(v, &p)| *v = p * other + *v * own);
         rest = before;
     }
-    rest.iter_mut().zip(last.drain(..)).for_each(|(v, p)| *v = p * other + *v * own);
+    rest.iter_mut().zip(first).for_each(|(v, &p)| *v = p * other + *v * own);
 }
 
 /// Top, left, height and width of the rectangle about `middle` that leaves `share` of the area, cut off at the borders.
@@ -124,19 +148,23 @@ fn rectangle(size: [usize; 2], middle: [usize; 2], share: f64) -> [usize; 4] {
     [top, left, h, w]
 }
 
-/// This part of each image is that of the one before it, of the first that of the last.
-fn paste(images: &mut [f32], [channels, height, width]: [usize; 3], [top, left, h, w]: [usize; 4]) {
+/// This part of each image is that of the one before it.
+fn paste(
+    images: &mut [f32],
+    [channels, height, width]: [usize; 3],
+    first: &[f32],
+    [top, left, h, w]: [usize; 4],
+) {
     let size = channels * height * width;
     let n = images.len() / size;
     for plane in 0..channels {
         for y in top..top + h {
             let at = (plane * height + y) * width + left;
-            let last = images[(n - 1) * size + at..][..w].to_vec();
             for image in (1..n).rev() {
                 let from = (image - 1) * size + at;
                 images.copy_within(from..from + w, image * size + at);
             }
-            images[at..at + w].copy_from_slice(&last);
+            images[at..at + w].copy_from_slice(&first[at..at + w]);
         }
     }
 }
@@ -174,7 +202,7 @@ mod tests {
 
     fn mixed(mix: Mix, n: u32, draw: u64) -> Batch {
         let mut batch = batch(n);
-        mix.apply(&mut batch, [2, 3, 4], Stream::new(3, draw));
+        mix.apply(&mut batch, [2, 3, 4], None, Stream::new(3, draw));
         batch
     }
 

@@ -35,6 +35,9 @@ pub struct StepOptions {
     /// Seed of this step's dropout masks: node `i` draws from `Stream::new(seed, i)` at the element's index in
     /// `[n, channels, height, width]` order.
     pub seed: u64,
+    /// The place of the first image in the step's whole batch, from which images are counted in that index. So batches that
+    /// count as one, on one engine or on several, have the masks of that one.
+    pub first: usize,
     /// Factor of the gradients; not of the loss that is returned. Where k batches count as one it is 1/k.
     pub scale: f32,
     /// Whether the gradients are added to those of the last step.
@@ -44,7 +47,7 @@ pub struct StepOptions {
 impl StepOptions {
     /// A step of its own, without label smoothing.
     pub fn new(seed: u64) -> Self {
-        Self { label_smoothing: 0.0, seed, scale: 1.0, accumulate: false }
+        Self { label_smoothing: 0.0, seed, first: 0, scale: 1.0, accumulate: false }
     }
 }
 

@@ -126,7 +126,8 @@ fn check_published(
     }
 }
 
-/// Two batches count as one of their mean, and the second is added once.
+/// Two batches count as one of their mean, and the second is added once; its dropout masks are those of the places after the
+/// first.
 fn check_accumulation(
     report: &mut Report,
     case: &Case,
@@ -139,7 +140,8 @@ fn check_accumulation(
         let mut loss = None;
         for (i, (n, scale)) in [(case.batch, 0.75), (1, 0.25)].into_iter().enumerate() {
             let images = images(case, &format!("part {i}"), n);
-            let options = StepOptions { scale, accumulate: i > 0, ..options(case, 7 + i) };
+            let (accumulate, first) = (i > 0, i * case.batch);
+            let options = StepOptions { scale, accumulate, first, ..options(case, 7) };
             let targets = Targets::Classes(&labels[..n]);
             loss = Some(training.gradients(images.data(), targets, &options, None)?);
         }

@@ -16,6 +16,8 @@ pub(super) struct Mode<'a> {
     pub(super) statistics: Statistics,
     /// Of the dropout masks; without one nothing is dropped.
     pub(super) seed: Option<u64>,
+    /// The first image's place among those that the masks are drawn for.
+    pub(super) first: usize,
     pub(super) rule: Rule,
     pub(super) stop: Option<&'a Stop>,
 }
@@ -23,7 +25,8 @@ pub(super) struct Mode<'a> {
 impl Mode<'_> {
     /// As at inference.
     pub(super) fn inference() -> Self {
-        Self { statistics: Statistics::Running, seed: None, rule: Rule::gradient(), stop: None }
+        let (statistics, rule) = (Statistics::Running, Rule::gradient());
+        Self { statistics, seed: None, first: 0, rule, stop: None }
     }
 
     fn go_on(&self) -> Result<(), EngineError> {

@@ -43,10 +43,11 @@ fn tanh_constants() -> (f64, f64) {
     (f64::from(Activation::TANH_AMPLITUDE), f64::from(Activation::TANH_SLOPE))
 }
 
-/// The mask of the draws of a stream, applied to activations or to their gradients; without one nothing is dropped.
-fn drop_out(op: &Dropout, stream: Option<Stream>, x: &Array) -> Array {
+/// The mask of the draws of a stream, applied to activations or to their gradients; without one nothing is dropped. Images are
+/// counted from `first`.
+fn drop_out(op: &Dropout, stream: Option<Stream>, first: usize, x: &Array) -> Array {
     let Some(stream) = stream else { return x.clone() };
-    let mut index = 0;
+    let mut index = first as u64 * (x.data.len() / x.n.max(1)) as u64;
     x.map(|x| {
         let factor = f64::from(op.factor(stream.uniform_at(index)));
         index += 1;
@@ -56,11 +57,11 @@ fn drop_out(op: &Dropout, stream: Option<Stream>, x: &Array) -> Array {
 
 impl Compute for Dropout {
     fn forward(&self, at: &At<'_>) -> Array {
-        drop_out(self, at.stream(), at.x())
+        drop_out(self, at.stream(), at.mode.first, at.x())
     }
 
     fn backward(&self, at: &At<'_>, dy: &Array, to: Gradients<'_>) {
-        to.inputs[0] = drop_out(self, at.stream(), dy);
+        to.inputs[0] = drop_out(self, at.stream(), at.mode.first, dy);
     }
 }
 

@@ -131,6 +131,7 @@ impl Training for ReferenceTraining {
         let mode = Mode {
             statistics: Statistics::Batch,
             seed: Some(options.seed),
+            first: options.first,
             rule: Rule::gradient(),
             stop: self.options.stop.as_ref(),
         };

@@ -3,7 +3,7 @@
 use top5_graph::edit_distance;
 
 /// Every key of a recipe. A test compares them with what is read.
-pub(super) const KEYS: [&str; 47] = [
+pub(super) const KEYS: [&str; 49] = [
     "network",
     "classes",
     "data",
@@ -19,6 +19,8 @@ pub(super) const KEYS: [&str; 47] = [
     "init",
     "epochs",
     "batch_size",
+    "accumulate",
+    "sync_bn",
     "image_size",
     "precision",
     "lr",
@@ -54,7 +56,7 @@ pub(super) const KEYS: [&str; 47] = [
 ];
 
 /// What other programs call the same.
-const SYNONYMS: [(&str, &str); 30] = [
+const SYNONYMS: [(&str, &str); 35] = [
     ("model", "network"),
     ("arch", "network"),
     ("num_classes", "classes"),
@@ -65,6 +67,11 @@ const SYNONYMS: [(&str, &str); 30] = [
     ("patience", "early_stopping"),
     ("num_epochs", "epochs"),
     ("batch", "batch_size"),
+    ("grad_accum_steps", "accumulate"),
+    ("gradient_accumulation_steps", "accumulate"),
+    ("accumulate_grad_batches", "accumulate"),
+    ("accumulation", "accumulate"),
+    ("sync_batchnorm", "sync_bn"),
     ("img_size", "image_size"),
     ("input_size", "image_size"),
     ("amp", "precision"),
