@@ -33,11 +33,16 @@ function back() {
 async function go(words, focus) {
   say(words);
   await draw();
-  const found = /** @type {HTMLElement | null} */ (focus ? root.querySelector(focus) : root.querySelector("h3"));
+  // What had the focus is gone: without another one the next key would go nowhere.
+  const found = /** @type {HTMLElement | null} */ ((focus && root.querySelector(focus)) || root.querySelector("h3"));
   found?.focus();
 }
 
+/** Drawings so far: an answer that comes after a later one began is not shown. */
+let drawings = 0;
+
 async function draw() {
+  const own = ++drawings;
   const layer = said("layer");
   if (!layer) {
     strip();
@@ -52,9 +57,11 @@ async function draw() {
   for (const key of ["map", "row", "column"]) if (said(key) !== "") words.set(key, said(key));
   try {
     const answer = await askOfImage(`v1/activations/${model().name}?${words}`);
+    if (own !== drawings) return;
     if (answer.map) one(answer);
     else all(answer);
   } catch (error) {
+    if (own !== drawings) return;
     strip();
     at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
   }
