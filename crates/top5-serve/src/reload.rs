@@ -28,7 +28,10 @@ impl fmt::Display for ReloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Names => f.write_str("the models have other names than those that are served"),
-            Self::Engine(name, error) => write!(f, "{name}: {error}"),
+            Self::Engine(name, error) => match &**error {
+                StartError::Engine(error) => write!(f, "{name}: {error}"),
+                StartError::Thread(_) => write!(f, "{name}: {error}"),
+            },
         }
     }
 }

@@ -33,10 +33,10 @@ pub(super) struct Again {
 }
 
 impl Again {
-    /// Waits for the signal on a thread of its own, until it is asked to stop.
+    /// Waits for the signal on a thread of its own, until it is asked to stop. Fails where the system starts none.
     pub(super) fn begin(self, reloader: Reloader, stop: Stop, output: Output) -> io::Result<()> {
         let asked = Interrupt::hangup()?;
-        thread::spawn(move || {
+        thread::Builder::new().spawn(move || {
             while !stop.is_set() {
                 if asked.swap(false, Ordering::Relaxed) {
                     match self.read(&reloader, output) {
@@ -49,7 +49,7 @@ impl Again {
                 }
                 thread::sleep(PULSE);
             }
-        });
+        })?;
         Ok(())
     }
 

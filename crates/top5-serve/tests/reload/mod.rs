@@ -79,6 +79,8 @@ fn models_that_do_not_work_change_nothing() {
     }
     let wrong = reloader.reload(named(MODEL, damaged));
     assert!(matches!(wrong, Err(ReloadError::Engine(..))), "{wrong:?}");
+    let why = wrong.unwrap_err().to_string();
+    assert!(why.starts_with(MODEL) && why.contains("infinite or no number"), "{why}");
     let said = running.ask(&post(PREDICT, &pgm(&digit(0)))).json();
     assert!(!said["predictions"][0]["class"].as_str().unwrap().starts_with('x'), "{said}");
 }
