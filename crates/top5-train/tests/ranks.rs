@@ -201,22 +201,29 @@ fn step_of_several_batches_is_that_of_one_with_all_their_images() {
     }
 }
 
+/// Asserts that a run that stops after any step goes on to the same bits and the same log. `run` takes a state and the step
+/// after which it stops.
+fn goes_on_to_the_same_bits(case: &Case, run: impl Fn(&State, usize) -> (State, String)) {
+    let start = begin(case);
+    let (whole, whole_log) = run(&start, 99);
+    assert!(whole.is_finished());
+    assert_eq!(whole.step, 2 * STEPS);
+    for stop in 1..2 * STEPS {
+        let (state, mut log) = run(&start, stop);
+        assert_eq!(state.step, stop);
+        let (resumed, rest) = run(&state, 99);
+        log.truncate(state.log_bytes as usize);
+        assert!(resumed == whole, "stopped after step {stop}");
+        assert_eq!(log + &rest, whole_log);
+    }
+}
+
 #[test]
 fn run_of_several_batches_a_step_goes_on_to_the_same_bits() {
     for graph in graphs() {
         let recipe = Recipe { batch_size: 4, accumulate: 3, ema: Some(0.9), ..recipe(false) };
         let case = Case { graph, recipe };
-        let start = begin(&case);
-        let (whole, whole_log) = alone(&case, &start, 99);
-        assert!(whole.is_finished());
-        assert_eq!(whole.step, 2 * STEPS);
-        for stop in 1..2 * STEPS {
-            let (state, mut log) = alone(&case, &start, stop);
-            let (resumed, rest) = alone(&case, &state, 99);
-            log.truncate(state.log_bytes as usize);
-            assert!(resumed == whole, "stopped after step {stop}");
-            assert_eq!(log + &rest, whole_log);
-        }
+        goes_on_to_the_same_bits(&case, |state, steps| alone(&case, state, steps));
     }
 }
 
@@ -236,17 +243,7 @@ fn ranks_stop_together_and_go_on_to_the_same_bits() {
     for (synchronises, accumulate) in [(false, 1), (true, 1), (true, 3)] {
         let recipe = Recipe { batch_size: BATCH / accumulate, accumulate, ..recipe(synchronises) };
         let case = Case { graph: graph.clone(), recipe };
-        let start = begin(&case);
-        let (whole, whole_log) = together(2, &case, &start, 99);
-        assert!(whole.is_finished());
-        for stop in 1..2 * STEPS {
-            let (state, mut log) = together(2, &case, &start, stop);
-            assert_eq!(state.step, stop);
-            let (resumed, rest) = together(2, &case, &state, 99);
-            log.truncate(state.log_bytes as usize);
-            assert!(resumed == whole, "stopped after step {stop}");
-            assert_eq!(log + &rest, whole_log);
-        }
+        goes_on_to_the_same_bits(&case, |state, steps| together(2, &case, state, steps));
     }
 }
 
