@@ -7,7 +7,7 @@ use crate::bank::{Content, SlotId};
 use crate::buffer::{BufferId, Plan};
 use crate::ir::{Program, Step};
 use crate::step::conv::{Conv, ConvBias, ConvInput, ConvWeights};
-use crate::step::loss::{EuclideanRbf, EuclideanRbfGradient, Loss};
+use crate::step::loss::{EuclideanRbf, EuclideanRbfGradient, Loss, Softmax, SoftmaxGradient};
 use crate::step::moves::{
     CopyChannels, Flatten, Narrow, Pack, PadPlanes, PlaceChannels, Seed, Subsample,
     SubsampleGradient, Unflatten, Widen,
@@ -15,16 +15,31 @@ use crate::step::moves::{
 use crate::step::norm::{BatchStatistics, Lrn, LrnGradient, Normalise, NormaliseGradient};
 use crate::step::pointwise::{
     Add, Dropout, DropoutGradient, MaskPositive, Rectify, Relu, ReluGradient, Scale,
-    ScaleFactorGradient, Times,
+    ScaleFactorGradient, ScaledTanh, ScaledTanhGradient, Sigmoid, SigmoidGradient, Times,
 };
-use crate::step::pool::{Average, AverageGradient, MaxPool, MaxPoolGradient};
+use crate::step::pool::{
+    AdaptiveAverage, AdaptiveAverageGradient, Average, AverageGradient, MaxPool, MaxPoolGradient,
+};
 use crate::step::{self, Kernel};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use top5_graph::{Graph, NodeId};
+use top5_graph::ops::Activation;
+use top5_graph::{Graph, NodeId, Op};
 use top5_kernels::lrn::LrnGeom;
 use top5_kernels::pool::{Divisor, PoolGeom};
 use top5_kernels::{LANES, Layout, Precision};
+
+/// Whether a kernel computes this op, if it is of a kind that computes one op alone.
+fn is_step_of(kernel: &Kernel, op: &Op) -> bool {
+    let sigmoid = kernel.is::<Sigmoid>() || kernel.is::<SigmoidGradient>();
+    let tanh = kernel.is::<ScaledTanh>() || kernel.is::<ScaledTanhGradient>();
+    let softmax = kernel.is::<Softmax>() || kernel.is::<SoftmaxGradient>();
+    let adaptive = kernel.is::<AdaptiveAverage>() || kernel.is::<AdaptiveAverageGradient>();
+    (!sigmoid || matches!(op, Op::Activation(Activation::Sigmoid)))
+        && (!tanh || matches!(op, Op::Activation(Activation::ScaledTanh)))
+        && (!softmax || matches!(op, Op::Softmax(_)))
+        && (!adaptive || matches!(op, Op::AdaptiveAvgPool2d(_)))
+}
 
 /// What follows from the kind that a kernel is of; for others, what is said first.
 macro_rules! by_kind {
@@ -355,6 +370,9 @@ impl Interpreter<'_> {
     fn run_alone(&mut self, kernel: &Kernel) -> Done {
         let meaning = self.meaning;
         let node = self.graph.node(self.step().node);
+        if !is_step_of(kernel, &node.op) {
+            return Err(format!("{} is another op's step", kernel.name()));
+        }
         let (mut xs, mut gradient) = (Vec::new(), None);
         for (&name, id) in kernel.names().iter().zip(kernel.reads()) {
             let value = self.x(id)?;

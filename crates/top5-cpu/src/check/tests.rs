@@ -11,7 +11,8 @@ use crate::step::conv::{Conv, ConvInput, ConvWeights};
 use crate::step::moves::{CopyChannels, PlaceChannels};
 use crate::step::norm::{LrnGradient, Normalise, NormaliseGradient};
 use crate::step::pointwise::{
-    MaskPositive, ReluGradient, Scale, ScaleFactorGradient, SigmoidGradient,
+    MaskPositive, ReluGradient, Scale, ScaleFactorGradient, ScaledTanh, ScaledTanhGradient,
+    Sigmoid, SigmoidGradient,
 };
 use crate::step::pool::MaxPoolGradient;
 use crate::step::{Kernel, Zeros};
@@ -315,6 +316,26 @@ fn swapped_operands_are_found() {
         }
     }
     assert!(tried > 40, "{tried}");
+}
+
+#[test]
+fn step_of_another_op_is_found() {
+    let mut tried = 0;
+    for victim in Victim::all() {
+        for (at, step) in victim.program.steps.iter().enumerate() {
+            let forward = step.kernel.get::<Sigmoid>();
+            let forward = forward.map(|&Sigmoid { x, y }| ScaledTanh { x, y }.into());
+            let backward = step.kernel.get::<SigmoidGradient>();
+            let backward = backward
+                .map(|&SigmoidGradient { y, dy, dx }| ScaledTanhGradient { y, dy, dx }.into());
+            let Some(other) = forward.or(backward) else { continue };
+            tried += 1;
+            let result = victim.with(|steps| steps[at].kernel = Kernel::clone(&other));
+            let why = result.unwrap_err();
+            assert!(why.contains("is another op's step"), "{other:?}: {why}");
+        }
+    }
+    assert!(tried > 2, "{tried}");
 }
 
 #[test]
