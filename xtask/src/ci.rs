@@ -3,11 +3,12 @@
 //! All steps build the dev profile with the workspace's own features and the same flags for dependencies, so that
 //! nothing is compiled twice: clippy and rustdoc share the checked dependencies, tests and doctests the built ones.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::runner::Counts;
 use crate::source::{Source, read_sources};
@@ -137,10 +138,10 @@ const BROWSER: &str = "Debian's chromium, nodejs and npm, and `npm install --pre
 
 /// Whether there is a browser with all that it takes; on a server there must be.
 fn has_browser(found: bool, on_server: bool) -> Result<bool> {
-    ensure!(
-        found || !on_server,
-        "{BROWSER} are missing: `.ci/run` installs them, and tells of it in target/page.log"
-    );
+    if on_server && !found {
+        let log = fs::read_to_string(root().join("target/page.log")).unwrap_or_default();
+        bail!("{BROWSER} are missing: `.ci/run` installs them, and target/page.log says:\n{log}");
+    }
     Ok(found)
 }
 
