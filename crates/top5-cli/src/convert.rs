@@ -4,16 +4,44 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use top5::formats::onnx;
 use top5::zoo::{self, Network};
 use top5::{CONFIG_FILE, Model, WEIGHTS_FILE};
 
-use crate::args::ConvertArgs;
+use crate::args::WeightsArgs;
 use crate::exit::Stop;
 use crate::memory;
 use crate::output::Output;
 use crate::source::StoredModel;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  top5 convert runs/lenet-digits lenet.onnx
+  top5 convert runs/resnet18-photos resnet18-timm     a folder that timm loads, where it has the network
+  top5 convert resnet20.th resnet20.safetensors";
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// The model: as for `eval`
+    #[arg(value_name = "MODEL")]
+    pub(crate) input: String,
+    /// What to write: NAME.safetensors, NAME.onnx, or a folder for timm
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// A network with random weights, as training starts from them, drawn with this seed
+    #[arg(long, value_name = "SEED", conflicts_with = "weights")]
+    pub(crate) init: Option<u64>,
+    /// ONNX: the number of images at once; any number by default
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// ONNX: keep batch normalisation apart from the convolutions before it
+    #[arg(long)]
+    pub(crate) no_fold: bool,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+}
 
 /// The document of `--json`.
 #[derive(Serialize)]

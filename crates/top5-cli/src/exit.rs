@@ -135,8 +135,9 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         let resource = matches!(error, EngineError::Memory { .. } | EngineError::Reduction { .. });
         return Some(if resource { RESOURCE } else { 3 });
     }
-    if let Some(error) = cause.downcast_ref() {
-        return Some(crate::explain::code(error));
+    if let Some(error) = cause.downcast_ref::<ExplainError>() {
+        let full = matches!(error, ExplainError::Engine(EngineError::Memory { .. }));
+        return Some(if full { RESOURCE } else { 3 });
     }
     if let Some(error) = cause.downcast_ref::<HubError>() {
         return Some(match error {

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::explain::method::Settings;
-use top5::explain::{ExplainError, Explainer, Explanation, Map, Method, Target};
+use top5::explain::{Explainer, Explanation, Map, Method, Target};
 
 pub(crate) use occlude::{EXAMPLES as OCCLUDE_EXAMPLES, OccludeArgs, Task as OccludeTask};
 
@@ -299,11 +299,4 @@ fn project(
     };
     let signal = explainer.project(method, layer, Start::Strongest(channel), image)?;
     Ok((channel, signal))
-}
-
-/// The exit code of an explanation's error.
-pub(crate) fn code(error: &ExplainError) -> u8 {
-    use top5::graph::EngineError;
-    let full = matches!(error, ExplainError::Engine(EngineError::Memory { .. }));
-    if full { crate::exit::RESOURCE } else { 3 }
 }

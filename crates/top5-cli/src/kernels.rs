@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use serde::Serialize;
 use top5::graph::ops::Conv2d;
 use top5::graph::random::Stream;
@@ -11,12 +12,27 @@ use top5::graph::{Graph, Retain, SessionOptions, Window, net};
 use top5::train::initialise;
 use top5::{CpuSession, Mode, Options, PlannedStep};
 
-use crate::args::KernelsArgs;
+use crate::args::{TunedArgs, parse_seconds};
 use crate::bench::{SEED, percent, rate};
 use crate::memory::{self, limited};
 use crate::output::Output;
 use crate::table::{self, Column};
 use crate::timing::{Laps, Spread, digits, peak};
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelsArgs {
+    /// Channels, height and width of the input, filters, height and width of the kernel, stride, padding, groups, images
+    #[arg(long, value_name = "C,H,W,K,R,S,STRIDE,PAD,GROUPS,BATCH", value_parser = ConvShape::parse)]
+    pub(crate) conv: ConvShape,
+    /// Push weights and images out of the caches before each call
+    #[arg(long)]
+    pub(crate) cold: bool,
+    /// For how long each kernel is measured
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    pub(crate) seconds: f64,
+    #[command(flatten)]
+    pub(crate) engine: TunedArgs,
+}
 
 /// The layer's name in the plan.
 const LAYER: &str = "conv";

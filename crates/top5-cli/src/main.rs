@@ -1,11 +1,12 @@
 //! The command `top5`: one file per command, and what they share. A command goes through two stages: its arguments are parsed
-//! (`args.rs`, `parse.rs`), then resolved to values, its `Task`; only that acts.
+//! (`cli.rs`, `parse.rs`), then resolved to values, its `Task`; only that acts.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod augment;
 mod bench;
+mod cli;
 mod convert;
 mod data;
 mod environment;
@@ -55,7 +56,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap_complete::Shell;
 
-use args::Commands;
+use cli::Commands;
 use output::Output;
 
 /// Runs the command that the arguments ask for.

@@ -3,14 +3,40 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use top5::zoo::{self, Found};
 use top5::{Listed, PublishedError, draw};
 
-use crate::args::ModelsArgs;
 use crate::exit::Stop;
 use crate::output::{Kind, Output};
 use crate::table::{self, Column, short};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  top5 models
+  top5 models 'resnet*' --wide
+  top5 models 'resnet*' --csv
+  top5 models --plot history.svg";
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// Names to list, with * and ?
+    #[arg(default_value = "*")]
+    pub(crate) pattern: String,
+    /// All columns, whatever the terminal's width: input, activations, receptive field, how errors were measured, place
+    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    pub(crate) wide: bool,
+    /// Write CSV
+    #[arg(long, conflicts_with_all = ["json", "markdown"])]
+    pub(crate) csv: bool,
+    /// Write a Markdown table
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    /// Also draw the history: error by year, and error against MACs
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+}
 
 /// The columns that fit a terminal of 80 characters.
 const NARROW: [Column; 6] = [

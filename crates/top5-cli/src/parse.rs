@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use clap::{Command, CommandFactory, FromArgMatches};
 
-use crate::args::{Cli, Commands, OutputArgs};
+use crate::cli::{Cli, Commands, OutputArgs};
 use crate::output::Output;
 use crate::printable;
 

@@ -1,12 +1,28 @@
 //! `top5 plan`: how a network would run, without running it.
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use top5::zoo::{self, Network};
 use top5::{Mode, Options, PlannedStep, Summary};
 
-use crate::args::PlanArgs;
+use crate::args::{TunedArgs, positive};
 use crate::output::Output;
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// The network's name
+    pub(crate) network: String,
+    /// Most images at once
+    #[arg(long, short, visible_alias = "batch-size", value_name = "N", default_value = "1")]
+    #[arg(value_parser = positive)]
+    pub(crate) batch: usize,
+    /// The plan of a training step
+    #[arg(long)]
+    pub(crate) train: bool,
+    #[command(flatten)]
+    pub(crate) engine: TunedArgs,
+}
 
 /// The document of `--json`.
 #[derive(Serialize)]

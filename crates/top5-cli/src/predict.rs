@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use top5::data::digits::is_drawing;
 use top5::data::{Image, Limits};
 use top5::{Classifier, Model, Options, Prediction};
 
-use crate::args::PredictArgs;
+use crate::args::{ImageArgs, TunedArgs, WeightsArgs, positive};
 use crate::exit::{self, Stop};
 use crate::inputs;
 use crate::memory::{self, limited_beside};
@@ -16,6 +17,37 @@ use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
 use crate::printable;
 use crate::source::StoredModel;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  top5 predict digit.png                              with the embedded LeNet
+  top5 predict photos/ scan.jpg --model runs/mine --top 3
+  top5 predict - --json < digit.png";
+
+#[derive(Debug, Args)]
+pub(crate) struct PredictArgs {
+    /// Image files, folders of images, or - for stdin
+    #[arg(required = true, value_name = "FILE|FOLDER|-")]
+    pub(crate) inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) images: ImageArgs,
+    /// A run's folder, a weights file, a timm folder or a network's name; the embedded LeNet by default
+    #[arg(long, short, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    /// Classes per image
+    #[arg(long, short = 'k', visible_alias = "topk", value_name = "K", default_value = "5")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) top: u16,
+    /// Images at once
+    #[arg(long, short, value_name = "N", default_value = "1", value_parser = positive)]
+    pub(crate) batch_size: usize,
+    #[command(flatten)]
+    pub(crate) preprocess: PreprocessArgs,
+    #[command(flatten)]
+    pub(crate) engine: TunedArgs,
+}
 
 /// The model that is used unless another is named.
 const DEFAULT_MODEL: &str = "lenet-digits";

@@ -1,13 +1,24 @@
 //! `top5 protocols`: how often, and where, the papers looked at an image.
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use top5::eval::{NAMES, Protocol, named};
 
-use crate::args::ProtocolsArgs;
+use crate::args::positive;
 use crate::eval::protocol::{Choice, write};
 use crate::output::Output;
 use crate::table::{self, Column};
+
+#[derive(Debug, Args)]
+pub(crate) struct ProtocolsArgs {
+    /// The protocol to print, in the form that `eval --protocol FILE` reads; all are listed without
+    pub(crate) name: Option<String>,
+    /// Side of the network's input, which the scales follow
+    #[arg(long, visible_alias = "img-size", value_name = "N", default_value = "224")]
+    #[arg(value_parser = positive)]
+    pub(crate) input: usize,
+}
 
 /// The document of `--json`.
 #[derive(Serialize)]

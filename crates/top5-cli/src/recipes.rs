@@ -1,14 +1,27 @@
 //! `top5 recipes`: the recipes of published trainings, which are part of the program.
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use top5::train::{About, Outcome, Recipe};
 
-use crate::args::RecipesArgs;
 use crate::exit::Stop;
 use crate::models::matches;
 use crate::output::Output;
 use crate::table::{self, Column};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  top5 recipes
+  top5 recipes resnet20-cifar10 > mine.toml           to be changed and given to train
+  top5 train resnet20-cifar10 --data cifar-10-batches-bin";
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipesArgs {
+    /// The recipe to print, in the form that `top5 train FILE.toml` reads; or of names with * and ?, which to list
+    #[arg(default_value = "*")]
+    pub(crate) name: String,
+}
 
 /// The document of `--json`.
 #[derive(Serialize)]

@@ -3,18 +3,46 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use top5::graph::{self, Graph, LayerRow};
 use top5::zoo::{self, Network as Registered, Settings};
 use top5::{Model, citation, draw};
 
-use crate::args::ShowArgs;
+use crate::args::WeightsArgs;
 use crate::exit::Stop;
 use crate::models::size;
 use crate::output::{Kind, Output};
 use crate::printable;
 use crate::source::{Named, StoredModel};
 use crate::train::read_saved;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  top5 show lenet
+  top5 show resnet50 --classes 10 --input 3x256x256 --svg resnet50.svg
+  top5 show runs/lenet-digits                         what a run, a file or a folder of weights holds";
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// A network's name, or a model: a run's folder, a weights file, a timm folder or hf-hub:ORG/NAME
+    #[arg(value_name = "NETWORK|MODEL")]
+    pub(crate) network: String,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+    /// Channels, height and width of the input, for example 3x224x224
+    #[arg(long, visible_alias = "img-size", value_name = "CxHxW", value_parser = parse_input)]
+    pub(crate) input: Option<[usize; 3]>,
+    /// Number of classes; a model has its own
+    #[arg(long, visible_alias = "num-classes", value_name = "N")]
+    pub(crate) classes: Option<usize>,
+    /// Write a Markdown table
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    /// Also draw the layers
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) svg: Option<PathBuf>,
+}
 
 /// The document of `--json`.
 #[derive(Serialize)]
@@ -187,5 +215,27 @@ fn layer(row: LayerRow) -> Layer {
         params: row.params,
         macs: row.macs,
         receptive_field: row.receptive_field,
+    }
+}
+
+/// Reads `3x224x224`.
+fn parse_input(text: &str) -> Result<[usize; 3], String> {
+    let sides: Result<Vec<usize>, _> = text.split(['x', '×']).map(str::parse).collect();
+    match sides.as_deref() {
+        Ok(&[c, h, w]) if c.min(h).min(w) > 0 => Ok([c, h, w]),
+        _ => Err("expected channels, height and width, for example 3x224x224".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_sizes_are_read() {
+        assert_eq!(parse_input("3x224x224"), Ok([3, 224, 224]));
+        for wrong in ["", "3x224", "3x0x4", "3xax4", "3x4x5x6", "-1x2x3"] {
+            assert!(parse_input(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `top5 train`: a run in a folder of its own, which can be stopped and killed at any moment and goes on.
 
+mod args;
 mod data;
 pub(crate) mod flags;
 mod plan;
@@ -10,6 +11,7 @@ mod summary;
 mod telling;
 mod view;
 
+pub(crate) use args::{EXAMPLES, TrainArgs};
 use plan::Plan;
 use recipe::Resolved;
 pub(crate) use recipe::{asked_for, read_saved};
@@ -32,7 +34,7 @@ use top5::train::{
 use top5::zoo::{self, Settings};
 use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, make_folder, sha256, usual_augment};
 
-use crate::args::{EngineArgs, TrainArgs};
+use crate::args::EngineArgs;
 use crate::environment::Environment;
 use crate::exit::{self, Stop};
 use crate::interrupt::Interrupt;

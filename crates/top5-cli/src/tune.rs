@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use top5::graph::random::Stream;
 use top5::graph::{Graph, Retain, SessionOptions};
@@ -19,13 +20,35 @@ use top5::train::initialise;
 use top5::zoo::{self, Network as Registered};
 use top5::{LayerShape, Options, Summary, Tuning};
 
-use crate::args::TuneArgs;
+use crate::args::{EngineArgs, parse_seconds, positive};
 use crate::bench::{SEED, percent};
 use crate::memory::{self, limited};
 use crate::output::{Kind, Output};
 use crate::table::{self, Column};
 use crate::timing::{Laps, Spread, digits};
 use crate::tuning;
+
+#[derive(Debug, Args)]
+pub(crate) struct TuneArgs {
+    /// The networks
+    #[arg(required = true)]
+    pub(crate) networks: Vec<String>,
+    /// Images at once; several sizes are measured one after the other
+    #[arg(long, short, visible_alias = "batch-size", value_name = "N,…", default_value = "1")]
+    #[arg(value_delimiter = ',', value_parser = positive)]
+    pub(crate) batch: Vec<usize>,
+    /// The file to write; what it already knows is kept, but for the shapes that are measured now
+    #[arg(long, short, value_name = "FILE", default_value = "tuning.json")]
+    pub(crate) out: PathBuf,
+    /// Forget what the file already knows
+    #[arg(long)]
+    pub(crate) anew: bool,
+    /// For how long each network is measured
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
+    pub(crate) seconds: f64,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
 
 /// Fewest rounds in which each session runs once.
 const ROUNDS: usize = 7;

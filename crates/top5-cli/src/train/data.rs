@@ -8,8 +8,8 @@ use top5::data::{Limits, OnBad, OpenOptions, Splits};
 use top5::train::Recipe;
 use top5::zoo;
 
+use super::args::TrainArgs;
 use super::recipe::DEFAULT_DATA;
-use crate::args::TrainArgs;
 use crate::exit::Stop;
 use crate::memory;
 use crate::output::Output;

@@ -3,8 +3,9 @@
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
+use crate::args::DATA;
+
 /// Headings of groups of flags in `top5 train --help`.
-pub(crate) const DATA: &str = "Data";
 pub(crate) const LENGTH: &str = "Length and choice of the epoch";
 pub(crate) const RATE: &str = "Learning rate";
 pub(crate) const OPTIMISER: &str = "Optimiser";

@@ -7,7 +7,7 @@ use top5::data::files;
 use top5::train::{PrecisionName, Recipe, RecipeError};
 use top5::{Precision, zoo};
 
-use crate::args::TrainArgs;
+use super::args::TrainArgs;
 use crate::exit::Stop;
 use crate::run_folder::CONFIG;
 use crate::source;
