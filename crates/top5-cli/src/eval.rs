@@ -3,6 +3,7 @@
 
 mod args;
 mod beside;
+mod blocks;
 mod classes;
 mod data;
 mod ensemble;
@@ -20,6 +21,7 @@ mod shown;
 mod text;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use top5::eval::metric::softmax;
@@ -27,11 +29,13 @@ use top5::eval::rows::Row;
 use top5::eval::{
     Judged, Origin, Predictions, TEMPERATURES, at_temperature, kept_row, temperature,
 };
+use top5::train::Ranks;
 
 use crate::args::WeightsArgs;
 use crate::exit::Stop;
 use crate::memory::readers;
 use crate::output::Output;
+use crate::ranks::{self, RanksArgs};
 use crate::source::StoredModel;
 pub(crate) use args::{EXAMPLES, EvalArgs, Split};
 use beside::Beside;
@@ -52,6 +56,7 @@ pub(crate) struct Task {
     what: What,
     data: data::Choice,
     settings: Settings,
+    ranks: RanksArgs,
     real: Option<Real>,
     temperature_from: Option<PathBuf>,
     /// Saved answers whose probabilities are compared with.
@@ -137,6 +142,7 @@ impl Task {
             shard: args.shard,
             options: args.engine.options()?,
             hash: args.save.is_some() || args.report.is_some(),
+            ranks: None,
         };
         let tell = Tell {
             per_class: args.per_class,
@@ -163,6 +169,7 @@ impl Task {
             what,
             data,
             settings,
+            ranks: args.ranks,
             real: args.real.as_deref().map(Real::read).transpose()?,
             temperature_from: args.temperature_from,
             beside: args.beside,
@@ -170,7 +177,21 @@ impl Task {
         })
     }
 
+    /// Looks and tells, as one of several processes where `mpirun` has started them. Each of them looks at a shard of its own where
+    /// that is asked for.
     pub(crate) fn run(self, output: Output) -> Result<()> {
+        if self.settings.shard.is_some() {
+            return self.run_as(None, output);
+        }
+        ranks::share(self.ranks, output, |ranks, output| self.run_as(ranks, output))
+    }
+
+    fn run_as(mut self, ranks: Option<Arc<dyn Ranks>>, output: Output) -> Result<()> {
+        let follows = ranks.as_ref().is_some_and(|ranks| ranks.rank() > 0);
+        self.settings.ranks = ranks;
+        if follows {
+            return self.follow(output);
+        }
         let outcome = match &self.what {
             What::Nothing => {
                 let Tell { rows, measured, .. } = &self.tell;
@@ -183,6 +204,20 @@ impl Task {
             What::Saved(paths) => self.judge(saved::read_all(paths)?, output)?,
         };
         self.tell.tell(&outcome, &self.data, output)
+    }
+
+    /// Looks where rank 0 does, which judges and tells.
+    fn follow(&self, output: Output) -> Result<()> {
+        match &self.what {
+            What::Model(look) => {
+                let model = look.open(output)?;
+                let part = self.data.open(&model, self.data.split, output)?;
+                look.at(model, &part, &self.settings, output, &mut |_, _, _| ())?;
+                Ok(())
+            }
+            What::Ensemble(ensemble) => ensemble.follow(&self.data, &self.settings, output),
+            What::Saved(_) | What::Nothing => Ok(()),
+        }
     }
 
     /// Judges a model's answers as they come; they are kept only where they must be.

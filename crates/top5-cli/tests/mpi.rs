@@ -1,5 +1,6 @@
-//! `mpirun -n N top5 train …`: several processes train as one does, end together, and go on after one of them was killed. Built
-//! with the feature `mpi` only; `cargo xtask ci` does so where MPI is installed.
+//! `mpirun -n N top5 train …`: several processes train as one does, end together, and go on after one of them was killed.
+//! `mpirun -n N top5 eval …`: they say what one does, to the bit. Built with the feature `mpi` only; `cargo xtask ci` does so
+//! where MPI is installed.
 
 #[expect(dead_code, reason = "the other tests use more of it")]
 #[path = "cli/program.rs"]
@@ -20,11 +21,18 @@ const SHORT: &str = "train lenet --epochs 2 --batch-size 256 --checkpoint-every 
 /// The program as `ranks` processes.
 fn mpirun(place: &Place, ranks: usize, line: &str) -> Command {
     let ours = place.command(line);
+    let mut command = launcher(place, ranks);
+    command.arg(ours.get_program()).args(ours.get_args());
+    command
+}
+
+/// What starts `ranks` processes of what is added to it.
+fn launcher(place: &Place, ranks: usize) -> Command {
+    let ours = place.command("");
     let mut command = Command::new("mpirun");
     // What hangs is ended, with another code than any of ours.
     command.args(["--timeout", "120", "--oversubscribe", "--bind-to", "none"]);
     command.args(["-n", &ranks.to_string()]);
-    command.arg(ours.get_program()).args(ours.get_args());
     command.current_dir(ours.get_current_dir().unwrap()).stdin(Stdio::null());
     command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
     // Containers run as root, and may not read each other's memory.
@@ -223,4 +231,108 @@ fn errors_are_said_once_and_end_all() {
         assert!(!ran.stderr.contains("panicked"), "{line}: {ran:?}");
         assert_eq!(ran.stdout, "", "{line}");
     }
+}
+
+/// A network that has learnt from some photographs, in `run`, and a protocol of many views.
+fn learnt(place: &Place) {
+    photographs(&place.path("photos"));
+    place.json("train lenet --data photos --epochs 1 --batch-size 12 --validation 0.5 --out run");
+    let grid = "name = 'grid'\n[[parts]]\ncrops = { grid = { shorter = [64], side = 32 } }\n";
+    fs::write(place.path("grid.toml"), grid).unwrap();
+}
+
+/// Also where an image cannot be read, where blocks are many, and where there are more ranks than images.
+#[test]
+fn ranks_evaluate_as_one_process_does_to_the_bit() {
+    let place = Place::new();
+    learnt(&place);
+    fs::write(place.path("photos/green/7.png"), "no image").unwrap();
+    let files = ["saved", "report/predictions.csv", "report/report.json", "report/report.html"];
+    let bytes = |of: &str| files.map(|file| fs::read(place.path(format!("{of}{file}"))).unwrap());
+    for (ranks, more) in [(2, "--batch-size 1"), (3, "--protocol 10-crop"), (3, "--batch-size 7")] {
+        let line = format!("eval run --split all --skip-bad --threads 1 {more}");
+        let to = |of: &str| format!("--save {of}saved --report {of}report --json");
+        let alone = place.run(&format!("{line} {}", to("alone-")));
+        let ran = ran(&place, ranks, &format!("{line} {}", to("ranks-")));
+        assert_eq!((ran.code, &ran.stdout), (Some(0), &alone.stdout), "{more}: {ran:?}");
+        assert!(bytes("ranks-") == bytes("alone-"), "{more}");
+        for of in ["ranks-", "alone-"] {
+            fs::remove_dir_all(place.path(format!("{of}report"))).unwrap();
+            fs::remove_file(place.path(format!("{of}saved"))).unwrap();
+        }
+        assert_eq!(ran.stderr.matches("warning: left out").count(), 1, "{ran:?}");
+    }
+    for class in ["red", "blue"] {
+        let few = place.path("few").join(class);
+        fs::create_dir_all(&few).unwrap();
+        fs::copy(place.path("photos").join(class).join("0.png"), few.join("0.png")).unwrap();
+    }
+    let line = "eval run --data few --split all --threads 1";
+    let ran = ran(&place, 3, line);
+    assert_eq!((ran.code, ran.stdout), (Some(0), place.text(line)), "{}", ran.stderr);
+}
+
+#[test]
+fn ranks_fuse_as_one_process_does_to_the_bit() {
+    let place = Place::new();
+    learnt(&place);
+    let members = "[[members]]\nmodel = 'run'\n[[members]]\nmodel = 'run'\nprotocol = '10-crop'\n";
+    for weights in ["given", "fitted"] {
+        let file = format!("name = 'two'\nweights = '{weights}'\n{members}");
+        fs::write(place.path("two.toml"), file).unwrap();
+        let line = "eval --ensemble two.toml --data photos --split train --threads 1 --per-class";
+        let alone = place.json(line);
+        assert!(alone["members"][1].as_str().unwrap().contains("10-crop"), "{alone}");
+        assert_eq!(json(&place, 2, line), alone);
+    }
+    // Each is on its own where that is asked for, and nothing is looked at twice where nothing is looked at.
+    let shard = "exec \"$0\" eval run --split all --threads 1 --shard $((OMPI_COMM_WORLD_RANK + 1))/2 --save shard-$OMPI_COMM_WORLD_RANK";
+    let program = place.command("").get_program().to_owned();
+    let mut shell = launcher(&place, 2);
+    let ran = Ran::from(shell.args(["sh", "-c", shard]).arg(program).output().unwrap());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let judged = json(&place, 2, "eval --predictions shard-0 shard-1");
+    assert_eq!(judged["loss"], place.json("eval run --split all --threads 1")["loss"]);
+}
+
+#[test]
+fn evaluation_ends_with_an_error_where_a_rank_does() {
+    let place = Place::new();
+    learnt(&place);
+    let line = "eval run --split all --protocol grid.toml --batch-size 1 --threads 1";
+    // Many more of them, so that they are at it for long.
+    for copy in 0..40 {
+        fs::copy(place.path("photos/red/0.png"), place.path(format!("photos/red/x{copy}.png")))
+            .unwrap();
+    }
+    // Kills or stops a rank once all look; gives the code and what was said.
+    let ended = |how: &str, victim: usize, patience: u32| {
+        let said = place.path("stderr");
+        let mut command =
+            mpirun(&place, 2, &format!("{line} --save saved --rank-timeout {patience}"));
+        let file = fs::File::create(&said).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let read = || fs::read_to_string(&said).unwrap();
+        assert!(comes_true(|| read().contains("2 processes share the images")), "{}", read());
+        signal(how, &children(child.id())[victim]);
+        let code = child.wait_with_output().unwrap().status.code();
+        assert!(!place.path("saved").exists(), "{}", read());
+        (code, read())
+    };
+    for victim in 0..2 {
+        let (code, said) = ended("-KILL", victim, 600);
+        assert_ne!(code, Some(0), "{said}");
+    }
+    let (code, said) = ended("-STOP", 1, 4);
+    assert_ne!(code, Some(0), "{said}");
+    assert!(said.contains("has not answered for 4 s"), "{said}");
+
+    fs::write(place.path("photos/green/7.png"), "no image").unwrap();
+    let one = place.run("eval run --split all --threads 1");
+    let two = self::ran(&place, 2, "eval run --split all --threads 1");
+    assert_eq!((two.code, one.code), (Some(3), Some(3)), "{two:?}");
+    for words in ["warning: left out", "1 of 82 images could not be used"] {
+        assert_eq!(two.stderr.matches(words).count(), 1, "{two:?}");
+    }
+    assert_eq!(two.stdout, "");
 }

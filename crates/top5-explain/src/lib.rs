@@ -6,7 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod blocks;
 mod error;
 pub mod layers;
 mod map;

@@ -9,7 +9,6 @@
 
 #![forbid(unsafe_code)]
 
-mod blocks;
 mod bundle;
 mod connection;
 mod door;

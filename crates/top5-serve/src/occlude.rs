@@ -1,6 +1,7 @@
 //! Hiding parts of an image: squares of a request's own for `/v1/predict`, and `/v1/occlude`, the panels of ZFNet's figure 7.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use top5::explain::method::figure7::figure7;
@@ -9,9 +10,11 @@ use top5::explain::picture::{self, Ramp, Scale};
 use top5::explain::{Explainer, Method, layers};
 
 use crate::door::Answer;
-use crate::explain::{Class, Colours, Numbers, PLACES, photograph, png, written};
+use crate::explain::{
+    Class, Colours, Numbers, PLACES, accepts_lines, image, photograph, png, send, written,
+};
 use crate::failure::Failure;
-use crate::looking::{self, Looked, Progress};
+use crate::looking::{Looked, Progress};
 use crate::query::Query;
 use crate::request::Received;
 use crate::served::{App, Served};
@@ -80,11 +83,15 @@ pub(crate) async fn answer(
     let class = query.text("class").map(|said| model.class(said, "class")).transpose()?;
     let layer = query.text("layer").map(str::to_owned);
     let asked = Asked { class, layer, size, stride };
+    let streams = accepts_lines(&received.headers);
+    let until = Instant::now() + app.options.explain_deadline;
+    let (input, place) = image(app, model, received).await?;
     let served = Arc::clone(model);
-    looking::answer(app, model, None, received, move |input, explainer, progress| {
-        look(&served, &asked, input, explainer, progress)
-    })
-    .await
+    let task = move |explainer: &mut Explainer, progress: Progress<'_>| {
+        look(&served, &asked, &input, explainer, progress)
+    };
+    let events = app.looking.look(model, None, until, place, Box::new(task))?;
+    send(events, streams).await
 }
 
 #[derive(Serialize)]

@@ -15,6 +15,7 @@ struct Shared {
     sum: Meeting<f32>,
     add: Meeting<f64>,
     broadcast: Meeting<u8>,
+    gather: Meeting<Vec<u8>>,
 }
 
 /// Where ranks bring values and take a result.
@@ -40,6 +41,7 @@ impl LocalRank {
             sum: Meeting::of(size),
             add: Meeting::of(size),
             broadcast: Meeting::of(size),
+            gather: Meeting::of(size),
         });
         (0..size).map(|rank| Self { rank, shared: Arc::clone(&shared) }).collect()
     }
@@ -50,6 +52,7 @@ impl Drop for LocalRank {
         self.shared.sum.leave();
         self.shared.add.leave();
         self.shared.broadcast.leave();
+        self.shared.gather.leave();
     }
 }
 
@@ -146,6 +149,11 @@ impl Ranks for LocalRank {
         bytes.clone_from(&given);
         Ok(())
     }
+
+    fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RankError> {
+        let all = self.shared.gather.meet(self.rank, vec![bytes], |brought| brought.concat())?;
+        Ok(if self.rank == 0 { all.to_vec() } else { Vec::new() })
+    }
 }
 
 #[cfg(test)]
@@ -154,7 +162,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn sums_and_broadcasts_reach_all_ranks_however_often() {
+    fn sums_and_bytes_reach_all_ranks_however_often() {
         let work = |rank: LocalRank| {
             let mut results = Vec::new();
             for round in 0..100 {
@@ -164,18 +172,24 @@ mod tests {
                 rank.sum(&mut gradients).unwrap();
                 let mut bytes = vec![rank.rank() as u8 + 7; rank.rank() + 1];
                 rank.broadcast(&mut bytes).unwrap();
-                results.push((sums, gradients, bytes));
+                let gathered = rank.gather(vec![7; rank.rank() + round]).unwrap();
+                results.push((sums, gradients, bytes, (rank.rank(), gathered)));
             }
             results
         };
         let threads: Vec<_> =
             LocalRank::ranks(3).into_iter().map(|rank| thread::spawn(move || work(rank))).collect();
         for thread in threads {
-            for (round, (sums, gradients, bytes)) in thread.join().unwrap().into_iter().enumerate()
+            let results = thread.join().unwrap();
+            for (round, (sums, gradients, bytes, (rank, gathered))) in
+                results.into_iter().enumerate()
             {
                 assert_eq!(sums, [3.0, 3.0 * round as f64]);
                 assert_eq!(gradients, vec![0.1f32 + 1.1 + 2.1; 3]);
                 assert_eq!(bytes, [7]);
+                let lengths: Vec<usize> = gathered.iter().map(Vec::len).collect();
+                let expected = if rank == 0 { vec![round, round + 1, round + 2] } else { vec![] };
+                assert_eq!(lengths, expected);
             }
         }
     }

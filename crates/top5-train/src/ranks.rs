@@ -1,5 +1,6 @@
-//! Ranks: processes, on one machine or many, that train together. Each has a copy of the network and learns from its share of
-//! every batch; what they exchange is here, how it is carried is up to who implements [`Ranks`].
+//! Ranks: processes, on one machine or many, that work together. Each has a copy of the network, and learns from its share of
+//! every batch or looks at its share of the images; what they exchange is here, how it is carried is up to who implements
+//! [`Ranks`].
 
 use std::error::Error;
 use std::fmt;
@@ -47,7 +48,7 @@ impl fmt::Display for RankError {
 impl Error for RankError {}
 
 /// The ranks of a run, as one of them sees them. All make the same calls in the same order. [`Ranks::sum`] may be called by one
-/// thread while another is in one of the other two.
+/// thread while another is in one of the others.
 pub trait Ranks: Send + Sync {
     /// Which of them this is, from 0.
     fn rank(&self) -> usize;
@@ -63,4 +64,7 @@ pub trait Ranks: Send + Sync {
 
     /// Gives all ranks the bytes that rank 0 has.
     fn broadcast(&self, bytes: &mut Vec<u8>) -> Result<(), RankError>;
+
+    /// Gives rank 0 the bytes that each rank has, in the order of ranks; the others get none.
+    fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RankError>;
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use top5_cpu::Options;
 use top5_data::{Image, Preprocess};
+use top5_eval::metric;
 use top5_graph::{Device, EngineError, Graph, Network, Retain, Session, SessionOptions};
 
 use crate::finite::Finite;
@@ -128,10 +129,7 @@ impl Classifier {
 
 /// The probability of each class: the softmax of one image's logits.
 pub fn softmax(logits: &[f32]) -> Vec<f32> {
-    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f32> = logits.iter().map(|logit| (logit - greatest).exp()).collect();
-    let sum: f32 = exponentials.iter().sum();
-    exponentials.into_iter().map(|exponential| exponential / sum).collect()
+    metric::softmax(logits).into_iter().map(|probability| probability as f32).collect()
 }
 
 /// The `top` most probable classes of one image, whose logits and names are given: as [`Classifier::predict`] has them.

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::args::{DataArgs, TunedArgs, positive};
 use crate::preprocess::PreprocessArgs;
+use crate::ranks::RanksArgs;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -13,6 +14,7 @@ Examples:
   top5 eval model.safetensors --data imagenet/ --split validation
   top5 eval vgg16 --weights vgg16.pth --data imagenet/ --split all --protocol vgg-dense-3
   top5 eval runs/a --protocol 10-crop --save a.safetensors --report a/
+  mpirun -n 8 top5 eval vgg16 --weights vgg16.pth --data imagenet/ --split all
   top5 eval vgg16 --weights vgg16.pth --data imagenet/ --shard 1/8 --save shard-1
   top5 eval --predictions shard-1 shard-2 shard-3 shard-4 shard-5 shard-6 shard-7 shard-8
   top5 eval --ensemble five.toml --against a/report.json
@@ -120,6 +122,8 @@ pub(crate) struct EvalArgs {
     pub(crate) preprocess: PreprocessArgs,
     #[command(flatten)]
     pub(crate) engine: TunedArgs,
+    #[command(flatten)]
+    pub(crate) ranks: RanksArgs,
 }
 
 /// A part of a dataset.

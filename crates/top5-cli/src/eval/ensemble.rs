@@ -138,6 +138,26 @@ impl Ensemble {
         Ok(fused)
     }
 
+    /// Looks where rank 0 does in [`Ensemble::run`].
+    pub(crate) fn follow(
+        &self,
+        data: &data::Choice,
+        settings: &Settings,
+        output: Output,
+    ) -> Result<()> {
+        let fitted = (self.weighing == Weighing::Fitted).then_some(Split::Validation);
+        for split in fitted.into_iter().chain([data.split]) {
+            for member in &self.members {
+                if let Answers::Model(look) = &member.answers {
+                    let model = look.open(output)?;
+                    let part = data.open(&model, split, output)?;
+                    look.at(model, &part, settings, output, &mut |_, _, _| ())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Weights at which the ensemble explains the validation part best.
     fn fit(&self, data: &data::Choice, settings: &Settings, output: Output) -> Result<Vec<f64>> {
         if matches!(data.split, Split::Validation | Split::All) {

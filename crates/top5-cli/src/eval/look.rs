@@ -1,18 +1,22 @@
 //! A model that looks at images.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
 use top5::data::together::together;
-use top5::data::{DataError, Loader, Preprocess};
+use top5::data::{Loader, Preprocess};
 use top5::eval::{Header, Origin, Pipe, Shard};
 use top5::graph::{Device, EngineError, Retain, Tensor, Weights};
+use top5::train::Ranks;
 use top5::{CpuDevice, Model, Options, sha256, sha256_of};
 
+use super::blocks::{self, Take, Told, Unread};
 use super::classes::{Classes, names};
 use super::data::{DIGITS, Part};
 use super::protocol::Choice;
@@ -43,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) options: Options,
     /// Whether anybody will see the hash of the weights.
     pub(crate) hash: bool,
+    /// The processes that share the images, where they are several.
+    pub(crate) ranks: Option<Arc<dyn Ranks>>,
 }
 
 /// Takes the probabilities of an image: its number in the part, its class, one value per class of the data.
@@ -65,7 +71,8 @@ impl Look {
         })
     }
 
-    /// Looks at every image of a part, or of a shard of it.
+    /// Looks at every image of a part, or of a shard of it; together with the other ranks where there are. Only the first of
+    /// these learns what the images came to.
     pub(crate) fn at(
         &self,
         model: Model,
@@ -97,6 +104,11 @@ impl Look {
             protocol,
             fitted: Vec::new(),
         };
+        if let Some(ranks) = &settings.ranks {
+            let what = (&origin, &part.dataset.classes(), settings.batch, hash(&model.weights));
+            blocks::check_same(ranks.as_ref(), &serde_json::to_string(&what)?)?;
+            output.note(&format!("{} processes share the images", ranks.size()));
+        }
         let images = Loader::memory(settings.batch, origin.preprocess.size());
         let options = limited_beside(settings.options.clone(), images, &model.graph);
         let settings = &Settings { options, ..settings.clone() };
@@ -135,7 +147,7 @@ fn look(
     // One crop needs the network in one form; other sizes may need weights in another.
     let retain = if protocol.is_own() { Retain::Nothing } else { Retain::Tensors };
     let network = device.network(&graph, weights, retain)?;
-    let threads = readers(&settings.options);
+    let (threads, views) = (readers(&settings.options), protocol.count());
     let mut pipe = Pipe::new(network.as_ref(), protocol, preprocess, settings.batch, threads)?;
     let dataset = part.dataset.as_ref();
     let range = settings.of(part).map_or(0..dataset.len(), |shard| shard.start..shard.end);
@@ -148,37 +160,41 @@ fn look(
         };
         return Err(Stop::BadInput(message).into());
     }
-    let progress = Progress::new(output, "evaluating", all);
     let start = Instant::now();
-    let (mut images, mut errors): (Vec<String>, Vec<DataError>) = (Vec::new(), Vec::new());
-    pipe.run(dataset, range, &mut |answer| -> Result<()> {
-        match answer.probabilities {
-            Ok(probabilities) => {
-                if probabilities.iter().any(|p| !p.is_finite()) {
+    let see = &mut |range: Range<usize>, take: Take<'_>| -> Result<()> {
+        pipe.run(dataset, range, &mut |answer| {
+            let told = match answer.probabilities {
+                Ok(probabilities) if probabilities.iter().any(|p| !p.is_finite()) => {
                     *culprit = Some(answer.index);
                     let what = format!("an answer of {}", graph.name());
                     return Err(EngineError::NotFinite { what }.into());
                 }
-                images.push(dataset.sample_name(answer.index));
-                let label = dataset.label(answer.index);
-                each(answer.index, label, &classes.restrict(probabilities));
-            }
-            Err(error) => errors.push(error),
+                Ok(probabilities) => Ok(classes.restrict(probabilities)),
+                Err(error) => Err(Unread::from(&error)),
+            };
+            take(answer.index, told);
+            Ok(())
+        })
+    };
+    let (mut images, mut unread): (Vec<String>, Vec<Unread>) = (Vec::new(), Vec::new());
+    let take = &mut |index: usize, told: Told| match told {
+        Ok(probabilities) => {
+            images.push(dataset.sample_name(index));
+            each(index, dataset.label(index), &probabilities);
         }
-        let done = images.len() + errors.len();
-        let speed = || done as f64 / start.elapsed().as_secs_f64().max(1e-9);
-        progress.set(done, || format!("{:.1} images/s", speed()));
-        Ok(())
-    })?;
-    drop(progress);
+        Err(error) => unread.push(error),
+    };
+    see_all(settings, blocks::images(settings.batch, views), range, output, see, take)?;
+    if settings.ranks.as_ref().is_some_and(|ranks| ranks.rank() > 0) {
+        return Ok((Vec::new(), Vec::new()));
+    }
     let seconds = start.elapsed().as_secs_f64();
     output.note(&format!("{all} images in {seconds:.1} s, {:.1} images/s", all as f64 / seconds));
-    let unread: Vec<String> = errors.iter().map(DataError::to_string).collect();
-    unread.iter().for_each(|error| output.warn(&format!("left out: {error}")));
+    unread.iter().for_each(|error| output.warn(&format!("left out: {}", error.reason)));
     if images.is_empty()
-        && let Some(error) = errors.into_iter().next()
+        && let Some(error) = unread.first()
     {
-        return Err(error.into());
+        return Err(Stop::from(error.clone()).into());
     }
     if !unread.is_empty() && !settings.skip_bad {
         let message = format!(
@@ -187,7 +203,44 @@ fn look(
         );
         return Err(Stop::BadInput(message).into());
     }
-    Ok((images, unread))
+    Ok((images, unread.into_iter().map(|error| error.reason).collect()))
+}
+
+/// Has all images of a range seen, with a bar: by `see`, which sees some of them and hands over what each came to; in blocks of `most`
+/// images of each rank, where there are ranks. `take` gets them in their order, on rank 0 alone.
+fn see_all(
+    settings: &Settings,
+    most: usize,
+    range: Range<usize>,
+    output: Output,
+    see: &mut dyn FnMut(Range<usize>, Take<'_>) -> Result<()>,
+    take: Take<'_>,
+) -> Result<()> {
+    let (first, all) = (range.start, range.len());
+    let progress = Progress::new(output, "evaluating", all);
+    let start = Instant::now();
+    let show = |done: usize| {
+        let speed = || done as f64 / start.elapsed().as_secs_f64().max(1e-9);
+        progress.set(done, || format!("{:.1} images/s", speed()));
+    };
+    let Some(ranks) = &settings.ranks else {
+        return see(range, &mut |index, told| {
+            take(index, told);
+            show(index + 1 - first);
+        });
+    };
+    let mut done = 0;
+    let mut look = |own: Range<usize>| {
+        let mut seen = Vec::with_capacity(own.len());
+        see(own, &mut |_, told| {
+            seen.push(told);
+            // The others are about as far.
+            show((done + seen.len() * ranks.size()).min(all));
+        })?;
+        done += seen.len() * ranks.size();
+        Ok(seen)
+    };
+    blocks::together(ranks.as_ref(), range, most, &mut look, take)
 }
 
 /// Values that are hashed at once.

@@ -139,22 +139,29 @@ impl Answers {
         let mut answers = Self::default();
         for (line, cells) in records {
             let cell = |at: usize| cells.get(places[at]).map_or("", String::as_str);
-            let class = |at: usize| cell(at).parse().ok().filter(|&class: &usize| class < classes);
             let wrong = |at: usize| {
                 let (found, column) = (cell(at), COLUMNS[at]);
                 format!("line {line}: {found:?} is no {column} of one of {classes} classes")
             };
-            let optional = |at: usize| match cell(at) {
-                "" => Ok(None),
-                _ => class(at).map(Some).ok_or_else(|| wrong(at)),
-            };
+            let is_class = |class: &usize| *class < classes;
+            let is_rank = |rank: &usize| (1..=classes).contains(rank);
+            let is_probability = |p: &f64| (0.0..=1.0).contains(p);
             answers.image.push(cell(0).to_owned());
-            answers.label.push(class(1).ok_or_else(|| wrong(1))?);
-            answers.rank.push(cell(2).parse().ok());
-            answers.taken.push(optional(3)?);
-            answers.probability.push(cell(4).parse().ok().filter(|p: &f64| p.is_finite()));
+            let label = number(cell(1), is_class).flatten();
+            answers.label.push(label.ok_or_else(|| wrong(1))?);
+            answers.rank.push(number(cell(2), is_rank).ok_or_else(|| wrong(2))?);
+            answers.taken.push(number(cell(3), is_class).ok_or_else(|| wrong(3))?);
+            answers.probability.push(number(cell(4), is_probability).ok_or_else(|| wrong(4))?);
         }
         Ok(answers)
+    }
+}
+
+/// What a cell holds: `Some(None)` where it is empty, `None` where it is no such number.
+fn number<T: std::str::FromStr>(cell: &str, is: impl FnOnce(&T) -> bool) -> Option<Option<T>> {
+    match cell {
+        "" => Some(None),
+        _ => cell.parse().ok().filter(is).map(Some),
     }
 }
 
@@ -173,8 +180,21 @@ mod tests {
             (answers.rank, answers.probability),
             (vec![Some(2), None], vec![Some(0.75), None])
         );
-        let read = |text| Answers::read(text, 1).err().unwrap();
+        let read = |text: &str| Answers::read(text, 1).err().unwrap();
         assert!(read(text).contains("line 2: \"1\" is no label of one of 1 classes"));
+        for (cells, what) in [
+            ("0,a,x,0,1", "\"x\" is no rank of"),
+            ("0,a,0,0,1", "\"0\" is no rank of"),
+            ("0,a,2,0,1", "\"2\" is no rank of"),
+            ("0,a,1,1,1", "\"1\" is no top1_index of"),
+            ("0,a,1,0,y", "\"y\" is no top1_prob of"),
+            ("0,a,1,0,NaN", "\"NaN\" is no top1_prob of"),
+            ("0,a,1,0,-0.1", "\"-0.1\" is no top1_prob of"),
+            (",a,1,0,1", "\"\" is no label of"),
+        ] {
+            let error = read(&format!("label,image,rank,top1_index,top1_prob\n{cells}\n"));
+            assert!(error.contains(&format!("line 2: {what}")), "{error}");
+        }
         assert!(read("image,label\n").contains("top1_prob"));
         assert!(read("").contains("expected the columns"));
     }

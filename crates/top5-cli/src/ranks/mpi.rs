@@ -4,9 +4,9 @@
 //! on: Open MPI works on a message only inside of a call. Whoever waits for a lane waits for so long and no longer.
 //!
 //! ```text
-//! training ── add, broadcast ──▶ steering lane ─┐
-//! reduction ──────────── sum ──▶ gradient lane ─┼─ MPI
-//! main ───────────── farewell ─▶ last lane ─────┘
+//! work ────── add, broadcast, gather ──▶ steering lane ─┐
+//! reduction ──────────────────── sum ──▶ gradient lane ─┼─ MPI
+//! main ───────────────────── farewell ─▶ last lane ─────┘
 //! ```
 //!
 //! A process that ends without its farewell ends the job: `mpirun` sees to that.
@@ -21,8 +21,9 @@ use std::time::Duration;
 use ::mpi::Threading;
 use ::mpi::collective::SystemOperation;
 use ::mpi::environment::Universe;
+use ::mpi::point_to_point::MatchedReceiveVec;
 use ::mpi::topology::SimpleCommunicator;
-use ::mpi::traits::{Communicator, CommunicatorCollectives, Root};
+use ::mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, Source};
 use anyhow::{Context, Result};
 use top5::train::{Diverged, FitError, RankError, Ranks};
 
@@ -30,13 +31,15 @@ use super::RanksArgs;
 use crate::exit::{self, Stop};
 use crate::output::{Output, say};
 
-/// Most bytes of one broadcast: MPI counts in 32 bits.
+/// Most bytes of one message: MPI counts in 32 bits.
 const PIECE: usize = 1 << 30;
 
 /// How long one that has failed waits for the others to have failed, too.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// How often one that is done looks whether the others are.
 const LOOK: Duration = Duration::from_millis(10);
+/// How often rank 0 looks whether another one's bytes have come.
+const RECEIVE: Duration = Duration::from_millis(1);
 
 /// What a panic ends with.
 const PANIC: u8 = 101;
@@ -139,6 +142,8 @@ enum Job {
     Sum(Vec<f32>),
     Add(Vec<f64>),
     Broadcast(Vec<u8>),
+    Gather(Vec<u8>),
+    Gathered(Vec<Vec<u8>>),
     Farewell(u8),
 }
 
@@ -225,6 +230,8 @@ fn done(job: Job, communicator: &SimpleCommunicator) -> Job {
             }
             Job::Broadcast(bytes)
         }
+        Job::Gather(bytes) => Job::Gathered(gather(bytes, communicator)),
+        Job::Gathered(all) => Job::Gathered(all),
         Job::Farewell(code) => {
             // Others may still be at work for long: waiting inside of a call would take their processor.
             let mut request = communicator.immediate_barrier();
@@ -237,6 +244,34 @@ fn done(job: Job, communicator: &SimpleCommunicator) -> Job {
             Job::Farewell(greatest)
         }
     }
+}
+
+/// Sends bytes to rank 0: their number, then they, in pieces. There, receives all ranks'.
+fn gather(bytes: Vec<u8>, communicator: &SimpleCommunicator) -> Vec<Vec<u8>> {
+    if communicator.rank() > 0 {
+        let root = communicator.process_at_rank(0);
+        root.send(&(bytes.len() as u64));
+        bytes.chunks(PIECE).for_each(|piece| root.send(piece));
+        return Vec::new();
+    }
+    let receive = |rank: i32| {
+        let source = communicator.process_at_rank(rank);
+        // The others may be at work for long: waiting inside of a call would take their processor.
+        let probed = loop {
+            match source.immediate_matched_probe() {
+                Some(probed) => break probed,
+                None => thread::sleep(RECEIVE),
+            }
+        };
+        let (length, _) = probed.matched_receive_vec::<u64>();
+        let length = length.first().map_or(0, |&length| length as usize);
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            bytes.extend(source.receive_vec::<u8>().0);
+        }
+        bytes
+    };
+    std::iter::once(bytes).chain((1..communicator.size()).map(receive)).collect()
 }
 
 /// The processes, as this one sees them.
@@ -263,26 +298,31 @@ impl Ranks for MpiRanks {
     }
 
     fn sum(&self, values: &mut [f32]) -> Result<(), RankError> {
-        match self.sum.ask(Job::Sum(values.to_vec()), Some(self.timeout))? {
-            Job::Sum(sums) => values.copy_from_slice(&sums),
-            Job::Add(_) | Job::Broadcast(_) | Job::Farewell(_) => return Err(confused()),
-        }
+        let answer = self.sum.ask(Job::Sum(values.to_vec()), Some(self.timeout))?;
+        let Job::Sum(sums) = answer else { return Err(confused()) };
+        values.copy_from_slice(&sums);
         Ok(())
     }
 
     fn add(&self, values: &mut [f64]) -> Result<(), RankError> {
-        match self.steer.ask(Job::Add(values.to_vec()), Some(self.timeout))? {
-            Job::Add(sums) => values.copy_from_slice(&sums),
-            Job::Sum(_) | Job::Broadcast(_) | Job::Farewell(_) => return Err(confused()),
-        }
+        let answer = self.steer.ask(Job::Add(values.to_vec()), Some(self.timeout))?;
+        let Job::Add(sums) = answer else { return Err(confused()) };
+        values.copy_from_slice(&sums);
         Ok(())
     }
 
     fn broadcast(&self, bytes: &mut Vec<u8>) -> Result<(), RankError> {
-        match self.steer.ask(Job::Broadcast(std::mem::take(bytes)), Some(self.timeout))? {
-            Job::Broadcast(given) => *bytes = given,
-            Job::Sum(_) | Job::Add(_) | Job::Farewell(_) => return Err(confused()),
-        }
+        let job = Job::Broadcast(std::mem::take(bytes));
+        let Job::Broadcast(given) = self.steer.ask(job, Some(self.timeout))? else {
+            return Err(confused());
+        };
+        *bytes = given;
         Ok(())
+    }
+
+    fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, RankError> {
+        let answer = self.steer.ask(Job::Gather(bytes), Some(self.timeout))?;
+        let Job::Gathered(all) = answer else { return Err(confused()) };
+        Ok(all)
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const OPTIMISER: &str = "Optimiser";
 pub(crate) const REGULARISATION: &str = "Regularisation";
 pub(crate) const FINE_TUNING: &str = "Fine-tuning";
 pub(crate) const RUN: &str = "Run";
-pub(crate) const RANKS: &str = "Several processes (mpirun -n N top5 train …)";
+pub(crate) const RANKS: &str = "Several processes (mpirun -n N top5 …)";
 
 /// How a flag's value becomes the key's.
 #[derive(Clone, Copy, PartialEq)]

@@ -15,9 +15,7 @@ impl Recipe {
         if settings.is_empty() {
             return Ok(self.clone());
         }
-        let toml = |message: String| RecipeError::Toml { message: message.trim().to_owned() };
-        let mut table: toml::Table =
-            self.to_toml().parse().expect("what was just written can be read");
+        let mut table = self.table();
         for (key, value) in settings {
             set(&mut table, key, value)?;
         }
@@ -34,15 +32,41 @@ impl Recipe {
                 table.remove(*key);
             }
         }
-        let mut recipe: Self = toml::Value::Table(table)
-            .try_into()
-            .map_err(|error: toml::de::Error| toml(error.to_string()))?;
+        let mut recipe = read(table).map_err(|error| {
+            let wrong = settings.iter().find_map(|(key, value)| self.mistyped(key, value));
+            let message = error.to_string().trim().to_owned();
+            wrong.unwrap_or(RecipeError::Toml { message })
+        })?;
         if !is_set("warmup_epochs") {
             recipe.warmup_epochs = recipe.warmup_epochs.min(recipe.epochs as f64);
         }
         recipe.check()?;
         Ok(recipe)
     }
+
+    fn table(&self) -> toml::Table {
+        self.to_toml().parse().expect("what was just written can be read")
+    }
+
+    /// What is wrong with a value that is no number where the key, one without a table, wants one.
+    fn mistyped(&self, key: &str, value: &str) -> Option<RecipeError> {
+        let mut table = self.table();
+        set(&mut table, key, value).ok()?;
+        let error = read(table).err()?.to_string();
+        let (_, expected) = [
+            ("expected usize", "a whole number from 0 to 9223372036854775807"),
+            ("expected f64", "a number, with a point where it is above 9223372036854775807"),
+            ("expected a boolean", "true or false"),
+        ]
+        .into_iter()
+        .find(|(wanted, _)| error.contains(wanted))?;
+        let key = KEYS.into_iter().find(|known| *known == key)?;
+        Some(RecipeError::Value { key, line: None, expected })
+    }
+}
+
+fn read(table: toml::Table) -> Result<Recipe, toml::de::Error> {
+    toml::Value::Table(table).try_into()
 }
 
 /// Sets one key.
@@ -124,6 +148,22 @@ mod tests {
         assert_eq!((recipe.no_decay, recipe.clip_norm), (vec![Role::Norms], Some(2.0)));
         assert_eq!((recipe.ema, recipe.seed), (Some(0.99), u64::MAX));
         assert_eq!(recipe.schedule, crate::Schedule::Constant);
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_by_its_key() {
+        for (key, value, what) in [
+            ("accumulate", "-1", "accumulate must be a whole number from 0"),
+            ("accumulate", "NaN", "accumulate must be a whole number"),
+            ("image_size", "1e30", "image_size must be a whole number"),
+            ("momentum", "NaN", "momentum must be a number"),
+            ("momentum", "99999999999999999999", "momentum must be a number, with a point"),
+            ("sync_bn", "1", "sync_bn must be true or false"),
+            ("schedule.cosine.final", "x", "invalid type: string"),
+        ] {
+            let error = with(&[("lr", "0.1"), (key, value)]).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
     }
 
     #[test]
