@@ -23,7 +23,7 @@ const require = createRequire(path.resolve("target/page/package.json"));
 const { chromium } = require("playwright-core");
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const TAGS = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"];
-const VIEWS = ["classify", "champions", "explain", "occlude", "walk", "evaluation", "gallery", "evolution", "compare", "kernel", "zoo", "history"];
+const VIEWS = ["classify", "champions", "explain", "occlude", "walk", "blocks", "evaluation", "gallery", "evolution", "compare", "kernel", "zoo", "history"];
 const MODEL = "lenet-digits";
 
 const place = fs.mkdtempSync(path.join(os.tmpdir(), "page-"));
@@ -49,28 +49,40 @@ function results() {
   fs.writeFileSync(path.join(place, "thousand/report.json"), JSON.stringify(report));
   fs.writeFileSync(path.join(place, "thousand/predictions.csv"), ["image,label,top1_index,top1_prob,rank", ...rows].join("\n"));
   if (!quick) run("page", "export", "site", "lenet", ...shown);
+  // A network of a thousand classes with names, branches and gates.
+  run("convert", "seresnet18", "wide", "--init", "1");
+  const config = JSON.parse(fs.readFileSync(path.join(place, "wide/config.json"), "utf8"));
+  fs.writeFileSync(path.join(place, "wide/config.json"), JSON.stringify({ ...config, label_names: classes }));
+}
+
+/** Serves models; the address. */
+async function serve(...line) {
+  const server = spawn(path.resolve(program), ["serve", ...line, "--port", "0"], { cwd: place, stdio: ["ignore", "pipe", "inherit"] });
+  servers.push(server);
+  const [said] = await once(server.stdout, "data");
+  return String(said).split(" ")[0];
 }
 
 results();
-const server = spawn(path.resolve(program), ["serve", "lenet", "other=lenet", "--port", "0", ...shown], { cwd: place, stdio: ["ignore", "pipe", "inherit"] });
-const [line] = await once(server.stdout, "data");
-const base = String(line).split(" ")[0];
+const servers = [];
+const base = await serve("lenet", "other=lenet", ...shown);
+const wide = await serve("wide");
 const site = quick ? undefined : path.join(place, "site");
 
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
 let clean = true;
 
 /** A page that keeps what goes wrong in it. */
-async function open(hash, options = {}) {
+async function open(hash, options = {}, from = base) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, reducedMotion: "reduce", ...options });
   const page = await context.newPage();
   page.problems = [];
   page.on("request", (request) => {
-    if (![base, "blob:", "data:"].some((start) => request.url().startsWith(start))) page.problems.push(`asked ${request.url()}`);
+    if (![from, "blob:", "data:"].some((start) => request.url().startsWith(start))) page.problems.push(`asked ${request.url()}`);
   });
   page.on("pageerror", (error) => page.problems.push(error.message));
   page.on("console", (line) => ["error", "warning"].includes(line.type()) && page.problems.push(line.text()));
-  await page.goto(`${base}/#lang=en&${hash}`);
+  await page.goto(`${from}/#lang=en&${hash}`);
   const view = new URLSearchParams(hash).get("view");
   await page.waitForFunction((name) => document.body.dataset.ready === name, view);
   return page;
@@ -107,7 +119,7 @@ async function choose(page, digit = 3) {
 
 /** Brings a view to the state that is worth looking at. */
 async function fill(page, view) {
-  const looks = ["classify", "champions", "explain", "occlude", "walk"].includes(view);
+  const looks = ["classify", "champions", "explain", "occlude", "walk", "blocks"].includes(view);
   if (looks) await choose(page);
   if (view === "classify") await page.waitForSelector("#answer table");
   if (view === "champions") await until(page, () => document.querySelectorAll("#champions ol").length === 2);
@@ -125,20 +137,31 @@ async function fill(page, view) {
   if (view === "evolution") await page.waitForSelector("figure.curve");
 }
 
+/** Switches the gates of the first block off. */
+async function switchOff(page) {
+  await page.waitForSelector("#whole table");
+  await page.click("#branch-1");
+  await page.waitForSelector("#fewer table");
+  await page.locator("#gates summary").click();
+}
+
 async function look(width, colours) {
   const forced = colours === "forced" ? { forcedColors: "active" } : { colorScheme: colours };
-  for (const view of VIEWS) {
-    const page = await open(`view=${view}&model=${MODEL}`, { viewport: { width, height: 900 }, ...forced });
+  const all = [...VIEWS.map((view) => [view, MODEL, base]), ...["classify", "explain", "walk", "blocks"].map((view) => [view, "wide", wide])];
+  for (const [view, model, from] of all) {
+    const page = await open(`view=${view}&model=${model}`, { viewport: { width, height: 900 }, ...forced }, from);
     try {
       await fill(page, view);
+      if (view === "blocks" && model === "wide") await switchOff(page);
     } catch (error) {
       page.problems.push(error.message);
     }
     await inspect(page);
     if (folder && colours !== "forced") {
-      await page.screenshot({ path: path.join(folder, `${view}-${width}-${colours}.png`), fullPage: true });
+      const name = model === MODEL ? view : `${view}-${model}`;
+      await page.screenshot({ path: path.join(folder, `${name}-${width}-${colours}.png`), fullPage: true });
     }
-    report(`${view} ${width} ${colours}`, page.problems);
+    report(`${view} of ${model} ${width} ${colours}`, page.problems);
     await page.context().close();
   }
 }
@@ -268,6 +291,9 @@ const TASKS = {
       if (wanted === ".tile") await page.keyboard.press("Escape");
       await page.waitForSelector(wanted);
     }
+  },
+  async blocks(page) {
+    check(page, (await page.textContent("#no-blocks")).includes("no blocks"), "LeNet has blocks");
   },
   async evaluation(page) {
     const told = await ask(page, "v1/results/judged");
@@ -463,6 +489,78 @@ const TASKS = {
   },
 };
 
+/** What a network of a thousand classes, with branches and gates, must let a user do. */
+const WIDE = {
+  async blocks(page) {
+    const { blocks } = await (await page.request.get(`${wide}/v1/models/wide/blocks`)).json();
+    const asked = async (query) => (await page.request.post(`${wide}/v1/blocks/wide?${query}`, { data: await sample(page, 3) })).json();
+    const rows = (place) => page.locator(`${place} tbody tr`).allTextContents();
+    const words = (said) => said.predictions.map((one) => one.class);
+    await choose(page, 3);
+    await page.waitForSelector("#whole table");
+    const whole = await rows("#whole");
+    const unit = blocks.find((block) => !block.gated);
+    await page.selectOption("#blocks", unit.name);
+    // A branch is switched off by the space bar, and the answer is another.
+    await page.focus("#branch-0");
+    await page.keyboard.press("Space");
+    await page.waitForSelector("#fewer table");
+    const fewer = await rows("#fewer");
+    const off = await asked(`block=${unit.name}&off=${unit.name}:0`);
+    check(page, String(fewer) !== String(whole), "the answer without a branch is the same");
+    check(page, words(off).every((name, i) => fewer[i].startsWith(name)), `shown ${fewer}, said ${words(off)}`);
+    await says(page, "Without them");
+    check(page, await page.evaluate(() => document.activeElement?.id) === "branch-0", "the switch lost the focus");
+    await page.reload();
+    await until(page, () => document.body.dataset.ready === "blocks");
+    check(page, !(await page.isChecked("#branch-0")), "a reload switched it on");
+    await choose(page, 3);
+    await page.waitForSelector("#fewer table");
+    await page.focus("#all-on");
+    await page.keyboard.press("Enter");
+    await until(page, () => !document.querySelector("#fewer"));
+    check(page, String(await rows("#whole")) === String(whole), "all on again, the answer is another");
+    check(page, JSON.stringify(await asked(`block=${unit.name}`)) === JSON.stringify({ ...off, predictions: off.whole }), "all on again, the bits are others");
+    // Gates are a table of the API's numbers.
+    const gated = blocks.find((block) => block.gated);
+    await page.selectOption("#blocks", gated.name);
+    await page.locator("#gates summary").press("Enter");
+    await page.waitForSelector("#gates tbody tr");
+    const cells = await page.locator("#gates tbody tr").first().locator("td").allTextContents();
+    const { gates } = await asked(`block=${gated.name}`);
+    check(page, cells.length === 14 && cells.every((cell, i) => Number(cell) === gates[i]), `gates ${cells}`);
+    await page.focus("#branch-1");
+    await page.keyboard.press("Space");
+    await page.waitForSelector("#fewer table");
+  },
+  async classify(page) {
+    const started = Date.now();
+    await choose(page, 3);
+    await page.waitForSelector("#answer table");
+    const shown = await page.locator("#answer tbody th").allTextContents();
+    const said = await (await page.request.post(`${wide}/v1/predict/wide`, { data: await sample(page, 3) })).json();
+    check(page, String(shown) === String(said.predictions.map((one) => one.class)), `names ${shown}`);
+    check(page, shown.every((name) => name.endsWith("of a long name")), `names ${shown}`);
+    check(page, Date.now() - started < 5000, `an answer of a thousand classes took ${Date.now() - started} ms`);
+  },
+  async explain(page) {
+    const started = Date.now();
+    check(page, await page.locator("#classes option").count() === 1000, "not a thousand classes to choose from");
+    await page.fill("input[list=classes] >> nth=0", "class 503 of a long name");
+    await page.fill("input[list=classes] >> nth=1", "class 7 of a long name");
+    await page.keyboard.press("Tab");
+    await choose(page, 3);
+    await page.click("#explain");
+    await says(page, "Why class 503 of a long name − class 7 of a long name");
+    check(page, await page.locator("#explanation figure > canvas").count() === 4, "not two classes beside their difference");
+    check(page, Date.now() - started < 10_000, `two of a thousand classes took ${Date.now() - started} ms`);
+    await page.fill("input[list=classes] >> nth=0", "class 1000 of a long name");
+    await page.keyboard.press("Tab");
+    await page.click("#explain");
+    await says(page, "no such class");
+  },
+};
+
 const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj7lAAAAABJRU5ErkJggg==";
 const sample = async (page, digit) => (await page.request.get(`${base}/v1/samples/digit-${digit}.png`)).body();
 
@@ -518,8 +616,9 @@ async function exported() {
   await context.close();
 }
 
-for (const [view, task] of Object.entries(TASKS)) {
-  const page = await open(`view=${view}&model=${MODEL}`, quick ? { viewport: { width: 320, height: 900 } } : {});
+/** Does a task of a view and looks at what it left. */
+async function perform(view, task, model, from) {
+  const page = await open(`view=${view}&model=${model}`, quick ? { viewport: { width: 320, height: 900 } } : {}, from);
   try {
     await task(page);
     if (quick) await inspect(page);
@@ -528,9 +627,12 @@ for (const [view, task] of Object.entries(TASKS)) {
     page.problems.push(`${error.message} ${where?.trim()}`);
   }
   // A file that is no image, and one that is refused, are told of in the console by the browser itself.
-  report(`task: ${view}`, page.problems.filter((problem) => !problem.includes("status of 400")));
+  report(`task: ${view} of ${model}`, page.problems.filter((problem) => !problem.includes("status of 400")));
   await page.context().close();
 }
+
+for (const [view, task] of Object.entries(TASKS)) await perform(view, task, MODEL, base);
+for (const [view, task] of Object.entries(WIDE)) await perform(view, task, "wide", wide);
 
 // Without scripts the form posts, and a page comes back.
 const bare = await browser.newContext({ javaScriptEnabled: false });
@@ -550,6 +652,6 @@ if (site) await exported();
 
 if (!quick) for (const width of [320, 1440]) for (const colours of ["light", "dark", "forced"]) await look(width, colours);
 await browser.close();
-server.kill();
+servers.forEach((server) => server.kill());
 fs.rmSync(place, { recursive: true });
 process.exit(clean ? 0 : 1);

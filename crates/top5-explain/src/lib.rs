@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 mod error;
 pub mod layers;
 mod map;

@@ -188,7 +188,7 @@ function item(at) {
   const { image, taken, probability, label } = told.answers;
   const address = pictureAt(result, `${at}.png`);
   return make("li", {},
-    ...(address ? [make("img", { src: address, alt: image[at], loading: "lazy", class: "photo" })] : []),
+    ...(address ? [make("img", { src: address, alt: text("photo-of", { class: name(label[at]) }), loading: "lazy", class: "photo" })] : []),
     make("span", { class: "name", text: image[at] }), " ",
     make("span", { class: "soft", text: text("said-of", { class: name(label[at]), taken: name(taken[at]), percent: percent(probability[at] ?? NaN) }) }));
 }
@@ -232,7 +232,7 @@ function mistakes() {
   const rows = told.suspects.map((/** @type {any} */ one) => {
     const number_ = numbers.get(one.image);
     const address = number_ === undefined ? null : pictureAt(result, `${number_}.png`);
-    return [make("span", {}, ...(address ? [make("img", { src: address, alt: one.image, loading: "lazy", class: "photo" }), " "] : []), one.image),
+    return [make("span", {}, ...(address ? [make("img", { src: address, alt: text("photo-of", { class: one.class }), loading: "lazy", class: "photo" }), " "] : []), one.image),
       one.class, one.taken_for, percent(one.probability), percent(one.of_class)];
   });
   const shown = table(text("mistakes-about"), ["image", "class", "taken-for", "probability", "of-its-class"].map((key) => text(key)), rows);

@@ -17,6 +17,7 @@ const VIEWS = [
   ["explain", true, () => import("./explain.js")],
   ["occlude", true, () => import("./occlude.js")],
   ["walk", true, () => import("./walk.js")],
+  ["blocks", true, () => import("./blocks.js")],
   ["evaluation", false, () => import("./evaluation.js")],
   ["gallery", false, () => import("./gallery.js")],
   ["evolution", false, () => import("./evolution.js")],
@@ -129,7 +130,7 @@ async function open() {
   known = (await ask("v1/samples")).samples;
   at("model").replaceChildren(...state.models.map(({ name }) => make("option", { value: name, text: name })));
   at("model").addEventListener("change", (event) => {
-    say({ model: /** @type {HTMLSelectElement} */ (event.target).value, layer: null, class: null, against: null });
+    say({ model: /** @type {HTMLSelectElement} */ (event.target).value, layer: null, class: null, against: null, block: null, off: null });
     show();
   });
   at("language").addEventListener("click", () => {

@@ -33,6 +33,7 @@ export async function chosen(kind, root, again, key = "result") {
     const choices = all.map((/** @type {any} */ one) => [one.name, `${one.name}: ${one.about}`]);
     const choose = (/** @type {string} */ name) => {
       const view = said("view");
+      /** @type {Record<string, string>} */
       const other = key === "result" ? {} : { result: said("result") };
       history.pushState(null, "", `#${new URLSearchParams({ lang: state.language, view, ...other, [key]: name })}`);
       again();

@@ -1,7 +1,7 @@
 //! What every request passes and every answer carries: which hosts and origins may ask, and headers that keep browsers safe.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
@@ -121,15 +121,25 @@ fn check(app: &App, request: &Request<Incoming>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Addresses cannot be rebound; of names, only ours.
+/// Addresses cannot be rebound; of names, only ours. A port may follow.
 fn is_ours(host: &str, allowed: &[String]) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or("", |(name, _)| name),
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    };
-    name.parse::<IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
-        || allowed.iter().any(|own| own.eq_ignore_ascii_case(name))
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (name, port) = bracketed.unwrap_or_else(|| {
+        let end = host.find(':').unwrap_or(host.len());
+        host.split_at(end)
+    });
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
+        return false;
+    }
+    match bracketed {
+        Some((name, _)) => name.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            name.parse::<Ipv4Addr>().is_ok()
+                || name.eq_ignore_ascii_case("localhost")
+                || allowed.iter().any(|own| own.eq_ignore_ascii_case(name))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -144,9 +154,17 @@ mod tests {
         {
             assert!(is_ours(host, &allowed), "{host}");
         }
-        for host in
-            ["evil.example:8000", "localhost.evil.example", "", "[::1", "127.0.0.1.evil.example"]
-        {
+        for host in [
+            "evil.example:8000",
+            "localhost.evil.example",
+            "",
+            "[::1",
+            "[::1].evil.example",
+            "[localhost]",
+            "127.0.0.1.evil.example",
+            "127.0.0.1:80.evil.example",
+            "localhost:x",
+        ] {
             assert!(!is_ours(host, &allowed), "{host}");
         }
     }

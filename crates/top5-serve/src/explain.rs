@@ -2,13 +2,8 @@
 //! program can draw.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use http_body_util::BodyExt;
-use hyper::Response;
-use hyper::header::{self, HeaderMap, HeaderValue};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use top5::data::{Image, Preprocess};
 use top5::explain::method::Settings;
 use top5::explain::picture::{self, Ramp, Scale};
@@ -18,16 +13,13 @@ use top5::explain::zfnet::gallery::patch;
 use top5::explain::{ExplainError, Explainer, Explanation, Map, Method, Target};
 use top5::graph::{Device, Retain};
 
-use crate::door::{Answer, with_type};
+use crate::door::Answer;
 use crate::failure::Failure;
-use crate::looking::{Events, Looked, Progress};
-use crate::predict::{apart, prepare_file};
+use crate::looking::{self, Looked, Progress};
 use crate::query::Query;
 use crate::request::Received;
 use crate::served::{App, Served};
 
-/// Answers that are sent line by line, with progress.
-const LINES: &str = "application/x-ndjson";
 /// The most that a request may cost, in images through the network.
 const PASSES: usize = 1000;
 /// The most places of a square, and tiles.
@@ -54,49 +46,10 @@ pub(crate) async fn answer(
     received: Received,
 ) -> Result<Answer, Failure> {
     let asked = Asked::read(model, query)?;
-    let streams = accepts_lines(&received.headers);
-    let until = Instant::now() + app.options.explain_deadline;
-    let (input, place) = image(app, model, received).await?;
     let (served, device) = (Arc::clone(model), Arc::clone(&app.device));
     let layer = asked.layer.clone();
-    let task = move |explainer: &mut Explainer, progress: Progress<'_>| {
-        look(&served, &*device, &asked, &input, explainer, progress)
-    };
-    let events = app.looking.look(model, layer, until, place, Box::new(task))?;
-    send(events, streams).await
-}
-
-/// Sends what is told of a job: as JSON when it is done, or line by line.
-pub(crate) async fn send(events: Events, lines: bool) -> Result<Answer, Failure> {
-    if !lines {
-        return Ok(with_type("application/json", events.last().await?));
-    }
-    let mut answer = Response::new(events.boxed_unsync());
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(LINES));
-    Ok(answer)
-}
-
-/// Whether the client asks for lines.
-pub(crate) fn accepts_lines(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.contains(LINES))
-}
-
-/// The image file of a request, prepared for the model, with a place in the queue of those who look.
-pub(crate) async fn image(
-    app: &Arc<App>,
-    model: &Arc<Served>,
-    received: Received,
-) -> Result<(Vec<f32>, OwnedSemaphorePermit), Failure> {
-    let place = app.looking.admit(model)?;
-    if received.bytes.is_empty() {
-        return Err(Failure::bad("the body is empty: send the bytes of an image file"));
-    }
-    let (served, limits) = (Arc::clone(model), app.options.images);
-    apart(app, move || {
-        let mut input = vec![0.0; served.preprocess.size()];
-        prepare_file(&served, &limits, &received.bytes, &mut input)?;
-        Ok((input, place))
+    looking::answer(app, model, layer, received, move |input, explainer, progress| {
+        look(&served, &*device, &asked, input, explainer, progress)
     })
     .await
 }

@@ -119,7 +119,7 @@ fn questions(app: &App, methods: &[String]) -> Questions {
     let mut posts = Vec::new();
     for model in app.models().iter() {
         let name = &model.name;
-        gets.extend(["classes", "layers"].map(|what| format!("v1/models/{name}/{what}")));
+        gets.extend(["classes", "layers", "blocks"].map(|what| format!("v1/models/{name}/{what}")));
         posts.push(format!("v1/predict/{name}?k=5"));
         if model.network.is_none() {
             continue;
@@ -128,6 +128,8 @@ fn questions(app: &App, methods: &[String]) -> Questions {
         posts.extend(methods.iter().map(|method| format!("v1/explain/{name}?method={method}")));
         let layers = model.graph.nodes().iter().filter(|node| !node.inputs.is_empty());
         posts.extend(layers.map(|node| format!("v1/activations/{name}?layer={}", node.name)));
+        let joins = model.blocks.iter().map(|block| &model.graph.node(block.join).name);
+        posts.extend(joins.map(|join| format!("v1/blocks/{name}?block={join}")));
     }
     Questions { gets, posts }
 }

@@ -1,7 +1,6 @@
 //! Hiding parts of an image: squares of a request's own for `/v1/predict`, and `/v1/occlude`, the panels of ZFNet's figure 7.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::Serialize;
 use top5::explain::method::figure7::figure7;
@@ -10,11 +9,9 @@ use top5::explain::picture::{self, Ramp, Scale};
 use top5::explain::{Explainer, Method, layers};
 
 use crate::door::Answer;
-use crate::explain::{
-    Class, Colours, Numbers, PLACES, accepts_lines, image, photograph, png, send, written,
-};
+use crate::explain::{Class, Colours, Numbers, PLACES, photograph, png, written};
 use crate::failure::Failure;
-use crate::looking::{Looked, Progress};
+use crate::looking::{self, Looked, Progress};
 use crate::query::Query;
 use crate::request::Received;
 use crate::served::{App, Served};
@@ -83,15 +80,11 @@ pub(crate) async fn answer(
     let class = query.text("class").map(|said| model.class(said, "class")).transpose()?;
     let layer = query.text("layer").map(str::to_owned);
     let asked = Asked { class, layer, size, stride };
-    let streams = accepts_lines(&received.headers);
-    let until = Instant::now() + app.options.explain_deadline;
-    let (input, place) = image(app, model, received).await?;
     let served = Arc::clone(model);
-    let task = move |explainer: &mut Explainer, progress: Progress<'_>| {
-        look(&served, &asked, &input, explainer, progress)
-    };
-    let events = app.looking.look(model, None, until, place, Box::new(task))?;
-    send(events, streams).await
+    looking::answer(app, model, None, received, move |input, explainer, progress| {
+        look(&served, &asked, input, explainer, progress)
+    })
+    .await
 }
 
 #[derive(Serialize)]

@@ -22,7 +22,7 @@ macro_rules! script {
 }
 
 /// Names, types and texts.
-const FILES: [(&str, &str, &str); 20] = [
+const FILES: [(&str, &str, &str); 21] = [
     ("", "text/html; charset=utf-8", INDEX),
     ("style.css", "text/css; charset=utf-8", STYLE),
     script!("page.js"),
@@ -35,6 +35,7 @@ const FILES: [(&str, &str, &str); 20] = [
     script!("explain.js"),
     script!("occlude.js"),
     script!("walk.js"),
+    script!("blocks.js"),
     script!("results.js"),
     script!("evaluation.js"),
     script!("gallery.js"),

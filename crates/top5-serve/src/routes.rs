@@ -12,7 +12,9 @@ use crate::failure::Failure;
 use crate::query::Query;
 use crate::request::{self, Received};
 use crate::served::{App, Served};
-use crate::{explain, infer, metrics, occlude, page, predict, results, run, upload, walk, zoo};
+use crate::{
+    blocks, explain, infer, metrics, occlude, page, predict, results, run, upload, walk, zoo,
+};
 
 /// The version that every model has: one file, one version.
 pub(crate) const VERSION: &str = "1";
@@ -69,7 +71,7 @@ fn posted(app: &App, parts: &[&str]) -> Option<Result<Option<Arc<Served>>, Failu
     match parts {
         ["upload"] | ["v2", "repository", "index"] => Some(Ok(None)),
         ["v2", "repository", "models", _, "load" | "unload"] => Some(Ok(None)),
-        ["v1", "predict" | "explain" | "occlude" | "activations", name]
+        ["v1", "predict" | "explain" | "occlude" | "activations" | "blocks", name]
         | ["predictions", name]
         | ["v2", "models", name, "infer"] => Some(app.model(name).map(Some)),
         ["v2", "models", name, "versions", _, "infer"] => {
@@ -108,6 +110,7 @@ pub(crate) async fn post(
         ["v1", "explain", _] => explain::answer(app, model, query, received).await,
         ["v1", "occlude", _] => occlude::answer(app, model, query, received).await,
         ["v1", "activations", _] => walk::answer(app, model, query, received).await,
+        ["v1", "blocks", _] => blocks::answer(app, model, query, received).await,
         _ => infer::answer(app, model, received).await,
     }
 }
@@ -149,6 +152,7 @@ pub(crate) fn get(app: &Arc<App>, parts: &[&str]) -> Result<Answer, Failure> {
             Ok(document(&json!({ "classes": &classes[..] })))
         }
         ["v1", "models", name, "layers"] => Ok(document(&layers(&*app.model(name)?))),
+        ["v1", "models", name, "blocks"] => Ok(document(&blocks::listed(&*app.model(name)?))),
         ["v1", "models", name, "structure.svg"] => {
             Ok(with_type("image/svg+xml", app.model(name)?.structure.clone()))
         }

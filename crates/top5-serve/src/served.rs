@@ -8,6 +8,7 @@ use std::thread;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use top5::data::Preprocess;
+use top5::explain::blocks::{Block, blocks};
 use top5::graph::{Device, Graph, Network, Retain, Tensor};
 use top5::{Classifier, Model, draw, zoo};
 
@@ -24,6 +25,7 @@ const BODIES: usize = 32;
 /// One model.
 pub(crate) struct Served {
     pub(crate) name: String,
+    /// Without auxiliary heads.
     pub(crate) graph: Graph,
     pub(crate) classes: Arc<[String]>,
     pub(crate) preprocess: Preprocess,
@@ -31,6 +33,8 @@ pub(crate) struct Served {
     pub(crate) network: Option<Arc<dyn Network>>,
     /// What its layers add to their sums, by layer.
     pub(crate) biases: BTreeMap<String, Vec<f32>>,
+    /// Where its branches part and meet again.
+    pub(crate) blocks: Vec<Block>,
     /// How its layers are joined, as SVG.
     pub(crate) structure: String,
     pub(crate) metrics: Arc<OfModel>,
@@ -76,6 +80,7 @@ impl Served {
         Ok(Self {
             network,
             biases,
+            blocks: blocks(&graph),
             structure: draw::architecture(&graph),
             room: Arc::new(Semaphore::new(options.queue.max(batch))),
             name,

@@ -2,7 +2,6 @@
 //! values comes about, product by product.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::Serialize;
 use top5::explain::picture::{self, Scale};
@@ -12,9 +11,9 @@ use top5::explain::{ExplainError, Explainer, Map, layers};
 use top5::graph::{Family, Graph, Node, NodeId, Rule, Tensor};
 
 use crate::door::Answer;
-use crate::explain::{Colours, Numbers, image, photograph, png, send, written};
+use crate::explain::{Colours, Numbers, photograph, png, written};
 use crate::failure::Failure;
-use crate::looking::{Looked, Progress};
+use crate::looking::{self, Looked};
 use crate::query::Query;
 use crate::request::Received;
 use crate::served::{App, Served};
@@ -54,13 +53,11 @@ pub(crate) async fn answer(
     let column = query.number("column", 0..=width - 1)?;
     let unit = row.or(column).map(|_| [row.unwrap_or(0), column.unwrap_or(0)]);
     let asked = Asked { layer: node.name.clone(), map, unit };
-    let until = Instant::now() + app.options.explain_deadline;
-    let (input, place) = image(app, model, received).await?;
     let served = Arc::clone(model);
-    let task =
-        move |explainer: &mut Explainer, _: Progress<'_>| look(&served, &asked, &input, explainer);
-    let events = app.looking.look(model, None, until, place, Box::new(task))?;
-    send(events, false).await
+    looking::answer(app, model, None, received, move |input, explainer, _| {
+        look(&served, &asked, input, explainer)
+    })
+    .await
 }
 
 #[derive(Serialize)]

@@ -47,10 +47,11 @@ pub(crate) fn layers(name: &str) -> Result<Value, Failure> {
 
 /// A graph's layers in their order.
 pub(crate) fn rows(graph: &top5::graph::Graph) -> impl Iterator<Item = Value> {
-    top5::graph::rows(graph).into_iter().map(|row| {
+    top5::graph::rows(graph).into_iter().zip(graph.nodes()).map(|(row, node)| {
+        let groups = node.spec.convolution.as_ref().map(|convolution| convolution.groups);
         json!({ "name": row.name, "kind": row.kind, "attributes": row.label, "inputs": row.inputs,
             "output": row.output.dims(), "params": row.params, "macs": row.macs,
-            "receptive_field": row.receptive_field })
+            "receptive_field": row.receptive_field, "groups": groups })
     })
 }
 

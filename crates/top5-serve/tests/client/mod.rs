@@ -27,9 +27,13 @@ pub(crate) fn start() -> Running {
 
 /// A server that does not run yet.
 pub(crate) fn server_of(options: Options) -> Server {
+    server_with("lenet-digits", Model::lenet_digits().unwrap(), options)
+}
+
+/// The same of another model.
+pub(crate) fn server_with(name: &str, model: Model, options: Options) -> Server {
     let device = top5::device(&Engine { threads: Some(1), ..Engine::default() }).unwrap();
-    let models = vec![("lenet-digits".to_owned(), Model::lenet_digits().unwrap())];
-    Server::new(models, Arc::new(device), options).unwrap()
+    Server::new(vec![(name.to_owned(), model)], Arc::new(device), options).unwrap()
 }
 
 pub(crate) fn start_with(options: Options) -> Running {

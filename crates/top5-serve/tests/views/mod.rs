@@ -4,7 +4,9 @@
 use serde_json::Value;
 use top5_serve::Options;
 
-use crate::client::{digit, pgm, post, post_with, server_of, start, start_with};
+use crate::client::{
+    Running, digit, pgm, post, post_with, server_of, server_with, start, start_with,
+};
 
 const MODEL: &str = "lenet-digits";
 
@@ -84,6 +86,42 @@ fn values_are_the_sums_of_their_products() {
         assert!(ask(&format!("&map={channels}"))["error"].is_string(), "{name}");
     }
     assert!(sums >= 5, "{sums} layers are sums");
+}
+
+#[test]
+fn branches_are_switched_off_and_on_again() {
+    let network = top5::zoo::network("resnet20_cifar").unwrap();
+    let model = top5::Model::untrained(network, 1).unwrap();
+    let server = Running::of(server_with("r", model, Options::default()));
+    let listed = server.get("/v1/models/r/blocks").json();
+    let blocks = listed["blocks"].as_array().unwrap();
+    assert_eq!(blocks.len(), 9);
+    let name = blocks[8]["name"].as_str().unwrap();
+    assert_eq!(blocks[8]["branches"].as_array().unwrap().len(), 2);
+    let ask = |query: &str| server.ask(&post(&format!("/v1/blocks/r?{query}"), &pgm(&digit(3))));
+    let whole = ask("");
+    let said = whole.json();
+    assert_eq!(said["whole"], said["predictions"]);
+    assert_eq!(said["block"], blocks[0]["name"]);
+    assert!(said["branches"][1]["size"].as_f64().unwrap() > 0.0 && said["gates"].is_null());
+    let off = ask(&format!("block={name}&off={name}:0")).json();
+    assert_eq!(off["whole"], said["whole"]);
+    assert_ne!(off["predictions"], off["whole"]);
+    assert_eq!(off["block"].as_str(), Some(name));
+    // On again, it is the same to the bit.
+    assert_eq!(ask("").body, whole.body);
+    for wrong in
+        ["off=x:0", "off=x", &format!("off={name}:2"), &format!("off={name}:-1"), "block=x"]
+    {
+        let refused = ask(wrong);
+        assert_eq!(refused.status, 400, "{wrong}");
+        let why = refused.json()["error"].as_str().unwrap().to_owned();
+        assert!(why.contains("/v1/models/r/blocks"), "{wrong}: {why}");
+    }
+    let lenet = start();
+    let listed = lenet.get(&format!("/v1/models/{MODEL}/blocks")).json();
+    assert_eq!(listed["blocks"], serde_json::json!([]));
+    assert_eq!(lenet.ask(&post(&format!("/v1/blocks/{MODEL}"), &pgm(&digit(3)))).status, 400);
 }
 
 #[test]
