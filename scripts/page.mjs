@@ -11,7 +11,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { gzipSync } from "node:zlib";
 import { createRequire } from "node:module";
@@ -65,23 +65,29 @@ async function serve(...line) {
 
 results();
 const servers = [];
-const base = await serve("lenet", "other=lenet", ...shown);
-const wide = await serve("wide");
+const base = await serve("lenet", "other=lenet", "--run", "run", ...shown);
+const wide = await serve("wide", "lenet");
 const site = quick ? undefined : path.join(place, "site");
 
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
 let clean = true;
 
-/** A page that keeps what goes wrong in it. */
-async function open(hash, options = {}, from = base) {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, reducedMotion: "reduce", ...options });
+/** A tab that keeps what goes wrong in it: requests to others than these, errors, warnings. */
+async function heard(context, allowed) {
   const page = await context.newPage();
   page.problems = [];
   page.on("request", (request) => {
-    if (![from, "blob:", "data:"].some((start) => request.url().startsWith(start))) page.problems.push(`asked ${request.url()}`);
+    if (![...allowed, "blob:", "data:"].some((start) => request.url().startsWith(start))) page.problems.push(`asked ${request.url()}`);
   });
   page.on("pageerror", (error) => page.problems.push(error.message));
   page.on("console", (line) => ["error", "warning"].includes(line.type()) && page.problems.push(line.text()));
+  return page;
+}
+
+/** The page at an address, when its view is there. */
+async function open(hash, options = {}, from = base) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, reducedMotion: "reduce", ...options });
+  const page = await heard(context, [from]);
   await page.goto(`${from}/#lang=en&${hash}`);
   const view = new URLSearchParams(hash).get("view");
   await page.waitForFunction((name) => document.body.dataset.ready === name, view);
@@ -179,6 +185,20 @@ const TASKS = {
     await choose(page, 7);
     await says(page, "Most probable: 7");
     check(page, await page.locator("#answer tbody tr").count() === 5, "not five classes");
+    // A photograph of one's own, with nothing but keys: to the button, which opens the browser's own dialogue.
+    const photograph = await page.evaluate(() => {
+      const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 });
+      const pen = canvas.getContext("2d");
+      Object.assign(pen, { fillStyle: "white", font: "400px sans-serif" });
+      pen.fillText("4", 200, 400);
+      return canvas.toDataURL("image/jpeg").split(",")[1];
+    });
+    await page.focus("#language");
+    for (let i = 0; i < 60 && await page.evaluate(() => document.activeElement?.id !== "file"); i++) await page.keyboard.press("Tab");
+    const [chooser] = await Promise.all([page.waitForEvent("filechooser"), page.keyboard.press("Space")]);
+    await chooser.setFiles({ name: "own.jpg", mimeType: "image/jpeg", buffer: Buffer.from(photograph, "base64") });
+    await until(page, () => document.querySelector("#answer")?.textContent.includes("own.jpg"));
+    check(page, await page.locator("#answer tbody tr").count() === 5, "not five classes of a photograph");
     // A drawn stroke, by keys.
     await page.click("#drawing summary");
     await page.focus("#canvas");
@@ -211,6 +231,18 @@ const TASKS = {
     await page.waitForSelector("#champions [aria-sort=descending]");
     const first = await page.textContent("#champions tbody th");
     check(page, first === "other", `sorted first: ${first}`);
+    // What is dropped and what is pasted gives the same as what is chosen.
+    for (const [kind, digit] of [["drop", 4], ["paste", 7]]) {
+      await page.evaluate(([kind, bytes]) => {
+        const carried = new DataTransfer();
+        carried.items.add(new File([new Uint8Array(bytes)], "own.png", { type: "image/png" }));
+        const event = kind === "drop"
+          ? new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true })
+          : new ClipboardEvent("paste", { clipboardData: carried, bubbles: true });
+        document.querySelector("#drop").dispatchEvent(event);
+      }, [kind, [...await sample(page, digit)]]);
+      await says(page, `Most probable: ${digit}`);
+    }
     await page.setInputFiles("#file", { name: "p.pgm", mimeType: "image/png", buffer: Buffer.from(PIXEL, "base64") });
     await page.waitForSelector("#pixel");
   },
@@ -272,6 +304,11 @@ const TASKS = {
     await page.focus("#slide");
     await page.keyboard.press("Enter");
     await until(page, () => document.querySelectorAll("#panels > figure figcaption").length >= 5);
+    await page.evaluate(() => {
+      document.querySelector("#slide").click();
+      document.querySelector("#slide + button").click();
+    });
+    await page.waitForFunction(() => document.querySelector("#status").textContent === "Cancelled.", null, { timeout: 1000 });
   },
   async walk(page) {
     await choose(page, 3);
@@ -280,6 +317,29 @@ const TASKS = {
     await page.locator(".tile").first().focus();
     await page.keyboard.press("Enter");
     await page.waitForSelector("#unit-row");
+    // Arrow keys and a pointer tell the same of a cell.
+    const words = new URLSearchParams(new URL(page.url()).hash.slice(1));
+    const asked = `${base}/v1/activations/${MODEL}?layer=${words.get("layer")}&map=${words.get("map")}`;
+    const { map } = await (await page.request.post(asked, { data: await sample(page, 3) })).json();
+    const cell = `Row 0, column 1: ${map.values[1]}`;
+    await page.focus("canvas.cells");
+    await page.keyboard.press("ArrowRight");
+    check(page, await page.textContent("#under") === cell, `keys: ${await page.textContent("#under")}, not ${cell}`);
+    await page.keyboard.press("ArrowDown");
+    const box = await page.locator("canvas.cells").boundingBox();
+    await page.hover("canvas.cells", { position: { x: 1.5 * box.width / map.width, y: 0.5 * box.height / map.height } });
+    check(page, await page.textContent("#under") === cell, `a pointer: ${await page.textContent("#under")}, not ${cell}`);
+    await page.focus("#larger");
+    await page.keyboard.press("Enter");
+    const large = await page.locator("canvas.cells").boundingBox();
+    check(page, large.width > 1.9 * box.width, `larger: ${box.width} to ${large.width}`);
+    check(page, new URL(page.url()).hash.includes("zoom=2"), "the address does not say the size");
+    await page.focus("#smaller");
+    await page.keyboard.press("Enter");
+    await page.focus("canvas.cells");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#total");
+    check(page, await page.evaluate(() => document.activeElement?.className.includes("cells")), "Enter on a cell lost the focus");
     await page.fill("#unit-row", "9");
     await page.keyboard.press("Enter");
     await page.waitForSelector("#total");
@@ -533,6 +593,13 @@ const WIDE = {
     await page.keyboard.press("Space");
     await page.waitForSelector("#fewer table");
   },
+  async champions(page) {
+    await choose(page, 2);
+    await until(page, () => document.querySelectorAll("#champions ol").length === 2);
+    await until(page, () => document.querySelector("#view").textContent.includes("; but "));
+    const words = await page.textContent("#view");
+    check(page, words.includes(`${MODEL}: 2`), "the disagreement is not told");
+  },
   async classify(page) {
     const started = Date.now();
     await choose(page, 3);
@@ -554,6 +621,18 @@ const WIDE = {
     await says(page, "Why class 503 of a long name − class 7 of a long name");
     check(page, await page.locator("#explanation figure > canvas").count() === 4, "not two classes beside their difference");
     check(page, Date.now() - started < 10_000, `two of a thousand classes took ${Date.now() - started} ms`);
+    // Where nothing speaks for a class, the page says so.
+    const fact = async (at) => {
+      const query = new URLSearchParams({ method: "grad-cam", class: `class ${at} of a long name` });
+      return (await (await page.request.post(`${wide}/v1/explain/wide?${query}`, { data: await sample(page, 3) })).json()).fact;
+    };
+    let against = 0;
+    while (against < 40 && await fact(against) !== "no positive evidence") against += 1;
+    await page.fill("input[list=classes] >> nth=1", "");
+    await page.fill("input[list=classes] >> nth=0", `class ${against} of a long name`);
+    await page.keyboard.press("Tab");
+    await page.click("#explain");
+    await until(page, () => document.querySelector("#explanation")?.textContent.includes("no place of the image speaks for it"));
     await page.fill("input[list=classes] >> nth=0", "class 1000 of a long name");
     await page.keyboard.press("Tab");
     await page.click("#explain");
@@ -563,6 +642,38 @@ const WIDE = {
 
 const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj7lAAAAABJRU5ErkJggg==";
 const sample = async (page, digit) => (await page.request.get(`${base}/v1/samples/digit-${digit}.png`)).body();
+
+/** The page of a run, in two tabs that get the same history, and its report, which is a file. */
+async function watched(width, colorScheme) {
+  const context = await browser.newContext({ viewport: { width, height: 900 }, reducedMotion: "reduce", colorScheme });
+  const told = await (await fetch(`${base}/v1/run`)).json();
+  const keys = ["epoch", "step", "train_loss", "train_top1", "train_top5", "eval_loss", "eval_top1", "eval_top5", "lr"];
+  const expected = told.rows.map((row) => keys.map((key) => String(row[key] ?? "")));
+  for (const tab of ["first", "second"]) {
+    const page = await heard(context, [base]);
+    await page.goto(`${base}/run.html#lang=en`);
+    await page.waitForSelector("#table tbody tr");
+    const rows = await page.locator("#table tbody tr").evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent)));
+    check(page, rows.length > 0 && JSON.stringify(rows) === JSON.stringify(expected), "the table is not what the server says");
+    const said = page.locator("#said[role=status]");
+    check(page, (await said.textContent()).startsWith(`Epoch ${told.rows.length} of`), "no sentence for the epoch");
+    await inspect(page);
+    if (folder) await page.screenshot({ path: path.join(folder, `run-${width}-${colorScheme}.png`), fullPage: true });
+    if (tab === "second") {
+      await page.click("#language");
+      await page.reload();
+      await page.waitForSelector("#table tbody tr");
+      check(page, (await page.textContent("#now-title")) !== "Now", "the language did not survive a reload");
+    }
+    report(`run, ${tab} tab, ${width} ${colorScheme}`, page.problems);
+  }
+  const page = await heard(context, ["file:"]);
+  await page.goto(`file://${place}/run/report.html`);
+  if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) page.problems.push("wider than the window");
+  page.problems.push(...await violations(page, false));
+  report(`report of a run, ${width} ${colorScheme}`, page.problems);
+  await context.close();
+}
 
 /** What is loaded at first takes at most 60 kB compressed, and each view at most 30 kB more. */
 async function budgets() {
@@ -584,6 +695,29 @@ async function budgets() {
     if (size(more) > 30_000) problems.push(`${view}: ${size(more)} bytes of scripts more`);
   }
   report(`task: budgets (${size(first)} bytes of scripts at first)`, problems);
+}
+
+/** Each command that a view shows runs, and says something. */
+async function commands() {
+  const empty = fs.mkdtempSync(path.join(place, "commands-"));
+  const words = { cwd: empty, encoding: "utf8", env: { ...process.env, PATH: `${path.dirname(path.resolve(program))}:${process.env.PATH}` } };
+  for (const view of VIEWS) {
+    const page = await open(`view=${view}&model=${MODEL}`);
+    fs.writeFileSync(path.join(empty, "digit-3.png"), await sample(page, 3));
+    try {
+      await fill(page, view);
+      // Of what a run left, the page does not know where the run is.
+      const lines = (await page.locator(".command code").allTextContents()).filter((line) => !/ RUN | IMAGE/.test(line));
+      for (const line of lines) {
+        const done = spawnSync("sh", ["-c", line], words);
+        check(page, done.status === 0 && done.stdout.length > 0 && !done.stdout.startsWith('{"error"'), `${line}: ${done.status} ${done.stderr}${done.stdout}`);
+      }
+      report(`commands of ${view}: ${lines.length}`, page.problems);
+    } catch (error) {
+      report(`commands of ${view}`, [error.message]);
+    }
+    await page.context().close();
+  }
 }
 
 /** Every view of a page that was exported, from its folder: nothing is asked of a server. */
@@ -648,6 +782,8 @@ report("task: without scripts", rows.length === 5 && rows[0].startsWith("6") ? [
 await bare.close();
 
 await budgets();
+for (const [width, colours] of quick ? [[320, "light"]] : [[320, "light"], [320, "dark"], [1440, "light"], [1440, "dark"]]) await watched(width, colours);
+if (!quick) await commands();
 if (site) await exported();
 
 if (!quick) for (const width of [320, 1440]) for (const colours of ["light", "dark", "forced"]) await look(width, colours);

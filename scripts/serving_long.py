@@ -315,6 +315,7 @@ async def soak(server, options):
         got = await asyncio.gather(*(server.send(source.choice(requests)) for _ in range(16)))
         times.append(1e3 * (time.monotonic() - begun))
         files.append(server.files())
+        await asyncio.sleep(options.rest)
         assert all(status in (200, 400, 404, 503) for status, _ in got), got
         counted += len(got)
         memory.append(server.memory())
@@ -444,7 +445,7 @@ async def calls(server, _):
         tracer = None
         if shutil.which("strace"):
             tracer = subprocess.Popen(
-                ["strace", "-f", "-q", "-p", str(server.pid), "-o", log.name, "-e", "trace=%file,openat,creat,connect,socket,ftruncate"],
+                ["strace", "-f", "-q", "-p", str(server.pid), "-o", log.name, "-e", "trace=%file,openat,creat,connect,socket,ftruncate,accept4"],
                 stderr=subprocess.DEVNULL)
             await asyncio.sleep(1)
         for _ in range(10):
@@ -456,7 +457,9 @@ async def calls(server, _):
             lines = log.read().splitlines()
             bad = [line for line in lines if re.search(r"connect\(|socket\(|creat\(|O_WRONLY|O_RDWR|O_CREAT|unlink|rename|mkdir", line)]
             assert not bad, bad[:5]
-            told = f"{len(lines)} calls about files and sockets, none of which writes or connects"
+            accepted = sum("accept4(" in line for line in lines)
+            assert accepted >= 1000, f"strace saw {accepted} connections"
+            told = f"{accepted} connections accepted, {len(lines) - accepted} other calls about files and sockets, none of which writes or connects"
     assert storage(server.pid) == before, "bytes were written"
     return told
 
@@ -475,6 +478,7 @@ def main():
     parser.add_argument("program", type=lambda name: str(Path(name).resolve()))
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--soak", type=float, default=1800)
+    parser.add_argument("--rest", type=float, default=0, help="seconds between rounds of the soak, on a machine with other work")
     parser.add_argument("--only", choices=[form.__name__ for form in FORMS])
     options = parser.parse_args()
     held = True

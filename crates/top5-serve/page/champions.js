@@ -22,6 +22,8 @@ let rows = [];
 let body;
 /** @type {HTMLElement} */
 let words;
+/** @type {HTMLElement} */
+let lines;
 /** @type {AbortController | null} */
 let run = null;
 
@@ -44,13 +46,13 @@ export function show(root) {
   rows = state.models.map((model) => ({ model, answer: null, failure: "" }));
   body = make("tbody");
   words = make("p");
+  lines = make("div");
   const heads = COLUMNS.map(([key]) => make("th", { scope: "col" }, make("button", {
     type: "button", class: "sort", text: text(key), onclick: () => sort(key),
   })));
   root.append(words, make("div", { class: "wide" },
     make("table", { id: "champions" }, make("caption", { text: text("view-champions") }),
-      make("thead", {}, make("tr", {}, ...heads)), body)),
-  copied(command(["top5", "predict", state.models[0].name, fileName(), "--json"])));
+      make("thead", {}, make("tr", {}, ...heads)), body)), lines);
   fill();
   image();
 }
@@ -90,7 +92,9 @@ export async function image() {
   for (const row of rows) Object.assign(row, { answer: null, failure: "" });
   words.textContent = "";
   fill();
+  lines.replaceChildren();
   if (!state.blob) return;
+  lines.append(...rows.map((row) => copied(command(["top5", "predict", fileName(), "--model", row.model.name, "--json"]))));
   const own = new AbortController();
   run = own;
   at("status").textContent = text("waiting");

@@ -31,7 +31,7 @@ export async function image() {
     const [first] = said.predictions;
     at("status").textContent = text("first", { class: first.class, percent: percent(first.probability) });
     const line = exported
-      ? command(["top5", "predict", model().name, fileName()])
+      ? command(["top5", "predict", fileName(), "--model", model().name])
       : `curl --data-binary @${/^[\w.-]+$/.test(fileName()) ? fileName() : "image.png"} ${location.origin}/v1/predict/${model().name}`;
     const ms = Object.entries(said.milliseconds).map(([key, value]) => [key, number(/** @type {number} */ (value), { maximumFractionDigits: 2 })]);
     answer.replaceChildren(topTable(said.predictions),

@@ -4,6 +4,9 @@
 import { ask, askOfImage, at, command, copied, exported, fileName, make, model, number, said, say, state, text } from "./core.js";
 import { figure, legend, numbers, picture } from "./maps.js";
 
+/** Sizes of boxes, tiles and maps, as multiples of their own. */
+const ZOOMS = [0.5, 1, 2, 4];
+
 /** @type {HTMLElement} */
 let root;
 /** @type {any} */
@@ -19,6 +22,26 @@ export async function show(into) {
 
 export async function image() {
   if (said("layer")) await draw();
+}
+
+/** The size that the address says. */
+const zoom = () => (ZOOMS.includes(Number(said("zoom"))) ? Number(said("zoom")) : 1);
+
+/** Buttons that make what is shown larger and smaller. */
+function zoomer() {
+  const told = make("span", { id: "zoom" });
+  const step = (/** @type {number} */ by) => {
+    const next = ZOOMS[ZOOMS.indexOf(zoom()) + by];
+    if (next !== undefined) say({ zoom: next === 1 ? null : String(next) });
+    apply();
+  };
+  const apply = () => {
+    root.style.setProperty("--zoom", String(zoom()));
+    told.textContent = text("zoomed", { percent: number(100 * zoom()) });
+  };
+  const button = (/** @type {string} */ key, /** @type {number} */ by) => make("button", { type: "button", id: key, text: text(key), onclick: () => step(by) });
+  apply();
+  return make("p", { class: "controls" }, button("smaller", -1), button("larger", 1), told);
 }
 
 /** One level up. */
@@ -72,14 +95,14 @@ function strip() {
   const boxes = layers.layers.map((/** @type {any} */ layer) => {
     const [channels, height = 1] = layer.output;
     const box = make("span", { class: "box", "aria-hidden": "true" });
-    box.style.width = `${4 + 4 * Math.log2(1 + channels)}px`;
-    box.style.height = `${4 + 10 * Math.log2(1 + height)}px`;
+    box.style.width = `calc(var(--zoom) * ${4 + 4 * Math.log2(1 + channels)}px)`;
+    box.style.height = `calc(var(--zoom) * ${4 + 10 * Math.log2(1 + height)}px)`;
     return make("li", {}, make("button", {
       type: "button", class: "layer", "data-layer": layer.name, onclick: () => go({ layer: layer.name }),
     }, box, make("strong", { text: layer.name }), make("span", { text: `${layer.kind} ${layer.attributes}` }),
     make("span", { class: "soft", text: layer.output.join(" × ") })));
   });
-  root.replaceChildren(make("h3", { tabindex: "-1", text: text("layers-of", { network: model().network }) }),
+  root.replaceChildren(make("h3", { tabindex: "-1", text: text("layers-of", { network: model().network }) }), zoomer(),
     make("ol", { class: "strip" }, ...boxes), copied(command(["top5", "show", model().network])));
 }
 
@@ -91,7 +114,7 @@ function all(answer) {
   }, make("img", { src: map.image, alt: text("map-named", { map: map.map, mean: number(map.mean, { maximumSignificantDigits: 3 }) }) }),
   make("span", { "aria-hidden": "true", text: map.map })));
   root.replaceChildren(heading(answer), make("p", { text: text("maps-of", { channels: number(channels), height, width }) }),
-    up(), legend(answer.scale), make("div", { class: "tiles" }, ...buttons));
+    up(), zoomer(), legend(answer.scale), make("div", { class: "tiles" }, ...buttons));
 }
 
 /** Level three. @param {any} answer */
@@ -108,7 +131,7 @@ function one(answer) {
         go({ row: String(row), column: String(column), [key]: next }, `#unit-${key}`);
       },
     }));
-  const canvas = picture(map, answer.scale, name);
+  const canvas = cells(map, answer.scale, name, [row, column]);
   const sees = unit?.sees;
   const seen = make("div", { class: "over" }, make("img", { src: answer.image, alt: text("seen"), class: "map" }));
   if (sees) {
@@ -120,12 +143,51 @@ function one(answer) {
     });
     seen.append(box);
   }
-  root.replaceChildren(heading(answer), up(),
+  root.replaceChildren(heading(answer), up(), zoomer(),
     make("div", { class: "figures" }, make("figure", {}, seen, make("figcaption", { text: sees ? text("field", sees) : text("seen") })),
       make("figure", {}, canvas, make("figcaption", { text: name }))), legend(answer.scale),
     ...(exported ? [] : [make("p", { class: "controls" }, place("row", height, row), place("column", width, column),
       make("button", { type: "button", id: "formula", text: text("formula"), onclick: () => go({ row: String(row), column: String(column) }, "#sum") }))]),
     ...(unit ? [sum(unit)] : []), numbers(map, name));
+}
+
+/**
+ * A map whose cells tell their values: those under a pointer, and those that the arrow keys go to. Enter or a click says how the value
+ * comes about. @param {import("./maps.js").NumberMap} map @param {import("./maps.js").Scale} scale @param {string} name @param {number[]} first
+ */
+function cells(map, scale, name, first) {
+  const { height, width, values } = map;
+  let [row, column] = first;
+  const canvas = picture(map, scale, name);
+  const mark = make("span", { class: "field", "aria-hidden": "true" });
+  const told = make("p", { id: "under", role: "status" });
+  const to = (/** @type {number} */ y, /** @type {number} */ x) => {
+    row = Math.min(height - 1, Math.max(0, y));
+    column = Math.min(width - 1, Math.max(0, x));
+    Object.assign(mark.style, {
+      top: `${100 * row / height}%`, left: `${100 * column / width}%`, height: `${100 / height}%`, width: `${100 / width}%`,
+    });
+    told.textContent = text("cell", { row, column, value: values[row * width + column] });
+  };
+  const open = () => !exported && go({ row: String(row), column: String(column) }, "canvas.cells");
+  const moves = /** @type {Record<string, number[]>} */ ({ ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] });
+  canvas.classList.add("cells");
+  canvas.tabIndex = 0;
+  canvas.setAttribute("aria-describedby", "cells-help");
+  canvas.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    const by = moves[event.key];
+    if (by) to(row + by[0], column + by[1]);
+    else if (event.key === "Enter") open();
+    else return;
+    event.preventDefault();
+  });
+  canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
+    const box = canvas.getBoundingClientRect();
+    to(Math.floor((event.clientY - box.top) / box.height * height), Math.floor((event.clientX - box.left) / box.width * width));
+  });
+  canvas.addEventListener("click", open);
+  to(row, column);
+  return make("div", { class: "wide" }, make("div", { class: "over cells" }, canvas, mark), told, make("p", { id: "cells-help", class: "soft", text: text("cells-help") }));
 }
 
 /** A value as the sum that it is. @param {any} unit */
