@@ -4,9 +4,10 @@
 The ten crops are torchvision's TenCrop after Resize(256) and CenterCrop(256); the others are written out here, from the papers and
 with Pillow, without a look at top5's code. Usage:
 
-    scripts/protocols_beside_torchvision.py [TOP5 [FOLDER OF PHOTOGRAPHS [NUMBER OF THEM]]]
+    scripts/protocols_beside_torchvision.py [TOP5 [FOLDER OF PHOTOGRAPHS [NUMBER OF THEM [PROTOCOL…]]]]
 
-TOP5 is the program, target/release/top5 by default; the photographs are named WNID_label.JPEG. Needs torch, torchvision, Pillow.
+TOP5 is the program, target/release/top5 by default; the photographs are named WNID_label.JPEG; all
+protocols unless some are named. Needs torch, torchvision, Pillow.
 """
 
 import json
@@ -199,6 +200,8 @@ def main():
         ("vgg11", "vgg-crops+dense", lambda i: (mean_of(vgg, grid(i)) + dense(vgg, i, three, 7)) / 2),
         ("alexnet", "overfeat@245,281", lambda image: every_offset(alexnet, image, [245, 281])),
     ]
+    if arguments[3:]:
+        cases = [case for case in cases if case[1] in arguments[3:]]
     worst_of_all = 0.0
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)

@@ -58,8 +58,12 @@ impl PreprocessArgs {
             ..model
         };
         replaced.check().map_err(|SettingError { key, expected }| {
-            let (flag, channels) = (key.replace('_', "-"), replaced.input_size[0]);
-            Stop::Usage(format!("--{flag}: expected {expected}; the input has {channels} channels"))
+            let flag = key.replace('_', "-");
+            let more = match (key, self.crop_pct) {
+                ("crop_pct", Some(given)) => format!(", not {given}"),
+                _ => format!("; the input has {} channels", replaced.input_size[0]),
+            };
+            Stop::Usage(format!("--{flag}: expected {expected}{more}"))
         })?;
         Ok(replaced)
     }
@@ -108,6 +112,7 @@ mod tests {
         assert!(given(&[f32::NAN], &[], None).is_err());
         assert!(given(&[], &[0.0], None).is_err());
         assert!(given(&[], &[], Some(0.0)).is_err());
-        assert!(given(&[], &[], Some(1.5)).is_err());
+        let said = given(&[], &[], Some(1.5)).unwrap_err().to_string();
+        assert_eq!(said, "--crop-pct: expected 0.05 to 1, not 1.5");
     }
 }

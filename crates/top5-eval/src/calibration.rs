@@ -1,6 +1,6 @@
 //! Whether a probability of 0.8 is right in 80 of 100 cases (Guo et al., ICML 2017).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::judge::Judged;
 use crate::metric::softmax;
@@ -13,12 +13,18 @@ pub const BINS: usize = 15;
 pub struct Calibration {
     /// The expected calibration error: Σ |B|/N · |accuracy − confidence| over the bins.
     pub ece: f64,
-    /// The mean cross-entropy of the right class.
+    /// The mean cross-entropy of the right class: infinite where one was held to be impossible, which is null in JSON.
+    #[serde(deserialize_with = "null_is_infinite")]
     pub nll: f64,
     /// The mean Brier score.
     pub brier: f64,
     /// The bins of the reliability diagram.
     pub bins: Vec<Bin>,
+}
+
+/// A number as JSON has it, which knows no infinity.
+pub fn null_is_infinite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
 }
 
 /// Images whose first class has a probability in the same range.

@@ -24,7 +24,9 @@ mod statistics;
 pub mod twins;
 mod view;
 
-pub use calibration::{BINS, Bin, Calibration, TEMPERATURES, at_temperature, temperature};
+pub use calibration::{
+    BINS, Bin, Calibration, TEMPERATURES, at_temperature, null_is_infinite, temperature,
+};
 pub use evaluate::{EvaluationError, evaluate, evaluate_by, evaluate_each, evaluate_loaded};
 pub use judge::{Judged, KEPT};
 pub use named::{NAMES, named};

@@ -133,6 +133,12 @@ pub fn kept_row(probabilities: &[f64]) -> Vec<f32> {
     probabilities.iter().map(|p| p.ln() as f32).collect()
 }
 
+/// Whether these are such logarithms, of probabilities that sum to about one.
+fn is_kept_row(row: &[f32]) -> bool {
+    let sum: f64 = row.iter().map(|&log| f64::from(log).exp()).sum();
+    (sum - 1.0).abs() < 1e-3
+}
+
 fn missing(start: usize, end: usize, of: usize) -> String {
     format!("{} are in none of them: give all shards of one evaluation", Shard { start, end, of })
 }
@@ -269,6 +275,25 @@ impl Predictions {
             })
         };
         let labels = labels.iter().map(label).collect::<Result<Vec<u32>, _>>()?;
+        let fail = |reason: String| Err(PredictionsError { reason });
+        let rows = log_probabilities.chunks_exact(classes.max(1));
+        if let Some((image, _)) = header.images.iter().zip(rows).find(|(_, row)| !is_kept_row(row))
+        {
+            return fail(format!("those of {image} are no logarithms of probabilities"));
+        }
+        let looked_at = images + header.unread.len();
+        if let Some(Shard { start, end, of }) = header.shard
+            && (start.checked_add(looked_at) != Some(end) || end > of)
+        {
+            return fail(format!(
+                "{looked_at} images, which are not those from {start} to {end} of {of}"
+            ));
+        }
+        header
+            .origin
+            .protocol
+            .check()
+            .map_err(|error| PredictionsError { reason: format!("its protocol: {error}") })?;
         Ok(Self { header, labels, log_probabilities })
     }
 }
@@ -356,5 +381,20 @@ mod tests {
         assert!(reason(&|wrong| wrong.labels[0] = 2).contains("none of the 2 classes"));
         let more = |wrong: &mut Predictions| wrong.push("x".to_owned(), 0, &[0.5, 0.5]);
         assert!(reason(&more).contains("labels"));
+        for log in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0] {
+            let change = |wrong: &mut Predictions| wrong.log_probabilities[1] = log;
+            assert!(reason(&change).contains("those of 0 are no logarithms"), "{log}");
+        }
+        let of_header = |change: &dyn Fn(&mut Header)| {
+            let mut header = kept.header.clone();
+            change(&mut header);
+            Predictions::from_tensors(header, kept.tensors()).unwrap_err().reason
+        };
+        for (start, end, of) in [(1, 1, 3), (1, 3, 3), (2, 3, 2), (0, usize::MAX, usize::MAX)] {
+            let change = |header: &mut Header| header.shard = Some(Shard { start, end, of });
+            assert!(of_header(&change).contains("1 images, which are not those"), "{start} {end}");
+        }
+        let no_parts = |header: &mut Header| header.origin.protocol.parts.clear();
+        assert!(of_header(&no_parts).contains("its protocol: parts"));
     }
 }

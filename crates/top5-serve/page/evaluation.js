@@ -244,7 +244,7 @@ function measured() {
   const { origin, calibration } = told;
   const facts = [["protocol", told.protocol], ["source", origin.protocol.source], ["choices", (origin.ensemble ?? origin.protocol).choices?.join("; ")],
     ["preprocess", told.preprocess], ["weights", origin.weights], ["fingerprint", origin.fingerprint], ["fitted", origin.fitted?.join("; ")],
-    ["loss", number(told.loss, { maximumFractionDigits: 4 })], ["ece", number(calibration.ece, { maximumFractionDigits: 4 })],
+    ["loss", number(told.loss ?? Infinity, { maximumFractionDigits: 4 })], ["ece", number(calibration.ece, { maximumFractionDigits: 4 })],
     ["skipped", told.skipped ? number(told.skipped) : ""]].filter(([, value]) => value);
   const bins = calibration.bins.map((/** @type {any} */ bin, /** @type {number} */ at) => [bin, at]).filter((/** @type {any} */ [bin]) => bin.images > 0);
   const border = (/** @type {number} */ at) => percent(at / calibration.bins.length);

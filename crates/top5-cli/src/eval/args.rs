@@ -159,8 +159,8 @@ fn parse_shard(text: &str) -> Result<[usize; 2], String> {
         .ok_or_else(|| "expected a shard and their number, for example 1/4 to 4/4".to_owned())
 }
 
-/// Reads a number to compare a percentage with.
+/// Reads a percentage.
 fn parse_percent(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-    number.ok_or_else(|| "expected a number of percent, for example 90".to_owned())
+    let number = text.parse().ok().filter(|number: &f64| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "expected a number of percent from 0 to 100".to_owned())
 }

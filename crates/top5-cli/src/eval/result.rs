@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::beside::Beside;
 use serde::{Deserialize, Serialize};
-use top5::eval::{Calibration, Header, Judged, Origin, Paired, percent, wilson};
+use top5::eval::{Calibration, Header, Judged, Origin, Paired, null_is_infinite, percent, wilson};
 
 /// Confusions, worst images and pairs that are listed.
 pub(crate) const LISTED: usize = 50;
@@ -44,6 +44,8 @@ pub(crate) struct Evaluation {
     /// Images whose class came first, and was among the first five.
     pub(crate) top1_right: usize,
     pub(crate) top5_right: usize,
+    /// Infinite, in JSON null, where a right class was held to be impossible.
+    #[serde(deserialize_with = "null_is_infinite")]
     pub(crate) loss: f64,
     pub(crate) calibration: Calibration,
     /// How far the probabilities are from saved ones, where that was asked for.

@@ -117,3 +117,17 @@ fn probabilities_are_compared_with_saved_ones() {
     );
     place.fails("eval lenet --split validation --beside one", 3, &["one", "other images"]);
 }
+
+/// Where a right class is held to be impossible.
+#[test]
+fn infinite_loss_is_kept_and_compared_with() {
+    let place = Place::new();
+    let told = place.json("eval lenet --mean 1e30 --save far --report far-report");
+    assert!(told["loss"].is_null() && told["calibration"]["nll"].is_null(), "{told}");
+    assert_eq!(place.json("eval --predictions far")["top1"], told["top1"]);
+    assert!(place.text("eval --predictions far").contains("loss inf"));
+    place.text("eval lenet --against far-report/report.json");
+    for least in ["-1", "1e30", "NaN"] {
+        place.fails(&format!("eval lenet --min-top1 {least}"), 2, &["--min-top1", "from 0 to 100"]);
+    }
+}
