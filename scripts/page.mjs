@@ -700,14 +700,15 @@ async function budgets() {
 /** Each command that a view shows runs, and says something. */
 async function commands() {
   const empty = fs.mkdtempSync(path.join(place, "commands-"));
+  fs.copyFileSync(path.join(place, "digit.pgm"), path.join(empty, "digit.pgm"));
   const words = { cwd: empty, encoding: "utf8", env: { ...process.env, PATH: `${path.dirname(path.resolve(program))}:${process.env.PATH}` } };
   for (const view of VIEWS) {
     const page = await open(`view=${view}&model=${MODEL}`);
     fs.writeFileSync(path.join(empty, "digit-3.png"), await sample(page, 3));
     try {
       await fill(page, view);
-      // Of what a run left, the page does not know where the run is.
-      const lines = (await page.locator(".command code").allTextContents()).filter((line) => !/ RUN | IMAGE/.test(line));
+      // The page knows neither where a run is nor what has another name here.
+      const lines = (await page.locator(".command code").allTextContents()).filter((line) => !/ RUN | --model other /.test(line));
       for (const line of lines) {
         const done = spawnSync("sh", ["-c", line], words);
         check(page, done.status === 0 && done.stdout.length > 0 && !done.stdout.startsWith('{"error"'), `${line}: ${done.status} ${done.stderr}${done.stdout}`);
