@@ -193,9 +193,9 @@ impl Subject {
     }
 }
 
-/// Fails where so many prepared images do not fit into memory at once.
-pub(crate) fn check_images(count: usize, graph: &Graph) -> Result<()> {
-    memory::check(memory::of_inputs(count, graph.input()), &format!("{count} prepared images"))
+/// Fails where so many maps of this size do not fit into memory at once; `what` is what they are of.
+pub(crate) fn check_maps(count: usize, [height, width]: [usize; 2], what: &str) -> Result<()> {
+    memory::check(memory::of_inputs(count, [1, height, width]), &format!("comparing {what}"))
 }
 
 /// The class of this name, or of this number where none is called so: digits are called after numbers.

@@ -11,7 +11,7 @@ use top5::explain::sanity::{RECIPE, Similarity, Step, cascade, layers};
 use top5::explain::score::ScoreError;
 
 use crate::explained::{
-    Choice, ExplainedArgs, MethodsArgs, Picture, Subject, check_images, images, map, new_weights,
+    Choice, ExplainedArgs, MethodsArgs, Picture, Subject, check_maps, images, map, new_weights,
 };
 use crate::output::{Kind, Output};
 use crate::progress::Progress;
@@ -115,27 +115,29 @@ pub(crate) fn curves(
     output: Output,
 ) -> Result<Report> {
     let graph = subject.explainer.graph().clone();
-    check_images(pictures.len(), &graph)?;
-    let inputs = pictures.iter().map(|picture| choice.input(subject, picture));
-    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let [_, height, width] = graph.input();
+    let (count, methods_of_each) = (pictures.len(), methods.len());
+    // The trained network's maps, those of a step, and the image at hand, which is read again at each step.
+    let maps = count.saturating_mul(2 * methods_of_each);
+    check_maps(maps, [height, width], &format!("{count} images by {methods_of_each} methods"))?;
     let trained = choice.model.open(output)?.inference().weights;
     let drawn = new_weights(&graph, seed);
-    let [_, height, width] = graph.input();
     let progress = Progress::new(output, "layers", layers(&graph).len() + 1);
     let mut done = 0;
     let steps = cascade(&graph, &trained, &drawn, [height, width], &mut |weights| {
         progress.set(done, String::new);
         done += 1;
         subject.network.load(weights.clone()).map_err(ScoreError::Engine)?;
-        let mut maps = Vec::new();
-        for method in methods {
-            for (input, &class) in inputs.iter().zip(classes) {
-                maps.push(map(&mut subject.explainer, method, input, class)?);
+        let mut maps = vec![Vec::new(); methods.len() * count];
+        for (image, (picture, &class)) in pictures.iter().zip(classes).enumerate() {
+            let unread = |error: anyhow::Error| ScoreError::Explanation(error.into());
+            let input = choice.input(subject, picture).map_err(unread)?;
+            for (number, method) in methods.iter().enumerate() {
+                maps[number * count + image] = map(&mut subject.explainer, method, &input, class)?;
             }
         }
         Ok(maps)
     })?;
-    let count = pictures.len();
     let curve = |(number, method): (usize, &Method)| Curve {
         method: method.clone(),
         points: steps.iter().map(|step| point(step, number * count, count)).collect(),

@@ -63,11 +63,22 @@ pub(crate) struct Packing {
     pub(crate) connections: Connections,
     /// The tensor is stored in this kernel's form.
     pub(crate) transform: Option<Arc<dyn Forward>>,
+    /// The loop nest is one of the backward pass.
+    pub(crate) backward: Option<Swapped>,
+}
+
+/// Where weights go in a loop nest of the backward pass, which goes from a convolution's outputs to its inputs.
+#[derive(Clone, Debug)]
+pub(crate) struct Swapped {
+    /// Input channels of the convolution. The loop nest writes them once for each residue of the stride that it serves.
+    pub(crate) inputs: usize,
+    /// For each kernel element the number of the residue and the tap, unless another loop nest has it.
+    pub(crate) places: Vec<Option<[usize; 2]>>,
 }
 
 impl Packing {
-    /// Calls `visit` with (index in the tensor, output channel, packed block) of every weight.
-    fn places(&self, visit: impl FnMut(usize, usize, usize)) {
+    /// Calls `visit` with the index in the tensor, the output channel, and the packed block with the lane there, of every weight.
+    fn places(&self, visit: impl FnMut(usize, usize, [usize; 2])) {
         self.places_of(0..self.connections.outputs(), visit);
     }
 
@@ -75,7 +86,7 @@ impl Packing {
     fn places_of(
         &self,
         channels: Range<usize>,
-        mut visit: impl FnMut(usize, usize, usize),
+        mut visit: impl FnMut(usize, usize, [usize; 2]),
     ) -> usize {
         let [r, s] = self.kernel;
         let (before, pairs) = self.connections.pairs_of(channels);
@@ -83,13 +94,18 @@ impl Packing {
         let mut index = first;
         for (o, c) in pairs {
             for element in 0..r * s {
-                let (block, tap, lane) = if self.plain {
-                    (c, element / s, element % s)
-                } else {
-                    (c / LANES, element, c % LANES)
+                // The nest's output channel, and its input block, tap and lane.
+                let place = match &self.backward {
+                    Some(Swapped { inputs, places }) => places[element]
+                        .map(|[residue, tap]| [residue * inputs + c, o / LANES, tap, o % LANES]),
+                    None if self.plain => Some([o, c, element / s, element % s]),
+                    None => Some([o, c / LANES, element, c % LANES]),
                 };
-                let place = self.geom.packed_index(o / LANES, block, tap, lane);
-                visit(index, o, place.expect("the geometry was made for these connections"));
+                if let Some([to, block, tap, lane]) = place {
+                    let place = self.geom.packed_index(to / LANES, block, tap, lane);
+                    let place = place.expect("the geometry was made for these connections");
+                    visit(index, o, [place, to % LANES]);
+                }
                 index += 1;
             }
         }
@@ -115,9 +131,9 @@ impl Packing {
             return kernel.pack(threads, &direct, packed);
         }
         packed.fill(Block::ZERO);
-        self.places(|index, o, place| {
+        self.places(|index, o, [place, lane]| {
             let factor = factors.map_or(1.0, |factors| factors[o]);
-            packed[place].0[o % LANES] = tensor[index] * factor;
+            packed[place].0[lane] = tensor[index] * factor;
         });
     }
 
@@ -141,9 +157,9 @@ impl Packing {
         while end > 0 {
             let channels = end.saturating_sub(at_once)..end;
             end = channels.start;
-            let first = self.places_of(channels, |index, o, place| {
+            let first = self.places_of(channels, |index, o, [place, lane]| {
                 let factor = factors.map_or(1.0, |factors| factors[o]);
-                packed[place].0[o % LANES] = tensor[index] * factor;
+                packed[place].0[lane] = tensor[index] * factor;
             });
             tensor.truncate(first);
             tensor.shrink_to_fit();
@@ -151,7 +167,7 @@ impl Packing {
     }
 
     fn unpack(&self, packed: &[Block], tensor: &mut [f32]) {
-        self.places(|index, o, place| tensor[index] = packed[place].0[o % LANES]);
+        self.places(|index, _, [place, lane]| tensor[index] = packed[place].0[lane]);
     }
 
     /// Ones where the packed form holds a weight, zeros elsewhere; `None` if every used place holds one.
@@ -161,7 +177,7 @@ impl Packing {
             return None;
         }
         let mut mask = vec![Block::ZERO; self.geom.packed_len()];
-        self.places(|_, o, place| mask[place].0[o % LANES] = 1.0);
+        self.places(|_, _, [place, lane]| mask[place].0[lane] = 1.0);
         Some(mask)
     }
 }
@@ -315,13 +331,13 @@ impl Content {
     /// that they are for.
     pub(crate) fn key(&self) -> String {
         let Self::Matrix { name, packing, fold } = self else { return format!("{self:?}") };
-        let Packing { geom, kernel, plain, connections, transform } = &**packing;
+        let Packing { geom, kernel, plain, connections, transform, backward } = &**packing;
         let ConvNest { out_channels, first, blocks, lanes, depth, group, taps, .. } = &**geom;
         let form = transform.as_ref().map_or("direct", |kernel| kernel.method());
         let taps = taps.len();
         format!(
             "{name} {fold:?} {form} {kernel:?} {plain} {connections:?} {out_channels} {first:?} {blocks} {lanes} {depth} \
-             {group:?} {taps}"
+             {group:?} {taps} {backward:?}"
         )
     }
 

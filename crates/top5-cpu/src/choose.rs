@@ -1,6 +1,6 @@
 //! Which convolution kernel runs where: the tables of `top5-kernels` are asked, after what was measured.
 
-use crate::purpose::{Facts, Mode};
+use crate::purpose::Mode;
 use crate::tuning::{LayerShape, Tuning};
 use top5_kernels::conv::{
     Algorithm, ConvGeom, Convolution, Forward, InputGradient, Problem, WeightGradient,
@@ -38,14 +38,14 @@ impl Machinery {
         self.precision == Precision::Bf16
     }
 
-    /// The kernel for a convolution. It transforms its weights in each pass where a backward pass reads them as they are, or
-    /// where they would become too large.
-    pub(crate) fn forward(&self, facts: Facts, geom: &ConvGeom) -> Choice<dyn Forward> {
+    /// The kernel for a convolution. It transforms its weights in each pass while they change, or where they would become too
+    /// large.
+    pub(crate) fn forward(&self, geom: &ConvGeom) -> Choice<dyn Forward> {
         let choice = self.choose(&table::FORWARD, geom, self.mode == Mode::Training);
         let kernel = &choice.kernel;
         let inflates = kernel.packs() && kernel.packed_len() > 2 * geom.packed_len();
         let keeps = !(self.compact && inflates) || self.in_bf16();
-        if keeps && !facts.backward {
+        if keeps {
             return choice;
         }
         // The same kernel, as in training.

@@ -223,6 +223,82 @@ impl ConvShape {
         nests
     }
 
+    /// All of [`ConvShape::backward`] in one loop nest, where inputs have a few channels and outputs a stride.
+    pub(crate) fn merged(&self) -> Option<Merged> {
+        let ([channels, h, w], [_, p, q]) = (self.input, self.output);
+        let Window { stride, pad, dilation, kernel, .. } = self.window;
+        let few = channels <= LANES / 2 && self.groups == 1 && !self.fully_connected;
+        if !few || stride == [1, 1] {
+            return None;
+        }
+        // Along an axis: of each kernel element the residue and the first output position that it comes from.
+        let of_axis = |axis: usize| -> Vec<(usize, isize)> {
+            let reach = |r: usize| (r * dilation[axis]) as isize - pad[axis] as isize;
+            let by = stride[axis] as isize;
+            let place = |r| (reach(r).rem_euclid(by) as usize, -reach(r).div_euclid(by));
+            (0..kernel[axis]).map(place).collect()
+        };
+        let (down, across) = (of_axis(0), of_axis(1));
+        let range = |axis: &[(usize, isize)]| {
+            let outputs = axis.iter().map(|&(_, output)| output);
+            outputs.fold((isize::MAX, isize::MIN), |(a, b), q| (a.min(q), b.max(q)))
+        };
+        let ranges = [range(&down), range(&across)];
+        let size = [h.div_ceil(stride[0]), w.div_ceil(stride[1])];
+        let beyond = |axis: usize, outputs: usize| {
+            let (low, high) = ranges[axis];
+            (-low).max(size[axis] as isize + high - outputs as isize).max(0) as usize
+        };
+        let [rows, cols] = ranges.map(|(low, high)| (high - low + 1) as usize);
+        let place = |&(r, row): &(usize, isize), &(s, col): &(usize, isize)| {
+            let tap = (row - ranges[0].0) as usize * cols + (col - ranges[1].0) as usize;
+            Some([r * stride[1] + s, tap])
+        };
+        let places = down.iter().flat_map(|r| across.iter().map(move |s| place(r, s))).collect();
+        let layout = Layout::new(channels * stride[0] * stride[1], size[0], size[1]);
+        let corner = ranges.map(|(low, _)| low);
+        Some(Merged {
+            halo: [beyond(0, p), beyond(1, q)],
+            layout,
+            corner,
+            taps: [rows, cols],
+            places,
+        })
+    }
+
+    /// The loop nest of [`ConvShape::merged`].
+    pub(crate) fn merged_nest(&self, merged: &Merged, dy: &Layout) -> ConvGeom {
+        let Merged { layout, corner, taps: [rows, cols], .. } = merged;
+        let at = |axis: usize| (corner[axis] + dy.halo[axis] as isize) as usize;
+        let tap = |i: usize| (i / cols * dy.row() + i % cols) * LANES;
+        geom_of(ConvNest {
+            rows: layout.height,
+            cols: layout.width,
+            batch_is_row: false,
+            out_channels: layout.channels,
+            first: vec![0; layout.blocks()],
+            blocks: self.output[0].div_ceil(LANES),
+            lanes: LANES,
+            depth: self.output[0],
+            group: None,
+            taps: (0..rows * cols).map(tap).collect(),
+            x: Strides {
+                offset: (at(0) * dy.row() + at(1)) * LANES,
+                image: dy.image() * LANES,
+                block: dy.plane() * LANES,
+                row: dy.row() * LANES,
+                pixel: LANES,
+            },
+            y: Strides {
+                offset: layout.start(0),
+                image: layout.image(),
+                block: layout.plane(),
+                row: layout.row(),
+                pixel: 1,
+            },
+        })
+    }
+
     /// Whether [`ConvShape::backward`] writes every position of the input.
     pub(crate) fn covers_input(&self) -> bool {
         let reached = |phase: &Phase| phase.count == 0 || !phase.taps.is_empty();
@@ -230,6 +306,21 @@ impl ConvShape {
             down.count * across.count == 0 || (reached(&down) && reached(&across))
         })
     }
+}
+
+/// A loop nest that computes the gradient of the input for all residues of the stride at once, each in channels of its own:
+/// vectors that few channels would leave mostly empty are full.
+pub(crate) struct Merged {
+    /// The halo that the output's gradient needs.
+    pub(crate) halo: [usize; 2],
+    /// Of the result: for each residue, in row-major order, the input's channels at its positions.
+    pub(crate) layout: Layout,
+    /// The first output position of the first tap.
+    corner: [isize; 2],
+    /// Rows and columns of taps.
+    taps: [usize; 2],
+    /// For each kernel element its residue and tap.
+    pub(crate) places: Vec<Option<[usize; 2]>>,
 }
 
 struct Phase {

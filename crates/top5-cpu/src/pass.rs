@@ -85,7 +85,7 @@ impl<'g> Design<'g> {
         let places = place::places(&units, &halos, in_bf16, shares);
         let maps = Maps::new(&units, halos, places);
         refuse(graph, facts, &units, &maps)?;
-        let params = params::params(machinery, facts, &units, &maps);
+        let params = params::params(machinery, &units, &maps);
         let in_bf16 = if machinery.in_bf16() && !facts.backward {
             precision::in_bf16(&units, &maps, &params)
         } else {

@@ -14,7 +14,7 @@ use crate::bank::{ParamMemory, Params, SlotId};
 use crate::buckets::Gradients;
 use crate::buffer::{Buffer, BufferId, Buffers, Plan};
 use crate::statistics::Measured;
-use conv::{Conv, ConvInput, ConvWeights};
+use conv::{Conv, ConvInput, ConvSignal, ConvWeights};
 use std::any::{Any, type_name};
 use std::fmt::Debug;
 use std::ops::Range;
@@ -290,7 +290,10 @@ impl Kernel {
 
     /// Whether it does a layer's multiply-accumulates, forward or backward.
     pub(crate) fn multiplies(&self) -> bool {
-        self.is::<Conv>() || self.is::<ConvInput>() || self.is::<ConvWeights>()
+        self.is::<Conv>()
+            || self.is::<ConvInput>()
+            || self.is::<ConvSignal>()
+            || self.is::<ConvWeights>()
     }
 
     /// What was fused into it: `+bias +sum +relu`.

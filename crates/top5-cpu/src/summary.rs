@@ -4,7 +4,7 @@ use crate::buffer::{BufferId, Extent, Plan};
 use crate::choose::Machinery;
 use crate::ir::{Program, Step};
 use crate::run::memory;
-use crate::step::conv::{Conv, ConvInput};
+use crate::step::conv::{Conv, ConvInput, ConvSignal};
 use crate::tuning::LayerShape;
 use std::fmt;
 use top5_graph::Graph;
@@ -120,10 +120,13 @@ impl Summary {
 
 /// The choice that was made for a step. Of several loop nests, which differ in their edges, the first one counts.
 fn choice(machinery: &Machinery, step: &Step) -> Option<Choice> {
-    let mode = machinery.mode.facts();
     let (geom, why, candidates, costs) = if let Some(conv) = step.kernel.get::<Conv>() {
         let geom = conv.kernel.problem().geom();
-        let table::Choice { why, candidates, costs, .. } = machinery.forward(mode, geom);
+        let table::Choice { why, candidates, costs, .. } = machinery.forward(geom);
+        (geom, why, candidates, costs)
+    } else if let Some(signal) = step.kernel.get::<ConvSignal>() {
+        let geom = signal.nests.first()?.kernel.problem().geom();
+        let table::Choice { why, candidates, costs, .. } = machinery.forward(geom);
         (geom, why, candidates, costs)
     } else if let Some(gradient) = step.kernel.get::<ConvInput>() {
         let geom = gradient.nests.first()?.kernel.problem().geom();

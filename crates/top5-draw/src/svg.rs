@@ -180,8 +180,9 @@ fn write_point(path: &mut String, command: char, [x, y]: [f64; 2]) {
     write!(path, "{command}{},{}", number(x), number(y)).expect("writing to a String cannot fail");
 }
 
-/// Text as it may stand in XML, in elements and in attributes. What XML 1.0 cannot express becomes U+FFFD.
-pub(crate) fn escape(text: &str) -> String {
+/// Text as it may stand in XML and HTML, in elements and in quoted attributes. What XML 1.0 cannot express, and control
+/// characters, become U+FFFD.
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -191,7 +192,9 @@ pub(crate) fn escape(text: &str) -> String {
             '"' => escaped += "&quot;",
             '\'' => escaped += "&#39;",
             '\n' | '\t' => escaped.push(c),
-            '\0'..'\u{20}' | '\u{FFFE}' | '\u{FFFF}' => escaped.push('\u{FFFD}'),
+            '\0'..'\u{20}' | '\u{7f}'..='\u{9f}' | '\u{FFFE}' | '\u{FFFF}' => {
+                escaped.push('\u{FFFD}');
+            }
             _ => escaped.push(c),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use top5_draw::escape;
+
 use crate::picture::{base64, data_uri};
 
 const STYLE: &str = "\
@@ -115,26 +117,6 @@ impl Page {
     pub fn finish(self) -> String {
         self.text + "</main>\n</body>\n</html>\n"
     }
-}
-
-/// Text as it may stand in HTML and XML, in elements and in quoted attributes. Control characters become U+FFFD.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            '\n' | '\t' => escaped.push(c),
-            '\0'..'\u{20}' | '\u{7f}'..='\u{9f}' | '\u{FFFE}' | '\u{FFFF}' => {
-                escaped.push('\u{FFFD}')
-            }
-            _ => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

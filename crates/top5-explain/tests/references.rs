@@ -5,10 +5,12 @@ use std::sync::Arc;
 use top5_cpu::{CpuDevice, Options};
 use top5_explain::signal::{Path, Start};
 use top5_explain::{Explainer, Method, Target};
-use top5_graph::{Device, Retain};
+use top5_graph::{Device, Retain, Rule};
+use top5_testkit::ReferenceDevice;
 use top5_testkit::close::{close, close_abs};
 use top5_testkit::inside;
 use top5_testkit::oracle::{image, weights_for};
+use top5_zoo::Settings;
 
 /// Relative L2, as the issue of explanations has it; PyTorch's own f32 run of these is closer than that.
 const TOLERANCE: f64 = 1e-4;
@@ -77,5 +79,31 @@ fn networks_of_cifar_are_explained_as_in_captum() {
 fn networks_of_imagenet_are_explained_as_in_captum() {
     for network in ["alexnet_owt", "vgg11", "resnet18"] {
         agrees(network);
+    }
+}
+
+/// A network of ImageNet with local response normalisation, as written out in f64 for each op. AlexNet and GoogLeNet are among
+/// those above in their small forms.
+#[test]
+fn zfnet_is_explained_as_written_out() {
+    let settings = Settings { input: [3, 64, 64], classes: 10, auxiliary: false };
+    let graph = top5_zoo::network("zfnet").unwrap().with(settings).unwrap().inference();
+    let device = CpuDevice::new(&Options { exact: true, ..Options::default() }).unwrap();
+    let devices: [&dyn Device; 2] = [&device, &ReferenceDevice];
+    let mut explainers = devices.map(|device| {
+        let loaded = device.network(&graph, weights_for(&graph), Retain::Tensors).unwrap();
+        Explainer::new(loaded, None, 1).unwrap()
+    });
+    let input = image("input", &[&[1], &graph.input()[..]].concat()).into_data();
+    for rule in [Rule::gradient(), Rule::deconvnet()] {
+        let [got, want] = explainers.each_mut().map(|explainer| {
+            let path = Path::whole(explainer.graph(), rule);
+            let projector = explainer.projector(&path).unwrap();
+            projector.forward(&input).unwrap();
+            projector.backward(&[Start::Channel(CLASS)]).unwrap().remove(0)
+        });
+        assert!(want.data().iter().any(|&v| v != 0.0), "{rule:?}: nothing to compare");
+        let agree = close(got.data(), want.data(), TOLERANCE);
+        agree.unwrap_or_else(|error| panic!("{rule:?}: {error}"));
     }
 }

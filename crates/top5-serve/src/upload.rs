@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use hyper::header;
-use top5::explain::page::escape;
+use top5::draw::escape;
 
 use crate::door::{Answer, with_type};
 use crate::failure::Failure;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use top5::draw::escape;
 use top5::eval::BINS;
-use top5::explain::page::escape;
 
 use super::files::Report;
 use super::kinds::KINDS;

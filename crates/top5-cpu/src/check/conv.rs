@@ -3,10 +3,10 @@
 use super::effects::{Done, Interpreter};
 use super::meaning::names;
 use super::terms::Tensor;
-use crate::bank::Content;
+use crate::bank::{Content, Fold};
 use crate::buffer::BufferId;
 use crate::step::Zeros;
-use crate::step::conv::{Conv, ConvInput, ConvWeights, Nest};
+use crate::step::conv::{Conv, ConvInput, ConvSignal, ConvWeights, Nest, SignalNest};
 use top5_kernels::Layout;
 use top5_kernels::conv::ConvGeom;
 
@@ -106,11 +106,61 @@ impl Interpreter<'_> {
             return Err("its weights have another form".to_owned());
         }
         let name = format!("dx: convolve by {name}");
-        let layout = self.layout(step.dx);
+        let geoms = step.nests.iter().map(|nest| nest.kernel.problem().geom());
+        self.check_nests(geoms, step.dx)?;
+        self.spoil(step.work);
+        self.spoil(step.transposed);
+        let dx = self.sized(&name, &[dy]);
+        self.result(dx)
+    }
+
+    pub(super) fn send_signal(&mut self, step: &ConvSignal) -> Done {
+        let mut dy = self.framed(step.dy)?;
+        let mut by: Option<(String, Option<Fold>)> = None;
+        for SignalNest { kernel, weight } in &step.nests {
+            let Content::Matrix { name, packing, fold } = self.content(*weight) else {
+                return Err("its weights are no matrix".to_owned());
+            };
+            let form = packing.transform.as_ref().map(|kernel| kernel.name());
+            if packing.backward.is_none() || form != kernel.packs().then_some(kernel.name()) {
+                return Err(format!("its weights are in the form of {form:?}"));
+            }
+            if packing.geom != *kernel.problem().geom() {
+                return Err("its weights have another form".to_owned());
+            }
+            by = Some((name.clone(), fold.clone()));
+        }
+        let target = step.apart.map_or(step.dx, |(apart, _)| apart);
+        let geoms = step.nests.iter().map(|nest| nest.kernel.problem().geom());
+        self.check_nests(geoms, target)?;
+        if let Some((apart, [down, across])) = step.apart {
+            let [from, to] = [apart, step.dx].map(|id| self.layout(id));
+            let channels = to.channels * down * across;
+            let size = [to.height.div_ceil(down), to.width.div_ceil(across)];
+            if [from.height, from.width] != size || from.channels != channels {
+                return Err("the pixels of the residues are not those of its input".to_owned());
+            }
+            self.spoil(apart);
+        }
+        self.spoil(step.work);
+        // Of loop nests that there are none of, nothing comes.
+        let Some((name, fold)) = by else { return Err("no loop nest".to_owned()) };
+        if let Some(Fold { name, eps }) = fold {
+            let [weight, bias] = ["weight", "bias"].map(|role| format!("{name}.{role}"));
+            let normal = names::normal(&weight, &bias, &format!("those of {name}"), eps);
+            let channels = self.terms.channels(dy);
+            dy = self.terms.apply(format!("dx: {normal}"), &[dy], channels);
+        }
+        let dx = self.sized(&format!("dx: convolve by {name}"), &[dy]);
+        self.result(dx)
+    }
+
+    /// Whether loop nests together write a map, each pixel once.
+    fn check_nests<'g>(&self, geoms: impl Iterator<Item = &'g ConvGeom>, target: BufferId) -> Done {
+        let layout = self.layout(target);
         let mut written = vec![0; layout.plane()];
-        for Nest { kernel, .. } in &step.nests {
-            let geom = kernel.problem().geom();
-            self.check_target(geom, step.dx)?;
+        for geom in geoms {
+            self.check_target(geom, target)?;
             for row in 0..geom.rows {
                 for col in 0..if geom.batch_is_row { 1 } else { geom.cols } {
                     written[geom.y.offset + row * geom.y.row + col * geom.y.pixel] += 1;
@@ -129,9 +179,6 @@ impl Interpreter<'_> {
         if self.step().fresh && least == Some(&0) && !zeroed {
             return Err("pixels that no loop nest writes are not zero".to_owned());
         }
-        self.spoil(step.work);
-        self.spoil(step.transposed);
-        let dx = self.sized(&name, &[dy]);
-        self.result(dx)
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use super::terms::{Tensor, Terms};
 use crate::bank::{Content, SlotId};
 use crate::buffer::{BufferId, Plan};
 use crate::ir::{Program, Step};
-use crate::step::conv::{Conv, ConvBias, ConvInput, ConvWeights};
+use crate::step::conv::{Conv, ConvBias, ConvInput, ConvSignal, ConvWeights};
 use crate::step::loss::{EuclideanRbf, EuclideanRbfGradient, Loss, Softmax, SoftmaxGradient};
 use crate::step::moves::{
     CopyChannels, Flatten, Narrow, Pack, PadPlanes, PlaceChannels, Seed, Subsample,
@@ -239,6 +239,7 @@ impl Interpreter<'_> {
             Widen(step) => { self.convert(step.x, step.y, false) }
             Conv(conv) => { self.convolve(conv) }
             ConvInput(gradient) => { self.convolve_back(gradient) }
+            ConvSignal(signal) => { self.send_signal(signal) }
             ConvWeights(gradient) => { self.convolution_weights(gradient) }
             ConvBias(gradient) => {
                 let dy = self.x(gradient.dy)?;

@@ -298,7 +298,10 @@ impl Reading<'_> {
         self.learn(node, "weight", &format!("dweight: {name}"), &args);
         self.learn(node, "bias", &format!("dbias: {name}"), &args);
         let channels = self.terms.channels(x);
-        self.terms.apply(format!("dx: {name}"), &args, channels)
+        // By statistics that stay it is a factor for each channel.
+        let batch = matches!(node.op, Op::BatchNorm2d(_)) && self.mode == Mode::Training;
+        let of_dx = if batch { &args[..] } else { &[dy] };
+        self.terms.apply(format!("dx: {name}"), of_dx, channels)
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "what has no arm is one step, or refused")]

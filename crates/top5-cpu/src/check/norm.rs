@@ -74,13 +74,15 @@ impl Interpreter<'_> {
             dy = self.apply("mask".to_owned(), &[y, dy]);
         }
         args.push(dy);
+        // By statistics that stay it is a factor for each channel.
+        let of_dx = if matches!(by.statistics, StatisticsAt::Batch(_)) { &args[..] } else { &[dy] };
+        let dx = self.apply(format!("dx: {name}"), of_dx);
         self.spoil(step.sums);
         self.spoil(step.work);
         if self.trains {
             self.gradient(by.weight, &format!("dweight: {name}"), &args)?;
             self.gradient(by.bias, &format!("dbias: {name}"), &args)?;
         }
-        let dx = self.apply(format!("dx: {name}"), &args);
         match step.dx {
             None => self.replace(step.dy, dx)?,
             Some(_) => self.result(dx)?,

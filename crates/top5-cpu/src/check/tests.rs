@@ -197,6 +197,9 @@ fn exhaustive_plans_of_random_graphs_are_sound() {
         let batch = 1 + random.below(4);
         let trained = is_planned(&graph, WAYS[1 + 2 * random.below(2)], batch, &[]);
         let run = is_planned(&graph, WAYS[2 * random.below(2)], batch, &[kept]);
+        let form = graph.inference();
+        let (image, logits) = (form.nodes()[0].id, form.logits().id);
+        signals_are_sound(&form, logits, &[image, kept], Rule::guided());
         planned += usize::from(trained && run);
     }
 }

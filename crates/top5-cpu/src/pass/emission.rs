@@ -1,6 +1,7 @@
 //! Steps in the making: they are appended, with the buffers that they read and write.
 
 use super::Design;
+use crate::bank::{BankPlan, Content, SlotId};
 use crate::buffer::{Buffer, BufferId, Buffers, Extent};
 use crate::geometry::plain_image;
 use crate::ir::{Program, Step};
@@ -14,6 +15,7 @@ pub(super) struct Emission<'d> {
     pub(super) design: &'d Design<'d>,
     buffers: Vec<Buffer>,
     steps: Vec<Step>,
+    bank: BankPlan,
     /// The buffer of each value, by home, if it has one.
     pub(super) values: Vec<Option<BufferId>>,
     /// The buffer of its copy in the other precision, by home.
@@ -31,7 +33,8 @@ impl<'d> Emission<'d> {
         let none = vec![None; design.graph.nodes().len()];
         let (values, converted, sides) = (none.clone(), none.clone(), none);
         let (buffers, steps, results, forward) = (Vec::new(), Vec::new(), Vec::new(), None);
-        Self { design, buffers, steps, values, converted, sides, results, forward }
+        let bank = design.params.bank.clone();
+        Self { design, buffers, steps, bank, values, converted, sides, results, forward }
     }
 
     /// The same with these values to be found.
@@ -41,6 +44,11 @@ impl<'d> Emission<'d> {
 
     pub(super) fn step(&mut self, node: NodeId, kernel: impl Into<Kernel>, fresh: bool) {
         self.steps.push(Step { node, kernel: kernel.into(), fresh });
+    }
+
+    /// A new place for parameters of so many blocks.
+    pub(super) fn slot(&mut self, content: Content, blocks: usize) -> SlotId {
+        self.bank.add(content, blocks)
     }
 
     /// The node whose value this one's is.
@@ -154,8 +162,8 @@ impl<'d> Emission<'d> {
 
     /// All of it, with the buffers that signals end in.
     pub(super) fn program(self, signals: Vec<Option<BufferId>>) -> Program {
-        let Self { design, buffers, steps, results, forward, .. } = self;
-        let (bank, learned) = (design.params.bank.clone(), design.params.learned);
+        let Self { design, buffers, steps, bank, results, forward, .. } = self;
+        let learned = design.params.learned;
         let forward = forward.unwrap_or(steps.len());
         let buffers = Buffers(buffers);
         Program { buffers, steps, bank, learned, results, forward, signals }

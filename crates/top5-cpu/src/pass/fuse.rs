@@ -67,15 +67,14 @@ impl<'g> Units<'g> {
         let normalises = matches!(node.op, Op::BatchNorm2d(_));
         let adds = matches!(node.op, Op::Add(_)) && node.inputs.len() == 2;
         let scales = matches!(node.op, Op::Scale(_)) && !facts.backward;
-        let folds = convolves && !facts.batch_statistics && !facts.backward;
+        let folds = convolves && !facts.batch_statistics;
         if folds
             && let Some(norm) = self.only_user_of(head.tail, |op| matches!(op, Op::BatchNorm2d(_)))
         {
             (head.norm, head.tail) = (Some(norm.id), norm.id);
         }
         // Whatever is last before the sum adds it.
-        let last =
-            if facts.backward { normalises && facts.batch_statistics } else { convolves || scales };
+        let last = if facts.batch_statistics { normalises } else { convolves || scales };
         if last && let Some(sum) = self.only_user_of(head.tail, |op| matches!(op, Op::Add(_))) {
             let other = sum.inputs.iter().find(|&&input| input != head.tail);
             // The other summand must exist by now.

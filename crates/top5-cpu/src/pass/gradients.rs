@@ -43,7 +43,10 @@ impl<'d> Backward<'d> {
         }
         // The backward pass of the convolution that made the value reads beyond its edges, unless it ends there.
         let conv = design.conv(maker.id).filter(|_| self.wants_gradient(maker.inputs[0]));
-        let halo = conv.map_or([0, 0], |conv| conv.shape.gradient_halo());
+        let halo = conv.map_or([0, 0], |conv| match (design.signals, conv.shape.merged()) {
+            (Some(_), Some(merged)) => merged.halo,
+            _ => conv.shape.gradient_halo(),
+        });
         Layout { halo, gap: 0, ..self.on.layout(id) }
     }
 

@@ -6,7 +6,6 @@ use super::layout::Maps;
 use crate::bank::{BankPlan, Connections, Content, Fold, Packing, SlotId};
 use crate::choose::Machinery;
 use crate::geometry::{ConvShape, Source};
-use crate::purpose::Facts;
 use std::sync::Arc;
 use top5_graph::{Kernels, Node, Op};
 use top5_kernels::LANES;
@@ -42,15 +41,10 @@ pub(super) struct Params {
 }
 
 /// Places for all parameters: learned ones first.
-pub(super) fn params(
-    machinery: &Machinery,
-    facts: Facts,
-    units: &Units<'_>,
-    maps: &Maps,
-) -> Params {
+pub(super) fn params(machinery: &Machinery, units: &Units<'_>, maps: &Maps) -> Params {
     let mut bank = BankPlan::default();
     let nodes = units.graph.nodes();
-    let learned = |node| learned(machinery, facts, units, maps, &mut bank, node);
+    let learned = |node| learned(machinery, units, maps, &mut bank, node);
     let mut of_node: Vec<Slots> = nodes.iter().map(learned).collect();
     let learned = bank.len;
     for (slots, node) in of_node.iter_mut().zip(nodes) {
@@ -66,7 +60,6 @@ fn is_folded(units: &Units<'_>, node: &Node) -> bool {
 
 fn learned(
     machinery: &Machinery,
-    facts: Facts,
     units: &Units<'_>,
     maps: &Maps,
     bank: &mut BankPlan,
@@ -75,7 +68,7 @@ fn learned(
     let mut slots = Slots::default();
     let affine = matches!(node.op, Op::BatchNorm2d(_) | Op::Subsampling(_));
     if let Some(shape) = conv_shape(units.graph, node) {
-        slots.conv = Some(conv_unit(machinery, facts, units, maps, bank, node, shape));
+        slots.conv = Some(conv_unit(machinery, units, maps, bank, node, shape));
     } else if affine && !is_folded(units, node) {
         let blocks = node.shape().channels().div_ceil(LANES);
         let [weight, bias] = ["weight", "bias"].map(|role| {
@@ -102,7 +95,6 @@ fn fixed(units: &Units<'_>, bank: &mut BankPlan, node: &Node, slots: &mut Slots)
 
 fn conv_unit(
     machinery: &Machinery,
-    facts: Facts,
     units: &Units<'_>,
     maps: &Maps,
     bank: &mut BankPlan,
@@ -120,9 +112,16 @@ fn conv_unit(
     let plain = maps.plain_input && node.inputs[0].index() == 0;
     let source = if plain { Source::Plain(input) } else { Source::Blocked(input) };
     let geom = shape.forward(&source, &maps.layout(units, node.id));
-    let kernel = machinery.forward(facts, &geom).kernel;
+    let kernel = machinery.forward(&geom).kernel;
     let transform = kernel.packs().then(|| kernel.clone());
-    let packing = Packing { geom, kernel: shape.window.kernel, plain, connections, transform };
+    let packing = Packing {
+        geom,
+        kernel: shape.window.kernel,
+        plain,
+        connections,
+        transform,
+        backward: None,
+    };
     let fold = units.head_of(node.id).norm.map(|norm| {
         let norm = units.graph.node(norm);
         let Op::BatchNorm2d(op) = &norm.op else { unreachable!("only these are folded") };
@@ -184,7 +183,7 @@ mod tests {
         let halos = layout::halos(&graph, &units);
         let places = place::places(&units, &halos, false, false);
         let maps = Maps::new(&units, halos, places);
-        let bank = params(&machinery, facts, &units, &maps).bank;
+        let bank = params(&machinery, &units, &maps).bank;
         let folded = |content: &Content| matches!(content, Content::FoldedBias { fold, .. } if fold.name == "bn1");
         assert_eq!(bank.slots.len(), 4);
         assert!(bank.slots.iter().any(|slot| folded(&slot.content)));

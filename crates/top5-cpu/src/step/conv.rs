@@ -9,7 +9,8 @@ use top5_kernels::bias_gradient::sum_pixels;
 use top5_kernels::conv::{
     ConvGeom, Epilogue, Forward, Input, InputGradient, Output, Strides, Transposed, WeightGradient,
 };
-use top5_kernels::{Block, BlockBf16, Layout, Pixel, Precision};
+use top5_kernels::elementwise::Operand;
+use top5_kernels::{Block, BlockBf16, LANES, Layout, Pixel, Precision, Threads};
 
 /// A convolution of x, then its bias, another map and the ReLU, where there are such.
 #[derive(Clone, Debug)]
@@ -131,6 +132,97 @@ impl Operate for ConvInput {
         let name = self.nests.first().map_or("none", |nest| nest.kernel.name());
         Some(format!("{}× {name}", self.nests.len()))
     }
+}
+
+/// A loop nest that takes a signal backward through weights that stay.
+#[derive(Clone, Debug)]
+pub(crate) struct SignalNest {
+    pub(crate) kernel: Arc<dyn Forward>,
+    /// Packed for it, with inputs and outputs swapped.
+    pub(crate) weight: SlotId,
+}
+
+/// As [`ConvInput`], where weights stay from run to run: each loop nest is a convolution by weights of its own; also added.
+#[derive(Clone, Debug)]
+pub(crate) struct ConvSignal {
+    pub(crate) nests: Vec<SignalNest>,
+    /// The loop nests write every pixel.
+    pub(crate) covers: bool,
+    pub(crate) dy: BufferId,
+    pub(crate) dx: BufferId,
+    pub(crate) work: BufferId,
+    /// Where one loop nest writes the pixels of all residues of this stride, each in channels of its own.
+    pub(crate) apart: Option<(BufferId, [usize; 2])>,
+}
+
+impl Operate for ConvSignal {
+    fn reads(&self) -> Operands {
+        operands([Some(self.dy)])
+    }
+
+    fn writes(&self) -> Operands {
+        operands([Some(self.dx), Some(self.work), self.apart.map(|(id, _)| id)])
+    }
+
+    fn needs_zero(&self) -> Zeros {
+        if self.covers { Zeros::Around } else { Zeros::Everywhere }
+    }
+
+    fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
+        let (threads, n) = at.batch();
+        let apart = self.apart.map(|(id, _)| id);
+        let writes = [at.range(self.dx), at.range(self.work), at.range(apart)];
+        let ([dx, work, pieces], [dy]) = memory.arena.lend(writes, [at.range(self.dy)]);
+        for SignalNest { kernel, weight } in &self.nests {
+            let weights = at.params.slot(*weight);
+            let (y, accumulate) = match apart {
+                Some(_) => (&mut *pieces, false),
+                None => (&mut *dx, at.accumulate),
+            };
+            let epilogue = Epilogue { accumulate, ..Epilogue::default() };
+            kernel.run(threads, n, Input::F32(dy), weights, work, Output::F32(y, epilogue));
+        }
+        if let Some((id, stride)) = self.apart {
+            let (from, to) = ((&*pieces, at.layout(id)), (dx, at.layout(self.dx)));
+            interleave(threads, n, stride, from, to, at.accumulate);
+        }
+        Ok(0.0)
+    }
+
+    fn chosen(&self) -> Option<String> {
+        let name = self.nests.first().map_or("none", |nest| nest.kernel.name());
+        Some(format!("{}× {name}", self.nests.len()))
+    }
+}
+
+/// Puts the pixels of each residue of a stride, which are in channels of their own, between each other, or adds them there.
+fn interleave(
+    threads: &Threads,
+    n: usize,
+    [down, across]: [usize; 2],
+    (x, xl): Operand<'_>,
+    (y, yl): (&mut [Block], &Layout),
+    accumulate: bool,
+) {
+    threads.planes((y, yl), n, 1, |plane, y| {
+        let (image, block) = (plane / yl.blocks(), plane % yl.blocks());
+        for row in 0..yl.height {
+            let line = &mut y[yl.start(row)..][..yl.width];
+            if !accumulate {
+                line.fill(Block::ZERO);
+            }
+            for (start, lane) in (0..across).flat_map(|c| (0..yl.lanes(block)).map(move |l| (c, l)))
+            {
+                let residue = row % down * across + start;
+                let channel = residue * yl.channels + block * LANES + lane;
+                let from = &x[xl.plane_at(image * xl.blocks() + channel / LANES)];
+                let pixels = line.iter_mut().skip(start).step_by(across);
+                for (y, x) in pixels.zip(xl.pixels(from, row / down)) {
+                    y.0[lane] += x.0[channel % LANES];
+                }
+            }
+        }
+    });
 }
 
 /// The gradient of the weights, to their slot.

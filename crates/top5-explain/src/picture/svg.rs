@@ -5,7 +5,7 @@ use top5_data::Image;
 use super::colour::{Scale, number};
 use super::png::{data_uri, encode};
 use crate::error::ExplainError;
-use crate::page::escape;
+use top5_draw::escape;
 
 /// A picture with its title, a line of notes below it and the bar of its scale, if it has one.
 pub fn svg(
