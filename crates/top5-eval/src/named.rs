@@ -5,8 +5,9 @@ use crate::dense::{Dense, Pool, Scale};
 use crate::protocol::{Part, Protocol};
 
 /// The names that [`named`] knows, each with what it is.
-pub const NAMES: [(&str, &str); 14] = [
+pub const NAMES: [(&str, &str); 15] = [
     ("1-crop", "the one crop of the model's own preprocessing"),
+    ("mirror", "CIFAR's: the centre of the image at the input's size, and its mirror image"),
     ("10-crop", "AlexNet: corners and centre of the central square, and their mirror images"),
     ("12-crop", "Inception-v3 and v4: an interpretation, the papers do not spell it out"),
     ("144-crop", "GoogLeNet: 4 scales, 3 squares, 6 crops, and their mirror images"),
@@ -74,6 +75,15 @@ impl Scales {
         }
     }
 
+    /// The only shorter side: the input's own unless the user wants another.
+    fn at_input(&self) -> Option<usize> {
+        match self.sides.as_deref() {
+            None => Some(self.input),
+            Some(&[side]) => Some(side),
+            Some(_) => None,
+        }
+    }
+
     /// What is chosen where the scales are not a paper's.
     fn choice(&self) -> Option<String> {
         if self.sides.is_some() {
@@ -92,6 +102,10 @@ impl Scales {
             "1-crop" => {
                 let crops = Crops::Centre { shorter: self.one(256)?, side: None };
                 (vec![Part::Crops(crops)], "", vec![])
+            }
+            "mirror" => {
+                let crops = Crops::Grid { shorter: vec![self.at_input()?], side: 1 };
+                (vec![Part::Crops(crops)], "Jordan, arXiv:2404.00498", vec![NO_SHIFTS])
             }
             "10-crop" => (
                 vec![Part::Crops(Crops::Ten { shorter: self.one(256)? })],
@@ -133,10 +147,10 @@ impl Scales {
             }
             _ => return None,
         };
-        let choices = choices.into_iter().map(str::to_owned);
+        let of_scales = self.choice().filter(|_| name != "mirror" || self.sides.is_some());
         Some(Protocol {
             source: source.to_owned(),
-            choices: choices.chain(self.choice()).collect(),
+            choices: choices.into_iter().map(str::to_owned).chain(of_scales).collect(),
             ..Protocol::of(name, parts)
         })
     }
@@ -219,6 +233,8 @@ impl Scales {
 /// Parts, source and choices.
 type Described = (Vec<Part>, &'static str, Vec<&'static str>);
 
+const NO_SHIFTS: &str = "of the paper's views the mirror images only, not those shifted by a pixel";
+
 const GRID: &str = "where the 25 crops of a scale lie is not printed: evenly from border to border";
 
 /// The six sizes of OverFeat's Table 5: height and width.
@@ -233,6 +249,7 @@ mod tests {
     fn papers_have_their_numbers_of_views() {
         for (name, views) in [
             ("1-crop", 1),
+            ("mirror", 2),
             ("10-crop", 10),
             ("12-crop", 12),
             ("144-crop", 144),
@@ -273,6 +290,18 @@ mod tests {
         assert_eq!(own.name, "vgg-dense@224,300");
         assert_eq!(named("10-crop@1,2", [224, 224]), None);
         assert_eq!(named("10-crop@x", [224, 224]), None);
+    }
+
+    #[test]
+    fn mirror_is_at_the_inputs_own_size_or_the_users() {
+        let shorter = |name| match &named(name, [32, 32]).unwrap().parts[..] {
+            [Part::Crops(Crops::Grid { shorter, side: 1 })] => shorter.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((shorter("mirror"), shorter("mirror@40")), (vec![32], vec![40]));
+        assert_eq!(named("mirror@32,40", [32, 32]), None);
+        let choices = |name| named(name, [32, 32]).unwrap().choices.len();
+        assert_eq!((choices("mirror"), choices("mirror@40")), (1, 2));
     }
 
     #[test]
