@@ -15,7 +15,7 @@ use top5::graph::{
 };
 use top5::train::initialise;
 use top5::zoo::{self, Network};
-use top5::{CpuDevice, CpuSession, CpuTraining, Mode, Options, Summary};
+use top5::{CpuDevice, CpuSession, CpuTraining, Mode, Options, PlanSummary};
 
 use crate::args::{TunedArgs, WeightsArgs, parse_seconds, positive};
 use crate::exit::Stop;
@@ -233,7 +233,7 @@ impl Task {
 struct Subject {
     device: CpuDevice,
     name: String,
-    plan: Summary,
+    plan: PlanSummary,
     runner: Runner,
     images: Vec<f32>,
     labels: Vec<u32>,

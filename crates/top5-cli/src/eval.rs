@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use top5::eval::metric::softmax;
-use top5::eval::rows::Row;
+use top5::eval::rows::ResultRow;
 use top5::eval::{
     Judged, Origin, Predictions, TEMPERATURES, at_temperature, kept_row, temperature,
 };
@@ -89,7 +89,7 @@ struct Tell {
     kinds: Option<PathBuf>,
     /// An earlier report, with what it is called.
     against: Option<(String, Report)>,
-    rows: Option<Vec<Row>>,
+    rows: Option<Vec<ResultRow>>,
     /// Earlier results, to be printed beside the rows.
     measured: Vec<Evaluation>,
     min_top1: Option<f64>,

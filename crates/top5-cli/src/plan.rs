@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::zoo::{self, Network};
-use top5::{Mode, Options, PlannedStep, Summary};
+use top5::{Mode, Options, PlanSummary, PlannedStep};
 
 use crate::args::{TunedArgs, positive};
 use crate::output::Output;
@@ -77,7 +77,7 @@ impl Task {
         if !output.json {
             return output.text(&plan.to_string());
         }
-        let Summary { isa, threads, batch, steps, arena, unshared, parameters } = plan;
+        let PlanSummary { isa, threads, batch, steps, arena, unshared, parameters } = plan;
         output.document(&Plan {
             network: network.name,
             mode: match mode {

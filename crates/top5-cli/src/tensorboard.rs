@@ -8,7 +8,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use top5::formats::events::{opening, restart, scalars, until};
-use top5::train::{History, Row, State, StepRecord};
+use top5::train::{EpochRow, History, State, StepRecord};
 
 use crate::run_folder::{EVENTS, RunFolder};
 
@@ -45,7 +45,7 @@ impl Events {
     }
 
     /// An epoch was done.
-    pub(crate) fn epoch(&mut self, row: &Row, time: f64) -> Result<()> {
+    pub(crate) fn epoch(&mut self, row: &EpochRow, time: f64) -> Result<()> {
         self.before = Some(time);
         self.write(&of_epoch(row, time))
     }
@@ -89,7 +89,7 @@ fn of_step(step: &StepRecord, time: f64, seconds: Option<f64>) -> Vec<u8> {
     scalars(time, step.step, &values)
 }
 
-fn of_epoch(row: &Row, time: f64) -> Vec<u8> {
+fn of_epoch(row: &EpochRow, time: f64) -> Vec<u8> {
     let values = [
         ("train/loss", Some(row.train_loss)),
         ("train/top1", Some(row.train_top1)),

@@ -18,7 +18,7 @@ use top5::graph::random::Stream;
 use top5::graph::{Graph, Retain, SessionOptions};
 use top5::train::initialise;
 use top5::zoo::{self, Network as Registered};
-use top5::{LayerShape, Options, Summary, Tuning};
+use top5::{LayerShape, Options, PlanSummary, Tuning};
 
 use crate::args::{EngineArgs, parse_seconds, positive};
 use crate::bench::{SEED, percent};
@@ -248,7 +248,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn add(&mut self, plan: &Summary, laps: Laps) {
+    fn add(&mut self, plan: &PlanSummary, laps: Laps) {
         let mut times: BTreeMap<(LayerShape, String), f64> = BTreeMap::new();
         for (step, Spread { median, .. }) in plan.steps.iter().zip(laps.spreads()) {
             if let Some(choice) = &step.choice {
@@ -262,7 +262,7 @@ impl Measured {
         }
     }
 
-    fn choose(self, graph: &Graph, modelled: &Summary, tuning: &mut Tuning) -> Network {
+    fn choose(self, graph: &Graph, modelled: &PlanSummary, tuning: &mut Tuning) -> Network {
         let mut shapes = Vec::new();
         let (mut modelled_ms, mut tuned_ms) = (0.0, 0.0);
         for (shape, kernels) in self.times {

@@ -1,7 +1,7 @@
 //! The gradients of the learned parameters, in buckets: pieces that are final one after the other during the backward pass,
 //! the last one first, and that a reducer may take away meanwhile.
 
-use crate::bank::{BankPlan, SlotId};
+use crate::packed::{PackedParams, ParamId};
 use std::any::Any;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -22,9 +22,9 @@ impl Values for Memory {
     }
 }
 
-/// Gradients, laid out like the learned part of a bank but cut into buckets.
+/// Gradients, laid out like the learned part of packed parameters but cut into buckets.
 pub(crate) struct Gradients {
-    /// Blocks of the bank.
+    /// Blocks of the packed parameters.
     ranges: Vec<Range<usize>>,
     memory: Vec<Arena>,
     /// The buckets that are final after each step of the program, by number of the step.
@@ -34,19 +34,19 @@ pub(crate) struct Gradients {
 }
 
 impl Gradients {
-    /// Buckets of at least `bytes`, but for the first one, for the first `learned` blocks of a bank whose gradients are `written`
+    /// Buckets of at least `bytes`, but for the first one, for the first `learned` blocks of packed parameters whose gradients are `written`
     /// by these steps.
     pub(crate) fn new(
-        bank: &BankPlan,
+        packed: &PackedParams,
         learned: usize,
-        written: &[Vec<SlotId>],
+        written: &[Vec<ParamId>],
         bytes: usize,
     ) -> Self {
         let least = bytes.div_ceil(size_of::<Block>()).max(1);
         let mut ranges: Vec<Range<usize>> = Vec::new();
         // From the end, where the first are ready.
         let learned = |range: &&Range<usize>| range.end <= learned;
-        for range in bank.slots.iter().map(|slot| &slot.range).filter(learned).rev() {
+        for range in packed.list.iter().map(|param| &param.range).filter(learned).rev() {
             match ranges.last_mut() {
                 Some(bucket) if bucket.len() < least => bucket.start = range.start,
                 Some(_) | None => ranges.push(range.clone()),
@@ -60,9 +60,9 @@ impl Gradients {
             before: None,
         };
         let mut last = vec![0; gradients.ranges.len()];
-        for (at, slots) in written.iter().enumerate() {
-            for &slot in slots {
-                let (bucket, _) = gradients.place(bank, slot);
+        for (at, params) in written.iter().enumerate() {
+            for &param in params {
+                let (bucket, _) = gradients.place(packed, param);
                 last[bucket] = at;
             }
         }
@@ -72,26 +72,26 @@ impl Gradients {
         gradients
     }
 
-    /// The bucket of a slot, and the blocks in it.
-    fn place(&self, bank: &BankPlan, slot: SlotId) -> (usize, Range<usize>) {
-        let range = bank.range(slot);
+    /// The bucket of a parameter, and the blocks in it.
+    fn place(&self, packed: &PackedParams, param: ParamId) -> (usize, Range<usize>) {
+        let range = packed.range(param);
         let bucket = self.ranges.partition_point(|bucket| bucket.end <= range.start);
         let start = self.ranges[bucket].start;
         (bucket, range.start - start..range.end - start)
     }
 
-    /// The gradient of a slot.
-    pub(crate) fn slot(&mut self, bank: &BankPlan, slot: SlotId) -> &mut [Block] {
-        let (bucket, range) = self.place(bank, slot);
+    /// The gradient of a parameter.
+    pub(crate) fn of(&mut self, packed: &PackedParams, param: ParamId) -> &mut [Block] {
+        let (bucket, range) = self.place(packed, param);
         &mut self.memory[bucket][range]
     }
 
-    /// The buckets, each with the blocks of the bank that it is of.
+    /// The buckets, each with the blocks of the packed parameters that it is of.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = (Range<usize>, &[Block])> {
         self.ranges.iter().cloned().zip(self.memory.iter().map(|arena| &**arena))
     }
 
-    /// All in one piece, laid out like the learned part of the bank.
+    /// All in one piece, laid out like the learned part of the packed parameters.
     pub(crate) fn whole(&self) -> Vec<Block> {
         self.memory.iter().flat_map(|arena| arena.iter().copied()).collect()
     }

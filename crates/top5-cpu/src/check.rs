@@ -136,11 +136,11 @@ fn parameters(
     if losses != on.losses {
         return Err(format!("the losses are {:?} instead of {losses:?}", on.losses));
     }
-    let slots = &on.program.bank.slots;
-    let named = |slot: &usize| slots[*slot].content.name().unwrap_or("a constant").to_owned();
+    let params = &on.program.packed.list;
+    let named = |param: &usize| params[*param].content.name().unwrap_or("a constant").to_owned();
     let compare = |what: &str, is: &BTreeMap<usize, terms::Tensor>, wanted: &[_]| {
         let is: BTreeMap<String, _> =
-            is.iter().map(|(slot, &value)| (named(slot), value)).collect();
+            is.iter().map(|(param, &value)| (named(param), value)).collect();
         let wanted: BTreeMap<String, _> = wanted.iter().cloned().collect();
         for name in is.keys().chain(wanted.keys()) {
             let [a, b] = [&is, &wanted].map(|map| map.get(name).copied());

@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::pass::lower;
 use crate::purpose::Mode;
 use crate::run::memory;
-use crate::summary::Summary;
+use crate::summary::PlanSummary;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use top5_graph::{EngineError, Graph, NodeId, Signals};
 use top5_kernels::conv::LARGEST;
@@ -57,13 +57,13 @@ pub fn plan(
     batch: usize,
     mode: Mode,
     options: &Options,
-) -> Result<Summary, EngineError> {
+) -> Result<PlanSummary, EngineError> {
     let isa = options.isa.unwrap_or_else(Isa::detect);
     let machinery = machinery(options, isa, options.thread_count())?;
     summarise(graph, &machinery.for_plan(batch, mode))
 }
 
-fn summarise(graph: &Graph, machinery: &Machinery) -> Result<Summary, EngineError> {
+fn summarise(graph: &Graph, machinery: &Machinery) -> Result<PlanSummary, EngineError> {
     let inference;
     let graph = match machinery.mode {
         Mode::Inference => {
@@ -73,7 +73,7 @@ fn summarise(graph: &Graph, machinery: &Machinery) -> Result<Summary, EngineErro
         Mode::Training => graph,
     };
     let (program, plan) = make(graph, machinery, &[], None)?;
-    Ok(Summary::new(graph, machinery, &program, &plan))
+    Ok(PlanSummary::new(graph, machinery, &program, &plan))
 }
 
 /// Lowers a graph and places its buffers. Fails where the batch does not fit the address space.
@@ -132,7 +132,12 @@ impl CpuDevice {
     }
 
     /// The plan that it makes.
-    pub fn plan(&self, graph: &Graph, batch: usize, mode: Mode) -> Result<Summary, EngineError> {
+    pub fn plan(
+        &self,
+        graph: &Graph,
+        batch: usize,
+        mode: Mode,
+    ) -> Result<PlanSummary, EngineError> {
         summarise(graph, &self.machinery(batch, mode))
     }
 

@@ -1,7 +1,7 @@
 //! A plan without addresses: buffers, and the steps that read and write them.
 
-use crate::bank::{BankPlan, SlotId};
 use crate::buffer::{BufferId, Buffers};
+use crate::packed::{PackedParams, ParamId};
 use crate::step::Kernel;
 use top5_graph::NodeId;
 
@@ -20,8 +20,8 @@ pub(crate) struct Step {
 pub(crate) struct Program {
     pub(crate) buffers: Buffers,
     pub(crate) steps: Vec<Step>,
-    pub(crate) bank: BankPlan,
-    /// Blocks of the bank that are learned: its first part.
+    pub(crate) packed: PackedParams,
+    /// Blocks of the packed parameters that are learned: its first part.
     pub(crate) learned: usize,
     /// The activations that are shown and the outputs: what is read when the steps are done.
     pub(crate) results: Vec<(NodeId, BufferId)>,
@@ -32,8 +32,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// For each step the slots whose gradients it writes.
-    pub(crate) fn gradients(&self) -> Vec<Vec<SlotId>> {
+    /// For each step the parameters whose gradients it writes.
+    pub(crate) fn gradients(&self) -> Vec<Vec<ParamId>> {
         self.steps.iter().map(|step| step.kernel.gradients().collect()).collect()
     }
 }

@@ -14,7 +14,6 @@
 
 #![forbid(unsafe_code)]
 
-mod bank;
 mod buckets;
 mod buffer;
 #[cfg(test)]
@@ -29,6 +28,7 @@ mod memory;
 mod network;
 mod optimizer;
 mod options;
+mod packed;
 mod pass;
 mod purpose;
 mod run;
@@ -44,7 +44,7 @@ pub use network::CpuNetwork;
 pub use options::Options;
 pub use purpose::Mode;
 pub use session::CpuSession;
-pub use summary::{Choice, PlannedStep, Summary};
+pub use summary::{Choice, PlanSummary, PlannedStep};
 pub use top5_kernels::{Isa, Precision};
 pub use training::CpuTraining;
 pub use tuning::{LayerShape, Tuning};

@@ -4,8 +4,8 @@
 //! packed forms by what tells them apart ([`Content::key`]), makes one when the first session asks for it, and lends it to
 //! all that ask for the same.
 
-use crate::bank::{BankPlan, Content, Slot};
 use crate::device::CpuDevice;
+use crate::packed::{Content, PackedParam, PackedParams};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use top5_graph::{EngineError, Graph, Retain, Weights};
@@ -74,9 +74,9 @@ impl CpuNetwork {
     }
 
     /// Packs what a plan needs and is not there, and frees the tensors that it was packed from.
-    pub(crate) fn pack(&self, plan: &BankPlan) -> Result<Vec<String>, EngineError> {
+    pub(crate) fn pack(&self, plan: &PackedParams) -> Result<Vec<String>, EngineError> {
         let mut parameters = self.parameters();
-        let keys: Vec<String> = plan.slots.iter().map(|slot| slot.content.key()).collect();
+        let keys: Vec<String> = plan.list.iter().map(|param| param.content.key()).collect();
         let mut missing: BTreeMap<&str, usize> = BTreeMap::new();
         for (at, key) in keys.iter().enumerate() {
             if !parameters.packed.contains_key(key) {
@@ -86,7 +86,7 @@ impl CpuNetwork {
         // How many forms are still to be packed from each tensor.
         let mut uses: BTreeMap<String, usize> = BTreeMap::new();
         for &at in missing.values() {
-            for name in plan.slots[at].content.tensors() {
+            for name in plan.list[at].content.tensors() {
                 if parameters.plain.tensor(&name).is_none() {
                     return Err(EngineError::Unpacked { parameter: name });
                 }
@@ -95,10 +95,10 @@ impl CpuNetwork {
         }
         // What grows least first, while most is still plain.
         let mut missing: Vec<(&str, usize)> = missing.into_iter().collect();
-        missing.sort_by_key(|&(_, at)| growth(&plan.slots[at], &parameters.plain));
+        missing.sort_by_key(|&(_, at)| growth(&plan.list[at], &parameters.plain));
         for (key, at) in missing {
-            let content = plan.slots[at].content.clone();
-            let mut blocks = Arena::new(plan.slots[at].range.len());
+            let content = plan.list[at].content.clone();
+            let mut blocks = Arena::new(plan.list[at].range.len());
             let names = content.tensors();
             names.iter().for_each(|name| *uses.entry(name.clone()).or_default() -= 1);
             let last = |name: &&String| self.retain == Retain::Nothing && uses[*name] == 0;
@@ -122,12 +122,12 @@ impl CpuNetwork {
     }
 }
 
-/// Bytes by which packing a slot's tensors grows them.
-fn growth(slot: &Slot, plain: &Weights) -> isize {
-    let tensors = slot.content.tensors();
+/// Bytes by which packing a parameter's tensors grows them.
+fn growth(param: &PackedParam, plain: &Weights) -> isize {
+    let tensors = param.content.tensors();
     let own = tensors.first().and_then(|name| plain.tensor(name));
     let plain = own.map_or(0, |tensor| size_of_val(tensor.data()));
-    (slot.range.len() * size_of::<Block>()) as isize - plain as isize
+    (param.range.len() * size_of::<Block>()) as isize - plain as isize
 }
 
 impl Parameters {

@@ -1,7 +1,7 @@
 //! The optimiser's tensors, laid out like the parameters, and the numbers of an update for the kernels.
 
-use crate::bank::{BankPlan, Slot};
 use crate::buckets::Gradients;
+use crate::packed::{PackedParam, PackedParams};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use top5_graph::{
@@ -27,8 +27,8 @@ struct Place {
 /// What an update works on and with.
 pub(crate) struct Parameters<'a> {
     pub(crate) graph: &'a Graph,
-    pub(crate) bank: &'a BankPlan,
-    /// Parameters and buffers, laid out by the bank.
+    pub(crate) packed: &'a PackedParams,
+    /// Parameters and buffers, laid out by the packed parameters.
     pub(crate) values: &'a mut [Block],
     pub(crate) gradients: &'a Gradients,
     /// Blocks of the learned parameters, which are the first.
@@ -84,16 +84,16 @@ impl State {
         }
     }
 
-    /// By name, for a bank and the shapes of all parameters and of the learned ones.
+    /// By name, for packed parameters and the shapes of all parameters and of the learned ones.
     pub(crate) fn store(
         &self,
-        bank: &BankPlan,
+        packed: &PackedParams,
         all: &BTreeMap<String, &[usize]>,
         learned: &BTreeMap<String, &[usize]>,
     ) -> Weights {
         let tensors = self.tensors.iter().flat_map(|(name, arena)| {
             let shapes = if name.has_buffers() { all } else { learned };
-            name.label(bank.store(arena, shapes))
+            name.label(packed.store(arena, shapes))
         });
         tensors.collect()
     }
@@ -102,19 +102,19 @@ impl State {
     pub(crate) fn load(
         threads: &Threads,
         state: &Weights,
-        bank: &BankPlan,
+        packed: &PackedParams,
         learned: usize,
     ) -> Self {
         let mut tensors = BTreeMap::new();
         for name in StateName::ALL {
             let Some(weights) = name.select(state) else { continue };
             let arena = if name.has_buffers() {
-                let mut arena = Arena::new(bank.len);
-                bank.load(threads, &weights, &mut arena);
+                let mut arena = Arena::new(packed.len);
+                packed.load(threads, &weights, &mut arena);
                 arena
             } else {
                 let mut arena = Arena::new(learned);
-                bank.pack_into(threads, &weights, &mut arena);
+                packed.pack_into(threads, &weights, &mut arena);
                 arena
             };
             tensors.insert(name, arena);
@@ -143,15 +143,15 @@ fn filled(blocks: usize, value: f32) -> Arena {
 }
 
 impl Parameters<'_> {
-    /// The learned parameters that are not frozen, in the order of the bank.
+    /// The learned parameters that are not frozen, in the order of the packed parameters.
     fn places(&self, update: &Update) -> Vec<Place> {
         let scales: BTreeMap<_, _> =
             Scales::of_all(self.graph, &update.groups).into_iter().collect();
-        let place = |Slot { content, range }: &Slot| {
+        let place = |PackedParam { content, range }: &PackedParam| {
             let scales = *scales.get(content.name()?)?;
             (!scales.frozen).then_some(Place { blocks: range.clone(), scales })
         };
-        self.bank.slots.iter().filter_map(place).collect()
+        self.packed.list.iter().filter_map(place).collect()
     }
 
     /// The norm of the gradient of each place.

@@ -1,7 +1,7 @@
 //! From a graph to a plan: passes from value to value.
 //!
 //! ```text
-//! graph ─fuse▶ units ─layout▶ halos ─place▶ maps ─params▶ kernels and slots ─precision▶ f32 or bf16   (a Design)
+//! graph ─fuse▶ units ─layout▶ halos ─place▶ maps ─params▶ kernels and parameters ─precision▶ f32 or bf16   (a Design)
 //! Design ─forward▶ steps ─recompute▶ what is kept ─backward▶ more steps
 //! ```
 //!

@@ -1,10 +1,10 @@
 //! The loop over the steps of a plan.
 
-use crate::bank::Params;
 use crate::buffer::{BufferId, Plan};
 use crate::choose::Machinery;
 use crate::ir::{Program, Step};
 use crate::memory::ends;
+use crate::packed::Params;
 use crate::purpose::Mode;
 use crate::step::{At, Memory, Outside, Run, Zeros};
 use std::ops::Range;
@@ -35,7 +35,7 @@ pub(crate) fn memory(program: &Program, plan: &Plan, mode: Mode) -> [u64; 2] {
         Mode::Inference => 0,
         Mode::Training => 2 * bytes(program.learned),
     };
-    [bytes(plan.len), bytes(program.bank.len) + learned]
+    [bytes(plan.len), bytes(program.packed.len) + learned]
 }
 
 impl Executor {
@@ -79,7 +79,7 @@ impl Executor {
         outside: &mut Outside<'_, '_>,
     ) -> Result<f64, EngineError> {
         let Self { isa, program, plan, arena, ends } = self;
-        let params = Params { plan: &program.bank, memory: outside.params };
+        let params = Params { plan: &program.packed, memory: outside.params };
         let buffers = &program.buffers;
         let mut memory = Memory { arena, outside };
         let mut loss = 0.0;

@@ -1,13 +1,13 @@
 //! A session: a plan for inference with its memory, and the network whose parameters it reads.
 
-use crate::bank::ParamMemory;
 use crate::buffer::BufferId;
 use crate::device::CpuDevice;
 use crate::network::CpuNetwork;
+use crate::packed::ParamMemory;
 use crate::purpose::Mode;
 use crate::run::Executor;
 use crate::step::{Outside, Run};
-use crate::summary::Summary;
+use crate::summary::PlanSummary;
 use std::sync::Arc;
 use top5_graph::{
     Backward, EngineError, Forward, Graph, NO_SWITCH, NodeId, Op, Purpose, Session, SessionOptions,
@@ -23,8 +23,8 @@ pub struct CpuSession {
     graph: Graph,
     computed: Computed,
     executor: Executor,
-    summary: Summary,
-    /// For each slot of the plan, the form that the network lends.
+    summary: PlanSummary,
+    /// For each parameter of the plan, the form that the network lends.
     keys: Vec<String>,
     batch: usize,
     stop: Option<Stop>,
@@ -103,8 +103,8 @@ impl CpuSession {
         }
         let (pinned, signals) = (computed.pinned(), computed.signals.as_ref());
         let (program, plan) = device.make(&computed.graph, &machinery, &pinned, signals)?;
-        let summary = Summary::new(&computed.graph, &machinery, &program, &plan);
-        let keys = network.pack(&program.bank)?;
+        let summary = PlanSummary::new(&computed.graph, &machinery, &program, &plan);
+        let keys = network.pack(&program.packed)?;
         Ok(Self {
             device: device.clone(),
             network: network.clone(),
@@ -120,7 +120,7 @@ impl CpuSession {
     }
 
     /// Its plan.
-    pub fn summary(&self) -> &Summary {
+    pub fn summary(&self) -> &PlanSummary {
         &self.summary
     }
 

@@ -1,14 +1,14 @@
 //! The statistics of a batch: how the running ones follow them when a step is done, and how they are those of several
 //! processes' images.
 
-use crate::bank::{BankPlan, SlotId};
+use crate::packed::{PackedParams, ParamId};
 use top5_graph::{EngineError, NodeId, Reducer};
 use top5_kernels::{Block, LANES, Layout};
 
 /// The statistics of one batch.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    pub(crate) running: SlotId,
+    pub(crate) running: ParamId,
     pub(crate) momentum: f32,
     /// Mean and biased variance, a block of each in turn.
     pub(crate) statistics: Vec<Block>,
@@ -18,9 +18,9 @@ pub(crate) struct Measured {
 
 impl Measured {
     /// Lets the running statistics follow; the variance is made unbiased.
-    pub(crate) fn follow(&self, bank: &BankPlan, values: &mut [Block]) {
+    pub(crate) fn follow(&self, packed: &PackedParams, values: &mut [Block]) {
         let unbiased = self.count / (self.count.max(2.0) - 1.0);
-        let running = values[bank.range(self.running)].iter_mut();
+        let running = values[packed.range(self.running)].iter_mut();
         for (i, (running, batch)) in running.zip(&self.statistics).enumerate() {
             let factor = if i % 2 == 0 { 1.0 } else { unbiased };
             for (running, &batch) in running.0.iter_mut().zip(&batch.0) {

@@ -10,9 +10,9 @@ pub(crate) mod norm;
 pub(crate) mod pointwise;
 pub(crate) mod pool;
 
-use crate::bank::{ParamMemory, Params, SlotId};
 use crate::buckets::Gradients;
 use crate::buffer::{Buffer, BufferId, Buffers, Plan};
+use crate::packed::{ParamId, ParamMemory, Params};
 use crate::statistics::Measured;
 use conv::{Conv, ConvInput, ConvSignal, ConvWeights};
 use std::any::{Any, type_name};
@@ -113,15 +113,15 @@ impl<'a> At<'a> {
         self.buffer(id).bf16
     }
 
-    /// The memory of a slot's gradient.
+    /// The memory of a parameter's gradient.
     pub(crate) fn gradient<'g>(
         &self,
         gradients: &'g mut Option<&mut Gradients>,
-        slot: SlotId,
+        param: ParamId,
     ) -> &'g mut [Block] {
         let gradients = gradients.as_mut();
         let gradients = gradients.expect("a plan with gradients of parameters has their memory");
-        gradients.slot(self.params.plan, slot)
+        gradients.of(self.params.plan, param)
     }
 
     /// Where a buffer is in the arena; nowhere if there is none.
@@ -216,8 +216,8 @@ pub(crate) trait Operate: Any + Debug + Send + Sync {
         Zeros::Around
     }
 
-    /// The slots whose gradients it writes.
-    fn gradients(&self) -> [Option<SlotId>; 2] {
+    /// The parameters whose gradients it writes.
+    fn gradients(&self) -> [Option<ParamId>; 2] {
         [None; 2]
     }
 
@@ -269,8 +269,8 @@ impl Kernel {
         self.0.needs_zero()
     }
 
-    /// The slots whose gradients it writes.
-    pub(crate) fn gradients(&self) -> impl Iterator<Item = SlotId> {
+    /// The parameters whose gradients it writes.
+    pub(crate) fn gradients(&self) -> impl Iterator<Item = ParamId> {
         self.0.gradients().into_iter().flatten()
     }
 

@@ -43,7 +43,7 @@ pub struct Choice {
 
 /// A plan.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
+pub struct PlanSummary {
     /// The instruction set.
     pub isa: Isa,
     /// The number of threads.
@@ -61,7 +61,7 @@ pub struct Summary {
     pub parameters: u64,
 }
 
-impl Summary {
+impl PlanSummary {
     pub(crate) fn new(
         graph: &Graph,
         machinery: &Machinery,
@@ -138,7 +138,7 @@ fn choice(machinery: &Machinery, step: &Step) -> Option<Choice> {
     Some(Choice { shape: LayerShape::new(geom, machinery.batch), why, candidates, costs })
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for PlanSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { isa, threads, batch, .. } = self;
         let kib = |bytes: u64| bytes.div_ceil(1024);

@@ -1,15 +1,15 @@
 //! Training: master weights, gradients and the optimiser's state beside a plan for a step.
 
-use crate::bank::ParamMemory;
 use crate::buckets::Gradients;
 use crate::device::CpuDevice;
 use crate::network::CpuNetwork;
 use crate::optimizer::{Parameters, State};
+use crate::packed::ParamMemory;
 use crate::purpose::Mode;
 use crate::run::Executor;
 use crate::session::{count, tensor_of};
 use crate::step::{Outside, Run};
-use crate::summary::Summary;
+use crate::summary::PlanSummary;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use top5_graph::{
@@ -24,8 +24,8 @@ pub struct CpuTraining {
     graph: Graph,
     options: TrainingOptions,
     executor: Executor,
-    summary: Summary,
-    /// Parameters and buffers, laid out by the plan's bank.
+    summary: PlanSummary,
+    /// Parameters and buffers, laid out by the plan's packed parameters.
     params: Arena,
     /// Laid out like the learned part of them.
     gradients: Gradients,
@@ -44,11 +44,11 @@ impl CpuTraining {
         let options = TrainingOptions { batch: options.batch.max(1), ..options.clone() };
         let machinery = device.machinery(options.batch, Mode::Training);
         let (program, plan) = device.make(graph, &machinery, &[], None)?;
-        let summary = Summary::new(graph, &machinery, &program, &plan);
-        let mut params = Arena::new(program.bank.len);
-        program.bank.load(device.threads(), weights, &mut params);
+        let summary = PlanSummary::new(graph, &machinery, &program, &plan);
+        let mut params = Arena::new(program.packed.len);
+        program.packed.load(device.threads(), weights, &mut params);
         let written = program.gradients();
-        let gradients = Gradients::new(&program.bank, program.learned, &written, options.bucket);
+        let gradients = Gradients::new(&program.packed, program.learned, &written, options.bucket);
         Ok(Self {
             device: device.clone(),
             graph: graph.clone(),
@@ -63,7 +63,7 @@ impl CpuTraining {
     }
 
     /// Its plan.
-    pub fn summary(&self) -> &Summary {
+    pub fn summary(&self) -> &PlanSummary {
         &self.summary
     }
 
@@ -94,8 +94,8 @@ impl CpuTraining {
         let value = executor.run(&run, &mut outside)?;
         let Outside { reducer, measured, .. } = outside;
         gradients.finish(reducer)?;
-        let bank = &executor.program.bank;
-        measured.iter().for_each(|measured| measured.follow(bank, params));
+        let packed = &executor.program.packed;
+        measured.iter().for_each(|measured| measured.follow(packed, params));
         let finite = value.is_finite() && gradients.are_finite(threads);
         let logits = tensor_of(executor, self.graph.logits().id, vec![self.graph.classes()], n);
         Ok(Loss { value, logits, finite })
@@ -119,14 +119,14 @@ impl Training for CpuTraining {
 
     fn load(&mut self, weights: &Weights) -> Result<(), EngineError> {
         weights.check(&self.graph)?;
-        let bank = &self.executor.program.bank;
-        bank.load(self.device.threads(), weights, &mut self.params);
+        let packed = &self.executor.program.packed;
+        packed.load(self.device.threads(), weights, &mut self.params);
         self.state = State::default();
         Ok(())
     }
 
     fn weights(&self) -> Weights {
-        self.executor.program.bank.store(&self.params, &self.shapes(false))
+        self.executor.program.packed.store(&self.params, &self.shapes(false))
     }
 
     fn gradients(
@@ -140,14 +140,14 @@ impl Training for CpuTraining {
     }
 
     fn gradient_tensors(&self) -> Weights {
-        self.executor.program.bank.store(&self.gradients.whole(), &self.shapes(true))
+        self.executor.program.packed.store(&self.gradients.whole(), &self.shapes(true))
     }
 
     fn update(&mut self, update: &Update) {
         let _turn = self.device.turn();
         let parameters = &mut Parameters {
             graph: &self.graph,
-            bank: &self.executor.program.bank,
+            packed: &self.executor.program.packed,
             values: &mut self.params,
             gradients: &self.gradients,
             learned: self.executor.program.learned,
@@ -158,14 +158,14 @@ impl Training for CpuTraining {
     }
 
     fn state(&self) -> Weights {
-        let bank = &self.executor.program.bank;
-        self.state.store(bank, &self.shapes(false), &self.shapes(true))
+        let packed = &self.executor.program.packed;
+        self.state.store(packed, &self.shapes(false), &self.shapes(true))
     }
 
     fn load_state(&mut self, state: &Weights) -> Result<(), EngineError> {
         check_state(state, &self.graph)?;
         let program = &self.executor.program;
-        self.state = State::load(self.device.threads(), state, &program.bank, program.learned);
+        self.state = State::load(self.device.threads(), state, &program.packed, program.learned);
         Ok(())
     }
 

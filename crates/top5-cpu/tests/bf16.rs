@@ -1,6 +1,6 @@
 //! Inference and training in bf16: close to f32's, planned where it is faster, and refused where the machine cannot.
 
-use top5_cpu::{CpuDevice, CpuSession, Isa, Mode, Options, Precision, Summary, plan};
+use top5_cpu::{CpuDevice, CpuSession, Isa, Mode, Options, PlanSummary, Precision, plan};
 use top5_graph::{
     Device, EngineError, Graph, Node, NodeId, Op, Retain, Session, SessionOptions, TrainingOptions,
 };
@@ -30,7 +30,7 @@ fn session(device: &CpuDevice, graph: &Graph, batch: usize, keep: &[NodeId]) -> 
     network.cpu_session(graph, &options).unwrap()
 }
 
-fn in_bf16(plan: &Summary) -> usize {
+fn in_bf16(plan: &PlanSummary) -> usize {
     plan.steps.iter().filter(|step| step.kernel.starts_with("bf16_")).count()
 }
 

@@ -39,7 +39,7 @@ pub struct Origin {
 /// What an ensemble is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Averaged {
-    /// The [row](crate::rows::Row) of the article's table that it was made for.
+    /// The [row](crate::rows::ResultRow) of the article's table that it was made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row: Option<String>,
     /// What was averaged, a line each.

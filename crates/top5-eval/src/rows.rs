@@ -35,7 +35,7 @@ impl Member {
 
 /// A row of the table of results. Errors are in percent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct ResultRow {
     /// Its name here, which no other row has.
     pub name: &'static str,
     /// The year of the contest; none where the row is no entry of a contest.
@@ -56,7 +56,7 @@ pub struct Row {
     pub choices: &'static [&'static str],
 }
 
-impl Row {
+impl ResultRow {
     /// The name of each network that is averaged.
     pub fn names(&self) -> Vec<String> {
         self.members.iter().flat_map(Member::names).collect()
@@ -95,7 +95,7 @@ const SAME: &str = "how the networks differ is not printed: in their seeds alone
 const SIDES: &str = "the scales for an input of 299 are those of 224 in proportion";
 
 /// The rows of the article's table of results, in its order.
-pub fn article() -> Vec<Row> {
+pub fn article() -> Vec<ResultRow> {
     let mut rows = until_2013();
     rows.extend(of_2014());
     rows.extend(inception());
@@ -104,7 +104,7 @@ pub fn article() -> Vec<Row> {
 }
 
 /// What rows have that say nothing.
-const NOTHING: Row = Row {
+const NOTHING: ResultRow = ResultRow {
     name: "",
     year: None,
     network: "",
@@ -116,12 +116,12 @@ const NOTHING: Row = Row {
     choices: &[],
 };
 
-fn until_2013() -> Vec<Row> {
+fn until_2013() -> Vec<ResultRow> {
     let ten = |side| by("10-crop", side);
     let zeilers = || vec![all("zfnet", 5, ten(224)), all("zfnet_b", 1, ten(224))];
     let overfeats = |network, side| vec![all(network, 7, by("overfeat-4", side))];
     vec![
-        Row {
+        ResultRow {
             name: "alexnet-5",
             year: Some(2012),
             network: "AlexNet",
@@ -132,7 +132,7 @@ fn until_2013() -> Vec<Row> {
             choices: &[SAME],
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "alexnet-7",
             year: Some(2012),
             network: "AlexNet",
@@ -146,7 +146,7 @@ fn until_2013() -> Vec<Row> {
                 SAME,
             ],
         },
-        Row {
+        ResultRow {
             name: "overfeat-7",
             year: Some(2013),
             network: "OverFeat",
@@ -156,7 +156,7 @@ fn until_2013() -> Vec<Row> {
             choices: &["which scales this entry had is not printed: four", SAME],
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "overfeat-accurate-7",
             network: "OverFeat",
             test_top5: Some(13.6),
@@ -165,7 +165,7 @@ fn until_2013() -> Vec<Row> {
             choices: &["which scales this result had is not printed: four", SAME],
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "zfnet-6",
             year: Some(2013),
             network: "ZFNet",
@@ -177,7 +177,7 @@ fn until_2013() -> Vec<Row> {
             ],
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "clarifai",
             year: Some(2013),
             network: "Clarifai",
@@ -189,7 +189,7 @@ fn until_2013() -> Vec<Row> {
             ],
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "clarifai-more-data",
             year: Some(2013),
             network: "Clarifai",
@@ -204,9 +204,9 @@ fn until_2013() -> Vec<Row> {
     ]
 }
 
-fn of_2014() -> Vec<Row> {
+fn of_2014() -> Vec<ResultRow> {
     vec![
-        Row {
+        ResultRow {
             name: "vgg-7",
             year: Some(2014),
             network: "VGG",
@@ -223,7 +223,7 @@ fn of_2014() -> Vec<Row> {
             note: "configurations D, C and E; a number is the scale that a network was trained at, 256 to 512 without one",
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "vgg-2",
             network: "VGG",
             val_top1: Some(23.7),
@@ -235,7 +235,7 @@ fn of_2014() -> Vec<Row> {
             note: "after the contest; configurations D and E, crops and dense evaluation",
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "googlenet-7",
             year: Some(2014),
             network: "GoogLeNet v1",
@@ -248,10 +248,10 @@ fn of_2014() -> Vec<Row> {
     ]
 }
 
-fn inception() -> Vec<Row> {
+fn inception() -> Vec<ResultRow> {
     let squares = |side| by("144-crop", side);
     vec![
-        Row {
+        ResultRow {
             name: "bn-inception-6",
             network: "GoogLeNet v2",
             val_top1: Some(20.1),
@@ -262,7 +262,7 @@ fn inception() -> Vec<Row> {
             choices: &["which of the six has which is not printed: six times the same network"],
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "inception-v3-4",
             network: "GoogLeNet v3",
             val_top1: Some(17.2),
@@ -271,7 +271,7 @@ fn inception() -> Vec<Row> {
             choices: &[SIDES, SAME],
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "inception-v4-4",
             network: "GoogLeNet v4",
             val_top1: Some(16.5),
@@ -287,9 +287,9 @@ fn inception() -> Vec<Row> {
     ]
 }
 
-fn since_2015() -> Vec<Row> {
+fn since_2015() -> Vec<ResultRow> {
     vec![
-        Row {
+        ResultRow {
             name: "resnet-6",
             year: Some(2015),
             network: "ResNet",
@@ -301,7 +301,7 @@ fn since_2015() -> Vec<Row> {
             choices: &["the other four are not named: two of 101 and two of 50 layers"],
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "trimps-5",
             year: Some(2016),
             network: "Trimps-Soushen",
@@ -322,7 +322,7 @@ fn since_2015() -> Vec<Row> {
             ],
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "resnext",
             year: Some(2016),
             network: "ResNeXt",
@@ -330,7 +330,7 @@ fn since_2015() -> Vec<Row> {
             note: "second place; who was averaged was not published",
             ..NOTHING
         },
-        Row {
+        ResultRow {
             name: "senet",
             year: Some(2017),
             network: "SENet",

@@ -395,7 +395,7 @@ fn sha256(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Row;
+    use crate::log::EpochRow;
     use crate::recipe::Recipe;
     use tempfile::TempDir;
     use top5_graph::Tensor;
@@ -418,7 +418,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let mut checkpoints = open(&folder);
         assert_eq!(checkpoints.newest().unwrap(), Found::default());
-        let row = |epoch, eval_top1| Row {
+        let row = |epoch, eval_top1| EpochRow {
             epoch,
             step: epoch * 2,
             train_loss: 1.0,

@@ -29,7 +29,7 @@ use crate::checkpoint::Checkpoints;
 use crate::failure::{Diverged, FitError, NotFinite, ObserverError};
 use crate::fine_tune::FineTuning;
 use crate::group::Group;
-use crate::log::{Record, Row, StepRecord, line};
+use crate::log::{EpochRow, Record, StepRecord, line};
 use crate::ranks::{RankError, Ranks};
 use crate::recipe::{Recipe, RecipeError};
 use crate::schedule::Rate;
@@ -45,7 +45,7 @@ pub enum Event<'a> {
     /// An epoch was done and evaluated.
     Epoch {
         /// What it came to.
-        row: &'a Row,
+        row: &'a EpochRow,
         /// Whether it is the best so far.
         best: bool,
         /// The state after it, weights included.
@@ -346,7 +346,7 @@ impl Trainer {
     ) -> Result<ControlFlow<()>, FitError> {
         let epoch = state.rows.len() + 1;
         let report = report.as_ref();
-        let row = Row {
+        let row = EpochRow {
             epoch,
             step: state.step,
             train_loss: state.loss_sum / state.images as f64,

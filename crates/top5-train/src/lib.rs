@@ -31,7 +31,7 @@ pub use fine_tune::{FineTuning, head};
 pub use fit::{Event, Observer, Trainer};
 pub use init::{initialise, initialise_by};
 pub use local::LocalRank;
-pub use log::{History, Moment, Record, Row, StepRecord, TimedStep, line, moments_until};
+pub use log::{EpochRow, History, Moment, Record, StepRecord, TimedStep, line, moments_until};
 pub use ranks::{RankError, Ranks};
 pub use recipe::{
     About, EmaBuffersName, InitName, OptimizerName, Outcome, ParamGroup, PrecisionName, Recipe,

@@ -15,7 +15,7 @@ pub enum Record {
     /// A step was done.
     Step(StepRecord),
     /// An epoch was done and evaluated.
-    Epoch(Row),
+    Epoch(EpochRow),
 }
 
 /// What a step came to. What is optional is missing in logs of earlier versions.
@@ -42,7 +42,7 @@ pub struct StepRecord {
 
 /// What an epoch came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Row {
+pub struct EpochRow {
     /// Its number, from 1.
     pub epoch: usize,
     /// Steps done at its end.
@@ -156,7 +156,7 @@ pub struct History {
     /// The steps, each once and in order.
     pub steps: Vec<TimedStep>,
     /// The epochs, each once and in order.
-    pub rows: Vec<Row>,
+    pub rows: Vec<EpochRow>,
     /// When the newest moment was.
     pub time: Option<f64>,
     /// Seconds of training and validation, without the time between processes.
@@ -259,8 +259,8 @@ mod tests {
         StepRecord { step, epoch: 1, images, loss: 1.0 / 3.0, top1, top5, lr: 0.1 }
     }
 
-    fn row(epoch: usize, step: usize) -> Row {
-        Row {
+    fn row(epoch: usize, step: usize) -> EpochRow {
+        EpochRow {
             epoch,
             step,
             train_loss: 1.0,

@@ -14,7 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::log::Row;
+use crate::log::EpochRow;
 
 /// The shape of the learning rate after the warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,7 +98,7 @@ impl Default for Plateau {
 
 impl Plateau {
     /// The rate after these epochs.
-    fn rate(&self, lr: f64, rows: &[Row]) -> f64 {
+    fn rate(&self, lr: f64, rows: &[EpochRow]) -> f64 {
         let (mut rate, mut best) = (lr, None);
         let (mut bad, mut cooldown) = (0, 0);
         for row in rows {
@@ -189,7 +189,7 @@ pub struct Rate {
 impl Rate {
     /// The learning rate of step `step`, counted from 0, where the epochs before it came to `rows`. It may be infinite: a
     /// schedule can multiply for ever.
-    pub fn at(&self, step: usize, rows: &[Row]) -> f32 {
+    pub fn at(&self, step: usize, rows: &[EpochRow]) -> f32 {
         if step < self.warmup {
             return (self.lr * (step + 1) as f64 / self.warmup as f64) as f32;
         }

@@ -1,10 +1,10 @@
 //! What an epoch came to in a sentence, for those who listen rather than look: no columns, no signs, every number with its unit.
 
-use crate::log::Row;
+use crate::log::EpochRow;
 
 /// The sentence of the last of these epochs, of a run of so many, with what became of it beside the best before. None where
 /// there is no epoch yet.
-pub fn sentence(rows: &[Row], epochs: usize) -> Option<String> {
+pub fn sentence(rows: &[EpochRow], epochs: usize) -> Option<String> {
     let (row, before) = rows.split_last()?;
     let learnt = format!("of the training images, {:.1} percent", row.train_top1);
     let (Some(top1), Some(top5)) = (row.eval_top1, row.eval_top5) else {
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn sentences_compare_with_the_best_before() {
-        let row = |epoch: usize, eval_top1: Option<f64>| Row {
+        let row = |epoch: usize, eval_top1: Option<f64>| EpochRow {
             epoch,
             step: epoch,
             train_loss: 0.5,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use top5_graph::{StateName, Weights};
 
-use crate::log::Row;
+use crate::log::EpochRow;
 use crate::recipe::Recipe;
 
 /// The state of a run between two steps.
@@ -26,7 +26,7 @@ pub struct State {
     /// Images of this epoch so far.
     pub images: usize,
     /// The epochs that are complete.
-    pub rows: Vec<Row>,
+    pub rows: Vec<EpochRow>,
     /// Length of the log in bytes; whatever follows was written after this state.
     pub log_bytes: u64,
     /// Parameters and buffers.
@@ -57,8 +57,8 @@ impl State {
 
     /// The epoch that is best on the validation images: the greatest top-1, then the smallest loss, then the first. Where there
     /// are no such images it is the last.
-    pub fn best(&self) -> Option<&Row> {
-        let figures = |row: &Row| Some([row.eval_top1?, row.eval_loss?]);
+    pub fn best(&self) -> Option<&EpochRow> {
+        let figures = |row: &EpochRow| Some([row.eval_top1?, row.eval_loss?]);
         let rows = self.rows.iter().filter_map(|row| Some((row, figures(row)?)));
         let best = rows.min_by(|(_, [top1, loss]), (_, [other_top1, other_loss])| {
             other_top1.total_cmp(top1).then(loss.total_cmp(other_loss))

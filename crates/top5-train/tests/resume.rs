@@ -15,8 +15,8 @@ use top5_graph::{
     Targets, Training, TrainingOptions, Update, Weights, net,
 };
 use top5_train::{
-    Checkpoints, Event, FineTuning, FitError, NotFinite, OptimizerName, ParamGroup, Recipe, Role,
-    Row, Schedule, State, Trainer, initialise,
+    Checkpoints, EpochRow, Event, FineTuning, FitError, NotFinite, OptimizerName, ParamGroup,
+    Recipe, Role, Schedule, State, Trainer, initialise,
 };
 
 const EPOCHS: usize = 3;
@@ -188,7 +188,7 @@ fn run_learns_and_its_best_epoch_is_kept() {
     let state = trainer.begin(initialise(&graph(), 0));
     let state = trainer.run(&mut training, state, Some(&mut checkpoints), &mut observe).unwrap();
     assert_eq!(rows, state.rows);
-    let best: Row = state.best().unwrap().clone();
+    let best: EpochRow = state.best().unwrap().clone();
     assert_eq!(bests.last(), Some(&best.epoch));
     assert!(best.eval_top1 > Some(80.0), "{best:?}");
     let kept = checkpoints.load(best.step).unwrap();

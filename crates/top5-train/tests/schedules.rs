@@ -1,7 +1,7 @@
 //! Schedules are PyTorch's over 50 steps: `schedules.json`, which `scripts/schedule_vectors.py` writes.
 
 use serde::Deserialize;
-use top5_train::{Rate, Row, Schedule};
+use top5_train::{EpochRow, Rate, Schedule};
 
 #[derive(Deserialize)]
 struct File {
@@ -26,9 +26,9 @@ struct Case {
 fn rates_are_those_of_pytorch() {
     let file: File = serde_json::from_str(include_str!("schedules.json")).unwrap();
     let File { lr, epoch, top1, loss, cases } = file;
-    let rows: Vec<Row> = (1..)
+    let rows: Vec<EpochRow> = (1..)
         .zip(top1.iter().zip(&loss))
-        .map(|(number, (&eval_top1, &eval_loss))| Row {
+        .map(|(number, (&eval_top1, &eval_loss))| EpochRow {
             epoch: number,
             step: number * epoch,
             train_loss: 1.0,

@@ -51,7 +51,7 @@ pub use recipes::{recipe, recipe_file, recipes, usual_augment};
 pub use top5_cpu::plan;
 pub use top5_cpu::{
     Choice, CpuDevice, CpuNetwork, CpuSession, CpuTraining, Isa, LayerShape, Mode, Options,
-    PlannedStep, Precision, Summary, Tuning,
+    PlanSummary, PlannedStep, Precision, Tuning,
 };
 pub use top5_data as data;
 pub use top5_draw as draw;

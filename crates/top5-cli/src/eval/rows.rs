@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use top5::eval::rows::{Member, Row, article};
+use top5::eval::rows::{Member, ResultRow, article};
 use top5::zoo;
 
 use super::result::Evaluation;
@@ -23,7 +23,7 @@ struct Document<'a> {
 #[derive(Serialize)]
 struct Beside<'a> {
     #[serde(flatten)]
-    row: &'a Row,
+    row: &'a ResultRow,
     measured: Option<Measured<'a>>,
 }
 
@@ -75,9 +75,9 @@ impl<'a> Measured<'a> {
 }
 
 /// The rows of the article's table of this name, of this network, or of this year; `all` are all of them.
-pub(crate) fn find(name: &str) -> Result<Vec<Row>> {
+pub(crate) fn find(name: &str) -> Result<Vec<ResultRow>> {
     let wanted = name.to_lowercase();
-    let fits = |row: &Row| {
+    let fits = |row: &ResultRow| {
         let network = row.network.to_lowercase();
         wanted == "all"
             || row.name == wanted
@@ -85,7 +85,7 @@ pub(crate) fn find(name: &str) -> Result<Vec<Row>> {
             || network.split(' ').next() == Some(&*wanted)
             || row.year.is_some_and(|year| year.to_string() == wanted)
     };
-    let rows: Vec<Row> = article().into_iter().filter(fits).collect();
+    let rows: Vec<ResultRow> = article().into_iter().filter(fits).collect();
     if rows.is_empty() {
         let table = article();
         let names: Vec<&str> = table.iter().map(|row| row.name).collect();
@@ -101,7 +101,7 @@ pub(crate) fn find(name: &str) -> Result<Vec<Row>> {
 }
 
 /// The row that an ensemble was made for, if it was made for one.
-pub(crate) fn of(evaluation: &Evaluation) -> Option<Row> {
+pub(crate) fn of(evaluation: &Evaluation) -> Option<ResultRow> {
     let name = evaluation.origin.ensemble.as_ref()?.row.as_deref()?;
     article().into_iter().find(|row| row.name == name)
 }
@@ -109,12 +109,12 @@ pub(crate) fn of(evaluation: &Evaluation) -> Option<Row> {
 /// Prints rows, and what was measured beside those whose networks it was measured of: now, after which there is more to print,
 /// or in `earlier` results.
 pub(crate) fn print(
-    rows: &[Row],
+    rows: &[ResultRow],
     now: Option<&Evaluation>,
     earlier: &[Evaluation],
     output: Output,
 ) -> Result<()> {
-    let measured = |row: &Row| {
+    let measured = |row: &ResultRow| {
         let is_of = |one: &&Evaluation| {
             one.origin.ensemble.as_ref().and_then(|averaged| averaged.row.as_deref())
                 == Some(row.name)
@@ -182,7 +182,7 @@ fn text(rows: &[Beside<'_>], now: Option<&Evaluation>) -> String {
 }
 
 /// Who was averaged and how.
-fn how(row: &Row) -> String {
+fn how(row: &ResultRow) -> String {
     let member = |member: &Member| {
         let weight = match member.weight {
             1.0 => String::new(),

@@ -7,7 +7,7 @@ use top5::draw::{Epoch, Panel, Run, Series, curves, panels};
 use top5::eval::Report;
 use top5::explain::page::Page;
 use top5::explain::picture::encode;
-use top5::train::{History, Recipe, Row, TimedStep, sentence};
+use top5::train::{EpochRow, History, Recipe, TimedStep, sentence};
 
 use super::{Answers, Mistake, TEST};
 use crate::environment::ENVIRONMENT;
@@ -88,7 +88,7 @@ fn verdict(page: &mut Page, recipe: &Recipe, history: &History, answers: Option<
 /// The curves.
 fn course(page: &mut Page, folder: &RunFolder, history: &History) {
     page.heading("Its course");
-    let epoch = |row: &Row| Epoch {
+    let epoch = |row: &EpochRow| Epoch {
         epoch: row.epoch as f64,
         train_loss: Some(row.train_loss),
         validation_loss: row.eval_loss,
@@ -218,7 +218,7 @@ fn classes(page: &mut Page, report: &Report) {
     page.table("Classes, the worst first", &["class", "images", "top-1 %"], &rows);
 }
 
-fn epochs(page: &mut Page, rows: &[Row]) {
+fn epochs(page: &mut Page, rows: &[EpochRow]) {
     if rows.is_empty() {
         return;
     }
@@ -226,7 +226,7 @@ fn epochs(page: &mut Page, rows: &[Row]) {
     let cell = |value: Option<f64>, digits: usize| {
         value.map_or(String::new(), |value| format!("{value:.digits$}"))
     };
-    let cells = |row: &Row| {
+    let cells = |row: &EpochRow| {
         vec![
             row.epoch.to_string(),
             cell(Some(row.train_loss), 4),

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use top5::train::{Moment, Row, State, StepRecord, line, moments_until};
+use top5::train::{EpochRow, Moment, State, StepRecord, line, moments_until};
 
 use crate::run_folder::{LOG, MOMENTS, RunFolder};
 use crate::tensorboard::Events;
@@ -45,7 +45,7 @@ impl Record {
     }
 
     /// Notes that an epoch was done.
-    pub(super) fn epoch(&mut self, row: &Row) -> Result<()> {
+    pub(super) fn epoch(&mut self, row: &EpochRow) -> Result<()> {
         let time = now();
         self.moment(Moment::Epoch { epoch: row.epoch, time })?;
         self.events.as_mut().map_or(Ok(()), |events| events.epoch(row, time))

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use top5::train::{Row, State, StepRecord, sentence};
+use top5::train::{EpochRow, State, StepRecord, sentence};
 
 use super::view::View;
 use crate::output::Output;
@@ -82,7 +82,7 @@ impl Teller {
     }
 
     /// An epoch was done, the last of these.
-    pub(super) fn epoch(&mut self, rows: &[Row], best: bool) {
+    pub(super) fn epoch(&mut self, rows: &[EpochRow], best: bool) {
         let text = match rows.last() {
             Some(_) if self.sentences => {
                 let said = sentence(rows, self.epochs).unwrap_or_default();
@@ -122,8 +122,8 @@ impl Teller {
 }
 
 /// An epoch in a line.
-fn line(row: &Row, epochs: usize, best: bool) -> String {
-    let Row { epoch, train_loss, train_top1, eval_loss, eval_top1, .. } = row;
+fn line(row: &EpochRow, epochs: usize, best: bool) -> String {
+    let EpochRow { epoch, train_loss, train_top1, eval_loss, eval_top1, .. } = row;
     let validation = match (eval_loss, eval_top1) {
         (Some(loss), Some(top1)) => {
             let best = if best { "  (best)" } else { "" };

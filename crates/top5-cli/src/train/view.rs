@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use console::{Term, colors_enabled_stderr, measure_text_width};
-use top5::train::{Row, State, StepRecord};
+use top5::train::{EpochRow, State, StepRecord};
 
 use crate::output::Output;
 use crate::printable;
@@ -38,7 +38,7 @@ struct Facts {
     loss: Losses,
     images_per_second: Option<f64>,
     seconds_left: f64,
-    last: Option<Row>,
+    last: Option<EpochRow>,
     /// The best validation top-1 and its epoch.
     best: Option<(f64, usize)>,
 }
@@ -246,7 +246,7 @@ impl View {
     }
 
     /// An epoch was done, the last of these, of which the line tells that stays.
-    pub(super) fn epoch(&mut self, rows: &[Row], line: &str) {
+    pub(super) fn epoch(&mut self, rows: &[EpochRow], line: &str) {
         self.facts.look_back(rows);
         self.note(line);
     }
@@ -306,7 +306,7 @@ impl View {
 }
 
 impl Facts {
-    fn look_back(&mut self, rows: &[Row]) {
+    fn look_back(&mut self, rows: &[EpochRow]) {
         self.last = rows.last().cloned();
         let known = rows.iter().filter_map(|row| Some((row.eval_top1?, row.epoch)));
         self.best = known.rev().max_by(|a, b| a.0.total_cmp(&b.0));
@@ -343,7 +343,7 @@ mod tests {
             let (images, top1, top5) = (Some(128), Some(50.0), Some(100.0));
             facts.step(&StepRecord { step, epoch: 7, images, loss, top1, top5, lr: 1e-5 });
         }
-        let row = Row {
+        let row = EpochRow {
             epoch: 6,
             step: 10,
             train_loss: 1.0,
@@ -355,7 +355,7 @@ mod tests {
             ema: false,
             lr: 0.1,
         };
-        facts.look_back(&[Row { epoch: 5, eval_top1: Some(92.0), ..row.clone() }, row]);
+        facts.look_back(&[EpochRow { epoch: 5, eval_top1: Some(92.0), ..row.clone() }, row]);
         facts.images_per_second = Some(812.3);
         facts.seconds_left = 3723.0;
         facts

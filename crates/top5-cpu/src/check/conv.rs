@@ -3,8 +3,8 @@
 use super::effects::{Done, Interpreter};
 use super::meaning::names;
 use super::terms::Tensor;
-use crate::bank::{Content, Fold};
 use crate::buffer::BufferId;
+use crate::packed::{Content, Fold};
 use crate::step::Zeros;
 use crate::step::conv::{Conv, ConvInput, ConvSignal, ConvWeights, Nest, SignalNest};
 use top5_kernels::Layout;

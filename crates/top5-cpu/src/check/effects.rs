@@ -3,9 +3,9 @@
 use super::meaning::{Meaning, names};
 use super::memory::{Form, Found, Memory, View, Zeros};
 use super::terms::{Tensor, Terms};
-use crate::bank::{Content, SlotId};
 use crate::buffer::{BufferId, Plan};
 use crate::ir::{Program, Step};
+use crate::packed::{Content, ParamId};
 use crate::step::conv::{Conv, ConvBias, ConvInput, ConvSignal, ConvWeights};
 use crate::step::loss::{EuclideanRbf, EuclideanRbfGradient, Loss, Softmax, SoftmaxGradient};
 use crate::step::moves::{
@@ -57,9 +57,9 @@ pub(super) struct Interpreter<'a> {
     pub(super) n: usize,
     pub(super) terms: &'a mut Terms,
     pub(super) memory: Memory,
-    /// By slot: the gradient that was written last.
+    /// By parameter: the gradient that was written last.
     pub(super) gradients: BTreeMap<usize, Tensor>,
-    /// By slot: what the running statistics followed.
+    /// By parameter: what the running statistics followed.
     pub(super) statistics: BTreeMap<usize, Tensor>,
     /// Node and weight of each loss.
     pub(super) losses: Vec<(usize, f32)>,
@@ -460,13 +460,13 @@ impl Interpreter<'_> {
         if relu { self.apply("relu".to_owned(), &[x]) } else { x }
     }
 
-    pub(super) fn content(&self, slot: SlotId) -> &Content {
-        &self.program.bank.slots[slot.0].content
+    pub(super) fn content(&self, param: ParamId) -> &Content {
+        &self.program.packed.list[param.0].content
     }
 
-    fn plain_name(&self, slot: SlotId) -> Result<String, String> {
-        let Content::Plain { name } = self.content(slot) else {
-            return Err(format!("a plain tensor was expected: {:?}", self.content(slot)));
+    fn plain_name(&self, param: ParamId) -> Result<String, String> {
+        let Content::Plain { name } = self.content(param) else {
+            return Err(format!("a plain tensor was expected: {:?}", self.content(param)));
         };
         Ok(name.clone())
     }
@@ -522,10 +522,10 @@ impl Interpreter<'_> {
         Ok(())
     }
 
-    /// Writes the gradient of a slot, once.
-    pub(super) fn gradient(&mut self, slot: SlotId, name: &str, args: &[Tensor]) -> Done {
+    /// Writes the gradient of a parameter, once.
+    pub(super) fn gradient(&mut self, param: ParamId, name: &str, args: &[Tensor]) -> Done {
         let gradient = self.terms.apply(name.to_owned(), args, 1);
-        match self.gradients.insert(slot.0, gradient) {
+        match self.gradients.insert(param.0, gradient) {
             None => Ok(()),
             Some(_) => Err("the gradient of a parameter is written twice".to_owned()),
         }

@@ -4,7 +4,7 @@ use super::effects::{Done, Interpreter};
 use super::meaning::names;
 use super::memory::{Form, Found, Zeros};
 use super::terms::Tensor;
-use crate::bank::{Content, SlotId};
+use crate::packed::{Content, ParamId};
 use crate::step::norm::{BatchStatistics, Normalisation, NormaliseGradient, StatisticsAt};
 
 impl Interpreter<'_> {
@@ -22,9 +22,9 @@ impl Interpreter<'_> {
         }
     }
 
-    fn vector_name(&self, slot: SlotId) -> Result<String, String> {
-        let Content::Vector { name } = self.content(slot) else {
-            return Err(format!("a vector was expected: {:?}", self.content(slot)));
+    fn vector_name(&self, param: ParamId) -> Result<String, String> {
+        let Content::Vector { name } = self.content(param) else {
+            return Err(format!("a vector was expected: {:?}", self.content(param)));
         };
         Ok(name.clone())
     }
@@ -42,7 +42,7 @@ impl Interpreter<'_> {
                 args.push(self.batch(buffer)?);
                 "the batch's".to_owned()
             }
-            StatisticsAt::Slot(slot) => match self.content(slot) {
+            StatisticsAt::Param(param) => match self.content(param) {
                 Content::Statistics { name } => format!("those of {name}"),
                 Content::Identity => "none".to_owned(),
                 Content::Matrix { .. }

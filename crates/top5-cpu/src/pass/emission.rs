@@ -1,10 +1,10 @@
 //! Steps in the making: they are appended, with the buffers that they read and write.
 
 use super::Design;
-use crate::bank::{BankPlan, Content, SlotId};
 use crate::buffer::{Buffer, BufferId, Buffers, Extent};
 use crate::geometry::plain_image;
 use crate::ir::{Program, Step};
+use crate::packed::{Content, PackedParams, ParamId};
 use crate::step::Kernel;
 use crate::step::moves::{Narrow, Widen};
 use top5_graph::NodeId;
@@ -15,7 +15,7 @@ pub(super) struct Emission<'d> {
     pub(super) design: &'d Design<'d>,
     buffers: Vec<Buffer>,
     steps: Vec<Step>,
-    bank: BankPlan,
+    packed: PackedParams,
     /// The buffer of each value, by home, if it has one.
     pub(super) values: Vec<Option<BufferId>>,
     /// The buffer of its copy in the other precision, by home.
@@ -33,8 +33,8 @@ impl<'d> Emission<'d> {
         let none = vec![None; design.graph.nodes().len()];
         let (values, converted, sides) = (none.clone(), none.clone(), none);
         let (buffers, steps, results, forward) = (Vec::new(), Vec::new(), Vec::new(), None);
-        let bank = design.params.bank.clone();
-        Self { design, buffers, steps, bank, values, converted, sides, results, forward }
+        let packed = design.params.packed.clone();
+        Self { design, buffers, steps, packed, values, converted, sides, results, forward }
     }
 
     /// The same with these values to be found.
@@ -47,8 +47,8 @@ impl<'d> Emission<'d> {
     }
 
     /// A new place for parameters of so many blocks.
-    pub(super) fn slot(&mut self, content: Content, blocks: usize) -> SlotId {
-        self.bank.add(content, blocks)
+    pub(super) fn of(&mut self, content: Content, blocks: usize) -> ParamId {
+        self.packed.add(content, blocks)
     }
 
     /// The node whose value this one's is.
@@ -162,10 +162,10 @@ impl<'d> Emission<'d> {
 
     /// All of it, with the buffers that signals end in.
     pub(super) fn program(self, signals: Vec<Option<BufferId>>) -> Program {
-        let Self { design, buffers, steps, bank, results, forward, .. } = self;
+        let Self { design, buffers, steps, packed, results, forward, .. } = self;
         let learned = design.params.learned;
         let forward = forward.unwrap_or(steps.len());
         let buffers = Buffers(buffers);
-        Program { buffers, steps, bank, learned, results, forward, signals }
+        Program { buffers, steps, packed, learned, results, forward, signals }
     }
 }

@@ -3,9 +3,9 @@
 use super::conv_shape;
 use super::fuse::Units;
 use super::layout::Maps;
-use crate::bank::{BankPlan, Connections, Content, Fold, Packing, SlotId};
 use crate::choose::Machinery;
 use crate::geometry::{ConvShape, Source};
+use crate::packed::{Connections, Content, Fold, PackedParams, Packing, ParamId};
 use std::sync::Arc;
 use top5_graph::{Kernels, Node, Op};
 use top5_kernels::LANES;
@@ -18,39 +18,39 @@ pub(super) struct ConvUnit {
     pub(super) source: Source,
     pub(super) packing: Packing,
     pub(super) kernel: Arc<dyn Forward>,
-    pub(super) weight: SlotId,
-    pub(super) bias: Option<SlotId>,
+    pub(super) weight: ParamId,
+    pub(super) bias: Option<ParamId>,
 }
 
-/// Slots of one node.
+/// The packed parameters of one node.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Slots {
+pub(super) struct NodeParams {
     pub(super) conv: Option<ConvUnit>,
-    pub(super) weight: Option<SlotId>,
-    pub(super) bias: Option<SlotId>,
-    pub(super) statistics: Option<SlotId>,
+    pub(super) weight: Option<ParamId>,
+    pub(super) bias: Option<ParamId>,
+    pub(super) statistics: Option<ParamId>,
 }
 
 /// Places for all parameters.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Params {
-    pub(super) of_node: Vec<Slots>,
-    pub(super) bank: BankPlan,
-    /// Blocks of the bank that are learned: its first part.
+    pub(super) of_node: Vec<NodeParams>,
+    pub(super) packed: PackedParams,
+    /// Blocks of the packed parameters that are learned: its first part.
     pub(super) learned: usize,
 }
 
 /// Places for all parameters: learned ones first.
 pub(super) fn params(machinery: &Machinery, units: &Units<'_>, maps: &Maps) -> Params {
-    let mut bank = BankPlan::default();
+    let mut packed = PackedParams::default();
     let nodes = units.graph.nodes();
-    let learned = |node| learned(machinery, units, maps, &mut bank, node);
-    let mut of_node: Vec<Slots> = nodes.iter().map(learned).collect();
-    let learned = bank.len;
-    for (slots, node) in of_node.iter_mut().zip(nodes) {
-        fixed(units, &mut bank, node, slots);
+    let learned = |node| learned(machinery, units, maps, &mut packed, node);
+    let mut of_node: Vec<NodeParams> = nodes.iter().map(learned).collect();
+    let learned = packed.len;
+    for (params, node) in of_node.iter_mut().zip(nodes) {
+        fixed(units, &mut packed, node, params);
     }
-    Params { of_node, bank, learned }
+    Params { of_node, packed, learned }
 }
 
 /// Whether the node is a batch normalisation folded into a convolution.
@@ -62,34 +62,34 @@ fn learned(
     machinery: &Machinery,
     units: &Units<'_>,
     maps: &Maps,
-    bank: &mut BankPlan,
+    packed: &mut PackedParams,
     node: &Node,
-) -> Slots {
-    let mut slots = Slots::default();
+) -> NodeParams {
+    let mut params = NodeParams::default();
     let affine = matches!(node.op, Op::BatchNorm2d(_) | Op::Subsampling(_));
     if let Some(shape) = conv_shape(units.graph, node) {
-        slots.conv = Some(conv_unit(machinery, units, maps, bank, node, shape));
+        params.conv = Some(conv_unit(machinery, units, maps, packed, node, shape));
     } else if affine && !is_folded(units, node) {
         let blocks = node.shape().channels().div_ceil(LANES);
         let [weight, bias] = ["weight", "bias"].map(|role| {
             let name = format!("{}.{role}", node.name);
-            Some(bank.add(Content::Vector { name }, blocks))
+            Some(packed.add(Content::Vector { name }, blocks))
         });
-        (slots.weight, slots.bias) = (weight, bias);
+        (params.weight, params.bias) = (weight, bias);
     }
-    slots
+    params
 }
 
-fn fixed(units: &Units<'_>, bank: &mut BankPlan, node: &Node, slots: &mut Slots) {
+fn fixed(units: &Units<'_>, packed: &mut PackedParams, node: &Node, params: &mut NodeParams) {
     let blocks = node.shape().channels().div_ceil(LANES);
     if let Op::EuclideanRbf(op) = &node.op {
         let content = Content::Plain { name: format!("{}.codes", node.name) };
-        slots.weight = Some(bank.add(content, op.codes.len().div_ceil(LANES)));
+        params.weight = Some(packed.add(content, op.codes.len().div_ceil(LANES)));
     } else if matches!(node.op, Op::Subsampling(_)) {
-        slots.statistics = Some(bank.add(Content::Identity, 2 * blocks));
+        params.statistics = Some(packed.add(Content::Identity, 2 * blocks));
     } else if matches!(node.op, Op::BatchNorm2d(_)) && !is_folded(units, node) {
         let content = Content::Statistics { name: node.name.clone() };
-        slots.statistics = Some(bank.add(content, 2 * blocks));
+        params.statistics = Some(packed.add(content, 2 * blocks));
     }
 }
 
@@ -97,7 +97,7 @@ fn conv_unit(
     machinery: &Machinery,
     units: &Units<'_>,
     maps: &Maps,
-    bank: &mut BankPlan,
+    packed: &mut PackedParams,
     node: &Node,
     shape: ConvShape,
 ) -> ConvUnit {
@@ -132,7 +132,7 @@ fn conv_unit(
         packing: Box::new(packing.clone()),
         fold: fold.clone(),
     };
-    let weight = bank.add(content, packing.len());
+    let weight = packed.add(content, packing.len());
     let has_bias = node.spec.params.iter().any(|param| param.role == "bias");
     let name = has_bias.then(|| format!("{}.bias", node.name));
     let bias = match (fold, name) {
@@ -140,7 +140,7 @@ fn conv_unit(
         (None, Some(name)) => Some(Content::Vector { name }),
         (None, None) => None,
     };
-    let bias = bias.map(|content| bank.add(content, outputs.div_ceil(LANES)));
+    let bias = bias.map(|content| packed.add(content, outputs.div_ceil(LANES)));
     ConvUnit { shape, source, packing, kernel, weight, bias }
 }
 
@@ -167,12 +167,12 @@ mod tests {
     #[test]
     fn learned_parameters_come_first() {
         let (graph, machinery) = (graph(), machinery(Mode::Training));
-        let Params { bank, learned, .. } =
+        let Params { packed, learned, .. } =
             Design::new(&graph, &machinery, &[], None).unwrap().params;
-        let fixed = |slot: &&crate::bank::Slot| slot.range.start >= learned;
-        let fixed: Vec<_> = bank.slots.iter().filter(fixed).map(|slot| &slot.content).collect();
+        let fixed = |param: &&crate::packed::PackedParam| param.range.start >= learned;
+        let fixed: Vec<_> = packed.list.iter().filter(fixed).map(|param| &param.content).collect();
         assert!(matches!(fixed[..], [Content::Statistics { name }] if name == "bn1"), "{fixed:?}");
-        assert_eq!(bank.slots.len(), 6);
+        assert_eq!(packed.list.len(), 6);
     }
 
     #[test]
@@ -183,9 +183,9 @@ mod tests {
         let halos = layout::halos(&graph, &units);
         let places = place::places(&units, &halos, false, false);
         let maps = Maps::new(&units, halos, places);
-        let bank = params(&machinery, &units, &maps).bank;
+        let packed = params(&machinery, &units, &maps).packed;
         let folded = |content: &Content| matches!(content, Content::FoldedBias { fold, .. } if fold.name == "bn1");
-        assert_eq!(bank.slots.len(), 4);
-        assert!(bank.slots.iter().any(|slot| folded(&slot.content)));
+        assert_eq!(packed.list.len(), 4);
+        assert!(packed.list.iter().any(|param| folded(&param.content)));
     }
 }

@@ -2,8 +2,8 @@
 //! here.
 
 use super::{At, Done, Memory, Operands, Operate, Zeros, call, operands, operands_of};
-use crate::bank::SlotId;
 use crate::buffer::BufferId;
+use crate::packed::ParamId;
 use std::sync::Arc;
 use top5_kernels::bias_gradient::sum_pixels;
 use top5_kernels::conv::{
@@ -16,8 +16,8 @@ use top5_kernels::{Block, BlockBf16, LANES, Layout, Pixel, Precision, Threads};
 #[derive(Clone, Debug)]
 pub(crate) struct Conv {
     pub(crate) kernel: Arc<dyn Forward>,
-    pub(crate) weight: SlotId,
-    pub(crate) bias: Option<SlotId>,
+    pub(crate) weight: ParamId,
+    pub(crate) bias: Option<ParamId>,
     pub(crate) relu: bool,
     /// In a precision that the kernel reads.
     pub(crate) x: BufferId,
@@ -41,8 +41,8 @@ impl Operate for Conv {
         let writes = [at.range(self.y), at.range(self.work)];
         let reads = [at.range(self.x), at.range(self.sum)];
         let ([y, work], [x, sum]) = memory.arena.lend(writes, reads);
-        let weights = at.params.slot(self.weight);
-        let bias = self.bias.map(|id| at.params.slot(id));
+        let weights = at.params.of(self.weight);
+        let bias = self.bias.map(|id| at.params.of(id));
         let place = |id| strides_of(at.layout(id), self.kernel.problem().geom().batch_is_row);
         macro_rules! epilogue {
             ($p:ty) => {{
@@ -89,7 +89,7 @@ pub(crate) struct ConvInput {
     pub(crate) nests: Vec<Nest>,
     /// The weights are packed for this.
     pub(crate) forward: ConvGeom,
-    pub(crate) weight: SlotId,
+    pub(crate) weight: ParamId,
     /// The loop nests write every pixel.
     pub(crate) covers: bool,
     pub(crate) dy: BufferId,
@@ -119,7 +119,7 @@ impl Operate for ConvInput {
         let writes = [self.dx, self.work, self.transposed].map(|id| at.range(id));
         let reads = [at.range(self.dy), at.range(self.rounded)];
         let ([dx, work, transposed], [dy, rounded]) = memory.arena.lend(writes, reads);
-        let weights = at.params.slot(self.weight);
+        let weights = at.params.of(self.weight);
         for nest in &self.nests {
             let weights = Transposed { forward, weights, elements: &nest.elements };
             let dy = input(if nest.rounds() { rounded } else { dy }, nest.rounds());
@@ -139,7 +139,7 @@ impl Operate for ConvInput {
 pub(crate) struct SignalNest {
     pub(crate) kernel: Arc<dyn Forward>,
     /// Packed for it, with inputs and outputs swapped.
-    pub(crate) weight: SlotId,
+    pub(crate) weight: ParamId,
 }
 
 /// As [`ConvInput`], where weights stay from run to run: each loop nest is a convolution by weights of its own; also added.
@@ -174,7 +174,7 @@ impl Operate for ConvSignal {
         let writes = [at.range(self.dx), at.range(self.work), at.range(apart)];
         let ([dx, work, pieces], [dy]) = memory.arena.lend(writes, [at.range(self.dy)]);
         for SignalNest { kernel, weight } in &self.nests {
-            let weights = at.params.slot(*weight);
+            let weights = at.params.of(*weight);
             let (y, accumulate) = match apart {
                 Some(_) => (&mut *pieces, false),
                 None => (&mut *dx, at.accumulate),
@@ -225,11 +225,11 @@ fn interleave(
     });
 }
 
-/// The gradient of the weights, to their slot.
+/// The gradient of the weights, to their parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvWeights {
     pub(crate) kernel: Arc<dyn WeightGradient>,
-    pub(crate) weight: SlotId,
+    pub(crate) weight: ParamId,
     /// Zeros where the packed form holds no weight, if there are such places.
     pub(crate) mask: Option<Vec<Block>>,
     pub(crate) x: BufferId,
@@ -238,7 +238,7 @@ pub(crate) struct ConvWeights {
 }
 
 impl Operate for ConvWeights {
-    fn gradients(&self) -> [Option<SlotId>; 2] {
+    fn gradients(&self) -> [Option<ParamId>; 2] {
         [Some(self.weight), None]
     }
 
@@ -265,16 +265,16 @@ impl Operate for ConvWeights {
     }
 }
 
-/// The gradient of the bias, to its slot.
+/// The gradient of the bias, to its parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct ConvBias {
-    pub(crate) bias: SlotId,
+    pub(crate) bias: ParamId,
     pub(crate) dy: BufferId,
     pub(crate) work: BufferId,
 }
 
 impl Operate for ConvBias {
-    fn gradients(&self) -> [Option<SlotId>; 2] {
+    fn gradients(&self) -> [Option<ParamId>; 2] {
         [Some(self.bias), None]
     }
 

@@ -1,9 +1,9 @@
 //! Steps on vectors: softmax, LeNet-5's radial basis functions, the loss.
 
 use super::{At, Done, Memory, Operate, Run, Zeros, call, operands_of};
-use crate::bank::SlotId;
 use crate::buffer::BufferId;
 use crate::loss::{self, Target};
+use crate::packed::ParamId;
 use top5_kernels::Block;
 
 /// Exponentials that sum to one.
@@ -50,7 +50,7 @@ impl Operate for SoftmaxGradient {
 /// Minus the squared distances of x to the codes.
 #[derive(Clone, Debug)]
 pub(crate) struct EuclideanRbf {
-    pub(crate) codes: SlotId,
+    pub(crate) codes: ParamId,
     pub(crate) x: BufferId,
     pub(crate) y: BufferId,
 }
@@ -59,7 +59,7 @@ impl Operate for EuclideanRbf {
     operands_of!([x] -> [y]);
 
     fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
-        let codes = Block::flat(at.params.slot(self.codes));
+        let codes = Block::flat(at.params.of(self.codes));
         call!(at, memory, [x: self.x], y: self.y => {
             let sizes = [x.1.channels, y.1.channels];
             loss::euclidean_rbf(at.run.n, sizes, codes, x.0, y.0);
@@ -71,7 +71,7 @@ impl Operate for EuclideanRbf {
 /// The gradient of [`EuclideanRbf`], added.
 #[derive(Clone, Debug)]
 pub(crate) struct EuclideanRbfGradient {
-    pub(crate) codes: SlotId,
+    pub(crate) codes: ParamId,
     pub(crate) x: BufferId,
     pub(crate) dy: BufferId,
     pub(crate) dx: BufferId,
@@ -85,7 +85,7 @@ impl Operate for EuclideanRbfGradient {
     }
 
     fn run(&self, at: &At<'_>, memory: &mut Memory<'_, '_, '_>) -> Done {
-        let codes = Block::flat(at.params.slot(self.codes));
+        let codes = Block::flat(at.params.of(self.codes));
         call!(at, memory, [x: self.x, dy: self.dy], dx: self.dx => {
             let sizes = [x.1.channels, dy.1.channels];
             loss::euclidean_rbf_gradient(at.run.n, sizes, codes, x.0, dy.0, dx.0);

@@ -1,8 +1,8 @@
 //! Steps that normalise: by statistics of a channel, or across channels; and their gradients.
 
 use super::{At, Done, Memory, Operands, Operate, Zeros, call, either, operands, operands_of};
-use crate::bank::{Params, SlotId};
 use crate::buffer::BufferId;
+use crate::packed::{ParamId, Params};
 use crate::statistics::{Measured, merge_moments, merge_sums, synchronising};
 use top5_kernels::lrn::{self, LrnGeom};
 use top5_kernels::norm::{self, Normal};
@@ -11,8 +11,8 @@ use top5_kernels::{Block, BlockBf16, Pixel};
 /// A batch normalisation, or another affine map per channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Normalisation {
-    pub(crate) weight: SlotId,
-    pub(crate) bias: SlotId,
+    pub(crate) weight: ParamId,
+    pub(crate) bias: ParamId,
     pub(crate) statistics: StatisticsAt,
     pub(crate) eps: f32,
     pub(crate) relu: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Normalisation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StatisticsAt {
     /// Parameters.
-    Slot(SlotId),
+    Param(ParamId),
     /// The batch's.
     Batch(BufferId),
 }
@@ -30,7 +30,7 @@ pub(crate) enum StatisticsAt {
 impl StatisticsAt {
     fn buffer(self) -> Option<BufferId> {
         match self {
-            Self::Slot(_) => None,
+            Self::Param(_) => None,
             Self::Batch(buffer) => Some(buffer),
         }
     }
@@ -40,13 +40,13 @@ impl Normalisation {
     /// Its values, with the batch's statistics if it uses them.
     fn values<'a>(&self, params: &Params<'a>, of_batch: &'a [Block]) -> Normal<'a> {
         let statistics = match self.statistics {
-            StatisticsAt::Slot(slot) => params.slot(slot),
+            StatisticsAt::Param(param) => params.of(param),
             StatisticsAt::Batch(_) => of_batch,
         };
         Normal {
             statistics,
-            weight: params.slot(self.weight),
-            bias: params.slot(self.bias),
+            weight: params.of(self.weight),
+            bias: params.of(self.bias),
             eps: self.eps,
             of_batch: self.statistics.buffer().is_some(),
             relu: self.relu,
@@ -57,7 +57,7 @@ impl Normalisation {
 /// Mean and variance of x over the batch, which the running ones are to follow.
 #[derive(Clone, Debug)]
 pub(crate) struct BatchStatistics {
-    pub(crate) running: SlotId,
+    pub(crate) running: ParamId,
     pub(crate) momentum: f32,
     pub(crate) x: BufferId,
     pub(crate) statistics: BufferId,
@@ -127,7 +127,7 @@ impl Operate for Normalise {
     }
 }
 
-/// The gradient of [`Normalise`], and those of its two slots.
+/// The gradient of [`Normalise`], and those of its two parameters.
 #[derive(Clone, Debug)]
 pub(crate) struct NormaliseGradient {
     pub(crate) by: Normalisation,
@@ -144,7 +144,7 @@ pub(crate) struct NormaliseGradient {
 }
 
 impl Operate for NormaliseGradient {
-    fn gradients(&self) -> [Option<SlotId>; 2] {
+    fn gradients(&self) -> [Option<ParamId>; 2] {
         [Some(self.by.weight), Some(self.by.bias)]
     }
 
@@ -172,8 +172,8 @@ impl Operate for NormaliseGradient {
         norm::gradient_sums(at.isa, threads, n, &values, x, y, (&mut *dy, layout), work, sums);
         let learns = memory.outside.gradients.is_some();
         let learned = [(self.by.bias, 0), (self.by.weight, 1)].into_iter();
-        for (slot, first) in learned.filter(|_| learns) {
-            let out = at.gradient(&mut memory.outside.gradients, slot).iter_mut();
+        for (param, first) in learned.filter(|_| learns) {
+            let out = at.gradient(&mut memory.outside.gradients, param).iter_mut();
             out.zip(sums.iter().skip(first).step_by(2)).for_each(|(out, sum)| *out = *sum);
         }
         let mut count = (n * layout.height * layout.width) as f64;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use top5::eval::rows::{Row, article};
+use top5::eval::rows::{ResultRow, article};
 use top5::eval::{Average, Averaged};
 
 use super::{Answers, Ensemble, Given, Member, Weighing};
@@ -66,7 +66,7 @@ pub(super) fn resolve(name: &str, given: &Given<'_>) -> Result<Ensemble> {
     Ok(Ensemble { name, average, weighing, members, averaged })
 }
 
-fn find(name: &str) -> Result<Row> {
+fn find(name: &str) -> Result<ResultRow> {
     let rows = article();
     let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
     let names = names.join(", ");
@@ -79,7 +79,7 @@ fn find(name: &str) -> Result<Row> {
 }
 
 /// Each member that was given something, with where that is.
-fn places(row: &Row, given: &[String]) -> Result<Vec<(String, String)>> {
+fn places(row: &ResultRow, given: &[String]) -> Result<Vec<(String, String)>> {
     let names = row.names();
     let mut places: Vec<(String, String)> = Vec::new();
     for given in given {

@@ -1,8 +1,8 @@
 //! Convolutions, and fully connected layers, which are convolutions of one pixel.
 
 use super::Lower;
-use crate::bank::{Content, Packing, Swapped};
 use crate::buffer::{BufferId, Extent};
+use crate::packed::{Content, Packing, Swapped};
 use crate::pass::emission::Emission;
 use crate::pass::gradients::Backward;
 use crate::step::conv::{Conv, ConvBias, ConvInput, ConvSignal, ConvWeights, Nest, SignalNest};
@@ -163,7 +163,7 @@ fn signal_nest(
 ) -> SignalNest {
     let design = on.on.design;
     let unit = design.conv(node.id).expect("it is a convolution");
-    let Content::Matrix { name, fold, .. } = &design.params.bank.slots[unit.weight.0].content
+    let Content::Matrix { name, fold, .. } = &design.params.packed.list[unit.weight.0].content
     else {
         unreachable!("the weights of a convolution are a matrix")
     };
@@ -173,6 +173,6 @@ fn signal_nest(
     let packing = Packing { geom, plain: false, transform, backward, ..unit.packing.clone() };
     let blocks = packing.len();
     let (name, packing, fold) = (name.clone(), Box::new(packing), fold.clone());
-    let weight = on.on.slot(Content::Matrix { name, packing, fold }, blocks);
+    let weight = on.on.of(Content::Matrix { name, packing, fold }, blocks);
     SignalNest { kernel, weight }
 }

@@ -36,8 +36,8 @@ fn emit_norm(on: &mut Emission<'_>, node: &Node, op: &BatchNorm2d, x: BufferId, 
         let blocks = layout.blocks();
         let buffer = on.new_buffer(layout, Extent::Fixed(2 * blocks));
         let work = on.new_buffer(layout, Extent::PerImage(norm::workspace(blocks)));
-        let slots = &on.design.params.of_node[node.id.index()];
-        let running = slots.statistics.expect("assigned");
+        let params = &on.design.params.of_node[node.id.index()];
+        let running = params.statistics.expect("assigned");
         let momentum = op.momentum;
         let measure = BatchStatistics { running, momentum, x, statistics: buffer, work };
         on.step(node.id, measure, true);
@@ -101,15 +101,15 @@ pub(in crate::pass) fn normalisation(
     node: &Node,
     of_batch: Option<BufferId>,
 ) -> Normalisation {
-    let slots = &on.design.params.of_node[node.id.index()];
+    let params = &on.design.params.of_node[node.id.index()];
     let eps = if let Op::BatchNorm2d(op) = &node.op { op.eps } else { 0.0 };
     let statistics = match of_batch {
         Some(buffer) => StatisticsAt::Batch(buffer),
-        None => StatisticsAt::Slot(slots.statistics.expect("assigned")),
+        None => StatisticsAt::Param(params.statistics.expect("assigned")),
     };
     Normalisation {
-        weight: slots.weight.expect("assigned"),
-        bias: slots.bias.expect("assigned"),
+        weight: params.weight.expect("assigned"),
+        bias: params.bias.expect("assigned"),
         statistics,
         eps,
         relu: on.design.units.head_of(node.id).relu,

@@ -208,7 +208,7 @@ impl Fold {
     }
 }
 
-/// What a slot of the bank holds.
+/// What a packed parameter is made from.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     /// A packed weight tensor.
@@ -238,41 +238,41 @@ impl Content {
     }
 }
 
-/// A piece of the bank.
+/// A parameter in the form that a kernel reads, and its place among all of a plan.
 #[derive(Clone, Debug)]
-pub(crate) struct Slot {
+pub(crate) struct PackedParam {
     pub(crate) content: Content,
     pub(crate) range: Range<usize>,
 }
 
-/// The number of a slot.
+/// The number of a packed parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SlotId(pub(crate) usize);
+pub(crate) struct ParamId(pub(crate) usize);
 
 /// Where parameters are, before there is memory for them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct BankPlan {
-    pub(crate) slots: Vec<Slot>,
+pub(crate) struct PackedParams {
+    pub(crate) list: Vec<PackedParam>,
     pub(crate) len: usize,
 }
 
-impl BankPlan {
-    pub(crate) fn add(&mut self, content: Content, blocks: usize) -> SlotId {
+impl PackedParams {
+    pub(crate) fn add(&mut self, content: Content, blocks: usize) -> ParamId {
         let range = self.len..self.len + blocks;
         self.len = range.end;
-        self.slots.push(Slot { content, range });
-        SlotId(self.slots.len() - 1)
+        self.list.push(PackedParam { content, range });
+        ParamId(self.list.len() - 1)
     }
 
-    pub(crate) fn range(&self, id: SlotId) -> Range<usize> {
-        self.slots[id.0].range.clone()
+    pub(crate) fn range(&self, id: ParamId) -> Range<usize> {
+        self.list[id.0].range.clone()
     }
 }
 
 /// Where a plan finds its parameters.
 #[derive(Clone, Copy)]
 pub(crate) struct Params<'a> {
-    pub(crate) plan: &'a BankPlan,
+    pub(crate) plan: &'a PackedParams,
     pub(crate) memory: ParamMemory<'a>,
 }
 
@@ -281,12 +281,12 @@ pub(crate) struct Params<'a> {
 pub(crate) enum ParamMemory<'a> {
     /// All in one piece, as training has them.
     Whole(&'a [Block]),
-    /// One piece for each slot, which other plans may share.
+    /// One piece for each parameter, which other plans may share.
     Pieces(&'a [Arc<Arena>]),
 }
 
 impl<'a> Params<'a> {
-    pub(crate) fn slot(&self, id: SlotId) -> &'a [Block] {
+    pub(crate) fn of(&self, id: ParamId) -> &'a [Block] {
         match self.memory {
             ParamMemory::Whole(blocks) => &blocks[self.plan.range(id)],
             ParamMemory::Pieces(pieces) => &pieces[id.0],
@@ -387,10 +387,10 @@ impl Content {
     }
 }
 
-impl BankPlan {
+impl PackedParams {
     /// Packs weights that were checked against the graph into `values`, laid out like this.
     pub(crate) fn load(&self, threads: &Threads, weights: &Weights, values: &mut [Block]) {
-        for Slot { content, range } in &self.slots {
+        for PackedParam { content, range } in &self.list {
             content.pack(threads, weights, &mut values[range.clone()]);
         }
     }
@@ -405,7 +405,7 @@ impl BankPlan {
                 weights.insert(name, tensor);
             }
         };
-        for Slot { content, range } in &self.slots {
+        for PackedParam { content, range } in &self.list {
             let Some(blocks) = values.get(range.clone()) else { continue };
             match content {
                 Content::Matrix { name, packing, .. } => {
@@ -431,7 +431,7 @@ impl BankPlan {
 
     /// Writes named tensors into `values`, laid out like the first part of this.
     pub(crate) fn pack_into(&self, threads: &Threads, weights: &Weights, values: &mut [Block]) {
-        for Slot { content, range } in &self.slots {
+        for PackedParam { content, range } in &self.list {
             let Some(blocks) = values.get_mut(range.clone()) else { continue };
             match content {
                 Content::Matrix { name, packing, .. } => {
