@@ -19,7 +19,7 @@ fn training_learns_and_its_run_is_used_by_the_other_commands() {
     assert!(document["top5"].as_f64().unwrap() >= top1);
     assert_eq!(document["images"], 400);
     assert_eq!(document["per_class"].as_array().unwrap().len(), 10);
-    assert_eq!(place.run("eval run --min-top1 101").code, Some(6));
+    assert_eq!(place.run("eval run --min-top1 100").code, Some(6));
 
     for file in ["config.resolved.toml", "summary.csv", "environment.json", "model.safetensors"] {
         assert!(place.path("run").join(file).is_file(), "{file}");
