@@ -18,7 +18,9 @@ let run = null;
 let seen = null;
 /** One question at a time, and the latest next. */
 let asking = false;
-let again = false;
+let again = 0;
+/** How often something was asked for: only what was asked for last says in the status line what came of it. */
+let wanted = 0;
 
 /** @param {HTMLElement} root */
 export function show(root) {
@@ -121,11 +123,11 @@ function paint() {
   parts.places.textContent = text("square", { ...square, count: stamped.length });
 }
 
-async function predict() {
+async function predict(own = ++wanted) {
   paint();
   if (!state.blob) return;
   if (asking) {
-    again = true;
+    again = own;
     return;
   }
   asking = true;
@@ -133,7 +135,7 @@ async function predict() {
   try {
     const said = await askOfImage(`v1/predict/${model().name}?k=5&seen=true&hide=${hidden}`);
     const [first] = said.predictions;
-    at("status").textContent = text("first", { class: first.class, percent: percent(first.probability) });
+    if (own === wanted) at("status").textContent = text("first", { class: first.class, percent: percent(first.probability) });
     parts.answer.replaceChildren(topTable(said.predictions));
     if (!seen) {
       seen = new Image();
@@ -142,13 +144,12 @@ async function predict() {
       paint();
     }
   } catch (error) {
-    at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
+    if (own === wanted) at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
   }
   asking = false;
-  if (again) {
-    again = false;
-    predict();
-  }
+  const next = again;
+  again = 0;
+  if (next) predict(next);
 }
 
 async function slide() {
@@ -160,6 +161,7 @@ async function slide() {
   }
   const own = new AbortController();
   run = own;
+  wanted += 1;
   parts.bar.hidden = parts.cancel.hidden = false;
   try {
     const said = await askSlowly(`v1/occlude/${model().name}`, own.signal, (done, of) => Object.assign(parts.bar, { value: done, max: of }));
