@@ -214,7 +214,7 @@ def refusals(trainer, limits):
 
 
 def memory(trainer, limits):
-    """C8: a run that does not fit ends with 4 before it begins; what is told beforehand is what is taken."""
+    """C8: a run that does not fit ends with 4 before it begins, and says what it needs."""
     least = lambda: resource.setrlimit(resource.RLIMIT_AS, (256 * MIB, 256 * MIB))
     code, _, errors = trainer.run("vgg", "vgg16", "--data", "digits", "--epochs", "1", preexec_fn=least)
     return code == 4 and "MiB" in errors, f"VGG-16 in 256 MiB: exit code {code}, {errors.strip().splitlines()[-1][:150]!r}"

@@ -34,8 +34,8 @@ pub(crate) struct Gradients {
 }
 
 impl Gradients {
-    /// Buckets of at least `bytes`, but for the first one, for the first `learned` blocks of packed parameters whose gradients are `written`
-    /// by these steps.
+    /// Buckets of at least `bytes`, but for the first one, for the first `learned` blocks of packed parameters whose gradients
+    /// are `written` by these steps.
     pub(crate) fn new(
         packed: &PackedParams,
         learned: usize,

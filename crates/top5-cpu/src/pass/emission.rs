@@ -46,8 +46,8 @@ impl<'d> Emission<'d> {
         self.steps.push(Step { node, kernel: kernel.into(), fresh });
     }
 
-    /// A new place for parameters of so many blocks.
-    pub(super) fn of(&mut self, content: Content, blocks: usize) -> ParamId {
+    /// A packed parameter of so many blocks, beside those of the design.
+    pub(super) fn new_param(&mut self, content: Content, blocks: usize) -> ParamId {
         self.packed.add(content, blocks)
     }
 

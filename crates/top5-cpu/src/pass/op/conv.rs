@@ -173,6 +173,6 @@ fn signal_nest(
     let packing = Packing { geom, plain: false, transform, backward, ..unit.packing.clone() };
     let blocks = packing.len();
     let (name, packing, fold) = (name.clone(), Box::new(packing), fold.clone());
-    let weight = on.on.of(Content::Matrix { name, packing, fold }, blocks);
+    let weight = on.on.new_param(Content::Matrix { name, packing, fold }, blocks);
     SignalNest { kernel, weight }
 }
