@@ -13,6 +13,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::failure::Failure;
+use crate::metrics::OfServer;
 use crate::routes;
 use crate::served::App;
 
@@ -37,18 +38,26 @@ pub(crate) async fn answer(
     app: Arc<App>,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
-    let answered = match check(&app, &request) {
-        Ok(()) => unless_it_panics(routes::answer(&app, request)).await,
-        Err(failure) => Err(failure),
+    let answered = async {
+        check(&app, &request)?;
+        routes::answer(&app, request).await
     };
-    let mut answer = answered.unwrap_or_else(|failure| refusal(&failure));
-    app.metrics.answered(answer.status().as_u16());
+    Ok(told(&app.metrics, answered).await)
+}
+
+/// The outcome as a client is told it, counted: its answer, why there is none, or that it panicked.
+async fn told(
+    metrics: &OfServer,
+    outcome: impl Future<Output = Result<Answer, Failure>>,
+) -> Answer {
+    let mut answer = unless_it_panics(outcome).await.unwrap_or_else(|failure| refusal(&failure));
+    metrics.answered(answer.status().as_u16());
     let headers = answer.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    Ok(answer)
+    answer
 }
 
 /// The outcome, or that it panicked.
@@ -145,6 +154,36 @@ fn is_ours(host: &str, allowed: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics;
+
+    #[test]
+    fn handlers_that_panic_are_told_and_counted_as_500() {
+        let counted = OfServer::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for number in 0..1000 {
+            let handler = async {
+                // Some panic after they have waited.
+                if number % 100 == 0 {
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+                if number % 2 == 0 {
+                    panic!("a panic that a test ordered")
+                }
+                Ok(with_type("text/plain", "well"))
+            };
+            let answer = runtime.block_on(told(&counted, handler));
+            let expected = [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::OK][number % 2];
+            assert_eq!(answer.status(), expected);
+            assert_eq!(answer.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+            let Ok(body) = runtime.block_on(answer.into_body().collect());
+            let said = [&br#"{"error":"the server made a mistake"}"#[..], b"well"][number % 2];
+            assert_eq!(body.to_bytes(), said);
+        }
+        let text = metrics::text(&counted, &[]);
+        for line in ["code=\"500\"} 500\n", "code=\"200\"} 500\n"] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
 
     #[test]
     fn only_addresses_and_our_names_are_ours() {

@@ -5,8 +5,6 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::served::App;
-
 /// A number that grows.
 #[derive(Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -70,15 +68,15 @@ impl OfServer {
     }
 }
 
-/// The text, whose type is `application/openmetrics-text`.
-pub(crate) fn text(app: &App) -> String {
-    let (mut out, models) = (String::new(), app.models());
+/// The text, whose type is `application/openmetrics-text`: of all requests, and of models by their names.
+pub(crate) fn text(server: &OfServer, models: &[(&str, &OfModel)]) -> String {
+    let mut out = String::new();
     let mut line = |text: std::fmt::Arguments<'_>| {
         out.write_fmt(text).expect("a text takes what is written");
         out.push('\n');
     };
     line(format_args!("# TYPE top5_requests counter\n# HELP top5_requests Answers by status."));
-    for (status, count) in STATUSES.iter().zip(&app.metrics.answers) {
+    for (status, count) in STATUSES.iter().zip(&server.answers) {
         line(format_args!("top5_requests_total{{code=\"{status}\"}} {}", count.value()));
     }
     type Read = fn(&OfModel) -> u64;
@@ -91,21 +89,19 @@ pub(crate) fn text(app: &App) -> String {
     ];
     for (name, help, value) in counters {
         line(format_args!("# TYPE top5_{name} counter\n# HELP top5_{name} {help}"));
-        for model in models.iter() {
-            let value = value(&model.metrics);
-            line(format_args!("top5_{name}_total{{model=\"{}\"}} {value}", model.name));
+        for (model, of) in models {
+            line(format_args!("top5_{name}_total{{model=\"{model}\"}} {}", value(of)));
         }
     }
     line(format_args!("# TYPE top5_stage_seconds counter\n# UNIT top5_stage_seconds seconds"));
     line(format_args!("# HELP top5_stage_seconds Time spent by stage."));
-    for model in models.iter() {
-        let of = &model.metrics;
+    for (model, of) in models {
         for (stage, spent) in
             [("decode", &of.decode), ("queue", &of.queue), ("forward", &of.forward)]
         {
-            let (name, seconds) = (&model.name, spent.seconds());
+            let seconds = spent.seconds();
             line(format_args!(
-                "top5_stage_seconds_total{{model=\"{name}\",stage=\"{stage}\"}} {seconds}"
+                "top5_stage_seconds_total{{model=\"{model}\",stage=\"{stage}\"}} {seconds}"
             ));
         }
     }

@@ -134,7 +134,9 @@ pub(crate) fn get(app: &Arc<App>, parts: &[&str]) -> Result<Answer, Failure> {
         ["ping"] => ready(app.is_ready(), json!({ "status": "Healthy" })),
         ["metrics"] => {
             let content = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            Ok(with_type(content, metrics::text(app)))
+            let models = app.models();
+            let counted: Vec<_> = models.iter().map(|m| (m.name.as_str(), &*m.metrics)).collect();
+            Ok(with_type(content, metrics::text(&app.metrics, &counted)))
         }
         ["openapi.json"] => {
             let models = app.models();

@@ -45,6 +45,13 @@ pub(crate) struct Worker {
     pub(crate) alive: Arc<AtomicBool>,
 }
 
+/// However it ends.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.alive.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Worker {
     /// Works until nobody can send any more.
     pub(crate) fn run(mut self, waiting: &Receiver<Job>) {

@@ -2,6 +2,7 @@
 
 mod client;
 mod explain;
+mod panics;
 mod reload;
 mod results;
 mod views;

@@ -12,6 +12,7 @@ struct One;
 
 impl Pictures for One {
     fn picture(&self, name: &str) -> Option<Vec<u8>> {
+        assert_ne!(name, "panic.png");
         (name == "0.png").then(|| b"\x89PNG".to_vec())
     }
 
@@ -45,6 +46,13 @@ fn results_are_listed_and_given_by_name() {
         let refused = server.get(&format!("/v1/results/{absent}"));
         assert_eq!(refused.status, 404, "{absent}");
         assert!(refused.json()["error"].is_string(), "{absent}");
+    }
+    for _ in 0..20 {
+        let panicked = server.get("/v1/results/a/panic.png");
+        assert_eq!(
+            (panicked.status, &panicked.json()["error"]),
+            (500, &json!("the server made a mistake"))
+        );
     }
     for known in ["/v1/results", "/v1/results/a", "/v1/results/a/0.png"] {
         let refused = server.ask(&post(known, b""));
