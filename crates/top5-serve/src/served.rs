@@ -104,8 +104,8 @@ impl Served {
 
     /// Hands work to the worker.
     pub(crate) fn enqueue(&self, job: Job) -> Result<(), Failure> {
-        let gone = |_| Failure::busy(format!("{} does not run", self.name));
-        self.jobs.send(job).map_err(gone)
+        let sent = self.is_alive() && self.jobs.send(job).is_ok();
+        sent.then_some(()).ok_or_else(|| Failure::busy(format!("{} does not run", self.name)))
     }
 
     pub(crate) fn is_alive(&self) -> bool {
