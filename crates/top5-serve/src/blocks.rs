@@ -1,23 +1,20 @@
 //! `/v1/blocks`: the branches of a network's blocks, how much each gives for an image, the values of gates, and what the network
 //! says where some branches give nothing.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use top5::Prediction;
 use top5::explain::blocks::{Block, without};
 use top5::explain::{ExplainError, Explainer};
 use top5::graph::{Graph, NodeId, SessionOptions, Tensor};
 
-use crate::door::Answer;
-use crate::explain::written;
+use crate::answer::Answer;
 use crate::failure::Failure;
-use crate::looking::{self, Looked};
+use crate::looking::{Looked, written};
 use crate::query::Query;
-use crate::request::Received;
-use crate::served::{App, Served};
+use crate::question::Question;
+use crate::served::Served;
 use crate::zoo;
 
 /// Classes of an answer.
@@ -48,18 +45,11 @@ struct Asked {
 }
 
 /// Answers a request.
-pub(crate) async fn answer(
-    app: &Arc<App>,
-    model: &Arc<Served>,
-    query: &Query,
-    received: Received,
-) -> Result<Answer, Failure> {
-    let asked = Asked::read(model, query)?;
-    let served = Arc::clone(model);
-    looking::answer(app, model, None, received, move |input, explainer, _| {
-        look(&served, &asked, input, explainer)
-    })
-    .await
+pub(crate) async fn answer(question: Question<'_>) -> Result<Answer, Failure> {
+    let asked = Asked::read(question.model, question.query)?;
+    question
+        .answer(None, move |model, input, explainer, _| look(model, &asked, input, explainer))
+        .await
 }
 
 impl Asked {

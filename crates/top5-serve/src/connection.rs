@@ -19,8 +19,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep, timeout};
 use top5::graph::Stop;
 
+use crate::app::{App, cores};
 use crate::door;
-use crate::served::{App, cores};
 use crate::start::StartError;
 
 /// How often the wish to stop is looked for, and how long the server rests when the system has no more sockets.

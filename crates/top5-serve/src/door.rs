@@ -6,19 +6,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 
+use crate::answer::{Answer, with_type};
+use crate::app::App;
 use crate::failure::Failure;
 use crate::metrics::OfServer;
 use crate::routes;
-use crate::served::App;
-
-/// An answer: whole, or sent while it is made.
-pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// What the page may load: itself. It has no script and no style within its text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
@@ -85,13 +81,6 @@ fn refusal(failure: &Failure) -> Answer {
     answer
 }
 
-/// An answer of this type.
-pub(crate) fn with_type(content: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()).boxed_unsync());
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
-    answer
-}
-
 /// Whether this host may be asked (a page elsewhere could have its name point here), by a page of this origin.
 fn check(app: &App, request: &Request<Incoming>) -> Result<(), Failure> {
     if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
@@ -153,6 +142,8 @@ fn is_ours(host: &str, allowed: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
     use crate::metrics;
 

@@ -4,29 +4,24 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use top5::data::{Image, Preprocess};
 use top5::explain::method::Settings;
-use top5::explain::picture::{self, Ramp, Scale};
+use top5::explain::picture::{self, Scale};
 use top5::explain::sanity::{Similarity, compare};
-use top5::explain::zfnet::field::Rectangle;
-use top5::explain::zfnet::gallery::patch;
-use top5::explain::{ExplainError, Explainer, Explanation, Map, Method, Target};
+use top5::explain::{ExplainError, Explainer, Explanation, Method, Target};
 use top5::graph::{Device, Retain};
 
-use crate::door::Answer;
+use crate::answer::Answer;
+use crate::drawn::{Class, Colours, Numbers, photograph, png};
 use crate::failure::Failure;
-use crate::looking::{self, Looked, Progress};
+use crate::looking::{Looked, Progress, written};
 use crate::query::Query;
-use crate::request::Received;
-use crate::served::{App, Served};
+use crate::question::Question;
+use crate::served::Served;
 
 /// The most that a request may cost, in images through the network.
 const PASSES: usize = 1000;
 /// The most places of a square, and tiles.
 pub(crate) const PLACES: usize = 400;
-/// Colours of a scale, at equal distances.
-const COLOURS: usize = 9;
-
 /// What is asked.
 struct Asked {
     method: Method,
@@ -39,19 +34,15 @@ struct Asked {
 }
 
 /// Answers a request: JSON, or lines with progress for clients that accept them.
-pub(crate) async fn answer(
-    app: &Arc<App>,
-    model: &Arc<Served>,
-    query: &Query,
-    received: Received,
-) -> Result<Answer, Failure> {
-    let asked = Asked::read(model, query)?;
-    let (served, device) = (Arc::clone(model), Arc::clone(&app.device));
+pub(crate) async fn answer(question: Question<'_>) -> Result<Answer, Failure> {
+    let asked = Asked::read(question.model, question.query)?;
+    let device = Arc::clone(&question.app.device);
     let layer = asked.layer.clone();
-    looking::answer(app, model, layer, received, move |input, explainer, progress| {
-        look(&served, &*device, &asked, input, explainer, progress)
-    })
-    .await
+    question
+        .answer(layer, move |model, input, explainer, progress| {
+            look(model, &*device, &asked, input, explainer, progress)
+        })
+        .await
 }
 
 impl Asked {
@@ -111,49 +102,6 @@ struct Document<'a> {
     image: String,
     projection: Option<String>,
     sanity: Option<Sanity>,
-}
-
-#[derive(Serialize)]
-pub(crate) struct Class<'a> {
-    pub(crate) label: usize,
-    pub(crate) class: &'a str,
-    pub(crate) probability: f32,
-}
-
-/// A map.
-#[derive(Serialize)]
-pub(crate) struct Numbers<'a> {
-    height: usize,
-    width: usize,
-    signed: bool,
-    least: f32,
-    most: f32,
-    values: &'a [f32],
-}
-
-impl<'a> Numbers<'a> {
-    pub(crate) fn of(map: &'a Map) -> Self {
-        let (height, width, [least, most]) = (map.height(), map.width(), map.range());
-        Self { height, width, signed: map.signed(), least, most, values: map.values() }
-    }
-}
-
-/// Which number has which colour: colours at equal distances from `low` to `high`, mixed in sRGB.
-#[derive(Serialize)]
-pub(crate) struct Colours {
-    low: f32,
-    high: f32,
-    colours: [[u8; 3]; COLOURS],
-}
-
-impl Colours {
-    pub(crate) fn of(scale: &Scale) -> Self {
-        Self { low: scale.low, high: scale.high, colours: stops(scale.ramp) }
-    }
-}
-
-fn stops(ramp: Ramp) -> [[u8; 3]; COLOURS] {
-    std::array::from_fn(|at| ramp.at(at as f32 / (COLOURS - 1) as f32))
 }
 
 /// The same method on the same network with new weights (Adebayo et al., NeurIPS 2018).
@@ -228,20 +176,4 @@ fn look(
         sanity,
     };
     Ok(written(&document))
-}
-
-/// A document as JSON.
-pub(crate) fn written(document: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(document).expect("values of ours have a form in JSON")
-}
-
-/// The prepared image as a picture: what the network sees.
-pub(crate) fn photograph(input: &[f32], preprocess: &Preprocess) -> Image {
-    let [_, height, width] = preprocess.input_size;
-    patch(preprocess, input, Rectangle { top: 0, left: 0, height, width })
-}
-
-/// A picture as an address that a page can show.
-pub(crate) fn png(image: &Image) -> Result<String, ExplainError> {
-    Ok(picture::data_uri(&picture::encode(image, &[])?))
 }

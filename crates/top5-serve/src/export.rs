@@ -13,13 +13,13 @@ use tokio::runtime::Builder;
 use top5::zoo as registry;
 
 use crate::Server;
+use crate::app::App;
 use crate::failure::Failure;
 use crate::page;
 use crate::query::Query;
 use crate::request::Received;
 use crate::results;
 use crate::routes;
-use crate::served::App;
 use crate::zoo;
 
 /// Networks that lessons compare, beside those of the contest.
@@ -134,7 +134,7 @@ fn questions(app: &App, methods: &[String]) -> Questions {
     Questions { gets, posts }
 }
 
-async fn post(app: &Arc<App>, path: &str, png: &[u8]) -> Result<crate::door::Answer, Failure> {
+async fn post(app: &Arc<App>, path: &str, png: &[u8]) -> Result<crate::answer::Answer, Failure> {
     let (place, query) = path.split_once('?').unwrap_or((path, ""));
     let parts: Vec<&str> = place.split('/').collect();
     let received = Received { headers: HeaderMap::new(), bytes: png.to_vec(), held: app.hold() };
@@ -143,7 +143,7 @@ async fn post(app: &Arc<App>, path: &str, png: &[u8]) -> Result<crate::door::Ans
 
 /// The document of an answer.
 async fn whole(
-    answer: impl Future<Output = Result<crate::door::Answer, Failure>>,
+    answer: impl Future<Output = Result<crate::answer::Answer, Failure>>,
 ) -> Result<Value, Failure> {
     let Ok(body) = answer.await?.into_body().collect().await;
     serde_json::from_slice(&body.to_bytes()).map_err(|_| Failure::internal())

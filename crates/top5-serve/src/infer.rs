@@ -13,14 +13,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use top5::data::{Image, Limits};
 
-use crate::door::{Answer, with_type};
+use crate::answer::{Answer, document, with_type};
+use crate::app::App;
 use crate::failure::Failure;
-use crate::predict::{apart, predict, prepare_file};
+use crate::predict::predict;
 use crate::request::Received;
-use crate::routes::{VERSION, document};
-use crate::served::{App, Served};
+use crate::served::Served;
 use crate::tensor::{Data, Datatype, Values, count};
 
+/// The version that every model has: one file, one version.
+pub(crate) const VERSION: &str = "1";
 /// Where the JSON ends and the tensors begin.
 const HEADER: &str = "inference-header-content-length";
 const OUTPUTS: [&str; 2] = ["logits", "probabilities"];
@@ -128,7 +130,7 @@ impl Tensor {
                 for (index, (file, out)) in
                     files.iter().zip(input.chunks_exact_mut(size)).enumerate()
                 {
-                    prepare_file(model, limits, file, out).map_err(|failure| {
+                    model.prepare(file, limits, out).map_err(|failure| {
                         Failure::bad(format!("image {index}: {}", failure.message))
                     })?;
                 }
@@ -178,7 +180,7 @@ pub(crate) async fn answer(
         }
         Ok((request, held))
     };
-    let (request, held) = apart(app, read).await?;
+    let (request, held) = app.apart(read).await?;
     let Request { id, input, outputs } = request;
     let (images, limits) = (input.images(), app.options.images);
     let prepare = move |served: &Served| input.prepare(served, &limits);

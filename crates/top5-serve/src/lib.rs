@@ -9,10 +9,13 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
+mod app;
 mod blocks;
 mod bundle;
 mod connection;
 mod door;
+mod drawn;
 mod explain;
 mod export;
 mod failure;
@@ -23,12 +26,14 @@ mod occlude;
 mod page;
 mod predict;
 mod query;
+mod question;
 mod reload;
 mod request;
 mod results;
 mod routes;
 mod run;
 mod served;
+mod squares;
 mod start;
 mod tensor;
 mod upload;
@@ -50,7 +55,8 @@ pub use results::{Pictures, Shown};
 pub use run::Feed;
 pub use start::StartError;
 
-use served::{App, Served};
+use app::App;
+use served::Served;
 
 /// What the server allows, and how it batches.
 #[derive(Clone, Debug)]

@@ -12,20 +12,15 @@ use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Instant;
 
-use http_body_util::BodyExt;
-use hyper::Response;
 use hyper::body::{Body, Bytes, Frame};
-use hyper::header::{self, HeaderValue};
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use top5::explain::{ExplainError, Explainer};
 use top5::graph::{EngineError, Network, Stop};
 
-use crate::door::{Answer, with_type};
 use crate::failure::Failure;
-use crate::predict::{apart, prepare_file};
-use crate::request::Received;
-use crate::served::{App, Served};
+use crate::served::Served;
 
 /// Most explanations that wait, run or are being sent.
 const ROOM: usize = 8;
@@ -40,43 +35,9 @@ pub(crate) type Looked = Result<Vec<u8>, ExplainError>;
 /// Gets how much is done, and of how much.
 pub(crate) type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 
-/// Answers that are sent line by line, with progress.
-const LINES: &str = "application/x-ndjson";
-
-/// Answers a request with what a task makes of its image, prepared for the model, on the model's network and the layer of methods
-/// that look at one: JSON, or lines with progress for clients that accept them. A place in the queue is taken before the image is
-/// decoded.
-pub(crate) async fn answer(
-    app: &Arc<App>,
-    model: &Arc<Served>,
-    layer: Option<String>,
-    received: Received,
-    task: impl FnOnce(&[f32], &mut Explainer, Progress<'_>) -> Looked + Send + 'static,
-) -> Result<Answer, Failure> {
-    let accept = received.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let lines = accept.is_some_and(|accept| accept.contains(LINES));
-    let until = Instant::now() + app.options.explain_deadline;
-    let place = app.looking.admit(model)?;
-    if received.bytes.is_empty() {
-        return Err(Failure::bad("the body is empty: send the bytes of an image file"));
-    }
-    let (served, limits) = (Arc::clone(model), app.options.images);
-    let prepared = apart(app, move || {
-        let Received { bytes, held: _held, .. } = received;
-        let mut input = vec![0.0; served.preprocess.size()];
-        prepare_file(&served, &limits, &bytes, &mut input)?;
-        Ok((input, place))
-    });
-    let (input, place) = prepared.await?;
-    let task =
-        move |explainer: &mut Explainer, progress: Progress<'_>| task(&input, explainer, progress);
-    let events = app.looking.look(model, layer, until, place, Box::new(task))?;
-    if !lines {
-        return Ok(with_type("application/json", events.last().await?));
-    }
-    let mut answer = Response::new(events.boxed_unsync());
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(LINES));
-    Ok(answer)
+/// The document of an answer.
+pub(crate) fn written(document: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(document).expect("values of ours have a form in JSON")
 }
 
 /// What is told of a job.
@@ -119,7 +80,7 @@ pub(crate) struct Looking {
 }
 
 /// A job's events. Dropping it ends the job.
-struct Events {
+pub(crate) struct Events {
     events: mpsc::Receiver<Event>,
     number: u64,
     left: Arc<AtomicBool>,
@@ -146,7 +107,7 @@ impl Looking {
     }
 
     /// A place in the queue, to be asked for before anything is decoded.
-    fn admit(&self, model: &Served) -> Result<OwnedSemaphorePermit, Failure> {
+    pub(crate) fn admit(&self, model: &Served) -> Result<OwnedSemaphorePermit, Failure> {
         if model.network.is_none() {
             let message = "this server does not explain: it was started with --no-explain";
             return Err(Failure::bad(message));
@@ -158,7 +119,7 @@ impl Looking {
     }
 
     /// Queues a task on a model's network and the layer of methods that look at one.
-    fn look(
+    pub(crate) fn look(
         &self,
         model: &Arc<Served>,
         layer: Option<String>,
@@ -180,7 +141,7 @@ impl Looking {
 
 impl Events {
     /// The answer, whole.
-    async fn last(mut self) -> Result<Vec<u8>, Failure> {
+    pub(crate) async fn last(mut self) -> Result<Vec<u8>, Failure> {
         while let Some(event) = self.events.recv().await {
             match event {
                 Event::Progress(..) => {}

@@ -1,8 +1,8 @@
 //! The files that are part of the program: the page and the description of the API. What is in the repository is what is
 //! served; there is no step between.
 
+use crate::answer::{Answer, with_type};
 use crate::bundle::bundle;
-use crate::door::{Answer, with_type};
 use crate::failure::Failure;
 
 /// The API as OpenAPI 3.1 describes it, for models of these names.

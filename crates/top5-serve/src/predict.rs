@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use top5::data::decode;
 
-use crate::explain::{photograph, png};
+use crate::app::App;
+use crate::drawn::{photograph, png};
 use crate::failure::Failure;
-use crate::occlude::Squares;
 use crate::query::Query;
 use crate::request::Received;
-use crate::served::{App, Served};
+use crate::served::Served;
+use crate::squares::Squares;
 use crate::worker::{Answer, Job};
 
 /// Classes per image unless told otherwise.
@@ -41,7 +41,7 @@ pub(crate) async fn predict(
             let begun = Instant::now();
             Ok((prepare(&served)?, begun - started, begun.elapsed()))
         };
-        let (input, turn, decode) = apart(app, timed).await?;
+        let (input, turn, decode) = app.apart(timed).await?;
         model.metrics.decode.add(decode);
         let now = Instant::now();
         let queued = now.checked_sub(turn).unwrap_or(now);
@@ -51,32 +51,6 @@ pub(crate) async fn predict(
         Ok(Predicted { answer, decode })
     };
     timeout(app.options.deadline, run).await.map_err(|_| Failure::late("--deadline"))?
-}
-
-/// Does what takes long on a thread of its own, of which there are few.
-pub(crate) async fn apart<T: Send + 'static>(
-    app: &App,
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    let turn = Arc::clone(&app.decoders).acquire_owned().await;
-    let done = tokio::task::spawn_blocking(move || {
-        let done = work();
-        drop(turn);
-        done
-    });
-    done.await.unwrap_or_else(|_| Err(Failure::internal()))
-}
-
-/// Decodes an image file and prepares it for the model.
-pub(crate) fn prepare_file(
-    model: &Served,
-    limits: &top5::data::Limits,
-    bytes: &[u8],
-    out: &mut [f32],
-) -> Result<(), Failure> {
-    let image = decode(bytes, limits).map_err(|error| Failure::bad(error.to_string()))?;
-    model.preprocess.apply(&image, out);
-    Ok(())
 }
 
 /// The classes of one image file: as `top5 predict --json` has them.
@@ -89,15 +63,12 @@ pub(crate) async fn classify(
     let top = query.number("k", 1..=usize::MAX)?.unwrap_or(TOP);
     let seen = query.text("seen") == Some("true");
     let squares = Squares::read(query.text("hide"))?;
-    if received.bytes.is_empty() {
-        return Err(Failure::bad("the body is empty: send the bytes of an image file"));
-    }
     let limits = app.options.images;
     let (sender, picture) = oneshot::channel();
     let prepare = move |model: &Served| {
         let mut input = vec![0.0; model.preprocess.size()];
         let Received { bytes, held, .. } = received;
-        prepare_file(model, &limits, &bytes, &mut input)?;
+        model.prepare(&bytes, &limits, &mut input)?;
         drop((bytes, held));
         let picture = seen.then(|| png(&photograph(&input, &model.preprocess)));
         let picture = picture.transpose().map_err(|_| Failure::internal())?;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use top5::Model;
 
 use crate::StartError;
-use crate::served::{App, Served};
+use crate::app::App;
+use crate::served::Served;
 
 /// Changes the models of a server that runs.
 #[derive(Clone)]

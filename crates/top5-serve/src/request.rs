@@ -9,8 +9,8 @@ use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode};
 use tokio::time::{timeout, timeout_at};
 
+use crate::app::{App, Held};
 use crate::failure::Failure;
-use crate::served::{App, Held};
 
 /// The slowest that a client may send, in bytes per second, once its first seconds are over.
 const SLOWEST: u64 = 16 << 10;

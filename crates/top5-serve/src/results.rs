@@ -10,9 +10,9 @@ use hyper::body::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::door::{Answer, with_type};
+use crate::answer::{Answer, with_type};
+use crate::app::App;
 use crate::failure::Failure;
-use crate::served::App;
 
 /// Pictures of a result, as PNG files. Asked on any thread.
 pub trait Pictures: fmt::Debug + Send + Sync {
@@ -68,15 +68,8 @@ pub(crate) fn document(app: &App, name: &str) -> Result<Answer, Failure> {
 pub(crate) async fn picture(app: &App, name: &str, file: &str) -> Result<Answer, Failure> {
     let absent = || Failure::absent("the result has no picture of this name");
     let pictures = find(app, name)?.pictures.clone().ok_or_else(absent)?;
-    let place = Arc::clone(&app.decoders).acquire_owned().await;
-    let place = place.map_err(|_| Failure::internal())?;
     let file = file.to_owned();
-    let made = tokio::task::spawn_blocking(move || {
-        let made = pictures.picture(&file);
-        drop(place);
-        made
-    });
-    let png = made.await.map_err(|_| Failure::internal())?.ok_or_else(absent)?;
+    let png = app.apart(move || pictures.picture(&file).ok_or_else(absent)).await?;
     Ok(with_type("image/png", png))
 }
 

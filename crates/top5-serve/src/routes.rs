@@ -4,27 +4,21 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::door::{Answer, with_type};
+use crate::answer::{Answer, document, with_type};
+use crate::app::App;
 use crate::failure::Failure;
+use crate::infer::VERSION;
 use crate::query::Query;
+use crate::question::Question;
 use crate::request::{self, Received};
-use crate::served::{App, Served};
+use crate::served::Served;
 use crate::{
     blocks, explain, infer, metrics, occlude, page, predict, results, run, upload, walk, zoo,
 };
 
-/// The version that every model has: one file, one version.
-pub(crate) const VERSION: &str = "1";
 const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "classification"];
-
-/// A JSON document.
-pub(crate) fn document(value: &impl Serialize) -> Answer {
-    let text = serde_json::to_vec(value).expect("values of ours have a form in JSON");
-    with_type("application/json", text)
-}
 
 /// Answers what passed the door.
 pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result<Answer, Failure> {
@@ -99,6 +93,7 @@ pub(crate) async fn post(
             }
         };
     };
+    let question = |received| Question { app, model, query, received };
     match parts {
         ["v1", "predict", _] => {
             Ok(document(&predict::classify(app, model, received, query).await?))
@@ -107,10 +102,10 @@ pub(crate) async fn post(
             let said = predict::classify(app, model, received, query).await?;
             Ok(document(&as_torchserve(&said)))
         }
-        ["v1", "explain", _] => explain::answer(app, model, query, received).await,
-        ["v1", "occlude", _] => occlude::answer(app, model, query, received).await,
-        ["v1", "activations", _] => walk::answer(app, model, query, received).await,
-        ["v1", "blocks", _] => blocks::answer(app, model, query, received).await,
+        ["v1", "explain", _] => explain::answer(question(received)).await,
+        ["v1", "occlude", _] => occlude::answer(question(received)).await,
+        ["v1", "activations", _] => walk::answer(question(received)).await,
+        ["v1", "blocks", _] => blocks::answer(question(received)).await,
         _ => infer::answer(app, model, received).await,
     }
 }

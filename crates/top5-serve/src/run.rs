@@ -19,10 +19,9 @@ use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep};
 use top5::train::{History, TimedStep};
 
-use crate::door::{Answer, with_type};
+use crate::answer::{Answer, document, with_type};
+use crate::app::App;
 use crate::failure::Failure;
-use crate::routes::document;
-use crate::served::App;
 
 /// How often a watcher looks for news.
 const PULSE: Duration = Duration::from_millis(250);

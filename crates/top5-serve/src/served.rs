@@ -1,26 +1,22 @@
-//! What all connections share: the models, and what is taken of each limit.
+//! A model with the worker that runs it, and what is known of it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use top5::data::Preprocess;
+use top5::data::{Limits, Preprocess, decode};
 use top5::explain::blocks::{Block, blocks};
 use top5::graph::{Device, Graph, Network, Retain, Tensor};
 use top5::{Classifier, Model, draw, zoo};
 
 use crate::Options;
 use crate::failure::Failure;
-use crate::looking::Looking;
-use crate::metrics::{OfModel, OfServer};
+use crate::metrics::OfModel;
 use crate::start::StartError;
 use crate::worker::{Job, Worker};
-
-/// Most bytes of all bodies together, in bodies of the largest size.
-const BODIES: usize = 32;
 
 /// One model.
 pub(crate) struct Served {
@@ -112,6 +108,21 @@ impl Served {
         self.alive.load(Ordering::Relaxed)
     }
 
+    /// Decodes an image file and prepares it: [channels, height, width] of the network's input.
+    pub(crate) fn prepare(
+        &self,
+        bytes: &[u8],
+        limits: &Limits,
+        out: &mut [f32],
+    ) -> Result<(), Failure> {
+        if bytes.is_empty() {
+            return Err(Failure::bad("the file is empty: send the bytes of an image file"));
+        }
+        let image = decode(bytes, limits).map_err(|error| Failure::bad(error.to_string()))?;
+        self.preprocess.apply(&image, out);
+        Ok(())
+    }
+
     /// The class of a name or number; `key` is where it was said.
     pub(crate) fn class(&self, said: &str, key: &str) -> Result<usize, Failure> {
         top5::class_named(&self.classes, said).ok_or_else(|| {
@@ -150,98 +161,5 @@ impl Served {
             "explains": self.network.is_some(),
             "published": published,
         })
-    }
-}
-
-/// All that requests are answered from.
-pub(crate) struct App {
-    models: RwLock<Arc<[Arc<Served>]>>,
-    pub(crate) options: Options,
-    pub(crate) metrics: OfServer,
-    /// Whether the server is about to stop.
-    pub(crate) draining: AtomicBool,
-    /// As many images are decoded at once as there are cores.
-    pub(crate) decoders: Arc<Semaphore>,
-    /// What looks inside networks, and what makes others of new weights.
-    pub(crate) looking: Looking,
-    pub(crate) device: Arc<dyn Device>,
-    /// Bytes of bodies that are held.
-    bodies: AtomicUsize,
-}
-
-impl App {
-    pub(crate) fn new(
-        models: Vec<Arc<Served>>,
-        device: Arc<dyn Device>,
-        options: Options,
-    ) -> Result<Self, StartError> {
-        Ok(Self {
-            models: RwLock::new(models.into()),
-            decoders: Arc::new(Semaphore::new(cores())),
-            options,
-            looking: Looking::start()?,
-            device,
-            metrics: OfServer::default(),
-            draining: AtomicBool::new(false),
-            bodies: AtomicUsize::new(0),
-        })
-    }
-
-    /// The models that are served now.
-    pub(crate) fn models(&self) -> Arc<[Arc<Served>]> {
-        Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Serves others from now on; what remembers an old one forgets it.
-    pub(crate) fn replace(&self, models: Arc<[Arc<Served>]>) {
-        *self.models.write().unwrap_or_else(PoisonError::into_inner) = models;
-        self.looking.forget();
-    }
-
-    /// The model of this name.
-    pub(crate) fn model(&self, name: &str) -> Result<Arc<Served>, Failure> {
-        let found = self.models().iter().find(|model| model.name == name).cloned();
-        found.ok_or_else(|| {
-            Failure::absent("there is no model of this name: GET /v1/models lists them")
-        })
-    }
-
-    /// Whether requests are welcome.
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.models().iter().all(|model| model.is_alive())
-    }
-
-    /// Takes bytes for a body, until what is returned is dropped.
-    pub(crate) fn hold(self: &Arc<Self>) -> Held {
-        Held { app: Arc::clone(self), bytes: 0 }
-    }
-}
-
-/// As many threads decode.
-pub(crate) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Bytes of a body.
-pub(crate) struct Held {
-    app: Arc<App>,
-    bytes: usize,
-}
-
-impl Held {
-    /// Takes more, if there is room.
-    pub(crate) fn more(&mut self, bytes: usize) -> Result<(), Failure> {
-        let all = self.app.bodies.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.bytes += bytes;
-        if all > self.app.options.body.saturating_mul(BODIES) {
-            return Err(Failure::busy("too much is being sent at once"));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.app.bodies.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use hyper::header;
 use top5::draw::escape;
 
-use crate::door::{Answer, with_type};
+use crate::answer::{Answer, with_type};
+use crate::app::App;
 use crate::failure::Failure;
 use crate::predict;
 use crate::query::Query;
 use crate::request::Received;
-use crate::served::App;
 
 /// Most parts of a form, and most bytes of a part's headers.
 const PARTS: usize = 8;

@@ -1,8 +1,6 @@
 //! `/v1/activations`: what a layer makes of an image. All its maps as small pictures; one map as numbers; and how one of its
 //! values comes about, product by product.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use top5::explain::picture::{self, Scale};
 use top5::explain::signal::{Path, Start};
@@ -10,13 +8,12 @@ use top5::explain::zfnet::field::{Rectangle, receptive_field};
 use top5::explain::{ExplainError, Explainer, Map, layers};
 use top5::graph::{Family, Graph, Node, NodeId, Rule, Tensor};
 
-use crate::door::Answer;
-use crate::explain::{Colours, Numbers, photograph, png, written};
+use crate::answer::Answer;
+use crate::drawn::{Colours, Numbers, photograph, png};
 use crate::failure::Failure;
-use crate::looking::{self, Looked};
-use crate::query::Query;
-use crate::request::Received;
-use crate::served::{App, Served};
+use crate::looking::{Looked, written};
+use crate::question::Question;
+use crate::served::Served;
 
 /// Most maps that are drawn.
 const MAPS: usize = 2048;
@@ -34,12 +31,8 @@ struct Asked {
 }
 
 /// Answers a request.
-pub(crate) async fn answer(
-    app: &Arc<App>,
-    model: &Arc<Served>,
-    query: &Query,
-    received: Received,
-) -> Result<Answer, Failure> {
+pub(crate) async fn answer(question: Question<'_>) -> Result<Answer, Failure> {
+    let Question { model, query, .. } = question;
     let usual = || Ok(layers::layer(&model.graph, None).ok());
     let named = query.text("layer").map(|name| layers::layer(&model.graph, Some(name)));
     let layer = named.map_or_else(usual, |layer| layer.map(Some));
@@ -53,11 +46,9 @@ pub(crate) async fn answer(
     let column = query.number("column", 0..=width - 1)?;
     let unit = row.or(column).map(|_| [row.unwrap_or(0), column.unwrap_or(0)]);
     let asked = Asked { layer: node.name.clone(), map, unit };
-    let served = Arc::clone(model);
-    looking::answer(app, model, None, received, move |input, explainer, _| {
-        look(&served, &asked, input, explainer)
-    })
-    .await
+    question
+        .answer(None, move |model, input, explainer, _| look(model, &asked, input, explainer))
+        .await
 }
 
 #[derive(Serialize)]
