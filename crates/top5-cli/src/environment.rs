@@ -60,8 +60,9 @@ impl Environment {
     /// That of the run in a folder; None where none has begun.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(ENVIRONMENT);
-        if !path.exists() {
-            if !folder.join(CONFIG).exists() {
+        let reading = || format!("reading {}", path.display());
+        if !files::exists(&path).with_context(reading)? {
+            if !files::exists(&folder.join(CONFIG)).with_context(reading)? {
                 return Ok(None);
             }
             let message = format!(
@@ -70,7 +71,6 @@ impl Environment {
             );
             return Err(Stop::BadInput(message).into());
         }
-        let reading = || format!("reading {}", path.display());
         let bytes = files::read(&path, files::TEXT).with_context(reading)?;
         let unusable = |error: serde_json::Error| {
             let message =

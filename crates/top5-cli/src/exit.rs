@@ -156,8 +156,13 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<Diverged>() {
         return Some(5);
     }
-    if cause.is::<CheckpointError>() {
-        return Some(RESOURCE);
+    if let Some(error) = cause.downcast_ref::<CheckpointError>() {
+        return Some(match error {
+            CheckpointError::Damaged(_) => 3,
+            CheckpointError::Locked { .. }
+            | CheckpointError::Io { .. }
+            | CheckpointError::Unread { .. } => RESOURCE,
+        });
     }
     if let Some(RankError::Lost { .. } | RankError::Apart { .. }) = cause.downcast_ref() {
         return Some(RESOURCE);

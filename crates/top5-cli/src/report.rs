@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use top5::data::{Dataset, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, Splits};
+use top5::data::{Dataset, Loader, LoaderOptions, OnBad, OpenOptions, Preprocess, Splits, files};
 use top5::eval::metric::softmax;
 use top5::eval::{Report, evaluate_each};
 use top5::graph::{Device, Retain, Session, SessionOptions};
@@ -126,8 +126,10 @@ impl Task {
     /// images.
     fn answers(&self, data: &DataArgs, output: Output) -> Result<Option<Answers>> {
         let path = self.folder.path();
-        let has_model = path.join(WEIGHTS_FILE).exists()
-            || newest_folder(&self.folder.join(CHECKPOINTS)).is_some();
+        let weights = path.join(WEIGHTS_FILE);
+        let has_model = files::exists(&weights)
+            .with_context(|| format!("reading {}", weights.display()))?
+            || newest_folder(&self.folder.join(CHECKPOINTS))?.is_some();
         if !has_model {
             output.note("the run has no weights yet: its report tells of its steps only");
             return Ok(None);

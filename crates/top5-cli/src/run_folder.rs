@@ -1,10 +1,11 @@
 //! The folder of a training run.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use top5::data::files::{check_own, read};
+use top5::data::files::{check_own, exists, read};
 use top5::train::History;
 use top5::{make_folder, write_whole};
 
@@ -58,7 +59,7 @@ impl RunFolder {
                 paths.find(|path| !path.exists()).expect("there is always another number")
             }
         };
-        if holds_something(&path) {
+        if holds_something(&path)? {
             let message = format!(
                 "{} is not empty: give another folder, or go on with the run in it with --resume",
                 path.display()
@@ -70,7 +71,7 @@ impl RunFolder {
 
     /// The folder of a run that is only looked at. Fails where it holds none.
     pub(crate) fn look(path: &Path) -> Result<Self> {
-        if !path.join(CONFIG).exists() {
+        if !is_there(&path.join(CONFIG))? {
             let message = format!(
                 "{} holds no run: give the folder that `top5 train` made, with {CONFIG} in it",
                 path.display()
@@ -82,8 +83,8 @@ impl RunFolder {
 
     /// The folder of a run that is to go on; it is made where there is none.
     pub(crate) fn reopen(path: &Path) -> Result<Self> {
-        let is_run = [CONFIG, CHECKPOINTS].iter().any(|name| path.join(name).exists());
-        if holds_something(path) && !is_run {
+        let is_run = is_there(&path.join(CONFIG))? || is_there(&path.join(CHECKPOINTS))?;
+        if !is_run && holds_something(path)? {
             let message = format!("{} is not empty and holds no run", path.display());
             return Err(Stop::BadInput(message).into());
         }
@@ -132,7 +133,7 @@ impl RunFolder {
     /// The bytes of one of its logs; none where there is none.
     pub(crate) fn log(&self, name: &str) -> Result<Vec<u8>> {
         let path = self.path.join(name);
-        match path.exists() {
+        match is_there(&path)? {
             true => read(&path, LONGEST_LOG).with_context(|| format!("reading {}", path.display())),
             false => Ok(Vec::new()),
         }
@@ -166,8 +167,19 @@ impl RunFolder {
     }
 }
 
-fn holds_something(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+fn is_there(path: &Path) -> Result<bool> {
+    exists(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Whether a folder is there and not empty. One that cannot be listed is an error, since it may hold a run.
+fn holds_something(folder: &Path) -> Result<bool> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        entries => {
+            let entries = entries.with_context(|| format!("reading {}", folder.display()));
+            Ok(entries?.next().is_some())
+        }
+    }
 }
 
 #[cfg(test)]

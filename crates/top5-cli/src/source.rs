@@ -149,7 +149,9 @@ impl Named {
     pub(crate) fn resolve(name: &str, args: &WeightsArgs) -> Result<Self> {
         let path = Path::new(name);
         // A folder may happen to be called as a network is.
-        let holds_weights = || path.is_file() || WeightFiles::at(path).weights.is_file();
+        let holds_weights = || {
+            path.is_file() || WeightFiles::at(path).map_or(true, |files| files.weights.is_file())
+        };
         let wants_model = args.weights.is_some()
             || [HUB, FOLDER].iter().any(|prefix| name.starts_with(prefix))
             || path.exists() && (holds_weights() || zoo::network(name).is_err());
@@ -204,7 +206,10 @@ impl ModelSource {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Path(path) => WeightFiles::at(path).weights.display().fmt(f),
+            Self::Path(path) => match WeightFiles::at(path) {
+                Ok(files) => files.weights.display().fmt(f),
+                Err(_) => path.display().fmt(f),
+            },
             Self::Hub(repo) => write!(f, "{HUB}{}@{}", repo.id, repo.revision),
         }
     }
@@ -248,7 +253,7 @@ impl Place {
 
 /// The files of weights at a path. Fails where it is a folder that holds none, or several of which none is preferred.
 fn of_path(path: &Path) -> Result<WeightFiles> {
-    let files = WeightFiles::at(path);
+    let files = WeightFiles::at(path)?;
     if files.weights.is_file() || !path.is_dir() {
         return Ok(files);
     }

@@ -196,7 +196,7 @@ impl Task {
         let taken = limits::resident();
         let network = zoo::network(&self.recipe.network)?;
         let has_state = match &self.place {
-            Place::Begun(out, Some(_)) => newest_folder(&out.join(CHECKPOINTS)).is_some(),
+            Place::Begun(out, Some(_)) => newest_folder(&out.join(CHECKPOINTS))?.is_some(),
             Place::Begun(..) | Place::New(_) => false,
         };
         let from = match has_state {
@@ -480,10 +480,7 @@ impl Run {
         let best = state.best().context("the run has no epoch")?;
         let weights = match best.step == state.step {
             true => state.model(),
-            false => {
-                let checkpoint = self.checkpoints.load(best.step);
-                checkpoint.map_err(|damaged| Stop::BadInput(damaged.to_string()))?.model()
-            }
+            false => self.checkpoints.load(best.step)?.model(),
         };
         let model = model(&self.graph, &self.splits, &self.preprocess, weights);
         let bytes = model.to_bytes();

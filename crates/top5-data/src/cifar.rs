@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::dataset::{Dataset, MemoryDataset};
-use crate::error::DataError;
+use crate::error::{DataError, there};
 use crate::files::Regular;
 
 const SIDE: usize = 32;
@@ -94,24 +94,24 @@ pub static CIFAR100: Cifar = Cifar {
 
 impl Cifar {
     /// Whether `dir` holds the set in one of its versions: its list of class names and its test file are there.
-    pub fn is_in(&self, dir: &Path) -> bool {
-        self.is_binary(dir)
-            || dir.join(self.python.names).is_file() && dir.join(self.python.test).is_file()
+    pub fn is_in(&self, dir: &Path) -> Result<bool, DataError> {
+        let Python { names, test, .. } = self.python;
+        Ok(self.is_binary(dir)? || are_there(dir, [names, test])?)
     }
 
-    fn is_binary(&self, dir: &Path) -> bool {
-        dir.join(self.names).is_file() && dir.join(self.test).is_file()
+    fn is_binary(&self, dir: &Path) -> Result<bool, DataError> {
+        are_there(dir, [self.names, self.test])
     }
 
     /// Reads the training part, 3x32x32, if it fits into `memory` bytes.
     pub fn read_train(&self, dir: &Path, memory: u64) -> Result<Arc<dyn Dataset>, DataError> {
-        let files = if self.is_binary(dir) { self.train } else { self.python.train };
+        let files = if self.is_binary(dir)? { self.train } else { self.python.train };
         self.read(dir, files, self.train_records, memory)
     }
 
     /// Reads the test part, 3x32x32, if it fits into `memory` bytes.
     pub fn read_test(&self, dir: &Path, memory: u64) -> Result<Arc<dyn Dataset>, DataError> {
-        let file = if self.is_binary(dir) { self.test } else { self.python.test };
+        let file = if self.is_binary(dir)? { self.test } else { self.python.test };
         self.read(dir, &[file], self.test_records, memory)
     }
 
@@ -127,7 +127,7 @@ impl Cifar {
         if needed > memory {
             return Err(DataError::Memory { path: dir.to_owned(), needed, allowed: memory });
         }
-        let binary = self.is_binary(dir);
+        let binary = self.is_binary(dir)?;
         let classes = match binary {
             true => self.read_names(&dir.join(self.names))?,
             false => self.unpickle_names(&dir.join(self.python.names))?,
@@ -267,6 +267,10 @@ fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
         }
         _ => file.read(LONGEST).map_err(failed),
     }
+}
+
+fn are_there(dir: &Path, names: [&str; 2]) -> Result<bool, DataError> {
+    Ok(there(dir.join(names[0]))?.is_some() && there(dir.join(names[1]))?.is_some())
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::files;
+
 /// Why bytes are not an image that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageError {
@@ -254,6 +256,15 @@ pub enum DataError {
         /// What is known about it.
         reason: String,
     },
+}
+
+/// The regular file at a path, if there is one. Fails where that cannot be found out: a file that may not be looked at is not
+/// absent.
+pub(crate) fn there(path: PathBuf) -> Result<Option<PathBuf>, DataError> {
+    match files::is_file(&path) {
+        Ok(is_there) => Ok(Some(path).filter(|_| is_there)),
+        Err(source) => Err(DataError::Io { path, source }),
+    }
 }
 
 impl DataError {

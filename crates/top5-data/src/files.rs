@@ -123,6 +123,34 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path, TEXT)?).map_err(invalid)
 }
 
+/// Whether something is at `path`. Fails where that cannot be found out: what may not be looked at is not absent.
+pub fn exists(path: &Path) -> io::Result<bool> {
+    looked_at(path).map(|found| found.is_some())
+}
+
+/// Whether a regular file is at `path`, or a link to one. Fails as [`exists`] does.
+pub fn is_file(path: &Path) -> io::Result<bool> {
+    looked_at(path).map(|found| found.is_some_and(|metadata| metadata.is_file()))
+}
+
+/// Whether a folder is at `path`, or a link to one. Fails as [`exists`] does.
+pub fn is_dir(path: &Path) -> io::Result<bool> {
+    looked_at(path).map(|found| found.is_some_and(|metadata| metadata.is_dir()))
+}
+
+/// Whether an error says that nothing is there.
+pub fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn looked_at(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if is_absence(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Fails unless a file may be put at `path` in the place of what is there: nothing, or a regular file. A link is none.
 pub fn check_replaceable(path: &Path) -> io::Result<()> {
     found(path).map(|_| ())
@@ -226,6 +254,17 @@ mod tests {
             assert!(check(folder.path()).unwrap_err().to_string().contains("a folder"));
         }
         std::os::unix::fs::symlink(at("nowhere"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("loop"), at("loop")).unwrap();
+        for name in ["link", "absent", "file/below"] {
+            let found = [exists, is_file, is_dir].map(|look| look(&at(name)).unwrap());
+            assert_eq!(found, [false; 3], "{name}");
+        }
+        let found = [exists, is_file, is_dir].map(|look| look(&at("file")).unwrap());
+        assert_eq!(found, [true, true, false]);
+        assert!(is_dir(folder.path()).unwrap() && !is_file(folder.path()).unwrap());
+        for look in [exists, is_file, is_dir] {
+            assert_ne!(look(&at("loop")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
         for check in [check_own, check_replaceable] {
             assert!(check(&at("link")).unwrap_err().to_string().contains("symbolic link"));
         }

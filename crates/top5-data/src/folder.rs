@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::dataset::{Dataset, Fingerprint, Sample};
 use crate::decode::{Limits, decode};
 use crate::error::{DataError, ImageError};
-use crate::files::Regular;
+use crate::files::{self, Regular};
 use crate::image::Image;
 
 /// Extensions of files that count as images, in lower case.
@@ -191,8 +191,10 @@ fn empty(path: &Path, expected: &str) -> DataError {
 
 /// The folders in `root` that are classes, sorted by name.
 pub(crate) fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut folders = list(root)?;
-    folders.retain(|path| path.is_dir());
+    let mut folders = Vec::new();
+    for path in list(root)? {
+        folders.extend(is_dir(&path)?.then_some(path));
+    }
     folders.sort();
     Ok(folders)
 }
@@ -200,6 +202,10 @@ pub(crate) fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
 /// Whether images lie in `dir` itself.
 pub(crate) fn has_images(dir: &Path) -> Result<bool, DataError> {
     Ok(list(dir)?.iter().any(|path| has_image_extension(path) && !path.is_dir()))
+}
+
+fn is_dir(path: &Path) -> Result<bool, DataError> {
+    files::is_dir(path).map_err(|source| DataError::Io { path: path.to_owned(), source })
 }
 
 /// The last part of a path, as text.
@@ -262,7 +268,7 @@ fn find_images(dir: &Path, above: &mut Vec<PathBuf>, found: &mut Found) -> Resul
     }
     above.push(here);
     for path in list(dir)? {
-        if path.is_dir() {
+        if is_dir(&path)? {
             find_images(&path, above, found)?;
         } else if has_image_extension(&path) {
             found.images.push(path);

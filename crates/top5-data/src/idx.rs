@@ -10,7 +10,7 @@ use std::sync::Arc;
 use flate2::bufread::GzDecoder;
 
 use crate::dataset::{Dataset, MemoryDataset};
-use crate::error::DataError;
+use crate::error::{DataError, there};
 use crate::files::Regular;
 
 const IMAGES: u32 = 2051;
@@ -42,19 +42,32 @@ pub struct MnistFiles {
 /// Finds MNIST's four files in `dir`, in its folder `raw`, or where torchvision puts them below a root: `MNIST/raw` or
 /// `FashionMNIST/raw`. They are called `train-images-idx3-ubyte` and so on, `.idx3` for `-idx3` and `.gz` allowed. None unless
 /// all four are there.
-pub fn find_mnist_like(dir: &Path) -> Option<MnistFiles> {
-    let places = ["", "raw", "MNIST/raw", "FashionMNIST/raw"];
-    places.into_iter().map(|place| dir.join(place)).find_map(|dir| {
+pub fn find_mnist_like(dir: &Path) -> Result<Option<MnistFiles>, DataError> {
+    for place in ["", "raw", "MNIST/raw", "FashionMNIST/raw"] {
+        let dir = dir.join(place);
         let find = |stem: &str, kind: &str| {
-            let names = ["-", "."].map(|dash| format!("{stem}{dash}{kind}-ubyte"));
-            let names = names.into_iter().flat_map(|name| [name.clone(), name + ".gz"]);
-            names.map(|name| dir.join(name)).find(|path| path.is_file())
+            for dash in ["-", "."] {
+                for end in ["", ".gz"] {
+                    let name = format!("{stem}{dash}{kind}-ubyte{end}");
+                    if let Some(path) = there(dir.join(name))? {
+                        return Ok::<_, DataError>(Some(path));
+                    }
+                }
+            }
+            Ok(None)
         };
-        Some(MnistFiles {
-            train: [find("train-images", "idx3")?, find("train-labels", "idx1")?],
-            test: [find("t10k-images", "idx3")?, find("t10k-labels", "idx1")?],
-        })
-    })
+        let files = [
+            find("train-images", "idx3")?,
+            find("train-labels", "idx1")?,
+            find("t10k-images", "idx3")?,
+            find("t10k-labels", "idx1")?,
+        ];
+        if let [Some(images), Some(labels), Some(test_images), Some(test_labels)] = files {
+            let (train, test) = ([images, labels], [test_images, test_labels]);
+            return Ok(Some(MnistFiles { train, test }));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads images and labels of ten classes, 1 x rows x columns, if they fit into `memory` bytes. The classes are named after

@@ -4,7 +4,6 @@
 //! The kit numbers classes in an order of its own (`ILSVRC2012_ID`); here they are in the order of their WordNet identifiers, as in an
 //! image folder and in every published network.
 
-use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use std::sync::Arc;
 use flate2::read::GzDecoder;
 
 use crate::dataset::Splits;
-use crate::error::DataError;
+use crate::error::{DataError, there};
 use crate::files::Regular;
 use crate::matlab::{Value, structures};
 use crate::packed::{self, Classes, File, is_wnid};
@@ -31,10 +30,10 @@ const MOST: u64 = 64 << 20;
 /// Opens the archives in this folder; None unless one of them is there. Without training images, those of validation are all
 /// that there is.
 pub(crate) fn open(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataError>> {
-    let there = |name: &str| Some(dir.join(name)).filter(|path| path.is_file());
-    match (there(TRAIN), there(VALIDATION)) {
-        (None, None) => None,
-        (train, validation) => Some(read(dir, train, validation, options)),
+    match (there(dir.join(TRAIN)), there(dir.join(VALIDATION))) {
+        (Ok(None), Ok(None)) => None,
+        (Ok(train), Ok(validation)) => Some(read(dir, train, validation, options)),
+        (Err(error), _) | (_, Err(error)) => Some(Err(error)),
     }
 }
 
@@ -132,7 +131,7 @@ fn kit(dir: &Path) -> Result<(PathBuf, Vec<u8>, Vec<u8>), DataError> {
         return Ok((folder, meta, truth));
     }
     let path = dir.join(format!("{KIT}.tar.gz"));
-    if fs::metadata(&path).is_err() {
+    if there(path.clone())?.is_none() {
         let expected = format!("{KIT}.tar.gz, which says what the validation images show");
         return Err(DataError::Empty { path: dir.to_owned(), expected });
     }

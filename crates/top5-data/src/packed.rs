@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::dataset::{Dataset, Fingerprint, Sample, Splits};
 use crate::decode::{Limits, decode};
-use crate::error::{DataError, ImageError};
+use crate::error::{DataError, ImageError, there};
 use crate::files::{Regular, TEXT};
 use crate::folder::{OnBad, file_name, has_image_extension, is_left_behind};
 use crate::source::{OpenOptions, several_classes};
@@ -172,9 +172,13 @@ fn archives(path: &Path) -> Result<Option<Vec<PathBuf>>, DataError> {
         let entries = fs::read_dir(path).map_err(failed)?;
         let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| Ok(entry?.path())).collect();
         let mut tars: Vec<PathBuf> = paths.map_err(failed)?;
-        tars.retain(|path| is_tar(path) && !file_name(path).starts_with('.') && path.is_file());
-        tars.sort();
-        return Ok((!tars.is_empty()).then_some(tars));
+        tars.retain(|path| is_tar(path) && !file_name(path).starts_with('.'));
+        let mut regular = Vec::new();
+        for path in tars {
+            regular.extend(there(path)?);
+        }
+        regular.sort();
+        return Ok((!regular.is_empty()).then_some(regular));
     }
     if !is_tar(path) {
         return Ok(None);
@@ -188,12 +192,14 @@ fn archives(path: &Path) -> Result<Option<Vec<PathBuf>>, DataError> {
     };
     // A shard stands for all of them, and so does the name that they were packed as.
     let whole = match numbered(stem) {
-        None if path.exists() => return Ok(Some(vec![path.to_owned()])),
+        None if there(path.to_owned())?.is_some() => return Ok(Some(vec![path.to_owned()])),
         None => path.to_owned(),
         Some(whole) => whole,
     };
-    let there = (0..).map(|shard| shard_path(&whole, shard)).take_while(|path| path.exists());
-    let shards: Vec<PathBuf> = there.collect();
+    let mut shards = Vec::new();
+    while let Some(path) = there(shard_path(&whole, shards.len()))? {
+        shards.push(path);
+    }
     Ok((!shards.is_empty()).then_some(shards))
 }
 

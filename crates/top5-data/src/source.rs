@@ -55,7 +55,7 @@ pub fn open(spec: &str, options: &OpenOptions) -> Result<Splits, DataError> {
         "digits" => return Ok(digits()),
         "fashion-mnist" => {
             let dir = Path::new(FASHION_MNIST);
-            return open_idx(dir, options).unwrap_or_else(|| {
+            return open_idx(dir, options).transpose().unwrap_or_else(|| {
                 let hint = "install Debian's package dataset-fashion-mnist, or give a folder";
                 Err(DataError::Unrecognised {
                     spec: spec.to_owned(),
@@ -72,8 +72,8 @@ pub fn open(spec: &str, options: &OpenOptions) -> Result<Splits, DataError> {
         return Err(DataError::Io { path: dir.to_owned(), source });
     }
     let opened = ilsvrc::open(dir, options)
-        .or_else(|| open_idx(dir, options))
-        .or_else(|| open_cifar(dir, options))
+        .or_else(|| open_idx(dir, options).transpose())
+        .or_else(|| open_cifar(dir, options).transpose())
         .or_else(|| open_folder(dir, options))
         .or_else(|| packed::open(dir, options));
     opened.unwrap_or_else(|| Err(unrecognised(spec, dir)))
@@ -112,35 +112,33 @@ fn carve(
     Splits::carve(train, test, options.validation, options.seed)
 }
 
-fn open_idx(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataError>> {
-    let files = find_mnist_like(dir)?;
+fn open_idx(dir: &Path, options: &OpenOptions) -> Result<Option<Splits>, DataError> {
+    let Some(files) = find_mnist_like(dir)? else { return Ok(None) };
     let both = ["MNIST", "FashionMNIST"].map(|name| dir.join(name));
-    if files.train[0].starts_with(&both[0]) && find_mnist_like(&both[1]).is_some() {
+    if files.train[0].starts_with(&both[0]) && find_mnist_like(&both[1])?.is_some() {
         let expected = "one of MNIST and FashionMNIST, which are both there".to_owned();
-        return Some(Err(DataError::Parts { path: dir.to_owned(), expected }));
+        return Err(DataError::Parts { path: dir.to_owned(), expected });
     }
     let path = files.train[0].to_string_lossy().to_ascii_lowercase();
     let name = if path.contains("fashion") { "fashion-mnist" } else { "mnist" };
-    let read = || {
-        let read = |files| read_pair(name, files, options.memory);
-        carve(read(&files.train)?, Some(read(&files.test)?), options)
-    };
-    Some(read())
+    let read = |files| read_pair(name, files, options.memory);
+    carve(read(&files.train)?, Some(read(&files.test)?), options).map(Some)
 }
 
-fn open_cifar(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataError>> {
+fn open_cifar(dir: &Path, options: &OpenOptions) -> Result<Option<Splits>, DataError> {
     let below =
         ["cifar-10-batches-bin", "cifar-10-batches-py", "cifar-100-binary", "cifar-100-python"];
     let places: Vec<PathBuf> =
         std::iter::once(dir.to_owned()).chain(below.map(|name| dir.join(name))).collect();
-    let in_place = |dir: &Path| [&CIFAR10, &CIFAR100].into_iter().find(|set| set.is_in(dir));
-    let (set, dir): (&Cifar, _) = places.iter().find_map(|dir| Some((in_place(dir)?, dir)))?;
-    let read = || {
-        let (train, test) =
-            (set.read_train(dir, options.memory)?, set.read_test(dir, options.memory)?);
-        carve(train, Some(test), options)
-    };
-    Some(read())
+    let sets: [&Cifar; 2] = [&CIFAR10, &CIFAR100];
+    for (dir, set) in places.iter().flat_map(|dir| sets.map(|set| (dir, set))) {
+        if set.is_in(dir)? {
+            let train = set.read_train(dir, options.memory)?;
+            let test = set.read_test(dir, options.memory)?;
+            return carve(train, Some(test), options).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 fn open_folder(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataError>> {

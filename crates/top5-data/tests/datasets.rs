@@ -302,6 +302,21 @@ fn idx(train: u32, train_label: u8) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// A set is not taken for another, nor a class for none, where the system does not let it be seen what is there.
+#[cfg(unix)]
+#[test]
+fn what_may_not_be_looked_at_is_not_absent() {
+    for name in
+        ["ILSVRC2012_img_train.tar", "train-images-idx3-ubyte", "batches.meta.txt", "cats", "x.tar"]
+    {
+        let dir = folder(&[("a/1.png", b""), ("b/1.png", b"")]);
+        let path = dir.path().join(name);
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let error = open_dir(&dir).err().unwrap();
+        assert!(matches!(&error, DataError::Io { path: of, .. } if *of == path), "{name}: {error}");
+    }
+}
+
 fn idx_folder(files: &[(&str, Vec<u8>)], prefix: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     for (name, bytes) in files {

@@ -49,6 +49,18 @@ fn names(_: &fs::Metadata) -> u64 {
     1
 }
 
+/// Whether a regular file is at `path`, or a link to one. Fails where that cannot be found out: it is not absent then.
+pub(crate) fn is_file(path: &Path) -> Result<bool, HubError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file()),
+        Err(error) => {
+            let kind = error.kind();
+            let absent = matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+            if absent { Ok(false) } else { Err(at(path)(error)) }
+        }
+    }
+}
+
 pub(crate) fn make_folder(path: &Path) -> Result<(), HubError> {
     fs::create_dir_all(path).map_err(at(path))
 }

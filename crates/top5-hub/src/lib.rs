@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::cache::{at, check_own, create, link, make_folder, own_file};
+use crate::cache::{at, check_own, create, is_file, link, make_folder, own_file};
 pub use crate::error::HubError;
 use crate::remote::{Described, Remote, is_hex};
 
@@ -83,9 +83,11 @@ impl Hub {
     /// # Panics
     /// If there are no names.
     pub fn first_file(&self, repo: &Repo, names: &[&str]) -> Result<PathBuf, HubError> {
-        let mut places = names.iter().map(|name| self.place(repo, name));
-        if let Some(cached) = places.find(|path| path.is_file()) {
-            return Ok(cached);
+        for name in names {
+            let cached = self.place(repo, name);
+            if is_file(&cached)? {
+                return Ok(cached);
+            }
         }
         let mut missing = None;
         for name in names {
@@ -120,12 +122,12 @@ impl Hub {
     /// The path of the repository's file `name` in the cache, downloaded if it is not there.
     pub fn file(&self, repo: &Repo, name: &str) -> Result<PathBuf, HubError> {
         let cached = self.place(repo, name);
-        if cached.is_file() {
+        if is_file(&cached)? {
             return Ok(cached);
         }
         let commit = self.commit(repo);
         let record = self.absence(repo, &commit, name);
-        if (self.offline || commit == repo.revision) && record.is_file() {
+        if (self.offline || commit == repo.revision) && is_file(&record)? {
             return Err(HubError::Absent { record });
         }
         if self.offline {
@@ -149,7 +151,7 @@ impl Hub {
         let snapshot = folder.join("snapshots").join(&remote.commit);
         make_folder(&snapshot)?;
         let path = snapshot.join(name);
-        if !path.is_file() {
+        if !is_file(&path)? {
             link(&blob, &path)?;
         }
         self.remember_commit(repo, &remote.commit)?;

@@ -74,6 +74,17 @@ pub enum CheckpointError {
         /// The system's reason.
         source: io::Error,
     },
+    /// A file of a checkpoint could not be read. Nothing is known about what it holds: the checkpoint may well be whole.
+    Unread {
+        /// The checkpoint's folder.
+        folder: PathBuf,
+        /// The file in it.
+        name: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A checkpoint was read, and its content is not what was written.
+    Damaged(Damaged),
 }
 
 impl fmt::Display for CheckpointError {
@@ -85,6 +96,13 @@ impl fmt::Display for CheckpointError {
                 folder.display()
             ),
             Self::Io { doing, path, source } => write!(f, "{doing} {}: {source}", path.display()),
+            Self::Unread { folder, name, source } => write!(
+                f,
+                "reading {}: {source}: this checkpoint may be whole, so that no older one is taken in its place: put right \
+                 what keeps it from being read (rights, disk, memory) and try again, or move its folder away",
+                folder.join(name).display()
+            ),
+            Self::Damaged(damaged) => damaged.fmt(f),
         }
     }
 }
@@ -92,8 +110,8 @@ impl fmt::Display for CheckpointError {
 impl std::error::Error for CheckpointError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Locked { .. } => None,
-            Self::Io { source, .. } => Some(source),
+            Self::Locked { .. } | Self::Damaged(_) => None,
+            Self::Io { source, .. } | Self::Unread { source, .. } => Some(source),
         }
     }
 }
@@ -218,7 +236,8 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The newest checkpoint that is whole, and what is wrong with those that are newer.
+    /// The newest checkpoint that is whole, and what is wrong with those that are newer. Fails where one cannot be read: only
+    /// damage makes an older one serve.
     pub fn newest(&self) -> Result<Found, CheckpointError> {
         let mut found = Found::default();
         for place in self.places()?.into_iter().rev() {
@@ -227,16 +246,16 @@ impl Checkpoints {
                     found.state = Some(state);
                     break;
                 }
-                Err(damaged) => found.damaged.push(damaged),
+                Err(CheckpointError::Damaged(damaged)) => found.damaged.push(damaged),
+                Err(unread) => return Err(unread),
             }
         }
         Ok(found)
     }
 
     /// The checkpoint after `step` steps, for example the best epoch's.
-    pub fn load(&self, step: usize) -> Result<State, Damaged> {
-        let places = self.places().unwrap_or_default();
-        let newest = places.into_iter().rev().find(|place| place.step == step);
+    pub fn load(&self, step: usize) -> Result<State, CheckpointError> {
+        let newest = self.places()?.into_iter().rev().find(|place| place.step == step);
         self.read(newest.unwrap_or(Place { step, generation: 1 }))
     }
 
@@ -247,9 +266,12 @@ impl Checkpoints {
         Ok(steps)
     }
 
-    fn read(&self, place: Place) -> Result<State, Damaged> {
+    fn read(&self, place: Place) -> Result<State, CheckpointError> {
         let path = self.folder.join(place.name());
-        read_folder(&path).map_err(|reason| Damaged { path, reason })
+        read_folder(&path).map_err(|flaw| match flaw {
+            Flaw::Unread { name, source } => CheckpointError::Unread { folder: path, name, source },
+            Flaw::Content(reason) => CheckpointError::Damaged(Damaged { path, reason }),
+        })
     }
 
     /// The folders of checkpoints, whole or not, ascending.
@@ -288,10 +310,15 @@ impl Place {
     }
 }
 
-/// The folder of the newest checkpoint in a folder of them, whole or not, for those who only read it.
-pub fn newest_folder(folder: &Path) -> Option<PathBuf> {
-    let newest = names(folder).ok()?.iter().filter_map(|name| Place::of(name)).max()?;
-    Some(folder.join(newest.name()))
+/// The folder of the newest checkpoint in a folder of them, whole or not, for those who only read it; None where there is no
+/// such folder, or no checkpoint in it.
+pub fn newest_folder(folder: &Path) -> Result<Option<PathBuf>, CheckpointError> {
+    let names = match names(folder) {
+        Err(CheckpointError::Io { source, .. }) if tells_content(&source) => return Ok(None),
+        names => names?,
+    };
+    let newest = names.iter().filter_map(|name| Place::of(name)).max();
+    Ok(newest.map(|newest| folder.join(newest.name())))
 }
 
 /// The names in a folder that are text.
@@ -334,9 +361,34 @@ fn write_folder(folder: &Path, state: &State) -> Result<(), CheckpointError> {
     sync_folder(folder)
 }
 
-fn read_folder(folder: &Path) -> Result<State, String> {
-    let read = |name: &str, limit| {
-        files::read(&folder.join(name), limit).map_err(|error| format!("{name}: {error}"))
+/// Why a checkpoint's folder gives no state.
+enum Flaw {
+    /// The system does not let one of its files be read.
+    Unread { name: &'static str, source: io::Error },
+    /// What is there is not what was written.
+    Content(String),
+}
+
+impl From<String> for Flaw {
+    fn from(reason: String) -> Self {
+        Self::Content(reason)
+    }
+}
+
+/// Whether an error says what is in the place of a file, not that the file could not be read: nothing, something that is no
+/// regular file, or one that is longer than any that is written here.
+fn tells_content(error: &io::Error) -> bool {
+    let unsuited =
+        matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge);
+    files::is_absence(error) || unsuited && error.raw_os_error().is_none()
+}
+
+fn read_folder(folder: &Path) -> Result<State, Flaw> {
+    let read = |name: &'static str, limit| {
+        files::read(&folder.join(name), limit).map_err(|source| match tells_content(&source) {
+            true => Flaw::Content(format!("{name}: {source}")),
+            false => Flaw::Unread { name, source },
+        })
     };
     let manifest: Manifest = serde_json::from_slice(&read(MANIFEST, files::TEXT)?)
         .map_err(|error| format!("{MANIFEST}: {error}"))?;
@@ -344,15 +396,14 @@ fn read_folder(folder: &Path) -> Result<State, String> {
         1 => MOMENTA,
         FORMAT => OPTIMIZER,
         other => {
-            return Err(format!(
-                "{MANIFEST} has format {other}, this version reads 1 and {FORMAT}"
-            ));
+            let why = format!("{MANIFEST} has format {other}, this version reads 1 and {FORMAT}");
+            return Err(why.into());
         }
     };
     let (weights, optimizer) = (read(WEIGHTS, u64::MAX)?, read(kept, u64::MAX)?);
     let state = read(STATE, files::TEXT)?;
     if manifest != Manifest::of(manifest.format, &weights, &optimizer, &state) {
-        return Err("its SHA-256 is not the one in its manifest".to_owned());
+        return Err("its SHA-256 is not the one in its manifest".to_owned().into());
     }
     let tensors = |name: &str, bytes: &[u8]| match safetensors::read(bytes) {
         Ok((tensors, _)) => Ok(tensors),
@@ -468,6 +519,38 @@ mod tests {
         }
     }
 
+    /// What cannot be read may be whole: an older checkpoint is no answer to it, and nothing is deleted.
+    #[cfg(unix)]
+    #[test]
+    fn unread_file_is_not_taken_for_damage() {
+        let folder = TempDir::new().unwrap();
+        let mut checkpoints = open(&folder);
+        checkpoints.save(&state(1)).unwrap();
+        checkpoints.save(&state(2)).unwrap();
+        for name in [WEIGHTS, OPTIMIZER, STATE, MANIFEST] {
+            let path = checkpoints.folder.join("step-00000002").join(name);
+            let whole = fs::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            // The system refuses to follow it, as it refuses for want of rights or for a broken disk.
+            std::os::unix::fs::symlink(&path, &path).unwrap();
+            for error in [checkpoints.newest().unwrap_err(), checkpoints.load(2).unwrap_err()] {
+                assert!(matches!(error, CheckpointError::Unread { .. }), "{name}: {error}");
+                let text = error.to_string();
+                assert!(text.contains(path.to_str().unwrap()), "{name}: {text}");
+            }
+            assert_eq!(checkpoints.steps().unwrap(), [1, 2]);
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, whole).unwrap();
+            assert_eq!(checkpoints.newest().unwrap().state.unwrap().step, 2);
+        }
+        let place = checkpoints.folder.clone();
+        drop(checkpoints);
+        fs::remove_dir_all(&place).unwrap();
+        assert_eq!(newest_folder(&place).unwrap(), None);
+        std::os::unix::fs::symlink(&place, &place).unwrap();
+        assert!(matches!(newest_folder(&place), Err(CheckpointError::Io { .. })));
+    }
+
     #[test]
     fn missing_files_and_foreign_names_are_passed_over() {
         let folder = TempDir::new().unwrap();
@@ -513,7 +596,7 @@ mod tests {
         fs::rename(&kept, &first).unwrap();
         assert_eq!(checkpoints.steps().unwrap(), [5]);
         assert_eq!(checkpoints.newest().unwrap().state, Some(later.clone()));
-        assert_eq!(checkpoints.load(5), Ok(later.clone()));
+        assert_eq!(checkpoints.load(5).unwrap(), later);
 
         // The second one damaged, the first one serves.
         fs::remove_file(checkpoints.folder.join(second).join(STATE)).unwrap();

@@ -1,12 +1,14 @@
 //! Where a model's weights lie: a file, or a folder of a run or of timm's.
 
 use std::fs;
-use std::io::Seek;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
 use top5_data::files::{self, Regular};
 use top5_formats::{self as formats, Format, Group, Index, Loaded, Onnx, Pick, safetensors, timm};
-use top5_train::{CHECKPOINT_STATE, CHECKPOINT_WEIGHTS, Recipe, State, newest_folder};
+use top5_train::{
+    CHECKPOINT_STATE, CHECKPOINT_WEIGHTS, CheckpointError, Recipe, State, newest_folder,
+};
 use top5_zoo::Network;
 
 use crate::description::Description;
@@ -32,7 +34,7 @@ impl Model {
 
     /// Reads a model from a file, or from a folder (a run's, or timm's): see [`WeightFiles`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ModelError> {
-        WeightFiles::at(path.as_ref()).load(None)
+        WeightFiles::at(path.as_ref())?.load(None)
     }
 }
 
@@ -74,24 +76,34 @@ impl WeightFiles {
 
     /// Those of a folder, if `path` is one: the first of [`Self::NAMES`] that is there; in the folder of a run that is not
     /// finished, those of its newest checkpoint; the only file with the first of [`Self::ENDS`] that any has. Otherwise the file
-    /// itself, without a description. Nothing is read yet.
-    pub fn at(path: impl Into<PathBuf>) -> Self {
+    /// itself, without a description. Nothing is read yet; fails where the system does not let it be seen what is there.
+    pub fn at(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
         let path = path.into();
         if !path.is_dir() {
-            return Self { weights: path, config: None, preprocessor: None };
+            return Ok(Self { weights: path, config: None, preprocessor: None });
         }
-        let file = |folder: &Path| {
-            Self::NAMES.iter().map(|name| folder.join(name)).find(|file| file.is_file())
-        };
-        let checkpoint = || {
-            let step = newest_folder(&path).or_else(|| newest_folder(&path.join(CHECKPOINTS)))?;
-            file(&step)
+        let weights = match Self::usual(&path)? {
+            Some(usual) => Some(usual),
+            None => match newest_checkpoint(&path)? {
+                Some(step) => Self::usual(&step)?,
+                None => None,
+            },
         };
         let only = || Some(Self::named_otherwise(&path)).filter(|of| of.len() == 1)?.pop();
-        let weights = file(&path).or_else(checkpoint).or_else(only);
-        let weights = weights.unwrap_or_else(|| path.join(WEIGHTS_FILE));
-        let beside = |name| Some(path.join(name)).filter(|file| file.is_file());
-        Self { weights, config: beside(CONFIG_FILE), preprocessor: beside(PREPROCESSOR_FILE) }
+        let weights = weights.or_else(only).unwrap_or_else(|| path.join(WEIGHTS_FILE));
+        let beside = |name| there(path.join(name));
+        let (config, preprocessor) = (beside(CONFIG_FILE)?, beside(PREPROCESSOR_FILE)?);
+        Ok(Self { weights, config, preprocessor })
+    }
+
+    /// The first of [`Self::NAMES`] that a folder has.
+    fn usual(folder: &Path) -> Result<Option<PathBuf>, ModelError> {
+        for name in Self::NAMES {
+            if let Some(file) = there(folder.join(name))? {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
     }
 
     /// The files of a folder that have the first of [`Self::ENDS`] that any has, sorted; none where it cannot be listed.
@@ -184,13 +196,34 @@ impl WeightFiles {
     }
 }
 
+/// The file, if it is there.
+fn there(file: PathBuf) -> Result<Option<PathBuf>, ModelError> {
+    let is_there = files::is_file(&file).map_err(|error| ModelError::from(error).at(&file))?;
+    Ok(Some(file).filter(|_| is_there))
+}
+
+/// The newest checkpoint of those in a folder, or in that of a run.
+fn newest_checkpoint(folder: &Path) -> Result<Option<PathBuf>, ModelError> {
+    for folder in [folder, &folder.join(CHECKPOINTS)] {
+        match newest_folder(folder) {
+            Ok(None) => {}
+            Ok(newest) => return Ok(newest),
+            Err(CheckpointError::Io { source, path, .. }) => {
+                return Err(ModelError::from(source).at(&path));
+            }
+            Err(error) => return Err(ModelError::from(io::Error::other(error)).at(folder)),
+        }
+    }
+    Ok(None)
+}
+
 /// The folder of checkpoints in a run's.
 const CHECKPOINTS: &str = "checkpoints";
 
 /// How the run of a checkpoint, whose state lies beside its weights, describes them; nothing beside other files.
 fn of_checkpoint(weights: &Path) -> Result<Description, ModelError> {
     let path = weights.with_file_name(CHECKPOINT_STATE);
-    if !(weights.ends_with(CHECKPOINT_WEIGHTS) && path.is_file()) {
+    if !weights.ends_with(CHECKPOINT_WEIGHTS) || there(path.clone())?.is_none() {
         return Ok(Description::default());
     }
     let read = || -> Result<Recipe, ModelError> {

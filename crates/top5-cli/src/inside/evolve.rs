@@ -249,7 +249,7 @@ fn epochs(run: &Path) -> Result<Vec<(usize, PathBuf)>> {
 }
 
 fn open(path: &Path) -> Result<Model> {
-    Ok(WeightFiles::at(path).open(None, top5::formats::Pick::Weights)?.model.inference())
+    Ok(WeightFiles::at(path)?.open(None, top5::formats::Pick::Weights)?.model.inference())
 }
 
 /// Where the pictures of a row are whose own corner is there.

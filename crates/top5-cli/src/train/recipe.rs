@@ -162,10 +162,10 @@ pub(crate) fn asked_for(target: &str, data: Option<&str>) -> Result<Recipe> {
 /// The recipe of a run's folder; None where none has begun.
 pub(crate) fn read_saved(folder: &Path) -> Result<Option<Recipe>> {
     let path = folder.join(CONFIG);
-    if !path.exists() {
+    let reading = || format!("reading {}", path.display());
+    if !files::exists(&path).with_context(reading)? {
         return Ok(None);
     }
-    let reading = || format!("reading {}", path.display());
     let text = files::read_text(&path).with_context(reading)?;
     Ok(Some(Recipe::from_toml(&text).with_context(reading)?))
 }

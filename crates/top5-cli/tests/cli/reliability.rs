@@ -186,6 +186,53 @@ fn damaged_checkpoint_is_passed_over() {
     assert_eq!(fs::read(place.path("run/model.safetensors")).unwrap(), before);
 }
 
+/// A checkpoint that the system does not let be read may be whole: none older is taken, and the run is there afterwards.
+#[cfg(unix)]
+#[test]
+fn unread_checkpoint_ends_a_resume_with_nothing_lost() {
+    let place = Place::new();
+    let line = format!("{SHORT} --out run");
+    let whole = hash(&place.json(&line));
+    let newest = checkpoints(&place, "run").pop().unwrap();
+    for file in ["weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"] {
+        let (path, aside) = (newest.join(file), place.path("aside"));
+        fs::rename(&path, &aside).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let name = path.strip_prefix(place.path("")).unwrap();
+        let words = [name.to_str().unwrap(), "no older one is taken"];
+        place.fails(&format!("{line} --resume"), 4, &words);
+        fs::remove_file(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+    let ran = place.run(&format!("{line} --resume --json"));
+    assert_eq!(hash(&parse(&ran.stdout)), whole);
+    assert!(ran.stderr.contains(&format!("going on after step {STEPS}")), "{ran:?}");
+
+    // Nor are a run's own files taken for absent, nor its folder for one without a run.
+    for (file, line) in [
+        ("environment.json", format!("{line} --resume")),
+        ("config.resolved.toml", format!("{line} --resume")),
+        ("config.resolved.toml", "report run".to_owned()),
+        ("model.safetensors", "report run".to_owned()),
+        ("model.safetensors", "eval run".to_owned()),
+        ("checkpoints", "eval run".to_owned()),
+    ] {
+        let (path, aside) = (place.path("run").join(file), place.path("aside"));
+        let model = place.path("run/model.safetensors");
+        if file == "checkpoints" {
+            fs::rename(&model, place.path("model")).unwrap();
+        }
+        fs::rename(&path, &aside).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        place.fails(&line, 4, &[file]);
+        fs::remove_file(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        if file == "checkpoints" {
+            fs::rename(place.path("model"), &model).unwrap();
+        }
+    }
+}
+
 #[test]
 fn run_goes_on_as_it_was_computed() {
     let place = Place::new();
