@@ -52,7 +52,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     shown: ShownArgs,
     /// A name that requests may be for, beside localhost and addresses; may be given more than once
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
     allow_host: Vec<String>,
     /// Explain no images: it takes a second copy of the weights
     #[arg(long)]
@@ -141,13 +141,16 @@ impl Task {
         };
         let watched = args.run.as_deref().map(crate::watch::Followed::resolve).transpose()?;
         let address = SocketAddr::new(args.host, args.port);
+        let engine = args.engine.options()?;
+        let decoders = engine.threads.unwrap_or(options.decoders);
+        let options = top5_serve::Options { decoders, ..options };
         Ok(Self {
             models,
             given: args.models,
             offline: args.offline,
             address,
             options,
-            engine: args.engine.options()?,
+            engine,
             watched,
             results,
         })
@@ -225,6 +228,17 @@ fn split(given: &str) -> (String, &str) {
     (if name == "lenet" { "lenet-digits" } else { name }.to_owned(), given)
 }
 
+/// A name that a browser or a resolver may be asked for.
+fn host_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    match !text.is_empty() && text.chars().all(allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a name alone, as models.example: any port is allowed, and names of other letters are \
+                      written as xn--…"
+            .to_owned()),
+    }
+}
+
 /// Whether a path of the server may hold it.
 fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -248,6 +262,10 @@ mod tests {
             ),
         ] {
             assert_eq!(split(given), (name.to_owned(), model), "{given}");
+        }
+        assert_eq!(host_name("models.example").as_deref(), Ok("models.example"));
+        for wrong in ["", "models.example:8000", "http://models.example", "*", "ä.example"] {
+            assert!(host_name(wrong).unwrap_err().contains("a name alone"), "{wrong}");
         }
         for wrong in ["", ".", "..", "a b", "a/b", "ä", "<b>"] {
             assert!(!is_name(wrong), "{wrong}");

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread;
 
 use tokio::sync::Semaphore;
 use top5::graph::Device;
@@ -24,7 +23,7 @@ pub(crate) struct App {
     pub(crate) metrics: OfServer,
     /// Whether the server is about to stop.
     pub(crate) draining: AtomicBool,
-    /// As many images are decoded at once as there are cores.
+    /// As many images are decoded at once.
     decoders: Arc<Semaphore>,
     /// What looks inside networks, and what makes others of new weights.
     pub(crate) looking: Looking,
@@ -41,7 +40,7 @@ impl App {
     ) -> Result<Self, StartError> {
         Ok(Self {
             models: RwLock::new(models.into()),
-            decoders: Arc::new(Semaphore::new(cores())),
+            decoders: Arc::new(Semaphore::new(options.decoders)),
             options,
             looking: Looking::start()?,
             device,
@@ -93,11 +92,6 @@ impl App {
     pub(crate) fn hold(self: &Arc<Self>) -> Held {
         Held { app: Arc::clone(self), bytes: 0 }
     }
-}
-
-/// As many threads decode.
-pub(crate) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Bytes of a body.

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep, timeout};
 use top5::graph::Stop;
 
-use crate::app::{App, cores};
+use crate::app::App;
 use crate::door;
 use crate::start::StartError;
 
@@ -33,7 +33,7 @@ pub(crate) fn run(app: Arc<App>, listener: StdListener, stop: &Stop) -> io::Resu
     listener.set_nonblocking(true)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(cores())
+        .max_blocking_threads(app.options.decoders)
         .thread_keep_alive(Duration::MAX)
         .build()?;
     // One thread that decodes must be there, and stays: where the system starts none, tokio panics.
@@ -49,7 +49,7 @@ pub(crate) fn run(app: Arc<App>, listener: StdListener, stop: &Stop) -> io::Resu
 async fn serve(app: Arc<App>, listener: StdListener, stop: &Stop) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(app.options.connections.max(1)));
+    let room = Arc::new(Semaphore::new(app.options.connections));
     let draining = async {
         while !stop.is_set() {
             sleep(PULSE).await;

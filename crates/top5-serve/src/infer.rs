@@ -4,7 +4,7 @@
 //! height, width]), and `image`: files (BYTES, [images]) or pixels (UINT8, [images, height, width, channels]). Its outputs are
 //! `logits` and `probabilities`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ const OUTPUTS: [&str; 2] = ["logits", "probabilities"];
 
 /// A value of a parameter. Unknown parameters are ignored, unknown kinds of values are not.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a parameter must be a text, a number, true or false")]
 enum Parameter {
     Switch(bool),
     Number(f64),
@@ -44,14 +44,13 @@ enum Parameter {
 
 type Parameters = BTreeMap<String, Parameter>;
 
+/// Where something may be left out it may be `null`, too, as pydantic's clients write it.
 #[derive(Debug, Deserialize)]
 struct Asked {
     id: Option<String>,
-    #[serde(default)]
-    parameters: Parameters,
+    parameters: Option<Parameters>,
     inputs: Vec<Input>,
-    #[serde(default)]
-    outputs: Vec<Wanted>,
+    outputs: Option<Vec<Wanted>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,28 +58,26 @@ struct Input {
     name: String,
     shape: Vec<u64>,
     datatype: Datatype,
-    #[serde(default)]
-    parameters: Parameters,
+    parameters: Option<Parameters>,
     data: Option<Data>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Wanted {
     name: String,
-    #[serde(default)]
-    parameters: Parameters,
+    parameters: Option<Parameters>,
 }
 
-fn switch(parameters: &Parameters, name: &str) -> Result<Option<bool>, Failure> {
-    match parameters.get(name) {
+fn switch(parameters: &Option<Parameters>, name: &str) -> Result<Option<bool>, Failure> {
+    match parameters.as_ref().and_then(|all| all.get(name)) {
         None => Ok(None),
         Some(Parameter::Switch(on)) => Ok(Some(*on)),
         Some(_) => Err(Failure::bad(format!("{name} must be true or false"))),
     }
 }
 
-fn whole(parameters: &Parameters, name: &str) -> Result<Option<usize>, Failure> {
-    match parameters.get(name) {
+fn whole(parameters: &Option<Parameters>, name: &str) -> Result<Option<usize>, Failure> {
+    match parameters.as_ref().and_then(|all| all.get(name)) {
         None => Ok(None),
         Some(&Parameter::Number(n)) if n >= 0.0 && n.fract() == 0.0 && n < 1e15 => {
             Ok(Some(n as usize))
@@ -168,7 +165,7 @@ pub(crate) async fn answer(
     model: &Arc<Served>,
     received: Received,
 ) -> Result<Answer, Failure> {
-    let (served, most) = (Arc::clone(model), app.options.max_batch.max(1));
+    let (served, most) = (Arc::clone(model), app.options.max_batch);
     let read = move || {
         let Received { headers, bytes, held } = received;
         let request = understand(&served, &headers, &bytes)?;
@@ -191,10 +188,16 @@ pub(crate) async fn answer(
 
 /// Reads a request: JSON alone, JSON with tensors behind it, or, where the header says that there is no JSON, one image file.
 fn understand(model: &Served, headers: &HeaderMap, bytes: &[u8]) -> Result<Request, Failure> {
-    let wrong = || Failure::bad("Inference-Header-Content-Length is no length within the body");
-    let length =
-        headers.get(HEADER).map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
-    let length: Option<usize> = length.map(|length| length.ok_or_else(wrong)).transpose()?;
+    let wrong =
+        || Failure::bad("Inference-Header-Content-Length is not one length within the body");
+    let length: Option<usize> = match headers.get_all(HEADER).iter().collect::<Vec<_>>()[..] {
+        [] => None,
+        [value] => {
+            let length = value.to_str().ok().and_then(|text| text.parse().ok());
+            Some(length.ok_or_else(wrong)?)
+        }
+        _ => return Err(wrong()),
+    };
     if length == Some(0) {
         let outputs = OUTPUTS.map(|name| Form { name, binary: true, top: None });
         let input = Tensor::Files(vec![bytes.to_vec()]);
@@ -231,7 +234,7 @@ fn understand(model: &Served, headers: &HeaderMap, bytes: &[u8]) -> Result<Reque
     }
     let input = tensor(model, &input.name, &input.shape, given)?;
     let all = switch(&asked.parameters, "binary_data_output")?.unwrap_or(false);
-    Ok(Request { id: asked.id, input, outputs: forms(asked.outputs, all)? })
+    Ok(Request { id: asked.id, input, outputs: forms(asked.outputs.unwrap_or_default(), all)? })
 }
 
 /// The input that these values are.
@@ -279,7 +282,8 @@ fn forms(wanted: Vec<Wanted>, binary: bool) -> Result<Vec<Form>, Failure> {
     if wanted.is_empty() {
         return Ok(OUTPUTS.map(|name| Form { name, binary, top: None }).into());
     }
-    if wanted.len() > OUTPUTS.len() {
+    let names: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
+    if names.len() < wanted.len() {
         return Err(Failure::bad("an output is wanted twice"));
     }
     let form = |wanted: Wanted| {

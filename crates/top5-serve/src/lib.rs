@@ -19,6 +19,7 @@ mod drawn;
 mod explain;
 mod export;
 mod failure;
+mod form;
 mod infer;
 mod looking;
 mod metrics;
@@ -58,7 +59,12 @@ pub use start::StartError;
 use app::App;
 use served::Served;
 
-/// What the server allows, and how it batches.
+/// The longest time that is waited for anything.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The most of anything that is counted.
+const MOST: usize = 1 << 20;
+
+/// What the server allows, and how it batches. A time longer than a year is one, and a number of more than 2^20 things that many.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Names of hosts that requests may be for, beside `localhost` and addresses.
@@ -75,6 +81,8 @@ pub struct Options {
     pub explain: bool,
     /// How long an explanation may wait and run.
     pub explain_deadline: Duration,
+    /// Most images that are decoded at a time, each by a thread.
+    pub decoders: usize,
     /// How long a client may leave the server waiting for headers, between requests, or for the next bytes of a body.
     pub patience: Duration,
     /// Most bytes of a request's body.
@@ -103,6 +111,7 @@ impl Default for Options {
             deadline: Duration::from_secs(30),
             explain: true,
             explain_deadline: Duration::from_secs(120),
+            decoders: std::thread::available_parallelism().map_or(1, usize::from),
             patience: Duration::from_secs(10),
             body: 10 << 20,
             connections: 1024,
@@ -112,6 +121,25 @@ impl Default for Options {
             drain_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+impl Options {
+    /// Without what is more than there can be, so that every time and number can be added to.
+    fn bounded(mut self) -> Self {
+        let time = |time: &mut Duration| *time = (*time).min(LONGEST);
+        time(&mut self.batch_delay);
+        time(&mut self.deadline);
+        time(&mut self.explain_deadline);
+        time(&mut self.patience);
+        time(&mut self.drain_delay);
+        time(&mut self.shutdown_timeout);
+        let count = |count: &mut usize| *count = (*count).clamp(1, MOST);
+        count(&mut self.max_batch);
+        count(&mut self.queue);
+        count(&mut self.connections);
+        count(&mut self.decoders);
+        self
     }
 }
 
@@ -129,6 +157,7 @@ impl Server {
         device: Arc<dyn Device>,
         options: Options,
     ) -> Result<Self, StartError> {
+        let options = options.bounded();
         let served = models.into_iter().map(|(name, model)| {
             Served::start(name, model, &*device, &options, Arc::default()).map(Arc::new)
         });

@@ -67,9 +67,8 @@ pub(crate) async fn classify(
     let (sender, picture) = oneshot::channel();
     let prepare = move |model: &Served| {
         let mut input = vec![0.0; model.preprocess.size()];
-        let Received { bytes, held, .. } = received;
-        model.prepare(&bytes, &limits, &mut input)?;
-        drop((bytes, held));
+        model.prepare(received.file()?, &limits, &mut input)?;
+        drop(received);
         let picture = seen.then(|| png(&photograph(&input, &model.preprocess)));
         let picture = picture.transpose().map_err(|_| Failure::internal())?;
         squares.hide(&mut input, model.preprocess.input_size);

@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use crate::failure::Failure;
 
+/// Digits of numbers that nobody means.
+const LONG: usize = 19;
+
 /// The pairs of a query, in their order.
 pub(crate) struct Query(Vec<(String, String)>);
 
@@ -38,8 +41,10 @@ impl Query {
         let Some(text) = self.text(key) else { return Ok(None) };
         let number = text.parse().ok().filter(|number| range.contains(number));
         let wrong = || {
-            let (first, last) = (range.start(), range.end());
-            Failure::bad(format!("{key} must be a number from {first} to {last}"))
+            let (first, last) = (range.start(), range.end().to_string());
+            // The last one that can be written is no limit.
+            let last = if last.len() < LONG { format!(" to {last}") } else { " on".to_owned() };
+            Failure::bad(format!("{key} must be a number from {first}{last}"))
         };
         number.map(Some).ok_or_else(wrong)
     }
@@ -79,6 +84,8 @@ mod tests {
         }
         assert_eq!(query.text("odd"), Some("%4"));
         assert!(query.number("k", 1..=6).unwrap_err().message.contains("from 1 to 6"));
+        let wrong = query.number("class", 1..=usize::MAX).unwrap_err();
+        assert_eq!(wrong.message, "class must be a number from 1 on");
         let wrong = query.number("class", 0.0..=1.0).unwrap_err();
         assert_eq!(wrong.message, "class must be a number from 0 to 1");
         let wrong = Query::read(Some("a=%ff")).err().unwrap();

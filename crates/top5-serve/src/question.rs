@@ -24,7 +24,7 @@ pub(crate) struct Question<'a> {
     pub(crate) app: &'a Arc<App>,
     pub(crate) model: &'a Arc<Served>,
     pub(crate) query: &'a Query,
-    /// The bytes of an image file.
+    /// With an image file.
     pub(crate) received: Received,
 }
 
@@ -44,9 +44,8 @@ impl Question<'_> {
         let place = app.looking.admit(model)?;
         let (served, limits) = (Arc::clone(model), app.options.images);
         let prepared = app.apart(move || {
-            let Received { bytes, held: _held, .. } = received;
             let mut input = vec![0.0; served.preprocess.size()];
-            served.prepare(&bytes, &limits, &mut input)?;
+            served.prepare(received.file()?, &limits, &mut input)?;
             Ok((input, place))
         });
         let (input, place) = prepared.await?;

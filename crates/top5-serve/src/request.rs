@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Request, StatusCode};
 use tokio::time::{timeout, timeout_at};
 
 use crate::app::{App, Held};
 use crate::failure::Failure;
+use crate::form::{file, is_form};
 
 /// The slowest that a client may send, in bytes per second, once its first seconds are over.
 const SLOWEST: u64 = 16 << 10;
@@ -26,6 +27,33 @@ pub(crate) struct Received {
     pub(crate) held: Held,
 }
 
+impl Received {
+    /// The bytes of an image file: the body, or the file of the form that it is.
+    pub(crate) fn file(&self) -> Result<&[u8], Failure> {
+        let content = self.headers.get(header::CONTENT_TYPE);
+        let content = content.and_then(|content| content.to_str().ok()).unwrap_or_default();
+        if !is_form(content) {
+            return Ok(&self.bytes);
+        }
+        let (start, end) = file(content, &self.bytes)?;
+        Ok(&self.bytes[start..end])
+    }
+}
+
+/// Whether the body is said to be another than the bytes that come.
+fn is_compressed(headers: &HeaderMap) -> bool {
+    let plain = |name: HeaderName, allowed: &str| {
+        headers.get_all(name).iter().all(|value| {
+            let codings =
+                value.to_str().map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
+            codings.is_ok_and(|all| {
+                all.iter().all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(allowed))
+            })
+        })
+    };
+    !plain(header::CONTENT_ENCODING, "identity") || !plain(header::TRANSFER_ENCODING, "chunked")
+}
+
 /// Reads the body of a request.
 pub(crate) async fn receive(
     app: &Arc<App>,
@@ -33,8 +61,7 @@ pub(crate) async fn receive(
 ) -> Result<Received, Failure> {
     let (head, mut body) = request.into_parts();
     let limit = app.options.body;
-    let encoding = head.headers.get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| encoding != "identity") {
+    if is_compressed(&head.headers) {
         let message = "the body is compressed: send it as it is";
         return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }

@@ -50,7 +50,7 @@ impl Served {
         options: &Options,
         metrics: Arc<OfModel>,
     ) -> Result<Self, StartError> {
-        let batch = options.max_batch.max(1);
+        let batch = options.max_batch;
         let bias = |(name, tensor): (&str, &Tensor)| {
             name.strip_suffix(".bias").map(|layer| (layer.to_owned(), tensor.data().to_vec()))
         };

@@ -61,6 +61,22 @@ fn image_file_gets_the_answer_of_predict() {
     }
     let two = server.ask(&post("/v1/predict/lenet-digits?k=2", &pgm(&digit(0)))).json();
     assert_eq!(two["predictions"].as_array().unwrap().len(), 2);
+    let form = [
+        b"--b\r\nContent-Disposition: form-data; name=\"data\"; filename=\"x\"\r\n\r\n",
+        &pgm(&digit(7))[..],
+        b"\r\n--b--\r\n",
+    ]
+    .concat();
+    for path in [PREDICT, "/predictions/lenet-digits", "/v1/explain/lenet-digits"] {
+        let headers = "Content-Type: multipart/form-data; boundary=b\r\n";
+        let said = server.ask(&client::post_with(path, headers, &form));
+        assert_eq!(said.status, 200, "{said:?}");
+        if path == PREDICT {
+            assert_equal(&said.json(), &expected(&pgm(&digit(7))));
+        }
+        let refused = server.ask(&client::post_with(path, headers, &pgm(&digit(7))));
+        assert_refused(&refused, 400, "a file called image");
+    }
     let torch = server.ask(&post("/predictions/lenet-digits", &pgm(&digit(0)))).json();
     assert_eq!(torch.as_object().unwrap().len(), 5);
 }
@@ -111,6 +127,10 @@ fn protocol_answers_in_every_form() {
     let nested =
         server.ask(&post(INFER, json!({ "inputs": [input] }).to_string().as_bytes())).json();
     assert_eq!(nested["outputs"], flat["outputs"]);
+    let input = json!({ "name": "input", "datatype": "FP32", "shape": [2, 1, 28, 28], "data": values, "parameters": null });
+    let asked = json!({ "id": null, "parameters": null, "inputs": [input], "outputs": null });
+    let nulls = server.ask(&post(INFER, asked.to_string().as_bytes())).json();
+    assert_eq!((&nulls["outputs"], &nulls["id"]), (&flat["outputs"], &Value::Null));
 
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     let text = json!({ "inputs": [{ "name": "input", "datatype": "FP32", "shape": [2, 1, 28, 28],
@@ -171,7 +191,13 @@ fn bad_requests_are_told_what_is_wrong() {
         (input(json!({ "name": "x", "shape": [1], "data": [1] })), "`input` and `image`"),
         (input(json!({ "parameters": { "binary_data_size": 1_u64 << 40 } })), "more than the body"),
         (input(json!({ "parameters": { "binary_data_size": "1" } })), "whole number"),
-        (input(json!({ "parameters": { "x": [] } })), "did not match"),
+        (input(json!({ "parameters": { "x": [] } })), "a parameter must be"),
+        (
+            json!({ "inputs": [{ "name": "input", "datatype": "FP32", "shape": [1, 1, 28, 28], "data": vec![0; 784] }],
+                "outputs": [{ "name": "logits" }, { "name": "logits" }] })
+            .to_string(),
+            "wanted twice",
+        ),
     ];
     for (body, why) in &cases {
         assert_refused(&server.ask(&post(INFER, body.as_bytes())), 400, why);
@@ -181,7 +207,9 @@ fn bad_requests_are_told_what_is_wrong() {
     let body = [text.as_bytes(), &nan].concat();
     assert_refused(&server.ask(&client::post_with(INFER, &header, &body)), 400, "no number");
     let header = "Inference-Header-Content-Length: 99999999999999999999\r\n";
-    assert_refused(&server.ask(&client::post_with(INFER, header, &body)), 400, "no length");
+    assert_refused(&server.ask(&client::post_with(INFER, header, &body)), 400, "not one length");
+    let header = "Inference-Header-Content-Length: 9\r\n".repeat(2);
+    assert_refused(&server.ask(&client::post_with(INFER, &header, &body)), 400, "not one length");
 
     let file = pgm(&digit(1));
     for length in [1, 8, 20, 40, file.len() - 20] {
@@ -246,7 +274,16 @@ fn doors_that_are_closed_say_so() {
     );
     assert_refused(&ask("Host: localhost\r\nOrigin: null\r\n"), 403, "other origins");
     assert_refused(&ask("Host: localhost\r\nSec-Fetch-Site: cross-site\r\n"), 403, "other origins");
-    assert_refused(&ask("Host: localhost\r\nContent-Encoding: gzip\r\n"), 415, "compressed");
+    for coding in [
+        "Content-Encoding: gzip",
+        "Content-Encoding: identity, br",
+        "Content-Encoding: identity\r\nContent-Encoding: gzip",
+    ] {
+        assert_refused(&ask(&format!("Host: localhost\r\n{coding}\r\n")), 415, "compressed");
+    }
+    let transfer = b"POST /v2/repository/index HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
+    assert_refused(&server.ask(transfer), 415, "compressed");
+    assert_eq!(ask("Host: localhost\r\nContent-Encoding: Identity\r\n").status, 200);
     assert_eq!(ask("Host: localhost:1\r\nOrigin: http://localhost:1\r\n").status, 200);
     let load = server.ask(&post("/v2/repository/models/x/load", b""));
     assert_refused(&load, 400, "not from the network");
@@ -269,6 +306,27 @@ fn bodies_have_a_limit() {
     stream.write_all(lying.as_bytes()).unwrap();
     drop(stream);
     assert_eq!(server.get("/ping").status, 200);
+}
+
+#[test]
+fn limits_may_be_none() {
+    let (time, most) = (Duration::MAX, usize::MAX);
+    let server = start_with(Options {
+        deadline: time,
+        explain_deadline: time,
+        patience: time,
+        body: most,
+        queue: most,
+        connections: most,
+        decoders: most,
+        ..Options::default()
+    });
+    let file = pgm(&digit(0));
+    assert_equal(&server.ask(&post(PREDICT, &file)).json(), &expected(&file));
+    assert_eq!(server.ask(&post("/v1/explain/lenet-digits", &file)).status, 200);
+    let server =
+        start_with(Options { queue: 0, connections: 0, decoders: 0, ..Options::default() });
+    assert_equal(&server.ask(&post(PREDICT, &file)).json(), &expected(&file));
 }
 
 #[test]
