@@ -10,7 +10,9 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::explain::method::Settings;
-use top5::explain::{Explainer, Explanation, Map, Method, Target};
+use top5::explain::signal::{Path, Start, strongest};
+use top5::explain::{ExplainError, Explainer, Explanation, Map, Method, Target, layers};
+use top5::graph::Tensor;
 
 pub(crate) use occlude::{EXAMPLES as OCCLUDE_EXAMPLES, OccludeArgs, Task as OccludeTask};
 
@@ -56,8 +58,9 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "N|NAME")]
     against: Option<String>,
     /// Project this map of the layer instead of a class, by number, or the strongest: gradient, deconvnet and guided
-    #[arg(long, value_name = "N|strongest", conflicts_with_all = ["class", "against"])]
-    map: Option<String>,
+    #[arg(long, value_name = "N|strongest", value_parser = channel)]
+    #[arg(conflicts_with_all = ["class", "against"])]
+    map: Option<Channel>,
     /// Points of integrated gradients
     #[arg(long, value_name = "N", default_value = "50", value_parser = positive)]
     steps: usize,
@@ -97,6 +100,38 @@ fn methods(text: &str) -> Result<Methods, String> {
         None => Ok(Methods(names)),
         Some(wrong) => {
             Err(format!("{wrong:?} is no method: expected of {}", Method::NAMES.join(", ")))
+        }
+    }
+}
+
+/// Which map of a layer is projected.
+#[derive(Clone, Copy, Debug)]
+enum Channel {
+    Number(usize),
+    Strongest,
+}
+
+fn channel(text: &str) -> Result<Channel, String> {
+    match text {
+        "strongest" => Ok(Channel::Strongest),
+        _ => text
+            .parse()
+            .map(Channel::Number)
+            .map_err(|_| "expected the number of a map, or strongest".to_owned()),
+    }
+}
+
+impl Channel {
+    /// Fails unless the layer that is looked at has it.
+    fn check(self, explainer: &Explainer) -> Result<(), ExplainError> {
+        let layer = explainer.layer().map_or_else(|| layers::layer(explainer.graph(), None), Ok)?;
+        let node = explainer.graph().node(layer);
+        let channels = node.shape().channels();
+        match self {
+            Self::Number(channel) if channel >= channels => {
+                Err(ExplainError::Channel { layer: node.name.clone(), channel, channels })
+            }
+            Self::Number(_) | Self::Strongest => Ok(()),
         }
     }
 }
@@ -158,6 +193,8 @@ impl Task {
         // Everything that can be wrong is found before a folder is made.
         let of_picture = |picture| args.target(&choice, &subject, picture);
         let targets = pictures.iter().map(of_picture).collect::<Result<Vec<_>>>()?;
+        methods.iter().try_for_each(|method| subject.explainer.check(method))?;
+        args.map.as_ref().map_or(Ok(()), |map| map.check(&subject.explainer))?;
         let folder = folder::fresh(args.out.as_deref(), PLACE, &args.methods.0[0], output)?;
         let mut report = write::Report::new(&subject, &folder);
         let warnings: BTreeSet<&str> = methods.iter().filter_map(Method::warning).collect();
@@ -254,8 +291,8 @@ impl ExplainArgs {
         let explainer = &mut subject.explainer;
         let method = method.clone();
         let Some(of) = target else {
-            let said = self.map.as_deref().expect("without a target there is a map");
-            let (channel, signal) = project(explainer, &method, said, input)?;
+            let map = self.map.expect("without a target there is a map");
+            let (channel, signal) = project(explainer, &method, map, input)?;
             let map = Map::magnitude_of(&signal)?;
             let explanation = Explanation { map, signal: Some(signal), cells: None };
             return Ok(Answer { method, target, layer, map: Some(channel), explanation });
@@ -275,15 +312,13 @@ impl ExplainArgs {
 fn project(
     explainer: &mut Explainer,
     method: &Method,
-    said: &str,
+    map: Channel,
     image: &[f32],
-) -> Result<(usize, top5::graph::Tensor)> {
-    use top5::explain::signal::{Path, Start, strongest};
-    let missing = || Stop::BadInput("the network has no layer with maps: give --layer".to_owned());
-    let layer = explainer.layer().ok_or_else(missing)?;
-    let channel = match said.parse::<usize>() {
-        Ok(channel) => channel,
-        Err(_) if said == "strongest" => {
+) -> Result<(usize, Tensor)> {
+    let layer = explainer.layer().expect("the map was found in a layer");
+    let channel = match map {
+        Channel::Number(channel) => channel,
+        Channel::Strongest => {
             let rule = method.rule().expect("projections have a rule");
             let path = Path::projection(explainer.graph(), layer, rule);
             let projector = explainer.projector(&path)?;
@@ -291,10 +326,6 @@ fn project(
             let activation = projector.activation().expect("a pass went before");
             let plane = activation.data().len() / activation.shape()[1];
             strongest(activation.data()).0 / plane
-        }
-        Err(_) => {
-            let message = format!("--map {said}: expected the number of a map, or strongest");
-            return Err(Stop::BadInput(message).into());
         }
     };
     let signal = explainer.project(method, layer, Start::Strongest(channel), image)?;

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::Args;
 use top5::data::{Limits, Preprocess};
-use top5::explain::method::perturb::softmax;
 use top5::explain::score::ScoreError;
 use top5::explain::signal::strongest;
 use top5::explain::{ExplainError, Explainer, Method, Target};
 use top5::graph::{Device, Graph, Network, Retain, Weights};
-use top5::{Model, Options};
+use top5::{Model, Options, softmax};
 
 use crate::args::{ImageArgs, TunedArgs, WeightsArgs, positive};
 use crate::exit::Stop;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use top5::make_folder;
+use top5::{WholeFile, make_folder};
 
 use crate::exit::Stop;
 use crate::output::Output;
@@ -30,7 +30,10 @@ fn claim_or(folder: &Path, marker: Option<&str>, advice: &str, output: Output) -
             format!("{} is not empty{without}: {advice}, or give --force", folder.display());
         return Err(Stop::Resource(message).into());
     }
-    Ok(make_folder(folder)?)
+    make_folder(folder)?;
+    // Found before the work that is to be written there, not after it.
+    WholeFile::create(&folder.join("index.html"))?;
+    Ok(())
 }
 
 /// Makes `out`, which must be empty, or without it a new folder in `place` called `name`, numbered where that is taken.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 use top5::data::files::Regular;
-use top5::{make_folder, write_whole};
+use top5::{WholeFile, make_folder, write_whole};
 
 use crate::exit::Stop;
 
@@ -193,8 +193,8 @@ impl Output {
         Ok(())
     }
 
-    /// Fails where a file that is to be written would take the place of another kind, or the name of another kind of picture. A
-    /// device, a folder or a link is refused when it is written.
+    /// Fails where a file that is to be written would take the place of another kind, or the name of another kind of picture, and
+    /// where none can be written: asked before the work, not after it.
     pub(crate) fn check_file(self, path: &Path, kind: Kind) -> Result<()> {
         let end = path.extension().map(|end| end.to_string_lossy().to_lowercase());
         let end = end.filter(|end| PICTURES.contains(&end.as_str()) && !self.force);
@@ -208,14 +208,15 @@ impl Output {
             );
             return Err(Stop::Usage(message).into());
         }
-        let Some(mut there) = Regular::open(path).ok().filter(|_| !self.force) else {
-            return Ok(());
-        };
-        let start = there.start(START)?;
-        match start.is_empty() || kind.is(&start) {
-            true => Ok(()),
-            false => Err(taken(path, &format!(" and is no {}", kind.name()))),
+        if let Some(mut there) = Regular::open(path).ok().filter(|_| !self.force) {
+            let start = there.start(START)?;
+            if !start.is_empty() && !kind.is(&start) {
+                return Err(taken(path, &format!(" and is no {}", kind.name())));
+            }
         }
+        // What is begun and not finished goes away.
+        WholeFile::create(path)?;
+        Ok(())
     }
 
     /// Writes the files of a model, and makes the folders that they are in. Fails before that where one is there.

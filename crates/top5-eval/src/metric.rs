@@ -33,10 +33,10 @@ pub fn best<T: PartialOrd + Copy>(scores: &[T]) -> Option<usize> {
 
 /// The cross-entropy of one row of logits, in f64: `ln Σ exp(xᵢ) − x_label`. NaN where a logit is NaN; infinite where the
 /// right class is impossible. Panics unless `label < logits.len()`.
-pub fn cross_entropy(logits: &[f32], label: usize) -> f64 {
+pub fn cross_entropy<T: Copy + Into<f64>>(logits: &[T], label: usize) -> f64 {
     let greatest = greatest(logits);
-    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - greatest).exp()).sum();
-    sum.ln() - (f64::from(logits[label]) - greatest)
+    let sum: f64 = logits.iter().map(|&logit| (logit.into() - greatest).exp()).sum();
+    sum.ln() - (logits[label].into() - greatest)
 }
 
 /// The probabilities of one row of logits, in f64. All NaN where a logit is NaN or +∞.

@@ -101,8 +101,8 @@ impl Target {
     }
 
     /// The score that is explained, from one image's logits or probabilities.
-    pub fn score(&self, logits: &[f32]) -> f64 {
-        let of = |class: usize| f64::from(logits[class]);
+    pub fn score<T: Copy + Into<f64>>(&self, logits: &[T]) -> f64 {
+        let of = |class: usize| logits[class].into();
         of(self.class) - self.against.map_or(0.0, of)
     }
 
@@ -155,7 +155,7 @@ impl Method {
             "hires-cam" => Self::HiresCam,
             "guided-grad-cam" => Self::GuidedGradCam,
             "occlusion" => Self::Occlusion { size: patch, stride: (patch / 2).max(1) },
-            "rise" => Self::Rise { masks: 1000, cells: 7, share: 0.5, seed: 0 },
+            "rise" => Self::Rise { masks: 1000, cells: side.clamp(1, 7), share: 0.5, seed: 0 },
             "ablation" => Self::Ablation { size: (side / 14).max(1) },
             _ => return None,
         })

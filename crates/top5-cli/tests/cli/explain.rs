@@ -52,6 +52,11 @@ fn bad_input_is_told_before_a_folder_is_made() {
         ("explain gradient lenet text.png --out x", 3, "text.png"),
         ("explain magic lenet seven.jpg --out x", 2, "magic"),
         ("explain rise lenet seven.jpg --out x --map 1", 2, "--map"),
+        ("explain guided lenet seven.jpg --out x --map first", 2, "--map"),
+        ("explain guided lenet seven.jpg --out x --map 16", 3, "no map 16"),
+        ("explain gradient,smoothgrad lenet seven.jpg --out x --level -1", 3, "level"),
+        ("explain gradient,occlusion lenet seven.jpg --out x --size 29", 3, "size"),
+        ("explain gradient,grad-cam lenet seven.jpg --out x --layer relu3", 3, "relu3"),
         ("occlude lenet seven.jpg --out x --size 29", 3, "size"),
         ("occlude lenet seven.jpg --out x --size 4 --stride 5", 3, "stride"),
     ] {
@@ -69,4 +74,18 @@ fn folders_that_hold_something_are_left_alone() {
     place.fails("explain gradient lenet seven.jpg --out seven.jpg/x", 4, &["seven.jpg"]);
     place.text("explain gradient lenet seven.jpg --out mine --force");
     assert!(place.path("mine/thesis.txt").exists());
+}
+
+#[test]
+fn places_that_cannot_be_written_are_found_before_the_work() {
+    let place = place();
+    // A page cannot take the place of a folder: found before any picture is drawn.
+    fs::create_dir_all(place.path("taken/index.html")).unwrap();
+    for command in ["explain gradient lenet seven.jpg", "occlude lenet seven.jpg --size 14"] {
+        place.fails(&format!("{command} --out taken --force"), 4, &["index.html"]);
+        let names = fs::read_dir(place.path("taken")).unwrap().map(|entry| entry.unwrap().path());
+        assert_eq!(names.collect::<Vec<_>>(), [place.path("taken/index.html")], "{command}");
+    }
+    // The image, which would be read first, is not even there.
+    place.fails("sanity lenet none.jpg --plot missing/x.svg", 4, &["missing/x.svg"]);
 }

@@ -77,6 +77,16 @@ impl Explainer {
         self.layer
     }
 
+    /// Fails unless the method's settings fit the network's input, and its layer has maps where it looks at one.
+    pub fn check(&self, method: &Method) -> Result<(), ExplainError> {
+        let [_, height, width] = self.graph.input();
+        method.check([height, width])?;
+        if method.needs_layer() {
+            self.map_layer()?;
+        }
+        Ok(())
+    }
+
     /// What `method` says of why `image` has the target's score. `progress` gets the images that are done and their number.
     pub fn explain(
         &mut self,
@@ -86,6 +96,7 @@ impl Explainer {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Explanation, ExplainError> {
         target.check(self.graph.classes())?;
+        self.check(method)?;
         let expected = self.graph.input().iter().product();
         if image.len() != expected {
             return Err(ExplainError::Shape {
@@ -103,7 +114,7 @@ impl Explainer {
                 gradients::integrated(self, image, target, steps, progress)
             }
             Method::Smoothgrad { samples, level, seed } => {
-                gradients::smooth(self, image, target, [samples, seed as usize], level, progress)
+                gradients::smooth(self, image, target, (samples, level, seed), progress)
             }
             Method::GradCam => cam::grad_cam(self, image, target),
             Method::HiresCam => cam::hires_cam(self, image, target),

@@ -1,10 +1,11 @@
 //! Figure 7 of Zeiler & Fergus: what a gray square at each place does to a layer, to the class's probability and to the
 //! answer. Size and stride of the square are not stated in the paper.
 
+use top5_eval::metric::softmax;
 use top5_graph::{NodeId, SessionOptions, Tensor};
 
 use super::explainer::Explainer;
-use super::perturb::{Grid, softmax};
+use super::perturb::Grid;
 use super::{Method, Target};
 use crate::error::ExplainError;
 use crate::map::Map;
@@ -55,7 +56,7 @@ pub fn figure7(
     let totals = sums(whole.kept[0].data());
     let channel = (0..channels).rev().max_by(|&a, &b| totals[a].total_cmp(&totals[b]));
     let channel = channel.expect("a layer has channels");
-    let whole = softmax(whole.logits.data())[class];
+    let whole = softmax(whole.logits.data())[class] as f32;
 
     let (order, count) = (grid.order(), grid.count());
     let (mut activation, mut probability, mut labels) =
@@ -73,7 +74,7 @@ pub fn figure7(
             places.iter().zip(logits).zip(forward.kept[0].data().chunks_exact(per))
         {
             activation[place] = sums(kept)[channel] as f32;
-            probability[place] = softmax(logits)[class];
+            probability[place] = softmax(logits)[class] as f32;
             labels[place] = crate::signal::strongest(logits).0;
         }
         progress(batch_at * batch + places.len(), count);

@@ -50,7 +50,6 @@ pub(super) fn integrated(
     steps: usize,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Explanation, ExplainError> {
-    positive("steps", steps)?;
     let at = |step: usize, out: &mut [f32]| {
         let share = (step as f64 + 0.5) / steps as f64;
         out.iter_mut().zip(image).for_each(|(o, &v)| *o = (share * f64::from(v)) as f32);
@@ -65,21 +64,13 @@ pub(super) fn smooth(
     explainer: &mut Explainer,
     image: &[f32],
     target: Target,
-    [samples, seed]: [usize; 2],
-    level: f32,
+    (samples, level, seed): (usize, f32, u64),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Explanation, ExplainError> {
-    positive("samples", samples)?;
-    if !(level > 0.0 && level.is_finite()) {
-        return Err(ExplainError::Setting {
-            key: "level",
-            expected: "a number above 0".to_owned(),
-        });
-    }
     let least = image.iter().copied().fold(f32::INFINITY, f32::min);
     let most = image.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sigma = level * (most - least);
-    let noise = Stream::new(seed as u64, hash("smoothgrad"));
+    let noise = Stream::new(seed, hash("smoothgrad"));
     let at = |sample: usize, out: &mut [f32]| {
         let mut noise = noise.substream(sample as u64);
         out.iter_mut().zip(image).for_each(|(o, &v)| *o = v + sigma * noise.normal());
@@ -118,11 +109,4 @@ fn mean_gradient(
     }
     let mean = sums.into_iter().map(|sum| (sum / count as f64) as f32).collect();
     Ok(Tensor::new([1, c, h, w], mean).expect("as many values as the image"))
-}
-
-pub(super) fn positive(key: &'static str, value: usize) -> Result<(), ExplainError> {
-    match value {
-        0 => Err(ExplainError::Setting { key, expected: "at least 1".to_owned() }),
-        _ => Ok(()),
-    }
 }

@@ -1,10 +1,10 @@
 //! Methods that only ask the network: what happens to its score when parts of the image are hidden. Hidden is zero, the mean
 //! of the training images where they are standardised: gray.
 
+use top5_eval::metric::softmax;
 use top5_graph::random::{Stream, hash};
 
 use super::explainer::Explainer;
-use super::gradients::positive;
 use super::{Explanation, Target};
 use crate::error::ExplainError;
 use crate::map::Map;
@@ -131,7 +131,6 @@ pub(super) fn tiles(
     size: usize,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Explanation, ExplainError> {
-    positive("size", size)?;
     let [_, height, width] = explainer.graph().input();
     let across = width.div_ceil(size);
     let feature = |at: usize| (at / width / size * across + at % width / size) as u32;
@@ -191,16 +190,7 @@ pub(super) fn rise(
     seed: u64,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Explanation, ExplainError> {
-    positive("masks", masks)?;
     let [_, height, width] = explainer.graph().input();
-    if !(1..=height.min(width)).contains(&cells) {
-        let expected = format!("1 to {}", height.min(width));
-        return Err(ExplainError::Setting { key: "cells", expected });
-    }
-    if !(share > 0.0 && share < 1.0) {
-        let expected = "a share between 0 and 1".to_owned();
-        return Err(ExplainError::Setting { key: "share", expected });
-    }
     let stream = Stream::new(seed, hash("rise"));
     let mask = |i: usize| mask(stream.substream(i as u64), [height, width], cells, share);
     let hide = |i: usize, out: &mut [f32]| {
@@ -260,12 +250,4 @@ fn each(
         progress(first + n, count);
     }
     Ok(())
-}
-
-/// The probabilities of one image's logits.
-pub fn softmax(logits: &[f32]) -> Vec<f32> {
-    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|&v| f64::from(v - greatest).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| (power / sum) as f32).collect()
 }

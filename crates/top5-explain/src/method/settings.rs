@@ -1,6 +1,8 @@
 //! What may be chosen about methods, each by name; what is left open keeps the usual value.
 
 use super::Method;
+use super::perturb::Grid;
+use crate::error::ExplainError;
 
 /// Settings of all methods; each takes those that it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -58,6 +60,37 @@ impl Method {
         }
     }
 
+    /// Fails unless its settings make sense for an input of `[height, width]`.
+    pub fn check(&self, image: [usize; 2]) -> Result<(), ExplainError> {
+        let expect = |key, holds: bool, expected: &str| match holds {
+            true => Ok(()),
+            false => Err(ExplainError::Setting { key, expected: expected.to_owned() }),
+        };
+        let positive = |key, value: usize| expect(key, value > 0, "at least 1");
+        match *self {
+            Self::IntegratedGradients { steps } => positive("steps", steps),
+            Self::Smoothgrad { samples, level, .. } => {
+                positive("samples", samples)?;
+                expect("level", level > 0.0 && level.is_finite(), "a number above 0")
+            }
+            Self::Occlusion { size, stride } => Grid::new(image, size, stride).map(|_| ()),
+            Self::Rise { masks, cells, share, .. } => {
+                positive("masks", masks)?;
+                let most = image[0].min(image[1]);
+                expect("cells", (1..=most).contains(&cells), &format!("1 to {most}"))?;
+                expect("share", share > 0.0 && share < 1.0, "a share between 0 and 1")
+            }
+            Self::Ablation { size } => positive("size", size),
+            Self::Gradient
+            | Self::Deconvnet
+            | Self::Guided
+            | Self::GradientTimesInput
+            | Self::GradCam
+            | Self::HiresCam
+            | Self::GuidedGradCam => Ok(()),
+        }
+    }
+
     /// How many images it runs through the network, forward or backward, at an input of `height * width`: what it costs.
     pub fn passes(&self, [height, width]: [usize; 2]) -> usize {
         let places = |side: usize, size: usize, stride: usize| {
@@ -99,6 +132,36 @@ mod tests {
         for name in Method::NAMES {
             let usual = Method::usual(name, 28).unwrap();
             assert_eq!(usual.clone().with(&Settings::default()), usual);
+        }
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_named() {
+        let rise = |masks, cells, share| Method::Rise { masks, cells, share, seed: 0 };
+        let smooth = |samples, level| Method::Smoothgrad { samples, level, seed: 0 };
+        for (method, wrong) in [
+            (Method::IntegratedGradients { steps: 0 }, "steps"),
+            (smooth(0, 0.1), "samples"),
+            (smooth(1, 0.0), "level"),
+            (smooth(1, f32::NAN), "level"),
+            (Method::Occlusion { size: 6, stride: 1 }, "size"),
+            (Method::Occlusion { size: 4, stride: 5 }, "stride"),
+            (rise(0, 1, 0.5), "masks"),
+            (rise(1, 6, 0.5), "cells"),
+            (rise(1, 5, 1.0), "share"),
+            (Method::Ablation { size: 0 }, "size"),
+        ] {
+            let got = method.check([5, 9]);
+            assert!(
+                matches!(got, Err(ExplainError::Setting { key, .. }) if key == wrong),
+                "{method:?}: {got:?}"
+            );
+        }
+        for side in 1..12 {
+            for name in Method::NAMES {
+                let usual = Method::usual(name, side).unwrap();
+                assert_eq!(usual.check([side, side + 3]), Ok(()), "{usual:?} of {side} pixels");
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use serde::Serialize;
+use top5_eval::metric::{cross_entropy, softmax};
 
 /// How the classifier is fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -154,12 +155,10 @@ impl Problem<'_> {
         let mut loss = 0.0;
         for (row, &label) in self.features.chunks_exact(self.width).zip(self.labels) {
             scores(weights, row, &mut logits);
-            let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let own = logits[label as usize] - greatest;
-            let sum: f64 = logits.iter().map(|logit| (logit - greatest).exp()).sum();
-            loss += share * (sum.ln() - own);
+            loss += share * cross_entropy(&logits, label as usize);
+            let probabilities = softmax(&logits);
             for (class, slopes) in gradient.chunks_exact_mut(per_class).enumerate() {
-                let probability = (logits[class] - greatest).exp() / sum;
+                let probability = probabilities[class];
                 let slope = share * (probability - f64::from(u8::from(class == label as usize)));
                 slopes[self.width] += slope;
                 slopes.iter_mut().zip(row).for_each(|(g, &x)| *g += slope * f64::from(x));

@@ -1,5 +1,6 @@
 //! What is scored: one prepared image and one class, asked again and again with parts of the image changed.
 
+use top5_eval::metric::softmax;
 use top5_graph::{EngineError, Session};
 
 use super::ScoreError;
@@ -129,13 +130,9 @@ impl<'s> Subject<'s> {
 }
 
 fn read(logits: &[f32], class: usize, readout: Readout) -> f64 {
-    let own = f64::from(logits[class]);
     match readout {
-        Readout::Logit => own,
-        // Over the own exponential: no greatest logit is needed, and what overflows gives 0.
-        Readout::Probability => {
-            1.0 / logits.iter().map(|&logit| (f64::from(logit) - own).exp()).sum::<f64>()
-        }
+        Readout::Logit => f64::from(logits[class]),
+        Readout::Probability => softmax(logits)[class],
     }
 }
 
