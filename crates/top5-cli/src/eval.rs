@@ -1,6 +1,7 @@
 //! `top5 eval`: top-1, top-5 and loss of a model, of an ensemble or of saved predictions on a part of a dataset, by the protocols
 //! of the papers.
 
+mod against;
 mod args;
 mod beside;
 mod blocks;
@@ -42,13 +43,12 @@ use beside::Beside;
 pub(crate) use data::{Choice as DataChoice, DIGITS, Part};
 use ensemble::{Ensemble, Given};
 pub(crate) use files::REPORT;
-use files::Report;
 pub(crate) use look::hash as hash_of_weights;
 use look::{Look, Settings};
 use pictures::Wanted;
 use protocol::Choice;
 use real::Real;
-use result::{Evaluation, Outcome};
+use result::{Evaluation, Outcome, Report};
 pub(crate) use shown::Shown;
 
 /// The command, resolved.
@@ -203,7 +203,7 @@ impl Task {
             }
             What::Saved(paths) => self.judge(saved::read_all(paths)?, output)?,
         };
-        self.tell.tell(&outcome, &self.data, output)
+        self.tell.tell(outcome, &self.data, output)
     }
 
     /// Looks where rank 0 does, which judges and tells.
@@ -236,7 +236,7 @@ impl Task {
             judged.push(Judged::new(index, &probabilities, label));
         };
         let header = look.at(model, &part, &self.settings, output, &mut each)?;
-        Ok(Outcome { header, judged, beside: None })
+        Ok(Outcome { header, judged, beside: None, against: None })
     }
 
     /// Judges answers that were kept, at a temperature and with several right answers if that is asked for; saves them.
@@ -297,7 +297,7 @@ impl Task {
                 .collect(),
         };
         let header = answers.header;
-        Ok(Outcome { header, judged, beside })
+        Ok(Outcome { header, judged, beside, against: None })
     }
 }
 
@@ -315,7 +315,15 @@ fn refuse_same(fitted: &Origin, reported: &Origin) -> Result<()> {
 }
 
 impl Tell {
-    fn tell(self, outcome: &Outcome, data: &data::Choice, output: Output) -> Result<()> {
+    fn tell(self, mut outcome: Outcome, data: &data::Choice, output: Output) -> Result<()> {
+        let against = self
+            .against
+            .as_ref()
+            .map(|(name, earlier)| outcome.against(name, (&earlier.evaluation, &earlier.details)));
+        let against = against.transpose();
+        // Where they cannot be compared, the result is told all the same.
+        outcome.against = against.as_ref().ok().cloned().flatten();
+        let outcome = &outcome;
         if let Some(folder) = &self.report {
             let mut details = outcome.details();
             if let Some(path) = &self.kinds {
@@ -334,16 +342,18 @@ impl Tell {
         } else if self.markdown {
             output.text(&text::markdown(outcome, &evaluation))?;
         } else {
-            output.text(&text::describe(&evaluation))?;
+            let compared: String = text::compared(&evaluation).map(|line| line + "\n").collect();
+            output.text(&(text::describe(&evaluation) + &compared))?;
+        }
+        if self.csv || self.markdown {
+            // A table is all that its reader expects.
+            text::compared(&evaluation).for_each(|line| output.note(&line));
         }
         if let Some(rows) = self.rows.as_deref().filter(|_| !output.json) {
             rows::print(rows, Some(&evaluation), &self.measured, output)?;
         }
-        if let Some(beside) = &outcome.beside {
-            output.note(&beside.sentence());
-        }
-        if let Some((name, earlier)) = &self.against {
-            against(outcome, &evaluation, name, earlier, output)?;
+        if let Some(against) = against? {
+            against.check()?;
         }
         match self.min_top1 {
             Some(least) if evaluation.top1 < least => {
@@ -351,31 +361,6 @@ impl Tell {
                 Err(Stop::CheckFailed(message).into())
             }
             Some(_) | None => Ok(()),
-        }
-    }
-}
-
-/// Compares with an earlier report, in words; fails where this result is significantly worse.
-fn against(
-    outcome: &Outcome,
-    now: &Evaluation,
-    name: &str,
-    earlier: &Report,
-    output: Output,
-) -> Result<()> {
-    let Some(paired) = outcome.against(&earlier.evaluation, &earlier.details) else {
-        let message =
-            format!("{name} is about other images: results can only be compared on the same ones");
-        return Err(Stop::BadInput(message).into());
-    };
-    let sentence = paired.sentence("the earlier one", "this one");
-    let (before, after) = (earlier.evaluation.top1, now.top1);
-    let text = format!("against {name} ({before:.2} %, now {after:.2} %): {sentence}");
-    match paired.differs() && after < before {
-        true => Err(Stop::CheckFailed(text).into()),
-        false => {
-            output.note(&text);
-            Ok(())
         }
     }
 }

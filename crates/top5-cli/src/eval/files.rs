@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 use top5::data::files::read_text;
 use top5::eval::KEPT;
 use top5::make_folder;
@@ -12,7 +11,7 @@ use top5::make_folder;
 use super::kinds;
 use super::page;
 use super::pictures::Thumbnails;
-use super::result::{Details, Evaluation, Outcome};
+use super::result::{Details, Outcome, Report};
 use crate::exit::Stop;
 use crate::output::{Kind, Output, SCHEMA_VERSION};
 use crate::table;
@@ -20,16 +19,6 @@ use crate::table;
 /// What a report consists of, by the names of its files.
 pub(crate) const REPORT: &str = "report.json";
 pub(crate) const PREDICTIONS: &str = "predictions.csv";
-
-/// `report.json`.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Report {
-    schema_version: u32,
-    #[serde(flatten)]
-    pub(crate) evaluation: Evaluation,
-    #[serde(flatten)]
-    pub(crate) details: Details,
-}
 
 /// Writes all of them into a folder.
 pub(crate) fn write(

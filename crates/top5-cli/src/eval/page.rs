@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use top5::draw::escape;
 use top5::eval::BINS;
 
-use super::files::Report;
 use super::kinds::KINDS;
 use super::pictures::Thumbnails;
-use super::result::Evaluation;
+use super::result::{Evaluation, Report};
 use super::rows::published;
+use super::text;
 
 const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1a1a1a;background:#fff}
@@ -56,6 +56,9 @@ fn verdict(page: &mut String, evaluation: &Evaluation) {
         page.push_str(
             "<p>Classes of the network that the data lack were left out of its answers.</p>\n",
         );
+    }
+    for sentence in text::compared(evaluation) {
+        let _ = writeln!(page, "<p>It is {}.</p>", escape(&sentence));
     }
 }
 

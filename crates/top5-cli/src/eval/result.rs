@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::against::Against;
 use super::beside::Beside;
+use crate::exit::Stop;
 use serde::{Deserialize, Serialize};
-use top5::eval::{Calibration, Header, Judged, Origin, Paired, null_is_infinite, percent, wilson};
+use top5::eval::{Calibration, Header, Judged, Origin, null_is_infinite, percent, wilson};
 
 /// Confusions, worst images and pairs that are listed.
 pub(crate) const LISTED: usize = 50;
@@ -16,6 +18,7 @@ pub(crate) struct Outcome {
     pub(crate) judged: Vec<Judged>,
     /// How far the probabilities are from others.
     pub(crate) beside: Option<Beside>,
+    pub(crate) against: Option<Against>,
 }
 
 /// The document of `--json` and of `report.json`.
@@ -51,6 +54,9 @@ pub(crate) struct Evaluation {
     /// How far the probabilities are from saved ones, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) beside: Option<Beside>,
+    /// How it compares with an earlier result, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) against: Option<Against>,
     pub(crate) per_class: Vec<Class>,
 }
 
@@ -77,6 +83,16 @@ pub(crate) struct Details {
     pub(crate) kinds: Vec<Sorted>,
     /// A digit per image, in the order of predictions.csv: 1 where its class came first.
     pub(crate) top1_hits: String,
+}
+
+/// `report.json`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) schema_version: u32,
+    #[serde(flatten)]
+    pub(crate) evaluation: Evaluation,
+    #[serde(flatten)]
+    pub(crate) details: Details,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -152,6 +168,7 @@ impl Outcome {
             loss: calibration.nll,
             calibration,
             beside: self.beside.clone(),
+            against: self.against.clone(),
             per_class: if per_class { self.per_class() } else { Vec::new() },
         }
     }
@@ -189,6 +206,26 @@ impl Outcome {
         self.header.classes[class as usize].clone()
     }
 
+    /// This result beside the earlier report of this name. Fails where that is about other images.
+    pub(crate) fn against(
+        &self,
+        report: &str,
+        (evaluation, details): (&Evaluation, &Details),
+    ) -> Result<Against, Stop> {
+        let same = evaluation.origin.fingerprint == self.header.origin.fingerprint
+            && details.top1_hits.len() == self.judged.len();
+        if !same {
+            let message = format!(
+                "{report} is about other images: results can only be compared on the same ones"
+            );
+            return Err(Stop::BadInput(message));
+        }
+        let before: Vec<bool> = details.top1_hits.bytes().map(|hit| hit == b'1').collect();
+        let now: Vec<bool> = self.judged.iter().map(|one| one.is_among(1)).collect();
+        let share = self.evaluation(false).top1;
+        Ok(Against::new(report, (evaluation.top1, &before), (share, &now)))
+    }
+
     fn confusions(&self) -> Vec<Confusion> {
         let mut pairs: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
         for (at, one) in self.judged.iter().enumerate().filter(|(_, one)| !one.is_among(1)) {
@@ -222,14 +259,5 @@ impl Outcome {
             })
         };
         wrong.into_iter().filter_map(suspect).take(LISTED).collect()
-    }
-
-    /// This result beside an earlier one on the same images: earlier first. `None` where they are other images.
-    pub(crate) fn against(&self, evaluation: &Evaluation, details: &Details) -> Option<Paired> {
-        let same = evaluation.origin.fingerprint == self.header.origin.fingerprint
-            && details.top1_hits.len() == self.judged.len();
-        let before: Vec<bool> = details.top1_hits.bytes().map(|hit| hit == b'1').collect();
-        let now: Vec<bool> = self.judged.iter().map(|one| one.is_among(1)).collect();
-        same.then(|| Paired::new(&before, &now))
     }
 }

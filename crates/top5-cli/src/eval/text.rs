@@ -1,5 +1,7 @@
 //! An evaluation as people read it.
 
+use super::against::Against;
+use super::beside::Beside;
 use super::result::{Class, Evaluation, Outcome};
 use crate::printable;
 use crate::table::{self, Column};
@@ -52,6 +54,13 @@ pub(crate) fn describe(evaluation: &Evaluation) -> String {
         text += &format!("\n{}", table::aligned(COLUMNS, &rows));
     }
     text
+}
+
+/// What it was compared with, a sentence each.
+pub(crate) fn compared(evaluation: &Evaluation) -> impl Iterator<Item = String> {
+    let Evaluation { beside, against, .. } = evaluation;
+    let beside = beside.as_ref().map(Beside::sentence);
+    beside.into_iter().chain(against.as_ref().map(Against::sentence))
 }
 
 /// The columns of timm's results.

@@ -215,13 +215,30 @@ fn report_is_written_and_compared_with() {
         assert_eq!(a, b, "{file}");
     }
 
-    let same = place.run("eval lenet --against now/report.json");
-    assert!(same.stderr.contains("no difference shown"), "{same:?}");
+    // The answer to what was asked is on stdout, however quiet the program is.
+    let same = "no difference shown: the earlier one alone is right on 0 images";
+    for quiet in ["", " -q"] {
+        let told = place.text(&format!("eval lenet --against now/report.json{quiet}"));
+        assert!(told.contains(same) && told.contains("now/report.json ("), "{told}");
+    }
+    let told = place.json("eval lenet --against now/report.json");
+    assert_eq!(
+        (&told["against"]["report"], &told["against"]["paired"]["p"]),
+        (&"now/report.json".into(), &1.0.into())
+    );
+    assert_eq!(told["against"]["before"], told["top1"]);
+    let table = place.run("eval lenet --against now/report.json --csv");
+    assert_eq!((table.stdout.lines().count(), table.stderr.contains(same)), (2, true), "{table:?}");
+    place.text("eval lenet --against now/report.json --report compared");
+    let html = fs::read_to_string(place.path("compared/report.html")).unwrap();
+    assert!(html.contains(same), "{html}");
     let worse = "eval lenet --mean 0.9 --std 5 --against now/report.json";
     let worse = place.run(worse);
     assert!(worse.code == Some(6) && worse.stderr.contains("earlier one is better"), "{worse:?}");
+    assert!(worse.stdout.contains("earlier one is better"), "{worse:?}");
     let other = place.run("eval lenet --split validation --against now/report.json");
     assert!(other.code == Some(3) && other.stderr.contains("other images"), "{other:?}");
+    assert!(other.stdout.contains("top-1"), "{other:?}");
 
     let csv = place.text("eval lenet --csv");
     assert!(csv.starts_with("model,img_size,top1,top1_err,top5,top5_err,param_count,"), "{csv}");
