@@ -46,7 +46,8 @@ class Converter:
         attribute = "p_" + name.replace(".", "_").replace("/", "_")
         if not hasattr(self.module, attribute):
             tensor = torch.from_numpy(self.constants[name].copy())
-            self.module.register_parameter(attribute, nn.Parameter(tensor))
+            # The exporter's own numbers, such as factors, are not learnt.
+            self.module.register_parameter(attribute, nn.Parameter(tensor, requires_grad=".constant" not in name))
         self.values[name] = self.graph.get_attr(attribute)
         return self.values[name]
 
@@ -98,6 +99,31 @@ class Converter:
     def Mul(self, node, _):
         return self.call(torch.mul, *(self.value(name) for name in node.input))
 
+    def Sub(self, node, _):
+        return self.call(torch.sub, *(self.value(name) for name in node.input))
+
+    def Neg(self, node, _):
+        return self.call(torch.neg, self.value(node.input[0]))
+
+    def MatMul(self, node, _):
+        return self.call(torch.matmul, *(self.value(name) for name in node.input))
+
+    def Transpose(self, node, a):
+        return self.call(torch.permute, self.value(node.input[0]), tuple(a["perm"]))
+
+    def Softmax(self, node, a):
+        return self.call(torch.softmax, self.value(node.input[0]), a.get("axis", -1))
+
+    def Unsqueeze(self, node, _):
+        x = self.value(node.input[0])
+        for axis in sorted(self.constants[node.input[1]].tolist()):
+            x = self.call(torch.unsqueeze, x, axis)
+        return x
+
+    def ReduceSumSquare(self, node, a):
+        x = self.value(node.input[0])
+        return self.call(torch.sum, self.call(torch.mul, x, x), a["axes"], bool(a.get("keepdims", 1)))
+
     def Concat(self, node, a):
         return self.call(torch.cat, [self.value(name) for name in node.input], a["axis"])
 
@@ -112,7 +138,9 @@ class Converter:
         return self.call(F.pad, self.value(node.input[0]), pad)
 
     def Slice(self, node, _):
-        starts, ends, axes, steps = (self.constants[name].tolist() for name in node.input[1:])
+        starts, ends, *rest = (self.constants[name].tolist() for name in node.input[1:] if name)
+        axes = rest[0] if rest else range(len(starts))
+        steps = rest[1] if len(rest) > 1 else [1] * len(starts)
         cut = [slice(None)] * 4
         for start, end, axis, step in zip(starts, ends, axes, steps):
             cut[axis] = slice(start, end, step)

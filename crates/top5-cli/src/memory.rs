@@ -1,5 +1,6 @@
 //! How much memory a command may take, and what training takes beside its plan: asked before anything is taken.
 
+use std::path::Path;
 use std::thread;
 
 use anyhow::Result;
@@ -74,15 +75,16 @@ fn check_or(needed: u64, what: &str, hint: &str) -> Result<()> {
 /// Fails where the weights do not fit into memory while they are read: other files than safetensors stay there beside their
 /// tensors.
 pub(crate) fn check_weights(files: &WeightFiles) -> Result<()> {
-    let shards = files.shards()?;
-    let paths = if shards.is_empty() { std::slice::from_ref(&files.weights) } else { &shards };
-    let mut needed = 0_u64;
-    for path in paths {
+    let of = |path: &Path| {
         let length = path.metadata().ok().filter(|at| at.is_file()).map_or(0, |at| at.len());
         let streamed = path.extension().is_some_and(|extension| extension == "safetensors");
-        needed = needed.saturating_add(length.saturating_mul(if streamed { 1 } else { 2 }));
-    }
-    check(needed, &format!("reading {}", files.weights.display()))
+        length.saturating_mul(if streamed { 1 } else { 2 })
+    };
+    let reading = format!("reading {}", files.weights.display());
+    // It is read to learn what lies beside it.
+    check(of(&files.weights), &reading)?;
+    let needed = files.all()?.iter().fold(0, |needed: u64, path| needed.saturating_add(of(path)));
+    check(needed, &reading)
 }
 
 /// Bytes of so many inputs of this size.

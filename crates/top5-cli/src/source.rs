@@ -242,10 +242,10 @@ impl Place {
         };
         let weights = hub.first_file(repo, &WeightFiles::NAMES)?;
         let found = WeightFiles { weights, config, preprocessor };
-        // Those of an index lie beside it in the cache once they are asked for.
-        for shard in found.shards()? {
-            let name = shard.file_name().and_then(|name| name.to_str());
-            hub.file(repo, name.expect("an index names files by text"))?;
+        // Those of an index, or of an ONNX file, lie beside it in the cache once they are asked for.
+        for file in found.all()? {
+            let name = file.file_name().and_then(|name| name.to_str());
+            hub.file(repo, name.expect("files are named by text"))?;
         }
         Ok(found)
     }

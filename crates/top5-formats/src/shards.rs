@@ -24,6 +24,12 @@ fn malformed(what: impl Into<String>) -> FormatError {
     FormatError::malformed("index of weights", what)
 }
 
+/// Whether a name stands for a file in the same folder, and not for a hidden one.
+pub(crate) fn is_plain(name: &str) -> bool {
+    let length = 1..=MAX_NAME;
+    length.contains(&name.len()) && !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0'])
+}
+
 impl Index {
     /// Reads an index. Files are named without folders, since they lie beside it.
     pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
@@ -34,11 +40,7 @@ impl Index {
             serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
         let files: BTreeSet<String> = weight_map.into_values().collect();
         for name in &files {
-            let plain = name.len() <= MAX_NAME
-                && !name.starts_with('.')
-                && !name.is_empty()
-                && !name.contains(['/', '\\', ':', '\0']);
-            if !plain {
+            if !is_plain(name) {
                 return Err(malformed(format!("{} is no file beside it", quoted(name))));
             }
         }

@@ -1,11 +1,12 @@
 //! ONNX files, written and read back: every network is known by its structure, and what it computes stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use top5_formats::onnx::{Options, write};
 use top5_formats::{FormatError, Onnx};
 use top5_graph::random::{Stream, hash};
 use top5_graph::{Graph, Tensor, Var, Weights, concat, k, net};
+use top5_testkit::files::onnx::outward;
 use top5_zoo::networks;
 
 /// Parameters of the largest network that the gate goes through.
@@ -128,6 +129,44 @@ fn damaged_files_are_errors_or_no_network() {
         refused += usize::from(!matches!(read, Ok(Some(_))));
     }
     assert!(refused > 0);
+}
+
+/// What PyTorch's exporter writes: `model.onnx` and `model.onnx.data`.
+#[test]
+fn tensors_beside_the_file_are_read_and_nothing_else() {
+    let graph = net("branched", [3, 8, 8], |x| branched(x.conv(6, 1), 4)).unwrap();
+    let weights = weights(&graph);
+    let whole = file(&graph, &weights, false);
+    assert_eq!(Onnx::files_beside(&whole).unwrap().len(), 0);
+    let name = "model.onnx.data";
+    let [bytes, values] = outward(&whole, name);
+    assert!(bytes.len() + values.len() < whole.len() + 10_000 && bytes.len() < whole.len());
+    assert_eq!(Onnx::files_beside(&bytes).unwrap(), BTreeSet::from([name.to_owned()]));
+    let beside = |name: &str, values: &[u8]| BTreeMap::from([(name.to_owned(), values.to_vec())]);
+    let files = beside(name, &values);
+    let read = Onnx::read_with(&bytes, &files).unwrap().weights(&graph).unwrap();
+    assert_eq!(read.weights, weights);
+
+    let error = Onnx::read(&bytes).unwrap_err().to_string();
+    assert!(error.contains("`model.onnx.data`"), "{error}");
+    let cut = beside(name, &values[..values.len() - 1]);
+    let error = Onnx::read_with(&bytes, &cut).unwrap_err();
+    assert!(matches!(error, FormatError::Malformed { .. }), "{error}");
+    for place in ["../model.data", "/etc/passwd", "sub/model.data", "", "..", "c:\\model.data"] {
+        let [bytes, _] = outward(&whole, place);
+        for error in [Onnx::files_beside(&bytes).unwrap_err(), Onnx::read(&bytes).unwrap_err()] {
+            assert!(error.to_string().contains("not in a file beside it"), "{place}: {error}");
+        }
+    }
+    for seed in 0..2_000 {
+        let (mut mutant, mut stream) = (bytes.clone(), Stream::new(seed, 2));
+        for _ in 0..=stream.below(3) {
+            let at = stream.below(mutant.len());
+            mutant[at] = stream.draw() as u8;
+        }
+        drop(Onnx::files_beside(&mutant));
+        drop(Onnx::read_with(&mutant, &files).map(|onnx| onnx.weights(&graph)));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Files of weights as other programs write them, written without the code that reads them.
 
 pub mod caffe;
+pub mod onnx;
 pub mod torch;
 
 /// A type that elements are stored in.

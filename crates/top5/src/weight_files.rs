@@ -1,5 +1,6 @@
 //! Where a model's weights lie: a file, or a folder of a run or of timm's.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ impl Model {
 
     /// Reads a file of [`Model::to_bytes`], or weights of another origin and format, whose network is recognised.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        Ok(Opened::read(bytes, None, None, Pick::Weights)?.model)
+        Ok(Opened::read(bytes, &BTreeMap::new(), None, None, Pick::Weights)?.model)
     }
 
     /// Reads a model from a file, or from a folder (a run's, or timm's): see [`WeightFiles`].
@@ -121,26 +122,51 @@ impl WeightFiles {
         files
     }
 
-    /// The files beside the weights that hold them, if they are an index of several.
-    pub fn shards(&self) -> Result<Vec<PathBuf>, ModelError> {
-        if !self.is_index() {
-            return Ok(Vec::new());
+    /// The files that hold the weights, all in one folder: of an index those that it names, of an ONNX file itself and those in which
+    /// its tensors lie, otherwise the file.
+    pub fn all(&self) -> Result<Vec<PathBuf>, ModelError> {
+        if self.is_index() {
+            return self.shards();
         }
+        let names = || match formats::detect(&Regular::open(&self.weights)?.start(START)?) {
+            Ok(Format::Onnx) => Ok(Onnx::files_beside(&files::read(&self.weights, u64::MAX)?)?),
+            // What it is, is told when it is read.
+            Ok(_) | Err(_) => Ok(BTreeSet::new()),
+        };
+        let names = names().map_err(|error: ModelError| error.at(&self.weights))?;
+        let beside = names.iter().map(|name| self.weights.with_file_name(name));
+        Ok(std::iter::once(self.weights.clone()).chain(beside).collect())
+    }
+
+    /// The files that an index names.
+    fn shards(&self) -> Result<Vec<PathBuf>, ModelError> {
         let read = || Ok(Index::read(&files::read(&self.weights, files::TEXT)?)?);
         let index = read().map_err(|error: ModelError| error.at(&self.weights))?;
         Ok(index.names().map(|name| self.weights.with_file_name(name)).collect())
     }
 
-    /// SHA-256 of the file; of an index, of all files that it names, one after another.
+    /// SHA-256 of [`Self::all`] files, one after another.
     pub fn sha256(&self) -> Result<String, ModelError> {
-        let shards = self.shards()?;
-        let paths = if shards.is_empty() { std::slice::from_ref(&self.weights) } else { &shards };
         let mut bytes = Vec::new();
-        for path in paths {
-            let read = files::read(path, u64::MAX).map_err(ModelError::from);
-            bytes.append(&mut read.map_err(|error| error.at(path))?);
+        for path in self.all()? {
+            let read = files::read(&path, u64::MAX).map_err(ModelError::from);
+            bytes.append(&mut read.map_err(|error| error.at(&path))?);
         }
         Ok(sha256(&bytes))
+    }
+
+    /// The bytes of the files in which an ONNX file's tensors lie, by name.
+    fn beside(&self, bytes: &[u8], pick: Pick) -> Result<BTreeMap<String, Vec<u8>>, ModelError> {
+        if pick != Pick::Weights || formats::detect(bytes) != Ok(Format::Onnx) {
+            return Ok(BTreeMap::new());
+        }
+        let read = |name: String| {
+            let path = self.weights.with_file_name(&name);
+            let bytes =
+                files::read(&path, u64::MAX).map_err(|error| ModelError::from(error).at(&path));
+            Ok((name, bytes?))
+        };
+        Onnx::files_beside(bytes)?.into_iter().map(read).collect()
     }
 
     fn is_index(&self) -> bool {
@@ -190,7 +216,8 @@ impl WeightFiles {
             }
             let bytes = files::read(&self.weights, u64::MAX)?;
             check_name(&self.weights, &bytes)?;
-            Opened::read(&bytes, network, config, pick)
+            let beside = self.beside(&bytes, pick)?;
+            Opened::read(&bytes, &beside, network, config, pick)
         };
         open().map_err(|error: ModelError| error.at(&self.weights))
     }
@@ -258,9 +285,10 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// The model in the bytes of a file.
+    /// The model in the bytes of a file, beside which others may lie.
     pub(crate) fn read(
         bytes: &[u8],
+        beside: &BTreeMap<String, Vec<u8>>,
         network: Option<&'static Network>,
         config: Option<timm::Config>,
         pick: Pick,
@@ -268,7 +296,7 @@ impl Opened {
         if pick == Pick::Average || formats::detect(bytes)? != Format::Onnx {
             return Self::described(formats::read_weights_with(bytes, pick)?, network, config);
         }
-        let onnx = Onnx::read(bytes)?;
+        let onnx = Onnx::read_with(bytes, beside)?;
         let description = Description::read(onnx.metadata(), config)?;
         let file = onnx_file::recognise(&onnx, network, &description)?;
         let mut notes = Vec::new();

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use serde_json::Value;
 use top5::formats::{self, safetensors};
 use top5::graph::{Tensor, Weights};
 use top5::{Model, zoo};
+use top5_testkit::files::onnx::outward;
 
 use crate::program::Place;
 
@@ -75,6 +77,32 @@ fn weights_are_recognised_and_survive_every_way_through_the_program() {
     assert_eq!(place.json("convert theirs.safetensors folder")["network"], "resnet20_cifar");
     place.text("convert local-dir:folder again.safetensors");
     assert_eq!(Model::load(place.path("again.safetensors")).unwrap().weights, resnet20());
+}
+
+/// PyTorch's exporter puts the tensors into a file of their own.
+#[test]
+fn onnx_files_with_their_tensors_beside_them_are_models() {
+    let place = Place::new();
+    place.text("convert lenet whole.onnx");
+    let [file, values] = outward(&fs::read(place.path("whole.onnx")).unwrap(), "model.data");
+    fs::create_dir(place.path("folder")).unwrap();
+    fs::write(place.path("folder/model.onnx"), &file).unwrap();
+    fs::write(place.path("folder/model.data"), &values).unwrap();
+    let eval = |model: &str| place.json(&format!("eval {model}"));
+    let told = |report: &Value| report["loss"].clone();
+    let (whole, beside) = (eval("whole.onnx"), eval("folder"));
+    assert_eq!(told(&beside), told(&whole));
+    let weights = |report: &Value| report["origin"]["weights"].clone();
+
+    // Its tensors are part of what it is.
+    let mut others = values.clone();
+    others[0] ^= 1;
+    fs::write(place.path("folder/model.data"), &others).unwrap();
+    assert_ne!(weights(&eval("folder/model.onnx")), weights(&beside));
+    fs::write(place.path("folder/model.data"), &values[..values.len() / 2]).unwrap();
+    place.fails("eval folder", 3, &["model.onnx", "`model.data`", "damaged"]);
+    fs::remove_file(place.path("folder/model.data")).unwrap();
+    place.fails("eval folder", 4, &["folder/model.data"]);
 }
 
 #[test]

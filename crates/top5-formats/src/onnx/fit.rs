@@ -1,10 +1,12 @@
 //! The weights of a known network from an ONNX file whose structure is that network's.
 
+use super::external::Beside;
 use super::form::{Affine, Classes, Form, Forms, Weight, forms};
 use super::model::{Content, Model, ModelTensor, of_graph};
 use super::read::read;
 use crate::error::FormatError;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use top5_graph::{Graph, Kernels, Node, Tensor, Weights};
 
 /// A network in an ONNX file.
@@ -26,7 +28,23 @@ pub struct OnnxWeights {
 impl<'a> Onnx<'a> {
     /// Reads the structure of a file; its tensors stay in the bytes.
     pub fn read(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        Ok(Self { model: read(bytes)? })
+        static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        Self::read_with(bytes, &NONE)
+    }
+
+    /// As [`Onnx::read`], of a file whose tensors may lie in the files beside it (see [`Onnx::files_beside`]): their bytes by name.
+    pub fn read_with(
+        bytes: &'a [u8],
+        beside: &'a BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self, FormatError> {
+        Ok(Self { model: read(bytes, &Beside::Files(beside))? })
+    }
+
+    /// The names of the files in the same folder in which a file's tensors lie. None where they are in the file itself.
+    pub fn files_beside(bytes: &'a [u8]) -> Result<BTreeSet<String>, FormatError> {
+        let names = RefCell::default();
+        read(bytes, &Beside::Names(&names))?;
+        Ok(names.into_inner())
     }
 
     /// Free text beside the network.

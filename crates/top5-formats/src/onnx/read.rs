@@ -1,8 +1,9 @@
 //! A file as a [`Model`]: protocol buffers, of which what is not needed is passed over.
 //!
 //! Nothing is larger than the file: tensors stay where they are until they are asked for, and what a file says about sizes is
-//! compared with the bytes that it has.
+//! compared with the bytes that it has. Tensors may lie in files beside it, as PyTorch's exporter writes them.
 
+use super::external::{Beside, External};
 use super::model::{Attribute, Content, Model, ModelNode, ModelTensor};
 use crate::element::Element;
 use crate::error::{FormatError, MAX_NAME, quoted};
@@ -27,16 +28,16 @@ const FLOAT16: i64 = 10;
 const DOUBLE: i64 = 11;
 const BFLOAT16: i64 = 16;
 
-fn malformed(what: impl Into<String>) -> FormatError {
+pub(super) fn malformed(what: impl Into<String>) -> FormatError {
     FormatError::malformed(FORMAT, what)
 }
 
-fn refused(what: impl Into<String>) -> FormatError {
+pub(super) fn refused(what: impl Into<String>) -> FormatError {
     FormatError::refused(FORMAT, what)
 }
 
-/// The network in a file.
-pub(super) fn read(bytes: &[u8]) -> Result<Model<'_>, FormatError> {
+/// The network in a file, beside which others lie.
+pub(super) fn read<'a>(bytes: &'a [u8], beside: &Beside<'a, '_>) -> Result<Model<'a>, FormatError> {
     let graph = last(bytes, 7)?.ok_or_else(|| malformed("it has no graph"))?;
     let mut model = Model {
         nodes: Vec::new(),
@@ -50,9 +51,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model<'_>, FormatError> {
     let mut fields = Fields::new(FORMAT, graph);
     while let Some((number, value)) = fields.next()? {
         match (number, value) {
-            (1, Value::Bytes(node)) => read_node(node, &mut model)?,
+            (1, Value::Bytes(node)) => read_node(node, &mut model, beside)?,
             (5, Value::Bytes(tensor)) => {
-                let (name, tensor) = read_tensor(tensor)?;
+                let (name, tensor) = read_tensor(tensor, beside)?;
                 model.tensors.insert(name, tensor);
             }
             (11, Value::Bytes(info)) => inputs.push(read_info(info)?),
@@ -88,7 +89,7 @@ fn read_metadata(model: &[u8]) -> Result<BTreeMap<String, String>, FormatError> 
 }
 
 /// The last field of this number, which is what counts of several.
-fn last(message: &[u8], wanted: u64) -> Result<Option<&[u8]>, FormatError> {
+pub(super) fn last(message: &[u8], wanted: u64) -> Result<Option<&[u8]>, FormatError> {
     let mut fields = Fields::new(FORMAT, message);
     let mut found = None;
     while let Some((number, value)) = fields.next()? {
@@ -99,7 +100,7 @@ fn last(message: &[u8], wanted: u64) -> Result<Option<&[u8]>, FormatError> {
     Ok(found)
 }
 
-fn text(bytes: &[u8]) -> Result<String, FormatError> {
+pub(super) fn text(bytes: &[u8]) -> Result<String, FormatError> {
     if bytes.len() > MAX_NAME {
         return Err(refused(format!("a name has {} bytes", bytes.len())));
     }
@@ -108,7 +109,11 @@ fn text(bytes: &[u8]) -> Result<String, FormatError> {
 }
 
 /// Appends a node; one that only holds a constant becomes a tensor.
-fn read_node<'a>(message: &'a [u8], model: &mut Model<'a>) -> Result<(), FormatError> {
+fn read_node<'a>(
+    message: &'a [u8],
+    model: &mut Model<'a>,
+    beside: &Beside<'a, '_>,
+) -> Result<(), FormatError> {
     let mut node = ModelNode {
         op: String::new(),
         attributes: BTreeMap::new(),
@@ -124,7 +129,7 @@ fn read_node<'a>(message: &'a [u8], model: &mut Model<'a>) -> Result<(), FormatE
             2 => node.outputs.push(text(bytes)?),
             4 => node.op = text(bytes)?,
             5 => {
-                let (name, value, tensor) = read_attribute(bytes)?;
+                let (name, value, tensor) = read_attribute(bytes, beside)?;
                 constant = tensor.or(constant);
                 if let Some(value) = value {
                     node.attributes.insert(name, value);
@@ -149,7 +154,10 @@ fn read_node<'a>(message: &'a [u8], model: &mut Model<'a>) -> Result<(), FormatE
 type ReadAttribute<'a> = (String, Option<Attribute>, Option<ModelTensor<'a>>);
 
 /// Name, value, and the tensor that it may be instead.
-fn read_attribute(message: &[u8]) -> Result<ReadAttribute<'_>, FormatError> {
+fn read_attribute<'a>(
+    message: &'a [u8],
+    beside: &Beside<'a, '_>,
+) -> Result<ReadAttribute<'a>, FormatError> {
     let mut name = String::new();
     let (mut value, mut tensor) = (None, None);
     let (mut ints, mut floats) = (Vec::new(), Vec::new());
@@ -162,7 +170,7 @@ fn read_attribute(message: &[u8]) -> Result<ReadAttribute<'_>, FormatError> {
             (4, Value::Bytes(bytes)) => {
                 value = Some(Attribute::Text(String::from_utf8_lossy(bytes).into_owned()));
             }
-            (5, Value::Bytes(bytes)) => tensor = Some(read_tensor(bytes)?.1),
+            (5, Value::Bytes(bytes)) => tensor = Some(read_tensor(bytes, beside)?.1),
             (7, field) => push_floats(&mut floats, field)?,
             (8, field) => push_ints(&mut ints, field)?,
             _ => {}
@@ -205,10 +213,13 @@ fn push_floats(floats: &mut Vec<f32>, value: Value<'_>) -> Result<(), FormatErro
 }
 
 /// Name and tensor. Types that no network needs have no values.
-fn read_tensor(message: &[u8]) -> Result<(String, ModelTensor<'_>), FormatError> {
+fn read_tensor<'a>(
+    message: &'a [u8],
+    beside: &Beside<'a, '_>,
+) -> Result<(String, ModelTensor<'a>), FormatError> {
     let mut name = String::new();
     let (mut dims, mut kind, mut raw) = (Vec::new(), 0, None);
-    let (mut floats, mut ints) = (Vec::new(), Vec::new());
+    let (mut floats, mut ints, mut external) = (Vec::new(), Vec::new(), External::default());
     let mut fields = Fields::new(FORMAT, message);
     while let Some((number, value)) = fields.next()? {
         match (number, value) {
@@ -218,11 +229,8 @@ fn read_tensor(message: &[u8]) -> Result<(String, ModelTensor<'_>), FormatError>
             (5 | 7, value) => push_ints(&mut ints, value)?,
             (8, Value::Bytes(bytes)) => name = text(bytes)?,
             (9, Value::Bytes(bytes)) => raw = Some(bytes),
-            (14, Value::Varint(1)) => {
-                return Err(refused(
-                    "its weights lie in another file; save it with them, or take the checkpoint that it was made from",
-                ));
-            }
+            (13, Value::Bytes(entry)) => external.entry(entry)?,
+            (14, Value::Varint(place)) => external.lies_beside = place == 1,
             _ => {}
         }
         if dims.len() > MAX_RANK {
@@ -245,6 +253,13 @@ fn read_tensor(message: &[u8]) -> Result<(String, ModelTensor<'_>), FormatError>
         INT64 => (8, None),
         _ => return Ok((name, ModelTensor { dims, content: Content::Ints(Vec::new()) })),
     };
+    if external.lies_beside {
+        let length = count.checked_mul(width).ok_or_else(bad)?;
+        match external.bytes(length, beside)? {
+            Some(bytes) => raw = Some(bytes),
+            None => return Ok((name, ModelTensor { dims, content: Content::Ints(Vec::new()) })),
+        }
+    }
     let content = match (raw, element) {
         (Some(raw), _) if count.checked_mul(width) != Some(raw.len()) => return Err(bad()),
         (Some(raw), Some(element)) => Content::Stored(element, raw),
