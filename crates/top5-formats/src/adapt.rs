@@ -54,7 +54,8 @@ pub fn renamings<'n>(names: impl IntoIterator<Item = &'n str>, graph: &Graph) ->
 /// Those of `candidates` whose tensors are all in `weights`, by name and shape, under the names of one of the known origins.
 ///
 /// Networks that differ in their windows only (`resnet50` and `resnet50_v1`) have the same tensors: all are returned,
-/// in the order given. When the class count is another, the networks that fit but for it are returned.
+/// in the order given. When the number of classes or that of the input's channels is another, the networks that fit but for these
+/// are returned.
 pub fn recognise<'g>(
     weights: &Weights,
     candidates: impl IntoIterator<Item = &'g Graph>,
@@ -89,9 +90,9 @@ pub fn recognise<'g>(
         found = candidates.into_iter().filter_map(apart).collect();
     }
     let exact: Vec<&str> = found.iter().filter(|(_, n)| *n == 0).map(|(name, _)| *name).collect();
-    // The classifier's weight and bias, of the main head and of two more.
-    let other_classes = found.iter().filter(|(_, n)| (1..=6).contains(n)).map(|(name, _)| *name);
-    if exact.is_empty() { other_classes.collect() } else { exact }
+    // The classifier's weight and bias, of the main head and of two more, and the first layer's weight.
+    let others = found.iter().filter(|(_, n)| (1..=7).contains(n)).map(|(name, _)| *name);
+    if exact.is_empty() { others.collect() } else { exact }
 }
 
 /// Number of NaN and infinite values, per tensor that has any.
@@ -100,10 +101,22 @@ pub fn non_finite(weights: &Weights) -> Vec<(&str, usize)> {
     weights.iter().map(|(name, tensor)| (name, count(tensor))).filter(|&(_, n)| n > 0).collect()
 }
 
-/// How many tensors have another first dimension; `None` when names or other dimensions differ.
+/// The name of the weight that tells the number of the input's channels, which is its second dimension: that of the convolution
+/// that alone reads the input. `None` for a network that begins otherwise.
+pub fn stem(graph: &Graph) -> Option<String> {
+    let input = graph.nodes().first()?.id;
+    let mut readers = graph.nodes().iter().filter(|node| node.inputs.contains(&input));
+    let (Some(first), None) = (readers.next(), readers.next()) else { return None };
+    let dense = first.spec.convolution.as_ref().is_some_and(|of| of.groups == 1);
+    let weight = first.spec.params.iter().find(|param| dense && param.role == "weight")?;
+    (weight.shape.len() == 4).then(|| first.param_name(weight))
+}
+
+/// How many tensors have another number of classes or of the input's channels; `None` when names or other dimensions differ.
 fn differences(file: &BTreeMap<String, &[usize]>, graph: &Graph) -> Option<usize> {
     // These may be missing, and there may be more of them.
     let free: BTreeSet<String> = normalised(graph).map(|(conv, _)| bias_of(conv)).collect();
+    let stem = stem(graph);
     let mut count = 0;
     let mut found = 0;
     for (name, param) in graph.params() {
@@ -119,7 +132,9 @@ fn differences(file: &BTreeMap<String, &[usize]>, graph: &Graph) -> Option<usize
         }
         // Another number of classes changes the first dimension of classifiers alone.
         let classes = param.shape.first() == Some(&graph.classes());
-        if !classes || shape.len() != param.shape.len() || shape[1..] != param.shape[1..] {
+        let places = 0..shape.len().max(param.shape.len());
+        let other: Vec<usize> = places.filter(|&at| shape.get(at) != param.shape.get(at)).collect();
+        if !(classes && other == [0] || Some(&name) == stem.as_ref() && other == [1]) {
             return None;
         }
         count += 1;
@@ -198,6 +213,24 @@ mod tests {
         .unwrap()
     }
 
+    #[test]
+    fn networks_for_other_channels_are_recognised_by_all_but_their_first_layer() {
+        let tiny = |channels: usize, classes: usize| {
+            net("tiny", [channels, 8, 8], |x| {
+                x.conv_bn(4, k(3)).relu().global_avg_pool().linear(classes).named("fc")
+            })
+        };
+        let usual = tiny(3, 5).unwrap();
+        assert_eq!(stem(&usual).as_deref(), Some("conv1.weight"));
+        for (channels, classes) in [(1, 5), (1, 2), (4, 5)] {
+            let file = weights(&tiny(channels, classes).unwrap());
+            assert_eq!(recognise(&file, [&usual]), ["tiny"], "{channels}, {classes}");
+        }
+        let mut file = weights(&usual);
+        file.insert("conv1.weight", Tensor::zeros([4, 1, 5, 5]));
+        assert!(recognise(&file, [&usual]).is_empty());
+    }
+
     /// An auxiliary head beside the main path.
     trait Head {
         fn clone_head(self) -> Self;
@@ -241,7 +274,7 @@ mod tests {
     #[test]
     fn a_common_beginning_and_wrappers_further_on_are_taken_off_and_named() {
         type Rename = fn(&str) -> String;
-        let cases: [(Rename, &[&str]); 7] = [
+        let cases: [(Rename, &[&str]); 8] = [
             (|name| name.to_owned(), &[]),
             (|name| format!("model.{name}"), &["taken off the tensors' names: `model.`"]),
             (
@@ -251,6 +284,10 @@ mod tests {
             (
                 |name| name.replacen('.', ".module.", 1),
                 &["taken off the tensors' names: `module.`"],
+            ),
+            (
+                |name| name.replacen("conv1.", "conv1._checkpoint_wrapped_module.", 1),
+                &["taken off the tensors' names: `_checkpoint_wrapped_module.`"],
             ),
             // As OpenMMLab's.
             (

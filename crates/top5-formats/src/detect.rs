@@ -47,9 +47,10 @@ pub struct Group {
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, tensors, .. } = self;
+        let word = if *tensors == 1 { "tensor" } else { "tensors" };
         match path.as_str() {
-            "" => write!(f, "{tensors} tensors without a key"),
-            path => write!(f, "{tensors} tensors in `{path}`"),
+            "" => write!(f, "{tensors} {word} without a key"),
+            path => write!(f, "{tensors} {word} in `{path}`"),
         }
     }
 }
@@ -68,7 +69,7 @@ pub struct Loaded {
 }
 
 /// Beginnings of files that people take for weights, and what to tell them.
-const MISTAKEN: [(&[u8], &str); 9] = [
+const MISTAKEN: [(&[u8], &str); 13] = [
     (
         b"version https://git-lfs",
         "a Git LFS pointer, which stands for the file: fetch it with `git lfs pull` or download it from the site",
@@ -81,6 +82,16 @@ const MISTAKEN: [(&[u8], &str); 9] = [
     (b"BZh", "compressed with bzip2: unpack it first"),
     (b"\xfd7zXZ", "compressed with xz: unpack it first"),
     (b"\x89HDF", "HDF5, perhaps of Keras: convert it to safetensors first"),
+    (b"\x93NUMPY", "a NumPy array (.npy): the weights of a network are several, each with a name"),
+    (
+        b"GGUF",
+        "GGUF, in which language models are kept: take the safetensors that it was made from",
+    ),
+    (b"\x1c\0\0\0TFL3", "a TensorFlow Lite model: take the model that it was made from"),
+    (
+        b"\x18\0\0\0ORTM",
+        "a model in ONNX Runtime's own format: take the .onnx file that it was made from",
+    ),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"{", "JSON text, perhaps a config.json: the weights are in the file beside it"),
@@ -109,8 +120,8 @@ pub fn detect(bytes: &[u8]) -> Result<Format, FormatError> {
         [0x08, 1..=20, ..] => return Ok(Format::Onnx),
         [0x0a | 0x12, ..] | [0xa2, 0x06, ..] => return Ok(Format::Caffe),
         [..] => {
-            "no format that is known here; read are safetensors, PyTorch checkpoints, Caffe models and OverFeat's \
-             weights"
+            "no format that is known here; read are safetensors, PyTorch checkpoints, ONNX files, Caffe models and \
+             OverFeat's weights"
         }
     };
     Err(FormatError::NotWeights { what: what.to_owned() })
@@ -160,6 +171,10 @@ mod tests {
             (b"\x89HDF\r\n\x1a\n", "HDF5"),
             (b"{\"architecture\":\"resnet18\"}", "config.json"),
             (b"\x80\x04\x95", "pickle"),
+            (b"\x93NUMPY\x01\0", ".npy"),
+            (b"GGUF\x03\0\0\0", "GGUF"),
+            (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
+            (b"\x18\0\0\0ORTM", "ONNX Runtime's own"),
             (b"hello", "no format"),
         ] {
             let error = read_weights(bytes).unwrap_err().to_string();

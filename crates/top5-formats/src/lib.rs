@@ -23,7 +23,7 @@ pub mod torch;
 mod transformers;
 mod translate;
 
-pub use adapt::{fit, non_finite, recognise, renamings};
+pub use adapt::{fit, non_finite, recognise, renamings, stem};
 pub use detect::{Format, Group, Loaded, Pick, detect, read_weights, read_weights_with};
 pub use error::FormatError;
 pub use onnx::{Onnx, OnnxWeights};

@@ -8,8 +8,9 @@ use top5_graph::Graph;
 use crate::names::{Names, origins};
 
 /// Parts of names that wrappers put in, before all (`DataParallel` around the network, `compile`) or further on (`DataParallel`
-/// around its features).
-const WRAPPERS: [&str; 2] = ["module", "_orig_mod"];
+/// around its features, FSDP and activation checkpointing around its blocks).
+const WRAPPERS: [&str; 4] =
+    ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 /// How many parts before all names are tried without.
 const DEEPEST: usize = 4;
 /// How many beginnings of one tensor's name are tried: a file may have any number.

@@ -6,8 +6,8 @@ use top5_zoo::{Colours, Network, Settings};
 
 use crate::error::ModelError;
 
-/// The network at the number of classes that the weights have, and at `input` if it is given, with the weights under its
-/// names. Auxiliary heads that the file lacks, or that the input has no room for, are left out. `said` is the number of classes of
+/// The network at the number of classes that the weights have, and at `input` if it is given, otherwise for as many channels as the
+/// weights are for, with the weights under its names. Auxiliary heads that the file lacks, or that the input has no room for, are left out. `said` is the number of classes of
 /// a network whose tensors do not tell it.
 pub(crate) fn fit(
     network: &'static Network,
@@ -30,11 +30,15 @@ pub(crate) fn fit(
         Err(error) => error,
     };
     let mut graphs = Vec::new();
-    if let Some(classes) = other_classes(&graph, &error) {
-        let graph = network.with(Settings { classes, ..settings })?;
+    let channels = other_channels(&graph, &error).filter(|_| input.is_none());
+    let classes = other_classes(&graph, &error);
+    if channels.is_some() || classes.is_some() {
+        settings.input[0] = channels.unwrap_or(settings.input[0]);
+        settings.classes = classes.unwrap_or(settings.classes);
+        let graph = network.with(settings)?;
         match formats::fit(weights.clone(), &graph) {
             Ok(weights) => return Ok((graph, weights)),
-            // It tells what is wrong beside the number of classes.
+            // It tells what is wrong beside these numbers.
             Err(other) => error = other,
         }
         graphs.push(graph.inference());
@@ -52,6 +56,12 @@ fn build(network: &Network, settings: &mut Settings) -> Result<Graph, GraphError
         settings.auxiliary = false;
         network.with(*settings).map_err(|_| error)
     })
+}
+
+/// The number of the input's channels in a file whose first layer has another one than the graph's.
+fn other_channels(graph: &Graph, error: &WeightsError) -> Option<usize> {
+    let weight = formats::stem(graph)?;
+    error.mismatched.iter().find(|mismatch| mismatch.name == weight)?.got.get(1).copied()
 }
 
 /// The number of classes in a file whose last layer has another one than the graph's.

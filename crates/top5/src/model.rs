@@ -8,7 +8,7 @@ use std::path::Path;
 
 use top5_data::Preprocess;
 use top5_eval::imagenet;
-use top5_formats::{self as formats, Format, onnx, safetensors, timm};
+use top5_formats::{self as formats, Format, FormatError, onnx, safetensors, timm};
 use top5_graph::{Graph, Weights, WeightsError};
 use top5_zoo::Network;
 
@@ -125,6 +125,11 @@ impl Model {
         };
         if let Some(said) = description.class_count.filter(|&said| said != count) {
             return wrong(format!("config.json says {said} classes, the tensors have {count}"));
+        }
+        let [channels, ..] = graph.input();
+        if !matches!(channels, 1 | 3) {
+            let what = format!("its network takes {channels} channels, and images have 1 or 3");
+            return Err(FormatError::Refused { format: "weights", what }.into());
         }
         let preprocess = description.preprocess.unwrap_or_else(|| match format {
             Format::Caffe => caffe_preprocessing(network, graph.input()),

@@ -18,6 +18,23 @@ pub(crate) struct Recognised {
     pub(crate) weights: OnnxWeights,
 }
 
+/// What was done to a file that has nodes of this kind, and what to do about it.
+fn rewritten(op: &str) -> Option<String> {
+    let quantised = [
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "ConvInteger",
+        "QLinearConv",
+    ];
+    if quantised.contains(&op) {
+        return Some("it is quantised: take the file before it was".to_owned());
+    }
+    let fused = ["FusedConv", "FusedGemm", "FusedMatMul"];
+    let what = "ONNX Runtime has optimised it for itself: take the file before it was";
+    fused.contains(&op).then(|| what.to_owned())
+}
+
 /// Compares the file with `named`; otherwise with the network that it is said to be, then with every network of the zoo.
 pub(crate) fn recognise(
     onnx: &Onnx<'_>,
@@ -54,6 +71,7 @@ pub(crate) fn recognise(
     let census = onnx.census();
     let kinds: Vec<String> =
         census.iter().take(LISTED).map(|(op, count)| format!("{count} {op}")).collect();
+    let reason = census.iter().find_map(|(op, _)| rewritten(op)).or(reason);
     let kinds = if kinds.is_empty() { "no nodes".to_owned() } else { kinds.join(", ") };
     Err(ModelError::Onnx { named: named.map(|network| network.name), kinds, reason })
 }

@@ -311,7 +311,10 @@ impl Opened {
                 "the network in the file scales its input itself, which was left out".to_owned(),
             );
         }
-        Ok(Self { model: Model::of_onnx(file, description)?, notes })
+        let described = description.preprocess.is_some();
+        let model = Model::of_onnx(file, description)?;
+        notes.extend(about_channels(&model).filter(|_| !described));
+        Ok(Self { model, notes })
     }
 
     fn described(
@@ -331,13 +334,29 @@ impl Opened {
         let mut notes: Vec<String> = about_groups(&file.groups).into_iter().collect();
         let names: Vec<String> = file.weights.iter().map(|(name, _)| name.to_owned()).collect();
         let nameless = network.is_none() && description.network.is_none();
+        let described = description.preprocess.is_some();
         let model = Model::assemble(file.weights, file.format, network, description)?;
         notes.extend(formats::renamings(names.iter().map(String::as_str), &model.graph));
+        notes.extend(about_channels(&model).filter(|_| !described));
         if nameless {
             notes.extend(about_twins(model.graph.name()));
         }
         Ok(Self { model, notes })
     }
+}
+
+/// How images are prepared for a network that takes another number of channels than it usually does, of which nobody says how they
+/// should be.
+fn about_channels(model: &Model) -> Option<String> {
+    let [channels, ..] = model.graph.input();
+    let usual = top5_zoo::network(model.graph.name()).ok()?.input[0];
+    (channels != usual).then(|| {
+        let what = if channels == 1 { "images become gray" } else { "images are in colour" };
+        format!(
+            "the network takes {channels} channels and not {usual}: {what}, with mean {:?} and std {:?}; say with --mean and --std what              it learnt with",
+            model.preprocess.mean, model.preprocess.std
+        )
+    })
 }
 
 /// Which group of tensors was taken, where weights and averages of them are there.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use top5::formats::{self, safetensors};
 use top5::graph::{Tensor, Weights};
 use top5::{Model, zoo};
+use top5_testkit::files::caffe::field;
 use top5_testkit::files::onnx::outward;
 
 use crate::program::Place;
@@ -103,6 +104,44 @@ fn onnx_files_with_their_tensors_beside_them_are_models() {
     place.fails("eval folder", 3, &["model.onnx", "`model.data`", "damaged"]);
     fs::remove_file(place.path("folder/model.data")).unwrap();
     place.fails("eval folder", 4, &["folder/model.data"]);
+}
+
+/// As `timm.create_model(…, in_chans=1)` makes them.
+#[test]
+fn weights_for_gray_images_are_recognised_and_their_preprocessing_is_asked_for() {
+    let place = Place::new();
+    let first = |channels: usize| {
+        let mut weights = resnet20();
+        let weight = Tensor::new([16, channels, 3, 3], vec![0.25; 16 * channels * 9]).unwrap();
+        weights.insert("conv1.weight", weight);
+        file(&weights)
+    };
+    fs::write(place.path("gray.safetensors"), first(1)).unwrap();
+    let ran = place.run("show gray.safetensors");
+    assert!(ran.stdout.contains("input 1×32×32, 10 classes"), "{ran:?}");
+    for word in ["takes 1 channels and not 3", "images become gray", "--mean and --std"] {
+        assert!(ran.stderr.contains(word), "no {word}: {ran:?}");
+    }
+    place.text("convert gray.safetensors gray.onnx");
+    // The file says by now how images are prepared.
+    let ran = place.run("show gray.onnx");
+    assert!(ran.stdout.contains("input 1×32×32") && !ran.stderr.contains("--mean"), "{ran:?}");
+    fs::write(place.path("four.safetensors"), first(4)).unwrap();
+    place.fails("show four.safetensors", 3, &["takes 4 channels, and images have 1 or 3"]);
+    place.fails("show resnet20_cifar --weights four.safetensors", 3, &["takes 4 channels"]);
+}
+
+#[test]
+fn rewritten_onnx_files_are_named() {
+    let place = Place::new();
+    for (op, words) in [("QuantizeLinear", "it is quantised"), ("FusedConv", "ONNX Runtime")] {
+        let node = [field(1, b"x"), field(2, b"y"), field(4, op.as_bytes())].concat();
+        let [input, output] = ["x", "y"].map(|name| field(1, name.as_bytes()));
+        let graph = [field(1, &node), field(11, &input), field(12, &output)].concat();
+        let model = [vec![8, 8], field(7, &graph)].concat();
+        fs::write(place.path("x.onnx"), model).unwrap();
+        place.fails("show x.onnx", 3, &["no network that top5 knows (1", op, words]);
+    }
 }
 
 #[test]

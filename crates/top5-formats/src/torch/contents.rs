@@ -43,6 +43,21 @@ impl Found<'_, '_> {
         self.path.iter().any(|key| words.iter().any(|word| key.to_lowercase().contains(word)))
     }
 
+    /// Whether it belongs to what training keeps beside the weights: by its key, or since an optimiser keeps it for the parameter
+    /// of that number, under names that are no paths.
+    fn is_no_weights(&self) -> bool {
+        let number = |key: &String| key.bytes().all(|digit| digit.is_ascii_digit());
+        let is_path =
+            |(key, _): &(Value<'_>, Value<'_>)| matches!(key, Value::Str(key) if key.contains('.'));
+        let of_parameter = match &self.path[..] {
+            [.., state, last] => {
+                state == "state" && number(last) && !self.items.iter().any(is_path)
+            }
+            _ => false,
+        };
+        of_parameter || self.holds(&NO_WEIGHTS)
+    }
+
     fn is_average(&self) -> bool {
         let words = |key: &String| -> Vec<String> {
             key.to_lowercase().split(['_', '-', ' ']).map(str::to_owned).collect()
@@ -65,7 +80,7 @@ pub(super) fn state_dict<'p, 'a>(
     let found = find(pickle)?;
     let weights = |average: bool| {
         let all = found.iter().enumerate();
-        all.filter(move |(_, group)| !group.holds(&NO_WEIGHTS) && group.is_average() == average)
+        all.filter(move |(_, group)| !group.is_no_weights() && group.is_average() == average)
     };
     let best = |average: bool| {
         let known = weights(average).filter(|(_, group)| group.rank().is_some());
@@ -93,7 +108,12 @@ pub(super) fn state_dict<'p, 'a>(
         .collect();
     match taken {
         Some(at) => Ok((found[at].items, groups)),
-        None if found.is_empty() => Err(refused("the checkpoint holds no tensors")),
+        None if found.is_empty() => Err(refused(
+            "the checkpoint holds no tensors in a dict; NumPy's arrays are none: make them with `torch.from_numpy`",
+        )),
+        None if found.iter().all(Found::is_no_weights) => Err(refused(
+            "it holds what an optimiser keeps, and no weights: give the checkpoint of the model",
+        )),
         None => Err(refused(format!("{}; it holds {}", complaint(pick), list(&groups)))),
     }
 }

@@ -144,6 +144,26 @@ const LIGHTNING: [&str; 4] = [
     "lightning.fabric.utilities.data",
 ];
 
+/// What tensors are that are made by this function of `torch._utils`, and what to do about them.
+fn tensors_not_read(rebuild: &str) -> Option<&'static str> {
+    Some(match rebuild {
+        "_rebuild_qtensor" => {
+            "it holds quantised tensors: take the weights before they were quantised"
+        }
+        "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor" => {
+            "it holds sparse tensors: save them as `tensor.to_dense()`"
+        }
+        "_rebuild_nested_tensor" => "it holds nested tensors, which are no weights of a network",
+        "_rebuild_meta_tensor_no_storage" => {
+            "its tensors have no values (they are on the device `meta`): load the weights before saving them"
+        }
+        "_rebuild_tensor_v3" | "_rebuild_wrapper_subclass" => {
+            "it holds tensors of a type that is not read, float8 for example: save them as `tensor.float()`"
+        }
+        _ => return None,
+    })
+}
+
 impl Global {
     pub(super) fn named(module: &str, name: &str) -> Result<Self, FormatError> {
         let float = |element: Element| {
@@ -169,11 +189,17 @@ impl Global {
             _ if INERT.iter().any(|(of, names)| *of == module && names.contains(&name)) => {
                 Ok(Self::Inert)
             }
-            _ => Err(refused(format!(
-                "its pickle asks for {}, which no state dict needs and which could run code; save \
-                 `model.state_dict()` alone, or convert the file to safetensors",
-                quoted(&format!("{module}.{name}"))
-            ))),
+            _ => {
+                let quoted = quoted(&format!("{module}.{name}"));
+                let tensors = tensors_not_read(name).filter(|_| module == "torch._utils");
+                Err(refused(match tensors {
+                    Some(what) => format!("{what} (its pickle asks for {quoted})"),
+                    None => format!(
+                        "its pickle asks for {quoted}, which no state dict needs and which could run code; save \
+                         `model.state_dict()` alone, or convert the file to safetensors"
+                    ),
+                }))
+            }
         }
     }
 }

@@ -301,9 +301,9 @@ fn tensors_are_found_at_any_depth_and_averages_only_when_asked_for() {
         assert_eq!(groups.iter().filter(|group| group.taken).count(), 1, "{case}");
     }
     for (case, content, pick, word) in [
-        ("two", dict(&[("netA", one(0)), ("netB", one(1))]), Pick::Weights, "1 tensors in `netB`"),
+        ("two", dict(&[("netA", one(0)), ("netB", one(1))]), Pick::Weights, "1 tensor in `netB`"),
         ("no average", dict(&[("model", one(0))]), average, "no average"),
-        ("optimiser alone", dict(&[("optimizer", both(0))]), Pick::Weights, "in `optimizer`"),
+        ("optimiser alone", dict(&[("optimizer", both(0))]), Pick::Weights, "an optimiser keeps"),
     ] {
         let error = read_with(&zipped(&pickle(&[&content])), pick).unwrap_err().to_string();
         assert!(error.contains(word), "{case}: {error}");
@@ -315,6 +315,46 @@ fn programs_are_told_from_checkpoints() {
     let bytes = archive(&[("m/constants.pkl", b"N."), ("m/data.pkl", &small())], false);
     let error = read(&bytes).unwrap_err().to_string();
     assert!(error.contains("TorchScript"), "{error}");
+}
+
+/// What people take for checkpoints, and what they are told.
+#[test]
+fn checkpoints_without_weights_are_named() {
+    let error = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
+    for (entry, words) in [
+        ("conv1.weight.npy", "a NumPy archive"),
+        ("exported/archive_format", "torch.export"),
+        ("model.weights.h5", "Keras"),
+        ("notes.txt", "not a PyTorch checkpoint"),
+    ] {
+        let bytes = archive(&[(entry, b"x")], false);
+        assert!(error(&bytes).contains(words), "{entry}: {}", error(&bytes));
+        // A checkpoint may have an entry that is called so.
+        let bytes = archive(&[(entry, b"x"), ("a/data.pkl", &pickle(&[&dict(&[])]))], false);
+        assert!(error(&bytes).contains("no tensors in a dict"), "{entry}: {}", error(&bytes));
+    }
+    for (rebuild, words) in [
+        ("_rebuild_qtensor", "quantised"),
+        ("_rebuild_sparse_tensor", "to_dense"),
+        ("_rebuild_meta_tensor_no_storage", "no values"),
+        ("_rebuild_tensor_v3", "float8"),
+    ] {
+        let global = format!("ctorch._utils\n{rebuild}\n").into_bytes();
+        let bytes = zipped(&pickle(&[&dict(&[("a", global)])]));
+        let said = error(&bytes);
+        assert!(said.contains(words) && !said.contains("could run code"), "{rebuild}: {said}");
+    }
+    let kept = tensor(&storage("FloatStorage", "0", 6), 0, &[2, 3], &[3, 1]);
+    let of_one = |name| dict(&[(name, kept.clone())]);
+    let adam = dict(&[("state", dict(&[("0", of_one("exp_avg")), ("1", of_one("step"))]))]);
+    for checkpoint in [dict(&[("optimizer", adam.clone())]), adam] {
+        let said = error(&zipped(&pickle(&[&checkpoint])));
+        assert!(said.contains("what an optimiser keeps, and no weights"), "{said}");
+    }
+    // Names of tensors are paths, whatever lies above them.
+    let lists = dict(&[("state", dict(&[("0", of_one("fc.weight")), ("1", of_one("step"))]))]);
+    let read = read(&zipped(&pickle(&[&lists]))).unwrap();
+    assert!(read.tensor("fc.weight").is_some());
 }
 
 #[test]

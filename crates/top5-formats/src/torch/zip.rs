@@ -36,11 +36,8 @@ impl<'a> Archive<'a> {
     pub(super) fn open(bytes: &'a [u8]) -> Result<Self, FormatError> {
         let (count, start) = directory(bytes)?;
         let mut fields = Fields::at(bytes, start)?;
-        if is_script(&bytes[bytes.len() - fields.rest.len()..]) {
-            return Err(refused(
-                "a TorchScript program (`torch.jit.save`): in Python, save \
-                 `torch.jit.load(file).state_dict()` instead",
-            ));
+        if let Some(what) = other_archive(&bytes[bytes.len() - fields.rest.len()..]) {
+            return Err(refused(what));
         }
         let mut entries = BTreeMap::new();
         let mut total = 0;
@@ -91,11 +88,31 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// Whether a directory names the table of constants that programs have beside their tensors. Their code is compressed, so this
-/// is looked for before the entries are.
-fn is_script(directory: &[u8]) -> bool {
-    const NAME: &[u8] = b"/constants.pkl";
-    directory.windows(NAME.len()).any(|window| window == NAME)
+/// What a zip archive is whose names are those of another program than `torch.save`, and what to do with it.
+fn other_archive(directory: &[u8]) -> Option<&'static str> {
+    let has = |name: &str| directory.windows(name.len()).any(|part| part == name.as_bytes());
+    if has("/constants.pkl") {
+        return Some(
+            "a TorchScript program (`torch.jit.save`): in Python, save `torch.jit.load(file).state_dict()` instead",
+        );
+    }
+    if has("/data.pkl") {
+        return None;
+    }
+    [
+        (
+            ".npy",
+            "a NumPy archive (.npz): in Python, save its arrays with `safetensors.numpy.save_file(dict(numpy.load(file)), \
+             \"weights.safetensors\")`",
+        ),
+        (
+            "archive_format",
+            "a program of `torch.export`: in Python, save `torch.export.load(file).state_dict` with `torch.save` instead",
+        ),
+        ("model.weights.h5", "a Keras model: convert it to safetensors first"),
+    ]
+    .into_iter()
+    .find_map(|(name, what)| has(name).then_some(what))
 }
 
 /// Number of entries and offset of the first, from the end of the archive.
