@@ -50,6 +50,7 @@ use protocol::Choice;
 use real::Real;
 use result::{Evaluation, Outcome, Report};
 pub(crate) use shown::Shown;
+use text::Form;
 
 /// The command, resolved.
 pub(crate) struct Task {
@@ -79,8 +80,7 @@ enum What {
 /// How the result is told, and what it must be.
 struct Tell {
     per_class: bool,
-    csv: bool,
-    markdown: bool,
+    form: Form,
     save: Option<PathBuf>,
     report: Option<PathBuf>,
     /// What the report needs images for.
@@ -146,8 +146,11 @@ impl Task {
         };
         let tell = Tell {
             per_class: args.per_class,
-            csv: args.csv,
-            markdown: args.markdown,
+            form: match (args.csv, args.markdown) {
+                (true, _) => Form::Csv,
+                (false, true) => Form::Markdown,
+                (false, false) => Form::Text,
+            },
             save: args.save,
             report: args.report,
             pictures: Wanted {
@@ -194,8 +197,9 @@ impl Task {
         }
         let outcome = match &self.what {
             What::Nothing => {
-                let Tell { rows, measured, .. } = &self.tell;
-                return rows::print(rows.as_deref().unwrap_or_default(), None, measured, output);
+                let Tell { rows, measured, form, .. } = &self.tell;
+                let rows = rows.as_deref().unwrap_or_default();
+                return rows::print(rows, None, measured, *form, output);
             }
             What::Model(look) => self.look(look, output)?,
             What::Ensemble(ensemble) => {
@@ -333,24 +337,27 @@ impl Tell {
             files::write(outcome, details, &thumbnails, folder, output)?;
         }
         let evaluation = outcome.evaluation(self.per_class);
-        if let (true, Some(rows)) = (output.json, &self.rows) {
-            rows::print(rows, Some(&evaluation), &self.measured, output)?;
+        let form = self.form;
+        if let Some(rows) = self.rows.as_deref() {
+            if form == Form::Text && !output.json {
+                output.text(&text::describe(&evaluation))?;
+            }
+            rows::print(rows, Some(&evaluation), &self.measured, form, output)?;
         } else if output.json {
             output.document(&evaluation)?;
-        } else if self.csv {
-            output.text(&text::csv(outcome, &evaluation))?;
-        } else if self.markdown {
-            output.text(&text::markdown(outcome, &evaluation))?;
         } else {
-            let compared: String = text::compared(&evaluation).map(|line| line + "\n").collect();
-            output.text(&(text::describe(&evaluation) + &compared))?;
+            output.text(&match form {
+                Form::Text => text::describe(&evaluation),
+                Form::Csv => text::csv(outcome, &evaluation),
+                Form::Markdown => text::markdown(outcome, &evaluation),
+            })?;
         }
-        if self.csv || self.markdown {
-            // A table is all that its reader expects.
-            text::compared(&evaluation).for_each(|line| output.note(&line));
-        }
-        if let Some(rows) = self.rows.as_deref().filter(|_| !output.json) {
-            rows::print(rows, Some(&evaluation), &self.measured, output)?;
+        for line in text::compared(&evaluation).filter(|_| !output.json) {
+            match form {
+                Form::Text => output.text(&(line + "\n"))?,
+                // A table is all that its reader expects.
+                Form::Csv | Form::Markdown => output.note(&line),
+            }
         }
         if let Some(against) = against? {
             against.check()?;

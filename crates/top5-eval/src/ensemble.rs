@@ -4,6 +4,7 @@
 //! more weight than the others.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use crate::metric::softmax;
 use crate::predictions::Predictions;
@@ -28,7 +29,7 @@ pub enum EnsembleError {
         /// In what they differ.
         what: String,
     },
-    /// A weight is not a positive number.
+    /// A weight is none of [`WEIGHTS`].
     Weight {
         /// The member, from 0.
         member: usize,
@@ -55,7 +56,7 @@ impl fmt::Display for EnsembleError {
             Self::Weight { member, weight } => {
                 write!(
                     f,
-                    "member {member} of the ensemble has the weight {weight}; expected more than 0"
+                    "member {member} of the ensemble has the weight {weight:e}; expected 1e-9 to 1e9"
                 )
             }
         }
@@ -64,13 +65,16 @@ impl fmt::Display for EnsembleError {
 
 impl std::error::Error for EnsembleError {}
 
+/// What a member's weight may be: sums of such weights, and of probabilities with them, lose nothing.
+pub const WEIGHTS: RangeInclusive<f64> = 1e-9..=1e9;
+
 /// The weighted mean of the members' probabilities, each one row with one value per class. The weights need not sum to 1.
 pub fn average(members: &[(f64, &[f64])]) -> Result<Vec<f64>, EnsembleError> {
     let Some((_, first)) = members.first() else { return Err(EnsembleError::Empty) };
     let mut sum = vec![0.0; first.len()];
     let mut weights = 0.0;
     for (member, &(weight, probabilities)) in members.iter().enumerate() {
-        if !(weight > 0.0 && weight.is_finite()) {
+        if !WEIGHTS.contains(&weight) {
             return Err(EnsembleError::Weight { member, weight });
         }
         if probabilities.len() != sum.len() {
@@ -171,7 +175,7 @@ pub fn fit(members: &[&Predictions]) -> Result<Vec<f64>, EnsembleError> {
         weights = next.iter().map(|share| share / all).collect();
     }
     // No member vanishes: a weight must be positive.
-    Ok(weights.into_iter().map(|weight| weight.max(1e-9)).collect())
+    Ok(weights.into_iter().map(|weight| weight.max(*WEIGHTS.start())).collect())
 }
 
 #[cfg(test)]
@@ -190,7 +194,7 @@ mod tests {
         assert_eq!(average(&[]), Err(EnsembleError::Empty));
         let error = average(&[(1.0, &[1.0][..]), (1.0, &[0.5, 0.5])]);
         assert_eq!(error, Err(EnsembleError::Classes { expected: 1, got: 2 }));
-        for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        for weight in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e308, 1e-310] {
             let error = average(&[(weight, &[1.0])]).unwrap_err();
             assert!(matches!(error, EnsembleError::Weight { .. }), "{weight}: {error}");
         }

@@ -6,6 +6,7 @@ use top5::eval::rows::{Member, ResultRow, article};
 use top5::zoo;
 
 use super::result::Evaluation;
+use super::text::Form;
 use crate::exit::Stop;
 use crate::output::Output;
 use crate::table::{self, Column};
@@ -112,6 +113,7 @@ pub(crate) fn print(
     rows: &[ResultRow],
     now: Option<&Evaluation>,
     earlier: &[Evaluation],
+    form: Form,
     output: Output,
 ) -> Result<()> {
     let measured = |row: &ResultRow| {
@@ -123,23 +125,30 @@ pub(crate) fn print(
     };
     let rows: Vec<Beside<'_>> =
         rows.iter().map(|row| Beside { row, measured: measured(row) }).collect();
-    match output.json {
-        true => output.document(&Document { evaluation: now, rows }),
-        false => output.text(&text(&rows, now)),
+    if output.json {
+        return output.document(&Document { evaluation: now, rows });
     }
+    let (cells, is_a_row) = cells(&rows, now);
+    output.text(&match form {
+        Form::Text => text(&rows, now.filter(|_| !is_a_row), &cells),
+        Form::Csv => table::csv(COLUMNS.map(|(title, _)| title), &cells),
+        Form::Markdown => table::markdown(COLUMNS, &cells),
+    })
 }
 
-fn text(rows: &[Beside<'_>], now: Option<&Evaluation>) -> String {
-    const COLUMNS: [Column; 8] = [
-        ("row", false),
-        ("year", false),
-        ("network", false),
-        ("val top-1 err", true),
-        ("val top-5 err", true),
-        ("test top-5 err", true),
-        ("top-1 err here", true),
-        ("top-5 err here", true),
-    ];
+const COLUMNS: [Column; 8] = [
+    ("row", false),
+    ("year", false),
+    ("network", false),
+    ("val top-1 err", true),
+    ("val top-5 err", true),
+    ("test top-5 err", true),
+    ("top-1 err here", true),
+    ("top-5 err here", true),
+];
+
+/// The table's cells, and whether what was measured now is one of its rows. Otherwise it is the last.
+fn cells(rows: &[Beside<'_>], now: Option<&Evaluation>) -> (Vec<[String; 8]>, bool) {
     let published = |error: Option<f32>| error.map_or(String::new(), |error| error.to_string());
     let cells = |Beside { row, measured }: &Beside<'_>| {
         let year = row.year.map_or(String::new(), |year| year.to_string());
@@ -159,7 +168,12 @@ fn text(rows: &[Beside<'_>], now: Option<&Evaluation>) -> String {
         let none = String::new;
         cells.push([none(), none(), now.network.clone(), none(), none(), none(), d, e]);
     }
-    let mut text = table::aligned(COLUMNS, &cells);
+    (cells, is_a_row)
+}
+
+/// All that is known of rows; `now` was measured and is none of them.
+fn text(rows: &[Beside<'_>], now: Option<&Evaluation>, cells: &[[String; 8]]) -> String {
+    let mut text = table::aligned(COLUMNS, cells);
     for Beside { row, measured } in rows {
         text += &format!("\n{}: {}\n", row.name, how(row));
         for choice in row.chosen() {
@@ -169,7 +183,7 @@ fn text(rows: &[Beside<'_>], now: Option<&Evaluation>) -> String {
             text += &format!("  {}\n", measured.text());
         }
     }
-    if let Some(now) = now.filter(|_| !is_a_row) {
+    if let Some(now) = now {
         let (network, measured) = (&now.network, Measured::new(now).text());
         let protocol = &now.origin.protocol.name;
         text += &format!("\n{network}, {protocol}: {measured}; it is none of these ensembles\n");

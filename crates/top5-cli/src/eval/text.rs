@@ -6,6 +6,15 @@ use super::result::{Class, Evaluation, Outcome};
 use crate::printable;
 use crate::table::{self, Column};
 
+/// How a result is told on stdout where it is no JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    /// Tables alone, for a program or a page.
+    Csv,
+    Markdown,
+}
+
 /// The text on stdout.
 pub(crate) fn describe(evaluation: &Evaluation) -> String {
     let Evaluation { network, data, split, images, top1, top5, loss, .. } = evaluation;

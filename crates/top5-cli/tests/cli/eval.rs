@@ -246,6 +246,18 @@ fn report_is_written_and_compared_with() {
     assert!(place.text("eval lenet --markdown").starts_with("| model | img_size |"));
     let rows = place.text("eval --row VGG");
     assert!(rows.contains("7.32") && rows.contains("0 of 2 rows were run here"), "{rows}");
+    let rows = place.text("eval --row all --csv");
+    assert!(rows.starts_with("row,year,network,val top-1 err,"), "{rows}");
+    assert!(
+        rows.lines().count() == 18 && rows.lines().all(|line| line.split(',').count() == 8),
+        "{rows}"
+    );
+    let rows = place.text("eval lenet --row 2014 --markdown");
+    assert!(
+        rows.starts_with("| row | year |") && rows.lines().all(|line| line.starts_with('|')),
+        "{rows}"
+    );
+    assert!(rows.lines().last().unwrap().contains("| lenet |"), "{rows}");
     assert!(place.text("eval lenet --row 2014").contains("measured on digits"));
     place.fails("eval --row LeNet", 2, &["--row LeNet", "AlexNet"]);
     place.fails("eval", 2, &["MODEL"]);

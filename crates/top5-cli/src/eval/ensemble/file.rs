@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use top5::data::files::read_text;
-use top5::eval::{Average, Averaged};
+use top5::eval::{Average, Averaged, ensemble::WEIGHTS};
 
 use super::{Answers, Ensemble, Given, Member, Weighing};
 use crate::args::WeightsArgs;
@@ -70,9 +70,9 @@ pub(super) fn read(path: &Path, given: &Given<'_>) -> Result<Ensemble> {
         return Err(wrong(reason).into());
     }
     let member = |(number, member): (usize, MemberFile)| -> Result<Member> {
-        if !(member.weight > 0.0 && member.weight.is_finite()) {
+        if !WEIGHTS.contains(&member.weight) {
             let reason =
-                format!("weight {} of member {number}: expected more than 0", member.weight);
+                format!("weight {:e} of member {number}: expected 1e-9 to 1e9", member.weight);
             return Err(wrong(reason).into());
         }
         let weight = member.weight;
