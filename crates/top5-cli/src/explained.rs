@@ -128,6 +128,12 @@ impl Choice {
         let network = device.network(&graph, weights, Retain::Tensors)?;
         let layer = self.args.layer.as_deref();
         let explainer = Explainer::new(Arc::clone(&network), layer, batch)?;
+        if classes.len() == 1 {
+            output.warn(
+                "the network has one class, whose probability is always 1: what is measured by it says nothing, what by \
+                 the logit does",
+            );
+        }
         Ok(Subject { network, explainer, preprocess, classes })
     }
 

@@ -125,7 +125,7 @@ impl Task {
             state: Some((&self.out, self.save_every)),
             open: &|| self.model.open(output),
         };
-        let mut search = pass.begin(search)?;
+        let mut search = pass.begin(search, network.graph())?;
         interrupt.listen()?;
         pass.run(network.as_ref(), &images, &mut search)?;
         self.draw(&network, &layers, &images, &search, (&interrupt, output))

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use top5::data::{Loader, LoaderOptions, files};
 use top5::explain::zfnet::gallery::Search;
-use top5::graph::{EngineError, Network, NodeId, Session, SessionOptions};
+use top5::graph::{EngineError, Graph, Network, NodeId, Session, SessionOptions};
 use top5::{Finite, Model, Options, write_whole};
 
 use super::subject::Images;
@@ -36,7 +36,7 @@ pub(super) struct Pass<'p> {
 
 impl Pass<'_> {
     /// Where the search in a folder is, or at its beginning.
-    pub(super) fn begin(&self, search: Search) -> Result<Search> {
+    pub(super) fn begin(&self, search: Search, graph: &Graph) -> Result<Search> {
         let Some((folder, _)) = self.state else { return Ok(search) };
         let path = folder.join(STATE);
         if !path.exists() || self.output.force {
@@ -44,7 +44,9 @@ impl Pass<'_> {
         }
         let reading = || format!("reading {}", path.display());
         let bytes = files::read(&path, files::TEXT).with_context(reading)?;
-        let resumed = search.resume(&bytes).map_err(|error| {
+        let units = |&layer: &NodeId| graph.node(layer).shape().size().iter().product();
+        let units: Vec<usize> = self.layers.iter().map(units).collect();
+        let resumed = search.resume(&bytes, &units).map_err(|error| {
             let message = format!(
                 "{}: {error}: choose another folder with --out, or begin anew with --force",
                 path.display()

@@ -89,3 +89,40 @@ fn places_that_cannot_be_written_are_found_before_the_work() {
     // The image, which would be read first, is not even there.
     place.fails("sanity lenet none.jpg --plot missing/x.svg", 4, &["missing/x.svg"]);
 }
+
+/// The embedded model with the first of its classes only, as a safetensors file.
+fn one_class(place: &Place) -> Vec<u8> {
+    place.text("convert lenet whole.safetensors");
+    let bytes = fs::read(place.path("whole.safetensors")).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let (header, data) = bytes[8..].split_at(length);
+    let mut header: serde_json::Value = serde_json::from_slice(header).unwrap();
+    header["__metadata__"]["top5.classes"] = "[\"0\"]".into();
+    let mut kept: Vec<u8> = Vec::new();
+    for (name, tensor) in header.as_object_mut().unwrap() {
+        if name == "__metadata__" {
+            continue;
+        }
+        let [from, to] = [0, 1].map(|i| tensor["data_offsets"][i].as_u64().unwrap() as usize);
+        let mut values = &data[from..to];
+        if name.starts_with("fc3.") {
+            values = &values[..values.len() / 10];
+            tensor["shape"][0] = 1.into();
+        }
+        tensor["data_offsets"] = serde_json::json!([kept.len(), kept.len() + values.len()]);
+        kept.extend_from_slice(values);
+    }
+    let header = header.to_string().into_bytes();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &kept].concat()
+}
+
+#[test]
+fn a_network_of_one_class_is_explained_and_told() {
+    let place = place();
+    let bytes = one_class(&place);
+    fs::write(place.path("one.safetensors"), bytes).unwrap();
+    let ran = place.run("explain gradient,occlusion,grad-cam one.safetensors seven.jpg --out x");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("one class, whose probability is always 1"), "{ran:?}");
+    place.fails("explain gradient one.safetensors seven.jpg --against 1", 3, &["--against 1"]);
+}

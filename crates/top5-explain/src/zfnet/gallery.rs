@@ -60,14 +60,16 @@ impl Search {
         Self { format: FORMAT, of: of.into(), seen: 0, unread: 0, layers }
     }
 
-    /// The search in a file, if it is this one at a later time.
-    pub fn resume(&self, json: &[u8]) -> Result<Self, SearchError> {
+    /// The search in a file, if it is this one at a later time; `units` are those of a map, for each layer.
+    pub fn resume(&self, json: &[u8], units: &[usize]) -> Result<Self, SearchError> {
         let read: Self = serde_json::from_slice(json)
             .map_err(|error| SearchError::Unreadable { reason: error.to_string() })?;
+        let seen = read.seen;
         let same = (read.format, &read.of, read.layers.len())
             == (self.format, &self.of, self.layers.len())
             && read.unread <= read.seen
-            && read.layers.iter().zip(&self.layers).all(|(a, b)| a.continues(b, read.seen));
+            && (read.layers.iter().zip(&self.layers).zip(units))
+                .all(|((read, asked), &units)| read.continues(asked, seen, units));
         if same { Ok(read) } else { Err(SearchError::Another) }
     }
 
@@ -200,6 +202,9 @@ mod tests {
         .unwrap()
     }
 
+    /// Units of a map of its two stages.
+    const UNITS: [usize; 2] = [99, 30];
+
     /// The search over twenty images in batches of this size, cut off and resumed after each that is named.
     fn search(threads: usize, batch: usize, cuts: &[usize]) -> Search {
         let (graph, device) = (graph(), device(threads));
@@ -217,7 +222,7 @@ mod tests {
             let forward = session.forward(&images[search.seen() * 99..end * 99]).unwrap();
             search.observe(&numbers, &forward.kept, 0).unwrap();
             if cuts.contains(&end) {
-                search = fresh().resume(&search.to_json()).unwrap();
+                search = fresh().resume(&search.to_json(), &UNITS).unwrap();
             }
         }
         search
@@ -240,10 +245,14 @@ mod tests {
             Search::new("twenty", 3, vec![(0..6).collect(), vec![0, 4]]),
             Search::new("twenty", 3, vec![(0..6).collect()]),
         ] {
-            assert_eq!(other.resume(&done.to_json()), Err(SearchError::Another));
+            assert_eq!(other.resume(&done.to_json(), &UNITS), Err(SearchError::Another));
+        }
+        // Places beyond the maps, which no search writes.
+        for units in [[1, 30], [99, 1]] {
+            assert_eq!(done.resume(&done.to_json(), &units), Err(SearchError::Another));
         }
         let cut = &done.to_json()[..50];
-        assert!(matches!(done.resume(cut), Err(SearchError::Unreadable { .. })));
+        assert!(matches!(done.resume(cut, &UNITS), Err(SearchError::Unreadable { .. })));
     }
 
     #[test]

@@ -88,12 +88,14 @@ impl Strongest {
         }
     }
 
-    /// Whether it could be what `asked` became: the same maps and number of peaks, in order, of images below `images`.
-    pub fn continues(&self, asked: &Self, images: usize) -> bool {
+    /// Whether it could be what `asked` became: the same maps and number of peaks, in order, of images below `images` and units
+    /// below `units`.
+    pub fn continues(&self, asked: &Self, images: usize, units: usize) -> bool {
         let sound = |peaks: &Vec<Peak>| {
             peaks.len() <= self.most
                 && peaks.is_sorted_by(|a, b| a.order(b).is_lt())
-                && peaks.iter().all(|p| p.image < images && p.value.is_finite() && p.value > 0.0)
+                && peaks.iter().all(|p| p.image < images && p.unit < units)
+                && peaks.iter().all(|p| p.value.is_finite() && p.value > 0.0)
         };
         (self.most, &self.maps, self.peaks.len()) == (asked.most, &asked.maps, asked.maps.len())
             && self.peaks.iter().all(sound)
@@ -201,10 +203,11 @@ mod tests {
         let text = serde_json::to_string(&strongest).unwrap();
         let read: Strongest = serde_json::from_str(&text).unwrap();
         assert_eq!(read, strongest);
-        assert!(read.continues(&Strongest::new(2, vec![0, 1, 2]), 4));
-        assert!(!read.continues(&Strongest::new(2, vec![0, 1, 2]), 3));
-        assert!(!read.continues(&Strongest::new(3, vec![0, 1, 2]), 4));
-        assert!(!read.continues(&Strongest::new(2, vec![0, 2, 1]), 4));
+        assert!(read.continues(&Strongest::new(2, vec![0, 1, 2]), 4, 2));
+        assert!(!read.continues(&Strongest::new(2, vec![0, 1, 2]), 3, 2));
+        assert!(!read.continues(&Strongest::new(2, vec![0, 1, 2]), 4, 0));
+        assert!(!read.continues(&Strongest::new(3, vec![0, 1, 2]), 4, 2));
+        assert!(!read.continues(&Strongest::new(2, vec![0, 2, 1]), 4, 2));
     }
 
     #[test]
