@@ -20,7 +20,7 @@ pub struct Map {
 pub enum Fact {
     /// There is something to see.
     Varies,
-    /// All values are equal and above zero, or signed and below it: it says nothing of places.
+    /// All values are equal and above zero: it says nothing of places.
     Constant,
     /// No value is above zero.
     NoPositiveEvidence,

@@ -1,6 +1,6 @@
 //! What is scored: one prepared image and one class, asked again and again with parts of the image changed.
 
-use top5_eval::metric::softmax;
+use top5_eval::metric::{best, softmax};
 use top5_graph::{EngineError, Session};
 
 use super::ScoreError;
@@ -38,9 +38,7 @@ impl<'s> Subject<'s> {
             return Err(ScoreError::input(what, "one row of logits for one image"));
         };
         let logits = logits.into_data();
-        // Of equal ones the first.
-        let best = (0..classes).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-        let class = class.or(best).filter(|&class| class < classes);
+        let class = class.or_else(|| best(&logits)).filter(|&class| class < classes);
         let Some(class) = class else {
             return Err(ScoreError::input("class", format!("a number below {classes}")));
         };
