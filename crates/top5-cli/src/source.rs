@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use top5::data::files;
 use top5::formats::{Pick, timm};
 use top5::zoo::{self, Network};
@@ -154,7 +154,7 @@ impl Named {
         };
         let wants_model = args.weights.is_some()
             || [HUB, FOLDER].iter().any(|prefix| name.starts_with(prefix))
-            || path.exists() && (holds_weights() || zoo::network(name).is_err());
+            || is_there(path)? && (holds_weights() || zoo::network(name).is_err());
         let network = || zoo::find(name).is_ok().then(|| zoo::network(name));
         match network().filter(|_| !wants_model) {
             Some(network) => Ok(Self::Network(network?)),
@@ -180,7 +180,7 @@ impl ModelSource {
             let network = zoo::network(name)?;
             return Ok(Self::Weights(Place::resolve(weights)?, Some(network)));
         }
-        if name.starts_with(HUB) || name.starts_with(FOLDER) || Path::new(name).exists() {
+        if name.starts_with(HUB) || name.starts_with(FOLDER) || is_there(Path::new(name))? {
             return Ok(Self::Weights(Place::resolve(name)?, None));
         }
         if EMBEDDED.contains(&name) {
@@ -249,6 +249,11 @@ impl Place {
         }
         Ok(found)
     }
+}
+
+/// Whether a name is that of a file or folder.
+fn is_there(path: &Path) -> Result<bool> {
+    files::exists(path).with_context(|| format!("reading {}", path.display()))
 }
 
 /// The files of weights at a path. Fails where it is a folder that holds none, or several of which none is preferred.

@@ -268,6 +268,12 @@ pub(crate) fn there(path: PathBuf) -> Result<Option<PathBuf>, DataError> {
 }
 
 impl DataError {
+    /// Whether it is of a sample that is of no use, and may be left out where that is asked for. What the system did not let be read
+    /// may be good, and whoever left it out would learn or count something else than the data.
+    pub fn is_bad_sample(&self) -> bool {
+        if let Self::Io { source, .. } = self { files::tells_content(source) } else { true }
+    }
+
     /// Whether the operating system failed (exit code 4) rather than the data (exit code 3).
     pub fn is_io(&self) -> bool {
         matches!(

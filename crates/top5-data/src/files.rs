@@ -138,15 +138,28 @@ pub fn is_dir(path: &Path) -> io::Result<bool> {
     looked_at(path).map(|found| found.is_some_and(|metadata| metadata.is_dir()))
 }
 
+/// Whether an error says that no file can have this name: it is too long, or has a zero in it.
+fn is_no_name(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput)
+}
+
 /// Whether an error says that nothing is there.
 pub fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// Whether an error says what is in the place of a file, not that the file could not be read: nothing, something that is no
+/// regular file, or one that is longer than any that can be used.
+pub fn tells_content(error: &io::Error) -> bool {
+    let unsuited =
+        matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge);
+    is_absence(error) || unsuited && error.raw_os_error().is_none()
+}
+
 fn looked_at(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if is_absence(&error) => Ok(None),
+        Err(error) if is_absence(&error) || is_no_name(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -255,7 +268,7 @@ mod tests {
         }
         std::os::unix::fs::symlink(at("nowhere"), at("link")).unwrap();
         std::os::unix::fs::symlink(at("loop"), at("loop")).unwrap();
-        for name in ["link", "absent", "file/below"] {
+        for name in ["link", "absent", "file/below", &"n".repeat(5000), "zero\0"] {
             let found = [exists, is_file, is_dir].map(|look| look(&at(name)).unwrap());
             assert_eq!(found, [false; 3], "{name}");
         }

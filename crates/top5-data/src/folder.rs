@@ -94,6 +94,9 @@ impl ImageFolder {
                 if on_bad == OnBad::Skip
                     && let Err(error) = read_image(&path, &limits)
                 {
+                    if !error.is_bad_sample() {
+                        return Err(error);
+                    }
                     skipped.push(error);
                 }
                 let relative = path.strip_prefix(root).unwrap_or(&path);

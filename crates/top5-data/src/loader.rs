@@ -255,7 +255,9 @@ impl Iterator for Batches {
                     batch.labels.push(label);
                     batch.indices.push(index);
                 }
-                Err(error) if self.options.skip_unreadable => batch.unread.push((index, error)),
+                Err(error) if self.options.skip_unreadable && error.is_bad_sample() => {
+                    batch.unread.push((index, error));
+                }
                 Err(error) => {
                     self.pool = None;
                     return Some(Err(error));
@@ -281,6 +283,7 @@ impl Iterator for Batches {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::io;
 
     use super::*;
     use crate::augment::crop::Padding;
@@ -485,6 +488,51 @@ mod tests {
             }
             assert!(batches.next().is_none());
             assert_eq!(batches.size_hint(), (0, Some(0)));
+        }
+    }
+
+    /// A sample that the system did not let be read may be good.
+    #[test]
+    fn samples_are_left_out_for_what_they_are_only() {
+        struct Refused(io::ErrorKind);
+        impl Dataset for Refused {
+            fn name(&self) -> &str {
+                "refused"
+            }
+            fn classes(&self) -> &[String] {
+                &[]
+            }
+            fn len(&self) -> usize {
+                3
+            }
+            fn sample(&self, index: usize) -> Result<Sample, DataError> {
+                match index {
+                    1 => Err(DataError::Io { path: "x.png".into(), source: self.0.into() }),
+                    _ => Ok(Sample { image: Image::filled(1, 3, 4, 0), label: 0 }),
+                }
+            }
+            fn label(&self, _: usize) -> u32 {
+                0
+            }
+            fn fingerprint(&self) -> u64 {
+                0
+            }
+        }
+        for (kind, left_out) in [
+            (io::ErrorKind::NotFound, true),
+            (io::ErrorKind::InvalidInput, true),
+            (io::ErrorKind::PermissionDenied, false),
+            (io::ErrorKind::StaleNetworkFileHandle, false),
+            (io::ErrorKind::Other, false),
+        ] {
+            let options = LoaderOptions { skip_unreadable: true, ..LoaderOptions::evaluation(3) };
+            let dataset = Arc::new(Refused(kind));
+            let loader = Loader::new(dataset, Preprocess::squash([1, 3, 4]), options);
+            match (loader.threads(1).epoch(0, 0).next().unwrap(), left_out) {
+                (Ok(batch), true) => assert_eq!((batch.labels.len(), batch.unread.len()), (2, 1)),
+                (Err(DataError::Io { .. }), false) => {}
+                (other, _) => panic!("{kind}: {other:?}"),
+            }
         }
     }
 

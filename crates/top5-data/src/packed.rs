@@ -448,7 +448,12 @@ pub(crate) fn finish(
     let mut skipped = Vec::new();
     if options.on_bad == OnBad::Skip {
         for part in [Some(&train), validation.as_ref(), test.as_ref()].into_iter().flatten() {
-            skipped.extend((0..part.len()).filter_map(|index| part.sample(index).err()));
+            for error in (0..part.len()).filter_map(|index| part.sample(index).err()) {
+                if !error.is_bad_sample() {
+                    return Err(error);
+                }
+                skipped.push(error);
+            }
         }
     }
     let train = several_classes(path, train)?;

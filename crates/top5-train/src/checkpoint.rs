@@ -314,7 +314,9 @@ impl Place {
 /// such folder, or no checkpoint in it.
 pub fn newest_folder(folder: &Path) -> Result<Option<PathBuf>, CheckpointError> {
     let names = match names(folder) {
-        Err(CheckpointError::Io { source, .. }) if tells_content(&source) => return Ok(None),
+        Err(CheckpointError::Io { source, .. }) if files::tells_content(&source) => {
+            return Ok(None);
+        }
         names => names?,
     };
     let newest = names.iter().filter_map(|name| Place::of(name)).max();
@@ -375,19 +377,13 @@ impl From<String> for Flaw {
     }
 }
 
-/// Whether an error says what is in the place of a file, not that the file could not be read: nothing, something that is no
-/// regular file, or one that is longer than any that is written here.
-fn tells_content(error: &io::Error) -> bool {
-    let unsuited =
-        matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge);
-    files::is_absence(error) || unsuited && error.raw_os_error().is_none()
-}
-
 fn read_folder(folder: &Path) -> Result<State, Flaw> {
     let read = |name: &'static str, limit| {
-        files::read(&folder.join(name), limit).map_err(|source| match tells_content(&source) {
-            true => Flaw::Content(format!("{name}: {source}")),
-            false => Flaw::Unread { name, source },
+        files::read(&folder.join(name), limit).map_err(|source| {
+            match files::tells_content(&source) {
+                true => Flaw::Content(format!("{name}: {source}")),
+                false => Flaw::Unread { name, source },
+            }
         })
     };
     let manifest: Manifest = serde_json::from_slice(&read(MANIFEST, files::TEXT)?)

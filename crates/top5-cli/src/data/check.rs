@@ -98,6 +98,9 @@ impl Task {
         let of_part = |((name, part), survey): (&(&'static str, Arc<dyn Dataset>), _)| {
             part_document(name, part.as_ref(), survey)
         };
+        let bad = found.parts.iter().flat_map(|part| &part.bad);
+        let unread = bad.map(|(_, error)| error).find(|error| !error.is_bad_sample());
+        let unread = unread.map(ToString::to_string);
         let documents: Vec<_> = parts.iter().zip(found.parts).map(of_part).collect();
         let document = Document {
             data,
@@ -116,6 +119,9 @@ impl Task {
             false => output.text(&document.text())?,
         }
         document.warn(output);
+        if let Some(error) = unread {
+            return Err(Stop::Resource(error).into());
+        }
         match document.bad {
             0 => Ok(()),
             bad => {

@@ -22,16 +22,19 @@ pub(super) type Take<'t> = &'t mut dyn FnMut(usize, Told);
 pub(super) struct Unread {
     pub(super) reason: String,
     is_io: bool,
+    /// Whether it may be left out, where that is asked for.
+    pub(super) is_bad: bool,
 }
 
 impl From<&DataError> for Unread {
     fn from(error: &DataError) -> Self {
-        Self { reason: error.to_string(), is_io: error.is_io() }
+        let (is_io, is_bad) = (error.is_io(), error.is_bad_sample());
+        Self { reason: error.to_string(), is_io, is_bad }
     }
 }
 
 impl From<Unread> for Stop {
-    fn from(Unread { reason, is_io }: Unread) -> Self {
+    fn from(Unread { reason, is_io, .. }: Unread) -> Self {
         if is_io { Self::Resource(reason) } else { Self::BadInput(reason) }
     }
 }
@@ -102,7 +105,10 @@ mod tests {
 
     fn told(image: usize) -> Told {
         match image % 5 {
-            3 => Err(Unread { reason: format!("{image}.png"), is_io: image.is_multiple_of(2) }),
+            3 => {
+                let is_io = image.is_multiple_of(2);
+                Err(Unread { reason: format!("{image}.png"), is_io, is_bad: !is_io })
+            }
             _ => Ok(vec![1.0 / image as f64, f64::MIN_POSITIVE / 3.0, 0.1 + 0.2]),
         }
     }

@@ -5,8 +5,9 @@ mod row;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Deserialize;
+use top5::data::files;
 use top5::eval::ensemble::{fit, fuse};
 use top5::eval::{Average, Averaged, Origin, Predictions, kept_row};
 
@@ -69,7 +70,7 @@ impl Ensemble {
     /// What `--ensemble` stands for: a file, or the name of a row of the article's table, whose members' weights are `given`.
     /// Paths in a file are relative to the working folder.
     pub(crate) fn resolve(text: &str, given: &Given<'_>) -> Result<Self> {
-        if !Path::new(text).is_file() {
+        if !files::is_file(Path::new(text)).with_context(|| format!("reading {text}"))? {
             return row::resolve(text, given);
         }
         let of_members = [

@@ -190,6 +190,10 @@ fn look(
     }
     let seconds = start.elapsed().as_secs_f64();
     output.note(&format!("{all} images in {seconds:.1} s, {:.1} images/s", all as f64 / seconds));
+    let kept_back = unread.iter().find(|error| !error.is_bad);
+    if let Some(error) = kept_back {
+        return Err(Stop::from(error.clone()).into());
+    }
     unread.iter().for_each(|error| output.warn(&format!("left out: {}", error.reason)));
     if images.is_empty()
         && let Some(error) = unread.first()

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use top5::data::files::read_text;
+use top5::data::files::{is_file, read_text};
 use top5::eval::{NAMES, Protocol, named};
 
 use crate::exit::Stop;
@@ -20,7 +20,7 @@ pub(crate) enum Choice {
 impl Choice {
     /// Reads a file, or makes sure that the name is known.
     pub(crate) fn resolve(text: &str) -> Result<Self> {
-        if Path::new(text).is_file() {
+        if is_file(Path::new(text)).with_context(|| format!("reading {text}"))? {
             let content = read_text(Path::new(text)).with_context(|| format!("reading {text}"))?;
             return Ok(Self::File(read(text, &content)?));
         }

@@ -208,6 +208,18 @@ fn unread_checkpoint_ends_a_resume_with_nothing_lost() {
     assert_eq!(hash(&parse(&ran.stdout)), whole);
     assert!(ran.stderr.contains(&format!("going on after step {STEPS}")), "{ran:?}");
 
+    // Nor is a file taken for the name of something else.
+    let at = place.path("loop.pth");
+    std::os::unix::fs::symlink(&at, &at).unwrap();
+    for line in [
+        "show loop.pth",
+        "predict x.png --model loop.pth",
+        "eval --ensemble loop.pth",
+        "eval lenet --protocol loop.pth",
+    ] {
+        place.fails(line, 4, &["reading loop.pth", "symbolic links"]);
+    }
+
     // Nor are a run's own files taken for absent, nor its folder for one without a run.
     for (file, line) in [
         ("environment.json", format!("{line} --resume")),
