@@ -10,7 +10,11 @@ import { TEXTS } from "./texts.js";
 /** @type {{language: string, models: Model[], blob: Blob | null, file: string, sample: string | null}} */
 export const state = { language: "en", models: [], blob: null, file: "", sample: null };
 
-/** Answers that were computed beforehand, in an exported page. @type {{answers: Record<string, any>, pictures: string[]} | undefined} */
+/**
+ * Answers that were computed beforehand, in an exported page. Those about images lie in scripts of their own, by the number of the
+ * question, and come into `parts` when they are asked for: together they may be hundreds of megabytes.
+ * @type {{answers: Record<string, any>, questions: Record<string, number>, parts: Record<string, any>[], pictures: string[]} | undefined}
+ */
 export const exported = /** @type {any} */ (globalThis).TOP5;
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
@@ -92,21 +96,30 @@ export const model = () => state.models.find((one) => one.name === said("model")
 // Questions.
 
 /** An answer computed beforehand, or undefined. @param {string} path */
-function beforehand(path) {
+async function beforehand(path) {
   if (!exported) return undefined;
-  const answer = exported.answers[state.sample === null ? path : `${path}#${state.sample}`] ?? exported.answers[path];
+  const number = exported.questions[path];
+  if (number !== undefined && !exported.parts[number]) await loaded(`answers-${number}.js`);
+  const answer = number === undefined ? exported.answers[path] : exported.parts[number]?.[state.sample ?? ""];
   if (answer === undefined) throw new Error(text("beforehand"));
   return answer;
 }
 
+/** Runs a script of the folder, if it is there. @param {string} src @returns {Promise<void>} */
+function loaded(src) {
+  return new Promise((resolve) => {
+    document.head.append(make("script", { src, onload: () => resolve(), onerror: () => resolve() }));
+  });
+}
+
 /** What there is at a path. @param {string} path */
 export async function ask(path) {
-  return beforehand(path) ?? answered(await fetch(path));
+  return (await beforehand(path)) ?? answered(await fetch(path));
 }
 
 /** What is said of the image that is chosen. @param {string} path @param {AbortSignal} [signal] */
 export async function askOfImage(path, signal) {
-  return beforehand(path) ?? answered(await fetch(path, { method: "POST", body: state.blob, signal }));
+  return (await beforehand(path)) ?? answered(await fetch(path, { method: "POST", body: state.blob, signal }));
 }
 
 /** @param {Response} response */
@@ -121,7 +134,7 @@ async function answered(response) {
  * @param {(done: number, of: number) => void} progress
  */
 export async function askSlowly(path, signal, progress) {
-  const known = beforehand(path);
+  const known = await beforehand(path);
   if (known) return known;
   const headers = { Accept: "application/x-ndjson" };
   const response = await fetch(path, { method: "POST", body: state.blob, signal, headers });

@@ -1,5 +1,5 @@
 //! The page as files: the same scripts in one, with answers computed beforehand, so that it opens from a folder. Browsers load no
-//! modules and ask for no files there: each module becomes a function, and the answers are a script of their own.
+//! modules and ask for no files there: each module becomes a function, and the answers are scripts, too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,29 +70,35 @@ impl Server {
         let samples = zoo::sample_files();
         let asked = questions(app, methods);
         let all = asked.gets.len() + asked.posts.len() * samples.len();
-        let mut answers = BTreeMap::new();
+        let (mut answers, mut done) = (BTreeMap::new(), 0);
+        let mut told = || {
+            done += 1;
+            if progress(done, all) { Ok(()) } else { Err(ExportError::Stopped) }
+        };
         for path in asked.gets {
             let parts: Vec<&str> = path.split('/').collect();
             let answer = runtime.block_on(whole(async { routes::get(app, &parts) }));
             answers.insert(path.clone(), answer.map_err(|failure| wrong(&path, &failure))?);
-            if !progress(answers.len(), all) {
-                return Err(ExportError::Stopped);
-            }
-        }
-        for path in asked.posts {
-            for (name, png) in &samples {
-                let answer = runtime.block_on(whole(post(app, &path, png)));
-                let answer = answer.map_err(|failure| wrong(&path, &failure))?;
-                answers.insert(format!("{path}#{name}"), answer);
-                if !progress(answers.len(), all) {
-                    return Err(ExportError::Stopped);
-                }
-            }
+            told()?;
         }
         let mut files = page::exported();
+        let mut questions = BTreeMap::new();
+        for (number, path) in asked.posts.into_iter().enumerate() {
+            let mut part = BTreeMap::new();
+            for (name, png) in &samples {
+                let answer = runtime.block_on(whole(post(app, &path, png)));
+                part.insert(name, answer.map_err(|failure| wrong(&path, &failure))?);
+                told()?;
+            }
+            // Each question's answers are a file of their own: all together are too long to be read at once.
+            let part = serde_json::json!(part);
+            let script = format!("globalThis.TOP5.parts[{number}] = {part};\n");
+            files.push((format!("answers-{number}.js"), script.into_bytes()));
+            questions.insert(path, number);
+        }
         let pictures = results::exported(app);
         let names: Vec<&str> = pictures.iter().map(|(name, _)| name.as_str()).collect();
-        let data = serde_json::json!({ "answers": answers, "pictures": names });
+        let data = serde_json::json!({ "answers": answers, "questions": questions, "parts": [], "pictures": names });
         files.push(("data.js".to_owned(), format!("globalThis.TOP5 = {data};\n").into_bytes()));
         files.extend(samples.into_iter().map(|(name, png)| (format!("{name}.png"), png)));
         files.extend(pictures);
