@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 import tritonclient.http as triton
@@ -30,7 +31,7 @@ def logits(client, values, binary_in, binary_out):
     return client.infer(MODEL, inputs(values, binary_in), outputs=wanted, request_id="7").as_numpy("logits")
 
 
-def check(client):
+def check(client, address):
     """Yields the name of each check that passed; the first that does not raises."""
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready(MODEL)
     yield "health"
@@ -54,6 +55,13 @@ def check(client):
         value, index, *_ = classes[0][0].decode().split(":") if binary else classes[0][0].split(":")
         assert (index, len(value.split(".")[1])) == ("1", 6), classes
     yield "classification of an image file"
+    # The client writes no raw requests, but reads the answers to them.
+    request = Request(f"{address}/v2/models/{MODEL}/infer", PICTURE, {"Inference-Header-Content-Length": "0"})
+    with urlopen(request) as answer:
+        length = int(answer.headers["Inference-Header-Content-Length"])
+        raw = triton.InferenceServerClient.parse_response_body(answer.read(), header_length=length)
+    assert raw.as_numpy("logits").shape == (1, 10) and raw.as_numpy("probabilities").argmax() == 1, raw.get_response()
+    yield "the raw form"
     for name, shape in [("none", (1, 1, 28, 28)), (MODEL, (1, 28, 28)), (MODEL, (1000, 1, 28, 28))]:
         try:
             client.infer(name, inputs(np.zeros(shape, np.float32), True))
@@ -68,7 +76,7 @@ def main():
     address = sys.argv[1].rstrip("/")
     cases = sys.argv[2] if len(sys.argv) > 2 else "160"
     client = triton.InferenceServerClient(address.removeprefix("http://"))
-    passed = [*check(client)]
+    passed = [*check(client, address)]
     print("\n".join(passed))
     st = Path(sys.executable).with_name("schemathesis")
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
