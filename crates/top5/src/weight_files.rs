@@ -351,9 +351,13 @@ fn about_channels(model: &Model) -> Option<String> {
     let [channels, ..] = model.graph.input();
     let usual = top5_zoo::network(model.graph.name()).ok()?.input[0];
     (channels != usual).then(|| {
-        let what = if channels == 1 { "images become gray" } else { "images are in colour" };
+        let (word, what) = match channels {
+            1 => ("channel", "images become gray"),
+            _ => ("channels", "images are in colour"),
+        };
         format!(
-            "the network takes {channels} channels and not {usual}: {what}, with mean {:?} and std {:?}; say with --mean and --std what              it learnt with",
+            "the network takes {channels} {word} and not {usual}: {what}, with mean {:?} and std {:?}; say with --mean and --std what it \
+             learnt with",
             model.preprocess.mean, model.preprocess.std
         )
     })

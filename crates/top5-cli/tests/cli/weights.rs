@@ -119,7 +119,7 @@ fn weights_for_gray_images_are_recognised_and_their_preprocessing_is_asked_for()
     fs::write(place.path("gray.safetensors"), first(1)).unwrap();
     let ran = place.run("show gray.safetensors");
     assert!(ran.stdout.contains("input 1×32×32, 10 classes"), "{ran:?}");
-    for word in ["takes 1 channels and not 3", "images become gray", "--mean and --std"] {
+    for word in ["takes 1 channel and not 3", "images become gray", "--std what it learnt with"] {
         assert!(ran.stderr.contains(word), "no {word}: {ran:?}");
     }
     place.text("convert gray.safetensors gray.onnx");
