@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use top5::data::{Limits, Loader, LoaderOptions, OnBad, Preprocess, Splits};
+use top5::data::{Limits, Loader, LoaderOptions, OnBad, Preprocess, Splits, files};
 use top5::eval::EvaluationError;
 use top5::graph::{Device, Graph, SessionOptions, Training, TrainingOptions, Weights};
 use top5::train::{
@@ -323,8 +323,8 @@ impl Task {
             None => top5::preprocessing(network, input),
         };
         if self.augment_unsaid && plan::is_coloured(splits.train.as_ref()) {
-            let first = splits.train.sample(0).map(|sample| sample.image);
-            recipe.augment = first.map(|image| usual_augment(&image, input)).unwrap_or_default();
+            let typical = plan::typical(splits.train.as_ref());
+            recipe.augment = typical.map(|image| usual_augment(&image, input)).unwrap_or_default();
         }
         Ok((graph, preprocess))
     }
@@ -340,6 +340,7 @@ impl Run {
     ) -> Result<State> {
         let Self { recipe, exact, folder, splits, graph, output, .. } = self;
         folder.sweep()?;
+        let has_begun = files::exists(&folder.join(CONFIG))?;
         // The folder is a run with the second of them, and no run lacks the first.
         Environment::write(folder, device, *exact, splits)?;
         folder.write(CONFIG, recipe.to_toml().as_bytes())?;
@@ -362,13 +363,19 @@ impl Run {
         }
         match found.state {
             Some(mut state) => {
-                state.prolong(recipe.epochs);
+                state.prolong(recipe);
                 output.note(&format!("going on after step {}", state.step));
+                if let Some(why) = start::stopped_early(&state) {
+                    output.note(&format!("{why}; a greater --early-stopping lets it go on"));
+                }
                 // It may have been cut off between the checkpoint and this.
                 folder.write(SUMMARY, summary::csv(&state.rows).as_bytes())?;
                 Ok(state)
             }
             None if found.damaged.is_empty() => {
+                if has_begun {
+                    output.note("the run has no checkpoint: it begins again");
+                }
                 let given = start.map(|start| start.weights);
                 Ok(trainer
                     .begin(given.unwrap_or_else(|| initialise_by(recipe.init, graph, recipe.seed))))
@@ -387,7 +394,7 @@ impl Run {
         training: &mut dyn Training,
         state: State,
     ) -> Result<State> {
-        let Self { recipe, folder, checkpoints, output, interrupt, splits, .. } = self;
+        let Self { folder, checkpoints, output, interrupt, splits, .. } = self;
         let (graph, preprocess, keep_epochs) = (&self.graph, &self.preprocess, &self.keep_epochs);
         // From here on Ctrl-C means: stop within the step, and write a checkpoint.
         interrupt.listen().context("listening for signals")?;
@@ -411,11 +418,7 @@ impl Run {
                         model.save(folder.join(EPOCHS).join(epoch_file(row.epoch)))?;
                     }
                     teller.epoch(&state.rows, best);
-                    if let (true, Some(most)) = (state.stopped_early(), recipe.early_stopping) {
-                        teller.note(&format!(
-                            "stopped early: none of the last {most} epochs was the best"
-                        ));
-                    }
+                    start::stopped_early(state).iter().for_each(|why| teller.note(why));
                 }
                 Event::LeftOut { error } => {
                     if left_out.insert(error.to_owned()) {

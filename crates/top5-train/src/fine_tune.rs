@@ -32,8 +32,8 @@ struct Fixed {
 }
 
 impl FineTuning {
-    /// What `recipe` says of the parameters of `graph`. Fails where a pattern of `freeze` names nothing, or nothing is left to
-    /// learn.
+    /// What `recipe` says of the parameters of `graph`. Fails where a pattern of `freeze` or `groups` names nothing, or nothing is
+    /// left to learn.
     pub fn new(graph: &Graph, recipe: &Recipe) -> Result<Self, RecipeError> {
         let mut groups = recipe.update(recipe.lr, 1).groups;
         if let Some(factor) = recipe.head_lr {
@@ -42,10 +42,12 @@ impl FineTuning {
         if let Some(decay) = recipe.layer_decay {
             groups.extend(by_depth(graph, decay));
         }
-        for pattern in &recipe.freeze {
+        let freeze = recipe.freeze.iter().map(|pattern| ("freeze", pattern));
+        let of_groups = recipe.groups.iter().map(|group| ("groups", &group.params));
+        for (key, pattern) in freeze.chain(of_groups) {
             let select = Select::Pattern(pattern.clone());
             if frozen_by(graph, &[Group::of(select).frozen()]).is_empty() {
-                return Err(unmatched(pattern, graph));
+                return Err(unmatched(key, pattern, graph));
             }
         }
         let mut frozen = frozen_by(graph, &groups);
@@ -221,7 +223,7 @@ fn block(name: &str) -> &str {
     &name[..ends.into_iter().find(number).unwrap_or(first)]
 }
 
-fn unmatched(pattern: &str, graph: &Graph) -> RecipeError {
+fn unmatched(key: &str, pattern: &str, graph: &Graph) -> RecipeError {
     let mut parts: Vec<&str> = Vec::new();
     for node in graph.nodes().iter().filter(|node| !node.spec.params.is_empty()) {
         let part = node.name.split('.').next().unwrap_or_default();
@@ -230,7 +232,7 @@ fn unmatched(pattern: &str, graph: &Graph) -> RecipeError {
         }
     }
     let message = format!(
-        "freeze: {pattern:?} is no parameter, layer or stage of {}, which has {}; * stands for anything",
+        "{key}: {pattern:?} is no parameter, layer or stage of {}, which has {}; * stands for anything",
         graph.name(),
         parts.join(", ")
     );
@@ -240,7 +242,7 @@ fn unmatched(pattern: &str, graph: &Graph) -> RecipeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::initialise;
+    use crate::{ParamGroup, initialise};
     use top5_graph::net;
 
     fn graph() -> Graph {
@@ -289,6 +291,10 @@ mod tests {
             let error = FineTuning::new(&graph(), &recipe).unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         }
+        let group = ParamGroup { params: "fcc".to_owned(), lr: 10.0, decay: 1.0, frozen: false };
+        let recipe = Recipe { groups: vec![group], ..recipe() };
+        let error = FineTuning::new(&graph(), &recipe).unwrap_err().to_string();
+        assert!(error.contains("groups: \"fcc\""), "{error}");
     }
 
     #[test]

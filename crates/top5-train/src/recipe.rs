@@ -391,6 +391,11 @@ impl Recipe {
                 "from 1 to 4096",
             ),
             (
+                self.weights.is_some() || self.weights_sha256.is_none(),
+                "weights_sha256",
+                "left out where there are no weights to start from",
+            ),
+            (
                 self.head_lr.is_none_or(|factor| factor > 0.0 && factor.is_finite()),
                 "head_lr",
                 "a finite factor above 0",
@@ -686,6 +691,7 @@ mod tests {
             ("groups = [{ params = \"fc\", lr = -1.0 }]", "groups"),
             ("checkpoint_steps = 9223372036854775807", "checkpoint_steps"),
             ("classes = 0", "classes"),
+            ("weights_sha256 = \"ab\"", "weights_sha256"),
         ] {
             match changed(changes) {
                 Err(RecipeError::Value { key: named, .. }) => assert_eq!(named, key, "{changes}"),

@@ -71,9 +71,11 @@ impl State {
         StateName::Ema.select(&self.optimizer).unwrap_or_else(|| self.weights.clone())
     }
 
-    /// Lets the run go on to this many epochs, if it has fewer.
-    pub fn prolong(&mut self, epochs: usize) {
-        self.recipe.epochs = self.recipe.epochs.max(epochs);
+    /// Lets the run go on as far as this recipe, which is otherwise its own: to as many epochs, if it has fewer, and until
+    /// as many in a row are no better than the best.
+    pub fn prolong(&mut self, recipe: &Recipe) {
+        self.recipe.epochs = self.recipe.epochs.max(recipe.epochs);
+        self.recipe.early_stopping = recipe.early_stopping;
     }
 
     /// Whether nothing is left to do: all epochs are done, or so many in a row were no better than the best that the recipe

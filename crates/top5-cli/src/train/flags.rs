@@ -113,7 +113,7 @@ impl Flag {
     fn value(&self, matches: &ArgMatches) -> Option<String> {
         let mut values = matches.get_many::<String>(self.name)?;
         match self.kind {
-            Many => Some(format!("{:?}", values.collect::<Vec<_>>())),
+            Many => Some(format!("{:?}", values.map(|word| word.trim()).collect::<Vec<_>>())),
             One | Switch => values.next().cloned(),
         }
     }

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use serde::Serialize;
-use top5::data::{Dataset, Splits};
+use top5::data::{Dataset, Image, Splits};
 use top5::graph::Graph;
 use top5::train::{Recipe, Schedule};
 
@@ -68,7 +68,7 @@ impl Plan {
             input: graph.input(),
             steps_per_epoch,
             steps,
-            images_per_step: recipe.step_images(),
+            images_per_step: recipe.step_images().min(splits.train.len()),
             memory_bytes,
             augmentation: recipe.changes(),
             optimizer: descent(recipe),
@@ -83,11 +83,11 @@ impl Plan {
         output.note(&format!("{} classes: {names}{more}", self.classes));
         let [channels, height, width] = self.input;
         output.note(&format!(
-            "{} epochs of {} steps of {} images of {channels}×{height}×{width}: {} steps, about {} MiB of memory",
-            recipe.epochs,
-            self.steps_per_epoch,
-            self.images_per_step,
-            self.steps,
+            "{} of {} of {} of {channels}×{height}×{width}: {}, about {} MiB of memory",
+            counted(recipe.epochs, "epoch", "epochs"),
+            counted(self.steps_per_epoch, "step", "steps"),
+            counted(self.images_per_step, "image", "images"),
+            counted(self.steps, "step", "steps"),
             self.memory_bytes.div_ceil(1 << 20)
         ));
         if recipe.accumulate > 1 {
@@ -103,6 +103,11 @@ impl Plan {
         });
         self.warnings.iter().for_each(|warning| output.warn(warning));
     }
+}
+
+/// So many of what has these names, one and several.
+fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// The optimiser and its rate, in words.
@@ -123,6 +128,7 @@ fn descent(recipe: &Recipe) -> String {
     };
     let warmup = match recipe.warmup_epochs {
         0.0 => String::new(),
+        1.0 => "rising over 1 epoch, then ".to_owned(),
         epochs => format!("rising over {epochs} epochs, then "),
     };
     format!("{}, learning rate {}, {warmup}{schedule}", recipe.optimizer.name(), recipe.lr)
@@ -142,8 +148,8 @@ fn warnings(splits: &Splits, channels: usize) -> Vec<String> {
         if !without.is_empty() {
             let names = without.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
             let more = if without.len() > NAMED { ", …" } else { "" };
-            let count = without.len();
-            warnings.push(format!("no image to {purpose} is of {count} classes: {names}{more}"));
+            let count = counted(without.len(), "class", "classes");
+            warnings.push(format!("no image to {purpose} is of {count}: {names}{more}"));
         }
     }
     if channels == 1 && is_coloured(splits.train.as_ref()) {
@@ -173,6 +179,16 @@ pub(super) fn is_coloured(dataset: &dyn Dataset) -> bool {
         let image = &sample.image;
         image.channels == 3 && image.pixels.chunks_exact(3).any(|c| c[0] != c[1] || c[1] != c[2])
     })
+}
+
+/// One of the images with three channels, of middling size; None where there is none.
+pub(super) fn typical(dataset: &dyn Dataset) -> Option<Image> {
+    let samples = spread(dataset).filter_map(|index| dataset.sample(index).ok());
+    let images = samples.map(|sample| sample.image).filter(|image| image.channels == 3);
+    let mut images: Vec<Image> = images.collect();
+    images.sort_by_key(|image| image.pixels.len());
+    let middle = images.len() / 2;
+    images.into_iter().nth(middle)
 }
 
 /// How many images of a part are among those to learn from, too, pixel by pixel; where there are more than can be read in a

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use top5::data::files;
+use top5::data::{Preprocess, files};
 use top5::train::{PrecisionName, Recipe, RecipeError};
 use top5::{Precision, zoo};
 
@@ -47,6 +47,10 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
         recipe.data = data.to_owned();
     }
     let settings = settings(args, saved.is_none());
+    if saved.is_none() && recipe.preprocess.is_none() {
+        recipe.preprocess = preprocess_to_change(args, &recipe, &settings)?;
+    }
+    recipe.weights = args.weights.clone().or(recipe.weights);
     let mut recipe = recipe.with(&settings).map_err(|error| refused(error, &settings))?;
     let augment_unsaid = usual && !settings.iter().any(|(key, _)| *key == "augment");
     if let Some(saved) = &saved {
@@ -55,7 +59,6 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
             recipe.augment = saved.augment.clone();
         }
     }
-    recipe.weights = args.weights.clone().or(recipe.weights);
     recipe.weights = recipe.weights.as_deref().map(source::anywhere);
     recipe.data = super::data::from_anywhere(&recipe.data);
     recipe.validation_data = recipe.validation_data.as_deref().map(super::data::from_anywhere);
@@ -73,7 +76,14 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
         }
     }
     let differences = saved.map_or_else(Vec::new, |saved| {
-        if args.epochs.is_none() || recipe.epochs <= saved.epochs {
+        let is_set = |wanted: &str| settings.iter().any(|(key, _)| *key == wanted);
+        // When it ends may change; what is to be done until then may not.
+        let early_stopping = match is_set("early_stopping") {
+            true => recipe.early_stopping,
+            false => saved.early_stopping,
+        };
+        let saved = Recipe { early_stopping, ..saved };
+        if !is_set("epochs") || recipe.epochs <= saved.epochs {
             return recipe.differences(&saved);
         }
         prolonged = Some(super::start::prolonged(&recipe, saved.epochs));
@@ -89,6 +99,27 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
     }
     let augment_unsaid = augment_unsaid && !went_on;
     Ok(Resolved { recipe, prolonged, augment_unsaid })
+}
+
+/// How the recipe's network wants its images, where the command line changes a part of that.
+fn preprocess_to_change(
+    args: &TrainArgs,
+    recipe: &Recipe,
+    settings: &[(&str, String)],
+) -> Result<Option<Preprocess>> {
+    let part = settings.iter().find(|(key, _)| key.starts_with("preprocess."));
+    let whole = settings.iter().any(|(key, _)| *key == "preprocess");
+    let Some((key, value)) = part.filter(|_| !whole) else { return Ok(None) };
+    let weights = settings.iter().any(|(key, _)| *key == "weights");
+    if weights || args.weights.is_some() || recipe.weights.is_some() {
+        let message = format!(
+            "--set {key}={value}: images are prepared as the weights want it; give all of --preprocess in place of that"
+        );
+        return Err(Stop::Usage(message).into());
+    }
+    let name = settings.iter().rev().find(|(key, _)| *key == "network");
+    let network = zoo::network(name.map_or(recipe.network.as_str(), |(_, name)| name))?;
+    Ok(Some(top5::preprocessing(network, network.input)))
 }
 
 /// The keys that the command line sets, those of `--set` last. A run that goes on computes as it began, whose precision is

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use top5::data::Preprocess;
 use top5::graph::Graph;
-use top5::train::{FineTuning, Recipe, Schedule};
+use top5::train::{FineTuning, Recipe, Schedule, State};
 use top5::zoo::Network;
 use top5::{Transplanted, transplant};
 
@@ -65,6 +65,12 @@ pub(super) fn describe(tuning: &FineTuning, output: Output) {
     if frozen > 0 {
         output.note(&format!("{moving} tensors learn, {frozen} are frozen"));
     }
+}
+
+/// What is to be said of a run that has ended because validation stopped improving.
+pub(super) fn stopped_early(state: &State) -> Option<String> {
+    let most = state.recipe.early_stopping.filter(|_| state.stopped_early())?;
+    Some(format!("stopped early: none of the last {most} epochs was the best"))
 }
 
 /// What is to be said where a run of these epochs is to have more.

@@ -42,7 +42,9 @@ fn finished_run_goes_on_with_more_epochs() {
     let summary = fs::read_to_string(place.path("run/summary.csv")).unwrap();
     assert_eq!(summary.lines().count(), 1 + 2, "{summary}");
     place.text("train --resume --out run");
-    place.fails("train --resume --out run --epochs 1", 3, &["epochs", "1", "2"]);
+    let ran = place.run("train --resume --out run --set epochs=3");
+    assert!(ran.stderr.contains("prolonged from 2 to 3 epochs"), "{ran:?}");
+    place.fails("train --resume --out run --epochs 1", 3, &["epochs", "1", "3"]);
 }
 
 /// Eight images for each of three classes, as a folder.
@@ -315,7 +317,7 @@ fn recipes_are_listed_printed_and_followed() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for words in [
         "3 classes: class0, class1, class2",
-        "1 epochs of 2 steps of 8 images of 3×16×16: 2 steps, about ",
+        "1 epoch of 2 steps of 8 images of 3×16×16: 2 steps, about ",
         "sgd, learning rate 0.1, times 0.1 after epochs 91, 136.5",
         "training images: shift by up to 4; mirror with probability 0.5",
     ] {
@@ -359,7 +361,7 @@ fn what_looks_wrong_with_the_data_is_said_before_the_first_step() {
     let ran = place.run(line);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for words in [
-        "no image to choose the epoch is of 1 classes: class2",
+        "no image to choose the epoch is of 1 class: class2",
         "turned to gray",
         "2 of the images to choose the epoch are also among those to learn from",
         "mirror with probability 0.5",
@@ -527,6 +529,48 @@ fn a_run_that_no_longer_improves_stops_early_and_stays_so() {
     assert!(summary.lines().count() < 1 + 30, "{summary}");
     place.text("train --resume --out run");
     assert_eq!(fs::read_to_string(place.path("run/summary.csv")).unwrap(), summary);
+    let ran = place.run("train --resume --out run --epochs 31");
+    assert!(ran.stderr.contains("a greater --early-stopping lets it go on"), "{ran:?}");
+    assert_eq!(fs::read_to_string(place.path("run/summary.csv")).unwrap(), summary);
+    let ran = place.run("train --resume --out run --early-stopping 5");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("stopped early: none of the last 5"), "{ran:?}");
+    let longer = fs::read_to_string(place.path("run/summary.csv")).unwrap();
+    assert_eq!(longer.lines().count(), summary.lines().count() + 2, "{longer}");
+}
+
+/// A part of what the network's page says, where the recipe says nothing of it.
+#[test]
+fn a_part_of_the_preparation_can_be_set() {
+    let place = Place::new();
+    three_classes(&place);
+    let line = "train resnet20_cifar --data photos --epochs 1 --batch-size 8 --no-report";
+    place.text(&format!("{line} --set preprocess.crop_pct=0.5 --out run"));
+    let text = fs::read_to_string(place.path("run/config.resolved.toml")).unwrap();
+    assert!(text.contains("crop_pct = 0.5") && text.contains("input_size = [3, 32, 32]"), "{text}");
+    let line = format!("{line} --weights run --set preprocess.crop_pct=0.5 --out other");
+    place.fails(&line, 2, &["preprocess.crop_pct=0.5", "weights", "--preprocess"]);
+
+    fs::remove_dir_all(place.path("run/checkpoints")).unwrap();
+    let ran = place.run("train --resume --out run");
+    assert!(ran.stderr.contains("no checkpoint: it begins again"), "{ran:?}");
+}
+
+/// The first image decides nothing: it is gray here.
+#[test]
+fn gray_images_among_photographs_leave_them_photographs() {
+    let place = Place::new();
+    three_classes(&place);
+    for class in 0..3 {
+        for image in 0..4 {
+            let path = place.path(format!("photos/class{class}/{image}.ppm"));
+            fs::remove_file(&path).unwrap();
+            let gray = [b"P5 32 32 255\n".to_vec(), vec![class * 9 + image; 32 * 32]].concat();
+            fs::write(path.with_extension("pgm"), gray).unwrap();
+        }
+    }
+    let ran = place.run("train resnet20_cifar --data photos --epochs 1 --batch-size 8 --out run");
+    assert!(ran.stderr.contains("mirror with probability 0.5"), "{ran:?}");
 }
 
 /// Built without MPI, each of them would do all the work.

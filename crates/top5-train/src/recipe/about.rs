@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The training that a recipe follows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
     /// Year of the publication.

@@ -1,7 +1,13 @@
 //! A recipe with some keys changed, as a command line asks for.
 
+use toml::Value;
+use top5_data::{Augment, Preprocess};
+
 use super::keys::KEYS;
-use super::{OptimizerName, Recipe, RecipeError};
+use super::{
+    About, EmaBuffersName, InitName, OptimizerName, ParamGroup, PrecisionName, Recipe, RecipeError,
+    Role,
+};
 
 impl Recipe {
     /// The recipe with these keys set to these values, which are written as in a recipe; a text may do without its quotes. A key
@@ -33,9 +39,8 @@ impl Recipe {
             }
         }
         let mut recipe = read(table).map_err(|error| {
-            let wrong = settings.iter().find_map(|(key, value)| self.mistyped(key, value));
             let message = error.to_string().trim().to_owned();
-            wrong.unwrap_or(RecipeError::Toml { message })
+            RecipeError::Toml { message }
         })?;
         if !is_set("warmup_epochs") {
             recipe.warmup_epochs = recipe.warmup_epochs.min(recipe.epochs as f64);
@@ -48,25 +53,102 @@ impl Recipe {
         self.to_toml().parse().expect("what was just written can be read")
     }
 
-    /// What is wrong with a value that is no number where the key, one without a table, wants one.
-    fn mistyped(&self, key: &str, value: &str) -> Option<RecipeError> {
-        let mut table = self.table();
-        set(&mut table, key, value).ok()?;
-        let error = read(table).err()?.to_string();
-        let (_, expected) = [
-            ("expected usize", "a whole number from 0 to 9223372036854775807"),
-            ("expected f64", "a number, with a point where it is above 9223372036854775807"),
-            ("expected a boolean", "true or false"),
-        ]
-        .into_iter()
-        .find(|(wanted, _)| error.contains(wanted))?;
-        let key = KEYS.into_iter().find(|known| *known == key)?;
-        Some(RecipeError::Value { key, line: None, expected })
+    /// A recipe that has every key, whatever it says: of which type each of them is.
+    fn with_every_key() -> Self {
+        let some = Some(0.5);
+        let text = || Some(String::new());
+        Self {
+            classes: Some(1),
+            weights: text(),
+            weights_sha256: text(),
+            freeze: vec![String::new()],
+            head_lr: some,
+            layer_decay: some,
+            validation_data: text(),
+            early_stopping: Some(1),
+            init: Some(InitName::Kaiming),
+            accumulate: 2,
+            sync_bn: true,
+            image_size: Some(1),
+            precision: Some(PrecisionName::F32),
+            optimizer: OptimizerName::Adam,
+            dampening: some,
+            alpha: some,
+            centered: true,
+            beta1: some,
+            beta2: some,
+            eps: some,
+            trust_coefficient: some,
+            no_decay: vec![Role::Norms],
+            clip_norm: some,
+            clip_value: some,
+            max_filter_rms: some,
+            ema: some,
+            ema_warmup: true,
+            ema_after: 1,
+            ema_buffers: EmaBuffersName::Copy,
+            checkpoint_steps: Some(1),
+            groups: vec![ParamGroup { params: String::new(), lr: 1.0, decay: 1.0, frozen: true }],
+            augment: Augment::digits(),
+            mixup: 0.5,
+            cutmix: 0.5,
+            preprocess: Some(Preprocess::digits()),
+            about: Some(About::default()),
+            ..Self::usual("", "")
+        }
     }
 }
 
+/// The value of a key that was written so, of the key's type if it can be.
+fn typed(key: &str, written: &str) -> Result<Value, RecipeError> {
+    let value = parse(key, written);
+    let text = || Value::String(written.trim().to_owned());
+    let list =
+        |text: &str| text.split(',').map(|word| Value::String(word.trim().to_owned())).collect();
+    let model = Recipe::with_every_key().table().remove(key);
+    let expected = match (model, &value) {
+        (_, Value::String(none)) if none == "none" => return Ok(value),
+        // Its own reading tells its bounds.
+        _ if key == "seed" => return Ok(value),
+        (Some(Value::Integer(_)), Value::Integer(0..))
+        | (Some(Value::Float(_)), Value::Float(_) | Value::Integer(_))
+        | (Some(Value::Boolean(_)), Value::Boolean(_)) => return Ok(value),
+        // TOML takes no integer beyond 2⁶³ − 1: the key's own bound is told instead.
+        (Some(Value::Integer(_)), Value::String(text)) if text.parse::<u128>().is_ok() => {
+            return Ok(Value::Integer(i64::MAX));
+        }
+        (Some(Value::Integer(_)), _) => "a whole number from 0 on",
+        (Some(Value::Float(_)), Value::String(text)) => match text.parse() {
+            Ok(number) => return Ok(Value::Float(number)),
+            Err(_) => "a number",
+        },
+        (Some(Value::Float(_)), _) => "a number",
+        (Some(Value::Boolean(_)), _) => "true or false",
+        // A folder may be called 2012.
+        (Some(Value::String(_)), Value::String(_)) => return Ok(value),
+        (Some(Value::String(_)), _) => return Ok(text()),
+        (Some(Value::Array(of)), Value::String(text)) if of.iter().all(Value::is_str) => {
+            return Ok(Value::Array(list(text)));
+        }
+        // A change with all its numbers left out.
+        (Some(Value::Array(_)), Value::String(name)) if key == "augment" => {
+            let change = [(name.clone(), Value::Table(toml::Table::new()))];
+            return Ok(Value::Array(vec![Value::Table(change.into_iter().collect())]));
+        }
+        (Some(Value::Array(_)), Value::Table(_)) => return Ok(Value::Array(vec![value])),
+        (Some(Value::Array(_)), Value::Array(_)) => return Ok(value),
+        (Some(Value::Array(_)), _) => "a list",
+        (Some(Value::Table(_)), Value::String(_)) if key == "schedule" => return Ok(value),
+        (Some(Value::Table(_)), Value::Table(_)) => return Ok(value),
+        (Some(Value::Table(_)), _) => "a table",
+        (Some(Value::Datetime(_)) | None, _) => return Ok(value),
+    };
+    let key = KEYS.into_iter().find(|known| *known == key).unwrap_or_default();
+    Err(RecipeError::Value { key, line: None, expected })
+}
+
 fn read(table: toml::Table) -> Result<Recipe, toml::de::Error> {
-    toml::Value::Table(table).try_into()
+    Value::Table(table).try_into()
 }
 
 /// Sets one key.
@@ -77,19 +159,18 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), RecipeErro
         return Err(RecipeError::unknown(first));
     }
     let rest: Vec<&str> = path.collect();
-    let value = match (parse(first, value), first) {
-        (toml::Value::String(text), _) if text == "none" && rest.is_empty() => {
+    let value = if rest.is_empty() { typed(first, value)? } else { parse(first, value) };
+    let value = match (value, first) {
+        (Value::String(text), _) if text == "none" && rest.is_empty() => {
             table.remove(first);
             if first == "schedule" {
-                table.insert(first.to_owned(), toml::Value::String("constant".to_owned()));
+                table.insert(first.to_owned(), Value::String("constant".to_owned()));
             }
             return Ok(());
         }
         // A schedule with all its numbers left out.
-        (toml::Value::String(name), "schedule") if name != "constant" && rest.is_empty() => {
-            toml::Value::Table(
-                [(name, toml::Value::Table(toml::Table::new()))].into_iter().collect(),
-            )
+        (Value::String(name), "schedule") if name != "constant" && rest.is_empty() => {
+            Value::Table([(name, Value::Table(toml::Table::new()))].into_iter().collect())
         }
         (value, _) => value,
     };
@@ -99,10 +180,10 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), RecipeErro
         // Of a choice, another one takes the place of what was chosen.
         if (name, depth) == ("schedule", 0) && at.get(name).is_none_or(|of| of.get(next).is_none())
         {
-            at.insert(name.to_owned(), toml::Value::Table(toml::Table::new()));
+            at.insert(name.to_owned(), Value::Table(toml::Table::new()));
         }
-        let below = at.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        let toml::Value::Table(below) = below else {
+        let below = at.entry(name).or_insert_with(|| Value::Table(toml::Table::new()));
+        let Value::Table(below) = below else {
             let message = format!("{key}: {name} is no table: set {name} as a whole");
             return Err(RecipeError::Toml { message });
         };
@@ -113,13 +194,13 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), RecipeErro
 }
 
 /// A value as TOML has it, or else a text.
-fn parse(key: &str, value: &str) -> toml::Value {
+fn parse(key: &str, value: &str) -> Value {
     let line: Result<toml::Table, _> = format!("value = {value}").parse();
     let seed = key == "seed";
     match line.ok().and_then(|mut table| table.remove("value")) {
         // TOML takes no integer beyond 2⁶³ − 1, and a seed may be one.
         Some(value) if !(seed && value.is_float()) => value,
-        _ => toml::Value::String(value.trim().to_owned()),
+        _ => Value::String(value.trim().to_owned()),
     }
 }
 
@@ -156,14 +237,53 @@ mod tests {
             ("accumulate", "-1", "accumulate must be a whole number from 0"),
             ("accumulate", "NaN", "accumulate must be a whole number"),
             ("image_size", "1e30", "image_size must be a whole number"),
-            ("momentum", "NaN", "momentum must be a number"),
-            ("momentum", "99999999999999999999", "momentum must be a number, with a point"),
+            ("batch_size", "99999999999999999999", "batch_size must be from 1 to 4294967295"),
+            ("epochs", "1.5", "epochs must be a whole number"),
+            ("momentum", "x", "momentum must be a number"),
+            ("momentum", "NaN", "momentum must be from 0"),
+            ("momentum", "99999999999999999999", "momentum must be from 0"),
+            ("lr", "0,1", "lr must be a number"),
+            ("lr", "[0.1]", "lr must be a number"),
+            ("mixup", "true", "mixup must be a number"),
+            ("label_smoothing", "x", "label_smoothing must be a number"),
             ("sync_bn", "1", "sync_bn must be true or false"),
+            ("freeze", "3", "freeze must be a list"),
+            ("augment", "1", "augment must be a list"),
+            ("preprocess", "3", "preprocess must be a table"),
+            ("schedule", "3", "schedule must be a table"),
             ("schedule.cosine.final", "x", "invalid type: string"),
         ] {
             let error = with(&[("lr", "0.1"), (key, value)]).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }
+    }
+
+    #[test]
+    fn every_key_has_a_type() {
+        let mut keys: Vec<String> = Recipe::with_every_key().table().keys().cloned().collect();
+        let mut all = KEYS.map(str::to_owned).to_vec();
+        keys.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(keys, all);
+    }
+
+    #[test]
+    fn values_are_read_as_their_key_has_them() {
+        let recipe = with(&[
+            ("data", "2012"),
+            ("freeze", "conv1, conv2.weight"),
+            ("no_decay", "norms,biases"),
+            ("augment", "trivial_augment"),
+            ("groups", "{params=\"fc*\",lr=10}"),
+            ("lr", "1e-3"),
+            ("mixup", "1"),
+        ])
+        .unwrap();
+        assert_eq!((recipe.data.as_str(), recipe.lr, recipe.mixup), ("2012", 1e-3, 1.0));
+        assert_eq!(recipe.freeze, ["conv1", "conv2.weight"]);
+        assert_eq!(recipe.no_decay, [Role::Norms, Role::Biases]);
+        assert!(matches!(recipe.augment.as_slice(), [Augment::TrivialAugment { .. }]));
+        assert_eq!(recipe.groups[0].lr, 10.0);
     }
 
     #[test]
