@@ -13,8 +13,9 @@ mod view;
 
 pub(crate) use args::{EXAMPLES, TrainArgs};
 use plan::Plan;
+pub(crate) use plan::augment_as_usual;
 use recipe::Resolved;
-pub(crate) use recipe::{asked_for, read_saved};
+pub(crate) use recipe::{asked_for, is_usual, preprocessing, read_saved};
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -32,7 +33,7 @@ use top5::train::{
     newest_folder, sentence,
 };
 use top5::zoo::{self, Settings};
-use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, make_folder, sha256, usual_augment};
+use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, make_folder, sha256};
 
 use crate::args::EngineArgs;
 use crate::environment::Environment;
@@ -314,17 +315,12 @@ impl Task {
         splits: &Splits,
     ) -> Result<(Graph, Preprocess)> {
         let recipe = &mut self.recipe;
-        let own = recipe.preprocess.as_ref().map_or(network.input, |of| of.input_size);
-        let input = recipe.image_size.map_or(own, |side| [own[0], side, side]);
+        let preprocess = recipe::preprocessing(recipe, network);
+        let input = preprocess.input_size;
         let classes = splits.train.classes().len();
         let graph = network.with(Settings { classes, input, ..network.settings() })?;
-        let preprocess = match recipe.preprocess.clone() {
-            Some(preprocess) => Preprocess { input_size: input, ..preprocess },
-            None => top5::preprocessing(network, input),
-        };
-        if self.augment_unsaid && plan::is_coloured(splits.train.as_ref()) {
-            let typical = plan::typical(splits.train.as_ref());
-            recipe.augment = typical.map(|image| usual_augment(&image, input)).unwrap_or_default();
+        if self.augment_unsaid {
+            plan::augment_as_usual(recipe, splits.train.as_ref(), input);
         }
         Ok((graph, preprocess))
     }

@@ -213,7 +213,9 @@ const REQUIRED: [&str; 9] = [
 
 /// What keeps a text from being a recipe: where it is TOML, the first key that no recipe has, or all keys that it lacks at once.
 fn wrong_toml(text: &str, error: &toml::de::Error) -> RecipeError {
-    let table: toml::Table = text.parse().unwrap_or_default();
+    let table = text.parse::<toml::Table>();
+    let is_toml = table.is_ok();
+    let table = table.unwrap_or_default();
     if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         let unknown = RecipeError::unknown(key);
         let rest = |line: &str| {
@@ -226,8 +228,17 @@ fn wrong_toml(text: &str, error: &toml::de::Error) -> RecipeError {
             text.lines().position(named).map_or(String::new(), |at| format!("line {}: ", at + 1));
         return RecipeError::Toml { message: format!("{at}{unknown}") };
     }
+    if let Some(name) = table.get("schedule").and_then(toml::Value::as_str)
+        && error.span().is_some_and(|at| text[at].trim_matches(['"', '\'']) == name)
+    {
+        let message = format!(
+            "schedule {name:?} is a table: schedule = {{ {name} = {{ … }} }}, with its numbers, of which some may be left out \
+             (docs/recipes.md); only \"constant\" is a name alone"
+        );
+        return RecipeError::Toml { message };
+    }
     let missing: Vec<&str> =
-        REQUIRED.into_iter().filter(|key| !table.is_empty() && !table.contains_key(*key)).collect();
+        REQUIRED.into_iter().filter(|key| is_toml && !table.contains_key(*key)).collect();
     let message = match missing.as_slice() {
         // The lines that follow belong to the first.
         [] => error.to_string().trim().replace('\n', "\n  "),
@@ -572,6 +583,18 @@ mod tests {
             for word in words {
                 assert!(error.contains(word), "{from}: {error}");
             }
+        }
+    }
+
+    #[test]
+    fn a_file_of_nothing_lacks_every_key_and_a_schedule_of_a_name_its_table() {
+        let error = Recipe::from_toml("# nothing\n").unwrap_err().to_string();
+        assert!(error.contains("missing: network, data, validation"), "{error}");
+        for name in ["step", "cosine"] {
+            let text = DIGITS.replacen("{ cosine = { final = 0.0 } }", &format!("\"{name}\""), 1);
+            assert_ne!(text, DIGITS);
+            let error = Recipe::from_toml(&text).unwrap_err().to_string();
+            assert!(error.contains(&format!("schedule = {{ {name} = {{")), "{error}");
         }
     }
 

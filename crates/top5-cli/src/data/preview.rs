@@ -13,7 +13,7 @@ use super::PreviewArgs;
 use crate::memory;
 use crate::output::{Kind, Output};
 use crate::table::{self, Column};
-use crate::train::asked_for;
+use crate::train::{asked_for, augment_as_usual, is_usual, preprocessing};
 
 /// Images in a row of the sheet, two pictures of each.
 const IN_A_ROW: usize = 4;
@@ -25,6 +25,8 @@ const GAP: usize = 4;
 /// The command, resolved.
 pub(crate) struct Task {
     recipe: Recipe,
+    /// Whether what is done to training images follows from the images.
+    augment_unsaid: bool,
     limits: Limits,
     out: PathBuf,
     images: usize,
@@ -57,16 +59,20 @@ struct Entry {
 impl Task {
     pub(super) fn resolve(args: PreviewArgs) -> Result<Self> {
         let data = args.source.data;
-        let mut recipe = asked_for(&args.recipe, Some(&data))?.with(&args.augment.settings())?;
+        let settings = args.augment.settings();
+        let mut recipe = asked_for(&args.recipe, Some(&data))?.with(&settings)?;
+        let is_said = settings.iter().any(|(key, _)| *key == "augment");
+        let augment_unsaid = is_usual(&args.recipe, Some(&data)) && !is_said;
         recipe.seed = args.seed.unwrap_or(recipe.seed);
         recipe.data = data;
         let limits = args.source.images.limits();
-        Ok(Self { recipe, limits, out: args.out, images: args.images, epoch: args.epoch })
+        let (out, images, epoch) = (args.out, args.images, args.epoch);
+        Ok(Self { recipe, augment_unsaid, limits, out, images, epoch })
     }
 
-    pub(super) fn run(self, output: Output) -> Result<()> {
+    pub(super) fn run(mut self, output: Output) -> Result<()> {
         output.check_file(&self.out, Kind::Png)?;
-        let recipe = &self.recipe;
+        let recipe = &mut self.recipe;
         let options = OpenOptions {
             validation: recipe.validation,
             seed: recipe.seed,
@@ -76,8 +82,11 @@ impl Task {
         };
         let splits = open(&recipe.data, &options)?;
         let network = zoo::network(&recipe.network)?;
-        let usual = || top5::preprocessing(network, network.input);
-        let preprocess = recipe.preprocess.clone().unwrap_or_else(usual);
+        let preprocess = preprocessing(recipe, network);
+        if self.augment_unsaid {
+            augment_as_usual(recipe, splits.train.as_ref(), preprocess.input_size);
+        }
+        let recipe = &self.recipe;
         let batch = recipe.step_images().min(splits.train.len());
         memory::check_batch(Loader::memory(batch, preprocess.size()), "reading batches")?;
         let trainer = Trainer::new(recipe.clone(), &splits, preprocess.clone()).skip_unreadable();

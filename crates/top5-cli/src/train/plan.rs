@@ -9,6 +9,7 @@ use serde::Serialize;
 use top5::data::{Dataset, Image, Splits};
 use top5::graph::Graph;
 use top5::train::{Recipe, Schedule};
+use top5::usual_augment;
 
 use crate::output::Output;
 
@@ -173,7 +174,7 @@ fn spread(dataset: &dyn Dataset) -> impl Iterator<Item = usize> {
 }
 
 /// Whether some of the images have colours. What cannot be read has none here.
-pub(super) fn is_coloured(dataset: &dyn Dataset) -> bool {
+fn is_coloured(dataset: &dyn Dataset) -> bool {
     let mut samples = spread(dataset).filter_map(|index| dataset.sample(index).ok());
     samples.any(|sample| {
         let image = &sample.image;
@@ -181,8 +182,16 @@ pub(super) fn is_coloured(dataset: &dyn Dataset) -> bool {
     })
 }
 
+/// Writes into the recipe what is usually done to such images, which is nothing where it says otherwise and they are gray.
+pub(crate) fn augment_as_usual(recipe: &mut Recipe, dataset: &dyn Dataset, input: [usize; 3]) {
+    if is_coloured(dataset) {
+        let image = typical(dataset);
+        recipe.augment = image.map(|image| usual_augment(&image, input)).unwrap_or_default();
+    }
+}
+
 /// One of the images with three channels, of middling size; None where there is none.
-pub(super) fn typical(dataset: &dyn Dataset) -> Option<Image> {
+fn typical(dataset: &dyn Dataset) -> Option<Image> {
     let samples = spread(dataset).filter_map(|index| dataset.sample(index).ok());
     let images = samples.map(|sample| sample.image).filter(|image| image.channels == 3);
     let mut images: Vec<Image> = images.collect();

@@ -81,6 +81,17 @@ fn preview_draws_what_training_sees_and_says_what_it_is() {
     place.json(&format!("{line} --epoch 2"));
     assert_ne!(fs::read(place.path("sheet.png")).unwrap(), first);
 
+    // What a run does where nobody says it, at the recipe's size.
+    let usual = place.json("data preview photos --recipe resnet20_cifar --out usual.png");
+    assert_eq!(usual["augment"][1], "mirror with probability 0.5", "{usual}");
+    let none = "data preview photos --recipe resnet20_cifar --augment none --out none.png";
+    assert!(place.json(none)["augment"].as_array().unwrap().is_empty());
+    let recipe =
+        place.text("recipes lenet-digits").replacen("epochs =", "image_size = 36\nepochs =", 1);
+    fs::write(place.path("wide.toml"), recipe).unwrap();
+    let wide = place.json("data preview digits --recipe wide.toml --out wide.png");
+    assert!(wide["preprocess"].as_str().unwrap().contains("36"), "{wide}");
+
     let text = place.text("data preview digits --recipe lenet-digits --images 3");
     assert_eq!(text.lines().count(), 4, "{text}");
     fs::write(place.path("mine.png"), "a text").unwrap();
