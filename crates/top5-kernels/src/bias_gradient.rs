@@ -2,8 +2,8 @@
 
 use crate::block::{Block, LANES, Layout};
 use crate::elementwise::JOB;
-use crate::isa::{Isa, Kernel};
-use crate::simd::Simd;
+use crate::isa::Isa;
+use crate::simd::{Kernel, Simd};
 use crate::threads::Threads;
 
 /// The bias gradient: `db[k]` is the sum of `dy` over `n` images and all pixels, in f64 over images. `work` has a block for

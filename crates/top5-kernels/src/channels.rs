@@ -2,9 +2,9 @@
 
 use crate::block::{Block, LANES, Layout};
 use crate::elementwise::Operand;
-use crate::isa::{Isa, Kernel};
+use crate::isa::Isa;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::threads::Threads;
 
 /// Copies images from `[n, c, h, w]` to the layout; its halo is left alone.

@@ -24,5 +24,7 @@ pub use algorithm::Algorithm;
 pub use epilogue::{Epilogue, Input, Output};
 pub use geometry::{ConvGeom, ConvNest, GeomError, Group, LARGEST, Strides};
 pub(crate) use geometry::{MOST_GROUPED, MOST_INPUTS, MOST_SOURCES};
-pub use kernel::{Bound, Convolution, Forward, InputGradient, Transposed, WeightGradient};
+pub use kernel::{
+    Bound, Convolution, Forward, Identity, InputGradient, Transposed, WeightGradient,
+};
 pub use problem::Problem;

@@ -1,9 +1,10 @@
 //! Activations from f32 to bf16 and back.
 
 use crate::block::{Block, BlockBf16};
-use crate::isa::{Isa, Kernel, Precision};
+use crate::isa::Isa;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::precision::Precision;
+use crate::simd::{Kernel, Simd};
 use crate::threads::Threads;
 
 /// Pixels that make a job of [`narrow`] and [`widen`].

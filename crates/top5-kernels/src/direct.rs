@@ -29,13 +29,14 @@ pub(crate) use tiles::AHEAD;
 use crate::bf16::Bf16;
 use crate::block::{Block, BlockBf16, LANES};
 use crate::conv::{
-    Algorithm, Bound, ConvGeom, ConvNest, Convolution, Epilogue, Forward, Group, Input,
+    Algorithm, Bound, ConvGeom, ConvNest, Convolution, Epilogue, Forward, Group, Identity, Input,
     InputGradient, MOST_GROUPED, Output, Problem, Transposed,
 };
 use crate::element::Element;
-use crate::isa::{Isa, Kernel, Precision};
+use crate::isa::Isa;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::precision::Precision;
+use crate::simd::{Kernel, Simd, is_f32};
 use crate::threads::{SharedMut, Threads};
 use crate::transpose::{transpose, transpose_block};
 use pieces::Pieces;
@@ -86,9 +87,7 @@ pub(crate) const INPUT_GRADIENT_BF16: Algorithm<dyn InputGradient> = Algorithm {
 /// Direct convolution on one instruction set, with its work split into jobs.
 #[derive(Debug)]
 struct Direct<E> {
-    isa: Isa,
-    name: String,
-    problem: Problem,
+    identity: Identity,
     pieces: Pieces,
     element: PhantomData<E>,
 }
@@ -109,8 +108,16 @@ impl<E: Element> Direct<E> {
             Precision::Bf16 => 2 * JOB,
         };
         let pieces = Pieces::new(geom, isa.tile(), job);
-        let name = format!("{}_conv_{}_{isa}", E::PRECISION, pieces.method());
-        Self { isa, name, problem: problem.clone(), pieces, element: PhantomData }
+        let identity = Identity {
+            // With the largest tile, output blocks × pixels (`f32_conv_direct_2x14_avx512`); for groups that are no whole blocks,
+            // with their inputs instead of the output blocks (`f32_conv_grouped_4x14_avx512`).
+            name: format!("{}_conv_{}_{isa}", E::PRECISION, pieces.method()),
+            method: E::METHOD,
+            isa,
+            precision: E::PRECISION,
+            problem: problem.clone(),
+        };
+        Self { identity, pieces, element: PhantomData }
     }
 
     /// If all that an image's last pixel reads is within the image: an odd last lane is read with a neighbour.
@@ -127,7 +134,7 @@ impl<E: Element> Direct<E> {
 
     /// Blocks of weights of one output block in the form that the loop nest reads.
     fn own_stride(&self) -> usize {
-        let geom = self.problem.geom();
+        let geom = self.problem().geom();
         match E::PRECISION {
             Precision::F32 => geom.weight_stride(),
             Precision::Bf16 => match geom.grouped() {
@@ -139,22 +146,22 @@ impl<E: Element> Direct<E> {
 
     /// Blocks of weights in that form.
     fn own_len(&self) -> usize {
-        self.problem.geom().out_blocks() * self.own_stride()
+        self.problem().geom().out_blocks() * self.own_stride()
     }
 
     /// Rounds packed weights into pairs.
     fn pair_up(&self, threads: &Threads, weights: &[Block], own: &mut [Block]) {
-        let geom = self.problem.geom();
+        let geom = self.problem().geom();
         assert_eq!(weights.len(), geom.packed_len(), "packed for another geometry");
         assert_eq!(own.len(), self.own_len(), "memory for another geometry");
         let (lanes, taps) = (geom.lanes, geom.blocks * geom.taps.len());
         threads.chunks(own, self.own_stride(), |k, own| {
             if let Some(group) = geom.grouped() {
-                return self.isa.run(GroupedRows { geom, group, weights, k, own });
+                return self.isa().run(GroupedRows { geom, group, weights, k, own });
             }
             let weights = weights[k * taps * lanes..].chunks_exact(lanes);
             for (own, weights) in own.chunks_exact_mut(lanes.div_ceil(2)).zip(weights) {
-                self.isa.run(Rows { weights, own });
+                self.isa().run(Rows { weights, own });
             }
         });
     }
@@ -187,20 +194,20 @@ impl<E: Element> Direct<E> {
         epilogue: &Epilogue<'_, P>,
         y: &mut [P],
     ) {
-        let geom = self.problem.geom();
+        let geom = self.problem().geom();
         let odd = geom.lanes.min(geom.depth) % E::DEPTH;
         geom.check(n, x.len().saturating_sub(odd), y.len());
         assert_eq!(w.len(), self.own_len(), "the weights are packed for another geometry");
         epilogue.check(geom, n);
         let y = SharedMut(y.as_mut_ptr());
         self.pieces.run(threads, n, geom, epilogue, (&mut [], 0), |piece, _| {
-            self.isa.run(Tiles { geom, x, w, first: 0, epilogue, y, piece });
+            self.isa().run(Tiles { geom, x, w, first: 0, epilogue, y, piece });
         });
     }
 
     /// Blocks of weights that a job of [`Direct::compute_transposed`] transposes at once, if that serves the gradient.
     fn transposed_by_job(&self) -> Option<usize> {
-        let geom = self.problem.geom();
+        let geom = self.problem().geom();
         let float = matches!(E::PRECISION, Precision::F32);
         (float && geom.batch_is_row).then(|| 2 * geom.weight_stride())
     }
@@ -217,41 +224,23 @@ impl<E: Element> Direct<E> {
         (work, len): (&mut [Block], usize),
         y: &mut [Block],
     ) {
-        let geom = self.problem.geom();
+        let geom = self.problem().geom();
         geom.check(n, x.len(), y.len());
         epilogue.check(geom, n);
         let y = SharedMut(y.as_mut_ptr());
         let stride = geom.weight_stride();
         self.pieces.run(threads, n, geom, epilogue, (work, len), |piece, own| {
             for (i, own) in own[..piece.ob * stride].chunks_exact_mut(stride).enumerate() {
-                transpose_block(self.isa, weights, geom, piece.k + i, own);
+                transpose_block(self.isa(), weights, geom, piece.k + i, own);
             }
-            self.isa.run(Tiles { geom, x, w: own, first: piece.k, epilogue, y, piece });
+            self.isa().run(Tiles { geom, x, w: own, first: piece.k, epilogue, y, piece });
         });
     }
 }
 
 impl<E: Element> Convolution for Direct<E> {
-    /// With the largest tile (output blocks × pixels): `f32_conv_direct_2x14_avx512`. For groups that are no whole blocks, with
-    /// their inputs instead of the output blocks: `f32_conv_grouped_4x14_avx512`.
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn method(&self) -> &'static str {
-        E::METHOD
-    }
-
-    fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    fn precision(&self) -> Precision {
-        E::PRECISION
-    }
-
-    fn problem(&self) -> &Problem {
-        &self.problem
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// In bf16 two products cost as much as one, but while training the input is rounded first.
@@ -259,10 +248,10 @@ impl<E: Element> Convolution for Direct<E> {
         if matches!(E::PRECISION, Precision::F32) {
             return 1.0;
         }
-        let geom = self.problem.geom();
+        let geom = self.problem().geom();
         let lanes = geom.grouped().map_or(geom.lanes, |group| group.inputs);
         let pairs = lanes.div_ceil(2) as f64 / lanes as f64;
-        let rounded = if self.problem.training() { geom.x.image } else { 0 };
+        let rounded = if self.problem().training() { geom.x.image } else { 0 };
         pairs + ROUNDING * rounded as f64 / geom.macs() as f64
     }
 
@@ -273,7 +262,7 @@ impl<E: Element> Convolution for Direct<E> {
     /// While training, weights are rounded in each run.
     fn workspace(&self, _: usize) -> usize {
         match E::PRECISION {
-            Precision::Bf16 if self.problem.training() => self.own_len(),
+            Precision::Bf16 if self.problem().training() => self.own_len(),
             Precision::F32 | Precision::Bf16 => 0,
         }
     }
@@ -293,7 +282,7 @@ impl Forward for Direct<f32> {
     }
 
     fn packed_len(&self) -> usize {
-        self.problem.geom().packed_len()
+        self.problem().geom().packed_len()
     }
 
     fn pack(&self, _: &Threads, weights: &[Block], own: &mut [Block]) {
@@ -310,7 +299,7 @@ impl Forward for Direct<f32> {
         y: Output<'_>,
     ) {
         let (Input::F32(x), Output::F32(y, epilogue)) = (x, y) else {
-            panic!("{} reads and writes f32", self.name);
+            panic!("{} reads and writes f32", self.name());
         };
         self.compute(threads, n, Block::flat(x), weights, &epilogue, y);
     }
@@ -326,11 +315,11 @@ impl Forward for Direct<Bf16> {
     }
 
     fn packs(&self) -> bool {
-        !self.problem.training()
+        !self.problem().training()
     }
 
     fn packed_len(&self) -> usize {
-        if self.packs() { self.own_len() } else { self.problem.geom().packed_len() }
+        if self.packs() { self.own_len() } else { self.problem().geom().packed_len() }
     }
 
     fn pack(&self, threads: &Threads, weights: &[Block], own: &mut [Block]) {
@@ -346,7 +335,7 @@ impl Forward for Direct<Bf16> {
         work: &mut [Block],
         y: Output<'_>,
     ) {
-        let Input::Bf16(x) = x else { panic!("{} reads bf16", self.name) };
+        let Input::Bf16(x) = x else { panic!("{} reads bf16", self.name()) };
         let weights = if self.packs() { weights } else { self.own(threads, weights, work) };
         let x = BlockBf16::flat(x);
         match y {
@@ -362,7 +351,7 @@ impl<E: Element> InputGradient for Direct<E> {
     }
 
     fn transposed_len(&self, threads: usize) -> usize {
-        let whole = self.problem.geom().packed_len();
+        let whole = self.problem().geom().packed_len();
         self.transposed_by_job().map_or(whole, |len| threads.saturating_mul(len))
     }
 
@@ -377,14 +366,14 @@ impl<E: Element> InputGradient for Direct<E> {
         transposed: &mut [Block],
         dx: &mut [Block],
     ) {
-        let Some(dy) = E::of(dy) else { panic!("{} reads {}", self.name, E::PRECISION) };
+        let Some(dy) = E::of(dy) else { panic!("{} reads {}", self.name(), E::PRECISION) };
         let transposed = &mut transposed[..self.transposed_len(threads.count())];
         let epilogue = Epilogue { accumulate, ..Epilogue::default() };
         if let Some(len) = self.transposed_by_job() {
             let work = (transposed, len);
             return self.compute_transposed(threads, n, dy, weights, &epilogue, work, dx);
         }
-        transpose(self.isa, threads, weights, self.problem.geom(), transposed);
+        transpose(self.isa(), threads, weights, self.problem().geom(), transposed);
         let weights = self.own(threads, transposed, work);
         self.compute(threads, n, dy, weights, &epilogue, dx);
     }
@@ -444,10 +433,9 @@ impl<E: Element, Y: Pixel> Kernel for Tiles<'_, E, Y> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let float = matches!(E::PRECISION, Precision::F32);
         if let Some(group) = self.geom.grouped() {
             let (k, taps) = (self.piece.k, self.geom.taps.len());
-            if !float {
+            if const { !is_f32::<Self>() } {
                 let len = taps * group.inputs.div_ceil(2);
                 return self.run_grouped(s, group, &self.w[k * len..][..len]);
             }
@@ -459,7 +447,10 @@ impl<E: Element, Y: Pixel> Kernel for Tiles<'_, E, Y> {
             return self.run_grouped(s, group, &weights);
         }
         let blocks = self.x.as_ptr().cast::<Block>().is_aligned();
-        if float && S::GRADIENT_TILE >= LANES && blocks && self.geom.suits_dots() {
+        if const { is_f32::<Self>() && S::GRADIENT_TILE >= LANES }
+            && blocks
+            && self.geom.suits_dots()
+        {
             // SAFETY: `Direct::compute` has checked that all elements are there, which are floats; see `Tiles::tile`.
             return unsafe { self.dots(s) };
         }

@@ -6,7 +6,7 @@
 use crate::bf16::Bf16;
 use crate::block::{Block, BlockBf16, LANES};
 use crate::conv::{Bound, Input};
-use crate::isa::Precision;
+use crate::precision::Precision;
 use crate::simd::Simd;
 use std::fmt;
 

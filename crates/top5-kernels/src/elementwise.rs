@@ -1,9 +1,9 @@
 //! Operations on one pixel at a time.
 
 use crate::block::{Block, Layout};
-use crate::isa::{Isa, Kernel};
+use crate::isa::Isa;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::threads::Threads;
 
 /// An activation to read: its memory and where its pixels are.

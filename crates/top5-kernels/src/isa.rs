@@ -1,12 +1,13 @@
-//! Instruction sets: which there are, and the one door through which code for them is entered.
+//! Instruction sets: which there are, and the one door through which the engine enters code for them.
 
+use crate::precision::Precision;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 use crate::simd::Neon;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::simd::Simd128;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Scalar, Simd};
+use crate::simd::{Kernel, Scalar, Simd, is_f32};
 use std::fmt;
 
 /// An instruction set that kernels are compiled for. A choice of the engine, never of the environment.
@@ -22,41 +23,6 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, VL, BW and DQ.
     Avx512,
-}
-
-/// What products are of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Precision {
-    /// Floats of 24 bits.
-    #[default]
-    F32,
-    /// Numbers of 8 bits with the range of an f32, in pairs; sums are in f32.
-    Bf16,
-}
-
-impl Precision {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
-
-    /// Its name in kernel names and options: `f32`, `bf16`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
-
-/// A computation that is written once for all instruction sets. Mark `run` `#[inline(always)]`, so that it is compiled
-/// anew within each of them.
-pub trait Kernel {
-    /// What it returns.
-    type Output;
-    /// What it multiplies: pairs of bf16 have instructions of their own.
-    const PRECISION: Precision = Precision::F32;
-
-    /// Computes with the vectors of `simd`.
-    fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
 /// A constant of [`Simd`].
@@ -171,61 +137,29 @@ impl Isa {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
-            Self::Scalar => kernel.run(Scalar),
-            // Every function of such a program may use these.
+            Self::Scalar => Scalar.run(kernel),
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Self::Neon if const { is_f32::<K>() } => kernel.run(Neon),
+            Self::Neon if const { is_f32::<K>() } => Neon.run(kernel),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Self::Simd128 if const { is_f32::<K>() } => kernel.run(Simd128),
+            Self::Simd128 if const { is_f32::<K>() } => Simd128.run(kernel),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => {
-                #[target_feature(enable = "avx2,fma")]
-                fn enter<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
-                    kernel.run(simd)
-                }
-                let simd = Avx2::new().expect("the engine chooses an available instruction set");
-                if const { is_f32::<K>() } {
-                    // SAFETY: the token exists only where the CPU has these features.
-                    unsafe { enter(simd, kernel) }
-                } else {
-                    panic!("{self} does not multiply bf16")
-                }
+            Self::Avx2 if const { is_f32::<K>() } => {
+                Avx2::new().expect("the engine chooses an available instruction set").run(kernel)
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if const { is_f32::<K>() } => {
+                let simd = Avx512::<false>::new();
+                simd.expect("the engine chooses an available instruction set").run(kernel)
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
-                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-                fn enter<K: Kernel>(simd: Avx512<false>, kernel: K) -> K::Output {
-                    kernel.run(simd)
-                }
-                #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
-                fn enter_bf16<K: Kernel>(simd: Avx512<true>, kernel: K) -> K::Output {
-                    kernel.run(simd)
-                }
-                if const { is_f32::<K>() } {
-                    let simd = Avx512::<false>::new();
-                    let simd = simd.expect("the engine chooses an available instruction set");
-                    // SAFETY: the token exists only where the CPU has these features.
-                    unsafe { enter(simd, kernel) }
-                } else {
-                    let simd = Avx512::<true>::new();
-                    let simd = simd.expect("the engine chooses an available instruction set");
-                    // SAFETY: the token exists only where the CPU has these features.
-                    unsafe { enter_bf16(simd, kernel) }
-                }
+                let simd = Avx512::<true>::new();
+                simd.expect("the engine chooses an available instruction set").run(kernel)
             }
-            _ => panic!("{self} is not an instruction set of this machine"),
+            _ => panic!(
+                "{self} is no instruction set of this machine, or none for what is multiplied"
+            ),
         }
-    }
-}
-
-/// Whether a kernel multiplies floats.
-const fn is_f32<K: Kernel>() -> bool {
-    matches!(K::PRECISION, Precision::F32)
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

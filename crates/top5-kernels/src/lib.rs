@@ -9,8 +9,8 @@
 //!
 //! **Rules.** Public functions are safe: they check geometry and lengths once at the door and run unchecked inside.
 //! Kernels see slices and geometry, never a graph. They are generic over [`Simd`], written once, and entered through
-//! [`Isa::run`], the one place where code for an instruction set starts. Work is split over outputs, or over a fixed
-//! number of parts, so that results do not depend on the number of threads.
+//! [`Isa::run`], the one door to code for an instruction set; within, [`Simd::run`] gives each shape of a tile a function of
+//! its own. Work is split over outputs, or over a fixed number of parts, so that results do not depend on the number of threads.
 //!
 //! **Convolutions** have several algorithms in two precisions. [`conv`] is their interface, one for each kind, and [`table`]
 //! lists them; `docs/kernels.md` is written from it. What they have in common is checked in one place each: the sizes of a
@@ -46,6 +46,7 @@ pub mod optimizer;
 pub mod peak;
 mod pixel;
 pub mod pool;
+mod precision;
 mod simd;
 pub mod table;
 mod threads;
@@ -56,7 +57,8 @@ pub mod winograd;
 pub use arena::Arena;
 pub use bf16::Bf16;
 pub use block::{Block, BlockBf16, LANES, Layout};
-pub use isa::{Isa, Kernel, Precision};
+pub use isa::Isa;
 pub use pixel::Pixel;
-pub use simd::Simd;
+pub use precision::Precision;
+pub use simd::{Kernel, Simd};
 pub use threads::Threads;

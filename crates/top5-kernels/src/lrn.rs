@@ -11,9 +11,9 @@
 
 use crate::block::{Block, LANES, Layout};
 use crate::elementwise::{JOB, Operand};
-use crate::isa::{Isa, Kernel};
+use crate::isa::Isa;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::threads::{SharedMut, Threads};
 use std::ops::Range;
 

@@ -15,9 +15,9 @@
 
 use crate::block::{Block, LANES, Layout};
 use crate::elementwise::{JOB, Operand};
-use crate::isa::{Isa, Kernel};
+use crate::isa::Isa;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::threads::Threads;
 
 /// Planes that make a job worth starting.

@@ -5,8 +5,8 @@
 //! elements of equal numbers are cut into segments.
 
 use crate::block::{Block, LANES};
-use crate::isa::{Isa, Kernel};
-use crate::simd::Simd;
+use crate::isa::Isa;
+use crate::simd::{Kernel, Simd};
 use crate::threads::Threads;
 use std::ops::Range;
 use std::sync::Mutex;

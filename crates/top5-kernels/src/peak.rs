@@ -8,8 +8,8 @@
 //! more than the latency of a multiply-add needs. Memory is not touched.
 
 use crate::block::{Block, LANES};
-use crate::isa::{Isa, Kernel};
-use crate::simd::Simd;
+use crate::isa::Isa;
+use crate::simd::{Kernel, Simd};
 use crate::threads::Threads;
 use std::array::from_fn;
 use std::hint::black_box;

@@ -3,9 +3,9 @@
 
 use crate::block::{Block, Layout};
 use crate::elementwise::Operand;
-use crate::isa::{Isa, Kernel};
+use crate::isa::Isa;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::threads::Threads;
 use std::ops::Range;
 
@@ -295,7 +295,8 @@ impl Kernel for MaxGradient<'_> {
                 for col in cols.positions() {
                     let value = s.load(&x[input.start(row) + col]);
                     let taken = s.select_equal(value, max, left, s.zero());
-                    left = s.sub(left, taken);
+                    // No difference: what is left would wait for what was taken.
+                    left = s.select_equal(value, max, s.zero(), left);
                     let dx = &mut dx[dl.start(row) + col];
                     s.store(dx, if self.write { taken } else { s.add(s.load(dx), taken) });
                 }

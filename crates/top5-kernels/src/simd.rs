@@ -27,7 +27,25 @@ pub(crate) use simd128::Simd128;
 
 use crate::bf16::Bf16;
 use crate::block::{Block, BlockBf16, LANES};
+use crate::precision::Precision;
 use std::array::from_fn;
+
+/// A computation that is written once for all instruction sets. Mark `run` `#[inline(always)]`, so that it is compiled
+/// anew within each of them.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+    /// What it multiplies: pairs of bf16 have instructions of their own.
+    const PRECISION: Precision = Precision::F32;
+
+    /// Computes with the vectors of `simd`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Whether a kernel multiplies floats.
+pub(crate) const fn is_f32<K: Kernel>() -> bool {
+    matches!(K::PRECISION, Precision::F32)
+}
 
 /// Operations on sixteen floats, or on sixteen pairs of bf16, at once.
 ///
@@ -43,6 +61,10 @@ pub trait Simd: Copy + Send + Sync {
     const TILE: [usize; 2];
     /// Accumulators of a weight-gradient tile.
     const GRADIENT_TILE: usize;
+
+    /// Runs a kernel in a function of its own, compiled for these instructions. A kernel of several shapes runs each as one:
+    /// compilers take very long for a function that has them all.
+    fn run<K: Kernel>(self, kernel: K) -> K::Output;
 
     /// All lanes the same.
     fn splat(self, x: f32) -> Self::V;

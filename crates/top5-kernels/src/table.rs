@@ -4,7 +4,8 @@
 //! equal the earlier line wins.
 
 use crate::conv::{Algorithm, Bound, Convolution, Forward, InputGradient, Problem, WeightGradient};
-use crate::isa::{Isa, Precision};
+use crate::isa::Isa;
+use crate::precision::Precision;
 use crate::{direct, weight_gradient, winograd};
 use std::sync::Arc;
 

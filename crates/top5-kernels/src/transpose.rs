@@ -2,8 +2,8 @@
 
 use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Transposed};
-use crate::isa::{Isa, Kernel};
-use crate::simd::Simd;
+use crate::isa::Isa;
+use crate::simd::{Kernel, Simd};
 use crate::threads::Threads;
 
 /// Packs the weights of a forward pass for the loop nest `geom` of its backward pass.

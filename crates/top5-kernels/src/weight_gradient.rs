@@ -18,10 +18,11 @@ mod strips;
 
 use crate::bf16::Bf16;
 use crate::block::{Block, LANES};
-use crate::conv::{Algorithm, Bound, Convolution, Problem, Strides, WeightGradient};
+use crate::conv::{Algorithm, Bound, Convolution, Identity, Problem, Strides, WeightGradient};
 use crate::element::Element;
-use crate::isa::{Isa, Kernel, Precision};
-use crate::simd::Simd;
+use crate::isa::Isa;
+use crate::precision::Precision;
+use crate::simd::{Kernel, Simd};
 use crate::threads::Threads;
 use jobs::{Job, Jobs, Operands};
 use rounded::Rounded;
@@ -51,9 +52,7 @@ pub(crate) const WEIGHT_GRADIENT_BF16: Algorithm<dyn WeightGradient> = Algorithm
 /// The weight gradient of one convolution, multiplied in one precision.
 #[derive(Debug)]
 struct Direct<E> {
-    isa: Isa,
-    name: String,
-    problem: Problem,
+    identity: Identity,
     jobs: Jobs,
     element: PhantomData<E>,
 }
@@ -69,13 +68,19 @@ impl<E: Element> Direct<E> {
             Precision::Bf16 => [16, 8],
         };
         let jobs = Jobs::new(problem.geom().clone(), most);
-        let name = format!("{}_conv_weight_gradient_{isa}", E::PRECISION);
-        Self { isa, name, problem: problem.clone(), jobs, element: PhantomData }
+        let identity = Identity {
+            name: format!("{}_conv_weight_gradient_{isa}", E::PRECISION),
+            method: E::METHOD,
+            isa,
+            precision: E::PRECISION,
+            problem: problem.clone(),
+        };
+        Self { identity, jobs, element: PhantomData }
     }
 
     /// The strips of `n` images; in bf16 two of them are one, or two pixels where these are the images.
     fn strips(&self, n: usize) -> Strips {
-        let geom = self.problem.geom();
+        let geom = self.problem().geom();
         let (images, cols) = geom.extent(n);
         match (E::PRECISION, geom.batch_is_row) {
             (Precision::F32, _) => Strips::new(geom, images, cols),
@@ -86,25 +91,8 @@ impl<E: Element> Direct<E> {
 }
 
 impl<E: Element> Convolution for Direct<E> {
-    /// `f32_conv_weight_gradient_avx512`
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn method(&self) -> &'static str {
-        E::METHOD
-    }
-
-    fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    fn precision(&self) -> Precision {
-        E::PRECISION
-    }
-
-    fn problem(&self) -> &Problem {
-        &self.problem
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// In bf16 images are multiplied in pairs, which are rounded first.
@@ -112,10 +100,10 @@ impl<E: Element> Convolution for Direct<E> {
         if matches!(E::PRECISION, Precision::F32) {
             return 1.0;
         }
-        let images = self.problem.images();
+        let images = self.problem().images();
         let pairs = images.div_ceil(2) as f64 / images as f64;
         // Vectors that are rounded for each that is multiplied.
-        let ([outputs, inputs], geom) = (self.jobs.largest(), self.problem.geom());
+        let ([outputs, inputs], geom) = (self.jobs.largest(), self.problem().geom());
         let products = outputs * inputs * geom.taps.len() * geom.lanes;
         let rounded = outputs as f64 + (inputs * geom.lanes) as f64 / LANES as f64;
         pairs + ROUNDING * (rounded / products as f64)
@@ -126,7 +114,7 @@ impl<E: Element> Convolution for Direct<E> {
     }
 
     fn workspace(&self, threads: usize) -> usize {
-        let strips = self.strips(self.problem.images());
+        let strips = self.strips(self.problem().images());
         let scratch = match E::PRECISION {
             Precision::F32 => 0,
             Precision::Bf16 => rounded::scratch(&self.jobs, &strips).1,
@@ -145,7 +133,7 @@ impl<E: Element> WeightGradient for Direct<E> {
         work: &mut [Block],
         dw: &mut [Block],
     ) {
-        let geom = self.problem.geom();
+        let geom = self.problem().geom();
         let x = Block::flat(x);
         geom.check(n, x.len(), dy.len());
         let strips = self.strips(n);
@@ -153,7 +141,7 @@ impl<E: Element> WeightGradient for Direct<E> {
             let (first, scratch) = rounded::scratch(&self.jobs, &strips);
             return self.jobs.run(threads, &strips, (work, scratch), dw, |job, scratch| {
                 let (x_strip, dy_strip) = scratch.split_at_mut(first);
-                self.isa.run(Rounded { job, n, x, dy: Block::flat(dy), x_strip, dy_strip });
+                self.isa().run(Rounded { job, n, x, dy: Block::flat(dy), x_strip, dy_strip });
             });
         }
         self.jobs.run(threads, &strips, (work, 0), dw, |job, _| {
@@ -164,7 +152,7 @@ impl<E: Element> WeightGradient for Direct<E> {
                 x_at: Strides { offset: geom.x.offset + block * geom.x.block, ..geom.x },
                 dy_at: Strides { offset: geom.y.offset + job.ks.start * geom.y.block, ..geom.y },
             };
-            self.isa.run(InPlace { job, operands });
+            self.isa().run(InPlace { job, operands });
         });
     }
 }

@@ -36,11 +36,12 @@ pub(crate) use gradient::{WEIGHT_GRADIENT_2, WEIGHT_GRADIENT_4};
 
 use crate::block::{Block, LANES};
 use crate::conv::{
-    Algorithm, Bound, ConvGeom, Convolution, Epilogue, Forward, Group, Input, InputGradient,
-    Output, Problem, Transposed,
+    Algorithm, Bound, ConvGeom, Convolution, Epilogue, Forward, Group, Identity, Input,
+    InputGradient, Output, Problem, Transposed,
 };
-use crate::isa::{Isa, Precision};
+use crate::isa::Isa;
 use crate::pixel::Pixel;
+use crate::precision::Precision;
 use crate::threads::{SharedMut, Threads};
 use filter::Tile;
 use inputs::Inputs;
@@ -103,9 +104,7 @@ const SHARED: usize = 128;
 /// The kernel for one geometry and largest batch.
 #[derive(Debug)]
 struct Winograd {
-    isa: Isa,
-    name: String,
-    problem: Problem,
+    identity: Identity,
     tile: Tile,
     /// For each kernel element, in row-major order, its tap.
     taps: [usize; 9],
@@ -140,13 +139,18 @@ impl Winograd {
             total.div_ceil((total.div_ceil(most)).next_multiple_of(4))
         };
         let chunks = total.div_ceil(chunk);
-        let name = format!("f32_conv_winograd_{}x3_{isa}", tile.side());
-        let problem = problem.clone();
-        Some(Self { isa, name, problem, tile, taps, tiles, group, chunk, chunks, split })
+        let identity = Identity {
+            name: format!("f32_conv_winograd_{}x3_{isa}", tile.side()),
+            method: tile.method(),
+            isa,
+            precision: Precision::F32,
+            problem: problem.clone(),
+        };
+        Some(Self { identity, tile, taps, tiles, group, chunk, chunks, split })
     }
 
     fn geom(&self) -> &ConvGeom {
-        self.problem.geom()
+        self.problem().geom()
     }
 
     /// Blocks of the transformed weights.
@@ -228,8 +232,8 @@ impl Winograd {
             for g in 0..self.groups() {
                 self.inputs_of_group(x, range(c), g, v);
                 let (v, u, bs, tiles) = (&*v, group(g), 0..self.geom().blocks, range(c));
-                self.isa.run(Products { kernel: self, v, u, bs, m, tiles: tiles.len(), g });
-                self.isa.run(Outputs { kernel: self, m, tiles, g, epilogue, y: out });
+                self.isa().run(Products { kernel: self, v, u, bs, m, tiles: tiles.len(), g });
+                self.isa().run(Outputs { kernel: self, m, tiles, g, epilogue, y: out });
             }
         });
     }
@@ -254,7 +258,7 @@ impl Winograd {
         }
         for b in 0..self.geom().blocks {
             let v = SharedMut(v.as_mut_ptr());
-            self.isa.run(self.inputs(x, tiles.clone(), [self.first(g) + b, b], v));
+            self.isa().run(self.inputs(x, tiles.clone(), [self.first(g) + b, b], v));
         }
     }
 
@@ -289,7 +293,7 @@ impl Winograd {
         threads.run(chunks * all, |job| {
             let (c, b) = (job / all, job % all);
             let v = SharedMut(shared.pointer().wrapping_add(c * self.v_len()));
-            self.isa.run(self.inputs(x, range(c), [b, b], v));
+            self.isa().run(self.inputs(x, range(c), [b, b], v));
         });
         let (v, out) = (&*v, SharedMut(y.as_mut_ptr()));
         let of_group = chunks * self.m_len();
@@ -305,9 +309,9 @@ impl Winograd {
                         for (c, (v, m)) in vs.zip(m.chunks_exact_mut(self.m_len())).enumerate() {
                             let (kernel, bs, tiles, y) = (self, bs.clone(), range(c), out);
                             let complete = bs.end == blocks;
-                            self.isa.run(Products { kernel, v, u, bs, m, tiles: tiles.len(), g });
+                            self.isa().run(Products { kernel, v, u, bs, m, tiles: tiles.len(), g });
                             if complete {
-                                self.isa.run(Outputs { kernel, m, tiles, g, epilogue, y });
+                                self.isa().run(Outputs { kernel, m, tiles, g, epilogue, y });
                             }
                         }
                     });
@@ -329,31 +333,14 @@ impl Winograd {
 }
 
 impl Convolution for Winograd {
-    /// `f32_conv_winograd_4x3_avx512`
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn method(&self) -> &'static str {
-        self.tile.method()
-    }
-
-    fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    fn precision(&self) -> Precision {
-        Precision::F32
-    }
-
-    fn problem(&self) -> &Problem {
-        &self.problem
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The algorithm multiplies the zeros between groups.
     fn cost(&self) -> f64 {
         let zeros = |group: Group| (self.geom().blocks * LANES) as f64 / group.inputs as f64;
-        cost::cost(&self.problem, self.tile) * self.geom().grouped().map_or(1.0, zeros)
+        cost::cost(self.problem(), self.tile) * self.geom().grouped().map_or(1.0, zeros)
     }
 
     fn bound(&self) -> Bound {
@@ -361,7 +348,7 @@ impl Convolution for Winograd {
     }
 
     fn workspace(&self, threads: usize) -> usize {
-        if self.problem.training() {
+        if self.problem().training() {
             self.direct_workspace(threads)
         } else {
             self.transformed_workspace(threads)
@@ -372,7 +359,7 @@ impl Convolution for Winograd {
 impl Forward for Winograd {
     /// While training, activations are in f32.
     fn reads(&self, input: Precision) -> bool {
-        input == Precision::F32 || !self.problem.training()
+        input == Precision::F32 || !self.problem().training()
     }
 
     fn writes(&self, output: Precision) -> bool {
@@ -380,7 +367,7 @@ impl Forward for Winograd {
     }
 
     fn packs(&self) -> bool {
-        !self.problem.training()
+        !self.problem().training()
     }
 
     fn packed_len(&self) -> usize {
@@ -401,10 +388,10 @@ impl Forward for Winograd {
         y: Output<'_>,
     ) {
         match (x, y) {
-            (Input::F32(x), Output::F32(y, epilogue)) if self.problem.training() => {
+            (Input::F32(x), Output::F32(y, epilogue)) if self.problem().training() => {
                 self.run_direct(threads, n, x, Source::Packed(w), &epilogue, work, y);
             }
-            _ if self.problem.training() => panic!("{} trains in f32", self.name),
+            _ if self.problem().training() => panic!("{} trains in f32", self.name()),
             (Input::F32(x), Output::F32(y, epilogue)) => {
                 self.run_transformed(threads, n, x, w, &epilogue, work, y);
             }
@@ -441,7 +428,7 @@ impl InputGradient for Winograd {
         _: &mut [Block],
         dx: &mut [Block],
     ) {
-        let Input::F32(dy) = dy else { panic!("{} reads f32", self.name) };
+        let Input::F32(dy) = dy else { panic!("{} reads f32", self.name()) };
         let epilogue = Epilogue { accumulate, ..Epilogue::default() };
         self.run_direct(threads, n, dy, Source::Transposed(*weights), &epilogue, work, dx);
     }

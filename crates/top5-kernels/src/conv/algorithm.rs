@@ -2,7 +2,8 @@
 
 use super::kernel::Bound;
 use super::problem::Problem;
-use crate::isa::{Isa, Precision};
+use crate::isa::Isa;
+use crate::precision::Precision;
 use std::sync::Arc;
 
 /// A way to compute a kind of convolution.

@@ -2,7 +2,7 @@
 
 use super::geometry::{ConvGeom, Strides};
 use crate::block::{Block, BlockBf16};
-use crate::isa::Precision;
+use crate::precision::Precision;
 
 /// An activation to read, in either precision.
 #[derive(Clone, Copy, Debug)]

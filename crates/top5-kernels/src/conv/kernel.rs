@@ -7,7 +7,8 @@ use super::epilogue::{Input, Output};
 use super::geometry::ConvGeom;
 use super::problem::Problem;
 use crate::block::Block;
-use crate::isa::{Isa, Precision};
+use crate::isa::Isa;
+use crate::precision::Precision;
 use crate::threads::Threads;
 use std::fmt;
 
@@ -40,18 +41,45 @@ impl fmt::Display for Bound {
     }
 }
 
+/// What a kernel is, and what it was made for.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// With precision, method and instruction set: `f32_conv_direct_2x14_avx512`.
+    pub name: String,
+    /// In explanations of a choice.
+    pub method: &'static str,
+    /// What it is compiled for.
+    pub isa: Isa,
+    /// What it multiplies.
+    pub precision: Precision,
+    /// The loop nest that it runs.
+    pub problem: Problem,
+}
+
 /// A kernel of any kind.
 pub trait Convolution: fmt::Debug + Send + Sync {
-    /// Its name, with precision, method and instruction set: `f32_conv_direct_2x14_avx512`.
-    fn name(&self) -> &str;
+    /// What it is.
+    fn identity(&self) -> &Identity;
+    /// Its name.
+    fn name(&self) -> &str {
+        &self.identity().name
+    }
     /// The method, in explanations of a choice.
-    fn method(&self) -> &'static str;
+    fn method(&self) -> &'static str {
+        self.identity().method
+    }
     /// What it is compiled for.
-    fn isa(&self) -> Isa;
+    fn isa(&self) -> Isa {
+        self.identity().isa
+    }
     /// What it multiplies.
-    fn precision(&self) -> Precision;
+    fn precision(&self) -> Precision {
+        self.identity().precision
+    }
     /// What it was made for.
-    fn problem(&self) -> &Problem;
+    fn problem(&self) -> &Problem {
+        &self.identity().problem
+    }
     /// Its time as a share of that of direct convolution in f32, as estimated.
     fn cost(&self) -> f64;
     /// What its results may be off by.

@@ -19,7 +19,8 @@ use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Group, MOST_GROUPED, MOST_INPUTS, MOST_SOURCES};
 use crate::element::Element;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::precision::Precision;
+use crate::simd::{Kernel, Simd};
 use std::array::from_fn;
 
 /// Most blocks of all lines of a tile, about a first-level cache.
@@ -168,6 +169,30 @@ impl Lines {
     }
 }
 
+/// P pixels of an output block, in a function of its own.
+struct Tile<'a, E: Element, Y, const T: usize, const NEXT: bool, const P: usize> {
+    tiles: &'a Tiles<'a, E, Y>,
+    at: [usize; 2],
+    picks: &'a Picks<E>,
+    lines: &'a mut Lines,
+    weights: &'a [Block],
+}
+
+impl<E: Element, Y: Pixel, const T: usize, const NEXT: bool, const P: usize> Kernel
+    for Tile<'_, E, Y, T, NEXT, P>
+{
+    type Output = ();
+    const PRECISION: Precision = E::PRECISION;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { tiles, at, picks, lines, weights } = self;
+        // SAFETY: the kernel's `run` has checked that all elements are there, and these pixels are the piece's; see
+        // `Tiles::tile`.
+        unsafe { tiles.grouped_tile::<S, T, NEXT, P>(s, at, picks, lines, weights) }
+    }
+}
+
 impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
     /// All tiles, of a geometry with groups. `weights` are those of the piece's output block without zeros, in the order of taps
     /// and of factors of a group.
@@ -211,12 +236,13 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
                 macro_rules! by_width {
                     ($($p:literal)*) => {
                         match width {
-                            // SAFETY: the kernel's `run` has checked that all elements are there, and these pixels are
-                            // the piece's; see `Tiles::tile`.
-                            $($p => unsafe {
-                                self.grouped_tile::<S, T, NEXT, $p>(s, [row, col], &picks, &mut lines, weights);
+                            $($p if const { $p <= S::TILE[0] } => {
+                                let at = [row, col];
+                                s.run(Tile::<E, Y, T, NEXT, $p> {
+                                    tiles: self, at, picks: &picks, lines: &mut lines, weights,
+                                });
                             },)*
-                            _ => unreachable!("tiles are at most 14 pixels wide"),
+                            _ => unreachable!("no tile is wider than the instruction set's"),
                         }
                     };
                 }

@@ -5,7 +5,8 @@ use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Epilogue, Strides};
 use crate::element::Element;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::precision::Precision;
+use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
 use std::array::from_fn;
 
@@ -26,15 +27,37 @@ pub(crate) struct Tiles<'a, E, Y> {
     pub(crate) piece: Piece,
 }
 
-/// Calls [`Tiles::with_pixel`] for the width at hand.
+/// Calls [`Tiles::with_pixel`] for the width at hand; those that the instruction set has no registers for are not compiled.
 macro_rules! by_width {
     ($width:expr, $ob:literal, $rows:literal, [$($p:literal)*], $strip:expr, $s:expr, $row:expr, $col:expr) => {
         match $width {
-            // SAFETY: the kernel's `run` has checked that all elements are there; see `Tiles::tile`.
-            $($p => unsafe { $strip.with_pixel::<S, $ob, $p, { $p / $rows }>($s, $row, $col) },)*
-            _ => unreachable!("tiles are at most 14 pixels wide"),
+            $($p if const { $p <= S::TILE[$ob - 1] } => {
+                $s.run(Tile::<E, Y, $ob, $p, { $p / $rows }> { strip: $strip, row: $row, col: $col });
+            },)*
+            _ => unreachable!("no tile is wider than the instruction set's"),
         }
     };
+}
+
+/// P pixels of OB output blocks: the first Q in a row, the others in the next one. Each shape is a function of its own: compilers
+/// take long for one that has all.
+struct Tile<'a, E, Y, const OB: usize, const P: usize, const Q: usize> {
+    strip: &'a Tiles<'a, E, Y>,
+    row: usize,
+    col: usize,
+}
+
+impl<E: Element, Y: Pixel, const OB: usize, const P: usize, const Q: usize> Kernel
+    for Tile<'_, E, Y, OB, P, Q>
+{
+    type Output = ();
+    const PRECISION: Precision = E::PRECISION;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: the kernel's `run` has checked that all elements are there; see `Tiles::tile`.
+        unsafe { self.strip.with_pixel::<S, OB, P, Q>(s, self.row, self.col) }
+    }
 }
 
 impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
@@ -48,7 +71,7 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
         let tiles = self.piece.cols.len().div_ceil(widest);
         let mut row = self.piece.rows.start;
         while row < self.piece.rows.end {
-            if S::TILE[1] > 0 && pairs && row + 1 < self.piece.rows.end {
+            if const { S::TILE[1] > 0 } && pairs && row + 1 < self.piece.rows.end {
                 let (width, col) = (self.piece.cols.len(), self.piece.cols.start);
                 by_width!(2 * width, 2, 2, [2 4 6 8 10 12 14], self, s, row, col);
                 row += 2;
@@ -57,7 +80,7 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
             let mut col = self.piece.cols.start;
             for tile in 0..tiles {
                 let width = (self.piece.cols.end - col).div_ceil(tiles - tile);
-                if S::TILE[1] > 0 && self.piece.ob == 2 {
+                if const { S::TILE[1] > 0 } && self.piece.ob == 2 {
                     by_width!(width, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, s, row, col);
                 } else {
                     by_width!(width, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, s, row, col);

@@ -1,6 +1,6 @@
 //! AVX2 with FMA: two registers of eight floats.
 
-use super::Simd;
+use super::{Kernel, Simd};
 use crate::block::{Block, LANES};
 use std::arch::x86_64::*;
 
@@ -31,6 +31,16 @@ impl Simd for Avx2 {
 
     const TILE: [usize; 2] = [6, 0];
     const GRADIENT_TILE: usize = 6;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma")]
+        #[inline(never)]
+        fn enter<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        avx2!(enter(self, kernel))
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

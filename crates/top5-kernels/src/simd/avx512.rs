@@ -1,6 +1,6 @@
 //! AVX-512: one register of sixteen floats.
 
-use super::Simd;
+use super::{Kernel, Simd};
 use crate::bf16::Bf16;
 use crate::block::{Block, BlockBf16, LANES};
 use std::arch::x86_64::*;
@@ -39,6 +39,25 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     const TILE: [usize; 2] = [14, 14];
     const GRADIENT_TILE: usize = 16;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+        #[inline(never)]
+        fn enter<K: Kernel, S: Simd>(simd: S, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
+        #[inline(never)]
+        fn enter_bf16<K: Kernel, S: Simd>(simd: S, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        if const { BF16 } {
+            avx512!(enter_bf16(self, kernel))
+        } else {
+            avx512!(enter(self, kernel))
+        }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {

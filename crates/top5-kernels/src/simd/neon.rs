@@ -1,6 +1,6 @@
 //! AArch64 NEON: four registers of four floats.
 
-use super::Simd;
+use super::{Kernel, Simd};
 use crate::block::Block;
 use std::arch::aarch64::*;
 use std::array::from_fn;
@@ -23,6 +23,12 @@ impl Simd for Neon {
 
     const TILE: [usize; 2] = [5, 0];
     const GRADIENT_TILE: usize = 5;
+
+    /// Every function of such a program may use the instructions.
+    #[inline(never)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

@@ -1,6 +1,6 @@
 //! The portable path: arrays, which compilers turn into whatever vectors the target has.
 
-use super::Simd;
+use super::{Kernel, Simd};
 use crate::block::{Block, LANES};
 use std::array::from_fn;
 
@@ -13,6 +13,11 @@ impl Simd for Scalar {
 
     const TILE: [usize; 2] = [2, 0];
     const GRADIENT_TILE: usize = 2;
+
+    #[inline(never)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

@@ -1,6 +1,6 @@
 //! WebAssembly's simd128: four vectors of four floats.
 
-use super::Simd;
+use super::{Kernel, Simd};
 use crate::block::Block;
 use std::arch::wasm32::*;
 use std::array::from_fn;
@@ -14,6 +14,12 @@ impl Simd for Simd128 {
 
     const TILE: [usize; 2] = [2, 0];
     const GRADIENT_TILE: usize = 2;
+
+    /// Every function of such a program may use the instructions.
+    #[inline(never)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

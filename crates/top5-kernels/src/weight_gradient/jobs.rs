@@ -234,7 +234,7 @@ impl Job<'_> {
                             ($(($t:literal: $($l:literal)*))*) => {
                                 match (together, lanes) {
                                     // SAFETY: as below.
-                                    $($(($t, $l) if $l * $t <= S::GRADIENT_TILE => unsafe {
+                                    $($(($t, $l) if const { $l * $t <= S::GRADIENT_TILE } => unsafe {
                                         self.taps::<E, S, $l, $t>(s, operands, strip, [k, b], tap)
                                     },)*)*
                                     _ => unreachable!("a tile has at most 16 accumulators"),
@@ -252,7 +252,7 @@ impl Job<'_> {
                             ($(($ob:literal: $($l:literal)*))*) => {
                                 match (taken, width) {
                                     // SAFETY: the caller's promise; blocks and lanes are there.
-                                    $($(($ob, $l) if $l * $ob <= S::GRADIENT_TILE => unsafe {
+                                    $($(($ob, $l) if const { $l * $ob <= S::GRADIENT_TILE } => unsafe {
                                         self.tile::<E, S, $l, $ob>(s, operands, strip, [k, b], tap, lane)
                                     },)*)*
                                     _ => unreachable!("a tile has at most 16 accumulators"),

@@ -20,8 +20,8 @@ use super::strips::{Strip, Strips};
 use crate::bf16::Bf16;
 use crate::block::{Block, LANES};
 use crate::conv::{ConvGeom, Strides};
-use crate::isa::{Kernel, Precision};
-use crate::simd::Simd;
+use crate::precision::Precision;
+use crate::simd::{Kernel, Simd};
 
 /// Blocks of the largest strips of a job's inputs, and of all its strips.
 pub(super) fn scratch(jobs: &Jobs, strips: &Strips) -> (usize, usize) {

@@ -21,9 +21,10 @@ use super::filter::{F2, F4, Filter, Tile};
 use super::inputs::Inputs;
 use super::places::{Places, apart, taps};
 use crate::block::{Block, LANES};
-use crate::conv::{Algorithm, Bound, ConvGeom, Convolution, Problem, WeightGradient};
-use crate::isa::{Isa, Kernel, Precision};
-use crate::simd::Simd;
+use crate::conv::{Algorithm, Bound, ConvGeom, Convolution, Identity, Problem, WeightGradient};
+use crate::isa::Isa;
+use crate::precision::Precision;
+use crate::simd::{Kernel, Simd};
 use crate::threads::{SharedMut, Threads, share};
 use std::ops::Range;
 use std::sync::Arc;
@@ -60,9 +61,7 @@ pub(crate) const WEIGHT_GRADIENT_4: Algorithm<dyn WeightGradient> = Algorithm {
 /// The weight gradient of one convolution, for one largest batch.
 #[derive(Debug)]
 struct WinogradGradient {
-    isa: Isa,
-    name: String,
-    problem: Problem,
+    identity: Identity,
     tile: Tile,
     /// For each kernel element, in row-major order, its tap.
     taps: [usize; 9],
@@ -107,13 +106,18 @@ impl WinogradGradient {
             16 if outputs > 1 => [8, 2],
             lanes => [lanes, 1],
         };
-        let name = format!("f32_conv_winograd_{}x3_weight_gradient_{isa}", tile.side());
-        let problem = problem.clone();
-        Some(Self { isa, name, problem, tile, taps, tiles, sharing, shape })
+        let identity = Identity {
+            name: format!("f32_conv_winograd_{}x3_weight_gradient_{isa}", tile.side()),
+            method: tile.method(),
+            isa,
+            precision: Precision::F32,
+            problem: problem.clone(),
+        };
+        Some(Self { identity, tile, taps, tiles, sharing, shape })
     }
 
     fn geom(&self) -> &ConvGeom {
-        self.problem.geom()
+        self.problem().geom()
     }
 
     /// Blocks of V and of Z for so many tiles.
@@ -164,15 +168,15 @@ impl WinogradGradient {
             let [to_v, to_z] = [&mut *v, &mut *z].map(|part| SharedMut(part.as_mut_ptr()));
             for b in 0..inputs {
                 let (first, at, len) = (tiles.start, all.clone(), tiles.len());
-                self.isa.run(self.inputs(x, [first, len], at, b, to_v));
+                self.isa().run(self.inputs(x, [first, len], at, b, to_v));
             }
             for k in 0..outputs {
                 let (first, at, len) = (tiles.start, all.clone(), tiles.len());
-                self.isa.run(Outputs { kernel: self, dy, first, at, len, k, z: to_z });
+                self.isa().run(Outputs { kernel: self, dy, first, at, len, k, z: to_z });
             }
             let (ks, bs) = (0..outputs, 0..inputs);
             let (v, z, m, add) = (&*v, &*z, &mut *m, start > first);
-            self.isa.run(Product { kernel: self, v, z, tiles: tiles.len(), ks, bs, m, add });
+            self.isa().run(Product { kernel: self, v, z, tiles: tiles.len(), ks, bs, m, add });
         }
     }
 
@@ -180,7 +184,7 @@ impl WinogradGradient {
     fn gather(&self, threads: &Threads, copies: &[Block], dw: &mut [Block]) {
         threads.chunks(dw, 9 * LANES, |pair, dw| {
             let (step, at) = (self.m_len() / self.tile.positions(), pair * LANES);
-            self.isa.run(Kernels { kernel: self, copies, len: self.m_len(), step, at, dw });
+            self.isa().run(Kernels { kernel: self, copies, len: self.m_len(), step, at, dw });
         });
     }
 
@@ -204,10 +208,10 @@ impl WinogradGradient {
             let (block, piece) = (job / pieces, job % pieces);
             let at = share(total, pieces, piece);
             if block < inputs {
-                self.isa.run(self.inputs(x, [0, total], at, block, to_v));
+                self.isa().run(self.inputs(x, [0, total], at, block, to_v));
             } else {
                 let k = block - inputs;
-                self.isa.run(Outputs { kernel: self, dy, first: 0, at, len: total, k, z: to_z });
+                self.isa().run(Outputs { kernel: self, dy, first: 0, at, len: total, k, z: to_z });
             }
         });
         let (v, z) = (&*v, &*z);
@@ -223,7 +227,7 @@ impl WinogradGradient {
             let (tiles, step) = (total, m.len() / positions);
             let (these, those) = (ks.clone(), bs.clone());
             let (product, add) = (&mut *m, false);
-            self.isa.run(Product {
+            self.isa().run(Product {
                 kernel: self,
                 v,
                 z,
@@ -242,7 +246,7 @@ impl WinogradGradient {
                         std::slice::from_raw_parts_mut(at, 9 * LANES)
                     };
                     let (copies, len, at) = (&*m, m.len(), (i * bs.len() + j) * LANES);
-                    self.isa.run(Kernels { kernel: self, copies, len, step, at, dw });
+                    self.isa().run(Kernels { kernel: self, copies, len, step, at, dw });
                 }
             }
         });
@@ -250,29 +254,12 @@ impl WinogradGradient {
 }
 
 impl Convolution for WinogradGradient {
-    /// `f32_conv_winograd_4x3_weight_gradient_avx512`
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn method(&self) -> &'static str {
-        self.tile.method()
-    }
-
-    fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    fn precision(&self) -> Precision {
-        Precision::F32
-    }
-
-    fn problem(&self) -> &Problem {
-        &self.problem
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     fn cost(&self) -> f64 {
-        cost(&self.problem, self.tile)
+        cost(self.problem(), self.tile)
     }
 
     fn bound(&self) -> Bound {
@@ -286,7 +273,7 @@ impl Convolution for WinogradGradient {
                 threads.saturating_mul(v + z).saturating_add(parts * self.m_len())
             }
             Sharing::Pairs { inputs, outputs } => {
-                let [v, z] = self.lengths(self.problem.images() * self.tiles[0] * self.tiles[1]);
+                let [v, z] = self.lengths(self.problem().images() * self.tiles[0] * self.tiles[1]);
                 let m = self.tile.positions() * inputs * outputs * LANES;
                 threads.saturating_mul(m).saturating_add(v + z)
             }
@@ -307,7 +294,7 @@ impl WeightGradient for WinogradGradient {
         let geom = self.geom();
         geom.check(n, x.len() * LANES, dy.len());
         assert_eq!(dw.len(), geom.packed_len(), "the gradient is packed for another geometry");
-        assert!(n <= self.problem.images(), "more images than planned");
+        assert!(n <= self.problem().images(), "more images than planned");
         let total = n * self.tiles[0] * self.tiles[1];
         match self.sharing {
             Sharing::Tiles { parts, chunk } => {
@@ -464,7 +451,7 @@ impl Kernel for Product<'_> {
                                 match (width, taken) {
                                     // SAFETY: the blocks and lanes are those of the geometry, so that all reads are within
                                     // V and Z and all writes within M (asserted above).
-                                    $(($l, $ob) if $l * $ob <= S::GRADIENT_TILE => unsafe {
+                                    $(($l, $ob) if const { $l * $ob <= S::GRADIENT_TILE } => unsafe {
                                         self.tile::<S, $l, $ob>(s, v, z, m + lane, lane);
                                     },)*
                                     _ => unreachable!("the shapes are those of the instruction sets"),

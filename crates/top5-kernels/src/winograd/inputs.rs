@@ -4,9 +4,8 @@ use super::filter::{F2, F4, Filter, Tile};
 use super::places::{Places, apart};
 use crate::block::LANES;
 use crate::conv::{ConvGeom, Strides};
-use crate::isa::Kernel;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
 use std::ops::Range;
 

@@ -5,9 +5,8 @@ use super::filter::{F2, F4, Filter, Tile};
 use super::places::{Places, apart};
 use crate::block::Block;
 use crate::conv::{Epilogue, Strides};
-use crate::isa::Kernel;
 use crate::pixel::Pixel;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
 use std::ops::Range;
 

@@ -4,8 +4,7 @@ use super::Winograd;
 use super::places::apart;
 use crate::block::{Block, LANES};
 use crate::direct::AHEAD;
-use crate::isa::Kernel;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use std::array::from_fn;
 use std::ops::Range;
 
@@ -28,8 +27,8 @@ impl Kernel for Products<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         match self.kernel.group_range(self.g).len() {
-            1 => self.multiply::<S, 1>(s, S::TILE[0]),
-            _ => self.multiply::<S, 2>(s, S::TILE[1]),
+            1 => self.multiply::<S, 1>(s),
+            _ => self.multiply::<S, 2>(s),
         }
     }
 }
@@ -37,10 +36,10 @@ impl Kernel for Products<'_> {
 impl Products<'_> {
     /// M of all positions.
     #[inline(always)]
-    fn multiply<S: Simd, const OB: usize>(&mut self, s: S, widest: usize) {
+    fn multiply<S: Simd, const OB: usize>(&mut self, s: S) {
         let kernel = self.kernel;
         let count = self.tiles;
-        let passes = count.div_ceil(widest);
+        let passes = count.div_ceil(S::TILE[OB - 1]);
         let positions = kernel.tile.positions();
         assert!(
             self.bs.end <= kernel.geom().blocks
@@ -58,8 +57,8 @@ impl Products<'_> {
                         match width {
                             // SAFETY: tiles t .. t + p are within the chunk, so all reads are within V (`v_len`, asserted
                             // above) and U (sliced above); all writes are within M (asserted above).
-                            $($p => unsafe { self.product::<S, OB, $p>(s, u, position, t) },)*
-                            _ => unreachable!("tiles are at most 14 wide"),
+                            $($p if const { $p <= S::TILE[OB - 1] } => unsafe { self.product::<S, OB, $p>(s, u, position, t) },)*
+                            _ => unreachable!("no tile is wider than the instruction set's"),
                         }
                     };
                 }

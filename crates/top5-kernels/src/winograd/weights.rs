@@ -8,9 +8,8 @@ use super::outputs::Outputs;
 use super::places::apart;
 use super::products::Products;
 use crate::block::{Block, LANES};
-use crate::conv::{ConvGeom, Epilogue, Transposed};
-use crate::isa::Kernel;
-use crate::simd::Simd;
+use crate::conv::{ConvGeom, Convolution, Epilogue, Transposed};
+use crate::simd::{Kernel, Simd};
 use crate::threads::{SharedMut, Threads};
 use std::ops::Range;
 
@@ -112,7 +111,7 @@ impl Winograd {
             // The groups before this one are whole, so this is within `packed` (its length is asserted above).
             let u = SharedMut(u.pointer().wrapping_add(g * self.group_len()));
             let bs = 0..geom.blocks;
-            self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream });
+            self.isa().run(Weights { kernel: self, source, u, bs, g, b, stream });
         });
     }
 
@@ -169,7 +168,7 @@ impl Winograd {
         let u = SharedMut(u.as_mut_ptr());
         for b in bs.clone() {
             let bs = bs.clone();
-            self.isa.run(Weights { kernel: self, source, u, bs, g, b, stream: false });
+            self.isa().run(Weights { kernel: self, source, u, bs, g, b, stream: false });
         }
     }
 
@@ -196,17 +195,17 @@ impl Winograd {
             let (m, u) = rest.split_at_mut(self.m_len());
             let tiles = c * self.chunk..((c + 1) * self.chunk).min(total);
             for b in 0..self.geom().in_blocks() {
-                self.isa.run(self.inputs(x, tiles.clone(), [b, b], SharedMut(v.as_mut_ptr())));
+                self.isa().run(self.inputs(x, tiles.clone(), [b, b], SharedMut(v.as_mut_ptr())));
             }
             for g in 0..self.groups() {
                 for start in (0..self.geom().blocks).step_by(piece) {
                     let bs = start..(start + piece).min(self.geom().blocks);
                     self.transform_piece(source, g, bs.clone(), u);
                     let (kernel, v, u, m, tiles) = (self, &*v, &*u, &mut *m, tiles.len());
-                    self.isa.run(Products { kernel, v, u, bs, m, tiles, g });
+                    self.isa().run(Products { kernel, v, u, bs, m, tiles, g });
                 }
                 let (kernel, m, tiles, y) = (self, &*m, tiles.clone(), out);
-                self.isa.run(Outputs { kernel, m, tiles, g, epilogue, y });
+                self.isa().run(Outputs { kernel, m, tiles, g, epilogue, y });
             }
         });
     }
