@@ -129,6 +129,57 @@ struct Part {
     labels: Vec<u32>,
 }
 
+impl Reference {
+    fn of(&(layer, caltech_101, caltech_256): &(u32, f64, f64)) -> Self {
+        Self { layer, caltech_101, caltech_256 }
+    }
+}
+
+impl Part {
+    /// The features of a layer, which are given away, and the labels.
+    fn layer(&mut self, number: usize) -> (Vec<f32>, &[u32]) {
+        (std::mem::take(&mut self.features[number]), &self.labels)
+    }
+
+    /// Share of the images that the commonest class has, in percent.
+    fn majority(&self, classes: usize) -> f64 {
+        let mut counts = vec![0; classes];
+        self.labels.iter().for_each(|&label| counts[label as usize] += 1);
+        let most = counts.into_iter().max().unwrap_or(0);
+        100.0 * f64::from(most) / self.labels.len() as f64
+    }
+}
+
+impl Layer {
+    /// What a classifier reaches that is fitted to the features of the first part and tested on those of the second.
+    fn fit(
+        name: String,
+        pooling: &Pooling,
+        [train, test]: [(Vec<f32>, &[u32]); 2],
+        classes: usize,
+        regression: &Regression,
+    ) -> Self {
+        let ((mut train, train_labels), (mut test, test_labels)) = (train, test);
+        let width = pooling.features();
+        let standard = Standard::of(&train, width);
+        standard.apply(&mut train);
+        standard.apply(&mut test);
+        let fitted = probe::fit(&train, width, train_labels, classes, regression);
+        let percent = |right: usize, of: usize| 100.0 * right as f64 / of as f64;
+        let right = fitted.right(&test, test_labels);
+        Self {
+            layer: name,
+            pooling: pooling.clone(),
+            features: width,
+            train_accuracy: percent(fitted.right(&train, train_labels), train_labels.len()),
+            test_accuracy: percent(right, test_labels.len()),
+            test_interval: wilson(right, test_labels.len()),
+            iterations: fitted.iterations,
+            converged: fitted.converged,
+        }
+    }
+}
+
 impl Task {
     pub(crate) fn resolve(args: ProbeArgs) -> Result<Self> {
         Ok(Self {
@@ -153,9 +204,8 @@ impl Task {
         let train = taken(splits.train.len(), args.images, args.seed, "train");
         let tested = taken(test.len(), args.test_images, args.seed, test_part);
         if train.is_empty() || tested.is_empty() {
-            let message =
-                format!("{data}: expected images to train on and images to test on, in two parts");
-            return Err(Stop::BadInput(message).into());
+            let wanted = "expected images to train on and images to test on, in two parts";
+            return Err(Stop::BadInput(format!("{data}: {wanted}")).into());
         }
         let pool = |&id: &NodeId| Pooling::of(model.graph.node(id).shape(), args.features);
         let pooling: Vec<Pooling> = layers.iter().map(pool).collect();
@@ -196,31 +246,10 @@ impl Task {
         for (number, (id, pooling)) in layers.iter().zip(&looker.pooling).enumerate() {
             let name = graph.node(*id).name.clone();
             progress.set(number, || name.clone());
-            let (train, test) = (&mut of_train.features[number], &mut of_test.features[number]);
-            let width = pooling.features();
-            let standard = Standard::of(train, width);
-            standard.apply(train);
-            standard.apply(test);
-            let fitted = probe::fit(train, width, &of_train.labels, classes, &regression);
-            let percent = |right: usize, of: usize| 100.0 * right as f64 / of as f64;
-            let right = fitted.right(test, &of_test.labels);
-            let right_train = fitted.right(train, &of_train.labels);
-            rows.push(Layer {
-                layer: name,
-                pooling: pooling.clone(),
-                features: width,
-                train_accuracy: percent(right_train, of_train.labels.len()),
-                test_accuracy: percent(right, of_test.labels.len()),
-                test_interval: wilson(right, of_test.labels.len()),
-                iterations: fitted.iterations,
-                converged: fitted.converged,
-            });
-            (*train, *test) = (Vec::new(), Vec::new());
+            let parts = [of_train.layer(number), of_test.layer(number)];
+            rows.push(Layer::fit(name, pooling, parts, classes, &regression));
         }
         drop(progress);
-        let mut counts = vec![0; classes];
-        of_test.labels.iter().for_each(|&label| counts[label as usize] += 1);
-        let most = counts.into_iter().max().unwrap_or(0);
         let report = Report {
             network: graph.name().to_owned(),
             data,
@@ -229,18 +258,11 @@ impl Task {
             train_images: of_train.labels.len(),
             test_part,
             test_images: of_test.labels.len(),
-            majority: 100.0 * f64::from(most) / of_test.labels.len() as f64,
+            majority: of_test.majority(classes),
             seed: args.seed,
             regression,
             layers: rows,
-            reference: ZFNET_TABLE_7
-                .iter()
-                .map(|&(layer, caltech_101, caltech_256)| Reference {
-                    layer,
-                    caltech_101,
-                    caltech_256,
-                })
-                .collect(),
+            reference: ZFNET_TABLE_7.iter().map(Reference::of).collect(),
         };
         match (output.json, args.csv) {
             (true, _) => output.document(&report),

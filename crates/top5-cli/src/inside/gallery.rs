@@ -14,10 +14,11 @@ use top5::graph::{Device, Graph, Network, NodeId, Retain};
 use top5::{Model, Options, sha256, write_whole};
 
 use super::args::{GalleryArgs, MapArgs};
-use super::draw::{Projector, Record, WARNING, block};
+use super::draw::{Example, Projector, Record, WARNING, block};
 use super::search::{Pass, STATE};
 use super::subject::{Images, layers, of_each_size};
 use crate::eval::{DataChoice, Split, hash_of_weights};
+use crate::exit::Stop;
 use crate::folder::{claim, file_name};
 use crate::interrupt::Interrupt;
 use crate::memory::limited_beside;
@@ -72,6 +73,20 @@ struct Layer {
     /// Where each of the maps is drawn, patches to the left and projections to the right.
     places: Vec<Place>,
     examples: Vec<Record>,
+}
+
+impl Layer {
+    /// Of which nothing is drawn yet.
+    fn new(name: &str, maps: &[usize]) -> Self {
+        Self {
+            name: name.to_owned(),
+            dead: Vec::new(),
+            sheets: Vec::new(),
+            maps: maps.to_vec(),
+            places: Vec::new(),
+            examples: Vec::new(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -163,66 +178,24 @@ impl Task {
         let progress = Progress::new(output, "projecting", total);
         let mut done = 0;
         for (&layer, strongest) in layers.iter().zip(search.layers()) {
-            let name = graph.node(layer).name.clone();
+            let name = &graph.node(layer).name;
             page.heading(&format!("{name}: {}", shape(graph, layer)));
-            let mut told = Layer {
-                name: name.clone(),
-                dead: Vec::new(),
-                sheets: Vec::new(),
-                maps: strongest.maps().to_vec(),
-                places: Vec::new(),
-                examples: Vec::new(),
-            };
+            let mut told = Layer::new(name, strongest.maps());
             let mut projector =
                 Projector::new(network, layer, images, images.part.dataset.classes())?;
             let places: Vec<usize> = (0..strongest.maps().len()).collect();
-            for (number, places) in places.chunks(ON_A_SHEET).enumerate() {
+            for places in places.chunks(ON_A_SHEET) {
                 if let Some(signal) = interrupt.signal() {
                     let message = "stopped while projecting; the same command goes on".to_owned();
-                    return Err(crate::exit::Stop::Interrupted { signal, message }.into());
+                    return Err(Stop::Interrupted { signal, message }.into());
                 }
                 let peaks = places.iter().flat_map(|&place| {
                     let ranked = strongest.peaks(place).iter().enumerate();
                     ranked.map(move |(i, &peak)| (strongest.maps()[place], i + 1, peak))
                 });
                 let examples = projector.examples(&peaks.collect::<Vec<_>>())?;
-                let mut pictures: Vec<Image> = Vec::new();
-                page.begin_row();
-                for map in places.iter().map(|&place| strongest.maps()[place]) {
-                    let own: Vec<_> = examples.iter().filter(|e| e.record.map == map).collect();
-                    let picture = block(&own, self.top);
-                    let caption = match own.first() {
-                        Some(first) => format!("map {map}, to {:.3}", first.record.value),
-                        None => format!("map {map}: no image made it positive"),
-                    };
-                    told.dead.extend(own.is_empty().then_some(map));
-                    page.figure(&encode(&picture, &[])?, &format!("{name}, {caption}"), &caption);
-                    pictures.push(picture);
-                }
-                page.end_row();
-                let (corners, _) = layout(&pictures, COLUMNS, GAP);
-                told.places.extend(pictures.iter().zip(corners).map(|(picture, [top, left])| {
-                    Place {
-                        sheet: number,
-                        rectangle: Rectangle {
-                            top,
-                            left,
-                            height: picture.height,
-                            width: picture.width,
-                        },
-                    }
-                }));
-                let file = format!("{}-{}.png", file_name(&name), number + 1);
-                let png = encode(
-                    &blocks(&pictures, COLUMNS, GAP),
-                    &[
-                        ("Description", &format!("{name}: strongest patches and projections")),
-                        ("Warning", WARNING),
-                    ],
-                )?;
-                write_whole(&self.out.join(&file), &png)?;
-                told.sheets.push(file);
-                told.examples.extend(examples.into_iter().map(|example| example.record));
+                let maps = &strongest.maps()[places[0]..][..places.len()];
+                self.sheet(maps, examples, &mut told, &mut page)?;
                 done += places.len();
                 progress.set(done, || name.clone());
             }
@@ -230,6 +203,45 @@ impl Task {
         }
         drop(progress);
         self.write(&gallery, page, output)
+    }
+
+    /// Draws some maps of a layer with their examples, into the page and as the layer's next sheet.
+    fn sheet(
+        &self,
+        maps: &[usize],
+        examples: Vec<Example>,
+        layer: &mut Layer,
+        page: &mut Page,
+    ) -> Result<()> {
+        let name = &layer.name;
+        let mut pictures: Vec<Image> = Vec::new();
+        page.begin_row();
+        for &map in maps {
+            let own: Vec<_> = examples.iter().filter(|e| e.record.map == map).collect();
+            let picture = block(&own, self.top);
+            let caption = match own.first() {
+                Some(first) => format!("map {map}, to {:.3}", first.record.value),
+                None => format!("map {map}: no image made it positive"),
+            };
+            layer.dead.extend(own.is_empty().then_some(map));
+            page.figure(&encode(&picture, &[])?, &format!("{name}, {caption}"), &caption);
+            pictures.push(picture);
+        }
+        page.end_row();
+        let number = layer.sheets.len();
+        let (corners, _) = layout(&pictures, COLUMNS, GAP);
+        layer.places.extend(pictures.iter().zip(corners).map(|(picture, [top, left])| {
+            let Image { height, width, .. } = *picture;
+            Place { sheet: number, rectangle: Rectangle { top, left, height, width } }
+        }));
+        let file = format!("{}-{}.png", file_name(name), number + 1);
+        let description = format!("{name}: strongest patches and projections");
+        let texts = [("Description", &*description), ("Warning", WARNING)];
+        let png = encode(&blocks(&pictures, COLUMNS, GAP), &texts)?;
+        write_whole(&self.out.join(&file), &png)?;
+        layer.sheets.push(file);
+        layer.examples.extend(examples.into_iter().map(|example| example.record));
+        Ok(())
     }
 
     fn write(&self, gallery: &Gallery, page: Page, output: Output) -> Result<()> {
