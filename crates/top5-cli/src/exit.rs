@@ -15,7 +15,6 @@ use top5::zoo::UnknownName;
 use top5_hub::HubError;
 
 use crate::limits;
-use crate::output::say;
 
 /// The exit codes, as `--help` prints them.
 pub(crate) const TABLE: &str = "\
@@ -65,18 +64,6 @@ impl fmt::Display for Stop {
 }
 
 impl std::error::Error for Stop {}
-
-/// Reports an error on stderr and gives the exit code. A closed stdout is no error: whoever read it has seen enough.
-pub(crate) fn report(error: &anyhow::Error) -> u8 {
-    if error.downcast_ref::<crate::output::Closed>().is_some() {
-        return 0;
-    }
-    match error.downcast_ref::<Stop>() {
-        Some(Stop::Interrupted { message, .. }) => say(message),
-        Some(_) | None => say(&format!("error: {}", describe(error))),
-    }
-    code(error)
-}
 
 /// The chain of causes on one line, without those that the message before already holds.
 pub(crate) fn describe(error: &anyhow::Error) -> String {

@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     interrupt::survive_long_files();
     match Task::resolve(command).and_then(|task| task.run(output)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => ExitCode::from(exit::report(&error)),
+        Err(error) => ExitCode::from(output::report(&error)),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use top5::data::files::Regular;
 use top5::{WholeFile, make_folder, write_whole};
 
-use crate::exit::Stop;
+use crate::exit::{self, Stop};
 
 use crate::printable;
 
@@ -265,6 +265,18 @@ impl Output {
 pub(crate) fn taken(path: &Path, what: &str) -> anyhow::Error {
     let message = format!("{} exists{what}: choose another name, or give --force", path.display());
     Stop::Resource(message).into()
+}
+
+/// Reports an error on stderr and gives the exit code. A closed stdout is no error: whoever read it has seen enough.
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<Closed>().is_some() {
+        return 0;
+    }
+    match error.downcast_ref::<Stop>() {
+        Some(Stop::Interrupted { message, .. }) => say(message),
+        Some(_) | None => say(&format!("error: {}", exit::describe(error))),
+    }
+    exit::code(error)
 }
 
 #[cfg(test)]

@@ -18,9 +18,8 @@ use top5::{CpuDevice, Model, Options, WEIGHTS_FILE};
 use crate::args::{DataArgs, EngineArgs};
 use crate::memory::{self, limited};
 use crate::output::{Kind, Output};
-use crate::run_folder::{CHECKPOINTS, REPORT, RunFolder};
+use crate::run_folder::{CHECKPOINTS, REPORT, RunFolder, read_recipe};
 use crate::tensorboard;
-use crate::train::read_saved;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -78,7 +77,7 @@ struct Told {
 impl Task {
     pub(crate) fn resolve(args: ReportArgs) -> Result<Self> {
         let folder = RunFolder::look(&args.run)?;
-        let recipe = read_saved(&args.run)?.context("the run has no recipe")?;
+        let recipe = read_recipe(&args.run)?.context("the run has no recipe")?;
         Ok(Self {
             out: args.out.unwrap_or_else(|| folder.join(REPORT)),
             folder,

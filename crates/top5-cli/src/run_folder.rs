@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use top5::data::files::{check_own, exists, read};
-use top5::train::History;
+use top5::data::files::{check_own, exists, read, read_text};
+use top5::train::{History, Recipe};
 use top5::{make_folder, write_whole};
 
 use crate::exit::Stop;
@@ -180,6 +180,17 @@ fn holds_something(folder: &Path) -> Result<bool> {
             Ok(entries?.next().is_some())
         }
     }
+}
+
+/// The recipe of a run's folder; None where none has begun.
+pub(crate) fn read_recipe(folder: &Path) -> Result<Option<Recipe>> {
+    let path = folder.join(CONFIG);
+    let reading = || format!("reading {}", path.display());
+    if !exists(&path).with_context(reading)? {
+        return Ok(None);
+    }
+    let text = read_text(&path).with_context(reading)?;
+    Ok(Some(Recipe::from_toml(&text).with_context(reading)?))
 }
 
 #[cfg(test)]

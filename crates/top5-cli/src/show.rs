@@ -14,8 +14,8 @@ use crate::exit::Stop;
 use crate::models::size;
 use crate::output::{Kind, Output};
 use crate::printable;
+use crate::run_folder::read_recipe;
 use crate::source::{Named, StoredModel};
-use crate::train::read_saved;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -116,7 +116,7 @@ impl Task {
                 return Err(Stop::Usage(message.to_owned()).into());
             }
             Named::Model(model) => {
-                let recipe = read_saved(Path::new(&args.network))?;
+                let recipe = read_recipe(Path::new(&args.network))?;
                 Shown::Model(model, recipe.map(|recipe| recipe.data))
             }
         };

@@ -15,7 +15,7 @@ pub(crate) use args::{EXAMPLES, TrainArgs};
 use plan::Plan;
 pub(crate) use plan::augment_as_usual;
 use recipe::Resolved;
-pub(crate) use recipe::{asked_for, is_usual, preprocessing, read_saved};
+pub(crate) use recipe::{asked_for, is_usual, preprocessing};
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

@@ -17,8 +17,7 @@ use top5::train::Recipe;
 use top5_serve::{Feed, Options, Server, StartError};
 
 use crate::output::Output;
-use crate::run_folder::{LOG, MOMENTS, RunFolder};
-use crate::train::read_saved;
+use crate::run_folder::{LOG, MOMENTS, RunFolder, read_recipe};
 
 /// How often the files are looked at.
 const PULSE: Duration = Duration::from_millis(250);
@@ -37,7 +36,7 @@ impl Followed {
     /// The run in this folder, which need not train any more. Fails where there is none.
     pub(crate) fn resolve(folder: &Path) -> Result<Self> {
         RunFolder::look(folder)?;
-        let recipe = read_saved(folder)?.context("the run has no recipe")?;
+        let recipe = read_recipe(folder)?.context("the run has no recipe")?;
         Ok(Self { folder: folder.to_owned(), recipe })
     }
 
@@ -55,7 +54,7 @@ impl Followed {
                 // Without rest where there is more.
                 while follower.look(&fed) > PIECE / 2 {}
                 if pulses.is_multiple_of(RECIPE)
-                    && let Ok(Some(recipe)) = read_saved(&folder)
+                    && let Ok(Some(recipe)) = read_recipe(&folder)
                 {
                     fed.prolong(recipe.epochs);
                 }

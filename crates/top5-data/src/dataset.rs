@@ -1,6 +1,7 @@
 //! What a dataset is: labelled images addressed by number, and the three parts that training keeps apart.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use top5_graph::random::{Stream, hash};
@@ -337,6 +338,17 @@ impl Splits {
             self.train.len(),
             classes.len()
         )
+    }
+}
+
+/// The dataset, if there is something to tell apart.
+pub(crate) fn several_classes(
+    dir: &Path,
+    dataset: Arc<dyn Dataset>,
+) -> Result<Arc<dyn Dataset>, DataError> {
+    match dataset.classes() {
+        [only] => Err(DataError::OneClass { path: dir.to_owned(), class: only.clone() }),
+        _ => Ok(dataset),
     }
 }
 

@@ -8,10 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::{Dataset, Fingerprint, Sample};
-use crate::decode::{Limits, decode};
+use crate::decode::decode;
 use crate::error::{DataError, ImageError};
 use crate::files::{self, Regular};
 use crate::image::Image;
+use crate::limits::Limits;
 
 /// Extensions of files that count as images, in lower case.
 const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "webp"];

@@ -14,8 +14,8 @@ use crate::dataset::Splits;
 use crate::error::{DataError, there};
 use crate::files::Regular;
 use crate::matlab::{Value, structures};
+use crate::options::OpenOptions;
 use crate::packed::{self, Classes, File, is_wnid};
-use crate::source::OpenOptions;
 use crate::tar;
 
 const TRAIN: &str = "ILSVRC2012_img_train.tar";

@@ -20,9 +20,9 @@ mod scan;
 mod smooth;
 mod standard;
 
-use crate::decode::Limits;
 use crate::error::ImageError;
 use crate::image::Image;
+use crate::limits::Limits;
 use arithmetic::{Arithmetic, Conditioning};
 use bits::Bits;
 use colour::Colours;

@@ -19,12 +19,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::dataset::{Dataset, Fingerprint, Sample, Splits};
-use crate::decode::{Limits, decode};
+use crate::dataset::{Dataset, Fingerprint, Sample, Splits, several_classes};
+use crate::decode::decode;
 use crate::error::{DataError, ImageError, there};
 use crate::files::{Regular, TEXT};
 use crate::folder::{OnBad, file_name, has_image_extension, is_left_behind};
-use crate::source::{OpenOptions, several_classes};
+use crate::limits::Limits;
+use crate::options::OpenOptions;
 use crate::tar::{self, Entry};
 
 /// The list of classes of a packed dataset, a name per line.

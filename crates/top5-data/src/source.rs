@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cifar::{CIFAR10, CIFAR100, Cifar};
-use crate::dataset::{Dataset, Splits};
-use crate::decode::Limits;
+use crate::dataset::{Dataset, Splits, several_classes};
 use crate::digits::digits;
 use crate::error::DataError;
-use crate::folder::{EmptyClass, ImageFolder, OnBad, class_folders, file_name, has_images};
+use crate::folder::{EmptyClass, ImageFolder, class_folders, file_name, has_images};
 use crate::idx::{find_mnist_like, read_pair};
 use crate::ilsvrc;
+use crate::options::OpenOptions;
 use crate::packed;
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
@@ -19,33 +19,6 @@ const FASHION_MNIST: &str = "/usr/share/datasets/fashion-mnist";
 
 /// The names of datasets; everything else is a folder.
 pub const NAMES: [&str; 2] = ["digits", "fashion-mnist"];
-
-/// How a dataset is opened.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct OpenOptions {
-    /// Share of the training part that becomes the validation part where the source has none; zero for no such part.
-    pub validation: f64,
-    /// Seed of that choice.
-    pub seed: u64,
-    /// What is done about bad files of an image folder.
-    pub on_bad: OnBad,
-    /// What an image file may claim.
-    pub limits: Limits,
-    /// Most bytes that each part may take where the source is held in memory.
-    pub memory: u64,
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self {
-            validation: 0.1,
-            seed: 0,
-            on_bad: OnBad::Fail,
-            limits: Limits::default(),
-            memory: u64::MAX,
-        }
-    }
-}
 
 /// Opens `digits` (embedded), `fashion-mnist` (Debian's package), or a folder: IDX files in MNIST's layout, CIFAR-10 or
 /// CIFAR-100 binaries, images in `train/`, with `val/` and `test/` if there
@@ -253,17 +226,6 @@ fn unlabelled(dir: &Path, train: &dyn Dataset) -> Result<bool, DataError> {
         [only] => !train.classes().contains(&file_name(only)),
         _ => false,
     })
-}
-
-/// The dataset, if there is something to tell apart.
-pub(crate) fn several_classes(
-    dir: &Path,
-    dataset: Arc<dyn Dataset>,
-) -> Result<Arc<dyn Dataset>, DataError> {
-    match dataset.classes() {
-        [only] => Err(DataError::OneClass { path: dir.to_owned(), class: only.clone() }),
-        _ => Ok(dataset),
-    }
 }
 
 fn same_classes(train: &dyn Dataset, part: &dyn Dataset, dir: &Path) -> Result<(), DataError> {

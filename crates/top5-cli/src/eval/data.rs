@@ -15,7 +15,7 @@ use crate::args::DataArgs;
 use crate::exit::Stop;
 use crate::memory;
 use crate::output::Output;
-use crate::train::read_saved;
+use crate::run_folder::read_recipe;
 
 /// The dataset of a model of drawn digits that comes from no run.
 pub(crate) const DIGITS: &str = "digits";
@@ -61,7 +61,7 @@ fn part_of(splits: Splits, split: Split) -> Option<Arc<dyn Dataset>> {
 
 impl Choice {
     pub(crate) fn resolve(args: DataArgs, split: Split, model: Option<&str>) -> Result<Self> {
-        let recipe = model.map(|model| read_saved(Path::new(model))).transpose()?.flatten();
+        let recipe = model.map(|model| read_recipe(Path::new(model))).transpose()?.flatten();
         let limits = args.images.limits();
         Ok(Self { data: args.data, skip_bad: args.skip_bad, limits, recipe, split })
     }

@@ -29,7 +29,7 @@ use top5::train::{Diverged, FitError, RankError, Ranks};
 
 use super::RanksArgs;
 use crate::exit::{self, Stop};
-use crate::output::{Output, say};
+use crate::output::{self, Output, say};
 
 /// Most bytes of one message: MPI counts in 32 bits.
 const PIECE: usize = 1 << 30;
@@ -79,7 +79,7 @@ pub(super) fn joined(
     let done = catch_unwind(AssertUnwindSafe(|| work(Some(ranks), output)));
     let code = match done {
         Ok(Ok(())) => 0,
-        Ok(Err(error)) if rank == 0 => exit::report(&error),
+        Ok(Err(error)) if rank == 0 => output::report(&error),
         Ok(Err(error)) if is_rank_0s(&error) => exit::code(&error),
         Ok(Err(error)) => {
             say(&format!("rank {rank}: error: {}", exit::describe(&error)));

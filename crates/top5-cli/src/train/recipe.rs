@@ -9,7 +9,7 @@ use top5::{Precision, zoo};
 
 use super::args::TrainArgs;
 use crate::exit::Stop;
-use crate::run_folder::CONFIG;
+use crate::run_folder::read_recipe;
 use crate::source;
 
 /// The dataset of a run that names none.
@@ -27,7 +27,7 @@ pub(super) struct Resolved {
 /// The recipe that the arguments ask for. One that is to go on must be the run's own, but may have more epochs.
 pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
     let saved = match &args.out {
-        Some(out) if args.resume => read_saved(out)?,
+        Some(out) if args.resume => read_recipe(out)?,
         Some(_) | None => None,
     };
     let data = args.data.data.as_deref();
@@ -198,15 +198,4 @@ pub(crate) fn asked_for(target: &str, data: Option<&str>) -> Result<Recipe> {
         Some((_, recipe)) => Ok(recipe),
         None => Ok(top5::recipe(named(target)?.name, data.unwrap_or(DEFAULT_DATA))),
     }
-}
-
-/// The recipe of a run's folder; None where none has begun.
-pub(crate) fn read_saved(folder: &Path) -> Result<Option<Recipe>> {
-    let path = folder.join(CONFIG);
-    let reading = || format!("reading {}", path.display());
-    if !files::exists(&path).with_context(reading)? {
-        return Ok(None);
-    }
-    let text = files::read_text(&path).with_context(reading)?;
-    Ok(Some(Recipe::from_toml(&text).with_context(reading)?))
 }

@@ -3,8 +3,8 @@
 use top5_kernels::jpeg;
 
 use super::{Coefficients, FORMAT, Quantisers, byte, damaged, smooth, word};
-use crate::decode::{Limits, reserved, too_large};
 use crate::error::ImageError;
+use crate::limits::{Limits, reserved, too_large};
 
 /// No file holds more pixels per byte: a header that claims more is lying.
 const MOST_PIXELS_PER_BYTE: u64 = 1032 * 8;
