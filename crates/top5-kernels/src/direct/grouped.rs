@@ -169,10 +169,10 @@ impl Lines {
     }
 }
 
-/// P pixels of an output block, in a function of its own.
+/// P pixels of each row of an output block, in a function of its own.
 struct Tile<'a, E: Element, Y, const T: usize, const NEXT: bool, const P: usize> {
     tiles: &'a Tiles<'a, E, Y>,
-    at: [usize; 2],
+    col: usize,
     picks: &'a Picks<E>,
     lines: &'a mut Lines,
     weights: &'a [Block],
@@ -186,10 +186,12 @@ impl<E: Element, Y: Pixel, const T: usize, const NEXT: bool, const P: usize> Ker
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { tiles, at, picks, lines, weights } = self;
-        // SAFETY: the kernel's `run` has checked that all elements are there, and these pixels are the piece's; see
-        // `Tiles::tile`.
-        unsafe { tiles.grouped_tile::<S, T, NEXT, P>(s, at, picks, lines, weights) }
+        let Self { tiles, col, picks, lines, weights } = self;
+        for row in tiles.piece.rows.clone() {
+            // SAFETY: the kernel's `run` has checked that all elements are there, and these pixels are the piece's; see
+            // `Tiles::tile`.
+            unsafe { tiles.grouped_tile::<S, T, NEXT, P>(s, [row, col], picks, lines, weights) }
+        }
     }
 }
 
@@ -232,22 +234,17 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
             let width = (cols.end - col).div_ceil(tiles - tile);
             lines.width = (width - 1) * apart + T;
             lines.at.fill(usize::MAX);
-            for row in self.piece.rows.clone() {
-                macro_rules! by_width {
-                    ($($p:literal)*) => {
-                        match width {
-                            $($p if const { $p <= S::TILE[0] } => {
-                                let at = [row, col];
-                                s.run(Tile::<E, Y, T, NEXT, $p> {
-                                    tiles: self, at, picks: &picks, lines: &mut lines, weights,
-                                });
-                            },)*
-                            _ => unreachable!("no tile is wider than the instruction set's"),
-                        }
-                    };
-                }
-                by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+            macro_rules! by_width {
+                ($($p:literal)*) => {
+                    match width {
+                        $($p if const { $p <= S::TILE[0] } => s.run(Tile::<E, Y, T, NEXT, $p> {
+                            tiles: self, col, picks: &picks, lines: &mut lines, weights,
+                        }),)*
+                        _ => unreachable!("no tile is wider than the instruction set's"),
+                    }
+                };
             }
+            by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
             col += width;
         }
     }

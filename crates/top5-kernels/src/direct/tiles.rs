@@ -14,6 +14,9 @@ use std::array::from_fn;
 /// prefetching ends at every page.
 pub(crate) const AHEAD: usize = 64;
 
+/// The distance of pixels at stride 2, in elements.
+const TWO_BLOCKS: usize = 2 * LANES;
+
 /// A piece of the work with its operands. Pieces write different pixels of `y`.
 pub(crate) struct Tiles<'a, E, Y> {
     /// For whose operands all that follows has been checked.
@@ -106,7 +109,11 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
         // SAFETY: the caller's promise.
         unsafe {
             match self.geom.x.pixel {
+                // Strides 1 and 2 over blocks, then 2 and 4 over the planes of a first layer.
                 LANES => self.tile::<S, OB, P, Q>(s, row, col, LANES),
+                TWO_BLOCKS => self.tile::<S, OB, P, Q>(s, row, col, TWO_BLOCKS),
+                2 => self.tile::<S, OB, P, Q>(s, row, col, 2),
+                4 => self.tile::<S, OB, P, Q>(s, row, col, 4),
                 pixel => self.tile::<S, OB, P, Q>(s, row, col, pixel),
             }
         }
