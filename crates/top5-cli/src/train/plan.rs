@@ -190,14 +190,16 @@ pub(crate) fn augment_as_usual(recipe: &mut Recipe, dataset: &dyn Dataset, input
     }
 }
 
-/// One of the images with three channels, of middling size; None where there is none.
+/// One of the images with three channels, of middling size; None where there is none. One is in memory at a time.
 fn typical(dataset: &dyn Dataset) -> Option<Image> {
-    let samples = spread(dataset).filter_map(|index| dataset.sample(index).ok());
-    let images = samples.map(|sample| sample.image).filter(|image| image.channels == 3);
-    let mut images: Vec<Image> = images.collect();
-    images.sort_by_key(|image| image.pixels.len());
-    let middle = images.len() / 2;
-    images.into_iter().nth(middle)
+    let size = |index| {
+        let image = dataset.sample(index).ok()?.image;
+        (image.channels == 3).then_some((image.pixels.len(), index))
+    };
+    let mut sizes: Vec<(usize, usize)> = spread(dataset).filter_map(size).collect();
+    sizes.sort_unstable();
+    let &(_, middle) = sizes.get(sizes.len() / 2)?;
+    dataset.sample(middle).ok().map(|sample| sample.image)
 }
 
 /// How many images of a part are among those to learn from, too, pixel by pixel; where there are more than can be read in a
