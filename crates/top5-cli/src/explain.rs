@@ -20,6 +20,7 @@ use crate::args::positive;
 use crate::exit::Stop;
 use crate::explained::{Choice, ExplainedArgs, Picture, Subject};
 use crate::folder;
+use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::sanity;
@@ -187,7 +188,8 @@ impl Task {
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let Self { args, choice } = self;
-        let mut subject = choice.open(output)?;
+        let interrupt = Interrupt::default();
+        let mut subject = choice.open(output)?.stopped_by(&interrupt);
         let pictures = choice.pictures(&mut subject, output)?;
         let methods = args.methods(subject.explainer.graph().input());
         // Everything that can be wrong is found before a folder is made.
@@ -196,27 +198,34 @@ impl Task {
         methods.iter().try_for_each(|method| subject.explainer.check(method))?;
         args.map.as_ref().map_or(Ok(()), |map| map.check(&subject.explainer))?;
         let folder = folder::fresh(args.out.as_deref(), PLACE, &args.methods.0[0], output)?;
+        interrupt.listen()?;
         let mut report = write::Report::new(&subject, &folder);
         let warnings: BTreeSet<&str> = methods.iter().filter_map(Method::warning).collect();
         warnings.into_iter().for_each(|warning| output.warn(warning));
-        for method in &methods {
-            for (picture, &target) in pictures.iter().zip(&targets) {
-                let input = choice.input(&subject, picture)?;
-                let said = args.explain(&mut subject, method, &input, target, output)?;
-                report.add(&subject, picture, &input, said)?;
+        let mut fill = || {
+            for method in &methods {
+                for (picture, &target) in pictures.iter().zip(&targets) {
+                    let input = choice.input(&subject, picture)?;
+                    let said = args.explain(&mut subject, method, &input, target, output)?;
+                    report.add(&subject, picture, &input, said)?;
+                }
             }
-        }
-        let curves = match args.sanity {
-            false => None,
-            true => {
-                let classes: Vec<usize> = targets.iter().flatten().map(|t| t.class).collect();
-                let of = (&pictures[..], &classes[..]);
-                let curves =
-                    sanity::curves(&choice, &mut subject, of, &methods, args.seed, output)?;
-                report.add_sanity(&curves)?;
-                Some(curves)
+            if !args.sanity {
+                return Ok(None);
             }
+            let classes: Vec<usize> = targets.iter().flatten().map(|t| t.class).collect();
+            let of = (&pictures[..], &classes[..]);
+            let curves = sanity::curves(&choice, &mut subject, of, &methods, args.seed, output)?;
+            report.add_sanity(&curves)?;
+            Ok(Some(curves))
         };
+        let curves = fill();
+        let counts = [report.count(), methods.len() * pictures.len()];
+        if let Some(stopped) = interrupt.ended(&curves, counts) {
+            report.finish(output)?;
+            return Err(stopped);
+        }
+        let curves = curves?;
         let explanations = report.finish(output)?;
         let document = Document {
             network: subject.name().to_owned(),

@@ -16,6 +16,7 @@ use top5::{Model, Options, softmax};
 use crate::args::{ImageArgs, TunedArgs, WeightsArgs, positive};
 use crate::exit::Stop;
 use crate::inputs;
+use crate::interrupt::Interrupt;
 use crate::memory::{self, limited_beside};
 use crate::output::Output;
 use crate::preprocess::PreprocessArgs;
@@ -178,6 +179,11 @@ impl Choice {
 }
 
 impl Subject {
+    /// The same, whose explainer ends what it does when a signal comes.
+    pub(crate) fn stopped_by(self, interrupt: &Interrupt) -> Self {
+        Self { explainer: self.explainer.stopped_by(interrupt.stop()), ..self }
+    }
+
     /// The network's name.
     pub(crate) fn name(&self) -> &str {
         self.explainer.graph().name()

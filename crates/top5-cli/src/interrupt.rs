@@ -1,5 +1,5 @@
-//! Signals. While a run trains, the first Ctrl-C or SIGTERM asks to stop, which takes no longer than a step of the plan, and
-//! the second ends the program at once. Other commands have nothing to lose and end at the first.
+//! Signals. Work that is kept when it is cut off asks for them: the first Ctrl-C or SIGTERM then asks to stop, which takes no longer
+//! than a step of the plan, and the second ends the program at once. Other commands have nothing to lose and end at the first.
 
 use std::io;
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use top5::graph::Stop;
+
+use crate::exit::Stop::Interrupted;
 
 /// Whether a signal has asked to stop.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,18 @@ impl Interrupt {
     /// The flag that a signal sets.
     pub(crate) fn stop(&self) -> Stop {
         Stop::of(Arc::clone(&self.asked))
+    }
+
+    /// The error of work in a folder that a signal ended: what is `done` of `all` will be written.
+    pub(crate) fn ended<T>(
+        &self,
+        result: &anyhow::Result<T>,
+        [done, all]: [usize; 2],
+    ) -> Option<anyhow::Error> {
+        let signal = self.signal().filter(|_| result.is_err())?;
+        let kept = if done > 0 { ", which are written" } else { "" };
+        let message = format!("stopped after {done} of {all}{kept}");
+        Some(Interrupted { signal, message }.into())
     }
 
     /// The number of the signal that asked to stop.

@@ -1,5 +1,6 @@
 //! `top5 probe`: how well a linear classifier does on what each layer of a network sees.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -278,7 +279,9 @@ fn layers(graph: &Graph, names: &[String]) -> Result<Vec<NodeId>> {
     if names.is_empty() {
         return Ok(choice);
     }
-    let named = names.iter().map(|name| match graph.find(name) {
+    let mut seen = BTreeSet::new();
+    let names = names.iter().filter(|name| seen.insert(*name));
+    let named = names.map(|name| match graph.find(name) {
         Some(node) => Ok(node.id),
         None => {
             let some: Vec<&str> = choice.iter().map(|&id| &*graph.node(id).name).collect();

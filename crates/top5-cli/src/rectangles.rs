@@ -7,6 +7,7 @@ use top5::data::{Image, files};
 use top5::explain::zfnet::field::Rectangle;
 
 use crate::exit::Stop;
+use crate::table;
 
 /// A rectangle in an image, and what it is called.
 #[derive(Debug, PartialEq)]
@@ -28,21 +29,25 @@ pub(crate) fn read(path: &Path, column: &str) -> Result<Vec<Marked>> {
 /// The rectangles, in their order. Says what is wrong, and in which line.
 pub(crate) fn parse(text: &str, column: &str, folder: &Path) -> Result<Vec<Marked>, String> {
     let header = format!("image,{column},top,left,height,width");
-    let mut lines = text.trim_start_matches('\u{feff}').lines();
-    if lines.next().map(str::trim) != Some(&*header) {
+    let mut records = table::records(text.trim_start_matches('\u{feff}'));
+    let joined =
+        |cells: &[String]| cells.iter().map(|cell| cell.trim()).collect::<Vec<_>>().join(",");
+    if records.next().map(|(_, cells)| joined(&cells)).as_deref() != Some(&*header) {
         return Err(format!("expected {header} in the first line"));
     }
-    let marked = |(number, line): (usize, &str)| {
-        let wrong =
-            || format!("line {}: expected {header} with whole numbers, got {line:?}", number + 2);
-        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+    let marked = |(number, cells): (usize, Vec<String>)| {
+        let wrong = || {
+            let got = joined(&cells);
+            format!("line {number}: expected {header} with whole numbers, got {got:?}")
+        };
+        let cells: Vec<&str> = cells.iter().map(|cell| cell.trim()).collect();
         let [image, name, ref numbers @ ..] = cells[..] else { return Err(wrong()) };
         let numbers: Result<Vec<usize>, _> = numbers.iter().map(|cell| cell.parse()).collect();
         let Ok(&[top, left, height, width]) = numbers.as_deref() else { return Err(wrong()) };
         let rectangle = Rectangle { top, left, height, width };
         Ok(Marked { image: folder.join(image), name: name.to_owned(), rectangle })
     };
-    lines.enumerate().filter(|(_, line)| !line.trim().is_empty()).map(marked).collect()
+    records.filter(|(_, cells)| !joined(cells).is_empty()).map(marked).collect()
 }
 
 /// Fails unless the rectangle has pixels and lies in the image; `what` is what it marks.
@@ -76,6 +81,11 @@ mod tests {
         let (image, name) = (PathBuf::from("dogs/a.png"), "eye".to_owned());
         assert_eq!(parts[0], Marked { image, name, rectangle });
         assert_eq!(parts.len(), 2);
+        // ImageNet's names have commas, and a line of spaces is none.
+        let quoted = format!("{header}\r\n\"a, b.png\",\"tench, \"\"Tinca\"\"\",1,2,3,4\r\n  \r\n");
+        let parts = parse(&quoted, "part", Path::new("")).unwrap();
+        assert_eq!((parts.len(), &*parts[0].name), (1, "tench, \"Tinca\""));
+        assert_eq!(parts[0].image, Path::new("a, b.png"));
         for lines in ["a.png,eye,1,2,3", "a.png,eye,1,2,3,x", "a.png,eye,1,2,3,-4", "a.png"] {
             let error = parse(&format!("{header}\n{lines}\n"), "part", Path::new("")).unwrap_err();
             assert!(error.contains("line 2"), "{error}");

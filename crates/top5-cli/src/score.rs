@@ -52,8 +52,8 @@ pub(crate) struct ScoreArgs {
     /// How many pixels of the prepared image beside an object still hit it
     #[arg(long, value_name = "PIXELS", default_value = "15", requires = "boxes")]
     tolerance: f64,
-    /// Write CSV
-    #[arg(long, conflicts_with = "json")]
+    /// Write CSV, which has no place for the pointing game
+    #[arg(long, conflicts_with_all = ["json", "boxes"])]
     csv: bool,
 }
 

@@ -15,6 +15,7 @@ use super::write::photograph;
 use crate::args::positive;
 use crate::explained::{Choice, ExplainedArgs, Picture, Subject};
 use crate::folder;
+use crate::interrupt::Interrupt;
 use crate::output::{Output, Versioned};
 use crate::printable;
 use crate::progress::Progress;
@@ -79,7 +80,8 @@ impl Task {
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let Self { args, choice } = self;
-        let mut subject = choice.open(output)?;
+        let interrupt = Interrupt::default();
+        let mut subject = choice.open(output)?.stopped_by(&interrupt);
         let graph = subject.explainer.graph().clone();
         let layer = layers::map_layer(&graph, args.explained.layer.as_deref())?;
         let pictures = choice.pictures(&mut subject, output)?;
@@ -94,6 +96,7 @@ impl Task {
             stride,
         )?;
         let folder = folder::fresh(args.out.as_deref(), PLACE, "figure7", output)?;
+        interrupt.listen()?;
         let layer_name = graph.node(layer).name.clone();
         let mut page = Page::new(&format!("What a gray square changes in {}", subject.name()));
         page.paragraph(&format!(
@@ -102,18 +105,28 @@ impl Task {
             "The projection is DeconvNet's: it recovers parts of the image and says little of the decision."
         ));
         let mut images = Vec::new();
-        for (picture, class) in pictures.iter().zip(classes) {
-            let mut bar = None;
-            let mut tick = |done, all| {
-                bar.get_or_insert_with(|| Progress::new(output, "occlusion", all))
-                    .set(done, String::new);
-            };
-            let input = choice.input(&subject, picture)?;
-            let explainer = &mut subject.explainer;
-            let panels = figure7(explainer, &input, class, layer, [size, stride], &mut tick)?;
-            drop(bar);
-            let shown = Shown { picture, input: &input, class, number: images.len() };
-            images.push(draw(&subject, &shown, &panels, &folder, &mut page)?);
+        let fill = || -> Result<()> {
+            for (picture, class) in pictures.iter().zip(classes) {
+                let mut bar = None;
+                let mut tick = |done, all| {
+                    bar.get_or_insert_with(|| Progress::new(output, "occlusion", all))
+                        .set(done, String::new);
+                };
+                let input = choice.input(&subject, picture)?;
+                let explainer = &mut subject.explainer;
+                let panels = figure7(explainer, &input, class, layer, [size, stride], &mut tick)?;
+                drop(bar);
+                let shown = Shown { picture, input: &input, class, number: images.len() };
+                images.push(draw(&subject, &shown, &panels, &folder, &mut page)?);
+            }
+            Ok(())
+        };
+        let filled = fill();
+        let stopped = interrupt.ended(&filled, [images.len(), pictures.len()]);
+        match (&stopped, filled) {
+            (None, filled) => filled?,
+            (Some(_), _) if images.is_empty() => return stopped.map_or(Ok(()), Err),
+            (Some(_), _) => {}
         }
         write_whole(&folder.join("index.html"), page.finish().as_bytes())?;
         let document = Document {
@@ -128,20 +141,28 @@ impl Task {
         let json = serde_json::to_vec_pretty(&Versioned::new(&document))?;
         write_whole(&folder.join("occlusion.json"), &json)?;
         output.note(&format!("written: {}", folder.join("index.html").display()));
-        if output.json {
-            return output.document(&document);
+        match stopped {
+            Some(stopped) => Err(stopped),
+            None if output.json => output.document(&document),
+            None => output.text(&document.text()),
         }
-        for image in &document.images {
-            output.text(&format!(
+    }
+}
+
+impl Document {
+    /// A line for each image.
+    fn text(&self) -> String {
+        let line = |image: &Occluded| {
+            format!(
                 "{}: {} from {:.1} % to {:.1} % at worst, map {}\n",
                 printable::name(&image.file),
                 printable::name(&image.class),
                 100.0 * image.probability,
                 100.0 * image.least,
                 image.map
-            ))?;
-        }
-        Ok(())
+            )
+        };
+        self.images.iter().map(line).collect()
     }
 }
 

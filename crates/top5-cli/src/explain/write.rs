@@ -122,7 +122,16 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
+    /// Explanations so far.
+    pub(super) fn count(&self) -> usize {
+        self.said.len()
+    }
+
+    /// Writes the document and the page of what there is, if there is anything.
     pub(super) fn finish(self, output: Output) -> Result<Vec<Said>> {
+        if self.said.is_empty() {
+            return Ok(self.said);
+        }
         let json = serde_json::to_string_pretty(&serde_json::json!({
             "schema_version": crate::output::SCHEMA_VERSION,
             "explanations": self.said,

@@ -9,9 +9,11 @@ use top5::explain::picture::{blocks, sheet};
 use top5::explain::zfnet::field::{Rectangle, receptive_field};
 use top5::explain::zfnet::gallery::{patch, picture_of_signal, project};
 use top5::explain::zfnet::strongest::Peak;
-use top5::graph::{Network, NodeId, Purpose, Rule, Session, SessionOptions};
+use top5::graph::{Graph, Network, NodeId, Purpose, Rule, Session, SessionOptions};
 
 use super::subject::Images;
+use crate::exit::Stop;
+use crate::interrupt::Interrupt;
 
 /// What must be said of every projection.
 pub(super) const WARNING: &str = "A DeconvNet projection recovers parts of the image that a unit sees and says little of why \
@@ -57,6 +59,7 @@ pub(super) struct Projector<'p> {
     layer: NodeId,
     images: &'p Images,
     classes: &'p [String],
+    interrupt: &'p Interrupt,
 }
 
 impl<'p> Projector<'p> {
@@ -64,21 +67,27 @@ impl<'p> Projector<'p> {
         network: &Arc<dyn Network>,
         layer: NodeId,
         images: &'p Images,
-        classes: &'p [String],
+        interrupt: &'p Interrupt,
     ) -> Result<Self> {
         let graph = network.graph();
         let purpose = Purpose::explanation(layer, vec![graph.nodes()[0].id], Rule::deconvnet());
         let options = SessionOptions { purpose, ..SessionOptions::inference(1) };
-        Ok(Self { session: network.session(graph, &options)?, layer, images, classes })
+        let classes = images.part.dataset.classes();
+        Ok(Self { session: network.session(graph, &options)?, layer, images, classes, interrupt })
     }
 
-    /// The examples of these peaks, each with its map and rank, in their order. Each image goes forward once.
+    /// The examples of these peaks, each with its map and rank, in their order. Each image goes forward once. A signal ends it
+    /// before the next peak.
     pub(super) fn examples(&mut self, peaks: &[(usize, usize, Peak)]) -> Result<Vec<Example>> {
         let mut order: Vec<usize> = (0..peaks.len()).collect();
         order.sort_by_key(|&at| peaks[at].2.image);
         let mut examples: Vec<Option<Example>> = peaks.iter().map(|_| None).collect();
         let mut current: Option<(usize, Vec<f32>, [usize; 2])> = None;
         for at in order {
+            if let Some(signal) = self.interrupt.signal() {
+                let message = "stopped while projecting; give the same command again".to_owned();
+                return Err(Stop::Interrupted { signal, message }.into());
+            }
             let (map, rank, peak) = &peaks[at];
             let (_, prepared, size) = match current.take() {
                 Some(of) if of.0 == peak.image => current.insert(of),
@@ -146,6 +155,17 @@ pub(super) fn block(examples: &[&Example], places: usize) -> Image {
         sheet(&pictures, columns, cell, GAP)
     };
     blocks(&[square(|e| &e.patch), square(|e| &e.projection)], 2, 2 * GAP)
+}
+
+/// Bytes that the examples of a map of a layer take, and what [`block`] draws of them.
+pub(super) fn of_block(graph: &Graph, layer: NodeId, places: usize) -> u64 {
+    let [rows, columns] = graph.node(layer).shape().size();
+    // The field of a unit in the middle is cut off at no border, unless all are.
+    let middle = receptive_field(graph, layer, rows / 2 * columns + columns / 2);
+    let field = middle.map_or(0, |field| field.height * field.width);
+    let square = (CELLS[1] + GAP).pow(2);
+    // A patch and its projection; each in a square, and this in the map's picture and the sheet.
+    places as u64 * 2 * 3 * (field + 3 * square) as u64
 }
 
 /// A patch above its projection.

@@ -93,6 +93,9 @@ impl Task {
         let layers = layers(&model.graph, &self.layers, true, of_each_size)?;
         let maps = layers.iter().map(|&layer| self.maps.of(&model.graph, layer));
         let maps: Vec<Vec<usize>> = maps.collect::<Result<_>>()?;
+        for (_, path) in &self.epochs[1..] {
+            check_alike(path, &open(path)?, &model)?;
+        }
         claim(&self.out, Some(DOCUMENT), output)?;
         let waiting = Loader::memory(self.batch, images.preprocess.size());
         let options = limited_beside(self.options.clone(), waiting, &model.graph);
@@ -212,9 +215,8 @@ fn look(
     let network = device.network(&graph, weights, Retain::Tensors)?;
     let mut search = Search::new("", 1, maps.to_vec());
     pass.run(network.as_ref(), images, &mut search)?;
-    let classes = images.part.dataset.classes();
     let one = |(&layer, strongest): (&NodeId, &top5::explain::zfnet::strongest::Strongest)| {
-        let mut projector = Projector::new(&network, layer, images, classes)?;
+        let mut projector = Projector::new(&network, layer, images, pass.interrupt)?;
         let map = |(place, &map): (usize, &usize)| {
             let peaks: Vec<_> = strongest.peaks(place).iter().map(|&peak| (map, 1, peak)).collect();
             let examples = projector.examples(&peaks)?;
@@ -250,6 +252,26 @@ fn epochs(run: &Path) -> Result<Vec<(usize, PathBuf)>> {
 
 fn open(path: &Path) -> Result<Model> {
     Ok(WeightFiles::at(path)?.open(None, top5::formats::Pick::Weights)?.model.inference())
+}
+
+/// Fails unless the model in this file is of the first one's network, and gets the same images.
+fn check_alike(path: &Path, model: &Model, first: &Model) -> Result<()> {
+    let of = |model: &Model| {
+        let graph = &model.graph;
+        (graph.name().to_owned(), graph.input(), graph.nodes().len(), model.preprocess.clone())
+    };
+    if of(model) == of(first) {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: a model of {}, {}, where the first epoch kept is one of {}, {}: expected epochs of one run",
+        path.display(),
+        model.graph.name(),
+        model.preprocess.describe(),
+        first.graph.name(),
+        first.preprocess.describe()
+    );
+    Err(Stop::BadInput(message).into())
 }
 
 /// Where the pictures of a row are whose own corner is there.

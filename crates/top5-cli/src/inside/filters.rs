@@ -96,16 +96,18 @@ impl Task {
             let message = format!("the filters of {layer} are not all of one shape");
             Stop::BadInput(message)
         })?;
-        claim(&self.out, Some(DOCUMENT), output)?;
-        let all = filters(&weight, stride);
-        let radius = self.radius.unwrap_or_else(|| median(&all));
-        let activity = match self.data.is_known(&model) {
-            true => Some(self.look(model.clone(), id, output)?),
+        let images = match self.data.is_known(&model) {
+            true => Some(Images::open(&self.data, &model, self.split, self.images, output)?),
             false => {
                 output.note("dead and saturated maps are found on images: give --data");
                 None
             }
         };
+        claim(&self.out, Some(DOCUMENT), output)?;
+        let all = filters(&weight, stride);
+        let radius = self.radius.unwrap_or_else(|| median(&all));
+        let look = |images: &Images| self.look(images, model.clone(), id, output);
+        let activity = images.as_ref().map(look).transpose()?;
         let health = |map: usize| activity.as_ref().map(|activity| activity.health(map));
         let of = |health: Health| -> Option<Vec<usize>> {
             let activity = activity.as_ref()?;
@@ -145,8 +147,13 @@ impl Task {
     }
 
     /// How active the maps are on images: after the activation function that follows, if one does.
-    fn look(&self, model: Model, first: NodeId, output: Output) -> Result<Activity> {
-        let images = Images::open(&self.data, &model, self.split, self.images, output)?;
+    fn look(
+        &self,
+        images: &Images,
+        model: Model,
+        first: NodeId,
+        output: Output,
+    ) -> Result<Activity> {
         let waiting = Loader::memory(self.batch, images.preprocess.size());
         let options = limited_beside(self.options.clone(), waiting, &model.graph);
         let device = top5::device(&options)?;

@@ -14,14 +14,13 @@ use top5::graph::{Device, Graph, Network, NodeId, Retain};
 use top5::{Model, Options, sha256, write_whole};
 
 use super::args::{GalleryArgs, MapArgs};
-use super::draw::{Example, Projector, Record, WARNING, block};
+use super::draw::{Example, Projector, Record, WARNING, block, of_block};
 use super::search::{Pass, STATE};
 use super::subject::{Images, layers, of_each_size};
 use crate::eval::{DataChoice, Split, hash_of_weights};
-use crate::exit::Stop;
 use crate::folder::{claim, file_name};
 use crate::interrupt::Interrupt;
-use crate::memory::limited_beside;
+use crate::memory::{self, limited_beside};
 use crate::output::{Kind, Output};
 use crate::progress::Progress;
 use crate::source::StoredModel;
@@ -121,6 +120,7 @@ impl Task {
         let layers = layers(&model.graph, &self.layers, true, of_each_size)?;
         let maps = layers.iter().map(|&layer| self.maps.of(&model.graph, layer));
         let maps: Vec<Vec<usize>> = maps.collect::<Result<_>>()?;
+        check_sheets(&model.graph, &layers, &maps, self.top.min(images.count))?;
         let search = Search::new(identity(&model, &images, &layers), self.top, maps);
         claim(&self.out, Some(STATE), output)?;
 
@@ -181,21 +181,18 @@ impl Task {
             let name = &graph.node(layer).name;
             page.heading(&format!("{name}: {}", shape(graph, layer)));
             let mut told = Layer::new(name, strongest.maps());
-            let mut projector =
-                Projector::new(network, layer, images, images.part.dataset.classes())?;
+            let mut projector = Projector::new(network, layer, images, interrupt)?;
             let places: Vec<usize> = (0..strongest.maps().len()).collect();
             for places in places.chunks(ON_A_SHEET) {
-                if let Some(signal) = interrupt.signal() {
-                    let message = "stopped while projecting; the same command goes on".to_owned();
-                    return Err(Stop::Interrupted { signal, message }.into());
-                }
                 let peaks = places.iter().flat_map(|&place| {
                     let ranked = strongest.peaks(place).iter().enumerate();
                     ranked.map(move |(i, &peak)| (strongest.maps()[place], i + 1, peak))
                 });
                 let examples = projector.examples(&peaks.collect::<Vec<_>>())?;
                 let maps = &strongest.maps()[places[0]..][..places.len()];
-                self.sheet(maps, examples, &mut told, &mut page)?;
+                // An image counts once: there are no more patches than images.
+                let most = self.top.min(images.count);
+                self.sheet(maps, examples, (&mut told, &mut page), most)?;
                 done += places.len();
                 progress.set(done, || name.clone());
             }
@@ -210,15 +207,15 @@ impl Task {
         &self,
         maps: &[usize],
         examples: Vec<Example>,
-        layer: &mut Layer,
-        page: &mut Page,
+        (layer, page): (&mut Layer, &mut Page),
+        most: usize,
     ) -> Result<()> {
         let name = &layer.name;
         let mut pictures: Vec<Image> = Vec::new();
         page.begin_row();
         for &map in maps {
             let own: Vec<_> = examples.iter().filter(|e| e.record.map == map).collect();
-            let picture = block(&own, self.top);
+            let picture = block(&own, most);
             let caption = match own.first() {
                 Some(first) => format!("map {map}, to {:.3}", first.record.value),
                 None => format!("map {map}: no image made it positive"),
@@ -268,6 +265,17 @@ pub(super) fn shape(graph: &Graph, layer: NodeId) -> String {
     let shape = graph.node(layer).shape();
     let [height, width] = shape.size();
     format!("{} maps of {height}×{width}", shape.channels())
+}
+
+/// Fails where the patches of a sheet, of which a map has up to `top`, do not fit into memory.
+fn check_sheets(graph: &Graph, layers: &[NodeId], maps: &[Vec<usize>], top: usize) -> Result<()> {
+    for (&layer, maps) in layers.iter().zip(maps) {
+        let count = maps.len().min(ON_A_SHEET);
+        let needed = of_block(graph, layer, top).saturating_mul(count as u64);
+        let name = &graph.node(layer).name;
+        memory::check(needed, &format!("{top} patches of each of {count} maps of {name}"))?;
+    }
+    Ok(())
 }
 
 /// What a search must agree on to go on: weights, preparation, images and layers.

@@ -21,6 +21,7 @@ use crate::output::{Kind, Output, Versioned};
 use crate::printable;
 use crate::progress::Progress;
 use crate::source::StoredModel;
+use crate::table::cell;
 
 pub(crate) const DOCUMENT: &str = "invariance.json";
 
@@ -79,6 +80,10 @@ impl Task {
         let class = self.class.as_deref().map(|name| class_named(&model.classes, name, "--class"));
         let class = class.transpose()?;
         let files = inputs::expand(&self.inputs)?;
+        // Files that are no images are found before a folder is made; stdin can be read once only.
+        for file in files.iter().filter(|file| !inputs::is_stdin(file)) {
+            inputs::read(file, &self.limits)?;
+        }
         claim(&self.out, Some(DOCUMENT), output)?;
         let beside = of_inputs(self.batch, model.graph.input());
         let options = limited_beside(self.options.clone(), beside, &model.graph);
@@ -229,12 +234,4 @@ fn csv(told: &Invariance) -> String {
         }
     }
     text
-}
-
-/// A text as a cell of CSV.
-fn cell(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    }
 }

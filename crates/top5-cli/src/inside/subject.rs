@@ -1,5 +1,6 @@
 //! What is looked at: layers and maps by name, a part of some data.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -37,10 +38,13 @@ pub(super) fn layers(
         }
         Ok(node.id)
     };
-    let layers = match names {
+    let mut layers: Vec<NodeId> = match names {
         [] => default(graph),
         names => names.iter().map(of_name).collect::<Result<_>>()?,
     };
+    // One that is named twice is looked at once: its pictures have one name.
+    let mut seen = BTreeSet::new();
+    layers.retain(|&layer| seen.insert(layer));
     if layers.is_empty() {
         let message =
             format!("{} has no layer that is looked at by default: give --layers", graph.name());

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::predict::JPEG;
-use crate::program::Place;
+use crate::program::{Place, parse, signalled};
 
 /// A folder with a drawn seven.
 fn place() -> Place {
@@ -125,4 +125,37 @@ fn a_network_of_one_class_is_explained_and_told() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("one class, whose probability is always 1"), "{ran:?}");
     place.fails("explain gradient one.safetensors seven.jpg --against 1", 3, &["--against 1"]);
+}
+
+#[test]
+fn what_is_done_when_a_signal_comes_is_written() {
+    let place = place();
+    fs::create_dir(place.path("photos")).unwrap();
+    (0..30).for_each(|i| fs::write(place.path(format!("photos/{i:02}.jpg")), JPEG).unwrap());
+    for (command, signal, code, first, document, list) in [
+        (
+            "explain rise,deconvnet lenet photos --masks 2000",
+            "INT",
+            130,
+            "000-00.rise.npy",
+            "explanation.json",
+            "explanations",
+        ),
+        ("occlude lenet photos --stride 1", "TERM", 143, "000-e.png", "occlusion.json", "images"),
+    ] {
+        let folder = &document[..4];
+        let line = format!("{command} --out {folder}");
+        let ran = signalled(&place, &line, signal, &format!("{folder}/{first}"));
+        assert_eq!((ran.code, &*ran.stdout), (Some(code), ""), "{ran:?}");
+        assert!(ran.stderr.contains("which are written"), "{ran:?}");
+        let told = fs::read_to_string(place.path(format!("{folder}/{document}"))).unwrap();
+        let told = parse(&told);
+        let done = told[list].as_array().unwrap();
+        assert!((1..30).contains(&done.len()), "{command}: {}", done.len());
+        for name in done.iter().flat_map(|one| one["files"].as_array().unwrap()) {
+            assert!(place.path(folder).join(name.as_str().unwrap()).is_file(), "{name}");
+        }
+        let page = fs::read_to_string(place.path(format!("{folder}/index.html"))).unwrap();
+        assert!(page.ends_with("</html>\n"), "{command}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::program::Place;
+use crate::program::{Place, signalled};
 
 /// The bytes of a file that a command wrote.
 fn bytes(place: &Place, name: &str) -> Vec<u8> {
@@ -118,4 +118,56 @@ fn changes_filters_and_parts_are_measured() {
     assert_eq!(rows[0]["scores"][0]["pairs"], 2);
     fs::write(place.path("parts.csv"), format!("{header}a.png,top,5,50,15,20\n{lines}")).unwrap();
     place.fails("correspond lenet parts.csv", 3, &["a.png", "60×60"]);
+}
+
+#[test]
+fn what_cannot_be_looked_at_leaves_no_folder() {
+    let place = Place::new();
+    place.text("train lenet --epochs 2 --keep-epochs 1,2 --out run");
+    place.text("train lenet --epochs 1 --image-size 32 --keep-epochs 1 --out other");
+    let first = "epochs/epoch-0001.safetensors";
+    fs::copy(place.path("other").join(first), place.path("run").join(first)).unwrap();
+    fs::write(place.path("text.png"), "no image").unwrap();
+    for (command, words) in [
+        ("evolve run", "epochs of one run"),
+        ("invariance lenet text.png", "text.png"),
+        ("filters lenet --images 0", "no images"),
+        ("gallery lenet --all-maps --top 65536 --images 0", "no images"),
+    ] {
+        place.fails(&format!("{command} --out x"), 3, &[words]);
+        assert!(!place.path("x").exists(), "{command}");
+    }
+}
+
+#[test]
+fn a_layer_named_twice_is_looked_at_once() {
+    let place = Place::new();
+    let twice = "lenet --layers relu2,relu1,relu2 --images 10";
+    let document = place.json(&format!("gallery {twice} --random 1 --top 50000 --out x"));
+    let layers = document["layers"].as_array().unwrap();
+    let names: Vec<&str> = layers.iter().map(|layer| layer["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["relu2", "relu1"]);
+    // Ten images have ten patches, whatever is asked for.
+    for place in layers.iter().map(|layer| &layer["places"][0]) {
+        assert!(place["height"].as_u64().unwrap() < 200, "{place}");
+    }
+    let document = place.json(&format!("probe {twice} --test-images 10"));
+    assert_eq!(document["layers"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_gallery_that_is_stopped_while_it_projects_goes_on() {
+    let place = Place::new();
+    let base = "gallery lenet --all-maps --top 300";
+    place.text(&format!("{base} --out whole"));
+    let ran = signalled(&place, &format!("{base} --out cut"), "INT", "cut/search.json");
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    assert!(ran.stderr.contains("stopped while projecting"), "{ran:?}");
+    assert!(!place.path("cut/gallery.json").exists(), "{ran:?}");
+    place.text(&format!("{base} --out cut"));
+    for file in ["gallery.json", "index.html", "relu1-1.png", "relu2-1.png"] {
+        let [whole, cut] =
+            ["whole", "cut"].map(|folder| bytes(&place, &format!("{folder}/{file}")));
+        assert!(whole == cut, "{file}");
+    }
 }

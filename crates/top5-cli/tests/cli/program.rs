@@ -109,6 +109,20 @@ impl From<Output> for Ran {
     }
 }
 
+/// Starts the program and sends it a signal (`INT`, `TERM`) once this file is there, or nothing if it ends before.
+#[track_caller]
+pub(crate) fn signalled(place: &Place, line: &str, signal: &str, file: &str) -> Ran {
+    let mut command = place.command(line);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    while !place.path(file).exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
+    assert!(sent.unwrap().success(), "{line}: it ended before");
+    Ran::from(child.wait_with_output().unwrap())
+}
+
 /// Parses one JSON document.
 #[track_caller]
 pub(crate) fn parse(text: &str) -> Value {

@@ -148,6 +148,7 @@ fn the_pointing_game_is_played_on_boxes() {
         place.fails(&format!("{line} --boxes boxes.csv"), 3, words);
     }
     place.fails(&format!("{line} --tolerance 3"), 2, &["--boxes"]);
+    place.fails(&format!("{line} --boxes boxes.csv --csv"), 2, &["--boxes", "--csv"]);
 }
 
 #[test]
