@@ -25,25 +25,27 @@ impl Connections {
         }
     }
 
-    /// The pairs of some output channels, and how many come before them.
-    fn pairs_of(
-        &self,
-        channels: Range<usize>,
-    ) -> (usize, Box<dyn Iterator<Item = (usize, usize)> + '_>) {
+    /// Pairs of the output channels before this one.
+    fn before(&self, channel: usize) -> usize {
+        match self {
+            Self::Groups { inputs, groups, .. } => channel * (inputs / groups),
+            Self::Table(pairs) => pairs.iter().filter(|&&(o, _)| o < channel).count(),
+        }
+    }
+
+    /// The last of the output channels from this one on that lie in its block and are connected with the same inputs, plus one,
+    /// and these inputs.
+    fn alike(&self, channel: usize) -> (usize, Vec<usize>) {
         match self {
             &Self::Groups { outputs, inputs, groups } => {
                 let (out_group, in_group) = (outputs / groups, inputs / groups);
-                let before = channels.start * in_group;
-                let pairs = channels.flat_map(move |o| {
-                    let start = o / out_group * in_group;
-                    (start..start + in_group).map(move |i| (o, i))
-                });
-                (before, Box::new(pairs))
+                let (block, group) = (channel / LANES, channel / out_group);
+                let end = ((block + 1) * LANES).min((group + 1) * out_group);
+                (end, (group * in_group..(group + 1) * in_group).collect())
             }
             Self::Table(pairs) => {
-                let before = pairs.iter().filter(|&&(o, _)| o < channels.start).count();
-                let pairs = pairs.iter().copied().filter(move |(o, _)| channels.contains(o));
-                (before, Box::new(pairs))
+                let own = pairs.iter().filter(|&&(o, _)| o == channel);
+                (channel + 1, own.map(|&(_, c)| c).collect())
             }
         }
     }
@@ -76,40 +78,64 @@ pub(crate) struct Swapped {
     pub(crate) places: Vec<Option<[usize; 2]>>,
 }
 
-impl Packing {
-    /// Calls `visit` with the index in the tensor, the output channel, and the packed block with the lane there, of every weight.
-    fn places(&self, visit: impl FnMut(usize, usize, [usize; 2])) {
-        self.places_of(0..self.connections.outputs(), visit);
+/// Weights of neighbouring output channels, of which each channel's lie in memory as the first one's do.
+struct Run {
+    channels: Range<usize>,
+    /// The index in the tensor of the first channel's first weight.
+    first: usize,
+    /// For each weight of the first channel which float of the packed form it is, unless another loop nest has it.
+    places: Vec<Option<usize>>,
+    /// How many floats later the next channel's lie.
+    step: usize,
+}
+
+impl Run {
+    /// The channels' weights in their tensor, a row each.
+    fn rows(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let (first, len) = (self.first, self.places.len());
+        let rows = self.channels.clone().enumerate();
+        rows.map(move |(row, channel)| (channel, first + row * len..first + (row + 1) * len))
     }
 
-    /// As [`Packing::places`], for some output channels. Returns the index of their first weight.
-    fn places_of(
-        &self,
-        channels: Range<usize>,
-        mut visit: impl FnMut(usize, usize, [usize; 2]),
-    ) -> usize {
-        let [r, s] = self.kernel;
-        let (before, pairs) = self.connections.pairs_of(channels);
-        let first = before * r * s;
-        let mut index = first;
-        for (o, c) in pairs {
-            for element in 0..r * s {
-                // The nest's output channel, and its input block, tap and lane.
-                let place = match &self.backward {
-                    Some(Swapped { inputs, places }) => places[element]
-                        .map(|[residue, tap]| [residue * inputs + c, o / LANES, tap, o % LANES]),
-                    None if self.plain => Some([o, c, element / s, element % s]),
-                    None => Some([o, c / LANES, element, c % LANES]),
-                };
-                if let Some([to, block, tap, lane]) = place {
-                    let place = self.geom.packed_index(to / LANES, block, tap, lane);
-                    let place = place.expect("the geometry was made for these connections");
-                    visit(index, o, [place, to % LANES]);
-                }
-                index += 1;
-            }
+    /// The number of a weight in its row, and where it and those of the other rows with this number are among packed floats.
+    fn columns(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = usize>)> {
+        let (rows, step) = (self.channels.len(), self.step);
+        let there = self.places.iter().enumerate().filter_map(|(i, place)| Some((i, (*place)?)));
+        there.map(move |(i, place)| (i, (0..rows).map(move |row| place + row * step)))
+    }
+}
+
+impl Packing {
+    /// Calls `visit` with all weights of some output channels.
+    fn runs(&self, channels: Range<usize>, mut visit: impl FnMut(Run)) {
+        let elements = self.kernel[0] * self.kernel[1];
+        let step = if self.backward.is_some() { LANES } else { 1 };
+        let mut start = channels.start;
+        while start < channels.end {
+            let (end, inputs) = self.connections.alike(start);
+            let end = end.min(channels.end);
+            let weights = inputs.iter().flat_map(|&c| (0..elements).map(move |e| (c, e)));
+            let places = weights.map(|(c, element)| self.place(start, c, element)).collect();
+            let first = self.connections.before(start) * elements;
+            visit(Run { channels: start..end, first, places, step });
+            start = end;
         }
-        first
+    }
+
+    /// Which float of the packed form is the weight of these channels at this kernel element.
+    fn place(&self, o: usize, c: usize, element: usize) -> Option<usize> {
+        // The nest's output channel, and its input block, tap and lane.
+        let [to, block, tap, lane] = match &self.backward {
+            Some(Swapped { inputs, places }) => {
+                let [residue, tap] = places[element]?;
+                [residue * inputs + c, o / LANES, tap, o % LANES]
+            }
+            None if self.plain => [o, c, element / self.kernel[1], element % self.kernel[1]],
+            None => [o, c / LANES, element, c % LANES],
+        };
+        let place = self.geom.packed_index(to / LANES, block, tap, lane);
+        let place = place.expect("the geometry was made for these connections");
+        Some(place * LANES + to % LANES)
     }
 
     /// Blocks of the packed tensor.
@@ -131,9 +157,27 @@ impl Packing {
             return kernel.pack(threads, &direct, packed);
         }
         packed.fill(Block::ZERO);
-        self.places(|index, o, [place, lane]| {
-            let factor = factors.map_or(1.0, |factors| factors[o]);
-            packed[place].0[lane] = tensor[index] * factor;
+        self.fill(0..self.connections.outputs(), tensor, factors, packed);
+    }
+
+    /// Writes the weights of some output channels, each channel's times its factor, to their places.
+    fn fill(
+        &self,
+        channels: Range<usize>,
+        tensor: &[f32],
+        factors: Option<&[f32]>,
+        packed: &mut [Block],
+    ) {
+        let packed = Block::flat_mut(packed);
+        self.runs(channels, |run| {
+            let factor = |channel: usize| factors.map_or(1.0, |factors| factors[channel]);
+            let rows: Vec<_> =
+                run.rows().map(|(channel, row)| (&tensor[row], factor(channel))).collect();
+            for (i, places) in run.columns() {
+                for (place, (row, factor)) in places.zip(&rows) {
+                    packed[place] = row[i] * factor;
+                }
+            }
         });
     }
 
@@ -152,22 +196,24 @@ impl Packing {
             return kernel.pack(threads, &direct, packed);
         }
         let outputs = self.connections.outputs();
-        let at_once = (FREED * outputs / tensor.len().max(1)).max(1);
-        let mut end = outputs;
-        while end > 0 {
-            let channels = end.saturating_sub(at_once)..end;
-            end = channels.start;
-            let first = self.places_of(channels, |index, o, [place, lane]| {
-                let factor = factors.map_or(1.0, |factors| factors[o]);
-                packed[place].0[lane] = tensor[index] * factor;
-            });
-            tensor.truncate(first);
+        let at_once = (FREED * outputs / tensor.len().max(1)).next_multiple_of(LANES).max(LANES);
+        for start in (0..outputs).step_by(at_once).rev() {
+            self.fill(start..outputs.min(start + at_once), &tensor, factors, packed);
+            tensor.truncate(self.connections.before(start) * self.kernel[0] * self.kernel[1]);
             tensor.shrink_to_fit();
         }
     }
 
     fn unpack(&self, packed: &[Block], tensor: &mut [f32]) {
-        self.places(|index, _, [place, lane]| tensor[index] = packed[place].0[lane]);
+        let packed = Block::flat(packed);
+        self.runs(0..self.connections.outputs(), |run| {
+            let len = run.places.len();
+            for (i, places) in run.columns() {
+                for (row, place) in places.enumerate() {
+                    tensor[run.first + row * len + i] = packed[place];
+                }
+            }
+        });
     }
 
     /// Ones where the packed form holds a weight, zeros elsewhere; `None` if every used place holds one.
@@ -177,7 +223,10 @@ impl Packing {
             return None;
         }
         let mut mask = vec![Block::ZERO; self.geom.packed_len()];
-        self.places(|_, _, [place, lane]| mask[place].0[lane] = 1.0);
+        let flat = Block::flat_mut(&mut mask);
+        self.runs(0..self.connections.outputs(), |run| {
+            run.columns().flat_map(|(_, places)| places).for_each(|place| flat[place] = 1.0);
+        });
         Some(mask)
     }
 }

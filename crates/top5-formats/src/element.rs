@@ -19,22 +19,29 @@ impl Element {
         }
     }
 
-    /// The value of one element; `bytes` holds exactly [`Element::size`] bytes.
-    pub(crate) fn value(self, bytes: &[u8]) -> f32 {
-        let mut word = [0; 8];
-        word[..bytes.len()].copy_from_slice(bytes);
-        let word = u64::from_le_bytes(word);
+    /// Appends all elements of `bytes`, whose length is a multiple of the element's size.
+    pub(crate) fn append(self, bytes: &[u8], values: &mut Vec<f32>) {
+        /// One loop for each type, so that the compiler makes vectors of it.
+        fn each<const N: usize>(
+            bytes: &[u8],
+            values: &mut Vec<f32>,
+            value: impl Fn([u8; N]) -> f32,
+        ) {
+            values.extend(bytes.as_chunks().0.iter().map(|&word| value(word)));
+        }
         match self {
-            Self::F16 => f32_from_f16(word as u16),
-            Self::Bf16 => f32::from_bits((word as u32) << 16),
-            Self::F32 => f32::from_bits(word as u32),
-            Self::F64 => f64::from_bits(word) as f32,
+            Self::F16 => each(bytes, values, |word| f32_from_f16(u16::from_le_bytes(word))),
+            Self::Bf16 => each(bytes, values, |[low, high]| f32::from_le_bytes([0, 0, low, high])),
+            Self::F32 => each(bytes, values, f32::from_le_bytes),
+            Self::F64 => each(bytes, values, |word| f64::from_le_bytes(word) as f32),
         }
     }
 
     /// All elements of `bytes`, whose length is a multiple of the element's size.
     pub(crate) fn values(self, bytes: &[u8]) -> Vec<f32> {
-        bytes.chunks_exact(self.size()).map(|chunk| self.value(chunk)).collect()
+        let mut values = Vec::with_capacity(bytes.len() / self.size());
+        self.append(bytes, &mut values);
+        values
     }
 }
 

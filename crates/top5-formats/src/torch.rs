@@ -130,13 +130,18 @@ fn gather(
             storage.len
         )));
     }
-    let at = |index: usize| element.value(&data[index * width..(index + 1) * width]);
+    // The last axes, as long as nothing lies between their elements, are read as one run.
+    let (mut outer, mut run) = (shape.len(), 1);
+    while outer > 0 && (stride[outer - 1] == run || shape[outer - 1] == 1) {
+        outer -= 1;
+        run *= shape[outer];
+    }
     let mut values = Vec::with_capacity(count);
-    let mut position = vec![0; shape.len()];
+    let mut position = vec![0; outer];
     let mut index = *offset;
-    for _ in 0..count {
-        values.push(at(index));
-        for axis in (0..shape.len()).rev() {
+    for _ in 0..count / run {
+        element.append(&data[index * width..(index + run) * width], &mut values);
+        for axis in (0..outer).rev() {
             position[axis] += 1;
             index += stride[axis];
             if position[axis] < shape[axis] {

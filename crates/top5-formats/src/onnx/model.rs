@@ -219,7 +219,7 @@ impl ModelTensor<'_> {
         match &self.content {
             Content::Floats(values) => values.first().copied(),
             Content::Stored(element, bytes) => {
-                bytes.get(..element.size()).map(|bytes| element.value(bytes))
+                bytes.get(..element.size()).map(|bytes| element.values(bytes)[0])
             }
             Content::Ints(values) => values.first().map(|&value| value as f32),
             Content::Param(..) => None,

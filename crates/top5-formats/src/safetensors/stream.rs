@@ -81,7 +81,7 @@ pub(super) fn values(
     while left > 0 {
         let piece = &mut piece[..left.min(PIECE)];
         source.read_exact(piece)?;
-        values.extend(piece.chunks_exact(element.size()).map(|chunk| element.value(chunk)));
+        element.append(piece, &mut values);
         left -= piece.len();
     }
     Ok(values)

@@ -130,6 +130,36 @@ fn strides_and_offsets_are_honoured() {
 }
 
 #[test]
+fn views_are_read_whatever_lies_between_their_elements() {
+    // (offset, shape, stride): without gaps, gaps after each half, channels last, axes of one element, repeated rows, backwards axes.
+    let views: [(i32, &[i32], &[i32]); 7] = [
+        (0, &[2, 3, 4], &[12, 4, 1]),
+        (1, &[2, 3, 2], &[12, 2, 1]),
+        (0, &[2, 3, 2, 2], &[12, 1, 6, 3]),
+        (4, &[2, 1, 3, 1], &[5, 77, 1, 99]),
+        (2, &[3, 4], &[0, 1]),
+        (3, &[2, 3], &[1, 7]),
+        (23, &[], &[]),
+    ];
+    let values: Vec<u8> = (0..24).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let floats = storage("FloatStorage", "0", 24);
+    for (offset, shape, stride) in views {
+        let state = dict(&[("w", tensor(&floats, offset, shape, stride))]);
+        let bytes = archive(
+            &[("archive/data.pkl", &pickle(&[&state])), ("archive/data/0", &values)],
+            false,
+        );
+        let mut expected = vec![offset];
+        for (&d, &step) in shape.iter().zip(stride) {
+            expected = expected.iter().flat_map(|&at| (0..d).map(move |i| at + i * step)).collect();
+        }
+        let read = read(&bytes).unwrap();
+        let expected: Vec<f32> = expected.into_iter().map(|at| at as f32).collect();
+        assert_eq!(read.tensor("w").unwrap().data(), expected, "{shape:?} {stride:?}");
+    }
+}
+
+#[test]
 fn the_64_bit_directory_is_read() {
     let data = [0u8; 24];
     let bytes = archive(&[("archive/data.pkl", &small()), ("archive/data/0", &data)], true);
