@@ -6,8 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::data::digits::is_drawing;
+use top5::data::folder::images_below;
 use top5::data::{Image, Limits};
-use top5::{Classifier, Model, Options, Prediction};
+use top5::{Classifier, Model, Options, Prediction, WeightFiles};
 
 use crate::args::{ImageArgs, TunedArgs, WeightsArgs, positive};
 use crate::exit::{self, Stop};
@@ -182,8 +183,12 @@ fn check_default(args: &PredictArgs) -> Result<()> {
         let name = input.to_str().filter(|_| !input.exists())?;
         top5::zoo::find(name).is_ok().then_some(name)
     });
+    let stored = args.inputs.iter().find(|input| holds_weights(input));
     let message = match (taken, &args.weights.weights) {
         (Some(name), _) => format!("{name} is a network, no image: write --model {name}"),
+        (None, None) if let Some(path) = stored => {
+            format!("{0} holds weights, no image: write --model {0}", path.display())
+        }
         (None, Some(weights)) => format!(
             "--weights {weights} needs the name of its network, as in --model resnet18; a run's or timm's folder, \
              and a file that top5 wrote, is opened by --model alone"
@@ -191,6 +196,15 @@ fn check_default(args: &PredictArgs) -> Result<()> {
         (None, None) => return Ok(()),
     };
     Err(Stop::Usage(message).into())
+}
+
+/// Whether a path is called as weights are, or is a folder of a model and without images.
+fn holds_weights(path: &Path) -> bool {
+    let Ok(WeightFiles { weights, .. }) = WeightFiles::at(path) else { return false };
+    let name = weights.to_string_lossy().to_lowercase();
+    weights.is_file()
+        && WeightFiles::ENDS.iter().any(|end| name.ends_with(end))
+        && (weights == path || images_below(path).is_ok_and(|images| images.is_empty()))
 }
 
 /// What each file shows, or why that cannot be said.

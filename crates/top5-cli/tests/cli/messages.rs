@@ -300,6 +300,14 @@ fn a_model_that_is_named_beside_model_is_not_taken_for_an_image() {
         2,
         &["--weights resnet18.pth needs", "--model"],
     );
+    fs::create_dir(place.path("mine")).unwrap();
+    for file in ["mine/model.safetensors", "mine.safetensors"] {
+        place.text(&format!("convert lenet-digits {file}"));
+    }
+    for model in ["mine", "mine.safetensors"] {
+        let said = format!("{model} holds weights, no image: write --model {model}");
+        place.fails(&format!("predict {model} pets/cat/0.png"), 2, &[&said]);
+    }
     // A file of that name is an image.
     fs::rename(place.path("pets/cat/0.png"), place.path("resnet18")).unwrap();
     place.text("predict resnet18");
