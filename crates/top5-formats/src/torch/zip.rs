@@ -81,7 +81,7 @@ impl<'a> Archive<'a> {
     fn find(&self, name: &str) -> Result<&'a [u8], FormatError> {
         let entry = self.entries.get(format!("{}{name}", self.root).as_str());
         let entry = entry.ok_or_else(|| malformed(format!("no entry {}", quoted(name))))?;
-        if crc32(entry.data) != entry.crc {
+        if crc32fast::hash(entry.data) != entry.crc {
             return Err(malformed(format!("the checksum of {} is wrong", quoted(name))));
         }
         Ok(entry.data)
@@ -228,24 +228,4 @@ impl<'a> Fields<'a> {
         word[..size].copy_from_slice(self.take(size as u64)?);
         Ok(u64::from_le_bytes(word))
     }
-}
-
-/// The CRC-32 of zip (reflected polynomial 0xedb88320).
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut table = [0; 256];
-        let mut i = 0;
-        while i < 256 {
-            let mut crc = i as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
-                bit += 1;
-            }
-            table[i] = crc;
-            i += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0, |crc, &byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
