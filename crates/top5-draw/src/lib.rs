@@ -20,4 +20,4 @@ pub use architecture::architecture;
 pub use curves::{Epoch, Run, curves};
 pub use history::{Contestant, Entry, history};
 pub use panels::{Panel, Series, panels};
-pub use svg::escape;
+pub use svg::{escape, wrapped};

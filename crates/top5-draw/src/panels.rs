@@ -2,7 +2,7 @@
 
 use crate::axis::{Axis, tick_text};
 use crate::curves::{COLOURS, path};
-use crate::svg::Svg;
+use crate::svg::{Svg, wrapped};
 
 /// A chart.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,12 @@ pub fn panels(title: &str, panels: &[Panel], columns: usize) -> String {
         let y = below + ROW * (i as f64 + 0.5);
         let line = svg.element("line").set("x1", 30.0).set("y1", y).set("x2", 54.0).set("y2", y);
         line.set("stroke", *colour).set("stroke-width", 2.0).close();
-        svg.label([60.0, y + 4.0], 11.0, "start", &series.name);
+        // The whole name is at each line.
+        let name = match &wrapped(&series.name, 11.0, width - 90.0)[..] {
+            [first, _, ..] => format!("{first}…"),
+            _ => series.name.clone(),
+        };
+        svg.label([60.0, y + 4.0], 11.0, "start", &name);
     }
     svg.finish()
 }

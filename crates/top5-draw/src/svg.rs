@@ -180,8 +180,8 @@ fn write_point(path: &mut String, command: char, [x, y]: [f64; 2]) {
     write!(path, "{command}{},{}", number(x), number(y)).expect("writing to a String cannot fail");
 }
 
-/// Text as it may stand in XML and HTML, in elements and in quoted attributes. What XML 1.0 cannot express, and control
-/// characters, become U+FFFD.
+/// Text as it may stand in XML and HTML, in elements and in quoted attributes. What XML 1.0 cannot express, control characters,
+/// and those that turn the direction of what follows become U+FFFD.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -195,10 +195,36 @@ pub fn escape(text: &str) -> String {
             '\0'..'\u{20}' | '\u{7f}'..='\u{9f}' | '\u{FFFE}' | '\u{FFFF}' => {
                 escaped.push('\u{FFFD}');
             }
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => escaped.push('\u{FFFD}'),
             _ => escaped.push(c),
         }
     }
     escaped
+}
+
+/// The lines of a text at this size that are no wider than `width` pixels: broken at spaces, and within words that are too long
+/// for a line.
+pub fn wrapped(text: &str, size: f64, width: f64) -> Vec<String> {
+    let fits = |line: &str| text_width(line, size) <= width;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if fits(&format!("{line} {word}")) => *line = format!("{line} {word}"),
+            _ => lines.push(String::new()),
+        }
+        if lines.last().is_some_and(|line| !line.is_empty()) {
+            continue;
+        }
+        for c in word.chars() {
+            let line = lines.last_mut().expect("one was pushed above");
+            if line.is_empty() || fits(&format!("{line}{c}")) {
+                line.push(c);
+            } else {
+                lines.push(c.to_string());
+            }
+        }
+    }
+    lines
 }
 
 /// Width in pixels that `text` takes at `size`: in DejaVu Sans, the widest of the fonts that viewers may choose.
@@ -209,6 +235,8 @@ pub(crate) fn text_width(text: &str, size: f64) -> f64 {
         'm' | 'M' | 'W' | '%' => 0.98,
         'w' | '×' | '+' => 0.84,
         'A'..='Z' => 0.76,
+        // Of Chinese, Japanese and Korean fonts.
+        '\u{2e80}'.. => 1.0,
         _ => 0.64,
     };
     size * text.chars().map(width).sum::<f64>()
@@ -236,6 +264,21 @@ mod tests {
     fn numbers_are_short_and_finite() {
         let texts = [1.0, -0.001, 2.345, 1e6, f64::NAN, f64::INFINITY, -12.50].map(number);
         assert_eq!(texts, ["1", "0", "2.35", "1000000", "0", "0", "-12.5"]);
+    }
+
+    #[test]
+    fn lines_keep_to_their_width_and_lose_nothing() {
+        let text = format!("a word and {} or\ttwo {}", "W".repeat(50), "漢".repeat(9));
+        for width in [1.0, 40.0, 100.0, 1000.0] {
+            let lines = wrapped(&text, 13.0, width);
+            let narrow =
+                |line: &String| text_width(line, 13.0) <= width || line.chars().count() == 1;
+            assert!(lines.iter().all(narrow), "{lines:?}");
+            let letters = |text: &str| text.split_whitespace().collect::<String>();
+            assert_eq!(letters(&lines.concat()), letters(&text));
+        }
+        assert_eq!(wrapped("one two  three", 10.0, 45.0), ["one two", "three"]);
+        assert_eq!(wrapped(" ", 10.0, 45.0), Vec::<String>::new());
     }
 
     #[test]

@@ -12,7 +12,7 @@ table{border-collapse:collapse;margin:.5rem 0 1.5rem}caption{text-align:left;fon
 th,td{padding:.2rem .7rem;border-bottom:1px solid #767676;text-align:left}
 figure{margin:0 0 1.5rem;max-width:100%}figcaption{max-width:60rem}img{max-width:100%;height:auto;image-rendering:pixelated}
 .wide{overflow-x:auto}.row{display:flex;flex-wrap:wrap;gap:1rem}.warning{border-left:.3rem solid #b35806;padding-left:.8rem}
-pre{white-space:pre-wrap;overflow-wrap:anywhere}td,figcaption{overflow-wrap:anywhere}
+pre{white-space:pre-wrap;overflow-wrap:anywhere}h1,h2,p,td,figcaption{overflow-wrap:anywhere}
 @media(prefers-color-scheme:dark){body{color:#eee;background:#111}img{background:#fff}}";
 
 /// A page that is being written. All texts are escaped.
@@ -126,11 +126,11 @@ mod tests {
     #[test]
     fn what_others_wrote_stays_text() {
         let mut page = Page::new("<b>");
-        page.paragraph("a\u{1}<script>alert(1)</script>");
+        page.paragraph("a\u{1}\u{202e}<script>alert(1)</script>");
         page.figure(b"x", "\" onload=\"", "c & d");
         page.table("t", &["<i>"], &[vec!["<u>".to_owned()]]);
         let text = page.finish();
-        for wrong in ["<b>", "<script", "\" onload", "<i>", "<u>", "\u{1}"] {
+        for wrong in ["<b>", "<script", "\" onload", "<i>", "<u>", "\u{1}", "\u{202e}"] {
             assert!(!text.contains(wrong), "{wrong}");
         }
         assert!(text.contains("alt=\"&quot; onload=&quot;\"") && text.contains("base64,eA=="));

@@ -5,9 +5,9 @@ use top5_data::Image;
 use super::colour::{Scale, number};
 use super::png::{data_uri, encode};
 use crate::error::ExplainError;
-use top5_draw::escape;
+use top5_draw::{escape, wrapped};
 
-/// A picture with its title, a line of notes below it and the bar of its scale, if it has one.
+/// A picture below its title, with notes under it and the bar of its scale, if it has one. Texts take as many lines as they need.
 pub fn svg(
     image: &Image,
     scale: Option<&Scale>,
@@ -19,21 +19,29 @@ pub fn svg(
     let zoom = (448 / image.height.max(1)).max(1);
     let [height, width] = [image.height * zoom, image.width * zoom];
     let bar = if scale.is_some() { 110 } else { 0 };
-    let total =
-        [(width + bar + 2 * MARGIN).max(360), height + (notes.len() + 2) * LINE + 2 * MARGIN];
+    let across = (width + bar + 2 * MARGIN).max(360);
+    let lines = |text: &str, size: f64| wrapped(text, size, (across - 2 * MARGIN) as f64);
+    // Bold letters are wider.
+    let head = lines(title, 14.5);
+    let below: Vec<String> = notes.iter().flat_map(|note| lines(note, 13.0)).collect();
+    let total = [across, height + (head.len() + below.len() + 1) * LINE + 2 * MARGIN];
     let uri = data_uri(&encode(image, &[("Title", title)])?);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" role=\"img\" \
          font-family=\"system-ui, 'DejaVu Sans', Arial, sans-serif\" font-size=\"13\" fill=\"#1a1a1a\">\n\
-         <title>{2}</title>\n<desc>{3}</desc>\n<rect width=\"{0}\" height=\"{1}\" fill=\"#ffffff\"/>\n\
-         <text x=\"{MARGIN}\" y=\"{4}\" font-weight=\"600\">{2}</text>\n",
+         <title>{2}</title>\n<desc>{3}</desc>\n<rect width=\"{0}\" height=\"{1}\" fill=\"#ffffff\"/>\n",
         total[0],
         total[1],
         escape(title),
-        escape(&notes.join(" ")),
-        MARGIN + 13
+        escape(&notes.join(" "))
     );
-    let top = MARGIN + LINE + 4;
+    let write = |line: &str, y: usize, style: &str| {
+        format!("<text x=\"{MARGIN}\" y=\"{y}\" {style}>{}</text>\n", escape(line))
+    };
+    for (i, line) in head.iter().enumerate() {
+        text += &write(line, MARGIN + 13 + LINE * i, "font-weight=\"600\"");
+    }
+    let top = MARGIN + LINE * head.len() + 4;
     text += &format!(
         "<image x=\"{MARGIN}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" image-rendering=\"pixelated\" \
          href=\"{uri}\"/>\n"
@@ -41,10 +49,8 @@ pub fn svg(
     if let Some(scale) = scale {
         text += &gradient(scale, [MARGIN + width + 14, top], height);
     }
-    for (i, note) in notes.iter().enumerate() {
-        let y = top + height + LINE * (i + 1);
-        text +=
-            &format!("<text x=\"{MARGIN}\" y=\"{y}\" fill=\"#595959\">{}</text>\n", escape(note));
+    for (i, line) in below.iter().enumerate() {
+        text += &write(line, top + height + LINE * (i + 1), "fill=\"#595959\"");
     }
     Ok(text + "</svg>\n")
 }
@@ -82,5 +88,24 @@ mod tests {
         assert!(text.contains("&lt;script&gt;") && !text.contains("<script>"));
         assert!(text.contains("a &amp; b") && text.contains(">2.5<") && text.contains(">1.25<"));
         assert!(text.contains("data:image/png;base64,"));
+    }
+
+    #[test]
+    fn long_texts_take_more_lines_and_none_leaves_the_picture() {
+        let image = Image::filled(3, 4, 4, 9);
+        let one = svg(&image, None, "grad-cam", &["a note"]).unwrap();
+        assert_eq!(one.matches("<text ").count(), 2);
+        let long = "a warning that must be read whole ".repeat(9);
+        let text = svg(&image, None, &"W".repeat(200), &[&long]).unwrap();
+        let words: Vec<&str> =
+            text.split("<text ").skip(1).filter_map(|t| t.split(['>', '<']).nth(1)).collect();
+        assert!(words.len() > 8 && words.iter().all(|line| line.len() < 90), "{words:?}");
+        assert_eq!(words.concat().matches("whole").count(), 9);
+        let number = |key: &str, text: &str| -> f64 {
+            text.split(key).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+        };
+        let lowest =
+            text.split("<text ").skip(1).map(|line| number("y=\"", line)).fold(0.0, f64::max);
+        assert!(lowest < number("height=\"", &text));
     }
 }
