@@ -61,15 +61,14 @@ impl Table {
                 if length <= SHORT {
                     let entry = (length as u16) << 8 | u16::from(symbols[number]);
                     let from = (code << (SHORT - length)) as usize;
-                    table.short[from..from + (1 << (SHORT - length))].fill(entry);
+                    let places = from..from + (1 << (SHORT - length));
+                    table.short[places.clone()].fill(entry);
+                    fill_steps(&mut table.steps[places], length, symbols[number]);
                 }
                 (code, number) = (code + 1, number + 1);
             }
             table.end[length as usize] = code;
             code <<= 1;
-        }
-        for (bits, step) in table.steps.iter_mut().enumerate() {
-            *step = short_step(bits as u32, table.short[bits]);
         }
         Ok(table)
     }
@@ -125,13 +124,14 @@ fn run(symbol: u8) -> usize {
     if symbol & 15 == 0 && symbol < 0xF0 { END } else { usize::from(symbol >> 4) }
 }
 
-/// The entry of [`Table::steps`] for these bits, which begin with the code of that entry of [`Table::short`].
-fn short_step(bits: u32, code: u16) -> u32 {
-    let (length, symbol) = (u32::from(code >> 8), code as u8);
+/// Fills the entries of [`Table::steps`] that begin with the code of this length and symbol: as many for each number as there
+/// are bits left behind it.
+fn fill_steps(steps: &mut [u32], length: u32, symbol: u8) {
     let size = u32::from(symbol & 15);
-    let Some(rest) = SHORT.checked_sub(length + size).filter(|_| code != 0) else { return 0 };
-    let number = (bits >> rest & ((1 << size) - 1)) as i32;
-    let negative = size > 0 && number < 1 << (size - 1);
-    let value = if negative { number - (1 << size) + 1 } else { number };
-    (value as u32) << 16 | (run(symbol) as u32) << 8 | (length + size)
+    let Some(rest) = SHORT.checked_sub(length + size) else { return };
+    for (number, steps) in (0..).zip(steps.chunks_exact_mut(1 << rest)) {
+        let negative = size > 0 && number < 1 << (size - 1);
+        let value: i32 = if negative { number - (1 << size) + 1 } else { number };
+        steps.fill((value as u32) << 16 | (run(symbol) as u32) << 8 | (length + size));
+    }
 }
