@@ -114,7 +114,13 @@ fn gather(
         .iter()
         .try_fold(1usize, |n, &d| n.checked_mul(d))
         .filter(|&count| count <= storage.len)
-        .ok_or_else(|| bad(&format!("shape {shape:?} in a storage of {}", storage.len)))?;
+        .ok_or_else(|| {
+            if stride.contains(&0) {
+                let what = "repeats values (`expand`) instead of holding them: save it as `tensor.clone()`";
+                return refused(format!("tensor {} {what}", quoted(name)));
+            }
+            bad(&format!("shape {shape:?} in a storage of {}", storage.len))
+        })?;
     if count == 0 {
         return Tensor::new(shape.clone(), Vec::new())
             .map(|tensor| (tensor, 0))

@@ -72,7 +72,7 @@ impl Found<'_, '_> {
     }
 }
 
-/// The items of the dict that `pick` asks for, and all groups that there are.
+/// The items of the dict that `pick` asks for, and all groups of weights that there are.
 pub(super) fn state_dict<'p, 'a>(
     pickle: &'p Pickle<'a>,
     pick: Pick,
@@ -99,6 +99,7 @@ pub(super) fn state_dict<'p, 'a>(
     let groups: Vec<Group> = found
         .iter()
         .enumerate()
+        .filter(|(_, group)| !group.is_no_weights())
         .map(|(at, group)| Group {
             path: group.path.join("."),
             tensors: group.tensors,

@@ -46,8 +46,15 @@ const INERT: &[(&str, &[&str])] = &[
     ("builtins", TYPES),
     ("__builtin__", TYPES),
     ("_codecs", &["encode"]),
+    ("_io", &["BytesIO"]),
     ("numpy", NUMPY),
     ("numpy.dtypes", NUMPY_TYPES),
+    ("numpy.random._pickle", &["__bit_generator_ctor", "__generator_ctor", "__randomstate_ctor"]),
+    ("numpy.random._mt19937", &["MT19937"]),
+    ("numpy.random._pcg64", &["PCG64", "PCG64DXSM"]),
+    ("numpy.random._philox", &["Philox"]),
+    ("numpy.random._sfc64", &["SFC64"]),
+    ("numpy.random.bit_generator", &["SeedSequence", "__pyx_unpickle_SeedSequence"]),
     ("numpy.core.multiarray", &["scalar", "_reconstruct"]),
     ("numpy._core.multiarray", &["scalar", "_reconstruct"]),
     ("numpy.core.numeric", &["_frombuffer"]),
@@ -55,6 +62,7 @@ const INERT: &[(&str, &[&str])] = &[
     ("torch", TORCH),
     ("torch.cuda", TENSORS),
     ("torch.serialization", &["_get_layout"]),
+    ("torch.torch_version", &["TorchVersion"]),
 ];
 
 const PATHS: &[&str] =
@@ -81,8 +89,25 @@ const TYPES: &[&str] = &[
 ];
 
 const NUMPY: &[&str] = &[
-    "bool_", "dtype", "float16", "float32", "float64", "int16", "int32", "int64", "int8",
-    "longlong", "ndarray", "str_", "uint16", "uint32", "uint64", "uint8",
+    "bool_",
+    "complex128",
+    "complex64",
+    "datetime64",
+    "dtype",
+    "float16",
+    "float32",
+    "float64",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "longlong",
+    "ndarray",
+    "str_",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint8",
 ];
 
 const NUMPY_TYPES: &[&str] = &[
@@ -181,7 +206,9 @@ impl Global {
             ("torch" | "torch.cuda", "HalfStorage") => float(Element::F16),
             ("torch" | "torch.cuda", "BFloat16Storage") => float(Element::Bf16),
             ("torch" | "torch.cuda", "DoubleStorage") => float(Element::F64),
-            ("torch" | "torch.cuda", "LongStorage") => integer(8),
+            // Complex numbers are no weights either.
+            ("torch" | "torch.cuda", "ComplexDoubleStorage") => integer(16),
+            ("torch" | "torch.cuda", "LongStorage" | "ComplexFloatStorage") => integer(8),
             ("torch" | "torch.cuda", "IntStorage") => integer(4),
             ("torch" | "torch.cuda", "ShortStorage") => integer(2),
             ("torch" | "torch.cuda", "CharStorage" | "ByteStorage" | "BoolStorage") => integer(1),

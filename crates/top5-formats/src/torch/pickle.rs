@@ -136,8 +136,22 @@ impl<'a> Machine<'a, '_> {
     /// Executes one opcode; true after `STOP`.
     fn step(&mut self) -> Result<bool, FormatError> {
         let opcode = self.unsigned(1)? as u8;
+        if opcode == b'.' {
+            return Ok(true);
+        }
+        let known = self.structure(opcode)?
+            || self.scalar(opcode)?
+            || self.container(opcode)?
+            || self.object(opcode)?;
+        if known {
+            return Ok(false);
+        }
+        Err(refused(format!("its pickle has the opcode {opcode:#04x}, which no state dict needs")))
+    }
+
+    /// An opcode of the pickle itself, its stack or its memo; false for another one.
+    fn structure(&mut self, opcode: u8) -> Result<bool, FormatError> {
         match opcode {
-            b'.' => return Ok(true),
             0x80 => {
                 let protocol = self.unsigned(1)?;
                 if protocol > 5 {
@@ -152,6 +166,19 @@ impl<'a> Machine<'a, '_> {
             }
             b'0' => drop(self.pop()?),
             b'1' => drop(self.pop_to_mark()?),
+            b'q' => self.memoize(1)?,
+            b'r' => self.memoize(4)?,
+            0x94 => self.remember(self.memo.len())?,
+            b'h' => self.recall(1)?,
+            b'j' => self.recall(4)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// An opcode that makes a number, a text, bytes, or one of the constants.
+    fn scalar(&mut self, opcode: u8) -> Result<bool, FormatError> {
+        match opcode {
             b'N' | 0x88 | 0x89 => self.push(Value::Plain)?,
             b'G' => {
                 self.take(8)?;
@@ -178,16 +205,22 @@ impl<'a> Machine<'a, '_> {
             b'C' => self.push_bytes(1)?,
             b'B' => self.push_bytes(4)?,
             0x8e | 0x96 => self.push_bytes(8)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// An opcode that makes or fills a list, a tuple, a dict or a set.
+    fn container(&mut self, opcode: u8) -> Result<bool, FormatError> {
+        match opcode {
             0x8f => self.push_object(Object::Inert)?,
             b')' | b']' => self.push_object(Object::Sequence(Vec::new()))?,
             b'}' => self.push_object(Object::Dict(Vec::new()))?,
-            b't' | b'l' => {
-                let items = self.pop_to_mark()?;
-                self.hold(items.len())?;
-                self.push_object(Object::Sequence(items))?;
-            }
-            0x85..=0x87 => {
-                let items = self.pop_many(usize::from(opcode - 0x84))?;
+            b't' | b'l' | 0x85..=0x87 => {
+                let items = match opcode {
+                    b't' | b'l' => self.pop_to_mark()?,
+                    _ => self.pop_many(usize::from(opcode - 0x84))?,
+                };
                 self.hold(items.len())?;
                 self.push_object(Object::Sequence(items))?;
             }
@@ -212,6 +245,14 @@ impl<'a> Machine<'a, '_> {
                 let items = self.pop_to_mark()?;
                 self.set(items)?;
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// An opcode that names something of Python's or asks for what it makes.
+    fn object(&mut self, opcode: u8) -> Result<bool, FormatError> {
+        match opcode {
             b'c' => {
                 let module = self.line()?;
                 let name = self.line()?;
@@ -229,18 +270,9 @@ impl<'a> Machine<'a, '_> {
             0x92 => self.new_object(3)?,
             b'b' => self.build()?,
             b'Q' => self.persistent()?,
-            b'q' => self.memoize(1)?,
-            b'r' => self.memoize(4)?,
-            0x94 => self.remember(self.memo.len())?,
-            b'h' => self.recall(1)?,
-            b'j' => self.recall(4)?,
-            _ => {
-                return Err(refused(format!(
-                    "its pickle has the opcode {opcode:#04x}, which no state dict needs"
-                )));
-            }
+            _ => return Ok(false),
         }
-        Ok(false)
+        Ok(true)
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {

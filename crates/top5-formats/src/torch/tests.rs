@@ -295,6 +295,16 @@ fn plain_data_beside_the_weights_are_things_without_content() {
         ("set of protocol 4", b"\x8f(K\x01\x90".to_vec()),
         ("long", b"\x8a\x0b\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b".to_vec()),
         ("bytes of Python 2", b"U\x02\xff\xfe".to_vec()),
+        ("PyTorch's version", new_object("torch.torch_version", "TorchVersion")),
+        (
+            "NumPy's generator",
+            call(
+                "numpy.random._pickle",
+                "__generator_ctor",
+                &tuple(&[b"cnumpy.random._pcg64\nPCG64\n".to_vec()]),
+            ),
+        ),
+        ("complex numbers", tensor(&storage("ComplexFloatStorage", "0", 3), 0, &[3], &[1])),
         ("Lightning's dict", new_object("pytorch_lightning.utilities.parsing", "AttributeDict")),
     ] {
         let state = dict(&[("w", tensor(&six, 0, &[6], &[1]))]);
@@ -329,11 +339,13 @@ fn tensors_are_found_at_any_depth_and_averages_only_when_asked_for() {
         let (weights, groups) = read_with(&zipped(&pickle(&[&content])), pick).unwrap();
         assert_eq!(weights.tensor("w").unwrap().data(), [first], "{case}");
         assert_eq!(groups.iter().filter(|group| group.taken).count(), 1, "{case}");
+        assert!(groups.iter().all(|group| group.path != "optimizer"), "{case}");
     }
     for (case, content, pick, word) in [
         ("two", dict(&[("netA", one(0)), ("netB", one(1))]), Pick::Weights, "1 tensor in `netB`"),
         ("no average", dict(&[("model", one(0))]), average, "no average"),
         ("optimiser alone", dict(&[("optimizer", both(0))]), Pick::Weights, "an optimiser keeps"),
+        ("expanded", dict(&[("w", tensor(&six, 0, &[9], &[0]))]), Pick::Weights, "tensor.clone()"),
     ] {
         let error = read_with(&zipped(&pickle(&[&content])), pick).unwrap_err().to_string();
         assert!(error.contains(word), "{case}: {error}");
