@@ -26,5 +26,5 @@ mod translate;
 pub use adapt::{fit, non_finite, recognise, renamings, stem};
 pub use detect::{Format, Group, Loaded, Pick, detect, read_weights, read_weights_with};
 pub use error::FormatError;
-pub use onnx::{Onnx, OnnxWeights};
+pub use onnx::{Alike, Intake, Onnx, OnnxWeights};
 pub use shards::Index;

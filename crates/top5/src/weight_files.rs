@@ -16,7 +16,7 @@ use crate::description::Description;
 use crate::error::ModelError;
 use crate::files::sha256;
 use crate::model::Model;
-use crate::onnx_file;
+use crate::onnx_file::{self, prepared};
 use crate::twins::about_twins;
 
 /// The embedded model: `lenet`, trained by `top5 train lenet` on the embedded digits (see `assets/README.md`).
@@ -30,7 +30,7 @@ impl Model {
 
     /// Reads a file of [`Model::to_bytes`], or weights of another origin and format, whose network is recognised.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        Ok(Opened::read(bytes, &BTreeMap::new(), None, None, Pick::Weights)?.model)
+        Ok(Opened::read(bytes, None, None, None, Pick::Weights)?.model)
     }
 
     /// Reads a model from a file, or from a folder (a run's, or timm's): see [`WeightFiles`].
@@ -129,7 +129,9 @@ impl WeightFiles {
             return self.shards();
         }
         let names = || match formats::detect(&Regular::open(&self.weights)?.start(START)?) {
-            Ok(Format::Onnx) => Ok(Onnx::files_beside(&files::read(&self.weights, u64::MAX)?)?),
+            Ok(Format::Onnx) => {
+                Ok(Onnx::read(&files::read(&self.weights, u64::MAX)?)?.files_beside())
+            }
             // What it is, is told when it is read.
             Ok(_) | Err(_) => Ok(BTreeSet::new()),
         };
@@ -153,20 +155,6 @@ impl WeightFiles {
             bytes.append(&mut read.map_err(|error| error.at(&path))?);
         }
         Ok(sha256(&bytes))
-    }
-
-    /// The bytes of the files in which an ONNX file's tensors lie, by name.
-    fn beside(&self, bytes: &[u8], pick: Pick) -> Result<BTreeMap<String, Vec<u8>>, ModelError> {
-        if pick != Pick::Weights || formats::detect(bytes) != Ok(Format::Onnx) {
-            return Ok(BTreeMap::new());
-        }
-        let read = |name: String| {
-            let path = self.weights.with_file_name(&name);
-            let bytes =
-                files::read(&path, u64::MAX).map_err(|error| ModelError::from(error).at(&path));
-            Ok((name, bytes?))
-        };
-        Onnx::files_beside(bytes)?.into_iter().map(read).collect()
     }
 
     fn is_index(&self) -> bool {
@@ -216,8 +204,7 @@ impl WeightFiles {
             }
             let bytes = files::read(&self.weights, u64::MAX)?;
             check_name(&self.weights, &bytes)?;
-            let beside = self.beside(&bytes, pick)?;
-            Opened::read(&bytes, &beside, network, config, pick)
+            Opened::read(&bytes, Some(&self.weights), network, config, pick)
         };
         open().map_err(|error: ModelError| error.at(&self.weights))
     }
@@ -285,10 +272,10 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// The model in the bytes of a file, beside which others may lie.
+    /// The model in the bytes of a file, which is at a place where others may lie beside it.
     pub(crate) fn read(
         bytes: &[u8],
-        beside: &BTreeMap<String, Vec<u8>>,
+        place: Option<&Path>,
         network: Option<&'static Network>,
         config: Option<timm::Config>,
         pick: Pick,
@@ -296,23 +283,34 @@ impl Opened {
         if pick == Pick::Average || formats::detect(bytes)? != Format::Onnx {
             return Self::described(formats::read_weights_with(bytes, pick)?, network, config);
         }
-        let onnx = Onnx::read_with(bytes, beside)?;
+        let onnx = Onnx::read(bytes)?;
+        let beside =
+            place.map_or_else(|| Ok(BTreeMap::new()), |place| files_beside(&onnx, place))?;
+        let onnx = onnx.with_files(&beside)?;
         let description = Description::read(onnx.metadata(), config)?;
         let file = onnx_file::recognise(&onnx, network, &description)?;
         let mut notes = Vec::new();
-        if network.is_none() && description.preprocess.is_none() {
+        if network.is_none() && description.preprocess.is_none() && onnx.intake().is_none() {
             notes.push(format!(
                 "recognised {} by the structure of the ONNX file; images are prepared as for that network's usual weights",
                 file.network.name
             ));
         }
-        if file.weights.prepares {
-            notes.push(
-                "the network in the file scales its input itself, which was left out".to_owned(),
-            );
+        if !onnx.tail().is_empty() {
+            notes.push(format!(
+                "after its logits the file has {}, which was left out: probabilities are their softmax",
+                onnx.tail().join(", ")
+            ));
         }
         let described = description.preprocess.is_some();
+        let name = file.network.name;
         let model = Model::of_onnx(file, description)?;
+        if let Some(intake) = onnx.intake() {
+            let (preprocess, note) = prepared(intake, described, &model.preprocess)?;
+            notes.push(format!("recognised {name} by the structure of the ONNX file; {note}"));
+            let model = Model { preprocess, ..model };
+            return Ok(Self { model, notes });
+        }
         notes.extend(about_channels(&model).filter(|_| !described));
         Ok(Self { model, notes })
     }
@@ -343,6 +341,16 @@ impl Opened {
         }
         Ok(Self { model, notes })
     }
+}
+
+/// The bytes of the files in which an ONNX file's tensors lie, by name.
+fn files_beside(onnx: &Onnx<'_>, place: &Path) -> Result<BTreeMap<String, Vec<u8>>, ModelError> {
+    let read = |name: String| {
+        let path = place.with_file_name(&name);
+        let bytes = files::read(&path, u64::MAX).map_err(|error| ModelError::from(error).at(&path));
+        Ok((name, bytes?))
+    };
+    onnx.files_beside().into_iter().map(read).collect()
 }
 
 /// How images are prepared for a network that takes another number of channels than it usually does, of which nobody says how they

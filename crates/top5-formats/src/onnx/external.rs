@@ -3,18 +3,23 @@
 //! A tensor says its file, where in it the values begin, and how many bytes they take (ONNX's `docs/ExternalData.md`). What it says is
 //! compared with what is there. A file is named without folders: what lies elsewhere is none of the model.
 
-use super::read::{last, malformed, refused, text};
+use super::model::Content;
+use super::read::{integers, last, malformed, refused, text};
+use crate::element::Element;
 use crate::error::{FormatError, quoted};
 use crate::shards::is_plain;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// The files beside the one that is read.
-pub(super) enum Beside<'a, 'n> {
-    /// Their bytes by name.
-    Files(&'a BTreeMap<String, Vec<u8>>),
-    /// None is read; their names are noted.
-    Names(&'n RefCell<BTreeSet<String>>),
+/// Where a tensor's bytes lie.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The file's name, without folders.
+    pub(super) file: String,
+    offset: usize,
+    /// How many there must be.
+    length: usize,
+    /// The floats that they are; integers otherwise.
+    element: Option<Element>,
 }
 
 /// Where a tensor lies, as far as it was read.
@@ -44,41 +49,51 @@ impl External {
         Ok(())
     }
 
-    /// The tensor's bytes, of which there must be `length`; `None` where files are only noted.
-    pub(super) fn bytes<'a>(
-        &self,
+    /// The place, at which there must be `length` bytes.
+    pub(super) fn place(
+        self,
         length: usize,
-        beside: &Beside<'a, '_>,
-    ) -> Result<Option<&'a [u8]>, FormatError> {
-        let name = self.location.as_deref().unwrap_or_default();
-        if !is_plain(name) {
+        element: Option<Element>,
+    ) -> Result<Place, FormatError> {
+        let file = self.location.unwrap_or_default();
+        if !is_plain(&file) {
             return Err(refused(format!(
                 "its weights lie in {}, and not in a file beside it: put them there",
-                quoted(name)
+                quoted(&file)
             )));
         }
-        let files = match beside {
-            Beside::Files(files) => files,
-            Beside::Names(names) => {
-                names.borrow_mut().insert(name.to_owned());
-                return Ok(None);
-            }
-        };
-        let Some(file) = files.get(name) else {
+        let place = Place { file, offset: self.offset, length, element };
+        if self.length.is_some_and(|said| said != length) { Err(place.wrong()) } else { Ok(place) }
+    }
+}
+
+impl Place {
+    fn wrong(&self) -> FormatError {
+        malformed(format!(
+            "{} has not the {} bytes of a tensor from byte {} on: it is another file, or damaged",
+            quoted(&self.file),
+            self.length,
+            self.offset
+        ))
+    }
+
+    /// What lies there, in these files.
+    pub(super) fn content<'a>(
+        &self,
+        files: &'a BTreeMap<String, Vec<u8>>,
+        count: usize,
+    ) -> Result<Content<'a>, FormatError> {
+        let Some(file) = files.get(&self.file) else {
             return Err(refused(format!(
                 "its weights lie in another file, {}: give the file, with that one beside it",
-                quoted(name)
+                quoted(&self.file)
             )));
         };
-        let end = self.offset.checked_add(length);
-        let bytes = end.and_then(|end| file.get(self.offset..end));
-        let bytes = bytes.filter(|_| self.length.is_none_or(|said| said == length));
-        bytes.map(Some).ok_or_else(|| {
-            malformed(format!(
-                "{} has not the {length} bytes of a tensor from byte {} on: it is another file, or damaged",
-                quoted(name),
-                self.offset
-            ))
+        let end = self.offset.checked_add(self.length);
+        let bytes = end.and_then(|end| file.get(self.offset..end)).ok_or_else(|| self.wrong())?;
+        Ok(match self.element {
+            Some(element) => Content::Stored(element, bytes),
+            None => integers(bytes, (self.length / count.max(1)).max(1)),
         })
     }
 }

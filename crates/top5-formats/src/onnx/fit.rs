@@ -1,11 +1,10 @@
 //! The weights of a known network from an ONNX file whose structure is that network's.
 
-use super::external::Beside;
 use super::form::{Affine, Classes, Form, Forms, Weight, forms};
+use super::intake::Intake;
 use super::model::{Content, Model, ModelTensor, of_graph};
 use super::read::read;
 use crate::error::FormatError;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use top5_graph::{Graph, Kernels, Node, Tensor, Weights};
 
@@ -20,31 +19,54 @@ pub struct Onnx<'a> {
 pub struct OnnxWeights {
     /// The parameters and buffers of the graph without its auxiliary heads.
     pub weights: Weights,
-    /// Whether the file's network prepares its input itself, channel by channel, as torchvision's `transform_input` does. That is
-    /// left out: the input has to be prepared so already.
-    pub prepares: bool,
+}
+
+/// How far a file computes what a graph does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alike {
+    /// The share of the file's values that the graph has, too, in thousandths.
+    pub share: usize,
+    /// The first node of the file that the graph has not: what it does, and the name of its result.
+    pub departs: [String; 2],
 }
 
 impl<'a> Onnx<'a> {
-    /// Reads the structure of a file; its tensors stay in the bytes.
+    /// Reads the structure of a file; its tensors stay in the bytes, or in the files beside it (see [`Onnx::files_beside`]).
     pub fn read(bytes: &'a [u8]) -> Result<Self, FormatError> {
-        static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        Self::read_with(bytes, &NONE)
+        Ok(Self { model: read(bytes)? })
     }
 
-    /// As [`Onnx::read`], of a file whose tensors may lie in the files beside it (see [`Onnx::files_beside`]): their bytes by name.
-    pub fn read_with(
-        bytes: &'a [u8],
-        beside: &'a BTreeMap<String, Vec<u8>>,
-    ) -> Result<Self, FormatError> {
-        Ok(Self { model: read(bytes, &Beside::Files(beside))? })
+    /// The names of the files in the same folder in which its tensors lie. None where they are in the file itself.
+    pub fn files_beside(&self) -> BTreeSet<String> {
+        let places = self.model.tensors.values().filter_map(|tensor| match &tensor.content {
+            Content::Outside(place) => Some(place.file.clone()),
+            Content::Param(..) | Content::Stored(..) | Content::Floats(_) | Content::Ints(_) => {
+                None
+            }
+        });
+        places.collect()
     }
 
-    /// The names of the files in the same folder in which a file's tensors lie. None where they are in the file itself.
-    pub fn files_beside(bytes: &'a [u8]) -> Result<BTreeSet<String>, FormatError> {
-        let names = RefCell::default();
-        read(bytes, &Beside::Names(&names))?;
-        Ok(names.into_inner())
+    /// The same with the tensors in the files beside it, whose bytes are given by name.
+    pub fn with_files(mut self, files: &'a BTreeMap<String, Vec<u8>>) -> Result<Self, FormatError> {
+        for tensor in self.model.tensors.values_mut() {
+            if let Content::Outside(place) = &tensor.content {
+                tensor.content = place.content(files, tensor.dims.iter().product())?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// What the file does to its input before the network begins, if anything.
+    pub fn intake(&self) -> Option<&Intake> {
+        self.model.intake.as_ref().ok()?.as_ref()
+    }
+
+    /// The ops that it has after its logits and that are left out, softmaxes and changes of shape apart.
+    pub fn tail(&self) -> Vec<&str> {
+        let told = ["Sigmoid", "ArgMax", "TopK"];
+        let tail: BTreeSet<&str> = self.model.tail.iter().map(String::as_str).collect();
+        tail.into_iter().filter(|op| told.contains(op)).collect()
     }
 
     /// Free text beside the network.
@@ -57,10 +79,27 @@ impl<'a> Onnx<'a> {
         self.model.input.1
     }
 
-    /// The number of classes for an input of this size; or what in the file no known network has.
-    pub fn classes(&self, input: [usize; 3]) -> Result<usize, String> {
-        let Forms { forms, output, .. } = forms(&self.model, input, &mut Classes::default())?;
-        Ok(forms[output].chw[0])
+    /// The numbers of classes that its outputs have for an input of this size; or what in the file no known network has.
+    pub fn classes(&self, input: [usize; 3]) -> Result<Vec<usize>, String> {
+        let Forms { forms, outputs } = forms(&self.model, input, &mut Classes::default())?;
+        Ok(outputs.into_iter().map(|output| forms[output].chw[0]).collect())
+    }
+
+    /// How far it computes what a graph does, at the graph's input size; `None` where that is not known.
+    pub fn alike(&self, graph: &Graph) -> Option<Alike> {
+        let graph = graph.inference();
+        let ours = of_graph(&graph, &BTreeMap::new());
+        let mut classes = Classes::default();
+        let ours = forms(&ours, graph.input(), &mut classes).ok()?;
+        let theirs = forms(&self.model, graph.input(), &mut classes).ok()?;
+        let ours: BTreeSet<usize> = ours.forms.iter().map(|form| form.class).collect();
+        let other = |form: &&Form<'_>| !ours.contains(&form.class);
+        let others = theirs.forms.iter().filter(other).count();
+        let name = theirs.forms.iter().find(other)?.node;
+        let node = self.model.nodes.iter().find(|node| node.outputs[0] == name)?;
+        let all = theirs.forms.len().max(ours.len());
+        let share = (theirs.forms.len() - others) * 1000 / all;
+        Some(Alike { share, departs: [node.op.clone(), name.to_owned()] })
     }
 
     /// The number of nodes of each kind, the most frequent first.
@@ -82,12 +121,17 @@ impl<'a> Onnx<'a> {
         let mut classes = Classes::default();
         let ours = forms(&ours, graph.input(), &mut classes).ok()?;
         let theirs = forms(&self.model, graph.input(), &mut classes).ok()?;
-        let mut weights = Weights::new();
-        for (ours, theirs) in pairs(&ours, &theirs)? {
-            transfer(&graph, ours, theirs, &mut weights)?;
-        }
-        weights.check(&graph).ok()?;
-        Some(OnnxWeights { weights, prepares: theirs.prepares })
+        let order = self.intake().map_or_else(|| Some(Vec::new()), Intake::order)?;
+        let order = Some(&order[..]).filter(|order| !order.is_sorted());
+        let with = |&output: &usize| {
+            let mut weights = Weights::new();
+            for (ours, theirs) in pairs(&ours, &theirs, output)? {
+                transfer(&graph, ours, &Theirs { form: theirs, order }, &mut weights)?;
+            }
+            weights.check(&graph).ok()?;
+            Some(OnnxWeights { weights })
+        };
+        theirs.outputs.iter().find_map(with)
     }
 }
 
@@ -95,8 +139,9 @@ impl<'a> Onnx<'a> {
 fn pairs<'f, 'm>(
     ours: &'f Forms<'m>,
     theirs: &'f Forms<'m>,
+    output: usize,
 ) -> Option<Vec<(&'f Form<'m>, &'f Form<'m>)>> {
-    let mut stack = vec![(ours.output, theirs.output)];
+    let mut stack = vec![(*ours.outputs.first()?, output)];
     let mut partners: BTreeMap<usize, usize> = BTreeMap::new();
     let mut pairs = Vec::new();
     while let Some((our, their)) = stack.pop() {
@@ -136,9 +181,10 @@ fn put(
 fn transfer(
     graph: &Graph,
     ours: &Form<'_>,
-    theirs: &Form<'_>,
+    theirs: &Theirs<'_, '_>,
     weights: &mut Weights,
 ) -> Option<()> {
+    let (kernels, theirs) = (theirs, theirs.form);
     let mut put = |tensor: &ModelTensor<'_>, values| put(graph, weights, tensor, values);
     let norm = match ours.affine[..] {
         [] => None,
@@ -147,8 +193,9 @@ fn transfer(
     };
     let layer = norm.is_some() || is_layer(ours);
     if !layer || are_alike(ours, theirs) {
-        for (ours, theirs) in ours.weights.iter().zip(&theirs.weights) {
-            put(ours.tensor, theirs.values()?)?;
+        kernels.are_in_order(layer)?;
+        for (at, ours) in ours.weights.iter().enumerate().take(theirs.weights.len()) {
+            put(ours.tensor, kernels.values(at)?)?;
         }
         if let (Some((ours, _)), [Affine::Norm(theirs, _)]) = (norm, &theirs.affine[..]) {
             for (ours, theirs) in ours.into_iter().zip(theirs) {
@@ -157,10 +204,11 @@ fn transfer(
         }
         return Some(());
     }
+    kernels.are_in_order(layer)?;
     let channels = ours.chw[0];
     let [slopes, intercepts] = line(theirs, channels)?;
-    if let (Some(weight), Some(theirs)) = (ours.weights.first(), theirs.weights.first()) {
-        let mut values = theirs.values()?;
+    if let (Some(weight), Some(_)) = (ours.weights.first(), theirs.weights.first()) {
+        let mut values = kernels.values(0)?;
         let row = values.len() / channels.max(1);
         for (row, slope) in values.chunks_mut(row.max(1)).zip(&slopes) {
             row.iter_mut().for_each(|value| *value = (f64::from(*value) * slope) as f32);
@@ -182,6 +230,47 @@ fn transfer(
         }
         (None, Some(bias)) => put(bias, intercepts),
         (None, None) => intercepts.iter().all(|&value| value == 0.0).then_some(()),
+    }
+}
+
+/// A form of a file, and the order in which its network reads the input's channels, if that is another than the input's.
+struct Theirs<'f, 'm> {
+    form: &'f Form<'m>,
+    order: Option<&'f [usize]>,
+}
+
+impl Theirs<'_, '_> {
+    /// The form of the input itself is the first.
+    fn reads_input(&self) -> bool {
+        self.form.inputs.contains(&0)
+    }
+
+    /// Whether the channels of the input, if it reads them, can be put in order in its weights.
+    fn are_in_order(&self, layer: bool) -> Option<()> {
+        (self.order.is_none() || !self.reads_input() || layer).then_some(())
+    }
+
+    /// The values of a weight, for the input's channels in their order.
+    fn values(&self, at: usize) -> Option<Vec<f32>> {
+        let weight = self.form.weights.get(at)?;
+        let values = weight.values()?;
+        let Some(order) = self.order.filter(|_| at == 0 && self.reads_input()) else {
+            return Some(values);
+        };
+        // A convolution in groups has fewer.
+        let grouped = weight.tensor.dims.len() == 4 && weight.tensor.dims[1] != order.len();
+        let row = values.len() / self.form.chw[0].max(1);
+        if grouped || row == 0 || !row.is_multiple_of(order.len()) {
+            return None;
+        }
+        let area = row / order.len();
+        let mut ordered = values.clone();
+        for (from, to) in values.chunks_exact(row).zip(ordered.chunks_exact_mut(row)) {
+            for (from, &channel) in from.chunks_exact(area).zip(order) {
+                to[channel * area..][..area].copy_from_slice(from);
+            }
+        }
+        Some(ordered)
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Form<'m> {
     pub(super) weights: Vec<Weight<'m>>,
     /// Affine maps of the channels after it, in order.
     pub(super) affine: Vec<Affine<'m>>,
+    /// The node that made it, in the file's words.
+    pub(super) node: &'m str,
     kind: Kind,
 }
 
@@ -33,8 +35,6 @@ enum Kind {
     Sum,
     /// Parts of another concatenation are taken up.
     Concat,
-    /// One channel of the input, and an affine map of it.
-    Channel(usize),
     Subsample([usize; 2]),
     Other,
 }
@@ -68,13 +68,11 @@ impl Classes {
     }
 }
 
-/// All forms of a network, and its output.
+/// All forms of a network, and its outputs.
 #[derive(Debug)]
 pub(super) struct Forms<'m> {
     pub(super) forms: Vec<Form<'m>>,
-    pub(super) output: usize,
-    /// What the network does to the channels of its input before anything else, if that was left out.
-    pub(super) prepares: bool,
+    pub(super) outputs: Vec<usize>,
 }
 
 /// What a name stands for.
@@ -96,8 +94,9 @@ struct Builder<'m, 'c> {
     names: BTreeMap<&'m str, Entry<'m>>,
     /// How often each name is read.
     uses: BTreeMap<&'m str, usize>,
-    prepares: bool,
-    output: &'m str,
+    outputs: &'m [String],
+    /// The result of the node at hand.
+    node: &'m str,
     /// Parts of concatenations that were taken up by others.
     spliced: usize,
 }
@@ -108,6 +107,9 @@ pub(super) fn forms<'m>(
     input: [usize; 3],
     classes: &mut Classes,
 ) -> Result<Forms<'m>, Unknown> {
+    if let Err(reason) = &model.intake {
+        return Err(reason.clone());
+    }
     let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
     for input in model.nodes.iter().flat_map(|node| &node.inputs) {
         *uses.entry(input).or_default() += 1;
@@ -119,19 +121,25 @@ pub(super) fn forms<'m>(
         forms: Vec::new(),
         names,
         uses,
-        prepares: false,
-        output: &model.output,
+        outputs: &model.outputs,
+        node: &model.input.0,
         spliced: 0,
     };
     let first = builder.push("input".to_owned(), vec![], input, vec![], Kind::Other);
     builder.names.insert(&model.input.0, Entry::Value(first, [0; 4]));
     for node in &model.nodes {
+        builder.node = &node.outputs[0];
         builder.node(node)?;
     }
-    let Some(&Entry::Value(output, _)) = builder.names.get(model.output.as_str()) else {
-        return Err("it has no output".to_owned());
+    let output = |name: &String| match builder.names.get(name.as_str()) {
+        Some(&Entry::Value(output, _)) => Some(output),
+        _ => None,
     };
-    Ok(Forms { forms: builder.forms, output, prepares: builder.prepares })
+    let outputs: Vec<usize> = model.outputs.iter().filter_map(output).collect();
+    if outputs.is_empty() {
+        return Err("it has no output".to_owned());
+    }
+    Ok(Forms { forms: builder.forms, outputs })
 }
 
 impl<'m> Builder<'m, '_> {
@@ -146,7 +154,8 @@ impl<'m> Builder<'m, '_> {
     ) -> usize {
         let classes = inputs.iter().map(|&input| self.forms[input].class).collect();
         let class = self.classes.number(format!("{description} {chw:?}"), classes);
-        self.forms.push(Form { class, inputs, chw, weights, affine: Vec::new(), kind });
+        let node = self.node;
+        self.forms.push(Form { class, inputs, chw, weights, affine: Vec::new(), node, kind });
         self.forms.len() - 1
     }
 
@@ -172,7 +181,7 @@ impl<'m> Builder<'m, '_> {
     /// Whether nothing but this node reads its first input, so that it can become one form with it.
     fn alone(&self, node: &ModelNode, at: usize) -> bool {
         let name = node.inputs[at].as_str();
-        self.uses.get(name) == Some(&1) && name != self.output
+        self.uses.get(name) == Some(&1) && self.outputs.iter().all(|output| output != name)
     }
 
     fn define(&mut self, node: &'m ModelNode, form: usize) {
@@ -187,11 +196,10 @@ impl<'m> Builder<'m, '_> {
             Affine::Norm(tensors, _) => tensors.map(ModelTensor::len).to_vec(),
             Affine::Times(tensor) | Affine::Plus(tensor) => vec![tensor.len()],
         };
-        let channel = matches!(self.forms[x].kind, Kind::Channel(_));
-        if lengths.iter().any(|&n| n != channels && !(channel && n == 1)) {
+        if lengths.iter().any(|&n| n != channels) {
             return Err(format!("{} with other than one value per channel", node.op));
         }
-        let grows = matches!(self.forms[x].kind, Kind::Layer | Kind::Channel(_));
+        let grows = self.forms[x].kind == Kind::Layer;
         let form = if grows && self.alone(node, at) {
             x
         } else {

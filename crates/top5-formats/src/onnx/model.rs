@@ -3,6 +3,8 @@
 //! It comes from a file ([`super::read`]) or from a graph, so that the writer, and the comparison of a file with the networks that are
 //! known, walk over one thing.
 
+use super::external::Place;
+use super::intake::Intake;
 use crate::element::Element;
 use std::collections::{BTreeMap, BTreeSet};
 use top5_graph::onnx::{Attribute as SpecAttribute, Constant};
@@ -44,6 +46,8 @@ pub(super) enum Content<'a> {
     Stored(Element, &'a [u8]),
     Floats(Vec<f32>),
     Ints(Vec<i64>),
+    /// Values in another file.
+    Outside(Place),
 }
 
 /// A tensor.
@@ -60,9 +64,14 @@ pub(super) struct Model<'a> {
     pub(super) tensors: BTreeMap<String, ModelTensor<'a>>,
     /// Its name and, where they are known, its channels, height and width.
     pub(super) input: (String, [Option<usize>; 3]),
-    pub(super) output: String,
+    /// The names of its results, the one that counts first.
+    pub(super) outputs: Vec<String>,
     /// Free text beside it.
     pub(super) metadata: BTreeMap<String, String>,
+    /// What the file does to its input before the network's first layer, which is none of the nodes; or why that is not known.
+    pub(super) intake: Result<Option<Intake>, String>,
+    /// The ops that a file has after its logits.
+    pub(super) tail: Vec<String>,
 }
 
 /// The graph's nodes in ONNX, in order. `folded` has, for each convolution that takes up the affine map after it, that map.
@@ -73,8 +82,10 @@ pub(super) fn of_graph<'a>(graph: &Graph, folded: &BTreeMap<usize, usize>) -> Mo
         nodes: Vec::new(),
         tensors: BTreeMap::new(),
         input: (INPUT.to_owned(), [Some(c), Some(h), Some(w)]),
-        output: LOGITS.to_owned(),
+        outputs: vec![LOGITS.to_owned()],
         metadata: BTreeMap::new(),
+        intake: Ok(None),
+        tail: Vec::new(),
     };
     let mut values: Vec<String> = Vec::new();
     for node in graph.nodes() {
@@ -100,7 +111,83 @@ pub(super) fn of_graph<'a>(graph: &Graph, folded: &BTreeMap<usize, usize>) -> Mo
     model
 }
 
+/// Ops after the logits, that change none of their order.
+const TAIL: [&str; 9] = [
+    "Softmax",
+    "LogSoftmax",
+    "Sigmoid",
+    "ArgMax",
+    "TopK",
+    "Identity",
+    "Cast",
+    "Squeeze",
+    "Reshape",
+];
+
 impl Model<'_> {
+    /// Puts the nodes into an order in which each comes after those that it reads, if there is one. Files should have it, and those
+    /// that tools have rewritten do not always.
+    pub(super) fn sort(&mut self) {
+        let outputs = self.nodes.iter().enumerate();
+        let makers: BTreeMap<&str, usize> = outputs
+            .flat_map(|(at, node)| node.outputs.iter().map(move |name| (name.as_str(), at)))
+            .collect();
+        let makers: Vec<Vec<usize>> = self
+            .nodes
+            .iter()
+            .map(|node| node.inputs.iter().filter_map(|name| makers.get(name.as_str()).copied()))
+            .map(Iterator::collect)
+            .collect();
+        if makers.iter().enumerate().all(|(at, makers)| makers.iter().all(|&maker| maker < at)) {
+            return;
+        }
+        let mut place = vec![None; makers.len()];
+        let mut placed = 0;
+        for root in 0..makers.len() {
+            let mut stack = vec![(root, 0)];
+            while let Some((at, next)) = stack.pop() {
+                if place[at].is_some() {
+                    continue;
+                }
+                match makers[at].get(next) {
+                    // In a circle there is no order.
+                    Some(_) if stack.len() > makers.len() => return,
+                    Some(&maker) => stack.extend([(at, next + 1), (maker, 0)]),
+                    None => {
+                        place[at] = Some(placed);
+                        placed += 1;
+                    }
+                }
+            }
+        }
+        let nodes = place.into_iter().zip(std::mem::take(&mut self.nodes));
+        let mut nodes: Vec<_> = nodes.collect();
+        nodes.sort_by_key(|(place, _)| *place);
+        self.nodes = nodes.into_iter().map(|(_, node)| node).collect();
+    }
+
+    /// Takes what is made of the logits for the logits: their softmax, the best class.
+    pub(super) fn strip_tail(&mut self) {
+        let makers = self.nodes.iter();
+        let makers: BTreeMap<&str, &ModelNode> = makers
+            .flat_map(|node| node.outputs.iter().map(move |name| (name.as_str(), node)))
+            .collect();
+        for output in &mut self.outputs {
+            let mut left = makers.len();
+            while left > 0
+                && let Some(maker) = makers.get(output.as_str())
+                && TAIL.contains(&maker.op.as_str())
+                && let Some(input) = maker.inputs.first()
+            {
+                left -= 1;
+                output.clone_from(input);
+                self.tail.push(maker.op.clone());
+            }
+        }
+        let mut seen = BTreeSet::new();
+        self.outputs.retain(|output| seen.insert(output.clone()));
+    }
+
     fn push(
         &mut self,
         op: &str,
@@ -201,7 +288,9 @@ impl ModelTensor<'_> {
     pub(super) fn ints(&self) -> Option<&[i64]> {
         match &self.content {
             Content::Ints(values) => Some(values),
-            Content::Param(..) | Content::Stored(..) | Content::Floats(_) => None,
+            Content::Param(..) | Content::Stored(..) | Content::Floats(_) | Content::Outside(_) => {
+                None
+            }
         }
     }
 
@@ -210,7 +299,7 @@ impl ModelTensor<'_> {
         match &self.content {
             Content::Floats(values) => Some(values.clone()),
             Content::Stored(element, bytes) => Some(element.values(bytes)),
-            Content::Param(..) | Content::Ints(_) => None,
+            Content::Param(..) | Content::Ints(_) | Content::Outside(_) => None,
         }
     }
 
@@ -222,7 +311,7 @@ impl ModelTensor<'_> {
                 bytes.get(..element.size()).map(|bytes| element.values(bytes)[0])
             }
             Content::Ints(values) => values.first().map(|&value| value as f32),
-            Content::Param(..) => None,
+            Content::Param(..) | Content::Outside(_) => None,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! A file as a [`Model`]: protocol buffers, of which what is not needed is passed over.
 //!
 //! Nothing is larger than the file: tensors stay where they are until they are asked for, and what a file says about sizes is
-//! compared with the bytes that it has. Tensors may lie in files beside it, as PyTorch's exporter writes them.
+//! compared with the bytes that it has. Of tensors in files beside it, as PyTorch's exporter writes them, the place is read.
 
-use super::external::{Beside, External};
+use super::external::External;
+use super::intake::{self, Info};
 use super::model::{Attribute, Content, Model, ModelNode, ModelTensor};
 use crate::element::Element;
 use crate::error::{FormatError, MAX_NAME, quoted};
@@ -22,6 +23,7 @@ const MAX_INPUT: usize = 1 << 16;
 
 /// ONNX's numbers of the types that are read.
 const FLOAT: i64 = 1;
+const UINT8: i64 = 2;
 const INT32: i64 = 6;
 const INT64: i64 = 7;
 const FLOAT16: i64 = 10;
@@ -36,40 +38,47 @@ pub(super) fn refused(what: impl Into<String>) -> FormatError {
     FormatError::refused(FORMAT, what)
 }
 
-/// The network in a file, beside which others lie.
-pub(super) fn read<'a>(bytes: &'a [u8], beside: &Beside<'a, '_>) -> Result<Model<'a>, FormatError> {
+/// The network in a file.
+pub(super) fn read(bytes: &[u8]) -> Result<Model<'_>, FormatError> {
     let graph = last(bytes, 7)?.ok_or_else(|| malformed("it has no graph"))?;
     let mut model = Model {
         nodes: Vec::new(),
         tensors: BTreeMap::new(),
         input: (String::new(), [None; 3]),
-        output: String::new(),
+        outputs: Vec::new(),
         metadata: read_metadata(bytes)?,
+        intake: Ok(None),
+        tail: Vec::new(),
     };
     let mut inputs = Vec::new();
-    let mut outputs = Vec::new();
     let mut fields = Fields::new(FORMAT, graph);
     while let Some((number, value)) = fields.next()? {
         match (number, value) {
-            (1, Value::Bytes(node)) => read_node(node, &mut model, beside)?,
+            (1, Value::Bytes(node)) => read_node(node, &mut model)?,
             (5, Value::Bytes(tensor)) => {
-                let (name, tensor) = read_tensor(tensor, beside)?;
+                let (name, tensor) = read_tensor(tensor)?;
                 model.tensors.insert(name, tensor);
             }
             (11, Value::Bytes(info)) => inputs.push(read_info(info)?),
-            (12, Value::Bytes(info)) => outputs.push(read_info(info)?.0),
+            (12, Value::Bytes(info)) => model.outputs.push(read_info(info)?.name),
             _ => {}
         }
-        if model.nodes.len().max(model.tensors.len()).max(inputs.len()) > MAX_COUNT {
-            return Err(refused(format!("it has more than {MAX_COUNT} nodes, tensors or inputs")));
+        let counts = [model.nodes.len(), model.tensors.len(), inputs.len(), model.outputs.len()];
+        if counts.iter().any(|&count| count > MAX_COUNT) {
+            let what = format!("it has more than {MAX_COUNT} nodes, tensors, inputs or outputs");
+            return Err(refused(what));
         }
     }
     // Old files list their tensors among the inputs.
-    inputs.retain(|(name, _)| !model.tensors.contains_key(name));
+    inputs.retain(|input: &Info| !model.tensors.contains_key(&input.name));
     let [input] = <[_; 1]>::try_from(inputs)
         .map_err(|inputs| refused(format!("it has {} inputs and not one", inputs.len())))?;
-    model.input = input;
-    model.output = outputs.into_iter().next().ok_or_else(|| malformed("it has no output"))?;
+    if model.outputs.is_empty() {
+        return Err(malformed("it has no output"));
+    }
+    model.sort();
+    intake::strip(&mut model, input);
+    model.strip_tail();
     Ok(model)
 }
 
@@ -109,18 +118,14 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, FormatError> {
 }
 
 /// Appends a node; one that only holds a constant becomes a tensor.
-fn read_node<'a>(
-    message: &'a [u8],
-    model: &mut Model<'a>,
-    beside: &Beside<'a, '_>,
-) -> Result<(), FormatError> {
+fn read_node<'a>(message: &'a [u8], model: &mut Model<'a>) -> Result<(), FormatError> {
     let mut node = ModelNode {
         op: String::new(),
         attributes: BTreeMap::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
     };
-    let mut constant = None;
+    let (mut constant, mut domain) = (None, String::new());
     let mut fields = Fields::new(FORMAT, message);
     while let Some((number, value)) = fields.next()? {
         let Value::Bytes(bytes) = value else { continue };
@@ -129,14 +134,19 @@ fn read_node<'a>(
             2 => node.outputs.push(text(bytes)?),
             4 => node.op = text(bytes)?,
             5 => {
-                let (name, value, tensor) = read_attribute(bytes, beside)?;
-                constant = tensor.or(constant);
+                let (name, value, tensor) = read_attribute(bytes)?;
+                constant = tensor.or_else(|| of_value(&name, value.as_ref())).or(constant);
                 if let Some(value) = value {
                     node.attributes.insert(name, value);
                 }
             }
+            7 => domain = text(bytes)?,
             _ => {}
         }
+    }
+    // Those of others are called by their full names, so that they are taken for none of ONNX's.
+    if !domain.is_empty() && domain != "ai.onnx" {
+        node.op = format!("{domain}.{}", node.op);
     }
     if node.op == "Constant"
         && let (Some(tensor), Some(output)) = (constant, node.outputs.first())
@@ -154,10 +164,7 @@ fn read_node<'a>(
 type ReadAttribute<'a> = (String, Option<Attribute>, Option<ModelTensor<'a>>);
 
 /// Name, value, and the tensor that it may be instead.
-fn read_attribute<'a>(
-    message: &'a [u8],
-    beside: &Beside<'a, '_>,
-) -> Result<ReadAttribute<'a>, FormatError> {
+fn read_attribute(message: &[u8]) -> Result<ReadAttribute<'_>, FormatError> {
     let mut name = String::new();
     let (mut value, mut tensor) = (None, None);
     let (mut ints, mut floats) = (Vec::new(), Vec::new());
@@ -170,7 +177,7 @@ fn read_attribute<'a>(
             (4, Value::Bytes(bytes)) => {
                 value = Some(Attribute::Text(String::from_utf8_lossy(bytes).into_owned()));
             }
-            (5, Value::Bytes(bytes)) => tensor = Some(read_tensor(bytes, beside)?.1),
+            (5, Value::Bytes(bytes)) => tensor = Some(read_tensor(bytes)?.1),
             (7, field) => push_floats(&mut floats, field)?,
             (8, field) => push_ints(&mut ints, field)?,
             _ => {}
@@ -182,6 +189,23 @@ fn read_attribute<'a>(
         value = Some(Attribute::Floats(floats));
     }
     Ok((name, value, tensor))
+}
+
+/// The tensor that a `Constant` may write as numbers.
+fn of_value<'a>(name: &str, value: Option<&Attribute>) -> Option<ModelTensor<'a>> {
+    let content = match (name, value?) {
+        ("value_int", Attribute::Int(value)) => (vec![], Content::Ints(vec![*value])),
+        ("value_float", Attribute::Float(value)) => (vec![], Content::Floats(vec![*value])),
+        ("value_ints", Attribute::Ints(values)) => {
+            (vec![values.len()], Content::Ints(values.clone()))
+        }
+        ("value_floats", Attribute::Floats(values)) => {
+            (vec![values.len()], Content::Floats(values.clone()))
+        }
+        _ => return None,
+    };
+    let (dims, content) = content;
+    Some(ModelTensor { dims, content })
 }
 
 /// One number, or a packed field of them.
@@ -213,10 +237,7 @@ fn push_floats(floats: &mut Vec<f32>, value: Value<'_>) -> Result<(), FormatErro
 }
 
 /// Name and tensor. Types that no network needs have no values.
-fn read_tensor<'a>(
-    message: &'a [u8],
-    beside: &Beside<'a, '_>,
-) -> Result<(String, ModelTensor<'a>), FormatError> {
+fn read_tensor(message: &[u8]) -> Result<(String, ModelTensor<'_>), FormatError> {
     let mut name = String::new();
     let (mut dims, mut kind, mut raw) = (Vec::new(), 0, None);
     let (mut floats, mut ints, mut external) = (Vec::new(), Vec::new(), External::default());
@@ -255,21 +276,24 @@ fn read_tensor<'a>(
     };
     if external.lies_beside {
         let length = count.checked_mul(width).ok_or_else(bad)?;
-        match external.bytes(length, beside)? {
-            Some(bytes) => raw = Some(bytes),
-            None => return Ok((name, ModelTensor { dims, content: Content::Ints(Vec::new()) })),
-        }
+        let content = Content::Outside(external.place(length, element)?);
+        return Ok((name, ModelTensor { dims, content }));
     }
     let content = match (raw, element) {
         (Some(raw), _) if count.checked_mul(width) != Some(raw.len()) => return Err(bad()),
         (Some(raw), Some(element)) => Content::Stored(element, raw),
         (Some(_), None) if count > MAX_INTS => return Err(bad()),
-        (Some(raw), None) => Content::Ints(raw.chunks_exact(width).map(signed).collect()),
+        (Some(raw), None) => integers(raw, width),
         (None, None) if ints.len() == count => Content::Ints(ints),
         (None, Some(Element::F32)) if floats.len() == count => Content::Floats(floats),
         (None, _) => return Err(bad()),
     };
     Ok((name, ModelTensor { dims, content }))
+}
+
+/// Integers of so many bytes.
+pub(super) fn integers(bytes: &[u8], width: usize) -> Content<'static> {
+    Content::Ints(bytes.chunks_exact(width).map(signed).collect())
 }
 
 /// A little-endian two's complement number.
@@ -280,14 +304,19 @@ fn signed(bytes: &[u8]) -> i64 {
     i64::from_le_bytes(word)
 }
 
-/// Name, and channels, height and width as far as they are given.
-fn read_info(message: &[u8]) -> Result<(String, [Option<usize>; 3]), FormatError> {
+/// Name, type and dimensions, as far as they are given.
+fn read_info(message: &[u8]) -> Result<Info, FormatError> {
     let name = last(message, 1)?.map(text).transpose()?.unwrap_or_default();
-    let unknown = || Ok((name.clone(), [None; 3]));
-    let Some(kind) = last(message, 2)? else { return unknown() };
-    let Some(tensor) = last(kind, 1)? else { return unknown() };
-    let Some(shape) = last(tensor, 2)? else { return unknown() };
-    let mut sizes = Vec::new();
+    let mut info = Info { name, bytes: false, dims: Vec::new() };
+    let Some(kind) = last(message, 2)? else { return Ok(info) };
+    let Some(tensor) = last(kind, 1)? else { return Ok(info) };
+    let mut fields = Fields::new(FORMAT, tensor);
+    while let Some((number, value)) = fields.next()? {
+        if let (1, Value::Varint(word)) = (number, value) {
+            info.bytes = word as i64 == UINT8;
+        }
+    }
+    let Some(shape) = last(tensor, 2)? else { return Ok(info) };
     let mut fields = Fields::new(FORMAT, shape);
     while let Some((number, value)) = fields.next()? {
         let (1, Value::Bytes(dimension)) = (number, value) else { continue };
@@ -298,13 +327,10 @@ fn read_info(message: &[u8]) -> Result<(String, [Option<usize>; 3]), FormatError
                 size = usize::try_from(word).ok().filter(|&size| (1..=MAX_INPUT).contains(&size));
             }
         }
-        sizes.push(size);
+        info.dims.push(size);
+        if info.dims.len() > MAX_RANK {
+            return Err(malformed(format!("{} has too many dimensions", quoted(&info.name))));
+        }
     }
-    Ok((
-        name,
-        match sizes[..] {
-            [_, c, h, w] => [c, h, w],
-            _ => [None; 3],
-        },
-    ))
+    Ok(info)
 }

@@ -95,7 +95,7 @@ fn tensor_message(name: &str, tensor: &ModelTensor<'_>) -> Message {
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             raw_message(name, &tensor.dims, INT64, &bytes)
         }
-        Content::Stored(..) | Content::Param(..) => {
+        Content::Stored(..) | Content::Param(..) | Content::Outside(_) => {
             unreachable!("parameters are written from the weights")
         }
     }

@@ -1,6 +1,6 @@
-//! ONNX files whose tensors lie in another file, as PyTorch's exporter writes them.
+//! ONNX files as others write them: with tensors in another file, or with nodes around the network.
 
-use super::caffe::field;
+use super::caffe::{field, varint};
 
 /// Moves the raw values of all tensors of an ONNX file into a file that is called `name`: the file without them, and that one. The
 /// values begin at multiples of 64 bytes.
@@ -29,6 +29,74 @@ pub fn outward(file: &[u8], name: &str) -> [Vec<u8>; 2] {
     };
     let file = rewrite(file, 7, &mut |graph| Some(rewrite(graph, 5, &mut tensor)));
     [file, values]
+}
+
+/// A node: what it does, what it reads, what it makes, and its attributes of integers.
+pub fn node(op: &str, inputs: &[&str], output: &str, attributes: &[(&str, &[i64])]) -> Vec<u8> {
+    let inputs = inputs.iter().map(|input| field(1, input.as_bytes()));
+    let mut message = inputs.collect::<Vec<_>>().concat();
+    message.extend([field(2, output.as_bytes()), field(4, op.as_bytes())].concat());
+    for (name, values) in attributes {
+        let mut attribute = field(1, name.as_bytes());
+        match values {
+            [value] => attribute.extend([vec![3 << 3], varint(*value as u64)].concat()),
+            values => {
+                for value in *values {
+                    attribute.extend([vec![8 << 3], varint(*value as u64)].concat());
+                }
+            }
+        }
+        message.extend(field(5, &attribute));
+    }
+    field(1, &message)
+}
+
+/// A tensor of floats.
+pub fn floats(name: &str, dims: &[u64], values: &[f32]) -> Vec<u8> {
+    let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    tensor(name, dims, 1, &raw)
+}
+
+/// A vector of integers.
+pub fn ints(name: &str, values: &[i64]) -> Vec<u8> {
+    let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    tensor(name, &[values.len() as u64], 7, &raw)
+}
+
+fn tensor(name: &str, dims: &[u64], kind: u8, raw: &[u8]) -> Vec<u8> {
+    let mut message: Vec<u8> =
+        dims.iter().flat_map(|&size| [vec![1 << 3], varint(size)].concat()).collect();
+    message.extend([vec![2 << 3, kind], field(8, name.as_bytes()), field(9, raw)].concat());
+    field(5, &message)
+}
+
+/// The file with nodes and tensors before its network, whose input they make of another one: `pixels`, of this type (ONNX's number)
+/// and size.
+///
+/// # Panics
+/// If the bytes are no message of protocol buffers.
+pub fn before(file: &[u8], kind: u8, dims: &[u64], added: &[Vec<u8>]) -> Vec<u8> {
+    let sizes = dims.iter().map(|&size| field(1, &[vec![1 << 3], varint(size)].concat()));
+    let shape = field(2, &sizes.collect::<Vec<_>>().concat());
+    let kind = field(1, &[vec![1 << 3, kind], shape].concat());
+    let input = [field(1, b"pixels"), field(2, &kind)].concat();
+    rewrite(file, 7, &mut |graph| {
+        let graph = rewrite(graph, 11, &mut |_| Some(input.clone()));
+        // Nodes at the end, as tools that rewrite files leave them.
+        Some([graph, added.concat()].concat())
+    })
+}
+
+/// The file with nodes after its logits, which make its results.
+///
+/// # Panics
+/// If the bytes are no message of protocol buffers.
+pub fn after(file: &[u8], results: &[&str], added: &[Vec<u8>]) -> Vec<u8> {
+    rewrite(file, 7, &mut |graph| {
+        let graph = rewrite(graph, 12, &mut |_| None);
+        let results = results.iter().map(|name| field(12, &field(1, name.as_bytes())));
+        Some([graph, results.collect::<Vec<_>>().concat(), added.concat()].concat())
+    })
 }
 
 /// The message with what `change` makes of each of its fields `number`; none where it makes nothing.

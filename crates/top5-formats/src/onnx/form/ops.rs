@@ -31,6 +31,11 @@ impl<'m> Builder<'m, '_> {
             "Conv" => self.conv(node),
             "Gemm" | "MatMul" => self.linear(node),
             "BatchNormalization" => {
+                // Before operator set 14 it was told by the results.
+                let results = node.outputs.iter().filter(|output| !output.is_empty()).count();
+                if node.int("training_mode", 0) == 1 || results > 1 {
+                    return Err("it normalises by each batch, as in training: export it after `model.eval()`".to_owned());
+                }
                 let tensors: Option<Vec<_>> = (1..5).map(|at| self.tensor(node, at)).collect();
                 let tensors = tensors.and_then(|tensors| <[_; 4]>::try_from(tensors).ok());
                 let tensors = tensors.ok_or("a batch normalisation without its tensors")?;
@@ -56,9 +61,9 @@ impl<'m> Builder<'m, '_> {
                 let size = node.int("size", 0);
                 self.unary(node, format!("lrn {size} {alpha:.3e} {beta:.3e} {bias:.3e}"))
             }
-            // The zoo's networks end in logits.
-            "Softmax" if node.outputs[0] == self.output => self.copy(node),
-            "Gather" if matches!(self.entry(node, 0), Some(Entry::Value(..))) => self.channel(node),
+            // What it makes larger, the arithmetic after it would.
+            "Expand" => self.copy(node),
+            "Gather" if self.is_whole(node) => self.copy(node),
             "Shape" => {
                 self.names.insert(&node.outputs[0], Entry::Sizes);
                 Ok(())
@@ -74,12 +79,18 @@ impl<'m> Builder<'m, '_> {
             given.map(|input| self.names.get(input.as_str()).copied()).collect();
         let entries = entries?;
         let value = |entry: &Entry<'_>| matches!(entry, Entry::Value(..));
-        if entries.iter().any(value) {
+        // Of a value whose type is taken, no number counts.
+        let counted = if node.op == "CastLike" { 1 } else { entries.len() };
+        if entries.iter().take(counted).any(value) {
             return None;
         }
-        let copies = ["Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten"];
+        let copies = ["Identity", "Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "Flatten"];
         match entries.first() {
             Some(Entry::Tensor(tensor)) if copies.contains(&node.op.as_str()) => {
+                Some(Entry::Tensor(tensor))
+            }
+            // One number many times.
+            Some(Entry::Tensor(tensor)) if node.op == "Expand" && tensor.len() == 1 => {
                 Some(Entry::Tensor(tensor))
             }
             _ => Some(Entry::Sizes),
@@ -112,7 +123,7 @@ impl<'m> Builder<'m, '_> {
         let [c, h, w] = self.forms[x].chw;
         let all = (c * h * w) as i64;
         let flat = target.is_none_or(|target| match *target {
-            [_, n] => n == -1 || n == all,
+            [n] | [_, n] => n == -1 || n == all,
             [_, n, 1, 1] => n == -1 || n == all,
             [_, n, p, q] => [n, p, q] == [c as i64, h as i64, w as i64],
             _ => false,
@@ -165,7 +176,7 @@ impl<'m> Builder<'m, '_> {
         if per_group.checked_mul(groups) != Some(c) {
             return Err(format!("a convolution of {per_group}×{groups} channels of {c}"));
         }
-        let bias = self.tensor(node, 2);
+        let bias = self.bias(node);
         if bias.is_some_and(|bias| bias.len() != filters) {
             return Err("a bias with other than one value per filter".to_owned());
         }
@@ -183,6 +194,20 @@ impl<'m> Builder<'m, '_> {
         Ok(())
     }
 
+    /// The bias of a layer, unless it is a zero for all that it makes.
+    fn bias(&self, node: &'m ModelNode) -> Option<&'m ModelTensor<'m>> {
+        self.tensor(node, 2).filter(|bias| bias.len() != 1 || bias.first() != Some(0.0))
+    }
+
+    /// Whether a gather takes all values of a vector as they are.
+    fn is_whole(&self, node: &'m ModelNode) -> bool {
+        let Some(Entry::Value(x, _)) = self.entry(node, 0) else { return false };
+        let [c, h, w] = self.forms[x].chw;
+        let indices = self.tensor(node, 1).and_then(ModelTensor::ints);
+        let whole = |indices: &[i64]| indices.iter().copied().eq(0..c as i64);
+        [h, w] == [1, 1] && node.int("axis", 0) == 0 && indices.is_some_and(whole)
+    }
+
     fn linear(&mut self, node: &'m ModelNode) -> Result<(), Unknown> {
         let x = self.value(node, 0)?;
         let weight = self.tensor(node, 1).ok_or("a product of two values")?;
@@ -194,7 +219,7 @@ impl<'m> Builder<'m, '_> {
         let plain = node.int("transA", 0) == 0
             && node.float("alpha", 1.0) == 1.0
             && node.float("beta", 1.0) == 1.0;
-        let bias = self.tensor(node, 2);
+        let bias = self.bias(node);
         if !plain
             || self.forms[x].chw.iter().product::<usize>() != inputs
             || bias.is_some_and(|bias| bias.len() != outputs)
@@ -373,14 +398,6 @@ impl<'m> Builder<'m, '_> {
         if ![1, -3].contains(&axis) || inputs.iter().any(|&x| self.forms[x].chw[1..] != [h, w]) {
             return Err("a concatenation along other than the channels".to_owned());
         }
-        let channel = |(at, &x): (usize, &usize)| {
-            self.forms[x].kind == Kind::Channel(at) && self.forms[x].inputs == [0]
-        };
-        if inputs.iter().enumerate().all(channel) && inputs.len() == self.forms[0].chw[0] {
-            self.prepares = true;
-            self.define(node, 0);
-            return Ok(());
-        }
         if inputs.len() == 1 {
             return self.copy(node);
         }
@@ -502,24 +519,6 @@ impl<'m> Builder<'m, '_> {
             }
             _ => return Err("padding by other than zeros".to_owned()),
         }
-        Ok(())
-    }
-
-    /// One channel of the input.
-    fn channel(&mut self, node: &'m ModelNode) -> Result<(), Unknown> {
-        let x = self.value(node, 0)?;
-        let [c, h, w] = self.forms[x].chw;
-        let index = self.tensor(node, 1).and_then(ModelTensor::ints);
-        let index = match index {
-            Some(&[index]) if node.int("axis", 0) == 1 => size(index)?,
-            _ => return Err("rows that are gathered".to_owned()),
-        };
-        if index >= c {
-            return Err("a channel that is not there".to_owned());
-        }
-        let kind = Kind::Channel(index);
-        let form = self.push(format!("channel {index}"), vec![x], [1, h, w], vec![], kind);
-        self.define(node, form);
         Ok(())
     }
 
