@@ -343,6 +343,11 @@ fn logits_are_found_before_what_is_made_of_them() {
             vec![softmax(), node("TopK", &["softmax", "k"], "best", &[]), ints("k", &[5])],
             vec!["TopK"],
         ),
+        (
+            vec!["y"],
+            vec![node("Mul", &["one", "logits"], "y", &[]), floats("one", &[], &[1.0])],
+            vec![],
+        ),
         // The second result, beside another of the network's values.
         (vec!["relu1", "softmax"], vec![softmax()], vec![]),
     ] {

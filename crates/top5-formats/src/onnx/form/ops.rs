@@ -105,11 +105,16 @@ impl<'m> Builder<'m, '_> {
     }
 
     fn copy(&mut self, node: &'m ModelNode) -> Result<(), Unknown> {
-        let entry = self.entry(node, 0).ok_or_else(|| format!("{} of nothing", node.op))?;
+        self.copy_of(node, 0)
+    }
+
+    /// Takes the result for the input at `at`.
+    fn copy_of(&mut self, node: &'m ModelNode, at: usize) -> Result<(), Unknown> {
+        let entry = self.entry(node, at).ok_or_else(|| format!("{} of nothing", node.op))?;
         self.names.insert(&node.outputs[0], entry);
         // The name stands for the same value, which is read as often as both are.
         let uses = self.uses.get(node.outputs[0].as_str()).copied().unwrap_or_default();
-        let source = node.inputs[0].as_str();
+        let source = node.inputs[at].as_str();
         if self.uses.get(source).is_some_and(|&of_source| of_source > 1) {
             self.uses.insert(&node.outputs[0], uses.saturating_add(1));
         }
@@ -264,6 +269,8 @@ impl<'m> Builder<'m, '_> {
             return self.affine(node, at, map);
         }
         match tensor.first() {
+            // PyTorch's newer exporter leaves it out.
+            Some(1.0) if tensor.len() == 1 && node.op == "Mul" => self.copy_of(node, at),
             Some(value) if tensor.len() == 1 && node.op == "Mul" => {
                 let chw = self.forms[x].chw;
                 let form =
