@@ -40,6 +40,7 @@ mod element;
 pub mod elementwise;
 mod isa;
 pub mod jpeg;
+mod lines;
 pub mod lrn;
 pub mod norm;
 pub mod optimizer;

@@ -202,6 +202,10 @@ pub trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn prefetch(self, _at: *const Block) {}
 
+    /// The same, for one that will be read later: it goes to the second-level cache.
+    #[inline(always)]
+    fn prefetch_early(self, _at: *const Block) {}
+
     /// All lanes zero.
     #[inline(always)]
     fn zero(self) -> Self::V {

@@ -22,8 +22,9 @@ pub const INPUT_GRADIENT: [Algorithm<dyn InputGradient>; 4] = [
 ];
 
 /// Gradients of weights.
-pub const WEIGHT_GRADIENT: [Algorithm<dyn WeightGradient>; 4] = [
+pub const WEIGHT_GRADIENT: [Algorithm<dyn WeightGradient>; 5] = [
     weight_gradient::WEIGHT_GRADIENT,
+    weight_gradient::WEIGHT_GRADIENT_GROUPED,
     winograd::WEIGHT_GRADIENT_2,
     winograd::WEIGHT_GRADIENT_4,
     weight_gradient::WEIGHT_GRADIENT_BF16,

@@ -12,9 +12,12 @@
 //! split into a number of parts that depends on the geometry and the number of images alone, summed in order at the end. With
 //! n products per weight, the result differs from the exact one by at most `(n + 2)·2⁻²⁴·Σ|x·dy|`.
 
+mod grouped;
 mod jobs;
 mod rounded;
 mod strips;
+
+pub(crate) use grouped::WEIGHT_GRADIENT_GROUPED;
 
 use crate::bf16::Bf16;
 use crate::block::{Block, LANES};
@@ -151,6 +154,7 @@ impl<E: Element> WeightGradient for Direct<E> {
                 dy: dy.as_ptr(),
                 x_at: Strides { offset: geom.x.offset + block * geom.x.block, ..geom.x },
                 dy_at: Strides { offset: geom.y.offset + job.ks.start * geom.y.block, ..geom.y },
+                ahead: [strips.ahead(&geom.x), strips.ahead(&geom.y)],
             };
             self.isa().run(InPlace { job, operands });
         });

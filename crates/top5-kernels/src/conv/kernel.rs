@@ -154,7 +154,8 @@ pub trait InputGradient: Convolution {
 /// The gradient of a convolution's weights: of the loop nest of the forward pass, whose `y` is where the gradient of the
 /// output is.
 pub trait WeightGradient: Convolution {
-    /// Writes the packed gradient of `n` images to `dw`. Places of `dw` that hold no weight become zero.
+    /// Writes the packed gradient of `n` images to `dw`. Places of `dw` that hold no weight become zero; those of weights
+    /// between groups become any numbers.
     ///
     /// # Panics
     /// If an operand is too short for the geometry.

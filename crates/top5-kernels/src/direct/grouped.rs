@@ -9,15 +9,15 @@
 //! acc[p] += s[pixel p + t][i] · v[t][i]                 for every tap t, i in 0..I
 //! ```
 //!
-//! What was picked from a row of pixels is kept in a *line* for as long as other taps or the next rows of outputs read it. At
-//! stride 1, three taps that are neighbouring pixels also share what was loaded: what is pixel `c` for the first of them is
-//! pixel `c − 1` for the second and `c − 2` for the third. In bf16 a factor is a pair of channels, and weights are packed
-//! without the zeros.
+//! What was picked is kept in lines ([`Lines`]). At stride 1, three taps that are neighbouring pixels also share what was
+//! loaded: what is pixel `c` for the first of them is pixel `c − 1` for the second and `c − 2` for the third. In bf16 a factor
+//! is a pair of channels, and weights are packed without the zeros.
 
 use super::tiles::Tiles;
 use crate::block::{Block, LANES};
-use crate::conv::{ConvGeom, Group, MOST_GROUPED, MOST_INPUTS, MOST_SOURCES};
+use crate::conv::{ConvGeom, Group};
 use crate::element::Element;
+use crate::lines::{Lines, Picks};
 use crate::pixel::Pixel;
 use crate::precision::Precision;
 use crate::simd::{Kernel, Simd};
@@ -26,34 +26,7 @@ use std::array::from_fn;
 /// Most blocks of all lines of a tile, about a first-level cache.
 const LINES: usize = 512;
 
-/// T taps whose pixels are neighbours, in the order of the pixels.
-struct Run<const T: usize> {
-    /// The offset of the first one.
-    offset: usize,
-    /// Their numbers.
-    taps: [usize; T],
-}
-
 impl ConvGeom {
-    /// Whether the taps are runs of three neighbours, and outputs whole pixels apart. In a backward pass the taps descend.
-    fn in_threes(&self) -> bool {
-        let run = |taps: &[usize]| {
-            let next = |i: usize| taps[i].abs_diff(taps[i + 1]) == LANES;
-            next(0) && next(1) && taps[0] != taps[2]
-        };
-        let whole = self.x.pixel > 0 && self.x.pixel.is_multiple_of(LANES);
-        whole && self.taps.len().is_multiple_of(3) && self.taps.chunks_exact(3).all(run)
-    }
-
-    /// The taps in runs of T, if they are such.
-    fn tap_runs<const T: usize>(&self) -> impl Iterator<Item = Run<T>> {
-        self.taps.chunks_exact(T).enumerate().map(|(run, taps)| {
-            let descend = taps[0] > taps[T - 1];
-            let tap = |s: usize| run * T + if descend { T - 1 - s } else { s };
-            Run { offset: taps[0].min(taps[T - 1]), taps: from_fn(tap) }
-        })
-    }
-
     /// v\[`t`\]\[`i`\] of output block `k`, from packed weights; zero where the group has no channel `i`.
     #[inline(always)]
     pub(super) fn without_zeros<S: Simd>(
@@ -76,31 +49,6 @@ impl ConvGeom {
     }
 }
 
-/// Which channels are picked for an output block.
-struct Picks<E: Element> {
-    /// For each factor of a group and each block that is read.
-    picks: [[E::Picks; MOST_SOURCES]; MOST_INPUTS],
-    /// For each factor, the blocks that it is picked from, as bits.
-    sources: [u8; MOST_INPUTS],
-}
-
-impl<E: Element> Picks<E> {
-    fn new(geom: &ConvGeom, group: Group, k: usize) -> Self {
-        let none = [[E::NO_PICKS; MOST_SOURCES]; MOST_INPUTS];
-        let mut of_block = Self { picks: none, sources: [0; MOST_INPUTS] };
-        for i in 0..group.inputs {
-            for output in k * LANES..((k + 1) * LANES).min(geom.out_channels) {
-                let channel = output / group.outputs * group.inputs + i;
-                let source = channel / LANES - geom.first[k];
-                let picks = &mut of_block.picks[i / E::DEPTH][source];
-                E::pick_for(picks, output % LANES, i % E::DEPTH, channel % LANES);
-                of_block.sources[i / E::DEPTH] |= 1 << source;
-            }
-        }
-        of_block
-    }
-}
-
 /// Repeats the body for every column below a constant: a sum that a loop indexes would live in memory.
 macro_rules! columns {
     ($c:ident < $end:expr, $body:block) => {
@@ -114,67 +62,12 @@ macro_rules! columns {
     };
 }
 
-/// The lines of a tile.
-struct Lines {
-    /// The position in x of the first pixel of each one.
-    at: [usize; MOST_GROUPED],
-    memory: [Block; LINES],
-    /// How many there are: one for each run of taps.
-    count: usize,
-    /// Factors of a group.
-    steps: usize,
-    /// Pixels of a line.
-    width: usize,
-    /// Elements of x from a pixel to the next one.
-    pixel: usize,
-}
-
-impl Lines {
-    /// The line that begins at this position of x, or that of the row farthest back, and whether it is the former.
-    fn find(&self, start: usize) -> (usize, bool) {
-        let at = &self.at[..self.count];
-        let kept = at.iter().position(|&at| at == start);
-        let oldest = || (0..self.count).min_by_key(|&line| at[line].wrapping_add(1)).unwrap_or(0);
-        (kept.unwrap_or_else(oldest), kept.is_some())
-    }
-
-    /// Picks a line from `x`, whose blocks of channels are `block` elements apart.
-    ///
-    /// # Safety
-    /// `x` has sixteen elements from each of the line's pixels on, in each block that is picked from.
-    #[inline(always)]
-    unsafe fn pick<E: Element, S: Simd>(
-        &mut self,
-        s: S,
-        picks: &Picks<E>,
-        (x, block): (*const E, usize),
-        [line, start]: [usize; 2],
-    ) {
-        self.at[line] = start;
-        let memory = &mut self.memory[line * self.steps * self.width..];
-        let factors = memory.chunks_exact_mut(self.width).take(self.steps);
-        for (i, factors) in factors.enumerate() {
-            let mut fresh = true;
-            for source in (0..MOST_SOURCES).filter(|&source| picks.sources[i] >> source & 1 == 1) {
-                let from = start + source * block;
-                for (pixel, factor) in factors.iter_mut().enumerate() {
-                    // SAFETY: the caller's promise.
-                    let x: &[E; LANES] = unsafe { &*x.add(from + pixel * self.pixel).cast() };
-                    let others = if fresh { s.zero() } else { s.load(factor) };
-                    s.store(factor, E::pick(s, others, x, &picks.picks[i][source]));
-                }
-                fresh = false;
-            }
-        }
-    }
-}
-
 /// P pixels of each row of an output block, in a function of its own.
 struct Tile<'a, E: Element, Y, const T: usize, const NEXT: bool, const P: usize> {
     tiles: &'a Tiles<'a, E, Y>,
     col: usize,
     picks: &'a Picks<E>,
-    lines: &'a mut Lines,
+    lines: &'a mut Lines<LINES>,
     weights: &'a [Block],
 }
 
@@ -217,23 +110,13 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
     ) {
         let (geom, cols) = (self.geom, &self.piece.cols);
         let picks = Picks::new(geom, group, self.piece.k);
-        let (count, steps) = (geom.taps.len() / T, group.inputs.div_ceil(E::DEPTH));
-        let apart = self.apart::<NEXT>();
-        let mut lines = Lines {
-            at: [0; MOST_GROUPED],
-            memory: [Block::ZERO; LINES],
-            count,
-            steps,
-            width: 0,
-            pixel: if T > 1 { LANES } else { geom.x.pixel },
-        };
-        let widest = S::TILE[0].min((LINES / (count * steps)).saturating_sub(T) / apart + 1);
+        let mut lines = Lines::new::<T>(geom, geom.taps.len() / T, group.inputs.div_ceil(E::DEPTH));
+        let widest = S::TILE[0].min(lines.widest());
         let tiles = cols.len().div_ceil(widest);
         let mut col = cols.start;
         for tile in 0..tiles {
             let width = (cols.end - col).div_ceil(tiles - tile);
-            lines.width = (width - 1) * apart + T;
-            lines.at.fill(usize::MAX);
+            lines.begin(width);
             macro_rules! by_width {
                 ($($p:literal)*) => {
                     match width {
@@ -249,12 +132,6 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
         }
     }
 
-    /// Pixels of a line from one that a tap meets to the next.
-    #[inline(always)]
-    fn apart<const NEXT: bool>(&self) -> usize {
-        if NEXT { 1 } else { self.geom.x.pixel / LANES }
-    }
-
     /// Computes P pixels of an output block.
     ///
     /// # Safety
@@ -265,7 +142,7 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
         s: S,
         [row, col]: [usize; 2],
         picks: &Picks<E>,
-        lines: &mut Lines,
+        lines: &mut Lines<LINES>,
         weights: &[Block],
     ) {
         let geom = self.geom;
@@ -273,7 +150,7 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
         let block = geom.first[self.piece.k] * geom.x.block;
         let at = geom.x.offset + self.piece.image * geom.x.image + block;
         let at = at + row * geom.x.row + col * geom.x.pixel;
-        let (steps, width, apart) = (lines.steps, lines.width, self.apart::<NEXT>());
+        let (steps, width, apart) = (lines.steps(), lines.width(), lines.apart());
         assert!(width >= (P - 1) * apart + T);
         for run in geom.tap_runs::<T>() {
             let start = at + run.offset;
@@ -284,8 +161,7 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
                 // pixel of the line are such, the others lie between.
                 unsafe { lines.pick(s, picks, (self.x.as_ptr(), geom.x.block), [line, start]) };
             }
-            let line = &lines.memory[line * steps * width..][..steps * width];
-            for (i, pixels) in line.chunks_exact(width).enumerate() {
+            for (i, pixels) in lines.line(line).chunks_exact(width).enumerate() {
                 let weights: [S::V; T] = from_fn(|t| s.load(&weights[run.taps[t] * steps + i]));
                 if NEXT {
                     columns!(c < P + T - 1, {

@@ -68,6 +68,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch_early(self, at: *const Block) {
+        // SAFETY: a prefetch is a hint: it changes no state of the program, and no address makes it fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         avx2!([_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])])
     }

@@ -163,6 +163,8 @@ pub(super) struct Operands {
     pub(super) dy: *const Block,
     pub(super) x_at: Strides,
     pub(super) dy_at: Strides,
+    /// How much farther on the next strip is, of x and of dy; 0 if it is in a cache.
+    pub(super) ahead: [usize; 2],
 }
 
 impl Operands {
@@ -247,13 +249,17 @@ impl Job<'_> {
                     }
                     let mut lane = 0;
                     while lane < lanes {
+                        // Each block of the next strip is asked for once.
+                        let asks = [k == self.ks.start, b == self.bs.start];
+                        let once = |i: usize| asks[i] && tap == 0 && lane == 0;
+                        let ahead = [0, 1].map(|i| if once(i) { operands.ahead[i] } else { 0 });
                         let width = (lanes - lane).min(S::GRADIENT_TILE / taken);
                         macro_rules! by_shape {
                             ($(($ob:literal: $($l:literal)*))*) => {
                                 match (taken, width) {
                                     // SAFETY: the caller's promise; blocks and lanes are there.
                                     $($(($ob, $l) if const { $l * $ob <= S::GRADIENT_TILE } => unsafe {
-                                        self.tile::<E, S, $l, $ob>(s, operands, strip, [k, b], tap, lane)
+                                        self.tile::<E, S, $l, $ob>(s, operands, strip, [k, b], [tap, lane], ahead)
                                     },)*)*
                                     _ => unreachable!("a tile has at most 16 accumulators"),
                                 }
@@ -303,7 +309,7 @@ impl Job<'_> {
         first: usize,
     ) {
         let geom = self.geom;
-        let &Operands { x: x_start, dy: dy_start, x_at, dy_at } = operands;
+        let &Operands { x: x_start, dy: dy_start, x_at, dy_at, .. } = operands;
         let (from_k, from_b) = (k - self.ks.start, b - self.bs.start);
         let mut acc = [[s.zero(); L]; T];
         let mut taps = [0; T];
@@ -351,11 +357,11 @@ impl Job<'_> {
         operands: &Operands,
         strip: &Strip,
         [k, b]: [usize; 2],
-        tap: usize,
-        lane: usize,
+        [tap, lane]: [usize; 2],
+        ahead: [usize; 2],
     ) {
         let geom = self.geom;
-        let &Operands { x: x_start, dy: dy_start, x_at, dy_at } = operands;
+        let &Operands { x: x_start, dy: dy_start, x_at, dy_at, .. } = operands;
         let (from_k, from_b) = (k - self.ks.start, b - self.bs.start);
         let place = tap * geom.lanes + lane;
         let mut acc = [[s.zero(); OB]; L];
@@ -374,6 +380,10 @@ impl Job<'_> {
                     let mut dy = dy_start.add(from);
                     for _ in strip.cols.clone() {
                         let gradient: [S::V; OB] = from_fn(|ob| s.load(&*dy.add(ob * dy_at.block)));
+                        s.prefetch_early(x.wrapping_add(ahead[0]).cast());
+                        for ob in 0..OB {
+                            s.prefetch_early(dy.wrapping_add(ob * dy_at.block + ahead[1]));
+                        }
                         for l in 0..L {
                             let value = E::splat(s, *x.add(l));
                             for ob in 0..OB {

@@ -77,6 +77,7 @@ impl Kernel for Rounded<'_> {
                 dy: dy_strip.as_ptr(),
                 x_at: input.rounded(&strip),
                 dy_at: scaled(&gradient.rounded(&strip), |floats| floats / LANES),
+                ahead: [0; 2],
             };
             let strip = Strip { images: 0..images, rows: 0..rows, cols: 0..cols };
             // SAFETY: for every block of the job that has lanes the strips hold the pieces of all pixels, each with all taps and

@@ -1,6 +1,6 @@
 //! Strips: some pixels of some images, whose products a job adds at once.
 
-use crate::conv::ConvGeom;
+use crate::conv::{ConvGeom, Strides};
 use std::ops::Range;
 
 /// Pixels of a strip.
@@ -50,6 +50,17 @@ impl Strips {
     /// No strip of as many or of fewer images has more images, rows or columns.
     pub(super) fn largest(&self) -> [usize; 3] {
         [0, 1, 2].map(|i| self.most[i].min(self.size[i]))
+    }
+
+    /// How far from a strip's elements those of the next one are, in most cases.
+    pub(super) fn ahead(&self, s: &Strides) -> usize {
+        let [images, rows, cols] = self.step;
+        let distance = match self.counts() {
+            [_, 1, 1] => [images, s.image],
+            [_, _, 1] => [rows, s.row],
+            _ => [cols, s.pixel],
+        };
+        distance[0].wrapping_mul(distance[1])
     }
 
     /// The strip with this number.

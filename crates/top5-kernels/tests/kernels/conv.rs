@@ -476,7 +476,24 @@ pub(crate) fn gradient_cases() -> Vec<ConvCase> {
         let output = window.output(input).expect("the windows fit");
         ConvCase { in_channels, out_channels, groups: 1, input, window, output }
     });
-    convs().into_iter().chain(large).collect()
+    convs().into_iter().chain(large).chain(grouped_cases()).collect()
+}
+
+/// Groups that are no whole blocks have a kernel of their own.
+#[test]
+fn weight_gradient_in_groups_is_chosen_where_blocks_are_mostly_zeros() {
+    let plain = |case: &ConvCase| case.window.kernel == [3, 3] && case.window.dilation == [1, 1];
+    for case in grouped_cases().iter().filter(|case| plain(case)) {
+        let (geom, ..) = geometry(case, [1, 0]);
+        let kernels = solvers(&WEIGHT_GRADIENT, Isa::detect(), &geom, N, true);
+        let grouped = kernels.iter().find(|kernel| kernel.name().contains("grouped"));
+        let cost = grouped.expect("it can solve these").cost();
+        match (case.in_channels / case.groups, case.window.stride) {
+            (..=4, [1, 1]) => assert!(cost < 0.6, "{case:?}: {cost}"),
+            (24, _) => assert!(cost > 1.0, "{case:?}: {cost}"),
+            _ => {}
+        }
+    }
 }
 
 /// Of as many images as were planned, and of fewer; those beyond are not read.

@@ -67,6 +67,14 @@ fn problem() -> Problem {
     Problem::new(geometry(&case, [0, 0]).0, 1, false).expect("a small problem")
 }
 
+/// One in groups that share blocks.
+fn in_groups() -> Problem {
+    let (input, window) = ([14, 14], k(3).pad(1));
+    let case =
+        ConvCase { in_channels: 64, out_channels: 64, groups: 16, input, window, output: input };
+    Problem::new(geometry(&case, [0, 0]).0, 1, false).expect("a small problem")
+}
+
 #[test]
 fn the_first_line_of_every_table_is_direct_convolution_in_f32() {
     let firsts = [
@@ -87,7 +95,9 @@ fn kernels_say_what_their_line_says() {
         assert!(kernel.name().ends_with("_scalar") && kernel.isa() == Isa::Scalar);
     }
     for algorithm in WEIGHT_GRADIENT {
-        let kernel = (algorithm.make)(Isa::Scalar, &problem()).expect("all can");
+        let mut kernels = [problem(), in_groups()].into_iter();
+        let kernel = kernels.find_map(|problem| (algorithm.make)(Isa::Scalar, &problem));
+        let kernel = kernel.expect("one of them");
         assert_eq!((kernel.precision(), kernel.bound()), (algorithm.precision, algorithm.bound));
         let name = format!("{}_conv_{}_scalar", algorithm.precision, algorithm.name);
         assert_eq!(kernel.name(), name);
