@@ -460,6 +460,19 @@ mod tests {
         Checkpoints::open(folder.path().join("checkpoints")).unwrap()
     }
 
+    /// Two checkpoints, and each file of the second: where it lies and what it holds.
+    fn two(folder: &TempDir) -> (Checkpoints, [(PathBuf, Vec<u8>); 4]) {
+        let mut checkpoints = open(folder);
+        checkpoints.save(&state(1)).unwrap();
+        checkpoints.save(&state(2)).unwrap();
+        let files = [WEIGHTS, OPTIMIZER, STATE, MANIFEST].map(|name| {
+            let path = checkpoints.folder.join("step-00000002").join(name);
+            let whole = fs::read(&path).unwrap();
+            (path, whole)
+        });
+        (checkpoints, files)
+    }
+
     #[test]
     fn newest_and_best_are_kept_and_found() {
         let folder = TempDir::new().unwrap();
@@ -494,12 +507,9 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let folder = TempDir::new().unwrap();
-        let mut checkpoints = open(&folder);
-        checkpoints.save(&state(1)).unwrap();
-        checkpoints.save(&state(2)).unwrap();
-        for name in [WEIGHTS, OPTIMIZER, STATE, MANIFEST] {
-            let path = checkpoints.folder.join("step-00000002").join(name);
-            let whole = fs::read(&path).unwrap();
+        let (checkpoints, files) = two(&folder);
+        for (path, whole) in files {
+            let name = path.display();
             let found = |bytes: &[u8]| {
                 fs::write(&path, bytes).unwrap();
                 let found = checkpoints.newest().unwrap();
@@ -520,12 +530,9 @@ mod tests {
     #[test]
     fn unread_file_is_not_taken_for_damage() {
         let folder = TempDir::new().unwrap();
-        let mut checkpoints = open(&folder);
-        checkpoints.save(&state(1)).unwrap();
-        checkpoints.save(&state(2)).unwrap();
-        for name in [WEIGHTS, OPTIMIZER, STATE, MANIFEST] {
-            let path = checkpoints.folder.join("step-00000002").join(name);
-            let whole = fs::read(&path).unwrap();
+        let (checkpoints, files) = two(&folder);
+        for (path, whole) in files {
+            let name = path.display();
             fs::remove_file(&path).unwrap();
             // The system refuses to follow it, as it refuses for want of rights or for a broken disk.
             std::os::unix::fs::symlink(&path, &path).unwrap();

@@ -597,33 +597,37 @@ fn bias_gradient_is_exact() {
     }
 }
 
-/// A fully connected layer: the images of the batch are the pixels of one row.
+/// The loop nest of a fully connected layer: the images of the batch are the pixels of one row.
+fn fully_connected([inputs, outputs]: [usize; 2], x: &Layout, y: &Layout) -> ConvGeom {
+    ConvGeom::new(ConvNest {
+        rows: 1,
+        cols: 1,
+        batch_is_row: true,
+        out_channels: outputs,
+        first: vec![0; y.blocks()],
+        blocks: x.blocks(),
+        lanes: LANES,
+        depth: inputs,
+        group: None,
+        taps: vec![0],
+        x: Strides {
+            image: x.image() * LANES,
+            block: LANES,
+            pixel: x.image() * LANES,
+            ..Strides::default()
+        },
+        y: Strides { image: y.image(), block: 1, pixel: y.image(), ..Strides::default() },
+    })
+    .expect("a loop nest")
+}
+
 #[test]
 fn fully_connected_layer_is_right() {
     for (isa, threads) in runs() {
         for (n, inputs, outputs) in [(1, 1, 1), (2, 16, 17), (5, 33, 40), (15, 20, 5), (31, 7, 32)]
         {
             let (xl, yl) = (Layout::new(inputs, 1, 1), Layout::new(outputs, 1, 1));
-            let geom = ConvGeom::new(ConvNest {
-                rows: 1,
-                cols: 1,
-                batch_is_row: true,
-                out_channels: outputs,
-                first: vec![0; yl.blocks()],
-                blocks: xl.blocks(),
-                lanes: LANES,
-                depth: inputs,
-                group: None,
-                taps: vec![0],
-                x: Strides {
-                    image: xl.image() * LANES,
-                    block: LANES,
-                    pixel: xl.image() * LANES,
-                    ..Strides::default()
-                },
-                y: Strides { image: yl.image(), block: 1, pixel: yl.image(), ..Strides::default() },
-            })
-            .expect("a loop nest");
+            let geom = fully_connected([inputs, outputs], &xl, &yl);
             let (x, w) = (integers("x", n * inputs), integers("w", outputs * inputs));
             let dy = integers("dy", n * outputs);
             let (mut want, mut dwant) = (vec![0.0; n * outputs], vec![0.0; outputs * inputs]);
@@ -650,21 +654,7 @@ fn fully_connected_layer_is_right() {
                 let what = format!("{} {n} images, {inputs} to {outputs}", kernel.name());
                 assert_same(&what, &unpack(&what, n, &yl, &y), &want);
             }
-            let back = ConvGeom::new(ConvNest {
-                out_channels: inputs,
-                first: vec![0; xl.blocks()],
-                blocks: yl.blocks(),
-                depth: outputs,
-                x: Strides {
-                    image: yl.image() * LANES,
-                    block: LANES,
-                    pixel: yl.image() * LANES,
-                    ..Strides::default()
-                },
-                y: Strides { image: xl.image(), block: 1, pixel: xl.image(), ..Strides::default() },
-                ..geom.clone().into_nest()
-            })
-            .expect("a loop nest");
+            let back = fully_connected([outputs, inputs], &yl, &xl);
             let weights = Transposed { forward: &geom, weights: &packed, elements: &[0] };
             for kernel in solvers(&INPUT_GRADIENT, isa, &back, n, true) {
                 let what = format!("dx: {} {n} images, {inputs} to {outputs}", kernel.name());
@@ -691,21 +681,7 @@ fn fully_connected_layer_is_right() {
 fn large_weight_gradient_is_right() {
     let (inputs, outputs) = (2064, 2048);
     let (xl, yl) = (Layout::new(inputs, 1, 1), Layout::new(outputs, 1, 1));
-    let geom = ConvGeom::new(ConvNest {
-        rows: 1,
-        cols: 1,
-        batch_is_row: true,
-        out_channels: outputs,
-        first: vec![0; yl.blocks()],
-        blocks: xl.blocks(),
-        lanes: LANES,
-        depth: inputs,
-        group: None,
-        taps: vec![0],
-        x: Strides { image: inputs, block: LANES, pixel: inputs, ..Strides::default() },
-        y: Strides { image: yl.image(), block: 1, pixel: yl.image(), ..Strides::default() },
-    })
-    .expect("a loop nest");
+    let geom = fully_connected([inputs, outputs], &xl, &yl);
     let (x, dy) = (integers("x", inputs), integers("dy", outputs));
     let (xs, dys) = (pack(1, &xl, &x), pack(1, &yl, &dy));
     for (isa, threads) in runs() {
