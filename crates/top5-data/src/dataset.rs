@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use top5_graph::counted;
 use top5_graph::random::{Stream, hash};
 
 use crate::error::DataError;
@@ -334,9 +335,9 @@ impl Splits {
             images => images.to_string(),
         };
         format!(
-            "{} images to learn from, {validation} to choose the epoch, {test} to test{bad}; {} classes: {names}{more}",
-            self.train.len(),
-            classes.len()
+            "{} to learn from, {validation} to choose the epoch, {test} to test{bad}; {}: {names}{more}",
+            counted(self.train.len(), "image"),
+            counted(classes.len(), "class")
         )
     }
 }

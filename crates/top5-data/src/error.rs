@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::files;
+use top5_graph::counted;
 
 /// Why bytes are not an image that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -304,8 +305,10 @@ impl fmt::Display for DataError {
             ),
             Self::Counts { path, images, labels } => write!(
                 f,
-                "{}: {labels} labels for {images} images: the two files do not belong together",
-                path.display()
+                "{}: {} for {}: the two files do not belong together",
+                path.display(),
+                counted(*labels, "label"),
+                counted(*images, "image")
             ),
             Self::Gzip { path, reason } => write!(
                 f,
@@ -361,7 +364,7 @@ impl fmt::Display for DataError {
             Self::TooFew { name, samples } => write!(
                 f,
                 "{name}: {samples} training samples cannot be divided into training and validation \
-                 parts: expected a class with at least two"
+                 parts: expected a class with at least two, or none for validation (--validation 0)"
             ),
             Self::Index { name, index, len } => {
                 write!(f, "{name}: there is no sample {index}, it has {len}")

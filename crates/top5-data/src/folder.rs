@@ -205,7 +205,12 @@ pub(crate) fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// Whether images lie in `dir` itself.
 pub(crate) fn has_images(dir: &Path) -> Result<bool, DataError> {
-    Ok(list(dir)?.iter().any(|path| has_image_extension(path) && !path.is_dir()))
+    for path in list(dir)? {
+        if has_image_extension(&path) && !is_dir(&path)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn is_dir(path: &Path) -> Result<bool, DataError> {

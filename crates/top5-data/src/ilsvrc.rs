@@ -12,7 +12,7 @@ use flate2::read::GzDecoder;
 
 use crate::dataset::Splits;
 use crate::error::{DataError, there};
-use crate::files::Regular;
+use crate::files::{self, Regular};
 use crate::matlab::{Value, structures};
 use crate::options::OpenOptions;
 use crate::packed::{self, Classes, File, is_wnid};
@@ -121,7 +121,8 @@ fn ground_truth(dir: &Path) -> Result<Vec<String>, DataError> {
 /// Where the kit is, and the two files of it: from its archive, or from its folder.
 fn kit(dir: &Path) -> Result<(PathBuf, Vec<u8>, Vec<u8>), DataError> {
     let folder = dir.join(KIT);
-    if folder.is_dir() {
+    let is_there = files::is_dir(&folder);
+    if is_there.map_err(|source| DataError::Io { path: folder.clone(), source })? {
         let read = |name: &str| {
             let path = folder.join(name);
             let file = Regular::open(&path).and_then(|file| file.read(MOST));

@@ -14,7 +14,7 @@
 //! A dataset that was packed as it was has the fingerprint of its folder: a run goes on with either.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use crate::files::{Regular, TEXT};
 use crate::folder::{OnBad, file_name, has_image_extension, is_left_behind};
 use crate::limits::Limits;
 use crate::options::OpenOptions;
+use crate::source::{PARTS, no_part};
 use crate::tar::{self, Entry};
 
 /// The list of classes of a packed dataset, a name per line.
@@ -233,8 +234,8 @@ fn read(path: &Path, paths: Vec<PathBuf>, options: &OpenOptions) -> Result<Split
         let first = parts.next().unwrap_or_default().to_lowercase();
         names.contains(&first.as_str()) && parts.count() > 1
     };
-    const TRAIN: [&str; 2] = ["train", "training"];
-    if !files.iter().any(|file| is_part(file, &TRAIN)) {
+    let [of_train, of_validation, of_test] = PARTS;
+    if !files.iter().any(|file| is_part(file, of_train)) {
         let part = part(path, &shards, files, classes(), options.limits)?;
         return finish(path, part, None, None, options);
     }
@@ -244,8 +245,8 @@ fn read(path: &Path, paths: Vec<PathBuf>, options: &OpenOptions) -> Result<Split
         taken.iter_mut().for_each(|file| file.entry.name = rest(&file.entry.name));
         taken
     };
-    let of_train = take(&TRAIN);
-    let train = part(path, &shards, of_train, classes(), options.limits)?;
+    let to_learn = take(of_train);
+    let train = part(path, &shards, to_learn, classes(), options.limits)?;
     let mut other = |names: &[&str]| -> Result<Option<Arc<Packed>>, DataError> {
         let files = take(names);
         if files.is_empty() {
@@ -254,9 +255,21 @@ fn read(path: &Path, paths: Vec<PathBuf>, options: &OpenOptions) -> Result<Split
         let classes = Classes::Given(Arc::clone(&train.classes));
         part(path, &shards, files, classes, options.limits).map(Some)
     };
-    let validation = other(&["val", "valid", "validation"])?;
-    let test = other(&["test", "testing"])?;
-    finish(path, train, validation, test, options)
+    let validation = other(of_validation)?;
+    let test = other(of_test)?;
+    let unused = left_over(&files);
+    Ok(Splits { unused: unused.into(), ..finish(path, train, validation, test, options)? })
+}
+
+/// What is said of the images beside the parts: their folders once each, by name.
+fn left_over(files: &[File]) -> Vec<String> {
+    let folders: BTreeSet<&str> = files.iter().map(folder).collect();
+    let is_part = |name: &str| PARTS.concat().contains(&name.to_lowercase().as_str());
+    let said = |name: &str| match is_part(name) {
+        true => format!("the images in {name}/ are in no folder of a class"),
+        false => no_part(name),
+    };
+    folders.into_iter().map(said).collect()
 }
 
 /// All images of the archives, and the list of classes if there is one.
@@ -341,7 +354,7 @@ fn unwrap(files: &mut [File]) {
     let first = |file: &File| file.entry.name.split_once('/').map(|(first, _)| first.to_owned());
     let Some(common) = files.first().and_then(first) else { return };
     let is_deep = |file: &File| file.entry.name.split('/').count() > 2;
-    let is_part = ["train", "training"].contains(&common.to_lowercase().as_str());
+    let is_part = PARTS[0].contains(&common.to_lowercase().as_str());
     if !is_part && files.iter().all(|file| is_deep(file) && first(file).as_ref() == Some(&common)) {
         for file in files {
             file.entry.name.drain(..=common.len());

@@ -13,6 +13,7 @@ use crate::idx::{find_mnist_like, read_pair};
 use crate::ilsvrc;
 use crate::options::OpenOptions;
 use crate::packed;
+use top5_graph::counted;
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
 const FASHION_MNIST: &str = "/usr/share/datasets/fashion-mnist";
@@ -130,37 +131,45 @@ struct Parts {
     train: PathBuf,
     validation: Option<PathBuf>,
     test: Option<PathBuf>,
+    /// Names of the folders beside them.
+    others: Vec<String>,
+}
+
+/// What the folders of parts are called, in lower case: of that to learn from, that to choose the epoch and that to test.
+pub(crate) const PARTS: [&[&str]; 3] =
+    [&["train", "training"], &["val", "valid", "validation"], &["test", "testing"]];
+
+/// What is said of a folder beside the parts that is none of them.
+pub(crate) fn no_part(name: &str) -> String {
+    format!("{name}/ is no part: those are called {}", PARTS.concat().join(", "))
 }
 
 impl Parts {
     /// The parts among `folders`, known by their names in any case. A class may be called so, too: a part to learn from
     /// holds folders and no images. Fails where two folders are the same part, or there are parts and none to learn from.
     fn find(root: &Path, folders: &[PathBuf]) -> Result<Option<Self>, DataError> {
-        let [mut train, mut validation, mut test] = [None, None, None];
-        let mut others = 0;
+        let (mut parts, mut others) = ([None, None, None], Vec::new());
         for folder in folders {
-            let part = match file_name(folder).to_lowercase().as_str() {
-                "train" | "training" => &mut train,
-                "val" | "valid" | "validation" => &mut validation,
-                "test" | "testing" => &mut test,
-                _ => {
-                    others += 1;
-                    continue;
-                }
+            let name = file_name(folder);
+            let part = PARTS.iter().position(|of| of.contains(&name.to_lowercase().as_str()));
+            let Some(part) = part else {
+                others.push(name);
+                continue;
             };
-            if let Some(other) = part.replace(folder.clone()) {
+            if let Some(other) = parts[part].replace(folder.clone()) {
                 let expected = format!("one of {} and {}", file_name(&other), file_name(folder));
                 return Err(DataError::Parts { path: root.to_owned(), expected });
             }
         }
+        let [train, validation, test] = parts;
         let holds_classes = |part: &Option<PathBuf>| -> Result<bool, DataError> {
             let Some(part) = part else { return Ok(false) };
             Ok(!class_folders(part)?.is_empty() && !has_images(part)?)
         };
         match train {
             Some(_) if !holds_classes(&train)? => Ok(None),
-            Some(train) => Ok(Some(Self { train, validation, test })),
-            None if others == 0 && (holds_classes(&validation)? || holds_classes(&test)?) => {
+            Some(train) => Ok(Some(Self { train, validation, test, others })),
+            None if others.is_empty() && (holds_classes(&validation)? || holds_classes(&test)?) => {
                 let expected =
                     "a part to learn from (train/), or the folder of one part".to_owned();
                 Err(DataError::Parts { path: root.to_owned(), expected })
@@ -185,7 +194,8 @@ fn read_folder(
     };
     let splits = match Parts::find(dir, folders)? {
         None => carve(several_classes(dir, read(dir, EmptyClass::Refused)?)?, None, options)?,
-        Some(Parts { train, validation, test }) => {
+        Some(Parts { train, validation, test, others }) => {
+            unused.extend(others.iter().map(|name| no_part(name)));
             let train = several_classes(&train, read(&train, EmptyClass::Refused)?)?;
             let mut part = |dir: PathBuf| -> Result<Arc<dyn Dataset>, DataError> {
                 let part = read(&dir, EmptyClass::Allowed)?;
@@ -214,7 +224,8 @@ fn read_folder(
         }
     };
     if unread > 0 {
-        unused.push(format!("{unread} files are TIFF or other images that are not read"));
+        unused
+            .push(format!("{}: TIFF and other images that are not read", counted(unread, "file")));
     }
     Ok(Splits { skipped: skipped.into(), unused: unused.into(), ..splits })
 }

@@ -158,6 +158,14 @@ fn test_images_without_classes_are_left_out_and_told() {
 }
 
 #[test]
+fn folders_beside_the_parts_are_told() {
+    let splits = open_dir(&folder_of(&["train/", "dev/", "Test/"].map(classes))).unwrap();
+    assert_eq!(sizes(&splits), [2, 2, 4]);
+    let [unused] = &splits.unused[..] else { panic!("{:?}", splits.unused) };
+    assert!(unused.starts_with("dev/ is no part: those are called train, "), "{unused}");
+}
+
+#[test]
 fn what_programs_leave_behind_is_passed_over_at_any_depth() {
     let left: Vec<(String, &'static [u8])> = [
         "__MACOSX/cat/._1.png",
@@ -186,7 +194,7 @@ fn tiff_is_no_sample_and_told() {
     let tiff = vec![("cat/3.tif".into(), GRAY), ("dog/3.TIFF".into(), GRAY)];
     let splits = open_dir(&folder_of(&[classes(""), tiff])).unwrap();
     assert_eq!(sizes(&splits), [2, 2, 0]);
-    assert!(splits.unused[0].starts_with("2 files are TIFF"), "{:?}", splits.unused);
+    assert!(splits.unused[0].starts_with("2 files: TIFF"), "{:?}", splits.unused);
 }
 
 #[test]
@@ -306,10 +314,15 @@ fn idx(train: u32, train_label: u8) -> Vec<(&'static str, Vec<u8>)> {
 #[cfg(unix)]
 #[test]
 fn what_may_not_be_looked_at_is_not_absent() {
-    for name in
-        ["ILSVRC2012_img_train.tar", "train-images-idx3-ubyte", "batches.meta.txt", "cats", "x.tar"]
-    {
-        let dir = folder(&[("a/1.png", b""), ("b/1.png", b"")]);
+    for name in [
+        "ILSVRC2012_img_train.tar",
+        "train-images-idx3-ubyte",
+        "batches.meta.txt",
+        "cats",
+        "x.tar",
+        "train/1.png",
+    ] {
+        let dir = folder(&[("train/a/1.png", b""), ("train/b/1.png", b"")]);
         let path = dir.path().join(name);
         std::os::unix::fs::symlink(&path, &path).unwrap();
         let error = open_dir(&dir).err().unwrap();

@@ -94,6 +94,19 @@ fn parts_and_listed_classes_are_kept() {
 }
 
 #[test]
+fn folders_beside_the_parts_are_told() {
+    let folder = TempDir::new().unwrap();
+    let files = ["train/a/1.png", "train/a/2.png", "train/b/1.png", "train/b/2.png"];
+    let beside = ["dev/a/1.png", "dev/b/1.png", "test/1.png"];
+    let files: Vec<_> = files.into_iter().chain(beside).map(|name| (name, COLOUR)).collect();
+    let splits = opened(&written(&folder, "photos.tar", &files)).unwrap();
+    assert_eq!((splits.train.len() + splits.validation.len(), splits.test.is_none()), (4, true));
+    let [dev, test] = &splits.unused[..] else { panic!("{:?}", splits.unused) };
+    assert!(dev.starts_with("dev/ is no part: those are called train, "), "{dev}");
+    assert_eq!(test, "the images in test/ are in no folder of a class");
+}
+
+#[test]
 fn shards_are_read_together_and_missing_ones_named() {
     let folder = TempDir::new().unwrap();
     let whole = folder.path().join("x.tar");
