@@ -11,7 +11,7 @@ use serde::Serialize;
 use top5::graph::random::Stream;
 use top5::graph::{
     Graph, Optimizer, Retain, Session, SessionOptions, Sgd, StepOptions, Targets, Training,
-    TrainingOptions, Update, Weights,
+    TrainingOptions, Update, Weights, counted,
 };
 use top5::train::initialise;
 use top5::zoo::{self, Network};
@@ -437,10 +437,12 @@ impl fmt::Display for Bench {
         let cpu = self.cpu.as_deref().unwrap_or("unknown processor");
         writeln!(
             f,
-            "{cpu}, {} threads, {}, {}; peak in f32 probed beside the runs: {least:.0} to {most:.0} GFLOP/s.\n\
+            "{cpu}, {}, {}, {}; peak in f32 probed beside the runs: {least:.0} to {most:.0} GFLOP/s.\n\
              ms: the median. GFLOP/s: two operations per multiply-accumulate of the network as it is \
              defined,\nhowever few its kernels need.",
-            self.threads, self.isa, self.precision
+            counted(self.threads, "thread"),
+            self.isa,
+            self.precision
         )
     }
 }

@@ -30,6 +30,7 @@ use top5::eval::rows::ResultRow;
 use top5::eval::{
     Judged, Origin, Predictions, TEMPERATURES, at_temperature, kept_row, temperature,
 };
+use top5::graph::counted;
 use top5::train::Ranks;
 
 use crate::args::WeightsArgs;
@@ -281,7 +282,8 @@ impl Task {
                 let origin = &fitted.header.origin;
                 let (images, data, split) = (fitted.len(), &origin.data, &origin.split);
                 let line = format!(
-                    "temperature {scale:.4}, fitted on {images} images of {data} ({split})"
+                    "temperature {scale:.4}, fitted on {} of {data} ({split})",
+                    counted(images, "image")
                 );
                 answers.header.origin.fitted.push(line);
                 Some(scale)

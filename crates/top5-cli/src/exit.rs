@@ -28,6 +28,9 @@ Exit codes:
   6  a check failed, for example `eval --min-top1`
   130, 143  interrupted by Ctrl-C or SIGTERM; a checkpoint was written";
 
+/// One of the causes of an error.
+type Cause = dyn std::error::Error + 'static;
+
 /// The code of what the system refused.
 pub(crate) const RESOURCE: u8 = 4;
 
@@ -84,7 +87,7 @@ pub(crate) fn describe(error: &anyhow::Error) -> String {
 }
 
 /// What a cause says.
-fn words(cause: &(dyn std::error::Error + 'static)) -> String {
+fn words(cause: &Cause) -> String {
     match cause.downcast_ref() {
         Some(&EngineError::Memory { needed, allowed }) if allowed < 1 << 20 => format!(
             "the plan needs {} MiB of memory, and what is taken beside it leaves none; use a smaller batch or input",
@@ -95,7 +98,7 @@ fn words(cause: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Whether the system refused to let a file grow further.
-fn is_file_limit(cause: &(dyn std::error::Error + 'static)) -> bool {
+fn is_file_limit(cause: &Cause) -> bool {
     let of_system = |error: &io::Error| error.raw_os_error().and(Some(error.kind()));
     cause.downcast_ref::<io::Error>().and_then(of_system) == Some(io::ErrorKind::FileTooLarge)
 }
@@ -105,97 +108,114 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(1)
 }
 
-fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
-    if let Some(stop) = cause.downcast_ref::<Stop>() {
-        return Some(match stop {
-            Stop::Usage(_) => 2,
-            Stop::BadInput(_) => 3,
-            Stop::Resource(_) => 4,
-            Stop::CheckFailed(_) => 6,
-            Stop::Interrupted { signal, .. } => 128 + signal,
-        });
+/// The code of one cause; None where its own cause says more, or nothing is known of its kind.
+fn code_of(cause: &Cause) -> Option<u8> {
+    /// Of a kind of errors, which is the cause's or not.
+    type Judge = fn(&Cause) -> Option<Option<u8>>;
+    const JUDGES: [Judge; 17] = [
+        |cause| cause.downcast_ref().map(of_stop),
+        |cause| cause.downcast_ref().map(|e: &DataError| Some(if e.is_io() { 4 } else { 3 })),
+        |cause| cause.downcast_ref().map(of_engine),
+        |cause| cause.downcast_ref().map(of_explanation),
+        |cause| cause.downcast_ref().map(of_hub),
+        |cause| cause.downcast_ref().map(|_: &Diverged| Some(5)),
+        |cause| cause.downcast_ref().map(of_checkpoint),
+        |cause| cause.downcast_ref().map(of_ranks),
+        |cause| cause.downcast_ref().map(of_fit),
+        |cause| cause.downcast_ref().map(of_model),
+        |cause| cause.downcast_ref().map(of_evaluation),
+        |cause| cause.downcast_ref().map(of_score),
+        |cause| cause.downcast_ref().map(|_: &GraphError| Some(3)),
+        |cause| cause.downcast_ref().map(|_: &WeightsError| Some(3)),
+        |cause| cause.downcast_ref().map(|_: &FormatError| Some(3)),
+        |cause| cause.downcast_ref().map(|_: &UnknownName| Some(3)),
+        |cause| cause.downcast_ref().map(|_: &RecipeError| Some(3)),
+    ];
+    let judged = JUDGES.iter().find_map(|judge| judge(cause));
+    judged.or_else(|| cause.downcast_ref().map(of_system)).flatten()
+}
+
+fn of_stop(stop: &Stop) -> Option<u8> {
+    Some(match stop {
+        Stop::Usage(_) => 2,
+        Stop::BadInput(_) => 3,
+        Stop::Resource(_) => RESOURCE,
+        Stop::CheckFailed(_) => 6,
+        Stop::Interrupted { signal, .. } => 128 + signal,
+    })
+}
+
+fn of_engine(error: &EngineError) -> Option<u8> {
+    let resource = matches!(error, EngineError::Memory { .. } | EngineError::Reduction { .. });
+    Some(if resource { RESOURCE } else { 3 })
+}
+
+fn of_explanation(error: &ExplainError) -> Option<u8> {
+    let full = matches!(error, ExplainError::Engine(EngineError::Memory { .. }));
+    Some(if full { RESOURCE } else { 3 })
+}
+
+fn of_hub(error: &HubError) -> Option<u8> {
+    Some(match error {
+        HubError::Name { .. }
+        | HubError::Absent { .. }
+        | HubError::Status { status: 401 | 404, .. } => 3,
+        HubError::Content { .. } => 6,
+        HubError::Offline { .. }
+        | HubError::Status { .. }
+        | HubError::Answer { .. }
+        | HubError::Connection { .. }
+        | HubError::Stalled { .. }
+        | HubError::Io { .. } => RESOURCE,
+    })
+}
+
+fn of_checkpoint(error: &CheckpointError) -> Option<u8> {
+    Some(match error {
+        CheckpointError::Damaged(_) => 3,
+        CheckpointError::Locked { .. }
+        | CheckpointError::Io { .. }
+        | CheckpointError::Unread { .. } => RESOURCE,
+    })
+}
+
+fn of_ranks(error: &RankError) -> Option<u8> {
+    matches!(error, RankError::Lost { .. } | RankError::Apart { .. }).then_some(RESOURCE)
+}
+
+fn of_fit(error: &FitError) -> Option<u8> {
+    matches!(error, FitError::Mismatch { .. }).then_some(3)
+}
+
+fn of_model(error: &ModelError) -> Option<u8> {
+    match error {
+        ModelError::Hash { .. } => Some(6),
+        ModelError::Io(_) => Some(RESOURCE),
+        ModelError::File { .. } => None,
+        ModelError::Metadata { .. }
+        | ModelError::Unrecognised { .. }
+        | ModelError::Caffe { .. }
+        | ModelError::NonFinite { .. }
+        | ModelError::Onnx { .. }
+        | ModelError::Format(_)
+        | ModelError::Name(_)
+        | ModelError::Graph(_)
+        | ModelError::Weights(_) => Some(3),
     }
-    if let Some(error) = cause.downcast_ref::<DataError>() {
-        return Some(if error.is_io() { 4 } else { 3 });
-    }
-    if let Some(error) = cause.downcast_ref::<EngineError>() {
-        let resource = matches!(error, EngineError::Memory { .. } | EngineError::Reduction { .. });
-        return Some(if resource { RESOURCE } else { 3 });
-    }
-    if let Some(error) = cause.downcast_ref::<ExplainError>() {
-        let full = matches!(error, ExplainError::Engine(EngineError::Memory { .. }));
-        return Some(if full { RESOURCE } else { 3 });
-    }
-    if let Some(error) = cause.downcast_ref::<HubError>() {
-        return Some(match error {
-            HubError::Name { .. }
-            | HubError::Absent { .. }
-            | HubError::Status { status: 401 | 404, .. } => 3,
-            HubError::Content { .. } => 6,
-            HubError::Offline { .. }
-            | HubError::Status { .. }
-            | HubError::Answer { .. }
-            | HubError::Connection { .. }
-            | HubError::Stalled { .. }
-            | HubError::Io { .. } => 4,
-        });
-    }
-    if cause.is::<Diverged>() {
-        return Some(5);
-    }
-    if let Some(error) = cause.downcast_ref::<CheckpointError>() {
-        return Some(match error {
-            CheckpointError::Damaged(_) => 3,
-            CheckpointError::Locked { .. }
-            | CheckpointError::Io { .. }
-            | CheckpointError::Unread { .. } => RESOURCE,
-        });
-    }
-    if let Some(RankError::Lost { .. } | RankError::Apart { .. }) = cause.downcast_ref() {
-        return Some(RESOURCE);
-    }
-    if let Some(FitError::Mismatch { .. }) = cause.downcast_ref() {
-        return Some(3);
-    }
-    if let Some(error) = cause.downcast_ref::<ModelError>() {
-        return match error {
-            ModelError::Hash { .. } => Some(6),
-            ModelError::Io(_) => Some(RESOURCE),
-            ModelError::File { .. } => None, // its source says more
-            ModelError::Metadata { .. }
-            | ModelError::Unrecognised { .. }
-            | ModelError::Caffe { .. }
-            | ModelError::NonFinite { .. }
-            | ModelError::Onnx { .. }
-            | ModelError::Format(_)
-            | ModelError::Name(_)
-            | ModelError::Graph(_)
-            | ModelError::Weights(_) => Some(3),
-        };
-    }
-    if let Some(EvaluationError::Data(_) | EvaluationError::Engine(_)) = cause.downcast_ref() {
-        return None; // its source says more
-    }
-    if let Some(ScoreError::Engine(_) | ScoreError::Explanation(_)) = cause.downcast_ref() {
-        return None; // its source says more
-    }
-    if let Some(ExplainError::Engine(_)) = cause.downcast_ref() {
-        return None; // its source says more
-    }
-    let bad_input = cause.is::<ScoreError>()
-        || cause.is::<ExplainError>()
-        || cause.is::<GraphError>()
-        || cause.is::<WeightsError>()
-        || cause.is::<FormatError>()
-        || cause.is::<UnknownName>()
-        || cause.is::<RecipeError>()
-        || cause.is::<EvaluationError>();
-    if bad_input {
-        return Some(3);
-    }
-    let error = cause.downcast_ref::<io::Error>()?;
-    // A text that is none was read well.
-    Some(if error.kind() == io::ErrorKind::InvalidData { 3 } else { 4 })
+}
+
+fn of_evaluation(error: &EvaluationError) -> Option<u8> {
+    let is_own = !matches!(error, EvaluationError::Data(_) | EvaluationError::Engine(_));
+    is_own.then_some(3)
+}
+
+fn of_score(error: &ScoreError) -> Option<u8> {
+    (!matches!(error, ScoreError::Engine(_) | ScoreError::Explanation(_))).then_some(3)
+}
+
+/// A text that is none was read well.
+fn of_system(error: &io::Error) -> Option<u8> {
+    Some(if error.kind() == io::ErrorKind::InvalidData { 3 } else { RESOURCE })
 }
 
 #[cfg(test)]

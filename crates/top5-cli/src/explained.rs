@@ -10,7 +10,7 @@ use top5::data::{Limits, Preprocess};
 use top5::explain::score::ScoreError;
 use top5::explain::signal::strongest;
 use top5::explain::{ExplainError, Explainer, Method, Target};
-use top5::graph::{Device, Graph, Network, Retain, Weights};
+use top5::graph::{Device, Graph, Network, Retain, Weights, counted};
 use top5::{Model, Options, softmax};
 
 use crate::args::{ImageArgs, TunedArgs, WeightsArgs, positive};
@@ -248,5 +248,5 @@ pub(crate) fn new_weights(graph: &Graph, seed: u64) -> Weights {
 
 /// A number of images, in words.
 pub(crate) fn images(count: usize) -> String {
-    format!("{count} image{}", if count == 1 { "" } else { "s" })
+    counted(count, "image")
 }

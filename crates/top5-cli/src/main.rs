@@ -20,6 +20,7 @@ mod inside;
 mod interrupt;
 mod kernels;
 mod limits;
+mod listen;
 mod man;
 mod memory;
 mod models;

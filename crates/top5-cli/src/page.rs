@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::explain::Method;
+use top5::graph::counted;
 use top5::{Options, write_whole};
 use top5_serve::{ExportError, Server};
 
@@ -119,8 +120,8 @@ impl Task {
         }
         let (page, megabytes) = (printable::name(&page), bytes as f64 / 1e6);
         output.text(&format!(
-            "{page}: {} files, {megabytes:.1} MB; it opens without a server\n",
-            files.len()
+            "{page}: {}, {megabytes:.1} MB; it opens without a server\n",
+            counted(files.len(), "file")
         ))
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use top5::data::digits::is_drawing;
 use top5::data::folder::images_below;
 use top5::data::{Image, Limits};
+use top5::graph::counted;
 use top5::{Classifier, Model, Options, Prediction, WeightFiles};
 
 use crate::args::{ImageArgs, TunedArgs, WeightsArgs, positive};
@@ -168,7 +169,8 @@ impl Task {
             output.document(&Predictions { network, preprocess, results, failed })?;
         }
         if bad > 0 {
-            let message = format!("{bad} of {count} images could not be used, see above");
+            let message =
+                format!("{bad} of {} could not be used, see above", counted(count, "image"));
             let unreadable = code == Some(exit::RESOURCE);
             let stop = if unreadable { Stop::Resource(message) } else { Stop::BadInput(message) };
             return Err(stop.into());

@@ -10,7 +10,7 @@ use top5::data::{DataError, Dataset};
 use top5::eval::wilson;
 use top5::explain::probe::{self, Pooling, Regression, Standard, ZFNET_TABLE_7};
 use top5::graph::random::{Stream, hash};
-use top5::graph::{Device, Graph, NodeId, Retain, Session, SessionOptions};
+use top5::graph::{Device, Graph, NodeId, Retain, Session, SessionOptions, counted, several};
 use top5::{Finite, Model, Options};
 
 use crate::args::{DataArgs, TunedArgs, WeightsArgs, positive};
@@ -409,13 +409,14 @@ impl Report {
         let rows: Vec<[String; 8]> = self.layers.iter().map(row).collect();
         let mut text = table::aligned(columns, &rows);
         text += &format!(
-            "\n{} on {}: a softmax regression per layer (l2 {}, standardised features), fitted to {} training images, \
-             tested on {} images ({}), seed {}. The commonest of {} classes has {:.1} %.\n",
+            "\n{} on {}: a softmax regression per layer (l2 {}, standardised features), fitted to {} training {}, \
+             tested on {} ({}), seed {}. The commonest of {} classes has {:.1} %.\n",
             self.network,
             self.data,
             self.regression.l2,
             self.train_images,
-            self.test_images,
+            several(self.train_images, "image"),
+            counted(self.test_images, "image"),
             self.test_part,
             self.seed,
             self.classes,

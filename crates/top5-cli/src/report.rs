@@ -133,7 +133,12 @@ impl Task {
             output.note("the run has no weights yet: its report tells of its steps only");
             return Ok(None);
         }
-        let model = Model::load(path)?;
+        let model = Model::load(path).with_context(|| {
+            format!(
+                "reading the run's model: --no-images makes the report without it; {}",
+                weights.display()
+            )
+        })?;
         let name = data.data.as_deref().unwrap_or(&self.recipe.data);
         let open = OpenOptions {
             validation: self.recipe.validation,

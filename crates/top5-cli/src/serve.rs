@@ -3,12 +3,11 @@
 mod reload;
 pub(crate) mod results;
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::graph::Device;
@@ -18,6 +17,7 @@ use top5_serve::Server;
 use crate::args::{ImageArgs, TunedArgs, WeightsArgs, positive};
 use crate::exit::Stop;
 use crate::interrupt::Interrupt;
+use crate::listen;
 use crate::memory::{check_served, limited};
 use crate::output::Output;
 use crate::printable;
@@ -40,9 +40,9 @@ pub(crate) struct ServeArgs {
     /// Models, each with the name it is asked for by: run folders, weights files, timm folders or hf-hub:ORG/NAME
     #[arg(value_name = "[NAME=]MODEL", default_value = "lenet-digits")]
     models: Vec<String>,
-    /// The address to listen at; others than this machine's own let the network in
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    host: IpAddr,
+    /// The address to listen at, or its name; others than this machine's own let the network in
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = listen::host)]
+    host: String,
     /// The port; 0 takes a free one
     #[arg(long, short, value_name = "N", default_value_t = 8000)]
     port: u16,
@@ -52,7 +52,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     shown: ShownArgs,
     /// A name that requests may be for, beside localhost and addresses; may be given more than once
-    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    #[arg(long, value_name = "NAME", value_parser = listen::host_name)]
     allow_host: Vec<String>,
     /// Explain no images: it takes a second copy of the weights
     #[arg(long)]
@@ -112,7 +112,8 @@ pub(crate) struct Task {
     /// What was given, to be read again, and whether no connection may be opened for it.
     given: Vec<String>,
     offline: bool,
-    address: SocketAddr,
+    host: String,
+    port: u16,
     options: top5_serve::Options,
     engine: Options,
     watched: Option<crate::watch::Followed>,
@@ -124,8 +125,10 @@ impl Task {
         let models = named(&args.models, args.offline)?;
         let results = Results::resolve(args.shown, args.images.clone())?;
         let ms = Duration::from_millis;
+        // Whoever is told the name of the server asks for it.
+        let hosts = [args.allow_host, vec![args.host.clone()]].concat();
         let options = top5_serve::Options {
-            hosts: args.allow_host,
+            hosts,
             max_batch: args.max_batch,
             batch_delay: ms(args.batch_delay),
             queue: args.queue,
@@ -140,7 +143,6 @@ impl Task {
             ..top5_serve::Options::default()
         };
         let watched = args.run.as_deref().map(crate::watch::Followed::resolve).transpose()?;
-        let address = SocketAddr::new(args.host, args.port);
         let engine = args.engine.options()?;
         let decoders = engine.threads.unwrap_or(options.decoders);
         let options = top5_serve::Options { decoders, ..options };
@@ -148,7 +150,8 @@ impl Task {
             models,
             given: args.models,
             offline: args.offline,
-            address,
+            host: args.host,
+            port: args.port,
             options,
             engine,
             watched,
@@ -157,8 +160,7 @@ impl Task {
     }
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
-        let listener = TcpListener::bind(self.address)
-            .with_context(|| format!("listening at {}: is the port taken?", self.address))?;
+        let listener = listen::bind(&self.host, self.port, "--port")?;
         let address = listener.local_addr()?;
         let models = opened(&self.models, output)?;
         let device = Arc::new(top5::device(&limited(self.engine))?);
@@ -228,17 +230,6 @@ fn split(given: &str) -> (String, &str) {
     (if name == "lenet" { "lenet-digits" } else { name }.to_owned(), given)
 }
 
-/// A name that a browser or a resolver may be asked for.
-fn host_name(text: &str) -> Result<String, String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    match !text.is_empty() && text.chars().all(allowed) {
-        true => Ok(text.to_owned()),
-        false => Err("expected a name alone, as models.example: any port is allowed, and names of other letters are \
-                      written as xn--…"
-            .to_owned()),
-    }
-}
-
 /// Whether a path of the server may hold it.
 fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -262,10 +253,6 @@ mod tests {
             ),
         ] {
             assert_eq!(split(given), (name.to_owned(), model), "{given}");
-        }
-        assert_eq!(host_name("models.example").as_deref(), Ok("models.example"));
-        for wrong in ["", "models.example:8000", "http://models.example", "*", "ä.example"] {
-            assert!(host_name(wrong).unwrap_err().contains("a name alone"), "{wrong}");
         }
         for wrong in ["", ".", "..", "a b", "a/b", "ä", "<b>"] {
             assert!(!is_name(wrong), "{wrong}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use top5::graph::{self, Graph, LayerRow};
+use top5::graph::{self, Graph, LayerRow, counted};
 use top5::zoo::{self, Network as Registered, Settings};
 use top5::{Model, citation, draw};
 
@@ -185,13 +185,13 @@ fn heading(network: &Registered, graph: &Graph, model: Option<&Stored>) -> Strin
     /// Classes that are named.
     const NAMED: usize = 10;
     let mut text = format!(
-        "{}, {}: {} ({})\ninput {}, {} classes",
+        "{}, {}: {} ({})\ninput {}, {}",
         network.name,
         network.year,
         citation(&network.paper),
         network.section,
         size(graph.input()),
-        graph.classes()
+        counted(graph.classes(), "class")
     );
     if let Some(Stored { weights, class_names, preprocess, data }) = model {
         let names = printable::list(class_names.iter().map(String::as_str), NAMED);

@@ -6,6 +6,7 @@ pub(crate) mod flags;
 mod plan;
 mod recipe;
 mod record;
+mod result;
 mod start;
 mod summary;
 mod telling;
@@ -15,7 +16,7 @@ pub(crate) use args::{EXAMPLES, TrainArgs};
 use plan::Plan;
 pub(crate) use plan::augment_as_usual;
 use recipe::Resolved;
-pub(crate) use recipe::{asked_for, is_usual, preprocessing};
+pub(crate) use recipe::{asked_for, is_usual, preprocessing, refused};
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -24,10 +25,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 use top5::data::{Limits, Loader, LoaderOptions, OnBad, Preprocess, Splits, files};
 use top5::eval::EvaluationError;
-use top5::graph::{Device, Graph, SessionOptions, Training, TrainingOptions, Weights};
+use top5::graph::{Device, Graph, SessionOptions, Training, TrainingOptions, Weights, counted};
 use top5::train::{
     Checkpoints, Event, FineTuning, FitError, Ranks, Recipe, State, Trainer, initialise_by,
     newest_folder, sentence,
@@ -47,50 +47,12 @@ use crate::report::{self, Answers};
 use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, REPORT, RunFolder, epoch_file};
 use crate::watch::Watched;
 use record::Record;
+use result::{Summary, Test, describe};
 use telling::Teller;
 pub(crate) use telling::TellingArgs;
 
 /// The epochs as a table.
 const SUMMARY: &str = "summary.csv";
-
-/// The document of `--json`.
-#[derive(Serialize)]
-struct Summary {
-    run: String,
-    network: String,
-    data: String,
-    epochs: usize,
-    best_epoch: usize,
-    /// Absent where there are no validation images.
-    validation_top1: Option<f64>,
-    /// The last epoch in words.
-    sentence: String,
-    /// On the test images; absent where the data have none.
-    test: Option<Test>,
-    weights_sha256: String,
-    seconds: f64,
-    /// The most memory that the process had at once; absent where the system does not tell.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peak_memory_bytes: Option<u64>,
-    /// The run as a page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    report: Option<String>,
-    /// What was said before the first step.
-    plan: Plan,
-    /// Whether bad files were left out of the data.
-    #[serde(skip)]
-    skipped: bool,
-}
-
-#[derive(Serialize)]
-struct Test {
-    images: usize,
-    /// Images that were left out because they are bad.
-    skipped: usize,
-    top1: f64,
-    top5: f64,
-    loss: f64,
-}
 
 /// A run, ready to go.
 struct Run {
@@ -143,6 +105,24 @@ enum Place {
     Begun(PathBuf, Option<Environment>),
 }
 
+/// What a run needs to begin, or to go on.
+struct Ready {
+    splits: Splits,
+    preprocess: Preprocess,
+    graph: Graph,
+    tuning: FineTuning,
+    /// The weights that it begins with, where they are given.
+    start: Option<Transplanted>,
+    device: CpuDevice,
+    exact: bool,
+    threads: Option<usize>,
+    interrupt: Interrupt,
+    trainer: Trainer,
+    of_batch: TrainingOptions,
+    /// Bytes that the process takes.
+    memory: u64,
+}
+
 impl Task {
     pub(crate) fn resolve(args: TrainArgs) -> Result<Self> {
         let Resolved { recipe, prolonged, augment_unsaid } = recipe::resolve(&args)?;
@@ -161,7 +141,8 @@ impl Task {
         let engine = EngineArgs { precision, ..args.engine };
         let epochs = 1..=recipe.epochs;
         if let Some(none) = keep_epochs.iter().find(|epoch| !epochs.contains(epoch)) {
-            let message = format!("--keep-epochs {none}: the run has {} epochs", recipe.epochs);
+            let message =
+                format!("--keep-epochs {none}: the run has {}", counted(recipe.epochs, "epoch"));
             return Err(Stop::Usage(message).into());
         }
         Ok(Self {
@@ -190,6 +171,15 @@ impl Task {
         let began = Instant::now();
         self.warning.iter().for_each(|warning| output.warn(warning));
         self.prolonged.iter().for_each(|prolonged| output.note(prolonged));
+        let ready = self.prepare(ranks.as_ref(), output)?;
+        match ranks {
+            Some(ranks) if ranks.rank() > 0 => self.follow(ready),
+            Some(_) | None => self.lead(ready, began, output),
+        }
+    }
+
+    /// All that can fail before anything is written.
+    fn prepare(&mut self, ranks: Option<&Arc<dyn Ranks>>, output: Output) -> Result<Ready> {
         let begins = matches!(self.place, Place::New(_));
         let reading = data::Reading { on_bad: self.on_bad, limits: self.limits, output };
         let splits = data::open(&self.recipe, &reading, self.data_unsaid && !begins)?;
@@ -220,7 +210,7 @@ impl Task {
         let device = top5::device(&options)?;
         let (exact, threads, interrupt) = (options.exact, options.threads, Interrupt::default());
         let trainer = self.trainer(&splits, &preprocess, &tuning, threads);
-        let (trainer, of_batch) = match &ranks {
+        let (trainer, of_batch) = match ranks {
             Some(ranks) => ranks::divide(trainer, ranks, self.recipe.sync_bn, output)?,
             None => {
                 let of_batch = TrainingOptions::new(trainer.batch());
@@ -230,22 +220,45 @@ impl Task {
             }
         };
         let trainer = trainer.stop(interrupt.stop());
-        // Before anything is written: a step that does not fit would fail at its start.
+        // A step that does not fit would fail at its start.
         let of_rank = Recipe { batch_size: of_batch.batch, ..self.recipe.clone() };
         let needed = OfTraining::new(&device, tuning.graph(), &of_rank)?;
         needed.check(&options)?;
         trainer.check_batches(tuning.graph())?;
-        if ranks.is_some_and(|ranks| ranks.rank() > 0) {
-            let weights = start.map(|start| start.weights);
-            let Recipe { init, seed, .. } = self.recipe;
-            let weights = weights.unwrap_or_else(|| initialise_by(init, &graph, seed));
-            let training = device.training(tuning.graph(), &tuning.inward(&weights), &of_batch)?;
-            return ranks::follow(&trainer, training, trainer.begin(weights), &interrupt);
-        }
+        let memory = taken.saturating_add(needed.memory());
+        Ok(Ready {
+            splits,
+            preprocess,
+            graph,
+            tuning,
+            start,
+            device,
+            exact,
+            threads,
+            interrupt,
+            trainer,
+            of_batch,
+            memory,
+        })
+    }
 
+    /// Trains as a rank that is not the first.
+    fn follow(self, ready: Ready) -> Result<()> {
+        let Ready { graph, tuning, start, device, interrupt, trainer, of_batch, .. } = ready;
+        let weights = start.map(|start| start.weights);
+        let Recipe { init, seed, .. } = self.recipe;
+        let weights = weights.unwrap_or_else(|| initialise_by(init, &graph, seed));
+        let training = device.training(tuning.graph(), &tuning.inward(&weights), &of_batch)?;
+        ranks::follow(&trainer, training, trainer.begin(weights), &interrupt)
+    }
+
+    /// Trains as the only rank, or as the first, which writes.
+    fn lead(self, ready: Ready, began: Instant, output: Output) -> Result<()> {
         let Self { recipe, place, keep_epochs, telling, .. } = self;
+        let Ready { splits, preprocess, graph, tuning, start, device, exact, .. } = ready;
+        let Ready { threads, interrupt, trainer, of_batch, memory, .. } = ready;
         let name = format!("{}-{}", recipe.network, data::folder_name(&recipe.data));
-        let watched = telling.watch.map(Watched::bind).transpose()?;
+        let watched = telling.watch.clone().map(Watched::bind).transpose()?;
         let folder = match place {
             Place::Begun(out, _) => RunFolder::reopen(&out)?,
             Place::New(out) => RunFolder::create(out.as_deref(), &name)?,
@@ -268,7 +281,6 @@ impl Task {
         };
         let state = run.begin(&trainer, &device, start)?;
         let steps = [trainer.steps(), trainer.epoch_steps()];
-        let memory = taken.saturating_add(needed.memory());
         let plan = Plan::new(&run.recipe, &run.splits, &run.graph, steps, memory);
         plan.say(&run.recipe, output);
         let serve =
@@ -341,9 +353,9 @@ impl Run {
         Environment::write(folder, device, *exact, splits)?;
         folder.write(CONFIG, recipe.to_toml().as_bytes())?;
         output.note(&format!(
-            "{}: {} parameters; {}: {}; {}",
+            "{}: {}; {}: {}; {}",
             graph.name(),
-            graph.param_count(),
+            counted(graph.param_count(), "parameter"),
             recipe.data,
             splits.describe(),
             folder.path().display()
@@ -553,43 +565,4 @@ fn model(graph: &Graph, splits: &Splits, preprocess: &Preprocess, weights: Weigh
         classes: splits.train.classes().to_vec(),
         preprocess: if digits { Preprocess::drawn_digits() } else { preprocess.clone() },
     }
-}
-
-/// The result and what to type next.
-fn describe(summary: &Summary) -> String {
-    let Summary { run, network, data, epochs, best_epoch, validation_top1, .. } = summary;
-    let test = match &summary.test {
-        Some(test) => format!(
-            "top-1 {:.2} %, top-5 {:.2} % on {} test images that it never saw",
-            test.top1, test.top5, test.images
-        ),
-        None => "the data have no test images".to_owned(),
-    };
-    let mut eval = vec!["eval", run, "--per-class"];
-    // What is evaluated without it.
-    if summary.test.is_none() {
-        let split = if validation_top1.is_some() { "validation" } else { "all" };
-        eval.extend(["--split", split]);
-    }
-    if summary.skipped {
-        eval.push("--skip-bad");
-    }
-    let page = summary.report.as_ref().map_or(String::new(), |page| format!(", its report {page}"));
-    let per_class = command_line(&eval);
-    let predict = command_line(&["predict", "FILE", "--model", run]);
-    let chosen = match validation_top1 {
-        Some(top1) => {
-            format!(
-                "best of {epochs} epochs: {best_epoch}, with {top1:.2} % on the validation images"
-            )
-        }
-        None => format!("the last of {epochs} epochs: there are no validation images"),
-    };
-    format!(
-        "{network} on {data}: {test}\n\
-         {chosen}; {:.1} s\n\
-         the run is in {run}, the model is {run}/{WEIGHTS_FILE}{page}\n\
-         next:\n  {per_class}\n  {predict}\n",
-        summary.seconds
-    )
 }

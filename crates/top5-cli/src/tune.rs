@@ -15,7 +15,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::graph::random::Stream;
-use top5::graph::{Graph, Retain, SessionOptions};
+use top5::graph::{Graph, Retain, SessionOptions, counted};
 use top5::train::initialise;
 use top5::zoo::{self, Network as Registered};
 use top5::{LayerShape, Options, PlanSummary, Tuning};
@@ -334,8 +334,8 @@ impl CostModel {
         };
         let rows: Vec<_> = self.worst.iter().map(row).collect();
         format!(
-            "cost model: {} predictions, median error {}; the worst:\n\n{}",
-            self.predictions,
+            "cost model: {}, median error {}; the worst:\n\n{}",
+            counted(self.predictions, "prediction"),
             percent(median),
             table::aligned(PREDICTED, &rows)
         )

@@ -2,7 +2,7 @@
 //! nothing for it but to write its log, whether it is watched from its own process or from another.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,7 @@ use top5::graph::Stop;
 use top5::train::Recipe;
 use top5_serve::{Feed, Options, Server, StartError};
 
+use crate::listen;
 use crate::output::Output;
 use crate::run_folder::{LOG, MOMENTS, RunFolder, read_recipe};
 
@@ -120,17 +121,15 @@ fn read_from(path: &Path, taken: u64) -> std::io::Result<Option<Vec<u8>>> {
 /// The server of a run that trains in this process, which ends when this is dropped.
 pub(crate) struct Watched {
     listener: TcpListener,
-    address: SocketAddr,
+    /// What whoever watches may call it.
+    host: String,
 }
 
 impl Watched {
     /// Takes the address: before anything is computed.
-    pub(crate) fn bind(address: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind(address).with_context(|| {
-            format!("listening at {address}: is the port taken? give --watch another")
-        })?;
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+    pub(crate) fn bind((host, port): (String, u16)) -> Result<Self> {
+        let listener = listen::bind(&host, port, "--watch")?;
+        Ok(Self { listener, host })
     }
 
     /// Serves the run in this folder from now on.
@@ -141,12 +140,13 @@ impl Watched {
         recipe: &Recipe,
         output: Output,
     ) -> Result<Serving> {
-        let Self { listener, address } = self;
+        let Self { listener, host } = self;
+        let address = listener.local_addr()?;
         let asked = Arc::new(AtomicBool::new(false));
         let stop = Stop::of(Arc::clone(&asked));
         let followed = Followed { folder: folder.to_owned(), recipe: recipe.clone() };
         let run = Some(followed.begin(stop.clone())?);
-        let options = Options { run, ..Options::default() };
+        let options = Options { run, hosts: vec![host], ..Options::default() };
         let server = Server::new(Vec::new(), Arc::new(device.clone()), options)?;
         if !address.ip().is_loopback() {
             output.warn("whoever reaches this machine may watch the run: there are no passwords");

@@ -7,7 +7,7 @@ use crate::run::memory;
 use crate::step::conv::{Conv, ConvInput, ConvSignal};
 use crate::tuning::LayerShape;
 use std::fmt;
-use top5_graph::Graph;
+use top5_graph::{Graph, counted};
 use top5_kernels::{Block, Isa, table};
 
 /// One step of a plan.
@@ -142,7 +142,7 @@ impl fmt::Display for PlanSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { isa, threads, batch, .. } = self;
         let kib = |bytes: u64| bytes.div_ceil(1024);
-        writeln!(f, "{isa}, {threads} threads, batch {batch}")?;
+        writeln!(f, "{isa}, {}, batch {batch}", counted(*threads, "thread"))?;
         for PlannedStep { layer, kernel, fused, bytes, choice, .. } in &self.steps {
             let why = choice.as_ref().map_or("", |choice| &choice.why);
             let kib = kib(*bytes);
@@ -151,8 +151,8 @@ impl fmt::Display for PlanSummary {
         }
         writeln!(
             f,
-            "{} steps; activations {} KiB ({} KiB unshared), parameters {} KiB",
-            self.steps.len(),
+            "{}; activations {} KiB ({} KiB unshared), parameters {} KiB",
+            counted(self.steps.len(), "step"),
             kib(self.arena),
             kib(self.unshared),
             kib(self.parameters)

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use crate::metric::softmax;
 use crate::predictions::Predictions;
 use crate::protocol::Average;
+use top5_graph::counted;
 
 /// Why probabilities cannot be averaged.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +132,11 @@ fn check(members: &[&Predictions]) -> Result<(), EnsembleError> {
                 a.origin.data, a.origin.split, b.origin.data, b.origin.split
             )
         } else if a.images != b.images || first.labels != other.labels {
-            format!("{} and {} images, of which not all are the same", first.len(), other.len())
+            format!(
+                "{} and {}, of which not all are the same",
+                first.len(),
+                counted(other.len(), "image")
+            )
         } else if a.classes != b.classes {
             "the names of the classes".to_owned()
         } else {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use top5_data::{Batch, DataError, Dataset, Loader, LoaderOptions, Preprocess, SettingError};
-use top5_graph::{EngineError, GraphError, Session};
+use top5_graph::{EngineError, GraphError, Session, counted};
 
 use crate::metric;
 use crate::pipe::Pipe;
@@ -47,7 +47,8 @@ impl fmt::Display for EvaluationError {
             Self::Empty { name } => write!(f, "the dataset {name} has no images to evaluate on"),
             Self::Classes { network, dataset } => write!(
                 f,
-                "the network tells {network} classes apart, the dataset has {dataset}: use a dataset of the same classes"
+                "the network tells {} apart, the dataset has {dataset}: use a dataset of the same classes",
+                counted(*network, "class")
             ),
             Self::Protocol(error) => write!(f, "the protocol cannot be used: {error}"),
             Self::NoForm { size: [height, width], source } => {

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use top5_data::SettingError;
 use top5_data::preprocess::MAX_SIDE;
+use top5_graph::counted;
 
 use crate::crops::Crops;
 use crate::dense::{Dense, SoftmaxAt};
@@ -189,8 +190,7 @@ fn check_dense(dense: &Dense, average: Average) -> Result<(), SettingError> {
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let views = self.count();
-        let plural = if views == 1 { "" } else { "s" };
-        write!(f, "{}: {views} view{plural} of an image", self.name)?;
+        write!(f, "{}: {} of an image", self.name, counted(views, "view"))?;
         if views > 1 {
             write!(f, ", mean of the {}", self.average.name())?;
         }

@@ -1,6 +1,7 @@
 //! What counts say and what they do not: intervals, and whether two results differ.
 
 use serde::{Deserialize, Serialize};
+use top5_graph::counted;
 
 /// The 97.5 % point of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
@@ -48,7 +49,8 @@ impl Paired {
         let Self { first_only, second_only, p } = self;
         let p = if *p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") };
         let counts = format!(
-            "{first} alone is right on {first_only} images, {second} alone on {second_only} (McNemar's exact test, {p})"
+            "{first} alone is right on {}, {second} alone on {second_only} (McNemar's exact test, {p})",
+            counted(*first_only, "image")
         );
         let verdict = match (self.differs(), first_only > second_only) {
             (false, _) => "no difference shown",

@@ -26,6 +26,7 @@ mod spec;
 mod summary;
 mod tensor;
 mod window;
+mod words;
 
 pub use builder::{Scope, Var, concat, net, sum};
 pub use count::ReceptiveField;
@@ -49,3 +50,4 @@ pub use spec::{Affine, Convolution, Family, Fans, Kernels, Spec};
 pub use summary::{LayerRow, markdown, rows, table};
 pub use tensor::Tensor;
 pub use window::{Window, k};
+pub use words::{counted, several};

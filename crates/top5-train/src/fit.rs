@@ -426,7 +426,7 @@ impl Trainer {
         let own = share(whole, [ranks - 1, ranks]).len() / parts;
         if own == 0 {
             let expected = "at most the number of a rank's images in a step";
-            let wrong = RecipeError::Value { key: "accumulate", line: None, expected };
+            let wrong = RecipeError::value("accumulate", expected);
             return Err(FitError::Recipe(wrong));
         }
         let least = if ranks > 1 && self.recipe.sync_bn {

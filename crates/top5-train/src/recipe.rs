@@ -273,8 +273,17 @@ pub enum RecipeError {
         /// What is wrong, and what there is.
         message: String,
     },
+    /// A key was set to what it cannot hold.
+    Setting {
+        /// The key of the recipe, in whose value something is wrong.
+        key: &'static str,
+        /// What is wrong, where within it, and what is allowed.
+        message: String,
+    },
     /// A value makes no sense.
     Value {
+        /// The recipe's key, where that holds a table with the key whose value it is.
+        table: Option<&'static str>,
         /// The key.
         key: &'static str,
         /// Its line, where the recipe was read from text; counted from 1.
@@ -289,11 +298,15 @@ impl fmt::Display for RecipeError {
         match self {
             Self::Toml { message } => write!(f, "the recipe is wrong: {message}"),
             Self::Parameters { message } => f.write_str(message),
-            Self::Value { key, line: Some(line), expected } => {
+            Self::Setting { key, message } => write!(f, "the recipe's {key}: {message}"),
+            Self::Value { key, line: Some(line), expected, .. } => {
                 write!(f, "the recipe's line {line}: {key} must be {expected}")
             }
-            Self::Value { key, line: None, expected } => {
+            Self::Value { table: None, key, line: None, expected } => {
                 write!(f, "the recipe's {key} must be {expected}")
+            }
+            Self::Value { table: Some(table), key, line: None, expected } => {
+                write!(f, "the recipe's {key} in {table} must be {expected}")
             }
         }
     }
@@ -371,7 +384,13 @@ impl Recipe {
 
     /// Whether its values make sense.
     pub fn check(&self) -> Result<(), RecipeError> {
-        let wrong = |key, expected| RecipeError::Value { key, line: None, expected };
+        let wrong = RecipeError::value;
+        let within = |table, key, expected| RecipeError::Value {
+            table: Some(table),
+            key,
+            line: None,
+            expected,
+        };
         let share = |value: f32| (0.0..1.0).contains(&value);
         let count = |value: usize| (1..=MAX_COUNT).contains(&value);
         for (good, key, expected) in [
@@ -430,19 +449,18 @@ impl Recipe {
         let update = self.check_update();
         update.map_err(|OutOfBounds { key, expected }| wrong(key, expected))?;
         if let Some((key, expected)) = self.schedule.wrong(f64::from(self.lr)) {
-            return Err(wrong(key, expected));
+            return Err(within("schedule", key, expected));
         }
-        for augment in &self.augment {
-            augment.check()?;
-        }
-        self.mix().check()?;
-        self.preprocess.as_ref().map_or(Ok(()), Preprocess::check)?;
-        Ok(())
+        let setting = |SettingError { key, expected }| wrong(key, expected);
+        self.augment.iter().try_for_each(Augment::check).map_err(setting)?;
+        self.mix().check().map_err(setting)?;
+        let prepared = self.preprocess.as_ref().map_or(Ok(()), Preprocess::check);
+        prepared.map_err(|SettingError { key, expected }| within("preprocess", key, expected))
     }
 
     /// Whether it can be followed where this many images choose the epoch.
     pub fn check_validation(&self, images: usize) -> Result<(), RecipeError> {
-        let wrong = |key, expected| Err(RecipeError::Value { key, line: None, expected });
+        let wrong = |key, expected| Err(RecipeError::value(key, expected));
         if images > 0 {
             Ok(())
         } else if matches!(self.schedule, Schedule::Plateau(_)) {
@@ -508,13 +526,12 @@ impl Recipe {
     }
 }
 
-impl From<SettingError> for RecipeError {
-    fn from(SettingError { key, expected }: SettingError) -> Self {
-        Self::Value { key, line: None, expected }
-    }
-}
-
 impl RecipeError {
+    /// The recipe's own key of this name makes no sense.
+    pub(crate) fn value(key: &'static str, expected: &'static str) -> Self {
+        Self::Value { table: None, key, line: None, expected }
+    }
+
     /// There is no such key.
     fn unknown(key: &str) -> Self {
         let (near, all) = (nearest(key), KEYS.join(", "));
@@ -522,22 +539,15 @@ impl RecipeError {
         Self::Toml { message }
     }
 
-    /// The same with the line of its key in `text`.
+    /// The same with the line of its key in `text`, which is TOML.
     fn at(self, text: &str) -> Self {
         match self {
-            Self::Value { key, expected, .. } => {
-                // Within an inline table a key follows a brace or a comma.
-                let names = |line: &str| {
-                    line.split(['{', ',']).any(|part| {
-                        part.trim_start()
-                            .strip_prefix(key)
-                            .is_some_and(|rest| rest.trim_start().starts_with('='))
-                    })
-                };
-                let line = text.lines().position(names).map(|line| line + 1);
-                Self::Value { key, line, expected }
+            Self::Value { table, key, expected, .. } => {
+                let start = keys::start(text, table, key);
+                let line = start.map(|start| 1 + text[..start].matches('\n').count());
+                Self::Value { table, key, line, expected }
             }
-            Self::Toml { .. } | Self::Parameters { .. } => self,
+            Self::Toml { .. } | Self::Parameters { .. } | Self::Setting { .. } => self,
         }
     }
 }
@@ -635,6 +645,30 @@ mod tests {
         }
         let flip = Augment::FlipHorizontal { probability: 1.5 };
         assert!(Recipe { augment: vec![flip], ..good }.check().is_err());
+    }
+
+    /// Keys of the same name stand at several places.
+    #[test]
+    fn lines_are_those_of_the_key_that_is_meant() {
+        for (schedule, key, line) in [
+            ("schedule = { exponential = { gamma = 0.5, epochs = 0.0 } }\n", "epochs", 1),
+            ("[schedule.exponential]\ngamma = 0.5\nepochs = -1.0\n", "epochs", 3),
+            ("schedule.step.milestones = [1.0]\nschedule.step.gamma = 0.0\n", "gamma", 2),
+            ("schedule.step = { gamma = 0.1, milestones = [3.0, 2.0] }\n", "milestones", 1),
+        ] {
+            let (plain, tables) = DIGITS.split_once("\n[").unwrap();
+            let plain = plain.replacen("schedule = { cosine = { final = 0.0 } }\n", "", 1);
+            assert!(plain.contains("epochs = 6") && !plain.contains("schedule"), "{plain}");
+            let plain = plain.trim_end();
+            let before = plain.lines().count();
+            match Recipe::from_toml(&format!("{plain}\n{schedule}\n[{tables}")) {
+                Err(RecipeError::Value { table, key: named, line: at, .. }) => {
+                    assert_eq!((table, named), (Some("schedule"), key), "{schedule}");
+                    assert_eq!(at, Some(before + line), "{schedule}");
+                }
+                other => panic!("{schedule}: {other:?}"),
+            }
+        }
     }
 
     fn changed(changes: &str) -> Result<Recipe, RecipeError> {

@@ -9,7 +9,7 @@ use std::path::Path;
 use top5_data::Preprocess;
 use top5_eval::imagenet;
 use top5_formats::{self as formats, Format, FormatError, onnx, safetensors, timm};
-use top5_graph::{Graph, Weights, WeightsError};
+use top5_graph::{Graph, Weights, WeightsError, counted};
 use top5_zoo::Network;
 
 use crate::description::Description;
@@ -115,7 +115,11 @@ impl Model {
         let classes = match description.classes {
             Some(classes) if classes.len() == count => classes,
             Some(classes) => {
-                return wrong(format!("{} class names for {count} classes", classes.len()));
+                return wrong(format!(
+                    "{} for {}",
+                    counted(classes.len(), "class name"),
+                    counted(count, "class")
+                ));
             }
             // OverFeat learnt the classes in the order of the contest's development kit.
             None if matches!(format, Format::Overfeat(_)) => {
@@ -124,11 +128,17 @@ impl Model {
             None => (0..count).map(|class| class.to_string()).collect(),
         };
         if let Some(said) = description.class_count.filter(|&said| said != count) {
-            return wrong(format!("config.json says {said} classes, the tensors have {count}"));
+            return wrong(format!(
+                "config.json says {}, the tensors have {count}",
+                counted(said, "class")
+            ));
         }
         let [channels, ..] = graph.input();
         if !matches!(channels, 1 | 3) {
-            let what = format!("its network takes {channels} channels, and images have 1 or 3");
+            let what = format!(
+                "its network takes {}, and images have 1 or 3",
+                counted(channels, "channel")
+            );
             return Err(FormatError::Refused { format: "weights", what }.into());
         }
         let preprocess = description.preprocess.unwrap_or_else(|| match format {

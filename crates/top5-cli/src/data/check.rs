@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use top5::data::survey::{PartSurvey, Place, survey};
 use top5::data::{Dataset, Limits};
+use top5::graph::counted;
 use top5::sha256;
 
 use super::{CheckArgs, open, parts};
@@ -126,7 +127,8 @@ impl Task {
             0 => Ok(()),
             bad => {
                 let message = format!(
-                    "{bad} of {images} images cannot be read: mend or remove them, or train with --skip-bad"
+                    "{bad} of {} cannot be read: mend or remove them, or train with --skip-bad",
+                    counted(images, "image")
                 );
                 Err(Stop::BadInput(message).into())
             }
@@ -164,7 +166,12 @@ impl Document {
             text += &line;
             text.push('\n');
         };
-        line(format!("{}: {} images of {} classes", self.data, self.images, self.classes.len()));
+        line(format!(
+            "{}: {} of {}",
+            self.data,
+            counted(self.images, "image"),
+            counted(self.classes.len(), "class")
+        ));
         for part in &self.parts {
             let side = |side: Option<[usize; 2]>| match side {
                 None => "?".to_owned(),
@@ -172,9 +179,9 @@ impl Document {
                 Some([least, most]) => format!("{least}–{most}"),
             };
             line(format!(
-                "{}: {} images, {} high, {} wide, {} gray, {} bad",
+                "{}: {}, {} high, {} wide, {} gray, {} bad",
                 part.part,
-                part.images,
+                counted(part.images, "image"),
                 side(part.height),
                 side(part.width),
                 part.gray,
@@ -229,7 +236,10 @@ impl Document {
             (count(|twins| twins.across_classes), "classes", "one of them is wrong"),
         ] {
             if groups > 0 {
-                output.warn(&format!("the same pixels in several {what}, {groups} times: {so}"));
+                output.warn(&format!(
+                    "the same pixels in several {what}, {}: {so}",
+                    counted(groups, "time")
+                ));
             }
         }
         for part in &self.parts {
@@ -245,8 +255,9 @@ impl Document {
             }
             if part.gray > 0 && part.gray < part.images - part.bad.len() {
                 output.warn(&format!(
-                    "{}: {} images are gray and the others in colour",
-                    part.part, part.gray
+                    "{}: gray are {}, the others in colour",
+                    part.part,
+                    counted(part.gray, "image")
                 ));
             }
         }

@@ -10,6 +10,7 @@ use top5::data::packed::{CLASSES, SHARD, folder_of, shard_path, shard_text};
 use top5::data::tar::{END, crc32, header, padding};
 use top5::data::together::together;
 use top5::data::{DataError, Dataset, Filter, Image, Limits, decode, resize};
+use top5::graph::counted;
 use top5::{WholeFile, remove_file};
 
 use super::{PackArgs, open, parts};
@@ -124,9 +125,9 @@ impl Task {
         match output.json {
             true => output.document(&document),
             false => output.text(&format!(
-                "{} images of {} classes, {} MiB; read them with --data {}\n",
-                document.images,
-                document.classes,
+                "{} of {}, {} MiB; read them with --data {}\n",
+                counted(document.images, "image"),
+                counted(document.classes, "class"),
                 document.bytes.div_ceil(1 << 20),
                 self.out.display()
             )),

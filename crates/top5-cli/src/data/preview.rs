@@ -13,7 +13,7 @@ use super::PreviewArgs;
 use crate::memory;
 use crate::output::{Kind, Output};
 use crate::table::{self, Column};
-use crate::train::{asked_for, augment_as_usual, is_usual, preprocessing};
+use crate::train::{asked_for, augment_as_usual, is_usual, preprocessing, refused};
 
 /// Images in a row of the sheet, two pictures of each.
 const IN_A_ROW: usize = 4;
@@ -60,7 +60,8 @@ impl Task {
     pub(super) fn resolve(args: PreviewArgs) -> Result<Self> {
         let data = args.source.data;
         let settings = args.augment.settings();
-        let mut recipe = asked_for(&args.recipe, Some(&data))?.with(&settings)?;
+        let mut recipe = asked_for(&args.recipe, Some(&data))?;
+        recipe = recipe.with(&settings).map_err(|error| refused(error, &settings))?;
         let is_said = settings.iter().any(|(key, _)| *key == "augment");
         let augment_unsaid = is_usual(&args.recipe, Some(&data)) && !is_said;
         recipe.seed = args.seed.unwrap_or(recipe.seed);

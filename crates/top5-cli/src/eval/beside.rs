@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use top5::eval::Predictions;
+use top5::graph::counted;
 
 use crate::exit::Stop;
 use crate::printable;
@@ -64,7 +65,8 @@ impl Beside {
         let (image, class) = (printable::path(&self.image), printable::name(&self.class));
         format!(
             "beside {other}: a probability differs by at most {greatest:.2e} ({image}, {class}), {moved:.2e} of the \
-             probability is elsewhere on average, and the same class comes first on {same_first} of {images} images"
+             probability is elsewhere on average, and the same class comes first on {same_first} of {}",
+            counted(*images, "image")
         )
     }
 }

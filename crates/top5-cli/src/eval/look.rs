@@ -12,7 +12,7 @@ use anyhow::Result;
 use top5::data::together::together;
 use top5::data::{Loader, Preprocess};
 use top5::eval::{Header, Origin, Pipe, Shard};
-use top5::graph::{Device, EngineError, Retain, Tensor, Weights};
+use top5::graph::{Device, EngineError, Retain, Tensor, Weights, counted};
 use top5::train::Ranks;
 use top5::{CpuDevice, Model, Options, sha256, sha256_of};
 
@@ -156,7 +156,10 @@ fn look(
         let (name, images) = (dataset.name(), dataset.len());
         let message = match images {
             0 => format!("the dataset {name} has no images to evaluate on"),
-            _ => format!("{name} has {images} images, and none for this shard: make fewer"),
+            _ => {
+                let images = counted(images, "image");
+                format!("{name} has {images}, and none for this shard: make fewer")
+            }
         };
         return Err(Stop::BadInput(message).into());
     }
@@ -189,7 +192,11 @@ fn look(
         return Ok((Vec::new(), Vec::new()));
     }
     let seconds = start.elapsed().as_secs_f64();
-    output.note(&format!("{all} images in {seconds:.1} s, {:.1} images/s", all as f64 / seconds));
+    output.note(&format!(
+        "{} in {seconds:.1} s, {:.1} images/s",
+        counted(all, "image"),
+        all as f64 / seconds
+    ));
     let kept_back = unread.iter().find(|error| !error.is_bad);
     if let Some(error) = kept_back {
         return Err(Stop::from(error.clone()).into());
@@ -202,8 +209,9 @@ fn look(
     }
     if !unread.is_empty() && !settings.skip_bad {
         let message = format!(
-            "{} of {all} images could not be used, see above: replace them, or leave them out with --skip-bad",
-            unread.len()
+            "{} of {} could not be used, see above: replace them, or leave them out with --skip-bad",
+            unread.len(),
+            counted(all, "image")
         );
         return Err(Stop::BadInput(message).into());
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use top5::draw::escape;
 use top5::eval::BINS;
+use top5::graph::counted;
 
 use super::kinds::KINDS;
 use super::pictures::Thumbnails;
@@ -45,12 +46,14 @@ fn verdict(page: &mut String, evaluation: &Evaluation) {
     let _ = writeln!(
         page,
         "<p class=\"verdict\">Top-1 {top1:.2} % ({a:.2} to {b:.2}), top-5 {top5:.2} % ({c:.2} to {d:.2}), of {images} \
-         images ({}).</p>\n<p>Intervals are Wilson's, of 95 %. Mean cross-entropy {loss:.4}. {views} looks at each \
+         ({}).</p>\n<p>Intervals are Wilson's, of 95 %. Mean cross-entropy {loss:.4}. {views} looks at each \
          image.</p>",
-        escape(split)
+        escape(split),
+        images = counted(*images, "image")
     );
     if evaluation.skipped > 0 {
-        let _ = writeln!(page, "<p>{} files are bad and were not counted.</p>", evaluation.skipped);
+        let _ =
+            writeln!(page, "<p>Bad and not counted: {}.</p>", counted(evaluation.skipped, "file"));
     }
     if evaluation.subset {
         page.push_str(

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use top5::data::files::read_text;
 use top5::eval::{Judged, Predictions, imagenet};
+use top5::graph::counted;
 
 use crate::exit::Stop;
 use crate::output::Output;
@@ -65,14 +66,15 @@ impl Real {
         // The folders' classes are right for nine in ten of ImageNet's.
         if agreeing * 2 < left {
             output.warn(&format!(
-                "{}: the images' own classes are among their right answers for {agreeing} of {left} images only: are these \
+                "{}: the images' own classes are among their right answers for {agreeing} of {left} only: are these \
                  the labels of these images?",
-                self.shown
+                self.shown,
+                left = counted(left, "image")
             ));
         }
         let kept = |one: &Judged| answers.header.images[one.index].clone();
         answers.header.images = judged.iter().map(kept).collect();
-        let line = format!("right answers: ReaL's, of which {left} of {all} images have some");
+        let line = format!("right answers: ReaL's, which {left} of {} have", counted(all, "image"));
         answers.header.origin.fitted.push(line);
         Ok(judged)
     }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 use top5::eval::rows::{Member, ResultRow, article};
+use top5::graph::counted;
 use top5::zoo;
 
 use super::result::Evaluation;
@@ -60,7 +61,7 @@ impl<'a> Measured<'a> {
     /// Where it was measured, and how much of the row.
     fn text(&self) -> String {
         let Self { data, split, images, members, missing, .. } = self;
-        let on = format!("measured on {data} ({split}, {images} images)");
+        let on = format!("measured on {data} ({split}, {})", counted(*images, "image"));
         match missing.len() {
             0 => on,
             lacking => {

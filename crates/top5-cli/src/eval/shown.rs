@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use top5::data::Dataset;
 use top5::data::files;
+use top5::graph::counted;
 use top5_serve::Pictures;
 
 use super::data::{Choice, DIGITS};
@@ -61,8 +62,8 @@ impl Shown {
         let answers = Answers::read(&text, evaluation.per_class.len()).map_err(wrong)?;
         if answers.image.len() != evaluation.images {
             let reason = format!(
-                "it has {} images, and {} has {}: they are of two evaluations",
-                answers.image.len(),
+                "it has {}, and {} has {}: they are of two evaluations",
+                counted(answers.image.len(), "image"),
                 report::REPORT,
                 evaluation.images
             );

@@ -5,6 +5,7 @@ use super::beside::Beside;
 use super::result::{Class, Evaluation, Outcome};
 use crate::printable;
 use crate::table::{self, Column};
+use top5::graph::counted;
 
 /// How a result is told on stdout where it is no JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +22,12 @@ pub(crate) fn describe(evaluation: &Evaluation) -> String {
     let data = printable::path(data);
     let interval = |[low, high]: [f64; 2]| format!("{low:.2} to {high:.2}");
     let mut text = format!(
-        "{network} on {data} ({split}, {images} images): top-1 {top1:.2} %, top-5 {top5:.2} %, loss \
+        "{network} on {data} ({split}, {images}): top-1 {top1:.2} %, top-5 {top5:.2} %, loss \
          {loss:.4}\n95 % intervals: top-1 {}, top-5 {}\npreprocessing: {}\n",
         interval(evaluation.top1_interval),
         interval(evaluation.top5_interval),
-        evaluation.preprocess
+        evaluation.preprocess,
+        images = counted(*images, "image")
     );
     let protocol = &evaluation.origin.protocol;
     if let Some(averaged) = &evaluation.origin.ensemble {

@@ -10,7 +10,7 @@ use top5::explain::page::Page;
 use top5::explain::picture::{blocks, encode, layout};
 use top5::explain::zfnet::field::Rectangle;
 use top5::explain::zfnet::gallery::Search;
-use top5::graph::{Device, NodeId, Retain};
+use top5::graph::{Device, NodeId, Retain, counted};
 use top5::{CpuDevice, Model, Options, WeightFiles, write_whole};
 
 use super::args::{EvolveArgs, MapArgs};
@@ -193,8 +193,9 @@ impl Task {
         for Layer { name, sheet, maps } in &evolution.layers {
             let jumps: usize = maps.iter().map(|map| map.jumps.len()).sum();
             output.text(&format!(
-                "{name}: {} maps, {jumps} jumps to another source image: {sheet}\n",
-                maps.len()
+                "{name}: {}, {} to another source image: {sheet}\n",
+                counted(maps.len(), "map"),
+                counted(jumps, "jump")
             ))?;
         }
         Ok(())

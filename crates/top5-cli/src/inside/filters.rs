@@ -11,7 +11,9 @@ use top5::explain::picture::{blocks, encode, sheet};
 use top5::explain::zfnet::filters::{
     Activity, Filter, Health, clipped, filters, first_convolution,
 };
-use top5::graph::{Device, Family, Graph, NodeId, Retain, Session, SessionOptions, Tensor};
+use top5::graph::{
+    Device, Family, Graph, NodeId, Retain, Session, SessionOptions, Tensor, counted,
+};
 use top5::{Finite, Model, Options, write_whole};
 
 use super::args::FiltersArgs;
@@ -233,8 +235,8 @@ fn drawn(weight: &Tensor) -> Image {
 fn describe(told: &Filters) -> String {
     let Filters { layer, filters, radius, clipped, .. } = told;
     let mut text = format!(
-        "{layer}: {} filters, root mean square {:.4} to {:.4}; {} above the radius {radius:.4}\n",
-        filters.len(),
+        "{layer}: {}, root mean square {:.4} to {:.4}; {} above the radius {radius:.4}\n",
+        counted(filters.len(), "filter"),
         filters.iter().map(|f| f.filter.rms).fold(f64::INFINITY, f64::min),
         filters.iter().map(|f| f.filter.rms).fold(0.0, f64::max),
         clipped.len()
@@ -248,7 +250,8 @@ fn describe(told: &Filters) -> String {
     if let (Some(images), Some(dead), Some(saturated)) = (told.images, &told.dead, &told.saturated)
     {
         text += &format!(
-            "on {images} images {} of {} maps are dead {dead:?}, {} saturated {saturated:?}\n",
+            "on {} {} of {} maps are dead {dead:?}, {} saturated {saturated:?}\n",
+            counted(images, "image"),
             dead.len(),
             filters.len(),
             saturated.len()

@@ -10,7 +10,7 @@ use top5::explain::page::Page;
 use top5::explain::picture::{blocks, encode, layout};
 use top5::explain::zfnet::field::Rectangle;
 use top5::explain::zfnet::gallery::Search;
-use top5::graph::{Device, Graph, Network, NodeId, Retain};
+use top5::graph::{Device, Graph, Network, NodeId, Retain, counted};
 use top5::{Model, Options, sha256, write_whole};
 
 use super::args::{GalleryArgs, MapArgs};
@@ -169,9 +169,12 @@ impl Task {
         };
         let mut page = Page::new(&format!("{}: what its maps answer to", graph.name()));
         page.paragraph(&format!(
-            "The {} strongest patches of each map in {} images of {} ({}), each image once, and to their right their \
+            "The {} strongest patches of each map in {} of {} ({}), each image once, and to their right their \
              projections in the same order: gray is zero, and each projection has a scale of its own.",
-            self.top, gallery.images, gallery.data, gallery.split
+            self.top,
+            counted(gallery.images, "image"),
+            gallery.data,
+            gallery.split
         ));
         page.warning(WARNING);
         let total = search.layers().iter().map(|layer| layer.maps().len()).sum();
@@ -254,7 +257,11 @@ impl Task {
                 dead => format!(", {} without a positive activation", dead.len()),
             };
             let sheets = layer.sheets.join(", ");
-            output.text(&format!("{}: {} maps{dead}: {sheets}\n", layer.name, layer.maps.len()))?;
+            output.text(&format!(
+                "{}: {}{dead}: {sheets}\n",
+                layer.name,
+                counted(layer.maps.len(), "map")
+            ))?;
         }
         Ok(())
     }
@@ -264,7 +271,7 @@ impl Task {
 pub(super) fn shape(graph: &Graph, layer: NodeId) -> String {
     let shape = graph.node(layer).shape();
     let [height, width] = shape.size();
-    format!("{} maps of {height}×{width}", shape.channels())
+    format!("{} of {height}×{width}", counted(shape.channels(), "map"))
 }
 
 /// Fails where the patches of a sheet, of which a map has up to `top`, do not fit into memory.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use top5::data::{Loader, LoaderOptions, files};
 use top5::explain::zfnet::gallery::Search;
-use top5::graph::{EngineError, Graph, Network, NodeId, Session, SessionOptions};
+use top5::graph::{EngineError, Graph, Network, NodeId, Session, SessionOptions, counted};
 use top5::{Finite, Model, Options, write_whole};
 
 use super::subject::Images;
@@ -53,7 +53,7 @@ impl Pass<'_> {
             );
             Stop::BadInput(message)
         })?;
-        self.output.note(&format!("going on after {} images", resumed.seen()));
+        self.output.note(&format!("going on after {}", counted(resumed.seen(), "image")));
         Ok(resumed)
     }
 
@@ -111,9 +111,9 @@ impl Pass<'_> {
         self.save(search)?;
         if search.unread() > 0 && !self.skip_bad || search.unread() == images.count {
             let message = format!(
-                "{} of {} images could not be used: replace them, or leave them out with --skip-bad",
+                "{} of {} could not be used: replace them, or leave them out with --skip-bad",
                 search.unread(),
-                images.count
+                counted(images.count, "image")
             );
             return Err(Stop::BadInput(message).into());
         }
@@ -121,7 +121,10 @@ impl Pass<'_> {
         let seen = search.seen() - from;
         if seen > 0 {
             let speed = seen as f64 / seconds.max(1e-9);
-            self.output.note(&format!("{seen} images in {seconds:.1} s, {speed:.1} images/s"));
+            self.output.note(&format!(
+                "{} in {seconds:.1} s, {speed:.1} images/s",
+                counted(seen, "image")
+            ));
         }
         Ok(())
     }
@@ -143,7 +146,7 @@ impl Pass<'_> {
             Some(_) => "; the same command goes on from there",
             None => "",
         };
-        let message = format!("stopped after {} images{kept}", search.seen());
+        let message = format!("stopped after {}{kept}", counted(search.seen(), "image"));
         Stop::Interrupted { signal, message }.into()
     }
 }

@@ -7,6 +7,7 @@ use top5::draw::{Epoch, Panel, Run, Series, curves, panels};
 use top5::eval::Report;
 use top5::explain::page::Page;
 use top5::explain::picture::encode;
+use top5::graph::{counted, several};
 use top5::train::{EpochRow, History, Recipe, TimedStep, sentence};
 
 use super::{Answers, Mistake, TEST};
@@ -57,12 +58,16 @@ fn verdict(page: &mut Page, recipe: &Recipe, history: &History, answers: Option<
                 "which also chose the epoch: on new images it will do a little worse"
             };
             page.paragraph(&format!(
-                "Top-1 {:.2} %, top-5 {:.2} % of {} {part} images, {chose}. Mean cross-entropy {:.4}.",
-                report.top1_percent, report.top5_percent, report.images, report.loss
+                "Top-1 {:.2} %, top-5 {:.2} % of {} {part} {}, {chose}. Mean cross-entropy {:.4}.",
+                report.top1_percent,
+                report.top5_percent,
+                report.images,
+                several(report.images, "image"),
+                report.loss
             ));
             if !report.errors.is_empty() {
-                let count = report.errors.len();
-                page.warning(&format!("{count} images could not be read and were left out."));
+                let count = counted(report.errors.len(), "image");
+                page.warning(&format!("{count} could not be read, and left out."));
             }
         }
         None => page.paragraph("No images were looked at for this report."),
@@ -76,11 +81,15 @@ fn verdict(page: &mut Page, recipe: &Recipe, history: &History, answers: Option<
         0.0 => String::new(),
         seconds => format!(" in {:.1} minutes of training and validation", seconds / 60.0),
     };
-    page.paragraph(&format!("{steps} steps and {epochs} of {} epochs{time}.", recipe.epochs));
+    page.paragraph(&format!(
+        "{} and {epochs} of {}{time}.",
+        counted(steps, "step"),
+        counted(recipe.epochs, "epoch")
+    ));
     if history.unreadable > 0 {
         page.warning(&format!(
-            "{} lines of the run's logs cannot be read and are passed over.",
-            history.unreadable
+            "Passed over, since they cannot be read: {} of the run's logs.",
+            counted(history.unreadable, "line")
         ));
     }
 }

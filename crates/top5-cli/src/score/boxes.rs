@@ -9,6 +9,7 @@ use top5::data::{Image, Preprocess, read_image};
 use top5::explain::Method;
 use top5::explain::score::{centred_gaussian, hits, is_hit, random_map};
 use top5::explain::zfnet::field::Rectangle;
+use top5::graph::counted;
 
 use crate::exit::Stop;
 use crate::explained::{Choice, Subject, class_named, map};
@@ -136,10 +137,10 @@ impl Pointing {
         };
         let rows: Vec<[String; 3]> = self.rows.iter().map(row).collect();
         format!(
-            "\n{}\npointing game: {} objects, mean of the classes' accuracies; a maximum within {} pixels of the object hits\n",
+            "\n{}\npointing game: {}, mean of the classes' accuracies; a maximum within {} of the object hits\n",
             table::aligned(columns, &rows),
-            self.objects,
-            self.tolerance
+            counted(self.objects, "object"),
+            counted(self.tolerance, "pixel")
         )
     }
 }

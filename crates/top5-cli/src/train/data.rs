@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use top5::data::source::NAMES;
 use top5::data::{Limits, OnBad, OpenOptions, Splits};
+use top5::graph::counted;
 use top5::train::Recipe;
 use top5::zoo;
 
@@ -92,7 +93,8 @@ pub(super) fn open(recipe: &Recipe, reading: &Reading, may_have_moved: bool) -> 
     let found = splits.train.classes().len();
     if let Some(classes) = classes.filter(|classes| *classes != found) {
         let message = format!(
-            "the recipe says {classes} classes, {data} has {found}: leave `classes` out, or give other data"
+            "the recipe says {}, {data} has {found}: leave `classes` out, or give other data",
+            counted(classes, "class")
         );
         return Err(Stop::BadInput(message).into());
     }

@@ -85,6 +85,16 @@ const FLAGS: [Flag; 34] = [
     flag(RANKS, Switch, "sync-bn", "true|false", "Normalise a batch over the images of all ranks instead of each rank's own"),
 ];
 
+/// How this key is set to this value on the command line: by its flag where it has one.
+pub(super) fn shown(path: &str, value: &str) -> String {
+    let command = super::TrainArgs::augment_args(Command::new("train"));
+    let flag = path.replace('_', "-");
+    match command.get_arguments().any(|arg| arg.get_long() == Some(&*flag)) {
+        true => format!("--{flag} {value}"),
+        false => format!("--set {path}={value}"),
+    }
+}
+
 /// The keys that are set on the command line, with their values as a recipe has them: those of flags, then those of `--set`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RecipeArgs(pub(crate) Vec<(String, String)>);

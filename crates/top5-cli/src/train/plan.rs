@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use top5::data::{Dataset, Image, Splits};
-use top5::graph::Graph;
+use top5::graph::{Graph, counted, several};
 use top5::train::{Recipe, Schedule};
 use top5::usual_augment;
 
@@ -81,14 +81,14 @@ impl Plan {
     pub(super) fn say(&self, recipe: &Recipe, output: Output) {
         let names = self.class_names.join(", ");
         let more = if self.classes > NAMED { ", …" } else { "" };
-        output.note(&format!("{} classes: {names}{more}", self.classes));
+        output.note(&format!("{}: {names}{more}", counted(self.classes, "class")));
         let [channels, height, width] = self.input;
         output.note(&format!(
             "{} of {} of {} of {channels}×{height}×{width}: {}, about {} MiB of memory",
-            counted(recipe.epochs, "epoch", "epochs"),
-            counted(self.steps_per_epoch, "step", "steps"),
-            counted(self.images_per_step, "image", "images"),
-            counted(self.steps, "step", "steps"),
+            counted(recipe.epochs, "epoch"),
+            counted(self.steps_per_epoch, "step"),
+            counted(self.images_per_step, "image"),
+            counted(self.steps, "step"),
             self.memory_bytes.div_ceil(1 << 20)
         ));
         if recipe.accumulate > 1 {
@@ -106,31 +106,28 @@ impl Plan {
     }
 }
 
-/// So many of what has these names, one and several.
-fn counted(count: usize, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
-}
-
 /// The optimiser and its rate, in words.
 fn descent(recipe: &Recipe) -> String {
     let schedule = match &recipe.schedule {
         Schedule::Constant => "constant".to_owned(),
         Schedule::Step { milestones, gamma } => {
             let after: Vec<String> = milestones.iter().map(f64::to_string).collect();
-            format!("times {gamma} after epochs {}", after.join(", "))
+            format!("times {gamma} after {} {}", several(after.len(), "epoch"), after.join(", "))
         }
-        Schedule::Exponential { gamma, epochs } => format!("times {gamma} every {epochs} epochs"),
+        Schedule::Exponential { gamma, epochs } => {
+            format!("times {gamma} every {}", counted(*epochs, "epoch"))
+        }
         Schedule::Cosine { last } => format!("along a cosine to {last}"),
         Schedule::Polynomial { power, last } => format!("along the power {power} to {last}"),
         Schedule::Plateau(plateau) => format!(
-            "times {} after {} epochs in a row that are no better",
-            plateau.factor, plateau.patience
+            "times {} where more than {} in a row bring nothing better",
+            plateau.factor,
+            counted(plateau.patience, "epoch")
         ),
     };
     let warmup = match recipe.warmup_epochs {
         0.0 => String::new(),
-        1.0 => "rising over 1 epoch, then ".to_owned(),
-        epochs => format!("rising over {epochs} epochs, then "),
+        epochs => format!("rising over {}, then ", counted(epochs, "epoch")),
     };
     format!("{}, learning rate {}, {warmup}{schedule}", recipe.optimizer.name(), recipe.lr)
 }
@@ -149,7 +146,7 @@ fn warnings(splits: &Splits, channels: usize) -> Vec<String> {
         if !without.is_empty() {
             let names = without.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
             let more = if without.len() > NAMED { ", …" } else { "" };
-            let count = counted(without.len(), "class", "classes");
+            let count = counted(without.len(), "class");
             warnings.push(format!("no image to {purpose} is of {count}: {names}{more}"));
         }
     }

@@ -8,6 +8,7 @@ use top5::train::{PrecisionName, Recipe, RecipeError};
 use top5::{Precision, zoo};
 
 use super::args::TrainArgs;
+use super::flags;
 use crate::exit::Stop;
 use crate::run_folder::read_recipe;
 use crate::source;
@@ -33,13 +34,18 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
     let data = args.data.data.as_deref();
     let mut usual = false;
     let mut recipe = match (args.target.as_deref(), &saved) {
+        // The network alone says nothing that the run does not know better.
+        (Some(target), Some(saved)) if is_network(target, &saved.network) => saved.clone(),
         (Some(target), _) => {
             usual = is_usual(target, data);
             asked_for(target, data)?
         }
         (None, Some(saved)) => saved.clone(),
         (None, None) => {
-            let message = "there is no run to go on with: name a network or a recipe".to_owned();
+            let place = args.out.as_ref().map(|out| format!("{}: ", out.display()));
+            let place = place.unwrap_or_default();
+            let message =
+                format!("{place}there is no run to go on with: name a network or a recipe");
             return Err(Stop::BadInput(message).into());
         }
     };
@@ -55,9 +61,6 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
     let augment_unsaid = usual && !settings.iter().any(|(key, _)| *key == "augment");
     if let Some(saved) = &saved {
         recipe.precision = recipe.precision.or(saved.precision);
-        if augment_unsaid {
-            recipe.augment = saved.augment.clone();
-        }
     }
     recipe.weights = recipe.weights.as_deref().map(source::anywhere);
     recipe.data = super::data::from_anywhere(&recipe.data);
@@ -101,6 +104,11 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
     Ok(Resolved { recipe, prolonged, augment_unsaid })
 }
 
+/// Whether this is a name of that network.
+fn is_network(target: &str, network: &str) -> bool {
+    zoo::network(target).is_ok_and(|named| named.name == network)
+}
+
 /// How the recipe's network wants its images, where the command line changes a part of that.
 fn preprocess_to_change(
     args: &TrainArgs,
@@ -141,24 +149,33 @@ fn settings(args: &TrainArgs, begins: bool) -> Vec<(&str, String)> {
 }
 
 /// The error of settings that make no recipe, in the words of the command line.
-fn refused(error: RecipeError, settings: &[(&str, String)]) -> Stop {
-    let (key, expected) = match error {
-        RecipeError::Value { key, expected, .. } => (key, expected),
-        RecipeError::Toml { message } => {
-            return Stop::Usage(message.trim_end().replace('\n', ", "));
-        }
-        RecipeError::Parameters { .. } => return Stop::Usage(error.to_string()),
+pub(crate) fn refused(error: RecipeError, settings: &[(&str, String)]) -> Stop {
+    let last = |is: &dyn Fn(&str) -> bool| {
+        let given = settings.iter().rev().find(|(path, _)| is(path));
+        given.map(|(path, value)| format!("{}: ", flags::shown(path, value)))
     };
-    let is = |path: &str| path.split('.').any(|part| part == key);
-    let given = settings.iter().rev().find(|(path, _)| is(path));
-    Stop::Usage(match given {
-        Some((path, value)) if path.contains('.') => {
-            format!("--set {path}={value}: {key} must be {expected}")
+    let of_key = |key: &str| last(&|path| path.split('.').next() == Some(key));
+    Stop::Usage(match error {
+        RecipeError::Value { table, key, expected, .. } => {
+            let named = || last(&|path| path.split('.').next_back() == Some(key));
+            let of_table = table.and_then(|table| named().or_else(|| of_key(table)));
+            let given = of_table.or_else(|| of_key(key)).unwrap_or_default();
+            format!("{given}{key} must be {expected}")
         }
-        Some((path, value)) => {
-            format!("--{} {value}: {key} must be {expected}", path.replace('_', "-"))
+        RecipeError::Setting { key, message } => {
+            // TOML's reader leaves out which choice was made: `schedule.gamma`.
+            let is_last = |path: &str| {
+                path.rsplit_once('.').is_some_and(|(_, name)| {
+                    message.contains(&format!(".{name}`"))
+                        || message.contains(&format!("field `{name}`"))
+                })
+            };
+            let given = last(&is_last);
+            let given = given.or_else(|| of_key(key)).unwrap_or_default();
+            format!("{given}{message}")
         }
-        None => format!("{key} must be {expected}"),
+        RecipeError::Toml { message } => message.trim_end().replace('\n', ", "),
+        RecipeError::Parameters { .. } => error.to_string(),
     })
 }
 

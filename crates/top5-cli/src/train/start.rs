@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use top5::data::Preprocess;
-use top5::graph::Graph;
+use top5::graph::{Graph, counted};
 use top5::train::{FineTuning, Recipe, Schedule, State};
 use top5::zoo::Network;
 use top5::{Transplanted, transplant};
@@ -46,12 +46,13 @@ pub(super) fn weights(
         .with_context(|| format!("starting from {}", start.origin))?;
     let [there, here] = [start.model.graph.classes(), graph.classes()];
     let head = match transplanted.redrawn.as_slice() {
-        [] => format!("all of them, the head for {here} classes included"),
+        [] => format!("all of them, the head for {} included", counted(here, "class")),
         redrawn if there == here => {
             format!("drawn anew, since they lack them: {}", redrawn.join(", "))
         }
         redrawn => format!(
-            "drawn anew for {here} classes, of which they have {there}: {}",
+            "drawn anew for {}, of which they have {there}: {}",
+            counted(here, "class"),
             redrawn.join(", ")
         ),
     };
@@ -63,14 +64,17 @@ pub(super) fn weights(
 pub(super) fn describe(tuning: &FineTuning, output: Output) {
     let [moving, frozen] = tuning.counts();
     if frozen > 0 {
-        output.note(&format!("{moving} tensors learn, {frozen} are frozen"));
+        output.note(&format!("learning: {}; frozen: {frozen}", counted(moving, "tensor")));
     }
 }
 
 /// What is to be said of a run that has ended because validation stopped improving.
 pub(super) fn stopped_early(state: &State) -> Option<String> {
     let most = state.recipe.early_stopping.filter(|_| state.stopped_early())?;
-    Some(format!("stopped early: none of the last {most} epochs was the best"))
+    Some(match most {
+        1 => "stopped early: the last epoch was not the best".to_owned(),
+        _ => format!("stopped early: none of the last {most} epochs was the best"),
+    })
 }
 
 /// What is to be said where a run of these epochs is to have more.
@@ -84,5 +88,5 @@ pub(super) fn prolonged(recipe: &Recipe, epochs: usize) -> String {
         | Schedule::Exponential { .. }
         | Schedule::Plateau(_) => "its schedule, which has no end, is followed further",
     };
-    format!("the run is prolonged from {epochs} to {} epochs; {schedule}", recipe.epochs)
+    format!("the run is prolonged from {epochs} to {}; {schedule}", counted(recipe.epochs, "epoch"))
 }

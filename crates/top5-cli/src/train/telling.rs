@@ -1,12 +1,12 @@
 //! How a run tells what it does: drawn on a terminal, in lines, or in sentences for a screen reader.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use top5::train::{EpochRow, State, StepRecord, sentence};
 
 use super::view::View;
+use crate::listen;
 use crate::output::Output;
 
 /// How steps and epochs are told of.
@@ -32,9 +32,9 @@ pub(crate) struct TellingArgs {
     pub(super) tensorboard: bool,
     /// Show the run in a browser while it trains, at 127.0.0.1:8000 by default; at other addresses than this machine's own to
     /// the network, too
-    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "127.0.0.1:8000")]
-    pub(super) watch: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "127.0.0.1:8000", value_parser = listen::host_and_port)]
+    pub(super) watch: Option<(String, u16)>,
     /// Write no report.html at the end
     #[arg(long)]
     pub(super) no_report: bool,

@@ -326,4 +326,5 @@ fn second_run_in_a_folder_is_refused_while_the_first_one_lasts() {
     child.wait().unwrap();
     place.fails("train lenet --out run", 4, &["not empty", "--resume"]);
     place.fails("train lenet --out run --resume --seed 3", 3, &["seed"]);
+    place.fails("train --out nowhere --resume", 3, &["nowhere: there is no run to go on with"]);
 }

@@ -138,6 +138,8 @@ fn data_are_found_from_anywhere_and_where_they_were_moved() {
     place.fails("train --resume --out run", 3, &["if they are elsewhere by now", "--data"]);
     place.fails("train --resume --out run --data digits", 3, &["are not those of the run"]);
     assert_eq!(hash(&place, "train --resume --out run --data moved"), whole);
-    // And it remembers where they are.
+    // And it remembers where they are, and what else was asked for.
     assert_eq!(hash(&place, "train --resume --out run"), whole);
+    assert_eq!(hash(&place, "train lenet --resume --out run"), whole);
+    place.fails("train lenet5 --resume --out run", 3, &["network: \"lenet5\", \"lenet\""]);
 }

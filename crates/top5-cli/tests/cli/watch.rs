@@ -162,7 +162,14 @@ fn report_is_one_page_that_asks_nobody() {
 
     // A run that has just begun, of an earlier version, killed in a line.
     fs::remove_dir_all(place.path("run/checkpoints")).unwrap();
-    fs::remove_file(place.path("run/model.safetensors")).unwrap();
+    // What can be told without the model is told when it is damaged.
+    let weights = place.path("run/model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    fs::write(&weights, &whole[..300]).unwrap();
+    let words = ["reading the run's model", "--no-images", "model.safetensors: damaged"];
+    place.fails("report run --out damaged.html", 3, &words);
+    place.text("report run --no-images --out damaged.html");
+    fs::remove_file(&weights).unwrap();
     fs::remove_file(place.path("run/times.jsonl")).unwrap();
     let log =
         "{\"event\":\"step\",\"step\":1,\"epoch\":1,\"loss\":2.5,\"lr\":0.1}\n\0\0\n{\"event\":";
@@ -171,7 +178,12 @@ fn report_is_one_page_that_asks_nobody() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("no weights yet"), "{ran:?}");
     let page = fs::read_to_string(place.path("early.html")).unwrap();
-    for words in ["No epoch is complete yet", "1 steps", "1 lines", "batch_size = 128"] {
+    for words in [
+        "No epoch is complete yet",
+        "1 step and 0 of",
+        "cannot be read: 1 line of",
+        "batch_size = 128",
+    ] {
         assert!(page.contains(words), "{words}");
     }
     place.fails("report absent", 3, &["absent", "config.resolved.toml"]);
@@ -230,7 +242,7 @@ fn run_is_watched_from_its_own_process_and_from_another() {
     let place = Place::new();
     let mut line = String::new();
     let mut run = place
-        .command("train lenet --epochs 500 --batch-size 128 --out run --watch=127.0.0.1:0")
+        .command("train lenet --epochs 500 --batch-size 128 --out run --watch=localhost:0")
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()

@@ -1,5 +1,6 @@
 //! Why an engine could not do as it was told.
 
+use crate::counted;
 use crate::params::WeightsError;
 use std::fmt;
 
@@ -127,7 +128,11 @@ impl fmt::Display for EngineError {
                 write!(f, "expected 1 to {batch} images of {sample} values, got {got} values")
             }
             Self::Labels { expected, got } => {
-                write!(f, "expected one label for each of {expected} images, got {got}")
+                write!(
+                    f,
+                    "expected one label for each of {}, got {got}",
+                    counted(*expected, "image")
+                )
             }
             Self::Label { index, label, classes } => write!(
                 f,
@@ -135,7 +140,8 @@ impl fmt::Display for EngineError {
             ),
             Self::Distributions { images, classes, got } => write!(
                 f,
-                "expected one distribution over {classes} classes for each of {images} images, got {got} values"
+                "expected one distribution over {classes} classes for each of {}, got {got} values",
+                counted(*images, "image")
             ),
             Self::Distribution { index, sum } => write!(
                 f,

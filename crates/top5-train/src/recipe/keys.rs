@@ -1,5 +1,6 @@
 //! The names of a recipe's keys, and which of them somebody meant who wrote another word.
 
+use toml::de::{DeTable, DeValue};
 use top5_graph::edit_distance;
 
 /// Every key of a recipe. A test compares them with what is read.
@@ -100,6 +101,26 @@ pub(super) fn nearest(word: &str) -> &'static str {
     let synonym = SYNONYMS.iter().find(|(other, _)| *other == word);
     let alike = || KEYS.into_iter().min_by_key(|key| edit_distance(&word, key)).unwrap_or("");
     synonym.map_or_else(alike, |(_, key)| key)
+}
+
+/// Where in `text` a key of a recipe stands, or the key of this name within the table that it holds.
+pub(super) fn start(text: &str, table: Option<&str>, key: &str) -> Option<usize> {
+    let whole = DeTable::parse(text).ok()?;
+    match table {
+        None => whole.get_ref().keys().find(|own| own.get_ref() == key).map(|own| own.span().start),
+        Some(table) => within(whole.get_ref().get(table)?.get_ref(), key),
+    }
+}
+
+/// Where the first key of this name stands in a value's tables.
+fn within(value: &DeValue<'_>, key: &str) -> Option<usize> {
+    let entries = value.as_table()?.iter();
+    entries
+        .filter_map(|(own, below)| match own.get_ref() == key {
+            true => Some(own.span().start),
+            false => within(below.get_ref(), key),
+        })
+        .min()
 }
 
 #[cfg(test)]

@@ -31,22 +31,34 @@ impl Recipe {
         if let Some(optimizer) = optimizer.filter(|optimizer| *optimizer != self.optimizer) {
             if !is_set("lr") {
                 let expected = "given along with another optimizer; usual are 0.1 for sgd, 0.001 for adam and adamw";
-                return Err(RecipeError::Value { key: "lr", line: None, expected });
+                return Err(RecipeError::value("lr", expected));
             }
             let keys = self.optimizer.keys().iter();
             for key in keys.filter(|key| !optimizer.keys().contains(key) && !is_set(key)) {
                 table.remove(*key);
             }
         }
-        let mut recipe = read(table).map_err(|error| {
-            let message = error.to_string().trim().to_owned();
-            RecipeError::Toml { message }
-        })?;
+        let mut recipe = read(table).map_err(|error| self.unreadable(settings, &error))?;
         if !is_set("warmup_epochs") {
             recipe.warmup_epochs = recipe.warmup_epochs.min(recipe.epochs as f64);
         }
         recipe.check()?;
         Ok(recipe)
+    }
+
+    /// Why the recipe cannot be read with these settings, and which of its keys was set so.
+    fn unreadable(&self, settings: &[(&str, String)], error: &toml::de::Error) -> RecipeError {
+        let message = error.to_string().trim().replace('\n', ", ");
+        let is_wrong = |key: &&str| {
+            let mut table = self.table();
+            let of_key = settings.iter().filter(|(path, _)| first(path) == *key);
+            let set = of_key.map(|(path, value)| set(&mut table, path, value));
+            set.collect::<Result<(), _>>().is_err() || read(table).is_err()
+        };
+        match KEYS.into_iter().find(is_wrong) {
+            Some(key) => RecipeError::Setting { key, message },
+            None => RecipeError::Toml { message },
+        }
     }
 
     fn table(&self) -> toml::Table {
@@ -143,22 +155,27 @@ fn typed(key: &str, written: &str) -> Result<Value, RecipeError> {
         (Some(Value::Table(_)), _) => "a table",
         (Some(Value::Datetime(_)) | None, _) => return Ok(value),
     };
-    let key = KEYS.into_iter().find(|known| *known == key).unwrap_or_default();
-    Err(RecipeError::Value { key, line: None, expected })
+    Err(RecipeError::value(known(key)?, expected))
 }
 
 fn read(table: toml::Table) -> Result<Recipe, toml::de::Error> {
     Value::Table(table).try_into()
 }
 
+/// The key of a recipe that a path begins with.
+fn first(path: &str) -> &str {
+    path.split('.').next().unwrap_or_default()
+}
+
+/// A recipe's key of this name.
+fn known(key: &str) -> Result<&'static str, RecipeError> {
+    KEYS.into_iter().find(|known| *known == key).ok_or_else(|| RecipeError::unknown(key))
+}
+
 /// Sets one key.
 fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), RecipeError> {
-    let mut path = key.split('.');
-    let first = path.next().unwrap_or_default();
-    if !KEYS.contains(&first) {
-        return Err(RecipeError::unknown(first));
-    }
-    let rest: Vec<&str> = path.collect();
+    let first = known(first(key))?;
+    let rest: Vec<&str> = key.split('.').skip(1).collect();
     let value = if rest.is_empty() { typed(first, value)? } else { parse(first, value) };
     let value = match (value, first) {
         (Value::String(text), _) if text == "none" && rest.is_empty() => {
@@ -184,8 +201,8 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<(), RecipeErro
         }
         let below = at.entry(name).or_insert_with(|| Value::Table(toml::Table::new()));
         let Value::Table(below) = below else {
-            let message = format!("{key}: {name} is no table: set {name} as a whole");
-            return Err(RecipeError::Toml { message });
+            let message = format!("{name} is no table: set {name} as a whole");
+            return Err(RecipeError::Setting { key: first, message });
         };
         (at, name) = (below, next);
     }
@@ -255,6 +272,51 @@ mod tests {
         ] {
             let error = with(&[("lr", "0.1"), (key, value)]).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
+        }
+    }
+
+    /// However many keys are set, and whichever of them belong together.
+    #[test]
+    fn what_cannot_be_read_is_told_with_the_key_that_was_set_so() {
+        for (settings, key, words) in [
+            (&[("seed", "7"), ("schedule.cosine.finel", "0")][..], "schedule", "finel"),
+            (
+                &[
+                    ("schedule.step.milestones", "[1]"),
+                    ("schedule.step.gamma", "x"),
+                    ("mixup", "1"),
+                ],
+                "schedule",
+                "in `schedule.gamma`",
+            ),
+            (&[("schedule", "step"), ("epochs", "3")], "schedule", "missing field `milestones`"),
+            (&[("preprocess", "{mean=[0.5]}"), ("lr", "0.1")], "preprocess", "missing field"),
+            (&[("augment", "trivial_augmnt"), ("lr", "0.1")], "augment", "trivial_augmnt"),
+            (&[("groups", "{params=\"fc*\",lrr=10}")], "groups", "lrr"),
+            (&[("no_decay", "norm"), ("lr", "0.1")], "no_decay", "norm"),
+            (&[("optimizer", "adan")], "optimizer", "adan"),
+            (&[("seed", "-1")], "seed", "a seed from 0"),
+            (&[("lr.fast", "1")], "lr", "no table"),
+        ] {
+            match with(settings) {
+                Err(RecipeError::Setting { key: named, message }) => {
+                    assert_eq!(named, key, "{settings:?}: {message}");
+                    assert!(message.contains(words), "{settings:?}: {message}");
+                    assert!(!message.contains('\n'), "{message}");
+                }
+                other => panic!("{settings:?}: {other:?}"),
+            }
+        }
+        for (settings, table, key) in [
+            (("schedule", "{step={milestones=[3,2],gamma=0.1}}"), "schedule", "milestones"),
+            (("schedule.plateau.factor", "2"), "schedule", "factor"),
+        ] {
+            match with(&[settings]) {
+                Err(RecipeError::Value { table: of, key: named, .. }) => {
+                    assert_eq!((of, named), (Some(table), key), "{settings:?}");
+                }
+                other => panic!("{settings:?}: {other:?}"),
+            }
         }
     }
 
