@@ -126,7 +126,12 @@ pub fn make_folder(path: &Path) -> Result<(), WriteError> {
     let make = || -> io::Result<()> {
         let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
         let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
-        fs::create_dir_all(path)?;
+        fs::create_dir_all(path).map_err(|error| {
+            // The system's words, "file exists", do not say what is wrong with that.
+            let taken = "something that is no folder has this name: choose another one";
+            let is_taken = error.kind() == io::ErrorKind::AlreadyExists;
+            if is_taken { io::Error::other(taken) } else { error }
+        })?;
         for made in missing {
             let above = made.parent().filter(|above| !above.as_os_str().is_empty());
             sync_folder(above.unwrap_or(Path::new(".")))?;

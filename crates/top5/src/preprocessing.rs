@@ -37,23 +37,24 @@ pub(crate) fn from_timm(timm: timm::Preprocessing) -> Result<Preprocess, String>
     Ok(preprocess)
 }
 
-/// How the zoo says that a network's images are prepared, for an input of this size.
+/// How the zoo says that a network's images are prepared, for an input of this size: of another than the network's own, what is seen
+/// of an image is the same share of it.
 pub fn preprocessing(network: &Network, input: [usize; 3]) -> Preprocess {
-    prepared(&network.preprocessing, input)
+    prepared(network, &network.preprocessing, input)
 }
 
 /// How images are prepared for a network whose weights are in a file of PyTorch's, or in one that was made from it.
 pub(crate) fn converted_preprocessing(network: &Network, input: [usize; 3]) -> Preprocess {
-    prepared(network.converted.as_ref().unwrap_or(&network.preprocessing), input)
+    prepared(network, network.converted.as_ref().unwrap_or(&network.preprocessing), input)
 }
 
 /// How images are prepared for a network whose weights are Caffe's, whatever others expect of it.
 pub(crate) fn caffe_preprocessing(network: &Network, input: [usize; 3]) -> Preprocess {
-    prepared(&Preprocessing::caffe(network.preprocessing.resize), input)
+    prepared(network, &Preprocessing::caffe(network.preprocessing.resize), input)
 }
 
-fn prepared(preprocessing: &Preprocessing, input: [usize; 3]) -> Preprocess {
-    let [channels, height, width] = input;
+fn prepared(network: &Network, preprocessing: &Preprocessing, input: [usize; 3]) -> Preprocess {
+    let channels = input[0];
     let statistics = |values: [f32; 3]| {
         // Channels are always stored red first here.
         let reversed = preprocessing.colours == Colours::Bgr && channels == 3;
@@ -61,7 +62,7 @@ fn prepared(preprocessing: &Preprocessing, input: [usize; 3]) -> Preprocess {
             if reversed { values.into_iter().rev().collect() } else { values.to_vec() };
         values[..channels.min(3)].to_vec()
     };
-    let side = height.min(width);
+    let side = network.input[1].min(network.input[2]);
     Preprocess {
         input_size: input,
         crop_pct: (side as f64 / preprocessing.resize.max(side) as f64).max(MIN_CROP_PCT),
@@ -89,6 +90,20 @@ mod tests {
             let again: Preprocess = serde_json::from_str(&text).unwrap();
             assert_eq!(again, preprocess);
         }
+    }
+
+    #[test]
+    fn an_input_of_another_size_sees_the_same_share_of_an_image() {
+        for network in top5_zoo::networks() {
+            let own = preprocessing(network, network.input);
+            for side in [32, 64, 320] {
+                let other = preprocessing(network, [network.input[0], side, side]);
+                assert_eq!(other.crop_pct, own.crop_pct, "{}", network.name);
+            }
+        }
+        let zfnet = top5_zoo::network("zfnet").unwrap();
+        let small = preprocessing(zfnet, [3, 64, 64]).describe();
+        assert!(small.contains("resize shorter side to 73 "), "{small}");
     }
 
     #[test]

@@ -72,6 +72,7 @@ fn folders_that_hold_something_are_left_alone() {
     fs::write(place.path("mine/thesis.txt"), "").unwrap();
     place.fails("explain gradient lenet seven.jpg --out mine", 4, &["not empty", "--force"]);
     place.fails("explain gradient lenet seven.jpg --out seven.jpg/x", 4, &["seven.jpg"]);
+    place.fails("explain gradient lenet seven.jpg --out seven.jpg", 4, &["seven.jpg", "no folder"]);
     place.text("explain gradient lenet seven.jpg --out mine --force");
     assert!(place.path("mine/thesis.txt").exists());
 }
