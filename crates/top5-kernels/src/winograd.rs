@@ -100,6 +100,10 @@ const V_BLOCKS: usize = 1 << 13;
 const CHUNK: [usize; 2] = [28, 64];
 /// Tiles that threads share.
 const SHARED: usize = 128;
+/// Groups of outputs from which on threads share tiles.
+const GROUPS: usize = 4;
+/// Tiles from which on a chunk is worth reading U.
+const LEAST: usize = 8;
 
 /// The kernel for one geometry and largest batch.
 #[derive(Debug)]
@@ -131,12 +135,13 @@ impl Winograd {
         let tiles = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));
         let total = (tiles[0] * tiles[1] * images).max(1);
         let most = (V_BLOCKS / (tile.positions() * geom.blocks)).clamp(8, CHUNK[0]);
-        // Few tiles: the threads share them, so that each reads a part of U only, and once.
-        let split = total <= SHARED;
+        // Few tiles: the threads share them, so that each reads a part of U only, and once. With few outputs, that would leave
+        // threads without work, or fetching from another core more than they compute.
+        let split = total <= SHARED && geom.out_blocks().div_ceil(group) >= GROUPS;
         let chunk = if split {
             total.div_ceil(total.div_ceil(CHUNK[1]))
         } else {
-            total.div_ceil((total.div_ceil(most)).next_multiple_of(4))
+            total.div_ceil((total.div_ceil(most)).next_multiple_of(4)).max(LEAST.min(total))
         };
         let chunks = total.div_ceil(chunk);
         let identity = Identity {
