@@ -60,6 +60,7 @@ const INERT: &[(&str, &[&str])] = &[
     ("numpy.core.numeric", &["_frombuffer"]),
     ("numpy._core.numeric", &["_frombuffer"]),
     ("torch", TORCH),
+    ("torch", TENSORS),
     ("torch.cuda", TENSORS),
     ("torch.serialization", &["_get_layout"]),
     ("torch.torch_version", &["TorchVersion"]),
@@ -134,17 +135,8 @@ const TENSORS: &[&str] = &[
     "ShortTensor",
 ];
 
-/// Types of elements and tensors, and devices.
+/// Types of elements, layouts, and devices.
 const TORCH: &[&str] = &[
-    "BoolTensor",
-    "ByteTensor",
-    "CharTensor",
-    "DoubleTensor",
-    "FloatTensor",
-    "HalfTensor",
-    "IntTensor",
-    "LongTensor",
-    "ShortTensor",
     "bfloat16",
     "bool",
     "channels_last",
