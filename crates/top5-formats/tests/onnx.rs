@@ -317,6 +317,12 @@ fn what_a_file_does_to_its_input_is_told_apart_from_the_network() {
     assert!(onnx.intake().is_none() && onnx.weights(&graph).is_none());
     let departs = onnx.alike(&graph).unwrap().departs;
     assert_eq!(departs, ["Neg", "input"].map(str::to_owned));
+    for (op, number) in [("Mul", 0.0), ("Mul", f32::NAN), ("Div", 0.0), ("Add", f32::INFINITY)] {
+        let added = [node(op, &["pixels", "by"], "input", &[]), floats("by", &[1], &[number])];
+        let bytes = before(&whole, 1, &[1, 3, 8, 8], &added);
+        let onnx = Onnx::read(&bytes).unwrap();
+        assert!(onnx.intake().is_none() && onnx.weights(&graph).is_none(), "{op} {number}");
+    }
     let added = [
         node("Add", &["pixels", "one"], "input", &[]),
         node("Sum", &["pixels", "logits"], "y", &[]),

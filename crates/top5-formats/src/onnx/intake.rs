@@ -283,10 +283,12 @@ impl<'m> Intakes<'m> {
                 ("Sub", true) => *term -= number,
                 ("Sub", false) => (*factor, *term) = (-*factor, number - *term),
                 ("Mul", _) => (*factor, *term) = (*factor * number, *term * number),
-                ("Div", true) if number != 0.0 => {
-                    (*factor, *term) = (*factor / number, *term / number);
-                }
+                ("Div", true) => (*factor, *term) = (*factor / number, *term / number),
                 _ => return None,
+            }
+            // What makes one of all pixels, or no number, prepares nothing.
+            if *factor == 0.0 || !factor.is_finite() || !term.is_finite() {
+                return None;
             }
         }
         Some(value)
