@@ -267,6 +267,8 @@ async def explanations(server, options):
         while not stop:
             status, _ = await server.send(request("/v1/explain/lenet-digits?method=rise&masks=1000", PICTURE))
             statuses.add(status)
+            if status == 503:
+                await asyncio.sleep(1)  # as Retry-After says
         return statuses
 
     tasks = [asyncio.create_task(explain()) for _ in range(16)]

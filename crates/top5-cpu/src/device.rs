@@ -9,14 +9,15 @@ use crate::pass::lower;
 use crate::purpose::Mode;
 use crate::run::memory;
 use crate::summary::PlanSummary;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::turn::{Turn, Turns};
+use std::sync::Arc;
 use top5_graph::{EngineError, Graph, NodeId, Signals};
 use top5_kernels::conv::LARGEST;
 use top5_kernels::{Block, Isa, Precision, Threads, peak};
 
 /// The CPU. Clones are one device.
 ///
-/// It runs one step or call at a time, on all its threads; another one waits. So a reducer must not wait for another
+/// It runs one step or call at a time, on all its threads; others wait, and run in the order in which they came. So a reducer must not wait for another
 /// training of the same device.
 #[derive(Clone)]
 pub struct CpuDevice(Arc<Shared>);
@@ -26,8 +27,7 @@ struct Shared {
     machinery: Machinery,
     threads: Threads,
     memory_limit: Option<u64>,
-    /// Held by whoever runs.
-    turn: Mutex<()>,
+    turns: Turns,
 }
 
 /// What its options say about plans, for this many threads on this instruction set. Fails if there is no bf16 with it and
@@ -106,7 +106,7 @@ impl CpuDevice {
             return Err(no_bf16(isa));
         }
         let memory_limit = options.memory_limit;
-        Ok(Self(Arc::new(Shared { machinery, threads, memory_limit, turn: Mutex::new(()) })))
+        Ok(Self(Arc::new(Shared { machinery, threads, memory_limit, turns: Turns::default() })))
     }
 
     /// The instruction set in use.
@@ -152,10 +152,9 @@ impl CpuDevice {
         &self.0.threads
     }
 
-    /// Waits until nobody else runs.
-    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        // A run that panicked leaves nothing half-done behind: its memory is its own.
-        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until all have run who came before. A run that panicked leaves nothing half-done behind: its memory is its own.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        self.0.turns.take()
     }
 
     pub(crate) fn machinery(&self, batch: usize, mode: Mode) -> Machinery {

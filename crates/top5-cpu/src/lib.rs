@@ -38,6 +38,7 @@ mod step;
 mod summary;
 mod training;
 mod tuning;
+mod turn;
 
 pub use device::{CpuDevice, plan};
 pub use network::CpuNetwork;

@@ -23,4 +23,4 @@ pub mod zfnet;
 
 pub use error::ExplainError;
 pub use map::{Fact, Map};
-pub use method::{Explainer, Explanation, Method, Target};
+pub use method::{Explainer, Explanation, Method, Pace, Target};

@@ -7,7 +7,7 @@ mod gradients;
 pub mod perturb;
 mod settings;
 
-pub use explainer::Explainer;
+pub use explainer::{Explainer, Pace};
 pub use settings::Settings;
 
 use serde::Serialize;

@@ -1,9 +1,14 @@
-//! Every network of the zoo is explained by every method, on one thread and on two with the same bytes. The gate goes through
-//! small networks, `TOP5_EXHAUSTIVE` through all.
+//! Every network of the zoo is explained by every method, on one thread and on two, in passes of any number of images, with the
+//! same bytes. The gate goes through small networks, `TOP5_EXHAUSTIVE` through all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use top5_cpu::{CpuDevice, Options};
-use top5_explain::{Explainer, Explanation, Method, Target};
-use top5_graph::{Device, Graph, Retain};
+use top5_explain::method::figure7::figure7;
+use top5_explain::signal::Start;
+use top5_explain::{ExplainError, Explainer, Explanation, Method, Pace, Target};
+use top5_graph::{Device, EngineError, Graph, Retain, Stop};
 use top5_testkit::oracle::{image, weights_for};
 use top5_zoo::{Network, Settings, networks};
 
@@ -47,12 +52,12 @@ fn quick(name: &str, side: usize) -> Method {
     }
 }
 
-/// The answers of all methods.
-fn answers(graph: &Graph, threads: usize) -> Vec<Explanation> {
+/// The answers of all methods, in passes of at most two images.
+fn answers(graph: &Graph, threads: usize, pace: Pace) -> Vec<Explanation> {
     let options = Options { threads: Some(threads), ..Options::default() };
     let device = CpuDevice::new(&options).unwrap();
     let network = device.network(graph, weights_for(graph), Retain::Tensors).unwrap();
-    let mut explainer = Explainer::new(network, None, 2).unwrap();
+    let mut explainer = Explainer::new(network, None, 2).unwrap().paced_by(pace);
     let [channels, height, width] = graph.input();
     let input = image("input", &[1, channels, height, width]);
     let mut answer = |name: &&str| {
@@ -64,16 +69,23 @@ fn answers(graph: &Graph, threads: usize) -> Vec<Explanation> {
 }
 
 #[test]
-fn exhaustive_every_network_is_explained_by_every_method_on_any_threads() {
+fn exhaustive_every_network_is_explained_by_every_method_on_any_threads_in_any_passes() {
     let all = std::env::var_os("TOP5_EXHAUSTIVE").is_some();
     let chosen =
         |network: &&Network| all || network.params <= GATE || network.name == "googlenet_cifar";
     let mut count = 0;
     for network in networks().filter(chosen) {
         let graph = small(network);
-        let [one, two] = [1, 2].map(|threads| answers(&graph, threads));
+        let one = answers(&graph, 1, Arc::new(|| 2));
+        // One by one, and some together.
+        let turn = AtomicUsize::new(0);
+        let two = answers(&graph, 2, Arc::new(move || turn.fetch_add(1, Relaxed) % 3));
         for (name, (one, two)) in Method::NAMES.iter().zip(one.iter().zip(&two)) {
-            assert!(one == two, "{}, {name}: other bytes on two threads", network.name);
+            assert!(
+                one == two,
+                "{}, {name}: other bytes on two threads in other passes",
+                network.name
+            );
             let [_, height, width] = graph.input();
             assert_eq!(
                 [one.map.height(), one.map.width()],
@@ -85,4 +97,42 @@ fn exhaustive_every_network_is_explained_by_every_method_on_any_threads() {
         count += 1;
     }
     assert!(count >= 8, "{count} networks");
+}
+
+/// Somebody who has left, or whose time is over, has nothing computed on: whatever is asked ends at the next pass.
+#[test]
+fn everything_ends_when_it_is_stopped() {
+    let graph = small(networks().find(|network| network.name == "lenet5").unwrap());
+    let device = CpuDevice::new(&Options { threads: Some(1), ..Options::default() }).unwrap();
+    let network = device.network(&graph, weights_for(&graph), Retain::Tensors).unwrap();
+    let [channels, height, width] = graph.input();
+    let input = image("input", &[1, channels, height, width]);
+    let (input, stop) = (input.data(), Stop::new());
+    let mut explainer = Explainer::new(network, None, 2).unwrap().stopped_by(stop.clone());
+    let layer = explainer.layer().unwrap();
+    let stopped = ExplainError::Engine(EngineError::Stopped);
+    stop.set();
+    for name in Method::NAMES {
+        let (method, target) = (quick(name, height.min(width)), Target::class(1));
+        let done = explainer.explain(&method, input, target, &mut |_, _| ());
+        assert_eq!(done.map(|_| ()), Err(stopped.clone()), "{name}");
+        if method.rule().is_some() {
+            let done = explainer.project(&method, layer, Start::Strongest(0), input);
+            assert_eq!(done.map(|_| ()), Err(stopped.clone()), "{name}");
+        }
+    }
+    // In their midst, too.
+    let mut told = 0;
+    let mut leave = |_: usize, _: usize| {
+        told += 1;
+        stop.set();
+    };
+    stop.clear();
+    let occlusion = Method::Occlusion { size: 4, stride: 4 };
+    let done = explainer.explain(&occlusion, input, Target::class(1), &mut leave);
+    assert_eq!(done.map(|_| ()), Err(stopped.clone()));
+    stop.clear();
+    let done = figure7(&mut explainer, input, 1, layer, [4, 4], &mut leave);
+    assert_eq!(done.map(|_| ()), Err(stopped));
+    assert_eq!(told, 2, "they went on after they were stopped");
 }

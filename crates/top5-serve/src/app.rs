@@ -10,6 +10,7 @@ use crate::Options;
 use crate::failure::Failure;
 use crate::looking::Looking;
 use crate::metrics::OfServer;
+use crate::pressing::Pressing;
 use crate::served::Served;
 use crate::start::StartError;
 
@@ -27,6 +28,8 @@ pub(crate) struct App {
     decoders: Arc<Semaphore>,
     /// What looks inside networks, and what makes others of new weights.
     pub(crate) looking: Looking,
+    /// Predictions, to which it gives way.
+    pub(crate) pressing: Arc<Pressing>,
     pub(crate) device: Arc<dyn Device>,
     /// Bytes of bodies that are held.
     bodies: AtomicUsize,
@@ -38,11 +41,13 @@ impl App {
         device: Arc<dyn Device>,
         options: Options,
     ) -> Result<Self, StartError> {
+        let pressing = Arc::<Pressing>::default();
         Ok(Self {
             models: RwLock::new(models.into()),
             decoders: Arc::new(Semaphore::new(options.decoders)),
             options,
-            looking: Looking::start()?,
+            looking: Looking::start(Arc::clone(&pressing))?,
+            pressing,
             device,
             metrics: OfServer::default(),
             draining: AtomicBool::new(false),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use top5::Prediction;
 use top5::explain::blocks::{Block, without};
 use top5::explain::{ExplainError, Explainer};
-use top5::graph::{Graph, NodeId, SessionOptions, Tensor};
+use top5::graph::{Graph, NodeId, Tensor};
 
 use crate::answer::Answer;
 use crate::failure::Failure;
@@ -144,7 +144,6 @@ fn forward(
     keep: &[NodeId],
     input: &[f32],
 ) -> Result<(Tensor, Vec<Tensor>), ExplainError> {
-    let options = SessionOptions { keep: keep.to_vec(), ..SessionOptions::inference(1) };
-    let forward = explainer.network().session(form, &options)?.forward(input)?;
+    let forward = explainer.session(form, keep.to_vec(), 1)?.forward(input)?;
     Ok((forward.logits, forward.kept))
 }

@@ -26,6 +26,7 @@ mod metrics;
 mod occlude;
 mod page;
 mod predict;
+mod pressing;
 mod query;
 mod question;
 mod reload;

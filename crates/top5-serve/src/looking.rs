@@ -10,22 +10,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Bytes, Frame};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use top5::explain::{ExplainError, Explainer};
+use top5::explain::{ExplainError, Explainer, Pace};
 use top5::graph::{EngineError, Network, Stop};
 
 use crate::failure::Failure;
+use crate::pressing::Pressing;
 use crate::served::Served;
 
 /// Most explanations that wait, run or are being sent.
 const ROOM: usize = 8;
-/// Images at once: a prediction waits for no more than these.
+/// Images at once.
 const BATCH: usize = 4;
+/// The longest rest between passes while predictions come.
+const REST: Duration = Duration::from_millis(2);
 /// Events that wait for a client; further progress is not told until it has read them.
 const EVENTS: usize = 16;
 
@@ -91,10 +94,10 @@ pub(crate) struct Events {
 
 impl Looking {
     /// Starts the worker.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(pressing: Arc<Pressing>) -> io::Result<Self> {
         let (jobs, waiting) = std::sync::mpsc::channel();
         let running = Arc::<Running>::default();
-        let worker = Worker { running: Arc::clone(&running), ready: None };
+        let worker = Worker { running: Arc::clone(&running), pace: pace(pressing), ready: None };
         thread::Builder::new().spawn(move || worker.run(&waiting))?;
         let room = Arc::new(Semaphore::new(ROOM));
         Ok(Self { room, numbers: AtomicU64::new(0), running, jobs })
@@ -186,8 +189,24 @@ impl Body for Events {
     }
 }
 
+/// While predictions come a pass has one image, and a rest before it as long as the last one was, up to [`REST`]: a prediction waits
+/// for no more images than one, and the threads that bring it find a core at once.
+fn pace(pressing: Arc<Pressing>) -> Pace {
+    let resumed = Mutex::new(Instant::now());
+    Arc::new(move || {
+        let mut resumed = resumed.lock().unwrap_or_else(PoisonError::into_inner);
+        let pressed = pressing.is_felt(Instant::now());
+        if pressed {
+            thread::sleep(resumed.elapsed().min(REST));
+        }
+        *resumed = Instant::now();
+        if pressed { 1 } else { BATCH }
+    })
+}
+
 struct Worker {
     running: Arc<Running>,
+    pace: Pace,
     /// The explainer that was used last, with its model's network and layer.
     ready: Option<(Arc<dyn Network>, Option<String>, Explainer)>,
 }
@@ -264,7 +283,8 @@ impl Worker {
             self.ready = None;
             let explainer = Explainer::new(Arc::clone(&network), layer.as_deref(), BATCH);
             let explainer = explainer.map_err(failure)?;
-            let explainer = explainer.stopped_by(self.running.stop.clone());
+            let explainer =
+                explainer.stopped_by(self.running.stop.clone()).paced_by(Arc::clone(&self.pace));
             self.ready = Some((network, layer, explainer));
         }
         self.ready.as_mut().map(|(.., explainer)| explainer).ok_or_else(Failure::internal)

@@ -14,6 +14,9 @@ use crate::signal::{Path, Projector, Start};
 /// Sessions with a backward pass that are kept; guided Grad-CAM takes turns between two.
 const KEPT: usize = 2;
 
+/// Called before each of the passes that a method takes; gives the most images of it.
+pub type Pace = Arc<dyn Fn() -> usize + Send + Sync>;
+
 /// A network, ready to be explained. Images are prepared ones, `[c, h, w]` in row-major order.
 pub struct Explainer {
     network: Arc<dyn Network>,
@@ -21,6 +24,7 @@ pub struct Explainer {
     layer: Option<NodeId>,
     batch: usize,
     stop: Option<Stop>,
+    pace: Option<Pace>,
     projectors: Vec<(Path, Projector)>,
     inference: Option<Box<dyn Session>>,
     culprit: Vec<f32>,
@@ -40,21 +44,34 @@ impl Explainer {
             None => layers::default_layer(&graph),
         };
         let batch = batch.max(1);
-        let (stop, projectors, inference, culprit) = (None, Vec::new(), None, Vec::new());
-        Ok(Self { network, graph, layer, batch, stop, projectors, inference, culprit })
+        let (projectors, inference, culprit) = (Vec::new(), None, Vec::new());
+        let (stop, pace) = (None, None);
+        Ok(Self { network, graph, layer, batch, stop, pace, projectors, inference, culprit })
     }
 
     /// The same for another network of the same graph, as of new weights.
     #[must_use]
     pub fn of_network(&self, network: Arc<dyn Network>) -> Self {
-        let (graph, layer, stop) = (self.graph.clone(), self.layer, self.stop.clone());
+        let (graph, stop, pace) = (self.graph.clone(), self.stop.clone(), self.pace.clone());
         let (projectors, inference, culprit) = (Vec::new(), None, Vec::new());
-        Self { network, graph, layer, batch: self.batch, stop, projectors, inference, culprit }
+        let Self { layer, batch, .. } = *self;
+        Self { network, graph, layer, batch, stop, pace, projectors, inference, culprit }
     }
 
     /// With a flag that ends calls early.
     pub fn stopped_by(self, stop: Stop) -> Self {
         Self { stop: Some(stop), ..self }
+    }
+
+    /// With passes of fewer images where others are in need of the device. The answers are the same bits.
+    pub fn paced_by(self, pace: Pace) -> Self {
+        Self { pace: Some(pace), ..self }
+    }
+
+    /// The images of the next pass of so many that are left, at least one.
+    pub(super) fn next(&self, left: usize) -> usize {
+        let most = self.pace.as_ref().map_or(self.batch, |pace| pace().clamp(1, self.batch));
+        most.min(left)
     }
 
     /// The network, without auxiliary heads.
@@ -65,6 +82,19 @@ impl Explainer {
     /// The network with its weights.
     pub fn network(&self) -> &Arc<dyn Network> {
         &self.network
+    }
+
+    /// A session of a form of the network that keeps the activations of these nodes, for up to `batch` images; its calls end early, as
+    /// the explainer's do.
+    pub fn session(
+        &self,
+        form: &Graph,
+        keep: Vec<NodeId>,
+        batch: usize,
+    ) -> Result<Box<dyn Session>, ExplainError> {
+        let stop = self.stop.clone();
+        let options = SessionOptions { keep, stop, ..SessionOptions::inference(batch) };
+        Ok(self.network.session(form, &options)?)
     }
 
     /// The most images at once.
@@ -150,9 +180,7 @@ impl Explainer {
     /// The logits of up to [`Explainer::batch`] images, `[n, classes]`.
     pub fn logits(&mut self, images: &[f32]) -> Result<Tensor, ExplainError> {
         if self.inference.is_none() {
-            let options =
-                SessionOptions { stop: self.stop.clone(), ..SessionOptions::inference(self.batch) };
-            self.inference = Some(self.network.session(&self.graph, &options)?);
+            self.inference = Some(self.session(&self.graph, Vec::new(), self.batch)?);
         }
         let session = self.inference.as_mut().expect("it was made above");
         let logits = session.forward(images)?.logits;

@@ -2,7 +2,7 @@
 //! answer. Size and stride of the square are not stated in the paper.
 
 use top5_eval::metric::softmax;
-use top5_graph::{NodeId, SessionOptions, Tensor};
+use top5_graph::{NodeId, Tensor};
 
 use super::explainer::Explainer;
 use super::perturb::Grid;
@@ -44,9 +44,7 @@ pub fn figure7(
     let [_, height, width] = explainer.graph().input();
     let grid = Grid::new([height, width], size, stride)?;
     let batch = explainer.batch();
-    let keep = vec![layer];
-    let options = SessionOptions { keep, ..SessionOptions::inference(batch) };
-    let mut session = explainer.network().session(explainer.graph(), &options)?;
+    let mut session = explainer.session(explainer.graph(), vec![layer], batch)?;
     let channels = explainer.graph().node(layer).shape().channels();
     let sums = |activation: &[f32]| -> Vec<f64> {
         let maps = activation.chunks_exact(activation.len() / channels);
@@ -62,7 +60,10 @@ pub fn figure7(
     let (mut activation, mut probability, mut labels) =
         (vec![0.0; count], vec![0.0; count], vec![0; count]);
     let mut images = Vec::new();
-    for (batch_at, places) in order.chunks(batch).enumerate() {
+    let mut left = &order[..];
+    while !left.is_empty() {
+        let places;
+        (places, left) = left.split_at(explainer.next(left.len()));
         images.resize(places.len() * image.len(), 0.0);
         for (out, &place) in images.chunks_exact_mut(image.len()).zip(places) {
             grid.hide(image, place, out);
@@ -77,7 +78,7 @@ pub fn figure7(
             probability[place] = softmax(logits)[class] as f32;
             labels[place] = crate::signal::strongest(logits).0;
         }
-        progress(batch_at * batch + places.len(), count);
+        progress(count - left.len(), count);
     }
     let start = Start::Strongest(channel);
     let projection = explainer.project(&Method::Deconvnet, layer, start, image)?;

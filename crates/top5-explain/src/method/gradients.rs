@@ -90,12 +90,11 @@ fn mean_gradient(
 ) -> Result<Tensor, ExplainError> {
     let path = Path::whole(explainer.graph(), Rule::gradient());
     let [c, h, w] = explainer.graph().input();
-    let batch = explainer.batch();
-    let projector = explainer.projector(&path)?;
     let mut sums = vec![0.0f64; size];
-    let mut images = Vec::new();
-    for first in (0..count).step_by(batch) {
-        let n = batch.min(count - first);
+    let (mut images, mut first) = (Vec::new(), 0);
+    while first < count {
+        let n = explainer.next(count - first);
+        let projector = explainer.projector(&path)?;
         images.resize(n * size, 0.0);
         for (i, image) in images.chunks_exact_mut(size).enumerate() {
             at(first + i, image);
@@ -105,7 +104,8 @@ fn mean_gradient(
         for signal in signals.data().chunks_exact(size) {
             sums.iter_mut().zip(signal).for_each(|(sum, &v)| *sum += f64::from(v));
         }
-        progress(first + n, count);
+        first += n;
+        progress(first, count);
     }
     let mean = sums.into_iter().map(|sum| (sum / count as f64) as f32).collect();
     Ok(Tensor::new([1, c, h, w], mean).expect("as many values as the image"))

@@ -235,10 +235,10 @@ fn each(
     take: &mut dyn FnMut(usize, &[f32]),
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(), ExplainError> {
-    let (batch, classes) = (explainer.batch(), explainer.graph().classes());
-    let mut images = Vec::new();
-    for first in (0..count).step_by(batch) {
-        let n = batch.min(count - first);
+    let classes = explainer.graph().classes();
+    let (mut images, mut first) = (Vec::new(), 0);
+    while first < count {
+        let n = explainer.next(count - first);
         images.resize(n * size, 0.0);
         for (i, image) in images.chunks_exact_mut(size).enumerate() {
             make(first + i, image);
@@ -247,7 +247,8 @@ fn each(
         for (i, logits) in logits.data().chunks_exact(classes).enumerate() {
             take(first + i, logits);
         }
-        progress(first + n, count);
+        first += n;
+        progress(first, count);
     }
     Ok(())
 }
