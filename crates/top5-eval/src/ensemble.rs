@@ -127,8 +127,11 @@ fn check(members: &[&Predictions]) -> Result<(), EnsembleError> {
             return Err(EnsembleError::Classes { expected, got });
         }
         let what = if a.origin.fingerprint != b.origin.fingerprint {
+            let same = (&a.origin.data, &a.origin.split) == (&b.origin.data, &b.origin.split);
+            // Of one name, and yet not the same.
+            let how = if same { ", divided by another seed or changed since" } else { "" };
             format!(
-                "{} ({}) and {} ({})",
+                "{} ({}) and {} ({}){how}",
                 a.origin.data, a.origin.split, b.origin.data, b.origin.split
             )
         } else if a.images != b.images || first.labels != other.labels {
@@ -147,38 +150,16 @@ fn check(members: &[&Predictions]) -> Result<(), EnsembleError> {
     Ok(())
 }
 
-/// Steps of the fit: the likelihood grows at each, and by then no longer visibly.
-const STEPS: usize = 200;
-
 /// Weights, which sum to one, at which the weighted mean of the members' probabilities gives the right classes the greatest
-/// likelihood: expectation and maximisation of a mixture (Dempster et al., 1977), from equal weights. They must be fitted on
-/// other images than those that a result is reported on.
+/// likelihood. They must be fitted on other images than those that a result is reported on.
 pub fn fit(members: &[&Predictions]) -> Result<Vec<f64>, EnsembleError> {
     check(members)?;
-    let n = members.len();
     let right = |image: usize| -> Vec<f64> {
         let label = members[0].labels[image] as usize;
         members.iter().map(|member| member.probabilities(image)[label]).collect()
     };
     let right: Vec<Vec<f64>> = (0..members[0].len()).map(right).collect();
-    let mut weights = vec![1.0 / n as f64; n];
-    for _ in 0..STEPS {
-        let mut next = vec![0.0; n];
-        for row in &right {
-            let sum: f64 = row.iter().zip(&weights).map(|(p, w)| p * w).sum();
-            if sum > 0.0 {
-                next.iter_mut()
-                    .zip(row)
-                    .zip(&weights)
-                    .for_each(|((next, p), w)| *next += p * w / sum);
-            }
-        }
-        if next.iter().sum::<f64>() <= 0.0 {
-            break;
-        }
-        let all: f64 = next.iter().sum();
-        weights = next.iter().map(|share| share / all).collect();
-    }
+    let weights = crate::mixture::weights(&right, members.len());
     // No member vanishes: a weight must be positive.
     Ok(weights.into_iter().map(|weight| weight.max(*WEIGHTS.start())).collect())
 }
@@ -241,6 +222,8 @@ mod tests {
         assert!(matches!(error, EnsembleError::Images { member: 1, .. }), "{error}");
         let mut c = a.clone();
         c.header.origin.fingerprint = "1".to_owned();
+        let error = fuse(&[(1.0, &a), (1.0, &c)], Average::Logits).unwrap_err().to_string();
+        assert!(error.contains("noise (test), divided by another seed"), "{error}");
         assert!(matches!(fit(&[&a, &c]), Err(EnsembleError::Images { .. })));
         assert_eq!(fit(&[]), Err(EnsembleError::Empty));
     }

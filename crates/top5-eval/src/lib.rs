@@ -14,6 +14,7 @@ mod evaluate;
 pub mod imagenet;
 mod judge;
 pub mod metric;
+mod mixture;
 mod named;
 mod pipe;
 mod predictions;
