@@ -117,10 +117,14 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Regular::open(path)?.read(limit)
 }
 
-/// Reads a regular file of UTF-8 text, of at most [`TEXT`] bytes.
+/// Reads a regular file of UTF-8 text, of at most [`TEXT`] bytes. The mark that some editors put in front is no part of it.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-    String::from_utf8(read(path, TEXT)?).map_err(invalid)
+    let mut text = String::from_utf8(read(path, TEXT)?).map_err(invalid)?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
 }
 
 /// Whether something is at `path`. Fails where that cannot be found out: what may not be looked at is not absent.
@@ -224,6 +228,8 @@ mod tests {
         fs::write(&path, "text").unwrap();
         assert_eq!(read(&path, 4).unwrap(), b"text");
         assert_eq!(read_text(&path).unwrap(), "text");
+        fs::write(folder.path().join("marked"), "\u{feff}[1]").unwrap();
+        assert_eq!(read_text(&folder.path().join("marked")).unwrap(), "[1]");
         assert_eq!(Regular::open(&path).unwrap().start(2).unwrap(), b"te");
         assert_eq!(Regular::open(&path).unwrap().read_at(1, 2).unwrap(), b"ex");
         for (start, len) in [(3, 2), (u64::MAX, 2), (0, u64::MAX)] {

@@ -68,10 +68,11 @@ impl std::error::Error for EvaluationError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Data(error) => Some(error),
-            Self::NoForm { source, .. } => Some(source),
-            Self::Protocol(error) => Some(error),
             Self::Engine(error) => Some(error),
-            Self::Empty { .. } | Self::Classes { .. } => None,
+            // What these are of is in their own words already.
+            Self::NoForm { .. } | Self::Protocol(_) | Self::Empty { .. } | Self::Classes { .. } => {
+                None
+            }
         }
     }
 }

@@ -3,11 +3,12 @@
 //! Views of neighbouring images share batches where they are of one size, so that one crop per image is a case like any other.
 //! Images are decoded and cut on threads of their own, a bounded number of views ahead of the network: memory does not
 //! depend on the number of views. Answers come in the order of the images, and each is a sum in the order of its views: they
-//! depend neither on threads nor on the size of batches.
+//! depend on no number of threads, and on the size of batches only as the kernels do that are chosen for it.
 
 mod prepare;
 mod sessions;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +27,7 @@ use sessions::{Form, Sessions};
 pub struct Pipe<'n> {
     protocol: Protocol,
     preprocess: Preprocess,
-    classes: usize,
+    answers: Answers,
     /// Views of the network's input size at once; of larger ones as many as have no more pixels.
     batch: usize,
     /// Threads that decode and cut, beside the caller's while it waits.
@@ -34,12 +35,37 @@ pub struct Pipe<'n> {
     sessions: Sessions<'n>,
 }
 
+/// Which of a network's classes its answers are about.
+struct Answers {
+    /// How many classes the network has.
+    all: usize,
+    /// Those that may be the answer, in the order in which they are told; none where that is all of them.
+    only: Option<Vec<usize>>,
+}
+
+impl Answers {
+    fn count(&self) -> usize {
+        self.only.as_ref().map_or(self.all, Vec::len)
+    }
+
+    /// A map of the classes' logits as if the network had no others. Where one of these is not finite, nothing is.
+    fn of<'m>(&self, map: &'m [f32]) -> Cow<'m, [f32]> {
+        let Some(only) = &self.only else { return Cow::Borrowed(map) };
+        let places = map.len() / self.all.max(1);
+        if map.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY) {
+            return Cow::Owned(vec![f32::NAN; only.len() * places]);
+        }
+        let of_class = |&class: &usize| &map[class * places..(class + 1) * places];
+        Cow::Owned(only.iter().flat_map(of_class).copied().collect())
+    }
+}
+
 /// What an image came to.
 #[derive(Debug)]
 pub struct Answer {
     /// Its number in the dataset.
     pub index: usize,
-    /// The probability of each class, which sum to one; or why the image cannot be read.
+    /// The probability of each class that may be the answer, which sum to one; or why the image cannot be read.
     pub probabilities: Result<Vec<f64>, DataError>,
 }
 
@@ -57,11 +83,20 @@ impl<'n> Pipe<'n> {
         let graph = network.graph().inference();
         let [_, height, width] = graph.input();
         check_fit(&protocol, [height, width]).map_err(EvaluationError::Protocol)?;
-        let (classes, batch) = (graph.classes(), batch.max(1));
+        let (answers, batch) = (Answers { all: graph.classes(), only: None }, batch.max(1));
         let sessions = Sessions::new(network, graph, batch);
-        let pipe = Self { protocol, preprocess, classes, batch, threads: threads.max(1), sessions };
+        let pipe = Self { protocol, preprocess, answers, batch, threads: threads.max(1), sessions };
         pipe.check_forms()?;
         Ok(pipe)
+    }
+
+    /// The same pipe for a network whose classes are only these, in this order: the logits of all others are left out of every
+    /// view, before any softmax. Panics where the network has no such class.
+    #[must_use]
+    pub fn among(mut self, classes: Vec<usize>) -> Self {
+        assert!(classes.iter().all(|&class| class < self.answers.all), "classes of the network");
+        self.answers.only = Some(classes);
+        self
     }
 
     /// Looks for a form that the network lacks before anything is computed: at the sizes that a landscape would have.
@@ -123,7 +158,7 @@ impl<'n> Pipe<'n> {
             threads: self.threads,
         };
         let queue = Queue::new(&plan);
-        let mut desk = Desk::new(&self.protocol, self.classes, self.batch, &mut self.sessions);
+        let mut desk = Desk::new(&self.protocol, &self.answers, self.batch, &mut self.sessions);
         thread::scope(|scope| {
             // One thread works ahead in any case; of several, one is the caller's.
             // Where the system starts none, the caller does it all.
@@ -165,7 +200,7 @@ impl Drop for StopOnDrop<'_, '_> {
 /// Where views wait for a full batch, and images for their last view.
 struct Desk<'a, 'n> {
     protocol: &'a Protocol,
-    classes: usize,
+    answers: &'a Answers,
     batch: usize,
     sessions: &'a mut Sessions<'n>,
     /// The form that the waiting views need.
@@ -192,19 +227,19 @@ struct Open {
 impl<'a, 'n> Desk<'a, 'n> {
     fn new(
         protocol: &'a Protocol,
-        classes: usize,
+        answers: &'a Answers,
         batch: usize,
         sessions: &'a mut Sessions<'n>,
     ) -> Self {
         let (inputs, owners, open) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self { protocol, classes, batch, sessions, form: None, inputs, owners, open }
+        Self { protocol, answers, batch, sessions, form: None, inputs, owners, open }
     }
 
     /// Puts views to those that wait; a batch that is full goes through the network.
     fn take(&mut self, prepared: Prepared) -> Result<(), EvaluationError> {
         let Prepared { index, inputs, last } = prepared;
         if self.open.back().is_none_or(|open| open.index != index) {
-            let sums = vec![vec![0.0; self.classes]; self.protocol.parts.len()];
+            let sums = vec![vec![0.0; self.answers.count()]; self.protocol.parts.len()];
             let (left, error) = (self.protocol.count(), None);
             self.open.push_back(Open { index, sums, left, error, whole: false });
         }
@@ -251,10 +286,12 @@ impl<'a, 'n> Desk<'a, 'n> {
         let logits = self.sessions.session(form, room)?.forward(&self.inputs)?.logits;
         let maps = logits.data().chunks_exact(logits.data().len() / self.owners.len());
         let first = self.open.front().map_or(0, |open| open.index);
+        let classes = self.answers.count();
         for (map, &(index, part)) in maps.zip(&self.owners) {
+            let map = self.answers.of(map);
             let row = match &self.protocol.parts[part] {
-                Part::Crops(_) => crate::dense::pool(map, self.classes, Default::default()),
-                Part::Dense(dense) => dense.row(map, self.classes),
+                Part::Crops(_) => crate::dense::pool(&map, classes, Default::default()),
+                Part::Dense(dense) => dense.row(&map, classes),
             };
             let row: Vec<f64> = match self.is_probability(part) || self.of_logits() {
                 true => row.into_iter().map(f64::from).collect(),
@@ -300,7 +337,7 @@ impl<'a, 'n> Desk<'a, 'n> {
 
     /// The mean over the parts of the means over their views, as probabilities.
     fn average(&self, sums: &[Vec<f64>]) -> Vec<f64> {
-        let mut mean = vec![0.0; self.classes];
+        let mut mean = vec![0.0; self.answers.count()];
         for (sum, part) in sums.iter().zip(&self.protocol.parts) {
             let share = 1.0 / (part.count() * sums.len()) as f64;
             mean.iter_mut().zip(sum).for_each(|(mean, sum)| *mean += sum * share);

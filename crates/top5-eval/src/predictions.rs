@@ -3,6 +3,7 @@
 //! Kept are the logarithms of probabilities: their mean gives the same probabilities as that of logits, from which they differ
 //! by a constant per image.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,11 @@ impl fmt::Display for Shard {
         write!(f, "images {start} to {} of {of}", end.saturating_sub(1))
     }
 }
+
+/// By how much, as a share, the logarithms of two answers to one image may differ: batches of other sizes take other kernels.
+const ALIKE: f32 = 1e-4;
+/// One image in so many may be answered as another of its name by chance.
+const BY_CHANCE: usize = 100;
 
 /// What a network said of some images.
 #[derive(Clone, Debug, PartialEq)]
@@ -237,6 +243,33 @@ impl Predictions {
         &self.log_probabilities[image * self.classes()..][..self.classes()]
     }
 
+    /// Whether some images are in both: files of one name and class of which a network says the same but for rounding. Of answers of
+    /// two networks it cannot be told.
+    pub fn shares_images_with(&self, other: &Self) -> bool {
+        let mut known: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+        for image in 0..self.len() {
+            known.entry(self.file_and_class(image)).or_default().push(image);
+        }
+        let alike = |a: &f32, b: &f32| a == b || (a - b).abs() <= ALIKE * a.abs().max(1.0);
+        let are_alike =
+            |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b));
+        let is_known = |image: &usize| {
+            let same = known.get(&other.file_and_class(*image));
+            same.is_some_and(|same| {
+                same.iter().any(|&at| are_alike(self.row(at), other.row(*image)))
+            })
+        };
+        let shared = (0..other.len()).filter(is_known).count();
+        shared > 0 && shared * BY_CHANCE >= self.len().min(other.len())
+    }
+
+    /// What an image is called without its folders, and its class.
+    fn file_and_class(&self, image: usize) -> (&str, &str) {
+        let name = &self.header.images[image];
+        let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
+        (file, &self.header.classes[self.labels[image] as usize])
+    }
+
     /// The probabilities of an image, which sum to one.
     pub fn probabilities(&self, image: usize) -> Vec<f64> {
         crate::metric::softmax(self.row(image))
@@ -358,6 +391,23 @@ mod tests {
         let mut other = part(1, 4);
         other.header.origin.weights = "other".to_owned();
         assert!(reason(vec![part(0, 1), other]).contains("same weights"));
+    }
+
+    #[test]
+    fn images_in_two_files_are_told_by_their_names_and_answers() {
+        let rows: [(&[f64], u32); 3] = [(&[0.25, 0.75], 1), (&[0.9, 0.1], 0), (&[0.5, 0.5], 1)];
+        let a = predictions(&rows);
+        let mut b = predictions(&[(&[0.25, 0.75000001], 1), (&[0.8, 0.2], 0)]);
+        b.header.images = ["elsewhere/0", "elsewhere/1"].map(str::to_owned).to_vec();
+        assert!(a.shares_images_with(&b) && b.shares_images_with(&a));
+        // Another name, another class, another answer.
+        b.header.images[0] = "elsewhere/00".to_owned();
+        assert!(!a.shares_images_with(&b));
+        b.header.images[0] = "0".to_owned();
+        b.labels[0] = 0;
+        assert!(!a.shares_images_with(&b));
+        let other = predictions(&[(&[0.26, 0.74], 1), (&[0.8, 0.2], 0)]);
+        assert!(!a.shares_images_with(&other));
     }
 
     #[test]

@@ -246,6 +246,62 @@ fn greatest_over_places_are_probabilities_again() {
     assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
 }
 
+/// As if the network's last layer had never had them.
+#[test]
+fn classes_that_are_left_out_have_no_part_in_any_view() {
+    let (six, chosen) = (graph(8), [4, 1]);
+    let two = net("tiny", [1, 8, 8], |x| {
+        x.conv(3, 3).relu().max_pool(k(2).stride(2)).flatten().linear(2)
+    })
+    .unwrap();
+    let mut of_six = weights(&six);
+    let bias = |weights: &Weights| {
+        let found = weights.iter().find(|(_, tensor)| tensor.shape() == [6]);
+        found.unwrap().0.to_owned()
+    };
+    // So sure of a class that the others have a probability of zero.
+    let name = bias(&of_six);
+    let mut values = of_six.remove(&name).unwrap().into_data();
+    values[0] = 1e5;
+    of_six.insert(&name, Tensor::new(vec![6], values).unwrap());
+    let mut of_two = Weights::new();
+    for (name, tensor) in of_six.iter() {
+        let rows = tensor.shape()[0];
+        let row = tensor.data().len() / rows;
+        let kept: Vec<usize> = if rows == 6 { chosen.to_vec() } else { (0..rows).collect() };
+        let values = kept.iter().flat_map(|at| &tensor.data()[at * row..(at + 1) * row]);
+        let shape = [&[kept.len()], &tensor.shape()[1..]].concat();
+        of_two.insert(name, Tensor::new(shape, values.copied().collect()).unwrap());
+    }
+    let device = CpuDevice::new(&Options::default()).unwrap();
+    let network = |graph: &Graph, weights: Weights| {
+        device.cpu_network(graph, weights, Retain::Tensors).unwrap()
+    };
+    let (six, two) = (network(&six, of_six), network(&two, of_two));
+    let place = Dense { softmax: SoftmaxAt::Place, ..Dense::mean(&[11, 14], true) };
+    for parts in [
+        vec![Part::Crops(Crops::Ten { shorter: 12 })],
+        vec![Part::Crops(Crops::Ten { shorter: 12 }), Part::Dense(Dense::mean(&[11, 14], true))],
+        vec![Part::Dense(place)],
+    ] {
+        for average in [Average::Probabilities, Average::Logits] {
+            let protocol = Protocol { average, ..Protocol::of("test", parts.clone()) };
+            let Ok(pipe) = Pipe::new(&six, protocol.clone(), preprocess(), 4, 1) else {
+                assert_eq!(average, Average::Logits);
+                continue;
+            };
+            let image = noise(20, 30, 9);
+            let narrow = pipe.among(chosen.to_vec()).image(&image).unwrap();
+            let mut pipe = Pipe::new(&two, protocol, preprocess(), 4, 1).unwrap();
+            let expected = pipe.image(&image).unwrap();
+            assert!(
+                narrow.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6),
+                "{parts:?}: {narrow:?} {expected:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn dense_map_holds_the_network_at_every_place() {
     let (small, image) = (graph(8), noise(12, 14, 3));
