@@ -11,6 +11,7 @@ mod ensemble;
 mod files;
 mod kinds;
 mod look;
+mod names;
 mod page;
 mod pictures;
 pub(crate) mod protocol;
@@ -36,7 +37,7 @@ use top5::train::Ranks;
 use crate::args::WeightsArgs;
 use crate::exit::Stop;
 use crate::memory::readers;
-use crate::output::Output;
+use crate::output::{Kind, Output};
 use crate::ranks::{self, RanksArgs};
 use crate::source::StoredModel;
 pub(crate) use args::{EXAMPLES, EvalArgs, Split};
@@ -142,7 +143,7 @@ impl Task {
             skip_bad: data.skip_bad,
             shard: args.shard,
             options: args.engine.options()?,
-            hash: args.save.is_some() || args.report.is_some(),
+            hash: args.save.is_some() || args.report.is_some() || args.temperature_from.is_some(),
             ranks: None,
         };
         let tell = Tell {
@@ -196,6 +197,7 @@ impl Task {
         if follows {
             return self.follow(output);
         }
+        self.tell.check(output)?;
         let outcome = match &self.what {
             What::Nothing => {
                 let Tell { rows, measured, form, .. } = &self.tell;
@@ -263,7 +265,8 @@ impl Task {
             None => None,
             Some(path) => {
                 let fitted = saved::read(path)?;
-                refuse_same(&fitted.header.origin, &answers.header.origin)?;
+                refuse_same(&fitted, &answers)?;
+                refuse_others(&fitted, &answers, &path.display().to_string())?;
                 if fitted.header.classes != answers.header.classes {
                     let message =
                         "the predictions that the temperature is fitted to have other classes";
@@ -307,11 +310,13 @@ impl Task {
     }
 }
 
-/// Fails where something is fitted to images that it is reported on.
-fn refuse_same(fitted: &Origin, reported: &Origin) -> Result<()> {
+/// Fails where something is fitted to images that it is reported on: all of them, or some as the answers to them tell, wherever the
+/// images lay and however they were divided.
+fn refuse_same(fitted: &Predictions, reported: &Predictions) -> Result<()> {
+    let [a, b] = [fitted, reported].map(|answers| &answers.header.origin);
     let is_all = |origin: &Origin| origin.split == Split::All.name();
-    let within = fitted.data == reported.data && (is_all(fitted) || is_all(reported));
-    match fitted.fingerprint == reported.fingerprint || within {
+    let within = a.data == b.data && (is_all(a) || is_all(b));
+    match a.fingerprint == b.fingerprint || within || fitted.shares_images_with(reported) {
         true => {
             let message = "it would be fitted to images that the result is reported on: fit it to the validation part";
             Err(Stop::BadInput(message.to_owned()).into())
@@ -320,7 +325,31 @@ fn refuse_same(fitted: &Origin, reported: &Origin) -> Result<()> {
     }
 }
 
+/// Fails where something is fitted to answers of another network than the one that it is used for. `shown` names their file.
+fn refuse_others(fitted: &Predictions, reported: &Predictions, shown: &str) -> Result<()> {
+    let [a, b] = [fitted, reported].map(|answers| &answers.header.origin);
+    match a.network == b.network && a.weights == b.weights {
+        true => Ok(()),
+        false => {
+            let which = if a.network == b.network { " with other weights" } else { "" };
+            let message = format!(
+                "{shown} holds answers of {}{which}, to which nothing can be fitted for those of {}",
+                a.network, b.network
+            );
+            Err(Stop::BadInput(message).into())
+        }
+    }
+}
+
 impl Tell {
+    /// Fails where a file that is asked for could not be written: before the work, not after it.
+    fn check(&self, output: Output) -> Result<()> {
+        if let Some(path) = &self.save {
+            output.check_file(path, Kind::Predictions)?;
+        }
+        self.report.as_deref().map_or(Ok(()), |folder| files::check(folder, output))
+    }
+
     fn tell(self, mut outcome: Outcome, data: &data::Choice, output: Output) -> Result<()> {
         let against = self
             .against

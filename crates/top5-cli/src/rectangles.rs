@@ -29,7 +29,7 @@ pub(crate) fn read(path: &Path, column: &str) -> Result<Vec<Marked>> {
 /// The rectangles, in their order. Says what is wrong, and in which line.
 pub(crate) fn parse(text: &str, column: &str, folder: &Path) -> Result<Vec<Marked>, String> {
     let header = format!("image,{column},top,left,height,width");
-    let mut records = table::records(text.trim_start_matches('\u{feff}'));
+    let mut records = table::records(text);
     let joined =
         |cells: &[String]| cells.iter().map(|cell| cell.trim()).collect::<Vec<_>>().join(",");
     if records.next().map(|(_, cells)| joined(&cells)).as_deref() != Some(&*header) {

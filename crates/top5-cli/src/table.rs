@@ -27,7 +27,8 @@ pub(crate) fn aligned<const N: usize>(columns: [Column; N], rows: &[[String; N]]
 
 /// A Markdown table.
 pub(crate) fn markdown<const N: usize>(columns: [Column; N], rows: &[[String; N]]) -> String {
-    let line = |row: &[String; N]| format!("| {} |\n", row.join(" | "));
+    let cell = |cell: &String| printable::name(cell).replace('|', "\\|");
+    let line = |row: &[String; N]| format!("| {} |\n", row.each_ref().map(cell).join(" | "));
     let rule = columns.map(|(_, number)| if number { "---:" } else { "---" }.to_owned());
     line(&columns.map(|(title, _)| title.to_owned()))
         + &line(&rule)
@@ -98,6 +99,12 @@ mod tests {
     fn columns_are_aligned() {
         let rows = [["é".to_owned(), "1".to_owned()], ["abc".to_owned(), "10".to_owned()]];
         assert_eq!(aligned([("a", false), ("n", true)], &rows), "a     n\né     1\nabc  10\n");
+    }
+
+    #[test]
+    fn cells_of_markdown_stay_on_their_line_and_in_their_column() {
+        let table = markdown([("name", false)], &[["a|b\nc".to_owned()]]);
+        assert_eq!(table, "| name |\n| --- |\n| a\\|b\\nc |\n");
     }
 
     #[test]

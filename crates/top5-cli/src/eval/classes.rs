@@ -1,14 +1,10 @@
 //! What the classes of the data are to the model.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
 use top5::Model;
-use top5::data::files::read_text;
-use top5::eval::imagenet;
-use top5::eval::metric::softmax;
+use top5::eval::{Pipe, imagenet};
 
 use crate::exit::Stop;
 use crate::output::Output;
@@ -74,79 +70,12 @@ impl Classes {
         self.subset
     }
 
-    /// The probabilities of the data's classes, which sum to one: as if the logits of all others were left out.
-    pub(crate) fn restrict(&self, probabilities: Vec<f64>) -> Vec<f64> {
+    /// The pipe whose answers are about the data's classes.
+    pub(crate) fn narrow<'n>(&self, pipe: Pipe<'n>) -> Pipe<'n> {
         match &self.chosen {
-            None => probabilities,
-            // The softmax of logarithms of probabilities is that of the logits, also where the sum would be zero.
-            Some(chosen) => {
-                let logs: Vec<f64> =
-                    chosen.iter().map(|&class| probabilities[class].ln()).collect();
-                softmax(&logs)
-            }
+            None => pipe,
+            Some(chosen) => pipe.among(chosen.clone()),
         }
-    }
-}
-
-/// The order of ImageNet's classes in the contest's development kit, by name.
-const DEVKIT: &str = "devkit";
-
-/// The names in a file, or those of the development kit: `classes` that differ.
-pub(crate) fn names(path: &Path, classes: usize) -> Result<Vec<String>> {
-    let shown = path.display();
-    let names = match path.to_str() {
-        Some(DEVKIT) if !path.exists() => {
-            imagenet::devkit().map(|(_, name)| name.to_owned()).collect()
-        }
-        _ => read_names(&read_text(path).with_context(|| format!("reading {shown}"))?),
-    };
-    let wrong = |message: String| Err(Stop::BadInput(message).into());
-    if names.len() != classes {
-        let found = names.len();
-        return wrong(format!("{shown} names {found} classes, and the model has {classes}"));
-    }
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-    for (i, name) in names.iter().enumerate() {
-        if let Some(before) = places.insert(name, i) {
-            let name = printable::name(name);
-            return wrong(format!("{shown}: classes {before} and {i} are both called {name:?}"));
-        }
-    }
-    Ok(names)
-}
-
-/// Names of classes as they are published: a line each; a JSON list; or a JSON object or Python dictionary from numbers to names, or
-/// to a WNID and a name.
-fn read_names(text: &str) -> Vec<String> {
-    let text = text.trim_start_matches('\u{feff}').trim();
-    if let Ok(Value::Array(list)) = serde_json::from_str(text) {
-        return list.iter().map(name_of).collect();
-    }
-    if let Ok(Value::Object(of)) = serde_json::from_str(text) {
-        let number = |(key, value): (&String, &Value)| Some((key.parse().ok()?, name_of(value)));
-        let numbered: Option<BTreeMap<usize, String>> = of.iter().map(number).collect();
-        return numbered.into_iter().flatten().map(|(_, name)| name).collect();
-    }
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    if text.starts_with('{') {
-        let entry = |line: &str| {
-            let (key, value) = line.trim_matches(['{', '}', ',', ' ']).split_once(':')?;
-            Some((key.trim().parse().ok()?, value.trim().trim_matches(['\'', '"']).to_owned()))
-        };
-        let numbered: Option<BTreeMap<usize, String>> = lines().map(entry).collect();
-        if let Some(numbered) = numbered {
-            return numbered.into_values().collect();
-        }
-    }
-    lines().map(str::to_owned).collect()
-}
-
-/// A name, or several words that are one.
-fn name_of(value: &Value) -> String {
-    match value {
-        Value::String(name) => name.trim().to_owned(),
-        Value::Array(words) => words.iter().map(name_of).collect::<Vec<_>>().join(" "),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     }
 }
 
@@ -179,29 +108,5 @@ fn warn_of_names(model: &Model, theirs: &[String], output: Output) {
             "{example}: classes are compared by number, and {shared} of {} have a name in common",
             ours.len()
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_in_the_forms_that_they_are_published_in() {
-        let pair = ["tench", "goldfish"];
-        for text in [
-            "tench\ngoldfish\n",
-            "\u{feff}tench\r\n\r\n  goldfish  ",
-            "[\"tench\", \"goldfish\"]",
-            "{\"1\": \"goldfish\", \"0\": \"tench\"}",
-            "{0: 'tench',\n 1: 'goldfish'}",
-        ] {
-            assert_eq!(read_names(text), pair, "{text}");
-        }
-        let keras = "{\"0\": [\"n01440764\", \"tench\"], \"1\": [\"n01443537\", \"goldfish\"]}";
-        assert_eq!(read_names(keras), ["n01440764 tench", "n01443537 goldfish"]);
-        let ten: String = (0..11).map(|i| format!("\"{i}\": \"c{i}\",")).collect();
-        let ten = read_names(&format!("{{{}}}", ten.trim_end_matches(',')));
-        assert_eq!((ten.len(), &*ten[10]), (11, "c10"));
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use top5::data::files;
 use top5::eval::ensemble::{fit, fuse};
-use top5::eval::{Average, Averaged, Origin, Predictions, kept_row};
+use top5::eval::{Average, Averaged, Predictions, kept_row};
 
 use super::args::Split;
 use super::data;
@@ -166,21 +166,19 @@ impl Ensemble {
             return Err(Stop::Usage(message.to_owned()).into());
         }
         let answers = self.answers(data, Split::Validation, settings, output)?;
-        if let Some(reported) = self.reported()? {
-            for answers in &answers {
-                super::refuse_same(&answers.header.origin, &reported)?;
+        let mut reported = None;
+        for (member, fitted) in self.members.iter().zip(&answers) {
+            if let Answers::Saved(path, _) = &member.answers {
+                let own = reported.insert(saved::read(path)?);
+                super::refuse_others(fitted, own, &format!("validation of {}", member.name))?;
+                super::refuse_same(fitted, own)?;
             }
         }
+        // What a model says of the validation part is not about what another's saved answers are.
+        if let Some(reported) = &reported {
+            answers.iter().try_for_each(|fitted| super::refuse_same(fitted, reported))?;
+        }
         Ok(fit(&answers.iter().collect::<Vec<_>>()).map_err(bad_input)?)
-    }
-
-    /// Where the saved answers that are reported come from, if there are any.
-    fn reported(&self) -> Result<Option<Origin>> {
-        let saved = self.members.iter().find_map(|member| match &member.answers {
-            Answers::Saved(path, _) => Some(path),
-            Answers::Model(_) => None,
-        });
-        saved.map(|path| Ok(saved::read(path)?.header.origin)).transpose()
     }
 
     fn answers(

@@ -4,14 +4,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use top5::data::files::read_text;
 use top5::eval::KEPT;
-use top5::make_folder;
+use top5::graph::counted;
+use top5::{WholeFile, make_folder};
 
 use super::kinds;
 use super::page;
 use super::pictures::Thumbnails;
-use super::result::{Details, Outcome, Report};
+use super::result::{Details, Evaluation, Outcome, Report};
 use crate::exit::Stop;
 use crate::output::{Kind, Output, SCHEMA_VERSION};
 use crate::table;
@@ -19,6 +21,44 @@ use crate::table;
 /// What a report consists of, by the names of its files.
 pub(crate) const REPORT: &str = "report.json";
 pub(crate) const PREDICTIONS: &str = "predictions.csv";
+
+/// What its files are, and what is told by them.
+const FILES: [(&str, Kind); 4] = [
+    (PREDICTIONS, Kind::PredictionsCsv),
+    (ERRORS, Kind::ErrorsCsv),
+    (REPORT, Kind::ReportJson),
+    (HTML, Kind::ReportHtml),
+];
+const ERRORS: &str = "errors.csv";
+const HTML: &str = "report.html";
+
+/// Fails where one of them cannot be written into a folder, or would take the place of what is not to be lost: asked before the work
+/// that they tell of. A folder that is not there is not made yet.
+pub(crate) fn check(folder: &Path, output: Output) -> Result<()> {
+    let errors = folder.join(ERRORS);
+    if kinds::is_filled(&errors) && !output.force {
+        let message = format!(
+            "{} has kinds of errors that somebody filled in: choose another folder, or give --force",
+            errors.display()
+        );
+        return Err(Stop::Resource(message).into());
+    }
+    if folder.is_dir() {
+        return FILES
+            .iter()
+            .try_for_each(|(name, kind)| output.check_file(&folder.join(name), *kind));
+    }
+    let there = |path: &&Path| path.as_os_str().is_empty() || path.exists();
+    match folder.ancestors().find(there) {
+        // What is begun and not finished goes away.
+        Some(above) if above.as_os_str().is_empty() || above.is_dir() => {
+            WholeFile::create(&above.join(REPORT))?;
+        }
+        // A file is in the way, and so nothing is made here.
+        Some(_) | None => make_folder(folder)?,
+    }
+    Ok(())
+}
 
 /// Writes all of them into a folder.
 pub(crate) fn write(
@@ -29,23 +69,13 @@ pub(crate) fn write(
     output: Output,
 ) -> Result<()> {
     make_folder(folder)?;
-    let errors = folder.join("errors.csv");
-    if kinds::is_filled(&errors) && !output.force {
-        let message = format!(
-            "{} has kinds of errors that somebody filled in: choose another folder, or give --force",
-            errors.display()
-        );
-        return Err(Stop::Resource(message).into());
-    }
+    check(folder, output)?;
     let report =
         Report { schema_version: SCHEMA_VERSION, evaluation: outcome.evaluation(true), details };
     let json = serde_json::to_string_pretty(&report)? + "\n";
-    for (name, kind, text) in [
-        (PREDICTIONS, Kind::PredictionsCsv, predictions(outcome)),
-        ("errors.csv", Kind::ErrorsCsv, kinds::errors(outcome)),
-        (REPORT, Kind::ReportJson, json),
-        ("report.html", Kind::ReportHtml, page::html(&report, thumbnails)),
-    ] {
+    let texts =
+        [predictions(outcome), kinds::errors(outcome), json, page::html(&report, thumbnails)];
+    for ((name, kind), text) in FILES.into_iter().zip(texts) {
         output.file(&folder.join(name), kind, text.as_bytes())?;
     }
     Ok(())
@@ -58,7 +88,32 @@ pub(crate) fn read(path: &Path) -> Result<Report> {
     let wrong = |error: serde_json::Error| {
         Stop::BadInput(format!("{shown} is no report.json of an evaluation: {error}"))
     };
-    Ok(serde_json::from_str(&text).map_err(wrong)?)
+    let Version { schema_version: found } = serde_json::from_str(&text).map_err(wrong)?;
+    if found != SCHEMA_VERSION {
+        let message = format!(
+            "{shown} is a report of version {found}, and this program reads version {SCHEMA_VERSION}: write it once more, \
+             for example from what --save kept"
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    let report: Report = serde_json::from_str(&text).map_err(wrong)?;
+    let (Evaluation { images, top1_right, .. }, hits) =
+        (&report.evaluation, &report.details.top1_hits);
+    let all = |digit: u8| hits.bytes().filter(|&hit| hit == digit).count();
+    if all(b'1') != *top1_right || all(b'0') + all(b'1') != hits.len() || hits.len() != *images {
+        let message = format!(
+            "{shown} contradicts itself: top1_hits is not a digit for each of {}, of which {top1_right} are 1",
+            counted(*images, "image")
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    Ok(report)
+}
+
+/// What says how the rest is to be read.
+#[derive(Deserialize)]
+struct Version {
+    schema_version: u32,
 }
 
 /// A row per image: its file or number, class, rank of the class from 1, loss, and the most probable classes. RFC 4180, with

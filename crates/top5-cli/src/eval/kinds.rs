@@ -1,5 +1,6 @@
 //! Kinds of errors: `errors.csv` lists the errors for somebody to sort, after Trimps-Soushen, and is counted when it comes back.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use top5::data::files::read_text;
 
 use super::result::{Outcome, Sorted};
 use crate::exit::Stop;
+use crate::printable;
 use crate::table;
 
 /// How Trimps-Soushen sorted the 1,458 errors that were left, with the share of each kind, 2016. The article prints 211 for the first;
@@ -45,8 +47,12 @@ pub(crate) fn errors(outcome: &Outcome) -> String {
 
 /// Whether somebody has filled kinds into the `errors.csv` at a path.
 pub(crate) fn is_filled(path: &Path) -> bool {
-    let kinds = read_text(path).ok().and_then(|text| kinds(&text).ok());
-    kinds.is_some_and(|kinds| !kinds.is_empty())
+    let Ok(text) = read_text(path) else { return false };
+    match kinds(&text) {
+        Ok(kinds) => !kinds.is_empty(),
+        // Somebody was at work there, and something is not yet right.
+        Err(_) => text.starts_with(HEAD),
+    }
 }
 
 /// How many errors are of each kind in an `errors.csv` that was filled in.
@@ -55,19 +61,27 @@ pub(crate) fn count(path: &Path, outcome: &Outcome) -> Result<Vec<Sorted>> {
     let text = read_text(path).with_context(|| format!("reading {shown}"))?;
     let wrong = |reason: String| Stop::BadInput(format!("{shown}: {reason}"));
     let mut sorted = KINDS.map(|(kind, _)| Sorted { kind: kind.to_owned(), errors: 0 });
-    for (line, image, kind) in kinds(&text).map_err(&wrong)? {
-        if !outcome.header.images.contains(&image) {
-            let reason = format!("line {line}: {image} is none of the images that were judged");
-            return Err(wrong(reason).into());
-        }
-        sorted[kind].errors += 1;
+    let judged = outcome.header.images.iter().map(String::as_str).zip(&outcome.judged);
+    let mut open: BTreeMap<&str, bool> =
+        judged.map(|(image, one)| (image, !one.is_among(1))).collect();
+    let given = kinds(&text).map_err(&wrong)?;
+    for (line, image, kind) in &given {
+        let what = match open.insert(image, false) {
+            Some(true) => {
+                sorted[*kind].errors += 1;
+                continue;
+            }
+            Some(false) => "is no error of this result, or is listed twice",
+            None => "is none of the images that were judged",
+        };
+        return Err(wrong(format!("line {line}: {} {what}", printable::path(image))).into());
     }
     Ok(sorted.to_vec())
 }
 
 /// Line, image and kind of each error that has one.
 fn kinds(text: &str) -> Result<Vec<(usize, String, usize)>, String> {
-    let mut records = table::records(text.trim_start_matches('\u{feff}'));
+    let mut records = table::records(text);
     let head = records.next().map(|(_, cells)| cells.join(","));
     if head.as_deref() != Some(HEAD) {
         return Err(format!("expected the errors.csv of a report, whose first line is {HEAD}"));
@@ -78,7 +92,11 @@ fn kinds(text: &str) -> Result<Vec<(usize, String, usize)>, String> {
             return Err(format!("line {line}: expected as many cells as the first line has"));
         };
         let kind = kind.trim();
-        if kind.is_empty() || cells.len() != HEAD.split(',').count() {
+        let (found, expected) = (cells.len(), HEAD.split(',').count());
+        if found != expected {
+            return Err(format!("line {line}: {found} cells, expected {expected}"));
+        }
+        if kind.is_empty() {
             continue;
         }
         let by_name = || KINDS.iter().position(|(name, _)| name.eq_ignore_ascii_case(kind));
@@ -103,7 +121,7 @@ mod tests {
     #[test]
     fn kinds_are_names_or_numbers() {
         let text = |kind: &str| {
-            format!("\u{feff}{HEAD}\r\na.png,1,cat,2,dog,0.5,{kind}\r\nb.png,1,cat,2,dog,0.5,\n")
+            format!("{HEAD}\r\na.png,1,cat,2,dog,0.5,{kind}\r\nb.png,1,cat,2,dog,0.5,\n")
         };
         let one = |kind| vec![(2, "a.png".to_owned(), kind)];
         assert_eq!(kinds(&text("5")), Ok(one(4)));
@@ -114,6 +132,12 @@ mod tests {
             assert!(error.contains("line 2") && error.contains("7 part of an object"), "{error}");
         }
         assert!(kinds("a,b\n1,2").unwrap_err().contains(HEAD));
+        for unquoted in
+            ["fine-grained, I think", ""].map(|kind| text(kind) + "c.png,1,cat,2,dog,0.5\n")
+        {
+            let error = kinds(&unquoted).unwrap_err();
+            assert!(error.contains("cells, expected 7"), "{error}");
+        }
         assert!(KINDS.iter().map(|(_, errors)| errors).sum::<usize>() == 1458);
     }
 }

@@ -17,8 +17,9 @@ use top5::train::Ranks;
 use top5::{CpuDevice, Model, Options, sha256, sha256_of};
 
 use super::blocks::{self, Take, Told, Unread};
-use super::classes::{Classes, names};
+use super::classes::Classes;
 use super::data::{DIGITS, Part};
+use super::names::names;
 use super::protocol::Choice;
 use crate::exit::Stop;
 use crate::memory::{limited_beside, readers};
@@ -148,7 +149,8 @@ fn look(
     let retain = if protocol.is_own() { Retain::Nothing } else { Retain::Tensors };
     let network = device.network(&graph, weights, retain)?;
     let (threads, views) = (readers(&settings.options), protocol.count());
-    let mut pipe = Pipe::new(network.as_ref(), protocol, preprocess, settings.batch, threads)?;
+    let pipe = Pipe::new(network.as_ref(), protocol, preprocess, settings.batch, threads)?;
+    let mut pipe = classes.narrow(pipe);
     let dataset = part.dataset.as_ref();
     let range = settings.of(part).map_or(0..dataset.len(), |shard| shard.start..shard.end);
     let all = range.len();
@@ -172,7 +174,7 @@ fn look(
                     let what = format!("an answer of {}", graph.name());
                     return Err(EngineError::NotFinite { what }.into());
                 }
-                Ok(probabilities) => Ok(classes.restrict(probabilities)),
+                Ok(probabilities) => Ok(probabilities),
                 Err(error) => Err(Unread::from(&error)),
             };
             take(answer.index, told);

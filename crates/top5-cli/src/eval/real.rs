@@ -46,6 +46,11 @@ impl Real {
             let name = &answers.header.images[image];
             let right = self.right(name, image, answers.len())?;
             let right = match &ours {
+                Some(_) if right.iter().any(|&class| class as usize >= imagenet::COUNT) => {
+                    return Err(
+                        self.wrong(name, "its label is none of ImageNet's thousand classes")
+                    );
+                }
                 // Classes that the data lack cannot be the answer.
                 Some(ours) => right.iter().filter_map(|class| ours.get(class).copied()).collect(),
                 None if right.iter().any(|&class| class as usize >= answers.classes()) => {

@@ -19,7 +19,7 @@ pub(crate) enum Form {
 /// The text on stdout.
 pub(crate) fn describe(evaluation: &Evaluation) -> String {
     let Evaluation { network, data, split, images, top1, top5, loss, .. } = evaluation;
-    let data = printable::path(data);
+    let (network, data) = (printable::name(network), printable::path(data));
     let interval = |[low, high]: [f64; 2]| format!("{low:.2} to {high:.2}");
     let mut text = format!(
         "{network} on {data} ({split}, {images}): top-1 {top1:.2} %, top-5 {top5:.2} %, loss \
@@ -36,17 +36,17 @@ pub(crate) fn describe(evaluation: &Evaluation) -> String {
             ("missing:", &averaged.missing),
             ("chosen:", &averaged.choices),
         ] {
-            lines.iter().for_each(|line| text += &format!("  {what} {line}\n"));
+            lines.iter().for_each(|line| text += &format!("  {what} {}\n", printable::path(line)));
         }
     }
     if !protocol.is_own() && evaluation.members.is_empty() {
-        text += &format!("protocol {protocol}\n");
+        text += &format!("protocol {}\n", printable::path(&protocol.to_string()));
         for choice in &protocol.choices {
-            text += &format!("  chosen: {choice}\n");
+            text += &format!("  chosen: {}\n", printable::path(choice));
         }
     }
     for fitted in &evaluation.origin.fitted {
-        text += &format!("{fitted}\n");
+        text += &format!("{}\n", printable::path(fitted));
     }
     if evaluation.subset {
         text += "classes of the network that the data lack were left out of its answers\n";

@@ -291,6 +291,25 @@ fn some_of_the_classes_are_enough() {
     fs::write(place.path("real.json"), "[[], [], []]").unwrap();
     let none = ["real.json", "none of the 3 images has a right answer"];
     place.fails("eval lenet --data some --split all --real real.json", 3, &none);
+    fs::write(place.path("real.json"), "\u{feff}[[1], [1], [0]]").unwrap();
+    assert_eq!(place.json("eval lenet --data some --split all --real real.json")["images"], 3);
+    // Images are known again wherever they lie and whatever is beside them; and a temperature is one network's.
+    fs::create_dir_all(place.path("more/3")).unwrap();
+    fs::create_dir_all(place.path("more/7")).unwrap();
+    for (from, to) in [("3/a.png", "3/a.png"), ("7/a.png", "7/a.png"), ("3/b.png", "3/new.png")] {
+        fs::copy(place.path("some").join(from), place.path("more").join(to)).unwrap();
+    }
+    place.text("eval lenet --data more --split all --save more.safetensors");
+    let scaled = "eval lenet --data some --split all --temperature-from more.safetensors";
+    place.fails(scaled, 3, &["reported on"]);
+    fs::remove_file(place.path("more/3/a.png")).unwrap();
+    fs::rename(place.path("more/7/a.png"), place.path("more/7/new.png")).unwrap();
+    place.text("eval lenet --data more --split all --save more.safetensors --force");
+    place.text(scaled);
+    place.text("train lenet --epochs 1 --out other -q");
+    place.text("eval other --data some --split all --save other.safetensors");
+    let other = "eval --predictions other.safetensors --temperature-from more.safetensors";
+    place.fails(other, 3, &["more.safetensors", "lenet with other weights"]);
     fs::write(place.path("names.txt"), "a\nb\n").unwrap();
     place.fails("eval lenet --class-names names.txt", 3, &["names.txt names 2 classes"]);
     fs::rename(place.path("some/7"), place.path("some/sieben")).unwrap();
@@ -328,6 +347,8 @@ fn names_of_classes_decide_in_what_order_they_are() {
     assert_eq!(place.json("eval lenet --labels names.json"), usual);
     fs::write(place.path("twice.txt"), "0\n1\n2\n3\n4\n5\n6\n7\n8\n8\n").unwrap();
     place.fails("eval lenet --labels twice.txt", 3, &["twice.txt", "8 and 9", "\"8\""]);
+    fs::write(place.path("gap.json"), "{\"0\": \"zero\", \"2\": \"two\"}").unwrap();
+    place.fails("eval lenet --labels gap.json", 3, &["gap.json", "no class has the number 1"]);
     place.fails("eval lenet --labels devkit", 3, &["devkit names 1000 classes"]);
     place.fails("eval lenet --labels none.txt", 4, &["none.txt"]);
     fs::write(place.path("bytes.txt"), [255, 0, 10]).unwrap();

@@ -86,6 +86,21 @@ fn errors_are_sorted_by_hand_and_counted() {
         "{html}"
     );
 
+    // Nor is what is not yet right.
+    let finished = fs::read_to_string(place.path("one/errors.csv")).unwrap();
+    fs::write(place.path("one/errors.csv"), filled("sky")).unwrap();
+    place.fails("eval lenet --report one", 4, &["errors.csv", "filled in"]);
+    fs::write(place.path("one/errors.csv"), finished).unwrap();
+    let first = errors.lines().nth(1).unwrap();
+    let image = first.split(',').next().unwrap();
+    fs::write(place.path("odd.csv"), filled("5") + first + "6\n").unwrap();
+    place.fails("eval lenet --report x --kinds odd.csv", 3, &[image, "no error of this result"]);
+    let right = (0..400).map(|i| i.to_string());
+    let right = right.into_iter().find(|i| !errors.contains(&format!("\n{i},"))).unwrap();
+    fs::write(place.path("odd.csv"), filled("5") + &first.replacen(image, &right, 1) + "6\n")
+        .unwrap();
+    place.fails("eval lenet --report x --kinds odd.csv", 3, &["no error of this result"]);
+
     fs::write(place.path("odd.csv"), filled("sky")).unwrap();
     place.fails(
         "eval lenet --report x --kinds odd.csv",
@@ -95,6 +110,49 @@ fn errors_are_sorted_by_hand_and_counted() {
     let other = "eval lenet --split validation --report x --kinds one/errors.csv";
     place.fails(other, 3, &["none of the images that were judged"]);
     place.fails("eval lenet --report x --kinds one/report.json", 3, &["report.json", "errors.csv"]);
+}
+
+#[test]
+fn files_that_cannot_be_written_are_found_before_the_work() {
+    let place = Place::new();
+    fs::write(place.path("mine.txt"), "mine").unwrap();
+    let told = |line: &str, words: &[&str]| {
+        place.fails(line, 4, words);
+        let ran = place.run(line);
+        assert!(!ran.stderr.contains("images/s"), "{line}: {ran:?}");
+    };
+    told("eval lenet --save mine.txt", &["mine.txt", "--force"]);
+    told("eval lenet --save none/a", &["none/a"]);
+    told("eval lenet --report mine.txt", &["mine.txt", "no folder"]);
+    told("eval lenet --report mine.txt/a", &["mine.txt"]);
+    fs::create_dir(place.path("report")).unwrap();
+    fs::write(place.path("report/report.html"), "mine").unwrap();
+    told("eval lenet --report report", &["report.html", "--force"]);
+    // Nothing was written beside it.
+    assert_eq!(fs::read_dir(place.path("report")).unwrap().count(), 1);
+    assert_eq!(fs::read(place.path("mine.txt")).unwrap(), b"mine");
+    // A report that is not written leaves no folder.
+    place.fails("eval lenet --data none --report later/on", 3, &["none"]);
+    assert!(!place.path("later").exists());
+    place.text("eval lenet --report later/on");
+    assert_eq!(fs::read_dir(place.path("later/on")).unwrap().count(), 4);
+}
+
+#[test]
+fn reports_of_other_versions_or_that_contradict_themselves_are_refused() {
+    let place = Place::new();
+    place.text("eval lenet --report one");
+    let report = fs::read_to_string(place.path("one/report.json")).unwrap();
+    for (from, to, says) in [
+        ("\"schema_version\": 1", "\"schema_version\": 2", "report of version 2"),
+        ("\"top1_hits\": \"1", "\"top1_hits\": \"x", "contradicts itself"),
+        ("\"top1_hits\": \"1", "\"top1_hits\": \"0", "contradicts itself"),
+        ("\"top1_hits\": \"1", "\"top1_hits\": \"", "contradicts itself"),
+    ] {
+        assert!(report.contains(from), "{report}");
+        fs::write(place.path("odd.json"), report.replacen(from, to, 1)).unwrap();
+        place.fails("eval lenet --against odd.json", 3, &["odd.json", says]);
+    }
 }
 
 #[test]
