@@ -26,7 +26,7 @@ use crate::start::StartError;
 /// How often the wish to stop is looked for, and how long the server rests when the system has no more sockets.
 const PULSE: Duration = Duration::from_millis(50);
 /// Most bytes of a request's line and headers.
-const HEADERS: usize = 64 << 10;
+pub(crate) const HEADERS: usize = 64 << 10;
 
 /// Serves until `stop` is set and what was asked before is answered.
 pub(crate) fn run(app: Arc<App>, listener: StdListener, stop: &Stop) -> io::Result<()> {

@@ -12,6 +12,7 @@ use hyper::{Method, Request, StatusCode};
 
 use crate::answer::{Answer, with_type};
 use crate::app::App;
+use crate::connection;
 use crate::failure::Failure;
 use crate::metrics::OfServer;
 use crate::routes;
@@ -81,10 +82,22 @@ fn refusal(failure: &Failure) -> Answer {
     answer
 }
 
+/// Bytes of a request's line and headers.
+fn head(request: &Request<Incoming>) -> usize {
+    let headers = request.headers().iter();
+    let headers: usize = headers.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    headers + request.uri().path().len() + request.uri().query().map_or(0, str::len)
+}
+
 /// Whether this host may be asked (a page elsewhere could have its name point here), by a page of this origin.
 fn check(app: &App, request: &Request<Incoming>) -> Result<(), Failure> {
     if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
         return Err(Failure::method("GET, HEAD, POST"));
+    }
+    // What came in one piece is parsed however long it is.
+    if head(request) > connection::HEADERS {
+        let message = format!("the headers are longer than {} bytes", connection::HEADERS);
+        return Err(Failure::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
     }
     let text = |name| -> Result<Option<&str>, Failure> {
         let values: Vec<&HeaderValue> = request.headers().get_all(&name).iter().collect();

@@ -51,7 +51,7 @@ pub(crate) struct OfModel {
 }
 
 /// The statuses that answers have.
-const STATUSES: [u16; 13] = [200, 400, 403, 404, 405, 408, 411, 413, 415, 421, 422, 500, 503];
+const STATUSES: [u16; 14] = [200, 400, 403, 404, 405, 408, 411, 413, 415, 421, 422, 431, 500, 503];
 
 /// What is counted of all requests.
 #[derive(Default)]

@@ -62,7 +62,11 @@ pub(crate) async fn classify(
     query: &Query,
 ) -> Result<Value, Failure> {
     let top = query.number("k", 1..=usize::MAX)?.unwrap_or(TOP);
-    let seen = query.text("seen") == Some("true");
+    let seen = match query.text("seen") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Failure::bad("seen must be true or false")),
+    };
     let squares = Squares::read(query.text("hide"))?;
     let limits = app.options.images;
     let (sender, picture) = oneshot::channel();

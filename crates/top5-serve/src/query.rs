@@ -1,4 +1,4 @@
-//! What a request's query says: texts and numbers by key, decoded as forms encode them. Unknown keys are ignored.
+//! What a request's query says: texts and numbers by key, decoded as forms encode them.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -8,6 +8,9 @@ use crate::failure::Failure;
 
 /// Digits of numbers that nobody means.
 const LONG: usize = 19;
+
+/// Characters of a key that is told.
+const LONG_KEY: usize = 40;
 
 /// The pairs of a query, in their order.
 pub(crate) struct Query(Vec<(String, String)>);
@@ -21,6 +24,22 @@ impl Query {
             Ok((decode(key)?, decode(value)?))
         });
         Ok(Self(pairs.collect::<Result<_, Failure>>()?))
+    }
+
+    /// Fails where a key is none of these, or is there twice: what a client means is not guessed.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Failure> {
+        for (at, (key, _)) in self.0.iter().enumerate() {
+            if !known.contains(&key.as_str()) {
+                let key: String = key.chars().take(LONG_KEY).collect();
+                let known = known.join(", ");
+                let message = format!("{key}: there is no such setting; there are {known}");
+                return Err(Failure::bad(message));
+            }
+            if self.0[..at].iter().any(|(earlier, _)| earlier == key) {
+                return Err(Failure::bad(format!("{key} is there more than once")));
+            }
+        }
+        Ok(())
     }
 
     /// The first text of this key, unless it is empty, as a form leaves it.

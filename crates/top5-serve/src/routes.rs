@@ -93,6 +93,9 @@ pub(crate) async fn post(
             }
         };
     };
+    if let ["v1", kind, _] = parts {
+        query.only(settings(kind))?;
+    }
     let question = |received| Question { app, model, query, received };
     match parts {
         ["v1", "predict", _] => {
@@ -107,6 +110,21 @@ pub(crate) async fn post(
         ["v1", "activations", _] => walk::answer(question(received)).await,
         ["v1", "blocks", _] => blocks::answer(question(received)).await,
         _ => infer::answer(app, model, received).await,
+    }
+}
+
+/// What the query of a question of this kind may say.
+fn settings(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "predict" => &["k", "seen", "hide"],
+        "explain" => &[
+            "method", "class", "against", "layer", "steps", "samples", "level", "masks", "size",
+            "stride", "seed", "sanity",
+        ],
+        "occlude" => &["class", "layer", "size", "stride"],
+        "activations" => &["layer", "map", "row", "column"],
+        "blocks" => &["block", "off"],
+        _ => &[],
     }
 }
 
@@ -209,4 +227,32 @@ fn as_torchserve(said: &Value) -> Value {
         }
     }
     Value::Object(classes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_those_that_the_description_has() {
+        let described: Value = serde_json::from_str(include_str!("../page/openapi.json")).unwrap();
+        let mut kinds = 0;
+        for (path, operations) in described["paths"].as_object().unwrap() {
+            let parts: Vec<&str> = path.split('/').skip(1).collect();
+            let (["v1", kind, _], Some(post)) = (&parts[..], operations.get("post")) else {
+                continue;
+            };
+            let listed = post["parameters"].as_array().into_iter().flatten();
+            let mut listed: Vec<&str> = listed
+                .filter(|parameter| parameter["in"] == "query")
+                .map(|parameter| parameter["name"].as_str().unwrap())
+                .collect();
+            let mut known = settings(kind).to_vec();
+            listed.sort_unstable();
+            known.sort_unstable();
+            assert_eq!(listed, known, "{path}");
+            kinds += 1;
+        }
+        assert_eq!(kinds, 5);
+    }
 }

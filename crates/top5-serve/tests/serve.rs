@@ -290,6 +290,35 @@ fn doors_that_are_closed_say_so() {
 }
 
 #[test]
+fn settings_that_nobody_knows_are_refused() {
+    let server = start();
+    let image = pgm(&digit(7));
+    for (path, why) in [
+        ("predict/lenet-digits?top=3", "top: there is no such setting; there are k, seen, hide"),
+        ("predict/lenet-digits?k=3&k=4", "k is there more than once"),
+        ("predict/lenet-digits?seen=yes", "seen must be true or false"),
+        ("explain/lenet-digits?metod=rise", "metod: there is no such setting; there are method,"),
+        ("occlude/lenet-digits?k=1", "k: there is no such setting"),
+        ("activations/lenet-digits?size=1", "size: there is no such setting"),
+        ("blocks/lenet-digits?layer=conv1", "layer: there is no such setting"),
+    ] {
+        assert_refused(&server.ask(&post(&format!("/v1/{path}"), &image)), 400, why);
+    }
+    // Other protocols' clients may say more than we know.
+    assert_eq!(server.ask(&post("/predictions/lenet-digits?top=3", &image)).status, 200);
+}
+
+#[test]
+fn headers_have_a_limit() {
+    let server = start();
+    for (length, status) in [(60_000, 200), (70_000, 431), (100_000, 431), (200_000, 431)] {
+        let long = "x".repeat(length);
+        let asked = format!("GET /ping HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\n\r\n");
+        assert_eq!(server.ask(asked.as_bytes()).status, status, "{length}");
+    }
+}
+
+#[test]
 fn bodies_have_a_limit() {
     let server = start_with(Options { body: 1000, ..Options::default() });
     assert_refused(&server.ask(&post(PREDICT, &[0; 1000])), 400, "");
