@@ -93,7 +93,7 @@ struct Tell {
     against: Option<(String, Report)>,
     rows: Option<Vec<ResultRow>>,
     /// Earlier results, to be printed beside the rows.
-    measured: Vec<Evaluation>,
+    measured: Vec<(String, Evaluation)>,
     min_top1: Option<f64>,
 }
 
@@ -166,7 +166,7 @@ impl Task {
             measured: args
                 .measured
                 .iter()
-                .map(|path| Ok(files::read(path)?.evaluation))
+                .map(|path| Ok((path.display().to_string(), files::read(path)?.evaluation)))
                 .collect::<Result<_>>()?,
             min_top1: args.min_top1,
         };

@@ -41,12 +41,20 @@ struct Measured<'a> {
     members: &'a [String],
     /// What was not there.
     missing: &'a [String],
+    /// The members that looked by another protocol than the row's.
+    otherwise: Vec<&'a str>,
 }
 
 impl<'a> Measured<'a> {
     fn new(evaluation: &'a Evaluation) -> Self {
         let Evaluation { top1, top5, data, split, images, .. } = evaluation;
         let averaged = evaluation.origin.ensemble.as_ref();
+        let usual = of(evaluation).map_or(Vec::new(), |row| usual(&row));
+        let is_other = |line: &&str| {
+            !usual.is_empty() && !usual.iter().any(|usual| line.starts_with(usual.as_str()))
+        };
+        let members = averaged.into_iter().flat_map(|averaged| &averaged.members);
+        let otherwise = members.map(String::as_str).filter(is_other).collect();
         Self {
             top1_error: 100.0 - top1,
             top5_error: 100.0 - top5,
@@ -55,25 +63,33 @@ impl<'a> Measured<'a> {
             images: *images,
             members: averaged.map_or(&[], |averaged| &averaged.members),
             missing: averaged.map_or(&[], |averaged| &averaged.missing),
+            otherwise,
         }
     }
 
     /// Where it was measured, and how much of the row.
     fn text(&self) -> String {
-        let Self { data, split, images, members, missing, .. } = self;
-        let on = format!("measured on {data} ({split}, {})", counted(*images, "image"));
-        match missing.len() {
-            0 => on,
-            lacking => {
-                let all = members.len() + lacking;
-                format!(
-                    "{on} with {} of {all} members, without {}",
-                    members.len(),
-                    missing.join("; ")
-                )
-            }
+        let Self { data, split, images, members, missing, otherwise, .. } = self;
+        let mut text = format!("measured on {data} ({split}, {})", counted(*images, "image"));
+        if !missing.is_empty() {
+            let all = members.len() + missing.len();
+            let without = missing.join("; ");
+            text += &format!(" with {} of {all} members, without {without}", members.len());
         }
+        if !otherwise.is_empty() {
+            text += &format!("; not by the row's protocol: {}", otherwise.join("; "));
+        }
+        text
     }
+}
+
+/// How the lines begin that say what a row's members were, where they look by its protocols.
+fn usual(row: &ResultRow) -> Vec<String> {
+    let of = row.members.iter().flat_map(|of| std::iter::repeat_n(of, of.models));
+    let line = |(name, of): (String, &Member)| {
+        format!("{name}: {}, {}, weight ", of.network, of.protocol.name)
+    };
+    row.names().into_iter().zip(of).map(line).collect()
 }
 
 /// The rows of the article's table of this name, of this network, or of this year; `all` are all of them.
@@ -113,17 +129,25 @@ pub(crate) fn of(evaluation: &Evaluation) -> Option<ResultRow> {
 pub(crate) fn print(
     rows: &[ResultRow],
     now: Option<&Evaluation>,
-    earlier: &[Evaluation],
+    earlier: &[(String, Evaluation)],
     form: Form,
     output: Output,
 ) -> Result<()> {
+    let row_of = |one: &Evaluation| -> Option<String> { one.origin.ensemble.as_ref()?.row.clone() };
     let measured = |row: &ResultRow| {
-        let is_of = |one: &&Evaluation| {
-            one.origin.ensemble.as_ref().and_then(|averaged| averaged.row.as_deref())
-                == Some(row.name)
-        };
-        now.into_iter().chain(earlier).find(is_of).map(Measured::new)
+        let is_of = |one: &&Evaluation| row_of(one).as_deref() == Some(row.name);
+        now.into_iter().chain(earlier.iter().map(|(_, one)| one)).find(is_of).map(Measured::new)
     };
+    let mut seen: Vec<String> = now.and_then(row_of).into_iter().collect();
+    for (file, one) in earlier {
+        match row_of(one).filter(|name| rows.iter().any(|row| row.name == name)) {
+            None => output.warn(&format!("{file} is about none of these rows")),
+            Some(name) if seen.contains(&name) => {
+                output.warn(&format!("{file} is left out: {name} was measured already"));
+            }
+            Some(name) => seen.push(name),
+        }
+    }
     let rows: Vec<Beside<'_>> =
         rows.iter().map(|row| Beside { row, measured: measured(row) }).collect();
     if output.json {
@@ -132,8 +156,9 @@ pub(crate) fn print(
     let (cells, is_a_row) = cells(&rows, now);
     output.text(&match form {
         Form::Text => text(&rows, now.filter(|_| !is_a_row), &cells),
-        Form::Csv => table::csv(COLUMNS.map(|(title, _)| title), &cells),
-        Form::Markdown => table::markdown(COLUMNS, &cells),
+        // A table alone must say itself what its numbers are of.
+        Form::Csv => table::csv(ALONE.map(|(title, _)| title), &alone(&rows, now, cells)),
+        Form::Markdown => table::markdown(ALONE, &alone(&rows, now, cells)),
     })
 }
 
@@ -147,6 +172,34 @@ const COLUMNS: [Column; 8] = [
     ("top-1 err here", true),
     ("top-5 err here", true),
 ];
+
+/// The columns of a table that nothing follows.
+const ALONE: [Column; 9] = {
+    let mut columns = [("measured here", false); 9];
+    let mut at = 0;
+    while at < COLUMNS.len() {
+        columns[at] = COLUMNS[at];
+        at += 1;
+    }
+    columns
+};
+
+/// The cells of a table that nothing follows.
+fn alone(
+    rows: &[Beside<'_>],
+    now: Option<&Evaluation>,
+    cells: Vec<[String; 8]>,
+) -> Vec<[String; 9]> {
+    let how = |at: usize| match rows.get(at) {
+        Some(row) => row.measured.as_ref().map_or(String::new(), Measured::text),
+        None => now.map_or(String::new(), |now| Measured::new(now).text()),
+    };
+    let longer = |(at, cells): (usize, [String; 8])| {
+        let mut cells = cells.into_iter();
+        std::array::from_fn(|_| cells.next().unwrap_or_else(|| how(at)))
+    };
+    cells.into_iter().enumerate().map(longer).collect()
+}
 
 /// The table's cells, and whether what was measured now is one of its rows. Otherwise it is the last.
 fn cells(rows: &[Beside<'_>], now: Option<&Evaluation>) -> (Vec<[String; 8]>, bool) {

@@ -98,6 +98,16 @@ fn table_of_the_article_has_what_was_measured_beside_it() {
     // From a report, without running anything.
     let earlier = parse(&place.text("eval --row vgg-2 --measured vgg/report.json --json"));
     assert_eq!(earlier["rows"][0]["measured"], rows[1]["measured"]);
+    // A table alone says what its numbers are of, and nothing that was given is passed over in silence.
+    place.text("eval --ensemble vgg-2 --weights vgg16=vgg16.safetensors --report part");
+    let part = place.run("eval --row vgg-2 --measured part/report.json vgg/report.json --csv");
+    let says = "measured on digits (test, 400 images) with 1 of 2 members, without vgg19";
+    assert!(part.stdout.contains(says), "{part:?}");
+    assert!(part.stdout.contains("not by the row's protocol: vgg16: vgg16, 1-crop"), "{part:?}");
+    assert!(part.stderr.contains("vgg/report.json is left out: vgg-2 was measured"), "{part:?}");
+    let none = place.run("eval --row alexnet --measured vgg/report.json --markdown");
+    assert!(none.stderr.contains("vgg/report.json is about none of these rows"), "{none:?}");
+    assert!(none.stdout.lines().all(|line| line.matches(" |").count() == 9), "{none:?}");
     place.fails("eval --row vgg-2 --measured vgg/predictions.csv", 3, &["predictions.csv"]);
     place.fails("eval lenet --measured vgg/report.json", 2, &["--row"]);
     let other = place.text("eval lenet --row 2014");

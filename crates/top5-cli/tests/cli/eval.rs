@@ -249,7 +249,7 @@ fn report_is_written_and_compared_with() {
     let rows = place.text("eval --row all --csv");
     assert!(rows.starts_with("row,year,network,val top-1 err,"), "{rows}");
     assert!(
-        rows.lines().count() == 18 && rows.lines().all(|line| line.split(',').count() == 8),
+        rows.lines().count() == 18 && rows.lines().all(|line| line.split(',').count() == 9),
         "{rows}"
     );
     let rows = place.text("eval lenet --row 2014 --markdown");
