@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Deserialize;
 use top5::data::{CropMode, Filter, Preprocess, SettingError};
+use top5::graph::counted;
 
 use crate::exit::Stop;
 
@@ -61,7 +62,7 @@ impl PreprocessArgs {
             let flag = key.replace('_', "-");
             let more = match (key, self.crop_pct) {
                 ("crop_pct", Some(given)) => format!(", not {given}"),
-                _ => format!("; the input has {} channels", replaced.input_size[0]),
+                _ => format!("; the input has {}", counted(replaced.input_size[0], "channel")),
             };
             Stop::Usage(format!("--{flag}: expected {expected}{more}"))
         })?;

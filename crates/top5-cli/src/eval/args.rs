@@ -47,7 +47,7 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Which part of the data
-    #[arg(long, value_enum, default_value = "test")]
+    #[arg(long, value_enum, default_value = "test", conflicts_with = "predictions")]
     pub(crate) split: Split,
     /// How many looks at an image are averaged, and which: a name of `top5 protocols`, NAME@SIDE,SIDE for other scales, or a
     /// file as that prints it; the one crop of the model's preprocessing by default
@@ -58,7 +58,7 @@ pub(crate) struct EvalArgs {
     #[arg(value_parser = positive)]
     pub(crate) batch_size: usize,
     /// Also list every class
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["csv", "markdown"])]
     pub(crate) per_class: bool,
     /// Names of the model's classes, where its own are not those of the data: a line each, or JSON; `devkit` is the order of ImageNet's
     /// classes in the contest's development kit
@@ -82,6 +82,8 @@ pub(crate) struct EvalArgs {
     /// other; --predictions judges what --save wrote of all
     #[arg(long, value_name = "I/N", value_parser = parse_shard, requires_all = ["model", "save"])]
     #[arg(conflicts_with_all = ["report", "against", "beside", "row", "real", "temperature_from", "min_top1"])]
+    // What it requires is not asked for beside what takes its place.
+    #[arg(conflicts_with_all = ["predictions", "ensemble"])]
     pub(crate) shard: Option<[usize; 2]>,
     /// Write predictions.csv, errors.csv, report.json and report.html into this folder
     #[arg(long, value_name = "DIR")]

@@ -55,9 +55,14 @@ impl Classes {
             ))
         })?;
         if !distinct(&chosen) {
-            let message =
-                "two classes of the dataset are one of the network's: rename one of its folders";
-            return Err(Stop::BadInput(message.to_owned()).into());
+            let twice = |&at: &usize| chosen[..at].contains(&chosen[at]);
+            let at = (0..chosen.len()).find(twice).unwrap_or_default();
+            let before = chosen.iter().position(|&class| class == chosen[at]).unwrap_or_default();
+            let [one, other] = [before, at].map(|at| printable::name(&data[at]));
+            let message = format!(
+                "two classes of the dataset, {one:?} and {other:?}, are one of the network's: rename one of its folders"
+            );
+            return Err(Stop::BadInput(message).into());
         }
         output.note(&format!(
             "{theirs} of the network's {ours} classes are in the data: the others are left out of every answer"

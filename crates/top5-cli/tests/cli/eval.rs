@@ -62,7 +62,7 @@ fn preprocessing_may_be_given() {
     let other = place.json("eval lenet --split validation --mean 0.9 --interpolation nearest");
     assert!(other["preprocess"].as_str().unwrap().contains("(nearest)"), "{other}");
     assert!(other["loss"].as_f64() > usual["loss"].as_f64(), "{other}");
-    place.fails("eval lenet --mean 0.1,0.2", 2, &["--mean", "1 channels"]);
+    place.fails("eval lenet --mean 0.1,0.2", 2, &["--mean", "has 1 channel"]);
     place.fails("eval lenet --crop-pct 2", 2, &["--crop-pct", "0.05"]);
     assert_eq!(place.run("eval lenet --crop-mode border").code, Some(0));
     place.fails("eval lenet --crop-mode tile", 2, &["--crop-mode", "border"]);
@@ -187,6 +187,11 @@ fn shards_are_judged_as_the_whole() {
     let mixed = "eval --predictions other.safetensors 2.safetensors 3.safetensors";
     place.fails(mixed, 3, &["same weights, in the same way"]);
     place.fails("eval lenet --shard 1/2", 2, &["--save"]);
+    // What would be passed over in silence is refused.
+    place.fails("eval --predictions a --shard 1/2 --save x", 2, &["--shard", "--predictions"]);
+    place.fails("eval --ensemble a --shard 1/2 --save x", 2, &["--shard", "--ensemble"]);
+    place.fails("eval --predictions a --split train", 2, &["--split", "--predictions"]);
+    place.fails("eval lenet --per-class --csv", 2, &["--per-class", "--csv"]);
     place.fails("eval lenet --shard 0/2 --save x", 2, &["1/4 to 4/4"]);
     place.fails("eval lenet --shard 1/500 --save x", 3, &["400 images", "none for this shard"]);
 }
@@ -312,6 +317,14 @@ fn some_of_the_classes_are_enough() {
     place.fails(other, 3, &["more.safetensors", "lenet with other weights"]);
     fs::write(place.path("names.txt"), "a\nb\n").unwrap();
     place.fails("eval lenet --class-names names.txt", 3, &["names.txt names 2 classes"]);
+    fs::create_dir(place.path("same")).unwrap();
+    for (from, to) in [("3", "3"), ("7", "3 ")] {
+        let (from, to) = (place.path("some").join(from), place.path("same").join(to));
+        fs::create_dir(&to).unwrap();
+        fs::copy(from.join("a.png"), to.join("a.png")).unwrap();
+    }
+    let same = ["\"3\" and \"3 \"", "one of the network's"];
+    place.fails("eval lenet --data same --split all", 3, &same);
     fs::rename(place.path("some/7"), place.path("some/sieben")).unwrap();
     place.fails("eval lenet --data some --split all", 3, &["\"sieben\"", "--class-names"]);
     fs::write(place.path("names.txt"), "0\n1\n2\n3\n4\n5\n6\nsieben\n8\n9\n").unwrap();
