@@ -189,18 +189,18 @@ impl Body for Events {
     }
 }
 
-/// While predictions come a pass has one image, and a rest before it as long as the last one was, up to [`REST`]: a prediction waits
-/// for no more images than one, and the threads that bring it find a core at once.
+/// While predictions come a pass has no more images than they, so that none waits much longer than it runs, and a rest before it as
+/// long as the last one was, up to [`REST`]: the threads that bring predictions find a core at once.
 fn pace(pressing: Arc<Pressing>) -> Pace {
     let resumed = Mutex::new(Instant::now());
     Arc::new(move || {
         let mut resumed = resumed.lock().unwrap_or_else(PoisonError::into_inner);
-        let pressed = pressing.is_felt(Instant::now());
-        if pressed {
+        let images = pressing.images(Instant::now());
+        if images > 0 {
             thread::sleep(resumed.elapsed().min(REST));
         }
         *resumed = Instant::now();
-        if pressed { 1 } else { BATCH }
+        if images == 0 { BATCH } else { images }
     })
 }
 

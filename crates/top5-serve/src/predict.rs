@@ -34,7 +34,7 @@ pub(crate) async fn predict(
     prepare: impl FnOnce(&Served) -> Result<Vec<f32>, Failure> + Send + 'static,
 ) -> Result<Predicted, Failure> {
     let room = model.admit(images)?;
-    let _pressing = app.pressing.begin();
+    let _pressing = app.pressing.begin(images);
     let run = async {
         let served = Arc::clone(model);
         let started = Instant::now();

@@ -12,26 +12,28 @@ pub(crate) struct Pressing(Mutex<Seen>);
 
 #[derive(Default)]
 struct Seen {
-    under_way: usize,
+    /// Their images.
+    images: usize,
     /// When one was answered last.
     last: Option<Instant>,
 }
 
-/// One of them, until it is dropped.
-pub(crate) struct Prediction(Arc<Pressing>);
+/// One of them, until it is dropped, with its images.
+pub(crate) struct Prediction(Arc<Pressing>, usize);
 
 impl Pressing {
-    /// One more.
-    pub(crate) fn begin(self: &Arc<Self>) -> Prediction {
-        self.seen().under_way += 1;
-        Prediction(Arc::clone(self))
+    /// One more, of so many images.
+    pub(crate) fn begin(self: &Arc<Self>, images: usize) -> Prediction {
+        self.seen().images += images;
+        Prediction(Arc::clone(self), images)
     }
 
-    /// Whether there are any at this time, or were a moment ago: clients that wait for an answer before they ask again come soon.
-    pub(crate) fn is_felt(&self, now: Instant) -> bool {
+    /// How many images they have at this time. One where there are none, but were a moment ago: clients that wait for an answer
+    /// before they ask again come soon.
+    pub(crate) fn images(&self, now: Instant) -> usize {
         let seen = self.seen();
         let recent = seen.last.is_some_and(|last| now.saturating_duration_since(last) < LULL);
-        seen.under_way > 0 || recent
+        seen.images.max(usize::from(recent))
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -42,7 +44,7 @@ impl Pressing {
 impl Drop for Prediction {
     fn drop(&mut self) {
         let mut seen = self.0.seen();
-        seen.under_way -= 1;
+        seen.images -= self.1;
         seen.last = Some(Instant::now());
     }
 }
@@ -56,12 +58,13 @@ mod tests {
         let pressing = Arc::<Pressing>::default();
         let begun = Instant::now();
         let later = |lulls| begun + lulls * LULL;
-        assert!(!pressing.is_felt(begun));
-        let (one, other) = (pressing.begin(), pressing.begin());
+        assert_eq!(pressing.images(begun), 0);
+        let (one, other) = (pressing.begin(1), pressing.begin(4));
+        assert_eq!(pressing.images(later(1000)), 5);
         drop(one);
-        assert!(pressing.is_felt(later(1000)), "one is under way");
+        assert_eq!(pressing.images(later(1000)), 4, "one is under way");
         drop(other);
-        assert!(pressing.is_felt(begun), "it was answered a moment ago");
-        assert!(!pressing.is_felt(later(1000)), "it was answered long ago");
+        assert_eq!(pressing.images(begun), 1, "it was answered a moment ago");
+        assert_eq!(pressing.images(later(1000)), 0, "it was answered long ago");
     }
 }
