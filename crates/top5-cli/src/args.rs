@@ -156,6 +156,10 @@ pub(crate) struct WeightsArgs {
     /// Take the average of the weights (EMA) that a PyTorch checkpoint keeps beside them
     #[arg(long)]
     pub(crate) ema: bool,
+    /// Of a file with several networks, take the one in this dict (`student`, `models.0`), or whose tensors' names begin so
+    /// (`encoder_q`)
+    #[arg(long, value_name = "KEY", conflicts_with = "ema")]
+    pub(crate) weights_key: Option<String>,
     /// Open no network connection: read the hub's cache only
     #[arg(long)]
     pub(crate) offline: bool,

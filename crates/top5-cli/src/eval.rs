@@ -99,7 +99,9 @@ struct Tell {
 
 impl Task {
     pub(crate) fn resolve(args: EvalArgs) -> Result<Self> {
-        let EvalArgs { model, predictions, ensemble, weights, ema, offline, preprocess, .. } = args;
+        let EvalArgs { model, predictions, ensemble, weights, ema, weights_key, offline, .. } =
+            args;
+        let preprocess = args.preprocess;
         let data = data::Choice::resolve(args.data, args.split, model.as_deref())?;
         let protocol = args.protocol.as_deref().map(Choice::resolve).transpose()?;
         let class_names = args.class_names;
@@ -110,7 +112,8 @@ impl Task {
                         format!("--weights {other}: one model has its weights in one place");
                     return Err(Stop::Usage(message).into());
                 }
-                let weights = WeightsArgs { weights: weights.into_iter().next(), ema, offline };
+                let weights = weights.into_iter().next();
+                let weights = WeightsArgs { weights, ema, weights_key, offline };
                 let protocol = protocol.map_or_else(|| Choice::resolve("1-crop"), Ok)?;
                 let model = StoredModel::resolve(model, &weights)?;
                 What::Model(Box::new(Look { model, protocol, preprocess, class_names }))

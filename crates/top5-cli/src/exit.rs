@@ -194,6 +194,7 @@ fn of_model(error: &ModelError) -> Option<u8> {
         ModelError::File { .. } => None,
         ModelError::Metadata { .. }
         | ModelError::Unrecognised { .. }
+        | ModelError::Several(_)
         | ModelError::Caffe { .. }
         | ModelError::NonFinite { .. }
         | ModelError::Onnx { .. }

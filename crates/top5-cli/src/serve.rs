@@ -202,7 +202,7 @@ fn opened(models: &[(String, StoredModel)], output: Output) -> Result<Vec<(Strin
 
 /// Models with the names that they are asked for by, from `[NAME=]MODEL`.
 pub(crate) fn named(given: &[String], offline: bool) -> Result<Vec<(String, StoredModel)>> {
-    let weights = WeightsArgs { weights: None, ema: false, offline };
+    let weights = WeightsArgs { weights: None, ema: false, weights_key: None, offline };
     let mut models: Vec<(String, StoredModel)> = Vec::new();
     for given in given {
         let (name, model) = split(given);

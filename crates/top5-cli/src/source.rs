@@ -45,12 +45,21 @@ impl StoredModel {
     /// What `name` stands for, together with the weights that the arguments give.
     pub(crate) fn resolve(name: &str, args: &WeightsArgs) -> Result<Self> {
         let source = ModelSource::resolve(name, args.weights.as_deref())?;
-        let pick = if args.ema { Pick::Average } else { Pick::Weights };
-        if let (ModelSource::Embedded, Pick::Average) = (&source, pick) {
-            let message = "the embedded model has no average of its weights (--ema)";
-            return Err(Stop::BadInput(message.to_owned()).into());
-        }
-        Ok(Self { source, pick, hub: hub_from_environment(args.offline) })
+        let pick = match &args.weights_key {
+            Some(key) => Pick::Key(key.clone()),
+            None if args.ema => Pick::Average,
+            None => Pick::Weights,
+        };
+        let message = match (&source, &pick) {
+            (ModelSource::Embedded, Pick::Average) => {
+                "the embedded model has no average of its weights (--ema)"
+            }
+            (ModelSource::Embedded, Pick::Key(_)) => {
+                "the embedded model is one network (--weights-key)"
+            }
+            _ => return Ok(Self { source, pick, hub: hub_from_environment(args.offline) }),
+        };
+        Err(Stop::BadInput(message.to_owned()).into())
     }
 
     /// Where it comes from.
@@ -69,7 +78,7 @@ impl StoredModel {
         };
         let files = place.files(&self.hub)?;
         memory::check_weights(&files)?;
-        let opened = files.open(network, self.pick)?;
+        let opened = files.open(network, &self.pick)?;
         opened.notes.iter().for_each(|note| output.note(note));
         Ok(opened.model)
     }
@@ -122,7 +131,7 @@ impl Start {
         let place = Place::resolve(name)?;
         let files = place.files(&hub_from_environment(offline))?;
         memory::check_weights(&files)?;
-        let opened = files.open(Some(network), Pick::Weights)?;
+        let opened = files.open(Some(network), &Pick::Weights)?;
         opened.notes.iter().for_each(|note| output.note(note));
         Ok(Self { model: opened.model, sha256: files.sha256()?, origin: place.to_string() })
     }
@@ -153,6 +162,8 @@ impl Named {
             path.is_file() || WeightFiles::at(path).map_or(true, |files| files.weights.is_file())
         };
         let wants_model = args.weights.is_some()
+            || args.ema
+            || args.weights_key.is_some()
             || [HUB, FOLDER].iter().any(|prefix| name.starts_with(prefix))
             || is_there(path)? && (holds_weights() || zoo::network(name).is_err());
         let network = || zoo::find(name).is_ok().then(|| zoo::network(name));

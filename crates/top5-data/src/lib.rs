@@ -22,6 +22,7 @@ pub mod loader;
 mod matlab;
 pub mod options;
 pub mod packed;
+mod parts;
 pub mod preprocess;
 pub mod resize;
 pub mod source;

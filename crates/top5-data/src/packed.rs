@@ -26,7 +26,7 @@ use crate::files::{Regular, TEXT};
 use crate::folder::{OnBad, file_name, has_image_extension, is_left_behind};
 use crate::limits::Limits;
 use crate::options::OpenOptions;
-use crate::source::{PARTS, no_part};
+use crate::parts::{Parts, no_part};
 use crate::tar::{self, Entry};
 
 /// The list of classes of a packed dataset, a name per line.
@@ -229,47 +229,44 @@ fn read(path: &Path, paths: Vec<PathBuf>, options: &OpenOptions) -> Result<Split
     unwrap(&mut files);
     let shards: Arc<[Shard]> = shards.into();
     let classes = || classes.clone().map_or(Classes::Found, |names| Classes::Given(names.into()));
-    let is_part = |file: &File, names: &[&str]| {
+    let known = Parts::among(folders(&files));
+    let is_part = |file: &File, wanted: usize| {
         let mut parts = file.entry.name.split('/');
-        let first = parts.next().unwrap_or_default().to_lowercase();
-        names.contains(&first.as_str()) && parts.count() > 1
+        known.part(parts.next().unwrap_or_default()) == Some(wanted) && parts.count() > 1
     };
-    let [of_train, of_validation, of_test] = PARTS;
-    if !files.iter().any(|file| is_part(file, of_train)) {
+    if !files.iter().any(|file| is_part(file, 0)) {
         let part = part(path, &shards, files, classes(), options.limits)?;
         return finish(path, part, None, None, options);
     }
-    let mut take = |names: &[&str]| -> Vec<File> {
-        let mut taken: Vec<File> = files.extract_if(.., |file| is_part(file, names)).collect();
+    let mut take = |wanted: usize| -> Vec<File> {
+        let mut taken: Vec<File> = files.extract_if(.., |file| is_part(file, wanted)).collect();
         let rest = |name: &str| name.split_once('/').map_or("", |(_, rest)| rest).to_owned();
         taken.iter_mut().for_each(|file| file.entry.name = rest(&file.entry.name));
         taken
     };
-    let to_learn = take(of_train);
+    let to_learn = take(0);
     let train = part(path, &shards, to_learn, classes(), options.limits)?;
-    let mut other = |names: &[&str]| -> Result<Option<Arc<Packed>>, DataError> {
-        let files = take(names);
+    let mut other = |wanted: usize| -> Result<Option<Arc<Packed>>, DataError> {
+        let files = take(wanted);
         if files.is_empty() {
             return Ok(None);
         }
         let classes = Classes::Given(Arc::clone(&train.classes));
         part(path, &shards, files, classes, options.limits).map(Some)
     };
-    let validation = other(of_validation)?;
-    let test = other(of_test)?;
-    let unused = left_over(&files);
+    let validation = other(1)?;
+    let test = other(2)?;
+    let unused = left_over(&files, known);
     Ok(Splits { unused: unused.into(), ..finish(path, train, validation, test, options)? })
 }
 
 /// What is said of the images beside the parts: their folders once each, by name.
-fn left_over(files: &[File]) -> Vec<String> {
-    let folders: BTreeSet<&str> = files.iter().map(folder).collect();
-    let is_part = |name: &str| PARTS.concat().contains(&name.to_lowercase().as_str());
-    let said = |name: &str| match is_part(name) {
+fn left_over(files: &[File], known: Parts) -> Vec<String> {
+    let said = |name: &str| match known.part(name).is_some() {
         true => format!("the images in {name}/ are in no folder of a class"),
         false => no_part(name),
     };
-    folders.into_iter().map(said).collect()
+    folders(files).into_iter().map(said).collect()
 }
 
 /// All images of the archives, and the list of classes if there is one.
@@ -354,7 +351,7 @@ fn unwrap(files: &mut [File]) {
     let first = |file: &File| file.entry.name.split_once('/').map(|(first, _)| first.to_owned());
     let Some(common) = files.first().and_then(first) else { return };
     let is_deep = |file: &File| file.entry.name.split('/').count() > 2;
-    let is_part = PARTS[0].contains(&common.to_lowercase().as_str());
+    let is_part = Parts::among([common.as_str()]).part(&common) == Some(0);
     if !is_part && files.iter().all(|file| is_deep(file) && first(file).as_ref() == Some(&common)) {
         for file in files {
             file.entry.name.drain(..=common.len());
@@ -387,6 +384,11 @@ impl Classes {
             }
         }
     }
+}
+
+/// The folders that the files are in, once each.
+fn folders(files: &[File]) -> BTreeSet<&str> {
+    files.iter().map(folder).collect()
 }
 
 fn folder(file: &File) -> &str {

@@ -13,6 +13,7 @@ use crate::idx::{find_mnist_like, read_pair};
 use crate::ilsvrc;
 use crate::options::OpenOptions;
 use crate::packed;
+use crate::parts::{Parts, no_part};
 use top5_graph::counted;
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
@@ -127,7 +128,7 @@ fn open_folder(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataE
 }
 
 /// The folders that hold the parts of a dataset.
-struct Parts {
+struct PartFolders {
     train: PathBuf,
     validation: Option<PathBuf>,
     test: Option<PathBuf>,
@@ -135,24 +136,15 @@ struct Parts {
     others: Vec<String>,
 }
 
-/// What the folders of parts are called, in lower case: of that to learn from, that to choose the epoch and that to test.
-pub(crate) const PARTS: [&[&str]; 3] =
-    [&["train", "training"], &["val", "valid", "validation"], &["test", "testing"]];
-
-/// What is said of a folder beside the parts that is none of them.
-pub(crate) fn no_part(name: &str) -> String {
-    format!("{name}/ is no part: those are called {}", PARTS.concat().join(", "))
-}
-
-impl Parts {
+impl PartFolders {
     /// The parts among `folders`, known by their names in any case. A class may be called so, too: a part to learn from
     /// holds folders and no images. Fails where two folders are the same part, or there are parts and none to learn from.
     fn find(root: &Path, folders: &[PathBuf]) -> Result<Option<Self>, DataError> {
         let (mut parts, mut others) = ([None, None, None], Vec::new());
-        for folder in folders {
-            let name = file_name(folder);
-            let part = PARTS.iter().position(|of| of.contains(&name.to_lowercase().as_str()));
-            let Some(part) = part else {
+        let names: Vec<String> = folders.iter().map(|folder| file_name(folder)).collect();
+        let known = Parts::among(names.iter().map(String::as_str));
+        for (folder, name) in folders.iter().zip(names) {
+            let Some(part) = known.part(&name) else {
                 others.push(name);
                 continue;
             };
@@ -167,6 +159,14 @@ impl Parts {
             Ok(!class_folders(part)?.is_empty() && !has_images(part)?)
         };
         match train {
+            // Several folders that are all called like parts are no classes.
+            Some(train) if others.is_empty() && folders.len() > 1 => {
+                if class_folders(&train)?.is_empty() {
+                    let expected = format!("a folder for each class in {}/", file_name(&train));
+                    return Err(DataError::Parts { path: root.to_owned(), expected });
+                }
+                Ok(Some(Self { train, validation, test, others }))
+            }
             Some(_) if !holds_classes(&train)? => Ok(None),
             Some(train) => Ok(Some(Self { train, validation, test, others })),
             None if others.is_empty() && (holds_classes(&validation)? || holds_classes(&test)?) => {
@@ -192,9 +192,9 @@ fn read_folder(
         unread += folder.unread();
         Ok(Arc::new(folder))
     };
-    let splits = match Parts::find(dir, folders)? {
+    let splits = match PartFolders::find(dir, folders)? {
         None => carve(several_classes(dir, read(dir, EmptyClass::Refused)?)?, None, options)?,
-        Some(Parts { train, validation, test, others }) => {
+        Some(PartFolders { train, validation, test, others }) => {
             unused.extend(others.iter().map(|name| no_part(name)));
             let train = several_classes(&train, read(&train, EmptyClass::Refused)?)?;
             let mut part = |dir: PathBuf| -> Result<Arc<dyn Dataset>, DataError> {

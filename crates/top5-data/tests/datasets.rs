@@ -118,7 +118,14 @@ fn sizes(splits: &Splits) -> [usize; 3] {
 
 #[test]
 fn parts_are_known_by_their_names_in_any_case() {
-    for [train, test] in [["Train/", "Test/"], ["training/", "testing/"], ["TRAIN/", "test/"]] {
+    for [train, test] in [
+        ["Train/", "Test/"],
+        ["training/", "testing/"],
+        ["TRAIN/", "test/"],
+        ["training_set/", "test_set/"],
+        ["train_images/", "TestImages/"],
+        ["tr/", "te/"],
+    ] {
         let splits = open_dir(&folder_of(&[classes(train), classes(test)])).unwrap();
         assert_eq!(splits.train.classes(), ["cat", "dog"]);
         assert_eq!(sizes(&splits), [2, 2, 4]);
@@ -129,6 +136,14 @@ fn parts_are_known_by_their_names_in_any_case() {
     assert!(message.contains("Training and train"), "{message}");
     let message = refused(open_dir(&folder_of(&[classes("val/"), classes("test/")])));
     assert!(message.contains("a part to learn from"), "{message}");
+    // Images beside the folders of classes do not make classes of the parts, and parts without classes are none.
+    let stray = vec![("train/1.png".to_owned(), COLOUR)];
+    let splits =
+        open_dir(&folder_of(&[classes("train/"), classes("test/"), stray.clone()])).unwrap();
+    assert_eq!(sizes(&splits), [2, 2, 4]);
+    let flat = vec![("test/1.png".to_owned(), COLOUR)];
+    let message = refused(open_dir(&folder_of(&[stray, flat])));
+    assert!(message.contains("a folder for each class in train/"), "{message}");
 }
 
 #[test]

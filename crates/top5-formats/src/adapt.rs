@@ -60,9 +60,47 @@ pub fn recognise<'g>(
     weights: &Weights,
     candidates: impl IntoIterator<Item = &'g Graph>,
 ) -> Vec<&'g str> {
+    let candidates: Vec<Candidate<'g>> = candidates.into_iter().map(Candidate::new).collect();
     let names = clean_names(weights.iter().map(|(name, _)| name));
     let shape = |old: &str| weights.tensor(old).map_or(&[][..], Tensor::shape);
-    let files: Vec<BTreeMap<String, &[usize]>> = prefixes(&names)
+    let found = recognise_whole(&names, shape, &candidates);
+    if !found.is_empty() {
+        return found;
+    }
+    let mut found = Vec::new();
+    let mut places = BTreeSet::new();
+    for Candidate { graph, bare } in &candidates {
+        let Some(translation) = Translation::apart(&names, bare) else { continue };
+        let name = |(old, new): &(String, String)| Some((translation.name(new)?, shape(old)));
+        if let Some(n) = differences(&names.iter().filter_map(name).collect(), bare) {
+            found.push((graph.name(), n));
+            places.insert(translation.beginnings().to_vec());
+        }
+    }
+    // Where one network lies below one beginning and another below another, neither is the one that is meant.
+    if places.len() > 1 { Vec::new() } else { nearest(&found) }
+}
+
+/// A network that tensors may belong to, and the same without auxiliary heads, which a file may lack.
+pub(crate) struct Candidate<'g> {
+    graph: &'g Graph,
+    bare: Graph,
+}
+
+impl<'g> Candidate<'g> {
+    pub(crate) fn new(graph: &'g Graph) -> Self {
+        Self { graph, bare: graph.inference() }
+    }
+}
+
+/// As [`recognise`], of networks that all the tensors belong to. `names` are those in the file and without wrappers; `shape` knows the
+/// former.
+pub(crate) fn recognise_whole<'g, 's>(
+    names: &[(String, String)],
+    shape: impl Fn(&str) -> &'s [usize],
+    candidates: &[Candidate<'g>],
+) -> Vec<&'g str> {
+    let files: Vec<BTreeMap<String, &[usize]>> = prefixes(names)
         .into_iter()
         .flat_map(|prefix| origins().iter().map(move |origin| (prefix, origin)))
         .map(|(prefix, origin)| {
@@ -70,25 +108,17 @@ pub fn recognise<'g>(
             names.iter().map(|(old, new)| (name(new), shape(old))).collect()
         })
         .collect();
-    let candidates: Vec<&Graph> = candidates.into_iter().collect();
-    let usual = |graph: &'g Graph| {
-        // A file may lack the auxiliary heads.
-        let graphs = [graph.inference(), graph.clone()];
-        let pairs = graphs.iter().flat_map(|graph| files.iter().map(move |file| (file, graph)));
+    let usual = |Candidate { graph, bare }: &Candidate<'g>| {
+        let graphs = [bare, *graph].into_iter();
+        let pairs = graphs.flat_map(|graph| files.iter().map(move |file| (file, graph)));
         let differing = pairs.filter_map(|(file, graph)| differences(file, graph)).min()?;
         Some((graph.name(), differing))
     };
-    let apart = |graph: &'g Graph| {
-        let bare = graph.inference();
-        let translation = Translation::apart(&names, &bare)?;
-        let name = |(old, new): &(String, String)| Some((translation.name(new)?, shape(old)));
-        let differing = differences(&names.iter().filter_map(name).collect(), &bare)?;
-        Some((graph.name(), differing))
-    };
-    let mut found: Vec<(&str, usize)> = candidates.iter().copied().filter_map(usual).collect();
-    if found.is_empty() {
-        found = candidates.into_iter().filter_map(apart).collect();
-    }
+    nearest(&candidates.iter().filter_map(usual).collect::<Vec<_>>())
+}
+
+/// Those of the networks found that differ in nothing; where there are none, those that differ in classes and channels.
+fn nearest<'g>(found: &[(&'g str, usize)]) -> Vec<&'g str> {
     let exact: Vec<&str> = found.iter().filter(|(_, n)| *n == 0).map(|(name, _)| *name).collect();
     // The classifier's weight and bias, of the main head and of two more, and the first layer's weight.
     let others = found.iter().filter(|(_, n)| (1..=7).contains(n)).map(|(name, _)| *name);

@@ -22,13 +22,16 @@ pub enum Format {
 }
 
 /// Which of the groups of tensors in a checkpoint is meant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Pick {
     /// The weights that training ended with.
     #[default]
     Weights,
     /// Their average over the last steps (EMA).
     Average,
+    /// Those in the dict to which these keys lead (`student`, `models.0`); where there is none, the weights, in which
+    /// [`crate::below`] finds the names that begin so.
+    Key(String),
 }
 
 /// Tensors that lie together in a checkpoint.
@@ -129,13 +132,13 @@ pub fn detect(bytes: &[u8]) -> Result<Format, FormatError> {
 
 /// Reads weights of any format: of a checkpoint with averages too, the weights themselves.
 pub fn read_weights(bytes: &[u8]) -> Result<Loaded, FormatError> {
-    read_weights_with(bytes, Pick::Weights)
+    read_weights_with(bytes, &Pick::Weights)
 }
 
 /// Reads weights of any format. Only PyTorch checkpoints hold averages; in other formats, asking for them is an error.
-pub fn read_weights_with(bytes: &[u8], pick: Pick) -> Result<Loaded, FormatError> {
+pub fn read_weights_with(bytes: &[u8], pick: &Pick) -> Result<Loaded, FormatError> {
     let format = detect(bytes)?;
-    if pick == Pick::Average && format != Format::Torch {
+    if *pick == Pick::Average && format != Format::Torch {
         let what = "an average of weights (EMA) is kept in PyTorch checkpoints only".to_owned();
         return Err(FormatError::NotWeights { what });
     }

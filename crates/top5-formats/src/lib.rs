@@ -8,6 +8,7 @@
 
 mod adapt;
 pub mod caffe;
+mod computed;
 mod detect;
 mod element;
 mod error;
@@ -17,6 +18,7 @@ pub mod onnx;
 pub mod overfeat;
 mod protobuf;
 pub mod safetensors;
+mod several;
 mod shards;
 pub mod timm;
 pub mod torch;
@@ -24,7 +26,9 @@ mod transformers;
 mod translate;
 
 pub use adapt::{fit, non_finite, recognise, renamings, stem};
+pub use computed::compute;
 pub use detect::{Format, Group, Loaded, Pick, detect, read_weights, read_weights_with};
 pub use error::FormatError;
 pub use onnx::{Alike, Intake, Onnx, OnnxWeights};
+pub use several::{Below, below, several};
 pub use shards::Index;

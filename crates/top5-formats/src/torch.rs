@@ -25,12 +25,12 @@ pub(crate) use zip::is_zip;
 
 /// Reads the state dict, as f32, wherever it lies; whatever else is in the checkpoint is ignored.
 pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
-    read_with(bytes, Pick::Weights).map(|(weights, _)| weights)
+    read_with(bytes, &Pick::Weights).map(|(weights, _)| weights)
 }
 
 /// Reads the state dict that `pick` asks for, and lists all groups of tensors that there are. Tensors of integers and truth
 /// values, which are counters and masks, are left out.
-pub fn read_with(bytes: &[u8], pick: Pick) -> Result<(Weights, Vec<Group>), FormatError> {
+pub fn read_with(bytes: &[u8], pick: &Pick) -> Result<(Weights, Vec<Group>), FormatError> {
     if is_zip(bytes) {
         let archive = zip::Archive::open(bytes)?;
         let pickle = archive.pickle()?;
@@ -58,7 +58,7 @@ fn refused(what: impl Into<String>) -> FormatError {
 /// so that tensors that share a storage cannot multiply it.
 fn weights<'a>(
     pickle: &Pickle<'a>,
-    pick: Pick,
+    pick: &Pick,
     limit: usize,
     storage: impl Fn(&str) -> Result<&'a [u8], FormatError>,
 ) -> Result<(Weights, Vec<Group>), FormatError> {

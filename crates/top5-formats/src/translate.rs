@@ -12,7 +12,7 @@ use crate::names::{Names, origins};
 const WRAPPERS: [&str; 4] =
     ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 /// How many parts before all names are tried without.
-const DEEPEST: usize = 4;
+pub(crate) const DEEPEST: usize = 4;
 /// How many beginnings of one tensor's name are tried: a file may have any number.
 const TRIED: usize = 64;
 
@@ -87,6 +87,11 @@ impl Translation {
         let (Some(beginnings), None) = (found.next(), found.next()) else { return None };
         let beginnings = beginnings.into_iter().map(str::to_owned).collect();
         Some(Self { origin: &origins()[0], beginnings, head: None })
+    }
+
+    /// What is taken off the names.
+    pub(crate) fn beginnings(&self) -> &[String] {
+        &self.beginnings
     }
 
     /// The same, with the head taken out of a sequence if only that is in the way.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use top5_formats::FormatError;
 use top5_formats::safetensors::ReadError;
+use top5_formats::{Below, FormatError};
 use top5_graph::{GraphError, WeightsError};
 use top5_zoo::UnknownName;
 
@@ -24,6 +24,8 @@ pub enum ModelError {
         /// The network that comes nearest, and what differs; none where all are far.
         nearest: Option<WeightsError>,
     },
+    /// Several networks, each below a beginning of names.
+    Several(Vec<Below>),
     /// The file's name ends with the beginning of another SHA-256 than its own.
     Hash {
         /// What the name says.
@@ -95,6 +97,22 @@ impl fmt::Display for ModelError {
                 error.mismatched.len(),
                 error.unexpected.len()
             ),
+            Self::Several(found) => {
+                const LISTED: usize = 8;
+                let of = |below: &Below| match &below.network {
+                    Some(network) => format!("`{}` ({network})", below.beginning),
+                    None => format!("`{}`", below.beginning),
+                };
+                let listed: Vec<String> = found.iter().take(LISTED).map(of).collect();
+                let more = if found.len() > LISTED { ", …" } else { "" };
+                write!(
+                    f,
+                    "the file holds several networks, whose tensors' names begin with {}{more}: `top5 convert FILE OUT.safetensors \
+                     --weights-key {}` takes one out",
+                    listed.join(", "),
+                    found.first().map_or("", |below| &below.beginning)
+                )
+            }
             Self::Hash { expected, found } => write!(
                 f,
                 "its SHA-256 should begin with {expected}, as its name says, and is {found}: download \
@@ -148,6 +166,7 @@ impl std::error::Error for ModelError {
             Self::Io(error) => error.source(),
             Self::Metadata { .. }
             | Self::Unrecognised { .. }
+            | Self::Several(_)
             | Self::Hash { .. }
             | Self::Caffe { .. }
             | Self::NonFinite { .. }

@@ -34,11 +34,17 @@ impl std::error::Error for WriteError {
     }
 }
 
+/// From this many bytes on it is worth to look through the folder for what writes that were cut off left.
+const LARGE: usize = 1 << 20;
+
 /// Writes a file under a temporary name beside `path`, brings it to the disk, and only then gives it its name. Fails where a
 /// link, a folder, a pipe or a device is in its place.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let write = || -> Result<(), WriteError> {
-        let mut file = WholeFile::create(path)?;
+        if bytes.len() >= LARGE {
+            remove_leftovers(path);
+        }
+        let mut file = WholeFile::begin(path)?;
         file.write(bytes)?;
         file.finish(path)
     };
@@ -57,6 +63,11 @@ pub struct WholeFile {
 impl WholeFile {
     /// Begins a file in the folder of `path`. Fails where a link, a folder, a pipe or a device is in its place.
     pub fn create(path: &Path) -> Result<Self, WriteError> {
+        remove_leftovers(path);
+        Self::begin(path)
+    }
+
+    fn begin(path: &Path) -> Result<Self, WriteError> {
         let mut name = OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(format!(".{}.tmp", std::process::id()));
@@ -65,7 +76,10 @@ impl WholeFile {
             check_replaceable(path)?;
             // Whatever has the name already, a link perhaps, is not written to.
             let _ = fs::remove_file(&temporary);
-            File::create_new(&temporary)
+            let file = File::create_new(&temporary)?;
+            // Where the system has no locks, others cannot tell that it is being written, and leave it.
+            let _ = file.try_lock();
+            Ok(file)
         };
         match create() {
             Ok(file) => Ok(Self { path: path.to_owned(), temporary, file, bytes: 0 }),
@@ -104,6 +118,27 @@ impl Drop for WholeFile {
     fn drop(&mut self) {
         // Where it was finished, nothing has the name any more.
         let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Removes what processes that were ended while they wrote this file have left of it. A file that is being written is locked by
+/// its process.
+fn remove_leftovers(path: &Path) {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
+    let is_leftover = |other: &str| {
+        let number = other.strip_prefix('.').and_then(|rest| rest.strip_prefix(name));
+        let number = number.and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".tmp"));
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    for entry in fs::read_dir(folder_of(path)).into_iter().flatten().flatten() {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && entry.file_name().to_str().is_some_and(is_leftover) {
+            let unlocked = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            if unlocked {
+                // Where that fails, it stays.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 }
 
@@ -177,6 +212,21 @@ mod tests {
         file.finish(&other).unwrap();
         assert_eq!(fs::read(other).unwrap(), b"abcd");
         assert!(!path.exists() && fs::read_dir(folder.path()).unwrap().count() == 1);
+    }
+
+    #[test]
+    fn what_ended_processes_left_goes_away_and_what_others_write_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (left, other) = (".file.4294967294.tmp", ".file.x.tmp");
+        [left, other, ".other.7.tmp"].iter().for_each(|name| fs::write(at(name), b"x").unwrap());
+        let writing = File::create_new(at(".file.4294967295.tmp")).unwrap();
+        writing.try_lock().unwrap();
+        write_whole(&at("file"), &vec![0; LARGE]).unwrap();
+        assert!(!at(left).exists());
+        for name in [other, ".other.7.tmp", ".file.4294967295.tmp", "file"] {
+            assert!(at(name).exists(), "{name}");
+        }
     }
 
     #[test]

@@ -47,7 +47,24 @@ pub(crate) fn fit(
     let fitted = graphs
         .into_iter()
         .find_map(|graph| Some((formats::fit(weights.clone(), &graph).ok()?, graph)));
-    fitted.map(|(weights, graph)| (graph, weights)).ok_or_else(|| error.into())
+    match fitted {
+        Some((weights, graph)) => Ok((graph, weights)),
+        None => {
+            check_single(&weights, &all_graphs()?)?;
+            Err(error.into())
+        }
+    }
+}
+
+/// The networks of the zoo.
+fn all_graphs() -> Result<Vec<Graph>, GraphError> {
+    top5_zoo::networks().map(Network::graph).collect()
+}
+
+/// Fails where tensors that fit nothing are those of several networks.
+fn check_single(weights: &Weights, graphs: &[Graph]) -> Result<(), ModelError> {
+    let found = formats::several(weights, graphs);
+    if found.is_empty() { Ok(()) } else { Err(ModelError::Several(found)) }
 }
 
 /// The network as it is set, without its auxiliary heads where they, which only training needs, do not fit the input.
@@ -85,14 +102,14 @@ fn head(graph: &Graph) -> Option<&Node> {
 /// The network of the registry that has these tensors: of several, the one that is built as Caffe builds it if the file is
 /// Caffe's, otherwise the one that is registered first, which is the usual one.
 pub(crate) fn recognise(weights: &Weights, format: Format) -> Result<&'static Network, ModelError> {
-    let graphs: Vec<Graph> =
-        top5_zoo::networks().map(Network::graph).collect::<Result<_, GraphError>>()?;
+    let graphs = all_graphs()?;
     let found = formats::recognise(weights, &graphs);
     let found: Vec<_> = found.into_iter().map(top5_zoo::network).collect::<Result<_, _>>()?;
     let caffe = found.iter().find(|network| format == Format::Caffe && is_caffe(network));
     if let Some(network) = caffe.or(found.first()) {
         return Ok(network);
     }
+    check_single(weights, &graphs)?;
     // One that lacks most of the network's tensors is no hint.
     let differences = graphs.iter().filter_map(|graph| {
         let error = weights.check(graph).err()?;

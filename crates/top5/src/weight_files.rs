@@ -30,7 +30,7 @@ impl Model {
 
     /// Reads a file of [`Model::to_bytes`], or weights of another origin and format, whose network is recognised.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        Ok(Opened::read(bytes, None, None, None, Pick::Weights)?.model)
+        Ok(Opened::read(bytes, None, None, None, &Pick::Weights)?.model)
     }
 
     /// Reads a model from a file, or from a folder (a run's, or timm's): see [`WeightFiles`].
@@ -163,14 +163,14 @@ impl WeightFiles {
 
     /// Reads the model: of `network`, if it is given; otherwise of the one that the file names, or that its tensors belong to.
     pub fn load(&self, network: Option<&'static Network>) -> Result<Model, ModelError> {
-        Ok(self.open(network, Pick::Weights)?.model)
+        Ok(self.open(network, &Pick::Weights)?.model)
     }
 
     /// As [`Self::load`], of the tensors that `pick` asks for, with what was decided on the way.
     pub fn open(
         &self,
         network: Option<&'static Network>,
-        pick: Pick,
+        pick: &Pick,
     ) -> Result<Opened, ModelError> {
         let preprocessor = self.preprocessor.as_deref();
         let preprocessor = preprocessor.map(|path| files::read(path, files::TEXT));
@@ -195,12 +195,12 @@ impl WeightFiles {
                     read().map_err(|error: ModelError| error.at(path))
                 });
                 let parts = parts.collect::<Result<Vec<_>, _>>()?;
-                return Opened::described(Index::join(parts)?, network, config);
+                return Opened::described(Index::join(parts)?, network, config, pick);
             }
             if let Some(file) = streamed(&self.weights, pick)? {
                 let description = Description::read(&file.metadata, config)?;
                 let description = description.or(of_checkpoint(&self.weights)?);
-                return Opened::assemble(file, network, description);
+                return Opened::assemble(file, network, description, pick);
             }
             let bytes = files::read(&self.weights, u64::MAX)?;
             check_name(&self.weights, &bytes)?;
@@ -249,11 +249,11 @@ fn of_checkpoint(weights: &Path) -> Result<Description, ModelError> {
 }
 
 /// The tensors of a safetensors file, which need not be in memory beside them; `None` for another file.
-fn streamed(path: &Path, pick: Pick) -> Result<Option<Loaded>, ModelError> {
+fn streamed(path: &Path, pick: &Pick) -> Result<Option<Loaded>, ModelError> {
     let mut file = Regular::open(path)?;
     let start = file.start(START)?;
     let is_safetensors = formats::detect(&start) == Ok(Format::Safetensors);
-    if !is_safetensors || hash_in_name(path).is_some() || pick != Pick::Weights {
+    if !is_safetensors || hash_in_name(path).is_some() || *pick != Pick::Weights {
         return Ok(None);
     }
     let (length, mut file) = (file.len(), file.into_file());
@@ -278,10 +278,11 @@ impl Opened {
         place: Option<&Path>,
         network: Option<&'static Network>,
         config: Option<timm::Config>,
-        pick: Pick,
+        pick: &Pick,
     ) -> Result<Self, ModelError> {
-        if pick == Pick::Average || formats::detect(bytes)? != Format::Onnx {
-            return Self::described(formats::read_weights_with(bytes, pick)?, network, config);
+        if *pick != Pick::Weights || formats::detect(bytes)? != Format::Onnx {
+            let file = formats::read_weights_with(bytes, pick)?;
+            return Self::described(file, network, config, pick);
         }
         let onnx = Onnx::read(bytes)?;
         let beside =
@@ -319,21 +320,33 @@ impl Opened {
         file: Loaded,
         network: Option<&'static Network>,
         config: Option<timm::Config>,
+        pick: &Pick,
     ) -> Result<Self, ModelError> {
         let description = Description::read(&file.metadata, config)?;
-        Self::assemble(file, network, description)
+        Self::assemble(file, network, description, pick)
     }
 
     fn assemble(
         file: Loaded,
         network: Option<&'static Network>,
         description: Description,
+        pick: &Pick,
     ) -> Result<Self, ModelError> {
         let mut notes: Vec<String> = about_groups(&file.groups).into_iter().collect();
-        let names: Vec<String> = file.weights.iter().map(|(name, _)| name.to_owned()).collect();
+        let weights = match pick {
+            Pick::Key(key)
+                if !file.groups.iter().any(|group| group.taken && group.path == *key) =>
+            {
+                formats::below(file.weights, key)?
+            }
+            Pick::Key(_) | Pick::Weights | Pick::Average => file.weights,
+        };
+        let (weights, computed) = formats::compute(weights)?;
+        notes.extend(computed);
+        let names: Vec<String> = weights.iter().map(|(name, _)| name.to_owned()).collect();
         let nameless = network.is_none() && description.network.is_none();
         let described = description.preprocess.is_some();
-        let model = Model::assemble(file.weights, file.format, network, description)?;
+        let model = Model::assemble(weights, file.format, network, description)?;
         notes.extend(formats::renamings(names.iter().map(String::as_str), &model.graph));
         notes.extend(about_channels(&model).filter(|_| !described));
         if nameless {

@@ -102,7 +102,7 @@ fn tensors_come_back(network: &'static Network, model: &Model, folder: &Path, ca
     for write in writers {
         fs::write(&file, write(&model.weights)).unwrap();
         let files = WeightFiles { weights: file.clone(), config: None, preprocessor: None };
-        let read = files.open(Some(network), Pick::Weights).unwrap().model;
+        let read = files.open(Some(network), &Pick::Weights).unwrap().model;
         assert!(read.weights == model.weights, "{case}");
         let classes = if tells { model.graph.classes() } else { network.classes };
         assert_eq!((read.graph.name(), read.graph.classes()), (network.name, classes), "{case}");

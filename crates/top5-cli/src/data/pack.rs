@@ -15,6 +15,7 @@ use top5::{WholeFile, remove_file};
 
 use super::{PackArgs, open, parts};
 use crate::exit::Stop;
+use crate::interrupt::Interrupt;
 use crate::output::{Output, taken};
 use crate::progress::Progress;
 
@@ -81,6 +82,9 @@ impl Task {
         let splits = open(&self.data, self.limits)?;
         let parts = parts(&splits);
         let images = parts.iter().map(|(_, part)| part.len()).sum();
+        // What is written by then is of no use, and goes away.
+        let interrupt = Interrupt::default();
+        interrupt.listen()?;
         let progress = Progress::new(output, "packing", images);
         let mut archives = Archives::begin(&self.out, self.shard)?;
         let is_folder = parts.iter().all(|(_, part)| is_of_folder(part.as_ref()));
@@ -109,6 +113,11 @@ impl Task {
                     }
                 }
                 done += chunk.len();
+                if let Some(signal) = interrupt.signal() {
+                    let message =
+                        format!("stopped after {done} of {images} images; nothing is written");
+                    return Err(Stop::Interrupted { signal, message }.into());
+                }
                 progress.set(done, String::new);
             }
         }
@@ -226,12 +235,22 @@ struct Archives {
     images: usize,
     done: Vec<PathBuf>,
     bytes: u64,
+    /// Whether the last one is written.
+    complete: bool,
 }
 
 impl Archives {
     fn begin(out: &Path, most: u64) -> Result<Self> {
         let open = Some(WholeFile::create(out)?);
-        Ok(Self { out: out.to_owned(), most, open, images: 0, done: Vec::new(), bytes: 0 })
+        Ok(Self {
+            out: out.to_owned(),
+            most,
+            open,
+            images: 0,
+            done: Vec::new(),
+            bytes: 0,
+            complete: false,
+        })
     }
 
     fn add_image(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -279,12 +298,22 @@ impl Archives {
     /// Ends the last archive. Removes those of an earlier packing that would pass for more of it.
     fn finish(mut self) -> Result<(Vec<PathBuf>, u64)> {
         self.close(true)?;
+        self.complete = true;
         let shards =
             (0..).map(|shard| shard_path(&self.out, shard)).take_while(|path| path.exists());
         let stale = shards.chain([self.out.clone()]).filter(|path| !self.done.contains(path));
         for path in stale.filter(|path| path.exists()).collect::<Vec<_>>() {
             remove_file(&path)?;
         }
-        Ok((self.done, self.bytes))
+        Ok((std::mem::take(&mut self.done), self.bytes))
+    }
+}
+
+impl Drop for Archives {
+    /// Archives that lack others are of no use.
+    fn drop(&mut self) {
+        let done = self.done.iter().filter(|_| !self.complete);
+        // Where one stays, reading it tells that others are missing.
+        done.for_each(|path| drop(remove_file(path)));
     }
 }

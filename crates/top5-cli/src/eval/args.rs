@@ -41,6 +41,10 @@ pub(crate) struct EvalArgs {
     /// Take the average of the weights (EMA) that a PyTorch checkpoint keeps beside them
     #[arg(long)]
     pub(crate) ema: bool,
+    /// Of a file with several networks, take the one in this dict (`student`, `models.0`), or whose tensors' names begin so
+    /// (`encoder_q`)
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["ema", "ensemble", "predictions"])]
+    pub(crate) weights_key: Option<String>,
     /// Open no network connection: read the hub's cache only
     #[arg(long)]
     pub(crate) offline: bool,

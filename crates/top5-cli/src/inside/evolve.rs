@@ -252,7 +252,7 @@ fn epochs(run: &Path) -> Result<Vec<(usize, PathBuf)>> {
 }
 
 fn open(path: &Path) -> Result<Model> {
-    Ok(WeightFiles::at(path)?.open(None, top5::formats::Pick::Weights)?.model.inference())
+    Ok(WeightFiles::at(path)?.open(None, &top5::formats::Pick::Weights)?.model.inference())
 }
 
 /// Fails unless the model in this file is of the first one's network, and gets the same images.

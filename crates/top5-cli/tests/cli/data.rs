@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::program::{Place, parse};
+use crate::program::{Place, parse, signalled};
 
 /// A folder of two classes with three images each, a part to test on, and a file that is none.
 fn photos() -> Place {
@@ -163,4 +163,29 @@ fn packing_in_shards_takes_what_is_in_memory_and_leaves_bad_files_out_when_asked
     bytes.truncate(3000);
     fs::write(place.path("photos.tar"), &bytes).unwrap();
     place.fails("data check photos.tar", 3, &["photos.tar", "pack or download it again"]);
+}
+
+/// A packing that is stopped leaves neither an archive nor what it wrote so far under another name.
+#[cfg(unix)]
+#[test]
+fn a_packing_that_is_stopped_leaves_nothing() {
+    let place = Place::new();
+    let image = [b"P5 1500 1500 255\n".as_slice(), &vec![7; 1500 * 1500]].concat();
+    for class in ["a", "b"] {
+        fs::create_dir_all(place.path("photos").join(class)).unwrap();
+        let first = place.path("photos").join(class).join("0.pgm");
+        fs::write(&first, &image).unwrap();
+        for copy in 1..300 {
+            fs::hard_link(&first, first.with_file_name(format!("{copy}.pgm"))).unwrap();
+        }
+    }
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        // In shards of 1 MiB, of which each holds one image: the first is done long before the last.
+        let line = "data pack photos --out packed/x.tar --shard-size 1 --threads 1";
+        fs::create_dir_all(place.path("packed")).unwrap();
+        let ran = signalled(&place, line, signal, "packed/x-00000.tar");
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains("nothing is written"), "{ran:?}");
+        assert_eq!(fs::read_dir(place.path("packed")).unwrap().count(), 0);
+    }
 }

@@ -185,3 +185,50 @@ fn a_folder_is_a_model_by_its_only_file_of_weights() {
     fs::write(place.path("lone.safetensors"), file(&lone)).unwrap();
     place.fails("show lone.safetensors", 3, &["no network that top5 knows (1 tensors)"]);
 }
+
+/// As `torch.nn.utils` and self-supervised trainings leave them: a weight that is computed, and one network of two.
+#[test]
+fn weights_are_computed_and_one_network_of_several_is_taken() {
+    let place = Place::new();
+    let plain = resnet20();
+    let mut pruned = plain.clone();
+    let weight = pruned.remove("linear.weight").unwrap();
+    pruned.insert("linear.weight_mask", Tensor::new(weight.shape(), vec![1.0; 640]).unwrap());
+    pruned.insert("linear.weight_orig", weight);
+    fs::write(place.path("pruned.safetensors"), file(&pruned)).unwrap();
+    let written = |line: &str| {
+        place.text(line);
+        formats::read_weights(&fs::read(place.path("out.safetensors")).unwrap()).unwrap().weights
+    };
+    assert_eq!(written("convert pruned.safetensors out.safetensors"), plain);
+    let ran = place.run("show pruned.safetensors");
+    assert!(ran.stderr.contains("computed from what pruning keeps of them: 1 tensor"), "{ran:?}");
+
+    let mut both = Weights::new();
+    for (beginning, bias) in [("encoder_k", 1.0), ("encoder_q", 2.0)] {
+        for (name, tensor) in plain.iter() {
+            both.insert(format!("{beginning}.{name}"), tensor.clone());
+        }
+        let bias = Tensor::new([10], vec![bias; 10]).unwrap();
+        both.insert(format!("{beginning}.linear.bias"), bias);
+    }
+    both.insert("queue", Tensor::zeros([16, 64]));
+    fs::write(place.path("moco.safetensors"), file(&both)).unwrap();
+    let words =
+        ["`encoder_k` (resnet20_cifar), `encoder_q` (resnet20_cifar)", "--weights-key encoder_k"];
+    place.fails("show moco.safetensors", 3, &words);
+    place.fails("show resnet20_cifar --weights moco.safetensors", 3, &words);
+    for (key, bias) in [("encoder_q", 2.0), ("encoder_k.", 1.0)] {
+        let taken = written(&format!(
+            "convert moco.safetensors out.safetensors --weights-key {key} --force"
+        ));
+        assert_eq!(taken.tensor("linear.bias").unwrap().data()[0], bias, "{key}");
+    }
+    let words = ["begin with `encoder`", "`encoder_k`", "`queue`"];
+    place.fails("show moco.safetensors --weights-key encoder", 3, &words[..2]);
+    for flag in ["--weights-key x", "--ema"] {
+        let name = flag.split(" ").next().unwrap();
+        place.fails(&format!("show lenet {flag}"), 3, &[name]);
+        place.fails(&format!("show resnet18 {flag}"), 3, &["a network without weights"]);
+    }
+}

@@ -5,6 +5,9 @@ use super::{malformed, refused};
 use crate::error::{FormatError, quoted};
 use crate::{Group, Pick};
 use std::collections::BTreeSet;
+use std::fmt;
+
+use top5_graph::counted;
 
 /// Keys under which training scripts put the state dict, the likeliest first.
 const KNOWN: [&str; 8] = [
@@ -25,6 +28,8 @@ const AVERAGES: [&str; 3] = ["ema", "swa", "averaged"];
 const DEEPEST: usize = 8;
 /// Each parameter of an optimiser may have one.
 const MAX_GROUPS: usize = 1 << 14;
+const OPTIMISER: &str =
+    "it holds what an optimiser keeps, and no weights: give the checkpoint of the model";
 /// Groups that an error or a caller is told of.
 const LISTED: usize = 16;
 
@@ -33,6 +38,20 @@ struct Found<'p, 'a> {
     path: Vec<String>,
     items: Items<'p, 'a>,
     tensors: usize,
+}
+
+/// A list of tensors, which have no names there: the averages of some trainings (`shadow_params`), `list(model.parameters())`.
+struct Nameless {
+    path: String,
+    tensors: usize,
+}
+
+impl fmt::Display for Nameless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place =
+            if self.path.is_empty() { String::new() } else { format!(" (`{}`)", self.path) };
+        write!(f, "a list of {}{place} without names", counted(self.tensors, "tensor"))
+    }
 }
 
 /// Keys and values of a dict.
@@ -75,9 +94,9 @@ impl Found<'_, '_> {
 /// The items of the dict that `pick` asks for, and all groups of weights that there are.
 pub(super) fn state_dict<'p, 'a>(
     pickle: &'p Pickle<'a>,
-    pick: Pick,
+    pick: &Pick,
 ) -> Result<(Items<'p, 'a>, Vec<Group>), FormatError> {
-    let found = find(pickle)?;
+    let (found, nameless) = find(pickle)?;
     let weights = |average: bool| {
         let all = found.iter().enumerate();
         all.filter(move |(_, group)| !group.is_no_weights() && group.is_average() == average)
@@ -95,6 +114,10 @@ pub(super) fn state_dict<'p, 'a>(
             best(false).or_else(|| weights(false).next().is_none().then(|| best(true))?)
         }
         Pick::Average => best(true),
+        Pick::Key(key) => {
+            let meant = found.iter().position(|group| group.path.join(".") == *key);
+            meant.or_else(|| best(false))
+        }
     };
     let groups: Vec<Group> = found
         .iter()
@@ -109,20 +132,42 @@ pub(super) fn state_dict<'p, 'a>(
         .collect();
     match taken {
         Some(at) => Ok((found[at].items, groups)),
-        None if found.is_empty() => Err(refused(
-            "the checkpoint holds no tensors in a dict; NumPy's arrays are none: make them with `torch.from_numpy`",
-        )),
-        None if found.iter().all(Found::is_no_weights) => Err(refused(
-            "it holds what an optimiser keeps, and no weights: give the checkpoint of the model",
-        )),
-        None => Err(refused(format!("{}; it holds {}", complaint(pick), list(&groups)))),
+        None if found.is_empty() => Err(refused(no_dict(pickle, nameless.first()))),
+        None if found.iter().all(Found::is_no_weights) => Err(refused(OPTIMISER)),
+        None => {
+            let lists = nameless.iter().filter(|_| *pick == Pick::Average);
+            let lists: Vec<String> = lists.map(|found| format!(", {found}")).collect();
+            let all = format!("{}{}", list(&groups), lists.concat());
+            Err(refused(format!("{}; it holds {all}", complaint(pick))))
+        }
     }
 }
 
-fn complaint(pick: Pick) -> &'static str {
+/// Why a checkpoint without a dict of tensors is none of weights.
+fn no_dict(pickle: &Pickle<'_>, nameless: Option<&Nameless>) -> String {
+    if let Some(found) = nameless {
+        return format!("it holds {found}: save `model.state_dict()`, where each has its name");
+    }
+    let keys = match pickle.root {
+        Value::Object(id) => match pickle.object(id) {
+            Object::Dict(items) => items.as_slice(),
+            Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) | Object::Inert => &[],
+        },
+        Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) => &[],
+    };
+    if keys.iter().any(|(key, _)| matches!(key, Value::Str(key) if *key == "param_groups")) {
+        return OPTIMISER.to_owned();
+    }
+    "the checkpoint holds no tensors in a dict; NumPy's arrays are none: make them with `torch.from_numpy`".to_owned()
+}
+
+fn complaint(pick: &Pick) -> &'static str {
     match pick {
         Pick::Weights => {
-            "it is not clear which of its tensors are the network's weights; save `model.state_dict()` alone"
+            "it is not clear which of its tensors are the network's weights (--weights-key takes those that it names)"
+        }
+        Pick::Key(_) => {
+            "it is not clear which of its tensors are meant (--weights-key names the keys that lead to them)"
         }
         Pick::Average => "there is no average of the weights (EMA) in it",
     }
@@ -143,9 +188,11 @@ struct Step<'a> {
     depth: usize,
 }
 
-/// All dicts of tensors, those nearest to the root first.
-fn find<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<Found<'p, 'a>>, FormatError> {
-    let mut found = Vec::new();
+/// All dicts of tensors, those nearest to the root first, and some of the lists.
+fn find<'p, 'a>(
+    pickle: &'p Pickle<'a>,
+) -> Result<(Vec<Found<'p, 'a>>, Vec<Nameless>), FormatError> {
+    let (mut found, mut nameless) = (Vec::new(), Vec::new());
     // A dict may contain itself.
     let mut seen = BTreeSet::new();
     let mut steps = vec![Step { from: None, value: pickle.root, depth: 0 }];
@@ -172,6 +219,11 @@ fn find<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<Found<'p, 'a>>, FormatErro
             Object::Sequence(items) => {
                 let numbered = items.iter().enumerate();
                 numbered.for_each(|(at, &value)| visit(Value::Int(at as i64), value));
+                let is_tensor = |value: &&Value<'_>| matches!(value, Value::Object(id) if matches!(pickle.object(*id), Object::Tensor(_)));
+                let tensors = items.iter().filter(is_tensor).count();
+                if tensors > 0 && nameless.len() < LISTED {
+                    nameless.push(Nameless { path: path(&steps, at).join("."), tensors });
+                }
             }
             Object::Storage(_) | Object::Tensor(_) | Object::Inert => {}
         }
@@ -182,7 +234,7 @@ fn find<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<Found<'p, 'a>>, FormatErro
     if found.is_empty() && !matches!(pickle.root, Value::Object(_)) {
         return Err(malformed("its content is not a dict of tensors"));
     }
-    Ok(found)
+    Ok((found, nameless))
 }
 
 /// The keys from the root to a step.

@@ -321,7 +321,7 @@ fn tensors_are_found_at_any_depth_and_averages_only_when_asked_for() {
     let both =
         |at: i32| dict(&[("w", tensor(&six, at, &[1], &[1])), ("b", tensor(&six, at, &[1], &[1]))]);
     let list = |items: &[Vec<u8>]| [b"](".to_vec(), items.concat(), b"e".to_vec()].concat();
-    let average = Pick::Average;
+    let average = || Pick::Average;
     for (case, content, pick, first) in [
         (
             "known key",
@@ -333,21 +333,29 @@ fn tensors_are_found_at_any_depth_and_averages_only_when_asked_for() {
         ("deeper", dict(&[("a", list(&[int(1), dict(&[("b", one(3))])]))]), Pick::Weights, 4.0),
         ("optimiser", dict(&[("optimizer", both(0)), ("x", one(1))]), Pick::Weights, 2.0),
         ("both", dict(&[("state_dict_ema", one(0)), ("state_dict", one(1))]), Pick::Weights, 2.0),
-        ("average", dict(&[("model", one(0)), ("model_ema", one(1))]), average, 2.0),
+        ("average", dict(&[("model", one(0)), ("model_ema", one(1))]), average(), 2.0),
+        ("key", dict(&[("a", one(0)), ("b", one(1))]), Pick::Key("b".to_owned()), 2.0),
+        (
+            "key in a list",
+            dict(&[("models", list(&[one(0), one(1)]))]),
+            Pick::Key("models.1".to_owned()),
+            2.0,
+        ),
+        ("beginning", dict(&[("model", one(2))]), Pick::Key("encoder".to_owned()), 3.0),
         ("average alone", dict(&[("ema", one(2))]), Pick::Weights, 3.0),
     ] {
-        let (weights, groups) = read_with(&zipped(&pickle(&[&content])), pick).unwrap();
+        let (weights, groups) = read_with(&zipped(&pickle(&[&content])), &pick).unwrap();
         assert_eq!(weights.tensor("w").unwrap().data(), [first], "{case}");
         assert_eq!(groups.iter().filter(|group| group.taken).count(), 1, "{case}");
         assert!(groups.iter().all(|group| group.path != "optimizer"), "{case}");
     }
     for (case, content, pick, word) in [
         ("two", dict(&[("netA", one(0)), ("netB", one(1))]), Pick::Weights, "1 tensor in `netB`"),
-        ("no average", dict(&[("model", one(0))]), average, "no average"),
+        ("no average", dict(&[("model", one(0))]), average(), "no average"),
         ("optimiser alone", dict(&[("optimizer", both(0))]), Pick::Weights, "an optimiser keeps"),
         ("expanded", dict(&[("w", tensor(&six, 0, &[9], &[0]))]), Pick::Weights, "tensor.clone()"),
     ] {
-        let error = read_with(&zipped(&pickle(&[&content])), pick).unwrap_err().to_string();
+        let error = read_with(&zipped(&pickle(&[&content])), &pick).unwrap_err().to_string();
         assert!(error.contains(word), "{case}: {error}");
     }
 }
@@ -393,6 +401,19 @@ fn checkpoints_without_weights_are_named() {
         let said = error(&zipped(&pickle(&[&checkpoint])));
         assert!(said.contains("what an optimiser keeps, and no weights"), "{said}");
     }
+    let listed = [b"](".to_vec(), kept.clone(), kept.clone(), b"e".to_vec()].concat();
+    let average = dict(&[("ema", dict(&[("shadow_params", listed.clone())]))]);
+    for (checkpoint, words) in [
+        (listed.clone(), "a list of 2 tensors without names: save `model.state_dict()`"),
+        (average, "a list of 2 tensors (`ema.shadow_params`) without names"),
+        (dict(&[("state", dict(&[])), ("param_groups", dict(&[]))]), "what an optimiser keeps"),
+    ] {
+        let said = error(&zipped(&pickle(&[&checkpoint])));
+        assert!(said.contains(words), "{said}");
+    }
+    let both = dict(&[("model", of_one("fc.weight")), ("shadow_params", listed)]);
+    let said = read_with(&zipped(&pickle(&[&both])), &Pick::Average).unwrap_err().to_string();
+    assert!(said.contains("no average") && said.contains("`shadow_params`"), "{said}");
     // Names of tensors are paths, whatever lies above them.
     let lists = dict(&[("state", dict(&[("0", of_one("fc.weight")), ("1", of_one("step"))]))]);
     let read = read(&zipped(&pickle(&[&lists]))).unwrap();

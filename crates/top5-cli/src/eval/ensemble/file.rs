@@ -96,7 +96,7 @@ pub(super) fn read(path: &Path, given: &Given<'_>) -> Result<Ensemble> {
             }
             (Some(model), None) => {
                 let (ema, offline) = (member.ema, given.offline);
-                let args = WeightsArgs { weights: member.weights, ema, offline };
+                let args = WeightsArgs { weights: member.weights, ema, weights_key: None, offline };
                 let look = Look {
                     model: StoredModel::resolve(model, &args)?,
                     protocol: Choice::resolve(member.protocol.as_deref().unwrap_or("1-crop"))?,

@@ -31,7 +31,8 @@ pub(super) fn resolve(name: &str, given: &Given<'_>) -> Result<Ensemble> {
                 true => Answers::Saved(PathBuf::from(place), None),
                 false => {
                     let (weights, ema) = (Some(place.clone()), given.ema);
-                    let args = WeightsArgs { weights, ema, offline: given.offline };
+                    let args =
+                        WeightsArgs { weights, ema, weights_key: None, offline: given.offline };
                     let protocol = given.protocol.cloned();
                     Answers::Model(Box::new(Look {
                         model: StoredModel::resolve(of.network, &args)?,
