@@ -3,7 +3,8 @@
 
 use std::ffi::OsString;
 
-use clap::{Command, CommandFactory, FromArgMatches};
+use clap::error::ErrorKind;
+use clap::{Command, CommandFactory, Error, FromArgMatches};
 
 use crate::cli::{Cli, Commands, OutputArgs};
 use crate::output::Output;
@@ -37,11 +38,47 @@ pub(crate) fn parse() -> (Commands, Output) {
             Some(text) => OsString::from(&*printable::path(text)),
             None => argument.clone(),
         });
-        command().try_get_matches_from(harmless).err().unwrap_or(error).exit()
+        plain(command().try_get_matches_from(harmless).err().unwrap_or(error)).exit()
     });
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let OutputArgs { json, quiet, verbose, force } = cli.output;
     (cli.command, Output { json, quiet, verbose, force, mute: false })
+}
+
+/// The same error, with what was expected in the place of what the parsers of numbers say of it.
+fn plain(error: Error) -> Error {
+    if error.kind() != ErrorKind::ValueValidation {
+        return error;
+    }
+    let text = error.render().to_string();
+    let message = text.strip_prefix("error: ").unwrap_or(&text);
+    let (first, rest) = message.split_once('\n').unwrap_or((message, ""));
+    let Some((before, reason)) = first.rsplit_once(": ") else { return error };
+    expected(reason).map_or(error, |expected| {
+        let message = format!("{before}: expected {expected}\n{rest}");
+        Error::raw(ErrorKind::ValueValidation, message)
+    })
+}
+
+/// What is expected of a number that its parser refuses for this reason.
+fn expected(reason: &str) -> Option<String> {
+    Some(match reason {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "a whole number".to_owned()
+        }
+        "number too large to fit in target type" => "a smaller number".to_owned(),
+        "invalid float literal" | "cannot parse float from empty string" => "a number".to_owned(),
+        // As clap writes Rust's ranges: `0 is not in 1..=1024`.
+        _ => {
+            let (_, range) = reason.split_once(" is not in ")?;
+            match range.split_once("..")? {
+                (least, "18446744073709551615") => format!("a whole number from {least} on"),
+                (least, most) => {
+                    format!("a whole number from {least} to {}", most.trim_start_matches('='))
+                }
+            }
+        }
+    })
 }
 
 /// Writes a negative value after a flag as `--flag=-1e-3`. No flag is a number, so that what looks like one is a value, and it
@@ -79,6 +116,27 @@ mod tests {
     #[test]
     fn declaration_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_numbers_are_told_without_the_words_of_parsers() {
+        for (line, expected) in [
+            ("bench lenet -j 0", "expected a whole number from 1 to 1024"),
+            ("bench lenet -j 1.5", "expected a whole number"),
+            ("predict a.png --max-pixels 0", "expected a whole number from 1 on"),
+            ("show lenet --classes 99999999999999999999", "expected a smaller number"),
+            ("train lenet --lr x", "expected a number"),
+            ("train lenet --epochs=", "expected a whole number"),
+        ] {
+            let given = format!("top5 {line}");
+            let error = command().try_get_matches_from(given.split(' ')).unwrap_err();
+            let error = plain(error);
+            let text = error.to_string();
+            assert!(text.lines().next().unwrap().ends_with(expected), "{text}");
+            assert!(text.contains("--help") && error.exit_code() == 2, "{text}");
+        }
+        let error = command().try_get_matches_from(["top5", "bench", "-b", "x"]).unwrap_err();
+        assert_eq!(plain(error).to_string().matches("expected").count(), 1);
     }
 
     #[test]

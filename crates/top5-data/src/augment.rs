@@ -215,6 +215,11 @@ fn thirty_one() -> usize {
     31
 }
 
+/// For people: 4/3 is 1.333.
+fn rounded(value: f32) -> f32 {
+    (value * 1000.0).round() / 1000.0
+}
+
 fn half() -> f32 {
     0.5
 }
@@ -294,6 +299,7 @@ impl Augment {
         match *self {
             Self::RandomResizedCrop { scale: [a, b], ratio: [c, d], random_filter } => {
                 let filter = if random_filter { ", any filter" } else { "" };
+                let [c, d] = [c, d].map(rounded);
                 format!("random crop of {a} to {b} of the area, proportions {c} to {d}{filter}")
             }
             Self::RandomScaleCrop { sides: [from, to], square } => {

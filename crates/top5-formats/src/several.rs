@@ -74,7 +74,7 @@ pub fn several<'g>(
     }
     groups.retain(|_, group| group.len() >= FEWEST);
     let found = networks(&groups, weights, candidates);
-    if found.len() > 1 { found } else { twins(&groups, names.len()) }
+    if found.len() > 1 { found } else { twins(&groups, weights) }
 }
 
 /// Tensors below beginnings: their names in the file, and what follows the beginning.
@@ -105,11 +105,16 @@ fn networks<'g>(
     found
 }
 
-/// The largest set of names that is there more than once, each time with a good part of the `all` tensors.
-fn twins(groups: &Groups<'_>, all: usize) -> Vec<Below> {
-    let mut twins: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
-    for (beginning, group) in groups.iter().filter(|(_, group)| group.len() * PART >= all) {
-        let names = group.iter().map(|(_, rest)| rest.as_str()).collect();
+/// The largest set of tensors that is there more than once, by names and shapes, each time with a good part of them all. What has a
+/// number is a stage of one network.
+fn twins(groups: &Groups<'_>, weights: &Weights) -> Vec<Below> {
+    let mut twins: BTreeMap<Vec<(&str, &[usize])>, Vec<&str>> = BTreeMap::new();
+    let is_large = |group: &[(String, String)]| group.len() * PART >= weights.len();
+    let numbered = |beginning: &str| beginning.ends_with(|c: char| c.is_ascii_digit());
+    let large = groups.iter().filter(|(beginning, group)| is_large(group) && !numbered(beginning));
+    for (beginning, group) in large {
+        let shape = |old: &str| weights.tensor(old).map_or(&[][..], Tensor::shape);
+        let names = group.iter().map(|(old, rest)| (rest.as_str(), shape(old))).collect();
         twins.entry(names).or_default().push(beginning);
     }
     let twins = twins.into_iter().filter(|(_, beginnings)| beginnings.len() > 1);
@@ -178,6 +183,11 @@ mod tests {
         assert_eq!(several(&one, [&small]), []);
         let blocks = (0..6).flat_map(|block| under(&format!("layer.{block}"), &graph("other", 5)));
         assert_eq!(several(&blocks.collect(), [&small]), []);
+        let stages = (5..8).flat_map(|maps| under(&format!("stage{maps}"), &graph("other", maps)));
+        assert_eq!(several(&stages.collect(), [&small]), []);
+        let parts = ["body", "neck", "tail"].into_iter().zip(5..);
+        let parts = parts.flat_map(|(name, maps)| under(name, &graph("other", maps)));
+        assert_eq!(several(&parts.collect(), [&small]), []);
         let error = below(one, "encoder").unwrap_err().to_string();
         assert!(error.contains("`encoder`") && error.contains("`model`"), "{error}");
     }

@@ -85,10 +85,23 @@ const FLAGS: [Flag; 34] = [
     flag(RANKS, Switch, "sync-bn", "true|false", "Normalise a batch over the images of all ranks instead of each rank's own"),
 ];
 
+/// A value of a recipe as it may have been typed: words without the list around them, a change to images without its table.
+pub(super) fn typed(value: &str) -> String {
+    let inside = |open, close| value.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
+    match (inside("[\"", "\"]"), inside("[{ ", " }]")) {
+        (Some(words), _) => words.replace("\", \"", ","),
+        (_, Some(change)) if !change.contains("}, {") => {
+            change.strip_suffix(" = {}").unwrap_or(change).to_owned()
+        }
+        _ => value.to_owned(),
+    }
+}
+
 /// How this key is set to this value on the command line: by its flag where it has one.
 pub(super) fn shown(path: &str, value: &str) -> String {
     let command = super::TrainArgs::augment_args(Command::new("train"));
     let flag = path.replace('_', "-");
+    let value = typed(value);
     match command.get_arguments().any(|arg| arg.get_long() == Some(&*flag)) {
         true => format!("--{flag} {value}"),
         false => format!("--set {path}={value}"),

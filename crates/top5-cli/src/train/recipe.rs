@@ -167,12 +167,15 @@ pub(crate) fn refused(error: RecipeError, settings: &[(&str, String)]) -> Stop {
             let is_last = |path: &str| {
                 path.rsplit_once('.').is_some_and(|(_, name)| {
                     message.contains(&format!(".{name}`"))
-                        || message.contains(&format!("field `{name}`"))
+                        || message.contains(&format!("key `{name}`"))
                 })
             };
             let given = last(&is_last);
             let given = given.or_else(|| of_key(key)).unwrap_or_default();
-            format!("{given}{message}")
+            let typed = settings.iter().fold(message, |message, (_, value)| {
+                message.replace(&format!("`{value}`"), &format!("`{}`", flags::typed(value)))
+            });
+            format!("{given}{typed}")
         }
         RecipeError::Toml { message } => message.trim_end().replace('\n', ", "),
         RecipeError::Parameters { .. } => error.to_string(),

@@ -6,7 +6,7 @@ use top5_data::{Augment, Preprocess};
 use super::keys::KEYS;
 use super::{
     About, EmaBuffersName, InitName, OptimizerName, ParamGroup, PrecisionName, Recipe, RecipeError,
-    Role,
+    Role, plain,
 };
 
 impl Recipe {
@@ -48,7 +48,7 @@ impl Recipe {
 
     /// Why the recipe cannot be read with these settings, and which of its keys was set so.
     fn unreadable(&self, settings: &[(&str, String)], error: &toml::de::Error) -> RecipeError {
-        let message = error.to_string().trim().replace('\n', ", ");
+        let message = plain(&error.to_string().trim().replace('\n', ", "));
         let is_wrong = |key: &&str| {
             let mut table = self.table();
             let of_key = settings.iter().filter(|(path, _)| first(path) == *key);
@@ -268,6 +268,9 @@ mod tests {
             ("augment", "1", "augment must be a list"),
             ("preprocess", "3", "preprocess must be a table"),
             ("schedule", "3", "schedule must be a table"),
+            ("schedule", "{step=1}", "integer `1`, expected a table"),
+            ("augment", "[{cutout=-1}]", "integer `-1`, expected a table"),
+            ("augment", "crop", "unknown name `crop`, expected one of"),
             ("schedule.cosine.final", "x", "invalid type: string"),
         ] {
             let error = with(&[("lr", "0.1"), (key, value)]).unwrap_err().to_string();
@@ -289,8 +292,8 @@ mod tests {
                 "schedule",
                 "in `schedule.gamma`",
             ),
-            (&[("schedule", "step"), ("epochs", "3")], "schedule", "missing field `milestones`"),
-            (&[("preprocess", "{mean=[0.5]}"), ("lr", "0.1")], "preprocess", "missing field"),
+            (&[("schedule", "step"), ("epochs", "3")], "schedule", "missing key `milestones`"),
+            (&[("preprocess", "{mean=[0.5]}"), ("lr", "0.1")], "preprocess", "missing key"),
             (&[("augment", "trivial_augmnt"), ("lr", "0.1")], "augment", "trivial_augmnt"),
             (&[("groups", "{params=\"fc*\",lrr=10}")], "groups", "lrr"),
             (&[("no_decay", "norm"), ("lr", "0.1")], "no_decay", "norm"),
