@@ -158,7 +158,7 @@ fn negative_numbers_are_values() {
         ("train lenet --lr -1e-3", 2, "lr must be"),
         ("train lenet --lr -inf", 2, "lr must be"),
         ("train lenet --momentum -0.5", 2, "momentum must be"),
-        ("train lenet -j -1", 2, "1..=1024"),
+        ("train lenet -j -1", 2, "from 1 to 1024"),
         ("train lenet --seed -1", 2, "--seed"),
         ("predict x.png --mean -1,2", 2, "--mean: expected one finite number per channel"),
         ("show lenet --input -1x2x3", 2, "3x224x224"),
