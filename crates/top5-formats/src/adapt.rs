@@ -144,6 +144,10 @@ pub fn stem(graph: &Graph) -> Option<String> {
 
 /// How many tensors have another number of classes or of the input's channels; `None` when names or other dimensions differ.
 fn differences(file: &BTreeMap<String, &[usize]>, graph: &Graph) -> Option<usize> {
+    // What most networks lack is told at once: a file may name many.
+    if graph.params().next().is_some_and(|(name, _)| !file.contains_key(&name)) {
+        return None;
+    }
     // These may be missing, and there may be more of them.
     let free: BTreeSet<String> = normalised(graph).map(|(conv, _)| bias_of(conv)).collect();
     let stem = stem(graph);

@@ -4,7 +4,7 @@
 //! of the weight that the layer computes with. Where those tensors say all there is to know, the weight is computed from them, as the
 //! layer does outside training; otherwise the file is refused with what it has instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use top5_graph::{Tensor, Weights, counted};
 
@@ -63,8 +63,12 @@ struct Recipe {
 /// [`FormatError::Refused`] for transforms whose tensors do not tell the weight (LoRA, parametrisations that code defines), and for
 /// tensors whose shapes do not go together.
 pub fn compute(mut weights: Weights) -> Result<(Weights, Vec<String>), FormatError> {
+    let mut parts: BTreeMap<&str, usize> = BTreeMap::new();
+    for place in weights.iter().filter_map(|(name, _)| parametrised(name)) {
+        *parts.entry(place).or_default() += 1;
+    }
     let recipes: Vec<Recipe> =
-        weights.iter().filter_map(|(name, _)| recipe(name, &weights)).collect();
+        weights.iter().filter_map(|(name, _)| recipe(name, &weights, &parts)).collect();
     let mut done: Vec<Rule> = Vec::new();
     for Recipe { rule, name, from, others } in recipes {
         let weight = weights.remove(&from);
@@ -88,8 +92,16 @@ pub fn compute(mut weights: Weights) -> Result<(Weights, Vec<String>), FormatErr
     Ok((weights, rules.into_iter().map(note).collect()))
 }
 
-/// What is computed from the tensor of this name and others, if that is what it is for.
-fn recipe(name: &str, weights: &Weights) -> Option<Recipe> {
+/// Of a tensor below a parametrisation, that part of its name which all tensors of the same weight have.
+fn parametrised(name: &str) -> Option<&str> {
+    let (layer, rest) = name.rsplit_once(PARAMETRIZATIONS)?;
+    let (role, _) = rest.split_once('.')?;
+    Some(&name[..layer.len() + PARAMETRIZATIONS.len() + role.len()])
+}
+
+/// What is computed from the tensor of this name and others, if that is what it is for. `parts` are the numbers of tensors below each
+/// parametrisation.
+fn recipe(name: &str, weights: &Weights, parts: &BTreeMap<&str, usize>) -> Option<Recipe> {
     let made = |rule, target: String, others: &[String]| {
         let there = others.iter().all(|other| weights.tensor(other).is_some());
         let free = weights.tensor(&target).is_none();
@@ -105,12 +117,10 @@ fn recipe(name: &str, weights: &Weights) -> Option<Recipe> {
         let below = |end: &str| format!("{layer}{PARAMETRIZATIONS}{role}.{end}");
         let target = format!("{layer}.{role}");
         // One more transform of the same weight is not known.
-        let others = |count: usize| {
-            weights.iter().filter(|(name, _)| name.starts_with(&below(""))).count() == count
-        };
+        let parts = parts.get(parametrised(name)?)?;
         return match original {
-            "original1" if others(2) => made(Rule::WeightNorm, target, &[below("original0")]),
-            "original" if others(3) => {
+            "original1" if *parts == 2 => made(Rule::WeightNorm, target, &[below("original0")]),
+            "original" if *parts == 3 => {
                 made(Rule::SpectralNorm, target, &[below("0._u"), below("0._v")])
             }
             _ => None,

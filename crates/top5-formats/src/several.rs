@@ -86,10 +86,13 @@ fn networks<'g>(
     weights: &Weights,
     candidates: impl IntoIterator<Item = &'g Graph>,
 ) -> Vec<Below> {
-    let candidates: Vec<Candidate<'g>> = candidates.into_iter().map(Candidate::new).collect();
+    let graphs: Vec<&Graph> = candidates.into_iter().collect();
+    // A file may have a bias more for each convolution.
+    let most = 2 * graphs.iter().map(|graph| graph.params().count()).max().unwrap_or(0);
+    let candidates: Vec<Candidate<'g>> = graphs.into_iter().map(Candidate::new).collect();
     let shape = |old: &str| weights.tensor(old).map_or(&[][..], Tensor::shape);
     let mut found: Vec<Below> = Vec::new();
-    for (&beginning, group) in groups {
+    for (&beginning, group) in groups.iter().filter(|(_, group)| group.len() <= most) {
         // A network below `a.` lies below `a.b.`, too, if all its names begin so.
         let is_inner = |outer: &Below| {
             beginning.strip_prefix(&*outer.beginning).is_some_and(|rest| rest.starts_with('.'))
