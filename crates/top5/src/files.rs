@@ -122,7 +122,7 @@ impl Drop for WholeFile {
 }
 
 /// Removes what processes that were ended while they wrote this file have left of it. A file that is being written is locked by
-/// its process.
+/// its process before the first byte is in it, so that an empty one, which may not be locked yet, is left.
 fn remove_leftovers(path: &Path) {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
     let is_leftover = |other: &str| {
@@ -131,8 +131,8 @@ fn remove_leftovers(path: &Path) {
         number.is_some_and(|number| number.parse::<u32>().is_ok())
     };
     for entry in fs::read_dir(folder_of(path)).into_iter().flatten().flatten() {
-        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if is_file && entry.file_name().to_str().is_some_and(is_leftover) {
+        let holds_something = || entry.metadata().is_ok_and(|of| of.is_file() && of.len() > 0);
+        if entry.file_name().to_str().is_some_and(is_leftover) && holds_something() {
             let unlocked = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
             if unlocked {
                 // Where that fails, it stays.
@@ -220,11 +220,15 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let (left, other) = (".file.4294967294.tmp", ".file.x.tmp");
         [left, other, ".other.7.tmp"].iter().for_each(|name| fs::write(at(name), b"x").unwrap());
-        let writing = File::create_new(at(".file.4294967295.tmp")).unwrap();
+        let mut writing = File::create_new(at(".file.4294967295.tmp")).unwrap();
         writing.try_lock().unwrap();
+        writing.write_all(b"x").unwrap();
+        // One that was begun just now, and will be locked.
+        let begun = ".file.4294967293.tmp";
+        File::create_new(at(begun)).unwrap();
         write_whole(&at("file"), &vec![0; LARGE]).unwrap();
         assert!(!at(left).exists());
-        for name in [other, ".other.7.tmp", ".file.4294967295.tmp", "file"] {
+        for name in [other, begun, ".other.7.tmp", ".file.4294967295.tmp", "file"] {
             assert!(at(name).exists(), "{name}");
         }
     }
