@@ -136,7 +136,7 @@ def groups(net, case):
     return groups
 
 
-def optimizer(net, case):
+def optimizer(net, case, groups=groups):
     of, params = case["optimizer"], groups(net, case)
     said = {key: case[key] for key in ("momentum", "dampening", "nesterov", "alpha", "eps", "centered") if key in case}
     if of == "sgd":
@@ -144,11 +144,11 @@ def optimizer(net, case):
     if of == "rmsprop":
         return torch.optim.RMSprop(params, **said)
     if of == "rmsprop_tf":
-        return Written(params, rmsprop_tf, **said)
+        return Written(params, rmsprop_tf, **{"centered": False, **said})
     if of == "lars":
         return Written(params, lars, trust_coeff=case["trust_coeff"], **said)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[of]
-    return kind(params, betas=(case["beta1"], case["beta2"]), eps=case["eps"])
+    return kind(params, betas=(case.get("beta1", 0.9), case.get("beta2", 0.999)), eps=case["eps"])
 
 
 def timms(net, case):
@@ -169,6 +169,29 @@ def ema_decay(case, step):
     return case["ema"]
 
 
+def clip(net, case):
+    """Clips the gradients as the case says."""
+    learned = [param for param in net.parameters() if param.requires_grad]
+    if "clip_norm" in case:
+        nn.utils.clip_grad_norm_(learned, case["clip_norm"])
+    if "clip_value" in case:
+        nn.utils.clip_grad_value_(learned, case["clip_value"])
+
+
+def averaged(net, case, step, average):
+    """The average of the weights after a step, counted from 1, if the case has one."""
+    if "ema" not in case:
+        return None
+    now = {name: value.clone() for name, value in net.state_dict().items() if value.is_floating_point()}
+    average, decay, params = average or now, ema_decay(case, step), dict(net.named_parameters())
+
+    def one(name, value):
+        copied = case.get("ema_buffers") == "copy" and name not in params
+        return value if copied else decay * average[name] + (1 - decay) * value
+
+    return {name: one(name, value) for name, value in now.items()}
+
+
 def run(case, weights, batches, make=optimizer):
     net = network(weights)
     opt = make(net, case)
@@ -177,29 +200,16 @@ def run(case, weights, batches, make=optimizer):
         images, labels = batches[(step - 1) % BATCHES]
         opt.zero_grad()
         nn.functional.cross_entropy(net(images), labels).backward()
-        learned = [p for p in net.parameters() if p.requires_grad]
-        if "clip_norm" in case:
-            nn.utils.clip_grad_norm_(learned, case["clip_norm"])
-        if "clip_value" in case:
-            nn.utils.clip_grad_value_(learned, case["clip_value"])
+        clip(net, case)
         opt.step()
-        if "ema" in case:
-            now = {name: value.clone() for name, value in net.state_dict().items()}
-            average = average or now
-            decay = ema_decay(case, step)
-            params = dict(net.named_parameters())
-            for name, value in now.items():
-                copied = case.get("ema_buffers") == "copy" and name not in params
-                if value.is_floating_point():
-                    average[name] = value if copied else decay * average[name] + (1 - decay) * value
+        average = averaged(net, case, step, average)
     tensors = {name: value for name, value in net.state_dict().items() if "num_batches" not in name}
     for name, param in net.named_parameters():
         for key, value in opt.state.get(param, {}).items():
             if torch.is_tensor(value) and value.shape == param.shape and key != "step":
                 tensors[f"{key}/{name}"] = value
     for name, value in (average or {}).items():
-        if "num_batches" not in name:
-            tensors[f"ema/{name}"] = value
+        tensors[f"ema/{name}"] = value
     return {name: value.detach().flatten().tolist() for name, value in tensors.items()}
 
 
@@ -255,7 +265,7 @@ def main():
         assert here["recipe"] == there["recipe"] and here["after"].keys() == there["after"].keys(), here["name"]
         worst = max(worst, *(np.abs(np.subtract(here["after"][k], there["after"][k])).max() for k in here["after"]))
     print(f"largest difference to the file: {worst:.1e}")
-    sys.exit(worst > 1e-12)
+    sys.exit(1 if worst > 1e-12 else 0)
 
 
 if __name__ == "__main__":

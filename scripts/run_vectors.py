@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from optimizer_vectors import LARS, Written, ema_decay, lars, rmsprop_tf
+from optimizer_vectors import LARS, averaged, clip, optimizer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILE = ROOT / "crates/top5-train/tests/whole_runs.json"
@@ -131,17 +131,6 @@ def groups(net, case):
     return out
 
 
-def optimizer(net, case):
-    of, params = case["optimizer"], groups(net, case)
-    said = {key: case[key] for key in ("momentum", "nesterov", "alpha", "eps", "centered") if key in case}
-    if of == "lars":
-        return Written(params, lars, trust_coeff=case["trust_coeff"], **said)
-    if of == "rmsprop_tf":
-        return Written(params, rmsprop_tf, **{"centered": False, **said})
-    kinds = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}
-    return getattr(torch.optim, kinds[of])(params, **said)
-
-
 def rate(case, step):
     """The rate of a step, counted from 0."""
     epoch, schedule = STEPS // EPOCHS, case.get("schedule", "constant")
@@ -163,7 +152,7 @@ def run(case):
     net = Net().double()
     given = {name: torch.tensor(tensor["values"]).reshape(tensor["shape"]) for name, tensor in weights.items()}
     net.load_state_dict({**net.state_dict(), **given})
-    opt = optimizer(net, case)
+    opt = optimizer(net, case, groups)
     if "freeze" in case:
         net.train()
         net.bn1.eval()
@@ -179,22 +168,12 @@ def run(case):
             loss.backward()
             total += loss.item()
         losses.append(total)
-        learned = [param for param in net.parameters() if param.requires_grad]
-        if "clip_norm" in case:
-            nn.utils.clip_grad_norm_(learned, case["clip_norm"])
-        if "clip_value" in case:
-            nn.utils.clip_grad_value_(learned, case["clip_value"])
+        clip(net, case)
         for group in opt.param_groups:
             group["lr"] = rate(case, step) * group["factor"]
         opt.step()
-        now = {name: value.clone() for name, value in net.state_dict().items() if value.is_floating_point()}
-        if "ema" in case:
-            average = average or now
-            decay, params = ema_decay(case, step + 1), dict(net.named_parameters())
-            for name, value in now.items():
-                copied = case.get("ema_buffers") == "copy" and name not in params
-                average[name] = value if copied else decay * average[name] + (1 - decay) * value
-    kept = average or now
+        average = averaged(net, case, step + 1, average)
+    kept = average or {name: value for name, value in net.state_dict().items() if value.is_floating_point()}
     return {"losses": losses, "model": {name: value.flatten().tolist() for name, value in kept.items()}}
 
 
@@ -214,7 +193,7 @@ def main():
         pairs = [(here["losses"], there["losses"]), *((value, there["model"][name]) for name, value in here["model"].items())]
         worst = max(worst, *(np.abs(np.subtract(a, b)).max() for a, b in pairs))
     print(f"largest difference to the file: {worst:.1e}")
-    sys.exit(worst > 1e-7)
+    sys.exit(1 if worst > 1e-7 else 0)
 
 
 if __name__ == "__main__":
