@@ -17,8 +17,8 @@ use top5_kernels::{Block, Isa, Precision, Threads, peak};
 
 /// The CPU. Clones are one device.
 ///
-/// It runs one step or call at a time, on all its threads; others wait, and run in the order in which they came. So a reducer must not wait for another
-/// training of the same device.
+/// It runs one step or call at a time, on all its threads; others wait, and run in the order in which they came. So a reducer
+/// must not wait for another training of the same device.
 #[derive(Clone)]
 pub struct CpuDevice(Arc<Shared>);
 

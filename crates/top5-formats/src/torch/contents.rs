@@ -164,10 +164,12 @@ fn no_dict(pickle: &Pickle<'_>, nameless: Option<&Nameless>) -> String {
 fn complaint(pick: &Pick) -> &'static str {
     match pick {
         Pick::Weights => {
-            "it is not clear which of its tensors are the network's weights (--weights-key takes those that it names)"
+            "it is not clear which of its tensors are the network's weights (`top5 convert FILE OUT.safetensors --weights-key KEY` \
+             takes those to which KEY leads)"
         }
         Pick::Key(_) => {
-            "it is not clear which of its tensors are meant (--weights-key names the keys that lead to them)"
+            "it is not clear which of its tensors are meant (KEY of --weights-key leads to a dict, as listed here, or is a beginning \
+             of names)"
         }
         Pick::Average => "there is no average of the weights (EMA) in it",
     }
