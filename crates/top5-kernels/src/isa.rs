@@ -103,6 +103,18 @@ impl Isa {
         self.constant(Tile)
     }
 
+    /// [`Simd::GROUPED_TILE`] of this instruction set, likewise.
+    pub(crate) fn grouped_tile(self) -> usize {
+        struct Tile;
+        impl Constant for Tile {
+            type Value = usize;
+            fn of<S: Simd>(self) -> usize {
+                S::GROUPED_TILE
+            }
+        }
+        self.constant(Tile)
+    }
+
     /// [`Simd::GRADIENT_TILE`] of this instruction set, likewise.
     pub(crate) fn gradient_tile(self) -> usize {
         struct Tile;

@@ -37,7 +37,7 @@ impl ConvGeom {
     }
 
     /// The taps in runs of T, if they are such.
-    pub(crate) fn tap_runs<const T: usize>(&self) -> impl Iterator<Item = Run<T>> {
+    pub(crate) fn tap_runs<const T: usize>(&self) -> impl Iterator<Item = Run<T>> + Clone {
         self.taps.chunks_exact(T).enumerate().map(|(run, taps)| {
             let descend = taps[0] > taps[T - 1];
             let tap = |s: usize| run * T + if descend { T - 1 - s } else { s };
@@ -79,10 +79,12 @@ impl<E: Element> Picks<E> {
     }
 }
 
-/// The lines of a tile, of at most N blocks.
+/// The lines of some pixels, of at most N blocks.
 pub(crate) struct Lines<const N: usize> {
     /// The position in x of the first pixel of each one.
     at: [usize; MOST_GROUPED],
+    /// The line of each run of taps.
+    of_runs: [usize; MOST_GROUPED],
     memory: [Block; N],
     /// How many there are.
     count: usize,
@@ -104,16 +106,17 @@ impl<const N: usize> Lines<N> {
     /// So many, for runs of T taps, and factors of a group.
     pub(crate) fn new<const T: usize>(geom: &ConvGeom, count: usize, steps: usize) -> Self {
         let (pixel, apart) = if T > 1 { (LANES, geom.x.pixel / LANES) } else { (geom.x.pixel, 1) };
-        let (at, memory) = ([0; MOST_GROUPED], [Block::ZERO; N]);
-        Self { at, memory, count, steps, width: 0, pixel, apart, taps: T, next: 2 * geom.x.row }
+        let ([at, of_runs], memory) = ([[0; MOST_GROUPED]; 2], [Block::ZERO; N]);
+        let next = 2 * geom.x.row;
+        Self { at, of_runs, memory, count, steps, width: 0, pixel, apart, taps: T, next }
     }
 
-    /// Most pixels of a tile.
+    /// Most pixels that a line serves.
     pub(crate) fn widest(&self) -> usize {
         (N / (self.count * self.steps)).saturating_sub(self.taps) / self.apart + 1
     }
 
-    /// Begins a tile of so many pixels.
+    /// Begins lines that serve so many pixels.
     pub(crate) fn begin(&mut self, pixels: usize) {
         self.width = (pixels - 1) * self.apart + self.taps;
         self.at.fill(usize::MAX);
@@ -140,12 +143,37 @@ impl<const N: usize> Lines<N> {
         &self.memory[line * len..][..len]
     }
 
-    /// The line that begins at this position of x, or that of the row farthest back, and whether it is the former.
-    pub(crate) fn find(&self, start: usize) -> (usize, bool) {
-        let at = &self.at[..self.count];
-        let kept = at.iter().position(|&at| at == start);
-        let oldest = || (0..self.count).min_by_key(|&line| at[line].wrapping_add(1)).unwrap_or(0);
-        (kept.unwrap_or_else(oldest), kept.is_some())
+    /// The line of a run of taps, of those that [`Lines::pick_all`] was given last.
+    pub(crate) fn of_run(&self, run: usize) -> &[Block] {
+        self.line(self.of_runs[run])
+    }
+
+    /// Picks the lines that begin at these positions of `x`, one for each run of taps, unless they are kept.
+    ///
+    /// # Safety
+    /// As [`Lines::pick`], for each of these lines.
+    #[inline(always)]
+    pub(crate) unsafe fn pick_all<E: Element, S: Simd>(
+        &mut self,
+        s: S,
+        picks: &Picks<E>,
+        x: (*const E, usize),
+        starts: impl Iterator<Item = usize> + Clone,
+    ) {
+        for (line, start) in self.of_runs[..self.count].iter_mut().zip(starts.clone()) {
+            let kept = self.at[..self.count].iter().position(|&at| at == start);
+            *line = kept.unwrap_or(usize::MAX);
+        }
+        for (run, start) in starts.enumerate() {
+            if self.of_runs[run] == usize::MAX {
+                // There are as many lines as runs, so that one is free.
+                let used = &self.of_runs[..self.count];
+                let free = (0..self.count).find(|line| !used.contains(line)).unwrap_or(0);
+                self.of_runs[run] = free;
+                // SAFETY: the caller's promise.
+                unsafe { self.pick(s, picks, x, [free, start]) };
+            }
+        }
     }
 
     /// Picks a line from `x`, whose blocks of channels are `block` elements apart.
@@ -192,19 +220,27 @@ impl<E: Element> Kernel for Line<'_, E> {
         let factors = std::mem::take(&mut self.to).chunks_exact_mut(self.width);
         for (i, factors) in factors.enumerate() {
             match self.picks.counts[i] {
-                1 => self.factors::<S, 1>(s, i, factors),
-                2 => self.factors::<S, 2>(s, i, factors),
-                3 => self.factors::<S, 3>(s, i, factors),
-                _ => self.factors::<S, MOST_SOURCES>(s, i, factors),
+                1 if const { S::HALVES } && E::are_near(&self.picks.picks[i][0]) => {
+                    self.factors::<S, 1, true>(s, i, factors);
+                }
+                1 => self.factors::<S, 1, false>(s, i, factors),
+                2 => self.factors::<S, 2, false>(s, i, factors),
+                3 => self.factors::<S, 3, false>(s, i, factors),
+                _ => self.factors::<S, MOST_SOURCES, false>(s, i, factors),
             }
         }
     }
 }
 
 impl<E: Element> Line<'_, E> {
-    /// The `i`-th factor of every pixel, from B blocks, or from fewer.
+    /// The `i`-th factor of every pixel, from B blocks, or from fewer, or `NEAR` in one block.
     #[inline(always)]
-    fn factors<S: Simd, const B: usize>(&self, s: S, i: usize, factors: &mut [Block]) {
+    fn factors<S: Simd, const B: usize, const NEAR: bool>(
+        &self,
+        s: S,
+        i: usize,
+        factors: &mut [Block],
+    ) {
         // Copies, which no store to a line can change.
         let picks: [E::Picks; B] = from_fn(|n| self.picks.picks[i][n]);
         let from: [usize; B] = from_fn(|n| self.picks.sources[i][n] * self.block);
@@ -213,7 +249,12 @@ impl<E: Element> Line<'_, E> {
             for n in 0..B {
                 let x = self.x.wrapping_add(from[n] + pixel * self.pixel);
                 // SAFETY: the promise of the caller of `Lines::pick`, whose blocks these are.
-                picked = E::pick(s, picked, unsafe { &*x.cast() }, &picks[n]);
+                let block = unsafe { &*x.cast() };
+                picked = if NEAR {
+                    E::pick_near(s, block, &picks[n])
+                } else {
+                    E::pick(s, picked, block, &picks[n])
+                };
                 if i == 0 {
                     s.prefetch(x.wrapping_add(self.next).cast());
                 }

@@ -259,7 +259,10 @@ impl<L: Law<N>, const N: usize> Kernel for Part<'_, L, N> {
             let weight = s.load(w);
             let mut g = s.mul(factor, clamp(s, bound, s.load(g)));
             g = s.mul(trust, s.mul_add(decay, weight, g));
-            let mut values = kept.each_ref().map(|kept| s.load(&kept[i]));
+            let mut values = [s.zero(); N];
+            for (value, kept) in values.iter_mut().zip(&kept) {
+                *value = s.load(&kept[i]);
+            }
             s.store(w, law.apply(s, weight, g, &mut values));
             for (kept, value) in kept.iter_mut().zip(values) {
                 s.store(&mut kept[i], value);

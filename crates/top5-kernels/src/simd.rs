@@ -59,8 +59,12 @@ pub trait Simd: Copy + Send + Sync {
     /// Most pixels of a convolution tile for one and two blocks of output channels, by the number of registers;
     /// 0 where that many blocks do not fit.
     const TILE: [usize; 2];
+    /// Most pixels of a tile of groups, where factors of three taps are kept beside the sums.
+    const GROUPED_TILE: usize = Self::TILE[0];
     /// Accumulators of a weight-gradient tile.
     const GRADIENT_TILE: usize;
+    /// Whether [`Simd::pick_near`] is faster than [`Simd::pick`].
+    const HALVES: bool = false;
 
     /// Runs a kernel in a function of its own, compiled for these instructions. A kernel of several shapes runs each as one:
     /// compilers take very long for a function that has them all.
@@ -141,6 +145,12 @@ pub trait Simd: Copy + Send + Sync {
             }
         }
         self.load(&to)
+    }
+
+    /// The same where picks name lanes of their own half, which some CPUs do with fewer instructions.
+    #[inline(always)]
+    fn pick_near(self, x: Self::V, picks: &[i32; LANES]) -> Self::V {
+        self.pick(self.zero(), x, picks)
     }
 
     /// The numbers of `a`, and after each of them that of `b`, rounded as [`Bf16::from_f32`] does: sixteen pairs.

@@ -21,7 +21,6 @@ use crate::lines::{Lines, Picks};
 use crate::pixel::Pixel;
 use crate::precision::Precision;
 use crate::simd::{Kernel, Simd};
-use std::array::from_fn;
 
 /// Most blocks of all lines of a tile, about a first-level cache.
 const LINES: usize = 512;
@@ -62,28 +61,41 @@ macro_rules! columns {
     };
 }
 
-/// P pixels of each row of an output block, in a function of its own.
-struct Tile<'a, E: Element, Y, const T: usize, const NEXT: bool, const P: usize> {
+/// Tiles of P pixels of each row of an output block, in a function of its own.
+struct Row<'a, E: Element, Y, const T: usize, const NEXT: bool, const P: usize> {
     tiles: &'a Tiles<'a, E, Y>,
     col: usize,
+    /// How many tiles, one after the other.
+    count: usize,
     picks: &'a Picks<E>,
     lines: &'a mut Lines<LINES>,
     weights: &'a [Block],
 }
 
 impl<E: Element, Y: Pixel, const T: usize, const NEXT: bool, const P: usize> Kernel
-    for Tile<'_, E, Y, T, NEXT, P>
+    for Row<'_, E, Y, T, NEXT, P>
 {
     type Output = ();
     const PRECISION: Precision = E::PRECISION;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { tiles, col, picks, lines, weights } = self;
+        let Self { tiles, col, count, picks, lines, weights } = self;
+        let geom = tiles.geom;
+        let block = geom.first[tiles.piece.k] * geom.x.block;
+        let at = geom.x.offset + tiles.piece.image * geom.x.image + block + col * geom.x.pixel;
+        let taps = geom.tap_runs::<T>();
         for row in tiles.piece.rows.clone() {
+            let starts = taps.clone().map(|run| at + row * geom.x.row + run.offset);
             // SAFETY: the kernel's `run` has checked that all elements are there, and these pixels are the piece's; see
-            // `Tiles::tile`.
-            unsafe { tiles.grouped_tile::<S, T, NEXT, P>(s, [row, col], picks, lines, weights) }
+            // `Tiles::tile`. The input has all lanes of the blocks of a group, of which there are sixteen (`geom.grouped`),
+            // for every pixel and tap: the first and the last pixel of a line are such, the others lie between.
+            unsafe {
+                lines.pick_all(s, picks, (tiles.x.as_ptr(), geom.x.block), starts);
+                for tile in 0..count {
+                    tiles.grouped_tile::<S, T, NEXT, P>(s, [row, col], tile * P, lines, weights);
+                }
+            }
         }
     }
 }
@@ -111,28 +123,36 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
         let (geom, cols) = (self.geom, &self.piece.cols);
         let picks = Picks::new(geom, group, self.piece.k);
         let mut lines = Lines::new::<T>(geom, geom.taps.len() / T, group.inputs.div_ceil(E::DEPTH));
-        let widest = S::TILE[0].min(lines.widest());
+        // Where registers are few and tiles narrow, a line serves several: what it costs is spread among them.
+        let several = const { S::GROUPED_TILE < S::TILE[0] };
+        let widest = S::GROUPED_TILE.min(lines.widest());
         let tiles = cols.len().div_ceil(widest);
         let mut col = cols.start;
-        for tile in 0..tiles {
+        let mut tile = 0;
+        while tile < tiles {
             let width = (cols.end - col).div_ceil(tiles - tile);
-            lines.begin(width);
+            let same =
+                if several { (lines.widest() / width).min((cols.end - col) / width) } else { 1 };
+            let count = same.min(tiles - tile);
+            lines.begin(count * width);
             macro_rules! by_width {
                 ($($p:literal)*) => {
                     match width {
-                        $($p if const { $p <= S::TILE[0] } => s.run(Tile::<E, Y, T, NEXT, $p> {
-                            tiles: self, col, picks: &picks, lines: &mut lines, weights,
+                        $($p if const { $p <= S::GROUPED_TILE } => s.run(Row::<E, Y, T, NEXT, $p> {
+                            tiles: self, col, count, picks: &picks, lines: &mut lines, weights,
                         }),)*
                         _ => unreachable!("no tile is wider than the instruction set's"),
                     }
                 };
             }
             by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-            col += width;
+            col += count * width;
+            tile += count;
         }
     }
 
-    /// Computes P pixels of an output block.
+    /// Computes P pixels of an output block from the lines for `row`, which begin at column `col`: those from their
+    /// `first` on.
     ///
     /// # Safety
     /// As [`Tiles::tile`].
@@ -141,49 +161,47 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
         &self,
         s: S,
         [row, col]: [usize; 2],
-        picks: &Picks<E>,
-        lines: &mut Lines<LINES>,
+        first: usize,
+        lines: &Lines<LINES>,
         weights: &[Block],
     ) {
-        let geom = self.geom;
         let mut acc: [[S::V; P]; 1] = self.biases(s);
-        let block = geom.first[self.piece.k] * geom.x.block;
-        let at = geom.x.offset + self.piece.image * geom.x.image + block;
-        let at = at + row * geom.x.row + col * geom.x.pixel;
         let (steps, width, apart) = (lines.steps(), lines.width(), lines.apart());
-        assert!(width >= (P - 1) * apart + T);
-        for run in geom.tap_runs::<T>() {
-            let start = at + run.offset;
-            let (line, kept) = lines.find(start);
-            if !kept {
-                // SAFETY: `geom.check` asserted that the input has all lanes of the blocks of a group, of which there are
-                // sixteen (`geom.grouped`), for every pixel and tap (first promise of the caller). The first and the last
-                // pixel of the line are such, the others lie between.
-                unsafe { lines.pick(s, picks, (self.x.as_ptr(), geom.x.block), [line, start]) };
-            }
-            for (i, pixels) in lines.line(line).chunks_exact(width).enumerate() {
-                let weights: [S::V; T] = from_fn(|t| s.load(&weights[run.taps[t] * steps + i]));
-                if NEXT {
-                    columns!(c < P + T - 1, {
-                        let value = s.load(&pixels[c]);
-                        for t in 0..T {
-                            if t <= c && c - t < P {
-                                acc[0][c - t] = E::mul_add(s, value, weights[t], acc[0][c - t]);
-                            }
-                        }
-                    });
-                } else {
+        // What the loops below rely on, which check nothing themselves.
+        assert!(width >= (first + P - 1) * apart + T);
+        assert!(weights.len() >= self.geom.taps.len() * steps);
+        for (number, run) in self.geom.tap_runs::<T>().enumerate() {
+            let pixels = &lines.of_run(number)[..steps * width];
+            for i in 0..steps {
+                // SAFETY: the taps are some of the geometry's, and a line has `width` pixels for each of the steps (asserted
+                // above). Loops, since a closure that is not inlined has none of the instruction set.
+                unsafe {
+                    let pixels = pixels.as_ptr().add(i * width + first * apart);
+                    let mut factors = [s.zero(); T];
                     for t in 0..T {
-                        for p in 0..P {
-                            // SAFETY: the line has so many pixels (asserted above).
-                            let value = s.load(unsafe { pixels.get_unchecked(p * apart + t) });
-                            acc[0][p] = E::mul_add(s, value, weights[t], acc[0][p]);
+                        factors[t] = s.load(weights.get_unchecked(run.taps[t] * steps + i));
+                    }
+                    if NEXT {
+                        columns!(c < P + T - 1, {
+                            let value = s.load(&*pixels.add(c));
+                            for t in 0..T {
+                                if t <= c && c - t < P {
+                                    acc[0][c - t] = E::mul_add(s, value, factors[t], acc[0][c - t]);
+                                }
+                            }
+                        });
+                    } else {
+                        for t in 0..T {
+                            for p in 0..P {
+                                let value = s.load(&*pixels.add(p * apart + t));
+                                acc[0][p] = E::mul_add(s, value, factors[t], acc[0][p]);
+                            }
                         }
                     }
                 }
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { self.finish::<S, 1, P, P>(s, row, col, acc) }
+        unsafe { self.finish::<S, 1, P, P>(s, row, col + first, acc) }
     }
 }

@@ -37,8 +37,9 @@ pub(crate) struct Piece {
 }
 
 impl Pieces {
-    /// For tiles of most these pixels with one and with two output blocks, in jobs of at least `job` multiply-accumulates.
-    pub(crate) fn new(geom: &ConvGeom, tiles: [usize; 2], job: u64) -> Self {
+    /// For tiles of most these pixels with one and with two output blocks, and of groups, in jobs of at least `job`
+    /// multiply-accumulates.
+    pub(crate) fn new(geom: &ConvGeom, tiles: [usize; 2], grouped_tile: usize, job: u64) -> Self {
         // What groups read is one output block's.
         let widest = if tiles[1] > 0 && geom.grouped().is_none() { 2 } else { 1 };
         let mut groups = Vec::new();
@@ -55,8 +56,9 @@ impl Pieces {
         let pixels_per_job = job.div_ceil(of_pixel.max(1));
         let pixels_per_job = usize::try_from(pixels_per_job).unwrap_or(usize::MAX);
         let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
-        let tile = [blocks, tiles[blocks - 1]];
-        Self { groups, pixels_per_job, tile, grouped: geom.grouped() }
+        let grouped = geom.grouped();
+        let tile = [blocks, if grouped.is_some() { grouped_tile } else { tiles[blocks - 1] }];
+        Self { groups, pixels_per_job, tile, grouped }
     }
 
     /// The method and the largest tile, as names have them: `direct_2x14`, `grouped_4x14`.

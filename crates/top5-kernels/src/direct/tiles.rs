@@ -8,7 +8,6 @@ use crate::pixel::Pixel;
 use crate::precision::Precision;
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
-use std::array::from_fn;
 
 /// Blocks of weights from those in use to those that are asked for: as far as memory is late. The processor's own
 /// prefetching ends at every page.
@@ -152,21 +151,24 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
                 for &tap in &geom.taps {
                     if filled > 0 {
                         let x = x.add(b * geom.x.block + tap);
+                        // A tile's pixels are too few in a row for the processor to notice what comes next.
+                        let ask = |p: usize| {
+                            let p = if p < Q { p * pixel } else { below + (p - Q) * pixel };
+                            s.prefetch(x.wrapping_add(next_tile + p).cast());
+                        };
+                        // At once where a condition in the loop below would cost the sums their registers.
+                        if const { S::TILE[1] == 0 } {
+                            (0..P).for_each(ask);
+                        }
                         for step in 0..filled {
                             let lane = step * E::DEPTH;
-                            let weights: [S::V; OB] =
-                                from_fn(|ob| s.load(&*w.add(ob * stride + step)));
+                            let mut weights = [s.zero(); OB];
                             for ob in 0..OB {
+                                weights[ob] = s.load(&*w.add(ob * stride + step));
                                 s.prefetch(w.wrapping_add(ob * stride + step + AHEAD));
                             }
-                            // A tile's pixels are too few in a row for the processor to notice what comes next.
-                            if lane < P {
-                                let p = if lane < Q {
-                                    lane * pixel
-                                } else {
-                                    below + (lane - Q) * pixel
-                                };
-                                s.prefetch(x.wrapping_add(next_tile + p).cast());
+                            if const { S::TILE[1] > 0 } && lane < P {
+                                ask(lane);
                             }
                             // Two loops without a condition: they are unrolled, so that acc is in registers.
                             for p in 0..Q {

@@ -7,7 +7,6 @@ use crate::conv::{ConvGeom, Strides};
 use crate::element::Element;
 use crate::simd::Simd;
 use crate::threads::{SharedMut, Threads, share};
-use std::array::from_fn;
 use std::ops::Range;
 
 /// How the work is split, for every precision.
@@ -379,7 +378,10 @@ impl Job<'_> {
                     let mut x = x_start.add(at + geom.taps[tap] + lane);
                     let mut dy = dy_start.add(from);
                     for _ in strip.cols.clone() {
-                        let gradient: [S::V; OB] = from_fn(|ob| s.load(&*dy.add(ob * dy_at.block)));
+                        let mut gradient = [s.zero(); OB];
+                        for ob in 0..OB {
+                            gradient[ob] = s.load(&*dy.add(ob * dy_at.block));
+                        }
                         s.prefetch_early(x.wrapping_add(ahead[0]).cast());
                         for ob in 0..OB {
                             s.prefetch_early(dy.wrapping_add(ob * dy_at.block + ahead[1]));

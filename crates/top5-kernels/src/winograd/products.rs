@@ -5,7 +5,6 @@ use super::places::apart;
 use crate::block::{Block, LANES};
 use crate::direct::AHEAD;
 use crate::simd::{Kernel, Simd};
-use std::array::from_fn;
 use std::ops::Range;
 
 /// The products of one group for a chunk.
@@ -101,8 +100,9 @@ impl Products<'_> {
             let mut u = u.as_ptr();
             for _ in bs {
                 for lane in 0..LANES {
-                    let weights: [S::V; OB] = from_fn(|ob| s.load(&*u.add(ob)));
+                    let mut weights = [s.zero(); OB];
                     for ob in 0..OB {
+                        weights[ob] = s.load(&*u.add(ob));
                         s.prefetch(u.wrapping_add(ob + AHEAD * OB));
                     }
                     for p in 0..P {
@@ -118,7 +118,9 @@ impl Products<'_> {
         }
         for ob in 0..OB {
             let m = &mut self.m[position * apart(OB * chunk) + ob * chunk + t..][..P];
-            m.iter_mut().zip(acc[ob]).for_each(|(m, acc)| s.store(m, acc));
+            for p in 0..P {
+                s.store(&mut m[p], acc[ob][p]);
+            }
         }
     }
 }
