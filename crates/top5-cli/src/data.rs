@@ -106,7 +106,7 @@ struct PackArgs {
     /// Scale the shorter side of larger images down to this first; implies --decode
     #[arg(long, value_name = "N", value_parser = positive)]
     side: Option<usize>,
-    /// Most MiB of an archive, for which there are then several
+    /// Most MiB of an archive, for which there are then several, at most 512
     #[arg(long, value_name = "MIB", default_value = "65536", value_parser = positive)]
     shard_size: usize,
     /// Leave bad image files out and report them, instead of stopping at the first

@@ -19,6 +19,9 @@ use crate::interrupt::Interrupt;
 use crate::output::{Output, taken};
 use crate::progress::Progress;
 
+/// Most archives, which are all open until the last one is complete: fewer than files that a process may usually open.
+const ARCHIVES: usize = 512;
+
 /// Images that a thread reads before they are written.
 const CHUNK: usize = 8;
 
@@ -225,39 +228,38 @@ fn member_name(part: &dyn Dataset, index: usize, is_folder: bool) -> String {
     format!("{class}/{index:08}{}", extension.map_or(String::new(), |e| format!(".{e}")))
 }
 
-/// Archives that are being written.
+/// Archives that are being written. They get their names together, so that those of an earlier packing are there until then.
 struct Archives {
     out: PathBuf,
     /// Most bytes of one.
     most: u64,
-    open: Option<WholeFile>,
+    open: WholeFile,
     /// Images in the open one.
     images: usize,
-    done: Vec<PathBuf>,
-    bytes: u64,
-    /// Whether the last one is written.
-    complete: bool,
+    /// The complete ones.
+    done: Vec<WholeFile>,
 }
 
 impl Archives {
     fn begin(out: &Path, most: u64) -> Result<Self> {
-        let open = Some(WholeFile::create(out)?);
-        Ok(Self {
-            out: out.to_owned(),
-            most,
-            open,
-            images: 0,
-            done: Vec::new(),
-            bytes: 0,
-            complete: false,
-        })
+        let (open, out) = (WholeFile::create(out)?, out.to_owned());
+        Ok(Self { out, most, open, images: 0, done: Vec::new() })
     }
 
     fn add_image(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let before = self.open.as_ref().map_or(0, WholeFile::bytes);
-        if self.images > 0 && before + bytes.len() as u64 > self.most {
-            self.close(false)?;
-            self.open = Some(WholeFile::create(&self.out)?);
+        if self.images > 0 && self.open.bytes() + bytes.len() as u64 > self.most {
+            self.end(false)?;
+            let number = self.done.len() + 1;
+            if number == ARCHIVES {
+                let message = format!(
+                    "--shard-size {}: more than {ARCHIVES} archives; take a larger size",
+                    self.most >> 20
+                );
+                return Err(Stop::BadInput(message).into());
+            }
+            let next = WholeFile::create(&shard_path(&self.out, number))?;
+            self.done.push(std::mem::replace(&mut self.open, next));
+            self.images = 0;
         }
         self.images += 1;
         self.add(name, bytes)
@@ -267,53 +269,41 @@ impl Archives {
         let len = bytes.len() as u64;
         let header = header(name, len, crc32(bytes))
             .ok_or_else(|| Stop::BadInput(format!("{name:?}: a longer name than archives take")))?;
-        self.write(&header)?;
-        self.write(bytes)?;
-        self.write(&vec![0; padding(len)])
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let open = self.open.as_mut().expect("nothing is written behind the last archive");
-        Ok(open.write(bytes)?)
-    }
-
-    /// Ends the open archive and gives it its name.
-    fn close(&mut self, last: bool) -> Result<()> {
-        let text = shard_text(self.done.len(), self.images, last);
-        self.add(SHARD, text.as_bytes())?;
-        self.write(&END)?;
-        let path = match last && self.done.is_empty() {
-            true => self.out.clone(),
-            false => shard_path(&self.out, self.done.len()),
-        };
-        if let Some(open) = self.open.take() {
-            self.bytes += open.bytes();
-            open.finish(&path)?;
+        for bytes in [&header[..], bytes, &vec![0; padding(len)]] {
+            self.open.write(bytes)?;
         }
-        self.done.push(path);
-        self.images = 0;
         Ok(())
     }
 
-    /// Ends the last archive. Removes those of an earlier packing that would pass for more of it.
+    /// Writes the end of the open archive.
+    fn end(&mut self, last: bool) -> Result<()> {
+        let text = shard_text(self.done.len(), self.images, last);
+        self.add(SHARD, text.as_bytes())?;
+        Ok(self.open.write(&END)?)
+    }
+
+    /// Ends the last archive and gives all their names. Removes those of an earlier packing that would pass for more of it.
     fn finish(mut self) -> Result<(Vec<PathBuf>, u64)> {
-        self.close(true)?;
-        self.complete = true;
-        let shards =
-            (0..).map(|shard| shard_path(&self.out, shard)).take_while(|path| path.exists());
-        let stale = shards.chain([self.out.clone()]).filter(|path| !self.done.contains(path));
+        self.end(true)?;
+        let Self { out, open, done: mut files, .. } = self;
+        files.push(open);
+        let bytes = files.iter().map(WholeFile::bytes).sum();
+        let names: Vec<PathBuf> = match files.len() {
+            1 => vec![out.clone()],
+            several => (0..several).map(|number| shard_path(&out, number)).collect(),
+        };
+        for (at, (file, path)) in files.into_iter().zip(&names).enumerate() {
+            if let Err(error) = file.finish(path) {
+                // Archives that lack others are of no use. Where one stays, reading it tells that others are missing.
+                names[..at].iter().for_each(|path| drop(remove_file(path)));
+                return Err(error.into());
+            }
+        }
+        let shards = (0..).map(|shard| shard_path(&out, shard)).take_while(|path| path.exists());
+        let stale = shards.chain([out.clone()]).filter(|path| !names.contains(path));
         for path in stale.filter(|path| path.exists()).collect::<Vec<_>>() {
             remove_file(&path)?;
         }
-        Ok((std::mem::take(&mut self.done), self.bytes))
-    }
-}
-
-impl Drop for Archives {
-    /// Archives that lack others are of no use.
-    fn drop(&mut self) {
-        let done = self.done.iter().filter(|_| !self.complete);
-        // Where one stays, reading it tells that others are missing.
-        done.for_each(|path| drop(remove_file(path)));
+        Ok((names, bytes))
     }
 }

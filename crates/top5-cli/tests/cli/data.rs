@@ -165,27 +165,48 @@ fn packing_in_shards_takes_what_is_in_memory_and_leaves_bad_files_out_when_asked
     place.fails("data check photos.tar", 3, &["photos.tar", "pack or download it again"]);
 }
 
-/// A packing that is stopped leaves neither an archive nor what it wrote so far under another name.
+/// A packing that is stopped leaves nothing of its own, and an earlier one as it was.
 #[cfg(unix)]
 #[test]
-fn a_packing_that_is_stopped_leaves_nothing() {
+fn a_packing_that_is_stopped_leaves_nothing_but_the_earlier_one() {
     let place = Place::new();
     let image = [b"P5 1500 1500 255\n".as_slice(), &vec![7; 1500 * 1500]].concat();
-    for class in ["a", "b"] {
-        fs::create_dir_all(place.path("photos").join(class)).unwrap();
-        let first = place.path("photos").join(class).join("0.pgm");
-        fs::write(&first, &image).unwrap();
-        for copy in 1..300 {
-            fs::hard_link(&first, first.with_file_name(format!("{copy}.pgm"))).unwrap();
+    let copies = |data: &str, count: usize| {
+        for class in ["a", "b"] {
+            fs::create_dir_all(place.path(data).join(class)).unwrap();
+            let first = place.path(data).join(class).join("0.pgm");
+            fs::write(&first, &image).unwrap();
+            for copy in 1..count {
+                fs::hard_link(&first, first.with_file_name(format!("{copy}.pgm"))).unwrap();
+            }
         }
-    }
+    };
+    copies("photos", 250);
+    copies("few", 1);
+    let names = || -> Vec<_> {
+        let files = fs::read_dir(place.path("packed")).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    fs::create_dir_all(place.path("packed")).unwrap();
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        // In shards of 1 MiB, of which each holds one image: the first is done long before the last.
-        let line = "data pack photos --out packed/x.tar --shard-size 1 --threads 1";
-        fs::create_dir_all(place.path("packed")).unwrap();
-        let ran = signalled(&place, line, signal, "packed/x-00000.tar");
+        // In shards of 1 MiB, of which each holds one image: the first is complete long before the last.
+        let line = "data pack photos --out packed/x.tar --shard-size 1 --threads 1 --force";
+        let before = names();
+        let ran = signalled(&place, line, signal, "packed/.x-00001.tar.PID.tmp");
         assert_eq!(ran.code, Some(code), "{ran:?}");
         assert!(ran.stderr.contains("nothing is written"), "{ran:?}");
-        assert_eq!(fs::read_dir(place.path("packed")).unwrap().count(), 0);
+        assert_eq!(names(), before);
+        if before.is_empty() {
+            place.text("data pack few --out packed/x.tar --shard-size 1 --threads 1");
+            assert_eq!(names(), ["x-00000.tar", "x-00001.tar"]);
+        } else {
+            assert_eq!(place.json("data check packed/x.tar")["images"], 2);
+        }
     }
+    copies("many", 257);
+    let line = "data pack many --out many.tar --shard-size 1";
+    place.fails(line, 3, &["--shard-size 1", "512 archives", "larger"]);
+    assert!(!place.path("many-00000.tar").exists());
 }

@@ -115,7 +115,8 @@ pub(crate) fn signalled(place: &Place, line: &str, signal: &str, file: &str) -> 
     let mut command = place.command(line);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    while !place.path(file).exists() && child.try_wait().unwrap().is_none() {
+    let file = file.replace("PID", &child.id().to_string());
+    while !place.path(&file).exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
