@@ -22,7 +22,7 @@ mod saved;
 mod shown;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -251,9 +251,15 @@ impl Task {
 
     /// Judges answers that were kept, at a temperature and with several right answers if that is asked for; saves them.
     fn judge(&self, mut answers: Predictions, output: Output) -> Result<Outcome> {
+        let scaled = self
+            .temperature_from
+            .as_deref()
+            .map_or(Ok(()), |path| scale(&mut answers, path, output));
+        // Where there is no such temperature, what was said is not lost.
         if let Some(path) = &self.tell.save {
             saved::write(&answers, path, output)?;
         }
+        scaled?;
         if let Some(shard) = &answers.header.shard {
             output.note(&format!("{shard}: judge all shards with --predictions, file after file"));
         }
@@ -264,53 +270,55 @@ impl Task {
                 Some(Beside::new(&answers, &saved::read(path)?, &shown)?)
             }
         };
-        let scale = match &self.temperature_from {
-            None => None,
-            Some(path) => {
-                let fitted = saved::read(path)?;
-                refuse_same(&fitted, &answers)?;
-                refuse_others(&fitted, &answers, &path.display().to_string())?;
-                if fitted.header.classes != answers.header.classes {
-                    let message =
-                        "the predictions that the temperature is fitted to have other classes";
-                    return Err(Stop::BadInput(message.to_owned()).into());
-                }
-                let rows = || -> Box<dyn Iterator<Item = (&[f32], u32)> + '_> {
-                    Box::new((0..fitted.len()).map(|i| (fitted.row(i), fitted.labels[i])))
-                };
-                let scale = temperature(rows);
-                if TEMPERATURES.iter().any(|bound| (scale / bound).ln().abs() < 0.01) {
-                    output.warn(&format!(
-                        "the temperature is {scale:.2}, the end of the range that is tried: these images say too little, as \
-                         where every answer is right"
-                    ));
-                }
-                let origin = &fitted.header.origin;
-                let (images, data, split) = (fitted.len(), &origin.data, &origin.split);
-                let line = format!(
-                    "temperature {scale:.4}, fitted on {} of {data} ({split})",
-                    counted(images, "image")
-                );
-                answers.header.origin.fitted.push(line);
-                Some(scale)
-            }
-        };
-        let probabilities = |answers: &Predictions, image: usize| {
-            let probabilities = answers.probabilities(image);
-            match scale {
-                None => probabilities,
-                Some(scale) => at_temperature(&probabilities, scale),
-            }
-        };
         let judged = match &self.real {
-            Some(real) => real.judge(&mut answers, &probabilities, output)?,
+            Some(real) => real.judge(&mut answers, output)?,
             None => (answers.labels.iter().enumerate())
-                .map(|(image, &label)| Judged::new(image, &probabilities(&answers, image), label))
+                .map(|(image, &label)| Judged::new(image, &answers.probabilities(image), label))
                 .collect(),
         };
         let header = answers.header;
         Ok(Outcome { header, judged, beside, against: None })
     }
+}
+
+/// What the line about a temperature begins with.
+const TEMPERATURE: &str = "temperature ";
+
+/// Brings answers to the temperature that fits the saved ones at `path`.
+fn scale(answers: &mut Predictions, path: &Path, output: Output) -> Result<()> {
+    let fitted = saved::read(path)?;
+    let shown = path.display().to_string();
+    for (one, what) in [(&fitted, &*shown), (answers, "the answers that are judged")] {
+        if one.header.origin.fitted.iter().any(|line| line.starts_with(TEMPERATURE)) {
+            let message = format!(
+                "--temperature-from: {what} have a temperature already: give answers that were saved without one"
+            );
+            return Err(Stop::BadInput(message).into());
+        }
+    }
+    refuse_same(&fitted, answers)?;
+    refuse_others(&fitted, answers, &shown)?;
+    if fitted.header.classes != answers.header.classes {
+        let message = "the predictions that the temperature is fitted to have other classes";
+        return Err(Stop::BadInput(message.to_owned()).into());
+    }
+    let rows = || -> Box<dyn Iterator<Item = (&[f32], u32)> + '_> {
+        Box::new((0..fitted.len()).map(|i| (fitted.row(i), fitted.labels[i])))
+    };
+    let scale = temperature(rows);
+    if TEMPERATURES.iter().any(|bound| (scale / bound).ln().abs() < 0.01) {
+        output.warn(&format!(
+            "the temperature is {scale:.2}, the end of the range that is tried: these images say too little, as where every \
+             answer is right"
+        ));
+    }
+    let at = |image| kept_row(&at_temperature(answers.row(image), scale));
+    answers.log_probabilities = (0..answers.len()).flat_map(at).collect();
+    let Origin { data, split, .. } = &fitted.header.origin;
+    let images = counted(fitted.len(), "image");
+    let line = format!("{TEMPERATURE}{scale:.4}, fitted on {images} of {data} ({split})");
+    answers.header.origin.fitted.push(line);
+    Ok(())
 }
 
 /// Fails where something is fitted to images that it is reported on: all of them, or some as the answers to them tell, wherever the
@@ -328,20 +336,31 @@ fn refuse_same(fitted: &Predictions, reported: &Predictions) -> Result<()> {
     }
 }
 
-/// Fails where something is fitted to answers of another network than the one that it is used for. `shown` names their file.
+/// Fails where something is fitted to answers of another network than the one that it is used for, or given in another way. `shown`
+/// names their file.
 fn refuse_others(fitted: &Predictions, reported: &Predictions, shown: &str) -> Result<()> {
     let [a, b] = [fitted, reported].map(|answers| &answers.header.origin);
-    match a.network == b.network && a.weights == b.weights {
-        true => Ok(()),
-        false => {
-            let which = if a.network == b.network { " with other weights" } else { "" };
-            let message = format!(
-                "{shown} holds answers of {}{which}, to which nothing can be fitted for those of {}",
-                a.network, b.network
-            );
-            Err(Stop::BadInput(message).into())
-        }
-    }
+    let views = |origin: &Origin| (origin.protocol.average, origin.protocol.parts.clone());
+    let differs = if a.network != b.network {
+        String::new()
+    } else if a.weights != b.weights {
+        " with other weights".to_owned()
+    } else if views(a) != views(b) {
+        format!(" by {}, not {}", a.protocol.name, b.protocol.name)
+    } else if a.preprocess != b.preprocess {
+        format!(
+            " with other preprocessing ({}, not {})",
+            a.preprocess.describe(),
+            b.preprocess.describe()
+        )
+    } else {
+        return Ok(());
+    };
+    let message = format!(
+        "{shown} holds answers of {}{differs}, to which nothing can be fitted for those of {}",
+        a.network, b.network
+    );
+    Err(Stop::BadInput(message).into())
 }
 
 impl Tell {

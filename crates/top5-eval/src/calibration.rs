@@ -96,10 +96,11 @@ pub fn temperature<'a>(rows: impl Fn() -> Box<dyn Iterator<Item = (&'a [f32], u3
     ((low + high) / 2.0).exp()
 }
 
-/// Probabilities at a temperature.
-pub fn at_temperature(probabilities: &[f64], temperature: f64) -> Vec<f64> {
-    let logits: Vec<f64> = probabilities.iter().map(|p| p.ln() / temperature).collect();
-    softmax(&logits)
+/// Probabilities at a temperature, from their logarithms.
+pub fn at_temperature(log_probabilities: &[f32], temperature: f64) -> Vec<f64> {
+    let scaled: Vec<f64> =
+        log_probabilities.iter().map(|&log| f64::from(log) / temperature).collect();
+    softmax(&scaled)
 }
 
 #[cfg(test)]
@@ -132,8 +133,10 @@ mod tests {
         let row = [0.98f32.ln(), 0.02f32.ln()];
         let rows = [(row, 0u32), (row, 0), (row, 0), (row, 1)];
         let t = temperature(|| Box::new(rows.iter().map(|(row, label)| (row.as_slice(), *label))));
-        let scaled = at_temperature(&[0.98, 0.02], t);
+        let scaled = at_temperature(&row, t);
         assert!((scaled[0] - 0.75).abs() < 1e-4, "{t} {scaled:?}");
-        assert!((at_temperature(&[0.3, 0.7], 1.0)[1] - 0.7).abs() < 1e-12);
+        assert!((at_temperature(&[0.3f32.ln(), 0.7f32.ln()], 1.0)[1] - 0.7).abs() < 1e-7);
+        // What is beyond the least probability comes back.
+        assert!((at_temperature(&[0.0, -1000.0], 1000.0)[1] - 0.2689).abs() < 1e-4);
     }
 }

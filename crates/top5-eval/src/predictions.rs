@@ -107,6 +107,10 @@ impl fmt::Display for Shard {
 const ALIKE: f32 = 1e-4;
 /// One image in so many may be answered as another of its name by chance.
 const BY_CHANCE: usize = 100;
+/// Where names say nothing, at least one image in so many must be answered as one of the others.
+const WITHOUT_NAMES: usize = 10;
+/// And so many times as many as are answered as another of their own.
+const BEYOND_CHANCE: usize = 4;
 
 /// What a network said of some images.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,6 +141,12 @@ impl std::error::Error for PredictionsError {}
 /// Logarithms of probabilities as they are kept. Of the probable classes they are finer than the logits were.
 pub fn kept_row(probabilities: &[f64]) -> Vec<f32> {
     probabilities.iter().map(|p| p.ln() as f32).collect()
+}
+
+/// Whether two answers are the same but for rounding.
+fn are_alike(a: &[f32], b: &[f32]) -> bool {
+    let alike = |a: &f32, b: &f32| a == b || (a - b).abs() <= ALIKE * a.abs().max(1.0);
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b))
 }
 
 /// Whether these are such logarithms, of probabilities that sum to about one.
@@ -212,6 +222,9 @@ impl Predictions {
         if end < first.of {
             return fail(missing(end, first.of, first.of));
         }
+        if joined.is_empty() {
+            return fail("they are about no image".to_owned());
+        }
         joined.header.shard = None;
         Ok(joined)
     }
@@ -243,16 +256,17 @@ impl Predictions {
         &self.log_probabilities[image * self.classes()..][..self.classes()]
     }
 
-    /// Whether some images are in both: files of one name and class of which a network says the same but for rounding. Of answers of
-    /// two networks it cannot be told.
+    /// Whether some images are in both: files of one name and class of which a network says the same but for rounding; or many files
+    /// of any name of which it does, where it tells its images apart. Of answers of two networks it cannot be told.
     pub fn shares_images_with(&self, other: &Self) -> bool {
+        self.shares_files_with(other) || self.shares_answers_with(other)
+    }
+
+    fn shares_files_with(&self, other: &Self) -> bool {
         let mut known: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
         for image in 0..self.len() {
             known.entry(self.file_and_class(image)).or_default().push(image);
         }
-        let alike = |a: &f32, b: &f32| a == b || (a - b).abs() <= ALIKE * a.abs().max(1.0);
-        let are_alike =
-            |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b));
         let is_known = |image: &usize| {
             let same = known.get(&other.file_and_class(*image));
             same.is_some_and(|same| {
@@ -261,6 +275,25 @@ impl Predictions {
         };
         let shared = (0..other.len()).filter(is_known).count();
         shared > 0 && shared * BY_CHANCE >= self.len().min(other.len())
+    }
+
+    fn shares_answers_with(&self, other: &Self) -> bool {
+        if self.is_empty() || other.is_empty() || self.classes() != other.classes() {
+            return false;
+        }
+        let mut sorted: Vec<usize> = (0..self.len()).collect();
+        sorted.sort_by(|&a, &b| self.row(a)[0].total_cmp(&self.row(b)[0]));
+        // How many of these images, up to two, are answered so.
+        let like = |row: &[f32]| {
+            let near = 2.0 * ALIKE * row[0].abs().max(1.0);
+            let start = sorted.partition_point(|&at| self.row(at)[0] < row[0] - near);
+            let within = sorted[start..].iter().take_while(|&&at| self.row(at)[0] <= row[0] + near);
+            within.filter(|&&at| are_alike(self.row(at), row)).take(2).count()
+        };
+        let shared = (0..other.len()).filter(|&image| like(other.row(image)) > 0).count();
+        let by_chance = (0..self.len()).filter(|&image| like(self.row(image)) > 1).count();
+        shared * WITHOUT_NAMES >= self.len().min(other.len())
+            && shared * self.len() > BEYOND_CHANCE * by_chance * other.len()
     }
 
     /// What an image is called without its folders, and its class.
@@ -383,6 +416,11 @@ mod tests {
         assert_eq!(join(vec![whole.clone()]), Ok(whole.clone()));
         let reason = |parts: Vec<Predictions>| join(parts).unwrap_err().reason;
         assert!(reason(vec![]).contains("none"));
+        let mut nothing = whole.clone();
+        nothing.header.images.clear();
+        nothing.labels.clear();
+        nothing.log_probabilities.clear();
+        assert!(reason(vec![nothing]).contains("about no image"));
         assert!(reason(vec![part(1, 4)]).contains("images 0 to 0 of 4 are in none"));
         assert!(reason(vec![part(0, 2)]).contains("images 2 to 3 of 4 are in none"));
         assert!(reason(vec![part(2, 4), part(0, 1)]).contains("images 1 to 1 of 4"));
@@ -401,13 +439,39 @@ mod tests {
         b.header.images = ["elsewhere/0", "elsewhere/1"].map(str::to_owned).to_vec();
         assert!(a.shares_images_with(&b) && b.shares_images_with(&a));
         // Another name, another class, another answer.
+        assert!(a.shares_files_with(&b) && b.shares_files_with(&a));
         b.header.images[0] = "elsewhere/00".to_owned();
-        assert!(!a.shares_images_with(&b));
+        assert!(!a.shares_files_with(&b));
         b.header.images[0] = "0".to_owned();
         b.labels[0] = 0;
-        assert!(!a.shares_images_with(&b));
+        assert!(!a.shares_files_with(&b));
         let other = predictions(&[(&[0.26, 0.74], 1), (&[0.8, 0.2], 0)]);
         assert!(!a.shares_images_with(&other));
+    }
+
+    #[test]
+    fn many_images_under_other_names_are_told_by_their_answers() {
+        let answered = |seeds: std::ops::Range<u32>, spread: f64| {
+            let one = |seed: u32| {
+                let of = |class: u32| f64::from((seed * 97 + class * 41).pow(2) % 1009) / 1009.0;
+                let row: Vec<f64> = (0..5).map(|class| (spread * of(class)).exp()).collect();
+                row.iter().map(|p| p / row.iter().sum::<f64>()).collect::<Vec<f64>>()
+            };
+            let rows: Vec<Vec<f64>> = seeds.map(one).collect();
+            let mut answers = predictions(&rows.iter().map(|row| (&**row, 0)).collect::<Vec<_>>());
+            answers.header.images.iter_mut().for_each(|name| name.insert_str(0, "seed"));
+            answers.header.classes.iter_mut().for_each(|name| name.push('x'));
+            answers
+        };
+        let a = answered(0..100, 8.0);
+        let mut b = answered(90..190, 8.0);
+        b.header.images.iter_mut().for_each(|name| *name = name.to_uppercase());
+        assert!(a.shares_images_with(&b) && b.shares_images_with(&a));
+        let few = answered(91..191, 8.0);
+        assert!(!a.shares_answers_with(&few) && !few.shares_answers_with(&a));
+        assert!(!a.shares_images_with(&answered(200..300, 8.0)));
+        // A network that says the same of everything tells nothing.
+        assert!(!answered(0..100, 1e-6).shares_answers_with(&answered(200..300, 1e-6)));
     }
 
     #[test]

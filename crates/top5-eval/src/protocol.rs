@@ -153,10 +153,10 @@ const MOST_VIEWS: usize = 20_000;
 /// Most windows in a row of a grid.
 const MOST_WINDOWS: usize = 64;
 
-fn check_sides(sides: &[usize]) -> Result<(), SettingError> {
+fn check_sides(key: &'static str, sides: &[usize]) -> Result<(), SettingError> {
     match sides.iter().all(|side| (1..=MAX_SIDE).contains(side)) {
         true => Ok(()),
-        false => Err(SettingError { key: "side", expected: "1 to 4096" }),
+        false => Err(SettingError { key, expected: "1 to 4096" }),
     }
 }
 
@@ -165,14 +165,14 @@ fn check_crops(crops: &Crops) -> Result<(), SettingError> {
         Crops::Grid { side, .. } if !(1..=MOST_WINDOWS).contains(side) => {
             return Err(SettingError { key: "side", expected: "1 to 64 windows in a row" });
         }
-        Crops::Centre { side: Some(side), .. } => check_sides(&[*side])?,
+        Crops::Centre { side: Some(side), .. } => check_sides("side", &[*side])?,
         Crops::Own | Crops::Centre { .. } | Crops::Ten { .. } => {}
         Crops::Squares { .. } | Crops::Grid { .. } => {}
     }
     if crops.count() == 0 {
         return Err(SettingError { key: "shorter", expected: "at least one scale" });
     }
-    check_sides(crops.shorter())
+    check_sides("shorter", crops.shorter())
 }
 
 fn check_dense(dense: &Dense, average: Average) -> Result<(), SettingError> {
@@ -183,7 +183,7 @@ fn check_dense(dense: &Dense, average: Average) -> Result<(), SettingError> {
         let expected = "\"row\" where logits are averaged";
         return Err(SettingError { key: "softmax", expected });
     }
-    dense.scales.iter().try_for_each(|scale| check_sides(scale.sides()))
+    dense.scales.iter().try_for_each(|scale| check_sides("scales", scale.sides()))
 }
 
 /// What there is to know about a protocol by name, for the list of them.
@@ -207,8 +207,8 @@ mod tests {
         let key = |parts: Vec<Part>| Protocol::of("x", parts).check().unwrap_err().key;
         assert_eq!(key(vec![]), "parts");
         assert_eq!(key(vec![Part::Dense(Dense::mean(&[], true))]), "scales");
-        assert_eq!(key(vec![Part::Dense(Dense::mean(&[256, 0], true))]), "side");
-        assert_eq!(key(vec![Part::Crops(Crops::Ten { shorter: 5000 })]), "side");
+        assert_eq!(key(vec![Part::Dense(Dense::mean(&[256, 0], true))]), "scales");
+        assert_eq!(key(vec![Part::Crops(Crops::Ten { shorter: 5000 })]), "shorter");
         assert_eq!(key(vec![Part::Crops(Crops::Grid { shorter: vec![9], side: 65 })]), "side");
         assert_eq!(key(vec![Part::Crops(Crops::Grid { shorter: vec![], side: 5 })]), "shorter");
         assert_eq!(key(vec![Part::Crops(Crops::Grid { shorter: vec![9; 3], side: 64 })]), "parts");

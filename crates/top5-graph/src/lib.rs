@@ -50,4 +50,4 @@ pub use spec::{Affine, Convolution, Family, Fans, Kernels, Spec};
 pub use summary::{LayerRow, markdown, rows, table};
 pub use tensor::Tensor;
 pub use window::{Window, k};
-pub use words::{counted, several};
+pub use words::{counted, in_plain_words, several};

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use top5_data::preprocess::MAX_SIDE;
 use top5_data::{Augment, Mix, Preprocess, SettingError};
-use top5_graph::OutOfBounds;
+use top5_graph::{OutOfBounds, in_plain_words};
 
 use crate::schedule::{MAX_EPOCHS, Rate, Schedule};
 use keys::{KEYS, nearest};
@@ -241,35 +241,10 @@ fn wrong_toml(text: &str, error: &toml::de::Error) -> RecipeError {
         REQUIRED.into_iter().filter(|key| is_toml && !table.contains_key(*key)).collect();
     let message = match missing.as_slice() {
         // The lines that follow belong to the first.
-        [] => plain(error.to_string().trim()).replace('\n', "\n  "),
+        [] => in_plain_words(error.to_string().trim()).replace('\n', "\n  "),
         _ => format!("missing: {}", missing.join(", ")),
     };
     RecipeError::Toml { message }
-}
-
-/// What the reader of TOML says, in a recipe's words instead of those for its types in Rust.
-fn plain(message: &str) -> String {
-    const WORDS: [(&str, &str); 8] = [
-        ("unknown variant", "unknown name"),
-        ("unknown field", "unknown key"),
-        ("missing field", "missing key"),
-        ("expected usize", "expected a whole number"),
-        ("expected u32", "expected a whole number"),
-        ("expected f32", "expected a number"),
-        ("expected f64", "expected a number"),
-        ("expected a sequence", "expected a list"),
-    ];
-    let mut text =
-        WORDS.iter().fold(message.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours));
-    for kind in ["expected struct variant ", "expected struct ", "expected a map"] {
-        while let Some(at) = text.find(kind) {
-            let rest = &text[at + kind.len()..];
-            let name = rest.find(|c: char| !(c.is_alphanumeric() || c == ':' || c == '_'));
-            let end = at + kind.len() + name.unwrap_or(rest.len());
-            text.replace_range(at..end, "expected a table");
-        }
-    }
-    text
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -99,11 +99,15 @@ impl Ensemble {
         for missing in &self.averaged.missing {
             output.warn(&format!("without {missing}, which has no weights here"));
         }
-        let weights = match self.weighing {
-            Weighing::Given => self.members.iter().map(|member| member.weight).collect(),
+        let given = || self.members.iter().map(|member| member.weight).collect();
+        let (weights, fitted_to) = match self.weighing {
+            Weighing::Given => (given(), Vec::new()),
             Weighing::Fitted => self.fit(data, settings, output)?,
         };
         let answers = self.answers(data, data.split, settings, output)?;
+        for (fitted, reported) in fitted_to.iter().zip(&answers) {
+            super::refuse_same(fitted, reported)?;
+        }
         for (member, answers) in self.members.iter().zip(&answers) {
             let given = &answers.header.origin.network;
             if let Some(expected) = member.network.filter(|expected| expected != given) {
@@ -159,8 +163,13 @@ impl Ensemble {
         Ok(())
     }
 
-    /// Weights at which the ensemble explains the validation part best.
-    fn fit(&self, data: &data::Choice, settings: &Settings, output: Output) -> Result<Vec<f64>> {
+    /// Weights at which the ensemble explains the validation part best, and its members' answers to that.
+    fn fit(
+        &self,
+        data: &data::Choice,
+        settings: &Settings,
+        output: Output,
+    ) -> Result<(Vec<f64>, Vec<Predictions>)> {
         if matches!(data.split, Split::Validation | Split::All) {
             let message = "weights are fitted on the validation part: report on another one, with --split test";
             return Err(Stop::Usage(message.to_owned()).into());
@@ -178,7 +187,8 @@ impl Ensemble {
         if let Some(reported) = &reported {
             answers.iter().try_for_each(|fitted| super::refuse_same(fitted, reported))?;
         }
-        Ok(fit(&answers.iter().collect::<Vec<_>>()).map_err(bad_input)?)
+        let weights = fit(&answers.iter().collect::<Vec<_>>()).map_err(bad_input)?;
+        Ok((weights, answers))
     }
 
     fn answers(

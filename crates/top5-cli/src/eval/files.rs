@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use top5::data::files::read_text;
 use top5::eval::KEPT;
-use top5::graph::counted;
+use top5::graph::{counted, in_plain_words};
 use top5::{WholeFile, make_folder};
 
 use super::kinds;
@@ -86,6 +86,7 @@ pub(crate) fn read(path: &Path) -> Result<Report> {
     let shown = path.display();
     let text = read_text(path).with_context(|| format!("reading {shown}"))?;
     let wrong = |error: serde_json::Error| {
+        let error = in_plain_words(&error.to_string());
         Stop::BadInput(format!("{shown} is no report.json of an evaluation: {error}"))
     };
     let Version { schema_version: found } = serde_json::from_str(&text).map_err(wrong)?;
@@ -106,6 +107,17 @@ pub(crate) fn read(path: &Path) -> Result<Report> {
             counted(*images, "image")
         );
         return Err(Stop::BadInput(message).into());
+    }
+    let Evaluation { top1, top5, top5_right, .. } = report.evaluation;
+    for (name, share, right) in [("top1", top1, *top1_right), ("top5", top5, top5_right)] {
+        let expected = 100.0 * right as f64 / (*images).max(1) as f64;
+        if (share - expected).abs() > 1e-6 {
+            let message = format!(
+                "{shown} contradicts itself: {name} is {share:e} %, and {right} of {} are {expected:.4} %",
+                counted(*images, "image")
+            );
+            return Err(Stop::BadInput(message).into());
+        }
     }
     Ok(report)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use top5::data::files::{is_file, read_text};
 use top5::eval::{NAMES, Protocol, named};
+use top5::graph::in_plain_words;
 
 use crate::exit::Stop;
 
@@ -57,7 +58,7 @@ fn read(name: &str, content: &str) -> Result<Protocol> {
 
 /// What is wrong with a TOML text and where, on one line.
 pub(crate) fn wrong_toml(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().trim().replace('\n', ", ");
+    let message = in_plain_words(error.message().trim()).replace('\n', ", ");
     let Some(span) = error.span() else { return message };
     let before = text.bytes().take(span.start).filter(|&byte| byte == b'\n').count();
     format!("line {}: {message}", before + 1)
@@ -89,8 +90,14 @@ mod tests {
             ("name = 'x'", "parts"),
             ("name = 'x'\nparts = []", "at least one"),
             ("name = 'x'\n[[parts]]\ncrops = { ten = { shorter = nan } }", "line 3: invalid type"),
-            ("name = 'x'\n\n[[part]]", "line 3: unknown field `part`"),
+            ("name = 'x'\n\n[[part]]", "line 3: unknown key `part`"),
             ("name = 'x'\n[[parts]]\ncrops = { ten = { shorter = 0 } }", "1 to 4096"),
+            (
+                "name = 'x'\n[[parts]]\ncrops = { grid = { shorter = ['a'], side = 2 } }",
+                "line 3: invalid type: string \"a\", expected a whole number",
+            ),
+            ("name = 'x'\n[[parts]]\ncrops = 'own'\nweight = 2", "expected one key, found several"),
+            ("name = 'x'\n[[parts]]\ncrops = { ten = { shorter = 5000 } }", "shorter: expected"),
             ("name = 'x'\n[[parts]]\ncrops = { eleven = { shorter = 9 } }", "eleven"),
             ("name = 'x'\n[[parts]]\n[parts.dense]\nscales = [256]\nfold = true", "fold"),
         ] {

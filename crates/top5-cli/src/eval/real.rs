@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use top5::data::files::read_text;
 use top5::eval::{Judged, Predictions, imagenet};
-use top5::graph::counted;
+use top5::graph::{counted, in_plain_words};
 
 use crate::exit::Stop;
 use crate::output::Output;
@@ -27,19 +27,15 @@ impl Real {
         let shown = path.display().to_string();
         let text = read_text(path).with_context(|| format!("reading {shown}"))?;
         let right: Vec<Vec<u32>> = serde_json::from_str(&text).map_err(|error| {
+            let error = in_plain_words(&error.to_string());
             Stop::BadInput(format!("{shown}: expected a list of lists of classes: {error}"))
         })?;
         Ok(Self { shown, right })
     }
 
-    /// Judges answers, of which `probabilities` gives those about an image. Left out are images that have no right answer: on
-    /// which nobody agreed, or whose classes are none of the data's; the rest stay in the header, which says how many they are.
-    pub(crate) fn judge(
-        &self,
-        answers: &mut Predictions,
-        probabilities: &dyn Fn(&Predictions, usize) -> Vec<f64>,
-        output: Output,
-    ) -> Result<Vec<Judged>> {
+    /// Judges answers. Left out are images that have no right answer: on which nobody agreed, or whose classes are none of the
+    /// data's; the rest stay in the header, which says how many they are.
+    pub(crate) fn judge(&self, answers: &mut Predictions, output: Output) -> Result<Vec<Judged>> {
         let ours = ours(&answers.header.classes);
         let (mut judged, mut agreeing) = (Vec::new(), 0);
         for (image, &label) in answers.labels.iter().enumerate() {
@@ -59,7 +55,7 @@ impl Real {
                 None => right.to_vec(),
             };
             if !right.is_empty() {
-                judged.push(Judged::among(image, &probabilities(answers, image), label, &right));
+                judged.push(Judged::among(image, &answers.probabilities(image), label, &right));
                 agreeing += usize::from(right.contains(&label));
             }
         }

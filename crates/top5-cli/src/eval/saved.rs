@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use top5::data::files::Regular;
 use top5::eval::{Header, Predictions, PredictionsError};
 use top5::formats::safetensors;
+use top5::graph::in_plain_words;
 
 use crate::exit::Stop;
 use crate::output::{Kind, Output};
@@ -38,6 +39,7 @@ fn read_one(path: &Path) -> Result<Predictions> {
     let (tensors, metadata) = safetensors::read_from(&mut file.into_file(), length)
         .with_context(|| format!("reading {shown}"))?;
     let wrong = |reason: String| {
+        let reason = in_plain_words(&reason);
         Stop::BadInput(format!(
             "{shown} holds no predictions ({reason}): write some with eval --save"
         ))

@@ -8,6 +8,7 @@ mod ensembles;
 mod eval;
 mod explain;
 mod field;
+mod fitting;
 mod hostile;
 mod hub;
 mod inside;

@@ -148,6 +148,9 @@ fn reports_of_other_versions_or_that_contradict_themselves_are_refused() {
         ("\"top1_hits\": \"1", "\"top1_hits\": \"x", "contradicts itself"),
         ("\"top1_hits\": \"1", "\"top1_hits\": \"0", "contradicts itself"),
         ("\"top1_hits\": \"1", "\"top1_hits\": \"", "contradicts itself"),
+        ("\"top1\": ", "\"top1\": 1", "contradicts itself: top1 is"),
+        ("\"top5\": ", "\"top5\": 1", "contradicts itself: top5 is"),
+        ("\"images\": 400", "\"images\": 4.5", "expected a whole number"),
     ] {
         assert!(report.contains(from), "{report}");
         fs::write(place.path("odd.json"), report.replacen(from, to, 1)).unwrap();

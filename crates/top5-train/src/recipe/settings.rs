@@ -3,10 +3,12 @@
 use toml::Value;
 use top5_data::{Augment, Preprocess};
 
+use top5_graph::in_plain_words;
+
 use super::keys::KEYS;
 use super::{
     About, EmaBuffersName, InitName, OptimizerName, ParamGroup, PrecisionName, Recipe, RecipeError,
-    Role, plain,
+    Role,
 };
 
 impl Recipe {
@@ -48,7 +50,7 @@ impl Recipe {
 
     /// Why the recipe cannot be read with these settings, and which of its keys was set so.
     fn unreadable(&self, settings: &[(&str, String)], error: &toml::de::Error) -> RecipeError {
-        let message = plain(&error.to_string().trim().replace('\n', ", "));
+        let message = in_plain_words(&error.to_string().trim().replace('\n', ", "));
         let is_wrong = |key: &&str| {
             let mut table = self.table();
             let of_key = settings.iter().filter(|(path, _)| first(path) == *key);

@@ -1,0 +1,117 @@
+//! What is fitted to answers: weights of ensembles and temperatures, and never to what is reported.
+
+use std::fs;
+use std::path::Path;
+
+use crate::program::Place;
+
+/// A folder with `images` pictures of each of the embedded model's ten classes, other ones for another `seed`.
+fn pictures(folder: &Path, images: u32, seed: u32) {
+    for digit in 0..10u32 {
+        let class = folder.join(digit.to_string());
+        fs::create_dir_all(&class).unwrap();
+        for number in 0..images {
+            let ink = |x: u32, y: u32| {
+                let spot = (((seed * 10 + digit) * 10 + number) * 10 + x / 4) * 10 + y / 4;
+                let mixed = spot.wrapping_mul(0x9e37_79b9);
+                let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca6b);
+                image::Luma([if mixed >> 30 == 0 { 255 } else { 0 }])
+            };
+            image::GrayImage::from_fn(28, 28, ink)
+                .save(class.join(format!("{number}.png")))
+                .unwrap();
+        }
+    }
+}
+
+/// A folder whose parts are different pictures.
+fn divided(place: &Place) {
+    for (part, seed) in [("train", 1), ("val", 2), ("test", 3)] {
+        pictures(&place.path("data").join(part), 2, seed);
+    }
+}
+
+/// Gives every file of a folder's classes another name.
+fn rename(folder: &Path) {
+    for class in fs::read_dir(folder).unwrap() {
+        for file in fs::read_dir(class.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().to_uppercase();
+            fs::rename(&path, path.with_file_name(format!("copy of {name}"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn weights_of_models_are_fitted_to_no_image_that_is_reported() {
+    let place = Place::new();
+    divided(&place);
+    let member = "[[members]]\nmodel = 'lenet'\n";
+    let two = format!("name = 'two'\nweights = 'fitted'\n{member}{member}protocol = '10-crop'\n");
+    fs::write(place.path("two.toml"), two).unwrap();
+    let fit = "eval --ensemble two.toml --data data";
+    place.text(fit);
+    let (val, test) = (place.path("data/val"), place.path("data/test"));
+    fs::remove_dir_all(&val).unwrap();
+    pictures(&val, 2, 3);
+    place.fails(fit, 3, &["reported on"]);
+    rename(&val);
+    place.fails(fit, 3, &["reported on"]);
+    #[cfg(unix)]
+    {
+        fs::remove_dir_all(&val).unwrap();
+        std::os::unix::fs::symlink(&test, &val).unwrap();
+        place.fails(fit, 3, &["reported on"]);
+    }
+    fs::remove_dir_all(test).unwrap();
+}
+
+#[test]
+fn what_is_fitted_was_answered_in_the_same_way() {
+    let place = Place::new();
+    divided(&place);
+    let at = "eval lenet --data data --split";
+    place.text(&format!("{at} validation --save one"));
+    place.text(&format!("{at} validation --protocol 10-crop --save ten"));
+    place.text(&format!("{at} validation --crop-pct 0.8 --save near"));
+    place.text(&format!("{at} test --save test"));
+    place.text(&format!("{at} test --protocol 10-crop --save test-ten"));
+    let other = ["ten holds answers of lenet by 10-crop, not 1-crop"];
+    place.fails(&format!("{at} test --temperature-from ten"), 3, &other);
+    let near = ["near holds answers of lenet with other preprocessing"];
+    place.fails("eval --predictions test --temperature-from near", 3, &near);
+    let ensemble = |second: &str| {
+        let member = |reported: &str, validation: &str| {
+            format!("[[members]]\npredictions = '{reported}'\nvalidation = '{validation}'\n")
+        };
+        let members = member("test", "one") + &member("test-ten", second);
+        fs::write(place.path("two.toml"), format!("name = 'x'\nweights = 'fitted'\n{members}"))
+            .unwrap();
+    };
+    ensemble("one");
+    let message = ["validation of test-ten holds answers of lenet by 1-crop, not 10-crop"];
+    place.fails("eval --ensemble two.toml", 3, &message);
+    ensemble("ten");
+    place.text("eval --ensemble two.toml");
+}
+
+#[test]
+fn answers_are_saved_at_the_temperature_that_is_reported() {
+    let place = Place::new();
+    divided(&place);
+    let at = "eval lenet --data data --split";
+    place.text(&format!("{at} validation --save fitted"));
+    let plain = place.json(&format!("{at} test --save plain"));
+    let scaled = place.json(&format!("{at} test --temperature-from fitted --save scaled"));
+    assert_ne!(scaled["loss"], plain["loss"]);
+    assert_eq!(place.json("eval --predictions scaled"), scaled);
+    let again = place.json("eval --predictions plain --temperature-from fitted --save again");
+    assert_eq!(again, scaled);
+    assert_eq!(fs::read(place.path("again")).unwrap(), fs::read(place.path("scaled")).unwrap());
+    let twice = ["have a temperature already", "without one"];
+    place.fails("eval --predictions scaled --temperature-from fitted", 3, &twice);
+
+    // An evaluation is not lost for a temperature that there is not.
+    place.fails(&format!("{at} test --temperature-from plain --save kept"), 3, &["reported on"]);
+    assert_eq!(fs::read(place.path("kept")).unwrap(), fs::read(place.path("plain")).unwrap());
+}
