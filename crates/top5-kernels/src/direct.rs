@@ -22,6 +22,7 @@
 mod dots;
 mod grouped;
 mod pieces;
+mod spread;
 mod tiles;
 
 pub(crate) use tiles::AHEAD;

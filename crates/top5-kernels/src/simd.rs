@@ -65,6 +65,8 @@ pub trait Simd: Copy + Send + Sync {
     const GRADIENT_TILE: usize;
     /// Whether [`Simd::pick_near`] is faster than [`Simd::pick`].
     const HALVES: bool = false;
+    /// Whether [`Simd::spread`] of groups of four and eight is one instruction for each register.
+    const SPREADS: bool = false;
 
     /// Runs a kernel in a function of its own, compiled for these instructions. A kernel of several shapes runs each as one:
     /// compilers take very long for a function that has them all.
@@ -151,6 +153,12 @@ pub trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn pick_near(self, x: Self::V, picks: &[i32; LANES]) -> Self::V {
         self.pick(self.zero(), x, picks)
+    }
+
+    /// The `I`-th channel of each group of G channels, in all lanes of its group.
+    #[inline(always)]
+    fn spread<const G: usize, const I: usize>(self, x: &[f32; LANES]) -> Self::V {
+        self.load(&Block(from_fn(|lane| x[lane / G * G + I])))
     }
 
     /// The numbers of `a`, and after each of them that of `b`, rounded as [`Bf16::from_f32`] does: sixteen pairs.

@@ -20,7 +20,7 @@ use crate::element::Element;
 use crate::lines::{Lines, Picks};
 use crate::pixel::Pixel;
 use crate::precision::Precision;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, is_f32};
 
 /// Most blocks of all lines of a tile, about a first-level cache.
 const LINES: usize = 512;
@@ -60,6 +60,7 @@ macro_rules! columns {
         })*
     };
 }
+pub(super) use columns;
 
 /// Tiles of P pixels of each row of an output block, in a function of its own.
 struct Row<'a, E: Element, Y, const T: usize, const NEXT: bool, const P: usize> {
@@ -105,6 +106,13 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
     /// and of factors of a group.
     #[inline(always)]
     pub(crate) fn run_grouped<S: Simd>(&self, s: S, group: Group, weights: &[Block]) {
+        if const { is_f32::<Self>() && S::SPREADS } && self.geom.in_threes() {
+            match (group.inputs, group.outputs) {
+                (4, 4) => return self.run_spread::<S, 4>(s, weights),
+                (8, 8) => return self.run_spread::<S, 8>(s, weights),
+                _ => {}
+            }
+        }
         match (self.geom.in_threes(), self.geom.x.pixel == LANES) {
             (true, true) => self.grouped_tiles::<S, 3, true>(s, group, weights),
             (true, false) => self.grouped_tiles::<S, 3, false>(s, group, weights),

@@ -33,6 +33,7 @@ impl Simd for Avx2 {
     const GROUPED_TILE: usize = 4;
     const GRADIENT_TILE: usize = 6;
     const HALVES: bool = true;
+    const SPREADS: bool = true;
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
@@ -155,5 +156,21 @@ impl Simd for Avx2 {
             // The lowest three bits count.
             [_mm256_permutevar8x32_ps(x[0], low), _mm256_permutevar8x32_ps(x[1], high)]
         })
+    }
+
+    #[inline(always)]
+    fn spread<const G: usize, const I: usize>(self, x: &[f32; LANES]) -> Self::V {
+        const { assert!(G == 4 || G == 8) };
+        if G == 8 {
+            return avx2!([_mm256_broadcast_ss(&x[I]), _mm256_broadcast_ss(&x[8 + I])]);
+        }
+        // Four channels are what this instruction moves among themselves.
+        let [low, high] = self.load_floats(x);
+        match I {
+            0 => avx2!([_mm256_permute_ps::<0x00>(low), _mm256_permute_ps::<0x00>(high)]),
+            1 => avx2!([_mm256_permute_ps::<0x55>(low), _mm256_permute_ps::<0x55>(high)]),
+            2 => avx2!([_mm256_permute_ps::<0xaa>(low), _mm256_permute_ps::<0xaa>(high)]),
+            _ => avx2!([_mm256_permute_ps::<0xff>(low), _mm256_permute_ps::<0xff>(high)]),
+        }
     }
 }
