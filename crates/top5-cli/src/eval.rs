@@ -284,17 +284,18 @@ impl Task {
 /// What the line about a temperature begins with.
 const TEMPERATURE: &str = "temperature ";
 
+/// The line about the temperature at which answers were saved.
+fn temperature_of(origin: &Origin) -> Option<&String> {
+    origin.fitted.iter().find(|line| line.starts_with(TEMPERATURE))
+}
+
 /// Brings answers to the temperature that fits the saved ones at `path`.
 fn scale(answers: &mut Predictions, path: &Path, output: Output) -> Result<()> {
     let fitted = saved::read(path)?;
     let shown = path.display().to_string();
-    for (one, what) in [(&fitted, &*shown), (answers, "the answers that are judged")] {
-        if one.header.origin.fitted.iter().any(|line| line.starts_with(TEMPERATURE)) {
-            let message = format!(
-                "--temperature-from: {what} have a temperature already: give answers that were saved without one"
-            );
-            return Err(Stop::BadInput(message).into());
-        }
+    if temperature_of(&answers.header.origin).is_some() {
+        let message = "--temperature-from: the answers have a temperature already: give some that were saved without one";
+        return Err(Stop::BadInput(message.to_owned()).into());
     }
     refuse_same(&fitted, answers)?;
     refuse_others(&fitted, answers, &shown)?;
@@ -353,6 +354,8 @@ fn refuse_others(fitted: &Predictions, reported: &Predictions, shown: &str) -> R
             a.preprocess.describe(),
             b.preprocess.describe()
         )
+    } else if temperature_of(a) != temperature_of(b) {
+        " at another temperature".to_owned()
     } else {
         return Ok(());
     };

@@ -56,7 +56,8 @@ impl Calibration {
         for bin in &mut bins {
             bin.confidence /= bin.images.max(1) as f64;
         }
-        let mean = |of: fn(&Judged) -> f64| judged.iter().map(of).sum::<f64>() / n;
+        // The sum of none is −0 in Rust.
+        let mean = |of: fn(&Judged) -> f64| (judged.iter().map(of).sum::<f64>() + 0.0) / n;
         Self { ece, nll: mean(|one| one.loss), brier: mean(|one| one.brier), bins }
     }
 }
@@ -124,7 +125,9 @@ mod tests {
         let bin = calibration.bins[11];
         assert_eq!((bin.images, bin.right), (2, 1));
         assert_eq!(calibration.bins.iter().map(|bin| bin.images).sum::<usize>(), 3);
-        assert_eq!(Calibration::new(&[]).ece, 0.0);
+        let none = Calibration::new(&[]);
+        assert_eq!(none.ece, 0.0);
+        assert!(none.nll.is_sign_positive() && none.brier.is_sign_positive());
     }
 
     #[test]

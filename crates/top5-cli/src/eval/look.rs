@@ -204,7 +204,10 @@ fn look(
         return Err(Stop::from(error.clone()).into());
     }
     unread.iter().for_each(|error| output.warn(&format!("left out: {}", error.reason)));
+    // Without a shard, which may be one of bad images only, there is nothing to tell.
+    let may_be_empty = settings.shard.is_some() && settings.skip_bad;
     if images.is_empty()
+        && !may_be_empty
         && let Some(error) = unread.first()
     {
         return Err(Stop::from(error.clone()).into());

@@ -197,6 +197,35 @@ fn shards_are_judged_as_the_whole() {
 }
 
 #[test]
+fn shards_without_an_image_that_can_be_read_are_part_of_the_whole() {
+    let place = Place::new();
+    for digit in 0..10u8 {
+        let class = place.path(format!("some/{digit}"));
+        fs::create_dir_all(&class).unwrap();
+        let file = class.join("a.png");
+        match digit {
+            0..3 => fs::write(file, "none").unwrap(),
+            _ => image::GrayImage::from_pixel(28, 28, image::Luma([digit])).save(file).unwrap(),
+        }
+    }
+    let at = "eval lenet --data some --split all --skip-bad";
+    let whole = place.json(at);
+    for shard in 1..=5 {
+        place.json(&format!("{at} --shard {shard}/5 --save {shard}"));
+    }
+    assert_eq!(place.json("eval --predictions 1 2 3 4 5"), whole);
+    fs::remove_dir_all(place.path("some")).unwrap();
+    for digit in 0..10 {
+        let class = place.path(format!("some/{digit}"));
+        fs::create_dir_all(&class).unwrap();
+        fs::write(class.join("a.png"), "none").unwrap();
+    }
+    place.fails(at, 3, &["some/0/a.png"]);
+    place.json(&format!("{at} --shard 1/1 --save all"));
+    place.fails("eval --predictions all", 3, &["all: they are about no image"]);
+}
+
+#[test]
 fn report_is_written_and_compared_with() {
     let place = Place::new();
     place.text("eval lenet --report now");

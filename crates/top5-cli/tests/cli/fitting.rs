@@ -110,6 +110,15 @@ fn answers_are_saved_at_the_temperature_that_is_reported() {
     assert_eq!(fs::read(place.path("again")).unwrap(), fs::read(place.path("scaled")).unwrap());
     let twice = ["have a temperature already", "without one"];
     place.fails("eval --predictions scaled --temperature-from fitted", 3, &twice);
+    place.fails(&format!("{at} train --temperature-from scaled"), 3, &["at another temperature"]);
+    let member = "[[members]]\npredictions = 'scaled'\nvalidation = 'fitted'\n";
+    fs::write(place.path("one.toml"), format!("name = 'one'\nweights = 'fitted'\n{member}"))
+        .unwrap();
+    place.fails(
+        "eval --ensemble one.toml",
+        3,
+        &["validation of scaled holds", "at another temperature"],
+    );
 
     // An evaluation is not lost for a temperature that there is not.
     place.fails(&format!("{at} test --temperature-from plain --save kept"), 3, &["reported on"]);
