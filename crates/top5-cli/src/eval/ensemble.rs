@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use top5::data::files;
 use top5::eval::ensemble::{fit, fuse};
-use top5::eval::{Average, Averaged, Predictions, kept_row};
+use top5::eval::{Average, Averaged, Origin, Predictions, kept_row};
+use top5::graph::counted;
 
 use super::args::Split;
 use super::data;
@@ -137,8 +138,12 @@ impl Ensemble {
         origin.weights =
             answers.iter().map(|m| &*m.header.origin.weights).collect::<Vec<_>>().join(" ");
         origin.ensemble = Some(averaged);
-        if self.weighing == Weighing::Fitted {
-            origin.fitted.push("weights of the members, fitted on the validation part".to_owned());
+        if let Some(fitted) = fitted_to.first() {
+            let Origin { data, split, .. } = &fitted.header.origin;
+            let images = counted(fitted.len(), "image");
+            origin
+                .fitted
+                .push(format!("weights of the members, fitted on {images} of {data} ({split})"));
         }
         Ok(fused)
     }

@@ -92,7 +92,9 @@ fn what_is_fitted_was_answered_in_the_same_way() {
     let message = ["validation of test-ten holds answers of lenet by 1-crop, not 10-crop"];
     place.fails("eval --ensemble two.toml", 3, &message);
     ensemble("ten");
-    place.text("eval --ensemble two.toml");
+    let told = place.text("eval --ensemble two.toml");
+    let images = "weights of the members, fitted on 20 images of data (validation)";
+    assert!(told.contains(images), "{told}");
 }
 
 #[test]
