@@ -112,8 +112,11 @@ pub(crate) fn read(path: &Path) -> Result<Report> {
     for (name, share, right) in [("top1", top1, *top1_right), ("top5", top5, top5_right)] {
         let expected = 100.0 * right as f64 / (*images).max(1) as f64;
         if (share - expected).abs() > 1e-6 {
+            // A number of hundreds of digits is not written out.
+            let share =
+                if share.abs() < 1e4 { format!("{share:.4}") } else { format!("{share:e}") };
             let message = format!(
-                "{shown} contradicts itself: {name} is {share:e} %, and {right} of {} are {expected:.4} %",
+                "{shown} contradicts itself: {name} is {share} %, and {right} of {} are {expected:.4} %",
                 counted(*images, "image")
             );
             return Err(Stop::BadInput(message).into());
