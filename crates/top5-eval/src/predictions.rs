@@ -111,6 +111,8 @@ const BY_CHANCE: usize = 100;
 const WITHOUT_NAMES: usize = 10;
 /// And so many times as many as are answered as another of their own.
 const BEYOND_CHANCE: usize = 4;
+/// Of fewer images it cannot be told what is more than chance.
+const FEWEST: usize = 10;
 /// Images with nearly the same answer for the first class that are looked at for each.
 const MOST_NEAR: usize = 256;
 
@@ -280,7 +282,7 @@ impl Predictions {
     }
 
     fn shares_answers_with(&self, other: &Self) -> bool {
-        if self.is_empty() || other.is_empty() || self.classes() != other.classes() {
+        if self.len().min(other.len()) < FEWEST || self.classes() != other.classes() {
             return false;
         }
         let mut sorted: Vec<usize> = (0..self.len()).collect();
