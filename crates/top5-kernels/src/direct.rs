@@ -108,7 +108,7 @@ impl<E: Element> Direct<E> {
             Precision::F32 => JOB,
             Precision::Bf16 => 2 * JOB,
         };
-        let pieces = Pieces::new(geom, isa.tile(), isa.grouped_tile(), job);
+        let pieces = Pieces::new(geom, isa.tiles(), job);
         let identity = Identity {
             // With the largest tile, output blocks × pixels (`f32_conv_direct_2x14_avx512`); for groups that are no whole blocks,
             // with their inputs instead of the output blocks (`f32_conv_grouped_4x14_avx512`).

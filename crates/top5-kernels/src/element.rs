@@ -39,10 +39,6 @@ pub(crate) trait Element: Copy + Send + Sync + fmt::Debug + 'static {
     fn pick_for(picks: &mut Self::Picks, lane: usize, i: usize, channel: usize);
     /// A pixel's channels where some were picked, `others` elsewhere.
     fn pick<S: Simd>(simd: S, others: S::V, x: &[Self; LANES], picks: &Self::Picks) -> S::V;
-    /// Whether [`Element::pick_near`] serves these picks.
-    fn are_near(picks: &Self::Picks) -> bool;
-    /// As [`Element::pick`], where every lane is picked from its own half of the pixel's channels.
-    fn pick_near<S: Simd>(simd: S, x: &[Self; LANES], picks: &Self::Picks) -> S::V;
     /// `c` and the products of `a` and `b`.
     fn mul_add<S: Simd>(simd: S, a: S::V, b: S::V, c: S::V) -> S::V;
 }
@@ -80,19 +76,6 @@ impl Element for f32 {
     #[inline(always)]
     fn pick<S: Simd>(simd: S, others: S::V, x: &[Self; LANES], picks: &Self::Picks) -> S::V {
         simd.pick(others, simd.load_floats(x), picks)
-    }
-
-    fn are_near(picks: &Self::Picks) -> bool {
-        let half = LANES / 2;
-        picks
-            .iter()
-            .enumerate()
-            .all(|(lane, &pick)| usize::try_from(pick).is_ok_and(|pick| pick / half == lane / half))
-    }
-
-    #[inline(always)]
-    fn pick_near<S: Simd>(simd: S, x: &[Self; LANES], picks: &Self::Picks) -> S::V {
-        simd.pick_near(simd.load_floats(x), picks)
     }
 
     #[inline(always)]
@@ -136,16 +119,6 @@ impl Element for Bf16 {
     #[inline(always)]
     fn pick<S: Simd>(simd: S, others: S::V, x: &[Self; LANES], picks: &Self::Picks) -> S::V {
         simd.pick_pairs(others, x, picks)
-    }
-
-    /// No instruction set has both.
-    fn are_near(_: &Self::Picks) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn pick_near<S: Simd>(simd: S, x: &[Self; LANES], picks: &Self::Picks) -> S::V {
-        simd.pick_pairs(simd.zero(), x, picks)
     }
 
     #[inline(always)]

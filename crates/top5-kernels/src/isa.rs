@@ -25,11 +25,21 @@ pub enum Isa {
     Avx512,
 }
 
-/// A constant of [`Simd`].
-trait Constant {
-    type Value;
+/// The sizes of an instruction set's tiles.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TileSizes {
+    /// [`Simd::TILE`]
+    pub(crate) dense: [usize; 2],
+    /// [`Simd::GROUPED_TILE`]
+    pub(crate) grouped: usize,
+    /// [`Simd::GRADIENT_TILE`]
+    pub(crate) gradient: usize,
+}
 
-    fn of<S: Simd>(self) -> Self::Value;
+impl TileSizes {
+    fn of<S: Simd>() -> Self {
+        Self { dense: S::TILE, grouped: S::GROUPED_TILE, gradient: S::GRADIENT_TILE }
+    }
 }
 
 impl Isa {
@@ -91,53 +101,18 @@ impl Isa {
         }
     }
 
-    /// [`Simd::TILE`] of this instruction set, on any machine; the portable one's where no machine of this kind has it.
-    pub(crate) fn tile(self) -> [usize; 2] {
-        struct Tile;
-        impl Constant for Tile {
-            type Value = [usize; 2];
-            fn of<S: Simd>(self) -> [usize; 2] {
-                S::TILE
-            }
-        }
-        self.constant(Tile)
-    }
-
-    /// [`Simd::GROUPED_TILE`] of this instruction set, likewise.
-    pub(crate) fn grouped_tile(self) -> usize {
-        struct Tile;
-        impl Constant for Tile {
-            type Value = usize;
-            fn of<S: Simd>(self) -> usize {
-                S::GROUPED_TILE
-            }
-        }
-        self.constant(Tile)
-    }
-
-    /// [`Simd::GRADIENT_TILE`] of this instruction set, likewise.
-    pub(crate) fn gradient_tile(self) -> usize {
-        struct Tile;
-        impl Constant for Tile {
-            type Value = usize;
-            fn of<S: Simd>(self) -> usize {
-                S::GRADIENT_TILE
-            }
-        }
-        self.constant(Tile)
-    }
-
-    fn constant<C: Constant>(self, constant: C) -> C::Value {
+    /// The sizes of its tiles, on any machine; the portable ones where no machine of this kind has it.
+    pub(crate) fn tiles(self) -> TileSizes {
         match self {
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Self::Neon => constant.of::<Neon>(),
+            Self::Neon => TileSizes::of::<Neon>(),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Self::Simd128 => constant.of::<Simd128>(),
+            Self::Simd128 => TileSizes::of::<Simd128>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => constant.of::<Avx2>(),
+            Self::Avx2 => TileSizes::of::<Avx2>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => constant.of::<Avx512<false>>(),
-            _ => constant.of::<Scalar>(),
+            Self::Avx512 => TileSizes::of::<Avx512<false>>(),
+            _ => TileSizes::of::<Scalar>(),
         }
     }
 

@@ -220,27 +220,19 @@ impl<E: Element> Kernel for Line<'_, E> {
         let factors = std::mem::take(&mut self.to).chunks_exact_mut(self.width);
         for (i, factors) in factors.enumerate() {
             match self.picks.counts[i] {
-                1 if const { S::HALVES } && E::are_near(&self.picks.picks[i][0]) => {
-                    self.factors::<S, 1, true>(s, i, factors);
-                }
-                1 => self.factors::<S, 1, false>(s, i, factors),
-                2 => self.factors::<S, 2, false>(s, i, factors),
-                3 => self.factors::<S, 3, false>(s, i, factors),
-                _ => self.factors::<S, MOST_SOURCES, false>(s, i, factors),
+                1 => self.factors::<S, 1>(s, i, factors),
+                2 => self.factors::<S, 2>(s, i, factors),
+                3 => self.factors::<S, 3>(s, i, factors),
+                _ => self.factors::<S, MOST_SOURCES>(s, i, factors),
             }
         }
     }
 }
 
 impl<E: Element> Line<'_, E> {
-    /// The `i`-th factor of every pixel, from B blocks, or from fewer, or `NEAR` in one block.
+    /// The `i`-th factor of every pixel, from B blocks, or from fewer.
     #[inline(always)]
-    fn factors<S: Simd, const B: usize, const NEAR: bool>(
-        &self,
-        s: S,
-        i: usize,
-        factors: &mut [Block],
-    ) {
+    fn factors<S: Simd, const B: usize>(&self, s: S, i: usize, factors: &mut [Block]) {
         // Copies, which no store to a line can change.
         let picks: [E::Picks; B] = from_fn(|n| self.picks.picks[i][n]);
         let from: [usize; B] = from_fn(|n| self.picks.sources[i][n] * self.block);
@@ -249,12 +241,7 @@ impl<E: Element> Line<'_, E> {
             for n in 0..B {
                 let x = self.x.wrapping_add(from[n] + pixel * self.pixel);
                 // SAFETY: the promise of the caller of `Lines::pick`, whose blocks these are.
-                let block = unsafe { &*x.cast() };
-                picked = if NEAR {
-                    E::pick_near(s, block, &picks[n])
-                } else {
-                    E::pick(s, picked, block, &picks[n])
-                };
+                picked = E::pick(s, picked, unsafe { &*x.cast() }, &picks[n]);
                 if i == 0 {
                     s.prefetch(x.wrapping_add(self.next).cast());
                 }

@@ -63,8 +63,6 @@ pub trait Simd: Copy + Send + Sync {
     const GROUPED_TILE: usize = Self::TILE[0];
     /// Accumulators of a weight-gradient tile.
     const GRADIENT_TILE: usize;
-    /// Whether [`Simd::pick_near`] is faster than [`Simd::pick`].
-    const HALVES: bool = false;
     /// Whether [`Simd::spread`] of groups of four and eight is one instruction for each register.
     const SPREADS: bool = false;
 
@@ -147,12 +145,6 @@ pub trait Simd: Copy + Send + Sync {
             }
         }
         self.load(&to)
-    }
-
-    /// The same where picks name lanes of their own half, which some CPUs do with fewer instructions.
-    #[inline(always)]
-    fn pick_near(self, x: Self::V, picks: &[i32; LANES]) -> Self::V {
-        self.pick(self.zero(), x, picks)
     }
 
     /// The `I`-th channel of each group of G channels, in all lanes of its group.

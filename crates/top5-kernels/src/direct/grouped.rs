@@ -11,7 +11,8 @@
 //!
 //! What was picked is kept in lines ([`Lines`]). At stride 1, three taps that are neighbouring pixels also share what was
 //! loaded: what is pixel `c` for the first of them is pixel `c − 1` for the second and `c − 2` for the third. In bf16 a factor
-//! is a pair of channels, and weights are packed without the zeros.
+//! is a pair of channels, and weights are packed without the zeros. Where an instruction set spreads the channels of groups of four and
+//! eight, they need no lines ([`Tiles::run_spread`]).
 
 use super::tiles::Tiles;
 use crate::block::{Block, LANES};

@@ -2,6 +2,7 @@
 
 use crate::block::Block;
 use crate::conv::{ConvGeom, Epilogue, Group};
+use crate::isa::TileSizes;
 use crate::threads::{Threads, share};
 use std::ops::Range;
 
@@ -37,11 +38,10 @@ pub(crate) struct Piece {
 }
 
 impl Pieces {
-    /// For tiles of most these pixels with one and with two output blocks, and of groups, in jobs of at least `job`
-    /// multiply-accumulates.
-    pub(crate) fn new(geom: &ConvGeom, tiles: [usize; 2], grouped_tile: usize, job: u64) -> Self {
+    /// For tiles of these sizes, in jobs of at least `job` multiply-accumulates.
+    pub(crate) fn new(geom: &ConvGeom, tiles: TileSizes, job: u64) -> Self {
         // What groups read is one output block's.
-        let widest = if tiles[1] > 0 && geom.grouped().is_none() { 2 } else { 1 };
+        let widest = if tiles.dense[1] > 0 && geom.grouped().is_none() { 2 } else { 1 };
         let mut groups = Vec::new();
         let mut k = 0;
         while k < geom.out_blocks() {
@@ -57,7 +57,8 @@ impl Pieces {
         let pixels_per_job = usize::try_from(pixels_per_job).unwrap_or(usize::MAX);
         let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
         let grouped = geom.grouped();
-        let tile = [blocks, if grouped.is_some() { grouped_tile } else { tiles[blocks - 1] }];
+        let tile =
+            [blocks, if grouped.is_some() { tiles.grouped } else { tiles.dense[blocks - 1] }];
         Self { groups, pixels_per_job, tile, grouped }
     }
 

@@ -32,7 +32,6 @@ impl Simd for Avx2 {
     const TILE: [usize; 2] = [6, 0];
     const GROUPED_TILE: usize = 4;
     const GRADIENT_TILE: usize = 6;
-    const HALVES: bool = true;
     const SPREADS: bool = true;
 
     #[inline(always)]
@@ -146,16 +145,6 @@ impl Simd for Avx2 {
             })
         };
         [half(0), half(1)]
-    }
-
-    #[inline(always)]
-    fn pick_near(self, x: Self::V, picks: &[i32; LANES]) -> Self::V {
-        avx2!({
-            let low = _mm256_loadu_si256(picks.as_ptr().cast());
-            let high = _mm256_loadu_si256(picks.as_ptr().add(8).cast());
-            // The lowest three bits count.
-            [_mm256_permutevar8x32_ps(x[0], low), _mm256_permutevar8x32_ps(x[1], high)]
-        })
     }
 
     #[inline(always)]

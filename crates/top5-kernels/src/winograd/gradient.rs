@@ -102,7 +102,7 @@ impl WinogradGradient {
             let rows = outputs.div_ceil(outputs_per_job);
             Sharing::Pairs { inputs: (inputs * rows / JOBS).clamp(1, 4), outputs: outputs_per_job }
         };
-        let shape = match isa.gradient_tile() {
+        let shape = match isa.tiles().gradient {
             16 if outputs > 1 => [8, 2],
             lanes => [lanes, 1],
         };
