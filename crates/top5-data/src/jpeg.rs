@@ -19,6 +19,7 @@ mod huffman;
 mod scan;
 mod smooth;
 mod standard;
+mod transform;
 
 use crate::error::ImageError;
 use crate::image::Image;

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 use top5_graph::{Family, Graph, Node, Shape};
 
-use crate::blocks::{Block, Drawing, stacks};
+use crate::block::{Block, stacks};
 use crate::layout::{CAPTION, Caption, Form, Layout, place};
 use crate::svg::{INK, MUTED, Svg, magnitude, polyline, text_width};
+use crate::units::Drawing;
 
 /// Height of the largest map.
 const TALLEST: f64 = 96.0;

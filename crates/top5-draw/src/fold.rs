@@ -4,10 +4,19 @@ use std::collections::BTreeMap;
 
 use top5_graph::Graph;
 
-use crate::blocks::{Block, Paths};
+use crate::block::Block;
 
 /// So many branches are worth folding.
 const FEWEST_PATHS: usize = 3;
+
+/// Equal branches, drawn once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paths {
+    /// Positions in [`Drawing::blocks`], one after the other.
+    pub(crate) blocks: Vec<usize>,
+    /// How many there are.
+    pub(crate) count: usize,
+}
 
 /// The channels that the second of two units has more than the first, if they are equal but for that; zero if they are equal.
 pub(crate) fn growth(

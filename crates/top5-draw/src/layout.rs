@@ -10,9 +10,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use crate::blocks::{Block, Drawing, Paths, Unit};
+use crate::block::Block;
+use crate::fold::Paths;
 use crate::fold::span;
 use crate::svg::text_width;
+use crate::units::{Drawing, Unit};
 
 /// Space between the columns of a unit.
 const COLUMN_GAP: f64 = 24.0;

@@ -7,7 +7,7 @@
 
 mod architecture;
 mod axis;
-mod blocks;
+mod block;
 mod curves;
 mod fold;
 mod history;
@@ -15,6 +15,7 @@ mod layout;
 mod names;
 mod panels;
 mod svg;
+mod units;
 
 pub use architecture::architecture;
 pub use curves::{Epoch, Run, curves};

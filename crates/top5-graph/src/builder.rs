@@ -11,7 +11,7 @@ use crate::error::{GraphError, ShapeError};
 use crate::graph::{Graph, Node, NodeId, Output};
 use crate::op::Op;
 use crate::ops::*;
-use crate::params::Init;
+use crate::param::Init;
 use crate::shape::Shape;
 use crate::spec::{Fans, Spec};
 use crate::window::{Window, k};

@@ -1,7 +1,7 @@
 //! A network as a value: nodes in topological order.
 
 use crate::op::Op;
-use crate::params::Param;
+use crate::param::Param;
 use crate::shape::Shape;
 use crate::spec::Spec;
 use std::panic::Location;

@@ -18,13 +18,14 @@ mod graph;
 mod op;
 pub mod ops;
 mod optimizer;
-mod params;
+mod param;
 pub mod random;
 mod rewrite;
 mod shape;
 mod spec;
 mod summary;
 mod tensor;
+mod weights;
 mod window;
 mod words;
 
@@ -43,11 +44,12 @@ pub use optimizer::{
     Adam, Clip, Ema, EmaBuffers, EmaWarmup, Group, Lars, Optimizer, OutOfBounds, RmsProp,
     RmsPropForm, Scales, Select, Sgd, StateName, StateTensor, Update, check_state,
 };
-pub use params::{Init, Mismatch, Param, Weights, WeightsError, edit_distance};
+pub use param::{Init, Param};
 pub use rewrite::DenseForm;
 pub use shape::Shape;
 pub use spec::{Affine, Convolution, Family, Fans, Kernels, Spec};
 pub use summary::{LayerRow, markdown, rows, table};
 pub use tensor::Tensor;
+pub use weights::{Mismatch, Weights, WeightsError, edit_distance};
 pub use window::{Window, k};
 pub use words::{counted, in_plain_words, several};

@@ -4,10 +4,10 @@ use crate::error::{GraphError, ShapeError};
 use crate::graph::{Graph, Node, NodeId};
 use crate::op::Op;
 use crate::ops::{AvgPool2d, Conv2d, Input, MaxPool2d};
-use crate::params::Weights;
 use crate::shape::Shape;
 use crate::spec::Family;
 use crate::tensor::Tensor;
+use crate::weights::Weights;
 use crate::window::{Window, k};
 
 /// How the last pooling is made in a dense form, where the network's own way leaves a choice.

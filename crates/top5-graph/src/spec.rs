@@ -4,7 +4,7 @@
 //! a default in [`Spec::new`], answered in the definitions of the ops that it concerns.
 
 use crate::ops::onnx::OnnxNode;
-use crate::params::Param;
+use crate::param::Param;
 use crate::shape::Shape;
 use crate::window::Window;
 

@@ -25,8 +25,6 @@ use crate::start::StartError;
 
 /// How often the wish to stop is looked for, and how long the server rests when the system has no more sockets.
 const PULSE: Duration = Duration::from_millis(50);
-/// Most bytes of a request's line and headers.
-pub(crate) const HEADERS: usize = 64 << 10;
 
 /// Serves until `stop` is set and what was asked before is answered.
 pub(crate) fn run(app: Arc<App>, listener: StdListener, stop: &Stop) -> io::Result<()> {
@@ -95,7 +93,7 @@ async fn accept(
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(patience)
-            .max_buf_size(HEADERS)
+            .max_buf_size(door::LONGEST_HEAD)
             .serve_connection(TokioIo::new(Patient::new(stream, patience)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

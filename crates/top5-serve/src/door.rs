@@ -12,7 +12,6 @@ use hyper::{Method, Request, StatusCode};
 
 use crate::answer::{Answer, with_type};
 use crate::app::App;
-use crate::connection;
 use crate::failure::Failure;
 use crate::metrics::OfServer;
 use crate::routes;
@@ -20,6 +19,9 @@ use crate::routes;
 /// What the page may load: itself. It has no script and no style within its text.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Most bytes of a request's line and headers.
+pub(crate) const LONGEST_HEAD: usize = 64 << 10;
 
 const HEADERS: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -95,8 +97,8 @@ fn check(app: &App, request: &Request<Incoming>) -> Result<(), Failure> {
         return Err(Failure::method("GET, HEAD, POST"));
     }
     // What came in one piece is parsed however long it is.
-    if head(request) > connection::HEADERS {
-        let message = format!("the headers are longer than {} bytes", connection::HEADERS);
+    if head(request) > LONGEST_HEAD {
+        let message = format!("the headers are longer than {} bytes", LONGEST_HEAD);
         return Err(Failure::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message));
     }
     let text = |name| -> Result<Option<&str>, Failure> {

@@ -11,9 +11,11 @@ mod elementwise;
 #[cfg(test)]
 mod gradients;
 mod linear;
+mod moments;
 mod network;
 mod norm;
 mod optimizer;
+mod pass;
 mod pool;
 #[cfg(test)]
 mod signals;

@@ -2,7 +2,7 @@
 
 use super::{EngineError, Network, Training, TrainingOptions};
 use crate::graph::Graph;
-use crate::params::Weights;
+use crate::weights::Weights;
 use std::sync::Arc;
 
 /// Threads and an instruction set, or an adapter, with a limit on memory: one for everything that is made from it. It runs

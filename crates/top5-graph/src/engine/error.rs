@@ -1,7 +1,7 @@
 //! Why an engine could not do as it was told.
 
 use crate::counted;
-use crate::params::WeightsError;
+use crate::weights::WeightsError;
 use std::fmt;
 
 /// Why an engine could not do as it was told.

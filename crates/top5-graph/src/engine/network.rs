@@ -2,7 +2,7 @@
 
 use super::{EngineError, Session, SessionOptions};
 use crate::graph::Graph;
-use crate::params::Weights;
+use crate::weights::Weights;
 
 /// A graph with its parameters, which are packed once for each form that the sessions need and shared by all of them.
 pub trait Network: Send + Sync {

@@ -3,8 +3,8 @@
 use super::{EngineError, Network, Reducer, Retain, Stop, Targets};
 use crate::graph::Graph;
 use crate::optimizer::Update;
-use crate::params::Weights;
 use crate::tensor::Tensor;
+use crate::weights::Weights;
 use std::sync::Arc;
 
 /// How training is to run.

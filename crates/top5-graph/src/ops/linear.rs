@@ -3,7 +3,7 @@
 use super::onnx::OnnxNode;
 use crate::error::ShapeError;
 use crate::op::Define;
-use crate::params::{Init, Param};
+use crate::param::{Init, Param};
 use crate::shape::Shape;
 use crate::spec::{Convolution, Family, Fans, Kernels, Spec};
 use crate::window::k;

@@ -2,7 +2,7 @@
 
 use super::{OutOfBounds, rate, require};
 use crate::graph::{Graph, Node};
-use crate::params::Param;
+use crate::param::Param;
 use crate::spec::Family;
 
 /// What is otherwise for the parameters that it selects. Where several groups select a parameter, their factors multiply.

@@ -1,7 +1,7 @@
 //! What an optimiser keeps from one step to the next, by name: `exp_avg/layer1.0.conv1.weight`.
 
 use crate::graph::Graph;
-use crate::params::{Weights, WeightsError};
+use crate::weights::{Weights, WeightsError};
 use std::collections::BTreeMap;
 
 /// A tensor that is kept for every parameter. The names are PyTorch's.

@@ -1,7 +1,8 @@
 //! Every backward rule against central differences in f64.
 
 use super::array::Array;
-use super::compute::{Mode, run, run_back};
+use super::compute::Mode;
+use super::pass::{run, run_back};
 use super::training::loss;
 use super::{Values, wide, zeros};
 use crate::close::assert_close;

@@ -1,7 +1,8 @@
 //! Networks and sessions of the reference.
 
 use super::array::Array;
-use super::compute::{Mode, Run, run, run_back};
+use super::compute::Mode;
+use super::pass::{Run, run, run_back};
 use super::{Values, count, pool, read, tensor, wide, zeros};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,8 +1,10 @@
 //! Training of the reference.
 
 use super::array::Array;
-use super::compute::{Mode, Run, Synchronise, run, run_back};
+use super::compute::Mode;
+use super::moments::Synchronise;
 use super::network::ReferenceNetwork;
+use super::pass::{Run, run, run_back};
 use super::{Values, count, elementwise, named, norm, optimizer, read, tensor, wide, zeros};
 use std::sync::Arc;
 use top5_graph::{

@@ -1,4 +1,4 @@
-//! What is drawn as one block: a layer and the elementwise layers after it, and the units that blocks form.
+//! The units that blocks form.
 //!
 //! The blocks that an output needs form a strand. A strand is cut wherever a single value passes: what lies between two cuts is
 //! a unit, either one block or a module of several (a residual block, an inception module) that ends in the block that joins
@@ -7,30 +7,10 @@
 
 use std::ops::Range;
 
-use top5_graph::{Family, Graph, Node, NodeId};
+use top5_graph::{Graph, NodeId};
 
-use crate::fold::{Folded, growth, title};
-
-/// A layer, and the followers that nothing else reads the input of.
-#[derive(Clone, Debug)]
-pub(crate) struct Block {
-    /// The nodes of each repetition, in order: one unless the block is in a repeated unit.
-    pub(crate) nodes: Vec<Vec<NodeId>>,
-    /// The blocks it reads.
-    pub(crate) inputs: Vec<usize>,
-}
-
-impl Block {
-    /// The layer that it is named after.
-    pub(crate) fn leader<'g>(&self, graph: &'g Graph) -> &'g Node {
-        graph.node(self.nodes[0][0])
-    }
-
-    /// The elementwise layers after it.
-    pub(crate) fn followers<'g>(&self, graph: &'g Graph) -> impl Iterator<Item = &'g Node> {
-        self.nodes[0][1..].iter().map(|&id| graph.node(id))
-    }
-}
+use crate::block::{Block, merge};
+use crate::fold::{Folded, Paths, growth, title};
 
 /// Blocks between two cuts; the last one joins the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +25,6 @@ pub(crate) struct Unit {
     pub(crate) titles: [String; 2],
     /// Branches that stand for several.
     pub(crate) paths: Vec<Paths>,
-}
-
-/// Equal branches, drawn once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Paths {
-    /// Positions in [`Drawing::blocks`], one after the other.
-    pub(crate) blocks: Vec<usize>,
-    /// How many there are.
-    pub(crate) count: usize,
 }
 
 /// The units that lead to one output.
@@ -151,42 +122,6 @@ impl Drawing {
         }
         units
     }
-}
-
-/// All nodes as blocks, in topological order.
-fn merge(graph: &Graph) -> Vec<Block> {
-    let users = graph.users();
-    let mut blocks: Vec<Block> = Vec::new();
-    let mut block_of: Vec<usize> = Vec::with_capacity(graph.nodes().len());
-    for node in graph.nodes() {
-        let follows = match node.inputs[..] {
-            [input] => {
-                let before = graph.node(input);
-                // What lies side by side is normalised for whoever reads it (DenseNet): that is no part of the module.
-                let side_by_side =
-                    node.spec.family == Family::Normalisation && stacks(graph, before);
-                node.spec.trails && users[input.index()].len() == 1 && !side_by_side
-            }
-            _ => false,
-        };
-        if follows {
-            let block = block_of[node.inputs[0].index()];
-            blocks[block].nodes[0].push(node.id);
-            block_of.push(block);
-        } else {
-            let inputs = node.inputs.iter().map(|input| block_of[input.index()]).collect();
-            block_of.push(blocks.len());
-            blocks.push(Block { nodes: vec![vec![node.id]], inputs });
-        }
-    }
-    blocks
-}
-
-/// Whether a layer puts its inputs beside each other, so that its result is larger than each.
-pub(crate) fn stacks(graph: &Graph, node: &Node) -> bool {
-    let channels = node.shape().channels();
-    node.inputs.len() > 1
-        && node.inputs.iter().all(|&input| graph.node(input).shape().channels() < channels)
 }
 
 /// The blocks that strands end in: those of the outputs, then those that nothing reads.
