@@ -1,11 +1,12 @@
 //! Image files to pixels: PNG, JPEG, WebP, BMP and PNM, told apart by content.
 //!
 //! The pixels are those of Pillow's `convert("RGB")`, except that gray stays one channel: palettes are expanded, 16-bit
-//! samples keep their high byte (Pillow cuts gray ones off at 255 instead), and alpha is dropped unless it alone draws the
+//! samples keep their high byte (Pillow cuts gray ones off at 255 instead, and rounds those of PNM), and alpha is dropped unless it alone draws the
 //! picture. Sizes are judged from the header, before anything is allocated for pixels; nothing but pixels is unpacked.
 
 mod bmp;
 mod png;
+mod pnm;
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -112,12 +113,23 @@ fn decode_as(
     let sample = usize::from(colour.bytes_per_pixel()) / stored;
     let channels = if colour.has_color() { 3 } else { 1 };
     let image = |pixels| Image { channels, height: height as usize, width: width as usize, pixels };
+    let largest = if format == ImageFormat::Pnm { pnm::largest(bytes) } else { None };
     if stored == channels && sample == 1 {
         if let Some(bits) = bmp::bits(bytes).filter(|_| format == ImageFormat::Bmp && channels == 3)
         {
             bmp::cut_off(&mut samples, bits);
         }
+        if let Some(largest) = largest.filter(|&largest| largest < 255) {
+            let values = samples.iter_mut();
+            values.for_each(|value| *value = pnm::rounded(u32::from(*value), 255, largest));
+        }
         return Ok(image(samples));
+    }
+    if let (Some(largest), 3, 2) = (largest, stored, sample) {
+        let mut pixels = reserved(samples.len() / sample, name, [width, height])?;
+        let values = samples.as_chunks::<2>().0.iter().map(|&value| u16::from_ne_bytes(value));
+        pixels.extend(values.map(|value| pnm::rounded(u32::from(value), 0xFFFF, largest)));
+        return Ok(image(pixels));
     }
     let high = if cfg!(target_endian = "little") { sample - 1 } else { 0 };
     let stored_pixels = || samples.chunks_exact(stored * sample);

@@ -210,6 +210,8 @@ pub enum DataError {
         path: PathBuf,
         /// The class.
         class: String,
+        /// Whether its folder holds several, which may be the classes, or the parts.
+        inner: bool,
     },
     /// Nothing to read where samples were expected.
     Empty {
@@ -348,12 +350,16 @@ impl fmt::Display for DataError {
             Self::Parts { path, expected } => {
                 write!(f, "{}: its parts are not clear, expected {expected}", path.display())
             }
-            Self::OneClass { path, class } => write!(
-                f,
-                "{}: {class:?} is its only class, expected at least two: one folder per class, \
-                 directly in the one given or in its train/, val/ and test/",
-                path.display()
-            ),
+            Self::OneClass { path, class, inner } => {
+                write!(
+                    f,
+                    "{}: {class:?} is its only class, expected at least two: one folder per class, \
+                     directly in the one given or in its train/, val/ and test/",
+                    path.display()
+                )?;
+                let folder = path.join(class);
+                if *inner { write!(f, "; is it {}?", folder.display()) } else { Ok(()) }
+            }
             Self::Empty { path, expected } => {
                 write!(f, "{}: found nothing to read, expected {expected}", path.display())
             }

@@ -2,10 +2,11 @@
 //! sorted names, images at any depth below.
 //!
 //! Symbolic links are followed; a link to a folder above itself is not entered again. What programs leave behind is
-//! passed over at any depth: names that start with a dot, and the folder `__MACOSX` of archives made on a Mac.
+//! passed over at any depth: names that start with a dot, and the folders that systems keep in others, of thumbnails for instance.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dataset::{Dataset, Fingerprint, Sample};
 use crate::decode::decode;
@@ -15,10 +16,23 @@ use crate::image::Image;
 use crate::limits::Limits;
 
 /// Extensions of files that count as images, in lower case.
-const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "webp"];
+const EXTENSIONS: [&str; 11] =
+    ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "webp", "jfif", "jpe", "pbm", "pnm"];
 
 /// Extensions of files that are images of a kind that is not read.
-const UNREAD: [&str; 7] = ["tif", "tiff", "gif", "heic", "avif", "jp2", "jxl"];
+const UNREAD: [&str; 10] =
+    ["tif", "tiff", "gif", "heic", "heif", "avif", "jp2", "jxl", "ico", "tga"];
+
+/// Folders of systems: of archives made on a Mac, of Synology's and QNAP's disks, of Windows and of Linux.
+const LEFT_BEHIND: [&[u8]; 7] = [
+    b"__MACOSX",
+    b"@eaDir",
+    b"#recycle",
+    b"@Recycle",
+    b"$RECYCLE.BIN",
+    b"System Volume Information",
+    b"lost+found",
+];
 
 /// What is done about files that are not usable images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +217,20 @@ pub(crate) fn class_folders(root: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(folders)
 }
 
+/// The dataset, if there is something to tell apart.
+pub(crate) fn several_classes(
+    dir: &Path,
+    dataset: Arc<dyn Dataset>,
+) -> Result<Arc<dyn Dataset>, DataError> {
+    match dataset.classes() {
+        [only] => {
+            let inner = class_folders(&dir.join(only)).is_ok_and(|inner| inner.len() > 1);
+            Err(DataError::OneClass { path: dir.to_owned(), class: only.clone(), inner })
+        }
+        _ => Ok(dataset),
+    }
+}
+
 /// Whether images lie in `dir` itself.
 pub(crate) fn has_images(dir: &Path) -> Result<bool, DataError> {
     for path in list(dir)? {
@@ -239,7 +267,7 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// Whether a file or folder of this name was left behind by programs.
 pub(crate) fn is_left_behind(name: &[u8]) -> bool {
-    name.starts_with(b".") || name == b"__MACOSX"
+    name.starts_with(b".") || LEFT_BEHIND.contains(&name)
 }
 
 /// The path without symbolic links.

@@ -19,11 +19,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::dataset::{Dataset, Fingerprint, Sample, Splits, several_classes};
+use crate::dataset::{Dataset, Fingerprint, Sample, Splits};
 use crate::decode::decode;
 use crate::error::{DataError, ImageError, there};
 use crate::files::{Regular, TEXT};
-use crate::folder::{OnBad, file_name, has_image_extension, is_left_behind};
+use crate::folder::{OnBad, file_name, has_image_extension, is_left_behind, several_classes};
 use crate::limits::Limits;
 use crate::options::OpenOptions;
 use crate::parts::{Parts, no_part};

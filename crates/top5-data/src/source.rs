@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cifar::{CIFAR10, CIFAR100, Cifar};
-use crate::dataset::{Dataset, Splits, several_classes};
+use crate::dataset::{Dataset, Splits};
 use crate::digits::digits;
 use crate::error::DataError;
-use crate::folder::{EmptyClass, ImageFolder, class_folders, file_name, has_images};
+use crate::folder::{
+    EmptyClass, ImageFolder, class_folders, file_name, has_images, several_classes,
+};
 use crate::idx::{find_mnist_like, read_pair};
 use crate::ilsvrc;
 use crate::options::OpenOptions;

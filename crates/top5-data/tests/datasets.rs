@@ -188,6 +188,10 @@ fn what_programs_leave_behind_is_passed_over_at_any_depth() {
         "cat/.ipynb_checkpoints/1-checkpoint.png",
         "cat/._1.png",
         "dog/deep/__MACOSX/1.png",
+        "@eaDir/cat/1.jpg",
+        "cat/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg",
+        "$RECYCLE.BIN/1.png",
+        "lost+found/1.png",
     ]
     .map(|name| (name.to_owned(), GRAY))
     .to_vec();
@@ -202,6 +206,16 @@ fn one_class_is_refused_by_its_name() {
     assert!(message.contains("\"cat\" is its only class"), "{message}");
     let message = refused(open_dir(&folder(&[("train/cat/1.png", COLOUR)])));
     assert!(message.contains("train: \"cat\" is its only class"), "{message}");
+    assert!(!message.contains("; is it "), "{message}");
+    let message = refused(open_dir(&folder_of(&[classes("pets/")])));
+    assert!(message.contains("/pets?"), "{message}");
+}
+
+#[test]
+fn jpegs_by_any_of_their_names_are_samples() {
+    let named = ["jfif", "JPE", "pnm", "txt"].map(|end| (format!("cat/3.{end}"), COLOUR));
+    let splits = open_dir(&folder_of(&[classes(""), named.to_vec()])).unwrap();
+    assert_eq!(splits.train.len() + splits.validation.len(), 7);
 }
 
 #[test]

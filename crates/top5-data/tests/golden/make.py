@@ -112,6 +112,21 @@ def odd_jpegs(path):
             file.write(changed)
 
 
+def odd_pnms(path, rgb, gray):
+    """PNM files with other largest values than 255."""
+    head = lambda kind, largest: f"P{kind}\n# {largest}\n17 13 # wide, high\n{largest}\n".encode()
+    for name, kind, largest, values in (
+        ("most_100.ppm", 6, 100, (rgb * (100 / 255)).astype(numpy.uint8)),
+        ("most_1000.ppm", 6, 1000, (rgb * (1000 / 255)).astype(">u2")),
+        ("most_65535.ppm", 6, 65535, rgb.astype(">u2") * 256 + rgb[::-1]),
+        ("most_100.pgm", 5, 100, (gray * (100 / 255)).astype(numpy.uint8)),
+    ):
+        with open(path(name), "wb") as file:
+            file.write(head(kind, largest) + values.tobytes())
+    with open(path("most_15.ppm"), "wb") as file:
+        file.write(head(3, 15) + " ".join(str(value // 16) for value in rgb.flatten()).encode())
+
+
 def images(folder):
     height, width = 13, 17
     y, x = numpy.mgrid[0:height, 0:width]
@@ -136,6 +151,7 @@ def images(folder):
     colour.quantize(16).save(path("transparent_palette.png"), transparency=3)
     gray.convert("1").save(path("bits.png"))
     gray.convert("1").save(path("bits.pbm"))
+    odd_pnms(path, rgb, numpy.asarray(gray))
     deep = rgb.astype(numpy.uint16) * 256 + 255 - rgb
     png16(path("deep.png"), 2, deep)
     png16(path("deep_alpha.png"), 6, numpy.dstack([deep, alpha.astype(numpy.uint16) * 256]))
