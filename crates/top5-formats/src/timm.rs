@@ -3,6 +3,8 @@
 use crate::error::{FormatError, quoted};
 use crate::transformers;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Bytes of the longest file that is read; the names of 21,000 classes and their descriptions take four million.
 const LONGEST: usize = 1 << 24;
@@ -31,6 +33,8 @@ struct File {
     #[serde(alias = "labels")]
     label_names: Option<Vec<String>>,
     global_pool: Option<String>,
+    /// What the network was built with beside its name.
+    model_args: Option<BTreeMap<String, Value>>,
     pretrained_cfg: Option<Pretrained>,
 }
 
@@ -44,6 +48,34 @@ struct Pretrained {
 
 /// timm's names of the pooling before the classifier that is an average; empty where the network has none of its own.
 const AVERAGES: [&str; 4] = ["avg", "fast", "fastavg", ""];
+
+/// Arguments that change nothing about the answers, or nothing that the tensors do not tell.
+const HARMLESS: [&str; 6] =
+    ["aux_logits", "img_size", "in_chans", "memory_efficient", "num_classes", "zero_init_last"];
+/// Arguments and the values that networks have without them.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("aa_layer", ""),
+    ("act_layer", "relu"),
+    ("norm_layer", "batchnorm2d"),
+    ("output_stride", "32"),
+    ("stem_type", ""),
+    ("block_args", "{}"),
+];
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Whether the network is the same without this argument.
+fn is_usual(name: &str, value: &Value) -> bool {
+    let text = plain(value);
+    let drops = name.ends_with("_rate") && name.split('_').any(|word| word == "drop");
+    value.is_null()
+        || drops
+        || HARMLESS.contains(&name)
+        || DEFAULTS.contains(&(name, text.as_str()))
+        || name == "global_pool" && AVERAGES.contains(&text.as_str())
+}
 
 /// How images are prepared: resized so that the crop is `crop_pct` of the shorter side, cropped in the centre, divided
 /// by 255, then normalised per channel.
@@ -109,7 +141,14 @@ impl Config {
         }
         let file: File =
             serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-        let File { architecture, num_classes, label_names, global_pool, pretrained_cfg } = file;
+        let File {
+            architecture,
+            num_classes,
+            label_names,
+            global_pool,
+            model_args,
+            pretrained_cfg,
+        } = file;
         let pretrained = match pretrained_cfg {
             Some(pretrained) => pretrained,
             None => serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?,
@@ -120,6 +159,15 @@ impl Config {
             let what = format!(
                 "its global_pool is {}, and networks are built with an average here; train or export it with `avg`",
                 quoted(&pool)
+            );
+            return Err(FormatError::refused("timm config", what));
+        }
+        let args = model_args.unwrap_or_default();
+        if let Some((name, value)) = args.iter().find(|(name, value)| !is_usual(name, value)) {
+            let what = format!(
+                "its model_args build another network than its name tells: {} is {}",
+                quoted(name),
+                quoted(&plain(value))
             );
             return Err(FormatError::refused("timm config", what));
         }
@@ -170,6 +218,34 @@ mod tests {
         }
         let text = r#"{"architecture": "resnet18", "pretrained_cfg": {"global_pool": "avg"}}"#;
         assert!(Config::read(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn arguments_that_build_another_network_are_refused_by_name() {
+        let read = |args: &str| {
+            let text = format!(r#"{{"architecture": "resnet18", "model_args": {args}}}"#);
+            Config::read(text.as_bytes())
+        };
+        for usual in [
+            "null",
+            "{}",
+            r#"{"num_classes": 10, "in_chans": 1, "global_pool": "avg", "img_size": null}"#,
+            r#"{"drop_rate": 0.5, "drop_path_rate": 0.1, "output_stride": 32, "act_layer": "relu"}"#,
+            r#"{"zero_init_last": false, "aa_layer": null, "block_args": {}}"#,
+        ] {
+            assert!(read(usual).is_ok(), "{usual}");
+        }
+        for (args, named) in [
+            (r#"{"num_classes": 10, "act_layer": "silu"}"#, "`act_layer` is `silu`"),
+            (r#"{"output_stride": 8}"#, "`output_stride` is `8`"),
+            (r#"{"global_pool": "max"}"#, "`global_pool` is `max`"),
+            (r#"{"aa_layer": "blurpool"}"#, "`aa_layer`"),
+            (r#"{"block_args": {"attn_layer": "se"}}"#, "`block_args`"),
+        ] {
+            let error = read(args).unwrap_err();
+            assert!(matches!(error, FormatError::Refused { .. }), "{args}: {error}");
+            assert!(error.to_string().contains(named), "{args}: {error}");
+        }
     }
 
     #[test]

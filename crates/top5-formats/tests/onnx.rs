@@ -182,7 +182,8 @@ fn preparations() -> Vec<Prepared> {
     let mean = |dims: &[u64]| floats("mean", dims, &[0.5, 0.25, 0.125]);
     let std = floats("std", &[3, 1, 1], &[0.5, 0.25, 0.125]);
     let normal = [(0, [2.0, -1.0]), (1, [4.0, -1.0]), (2, [8.0, -1.0])];
-    let turned = [(2, [1.0, -0.5]), (1, [1.0, -0.25]), (0, [1.0, -0.125])];
+    let falling = [(0, [1.0, -0.5]), (1, [1.0, -0.25]), (2, [1.0, -0.125])];
+    let turned = [(2, [1.0, -0.125]), (1, [1.0, -0.25]), (0, [1.0, -0.5])];
     let less = |input| node("Sub", &[input, "mean"], "input", &[]);
     vec![
         // Torchvision's normalisation, and the same as a factor and a term that the file has still to compute.
@@ -233,24 +234,25 @@ fn preparations() -> Vec<Prepared> {
             ],
             FLOAT,
             last,
-            [(0, [1.0, -0.5]), (1, [1.0, -0.25]), (2, [1.0, -0.125])],
+            falling,
         ),
-        // Blue first: gathered, or sliced backward.
+        // Turned to blue first, as Caffe's means tell that rise from it.
         (
             vec![
                 node("Gather", &["pixels", "order"], "blue", &[("axis", &[1])]),
                 less("blue"),
-                mean(&[3, 1, 1]),
+                floats("mean", &[3, 1, 1], &[0.125, 0.25, 0.5]),
                 ints("order", &[2, 1, 0]),
             ],
             FLOAT,
             first,
             turned,
         ),
+        // Turned from blue first, since the means fall.
         (
             vec![
-                node("Slice", &["pixels", "back", "end", "axis", "back"], "blue", &[]),
-                less("blue"),
+                node("Slice", &["pixels", "back", "end", "axis", "back"], "red", &[]),
+                less("red"),
                 mean(&[3, 1, 1]),
                 ints("back", &[-1]),
                 ints("end", &[i64::MIN]),
@@ -258,7 +260,7 @@ fn preparations() -> Vec<Prepared> {
             ],
             FLOAT,
             first,
-            turned,
+            falling,
         ),
         // Channel by channel.
         (
@@ -296,6 +298,8 @@ fn what_a_file_does_to_its_input_is_told_apart_from_the_network() {
         assert_eq!(onnx.input(), [Some(3), Some(8), Some(8)], "{case}");
         let intake = onnx.intake().unwrap_or_else(|| panic!("{case}"));
         assert_eq!(intake.bytes, kind == 2, "{case}");
+        let red = added.iter().any(|part| part.windows(3).any(|text| text == b"red"));
+        assert_eq!(intake.blue_first, red, "{case}");
         for (&(source, line), (wanted, other)) in intake.channels.iter().zip(expected) {
             assert_eq!(source, wanted, "{case}");
             assert!(line.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-7), "{case}: {line:?}");

@@ -68,9 +68,9 @@ pub(crate) fn recognise(
         counts.sort_unstable();
         counts.dedup();
         for classes in counts {
-            let Ok(graph) = network.with(Settings { input, classes, ..network.settings() }) else {
-                continue;
-            };
+            // Files are written without auxiliary heads, for which the input may have no room.
+            let settings = Settings { input, classes, auxiliary: false, ..network.settings() };
+            let Ok(graph) = network.with(settings) else { continue };
             if let Some(weights) = onnx.weights(&graph) {
                 return Ok(Recognised { network, graph: graph.inference(), weights });
             }
@@ -135,8 +135,9 @@ pub(crate) fn prepared(
         );
         return Err(FormatError::Refused { format: "ONNX", what }.into());
     };
+    let order = if intake.blue_first { ", blue first" } else { "" };
     let note = format!(
-        "it prepares its input itself ({what}): images get mean {:?} and std {:?}",
+        "it prepares its input itself ({what}{order}): images get mean {:?} and std {:?}",
         found.mean, found.std
     );
     Ok((found, note))
@@ -173,7 +174,7 @@ mod tests {
 
     fn intake(lines: [[f64; 2]; 3], bytes: bool) -> Intake {
         let channels = lines.into_iter().enumerate().collect();
-        Intake { channels, bytes }
+        Intake { channels, bytes, blue_first: false }
     }
 
     fn found(intake: &Intake, said: Option<&Preprocess>) -> [Vec<f32>; 2] {

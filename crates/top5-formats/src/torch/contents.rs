@@ -171,7 +171,9 @@ fn complaint(pick: &Pick) -> &'static str {
             "it is not clear which of its tensors are meant (KEY of --weights-key leads to a dict, as listed here, or is a beginning \
              of names)"
         }
-        Pick::Average => "there is no average of the weights (EMA) in it",
+        Pick::Average => {
+            "there is no average of the weights (EMA) in it, as a dict (--weights-key takes tensors by what their names begin with)"
+        }
     }
 }
 

@@ -470,8 +470,12 @@ impl<'a> Machine<'a, '_> {
             (Value::Global(Global::Inert), _) => self.push_object(Object::Inert),
             (
                 Value::Global(Global::RebuildTensor),
-                &[Value::Object(storage), Value::Int(offset), shape, stride, ..],
+                &[Value::Object(storage), Value::Int(offset), shape, stride, ref others @ ..],
             ) => {
+                // Whether a gradient is wanted, and hooks.
+                if let Some(&metadata) = others.get(2) {
+                    self.check_plain(metadata)?;
+                }
                 let Object::Storage(storage) = &self.objects[storage] else { return Err(bad()) };
                 let offset = usize::try_from(offset).ok();
                 let offset = offset.and_then(|offset| offset.checked_add(storage.start));
@@ -488,6 +492,23 @@ impl<'a> Machine<'a, '_> {
             }
             _ => Err(bad()),
         }
+    }
+
+    /// Fails where a tensor's metadata say that its values are others than those of its storage. Complex numbers are no weights.
+    fn check_plain(&self, metadata: Value<'a>) -> Result<(), FormatError> {
+        let items = match metadata {
+            Value::Object(id) => match &self.objects[id] {
+                Object::Dict(items) => items.as_slice(),
+                Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) | Object::Inert => &[],
+            },
+            Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) => &[],
+        };
+        if items.iter().all(|(key, _)| *key == Value::Str("conj")) {
+            return Ok(());
+        }
+        Err(refused(
+            "it holds a tensor whose values are computed from others (its negative, for example): save it as `tensor.clone()`",
+        ))
     }
 
     /// `NEWOBJ`: an object of a class, made of `count - 1` arguments.

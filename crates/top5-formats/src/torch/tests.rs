@@ -31,9 +31,15 @@ fn storage(kind: &str, key: &str, len: i32) -> Vec<u8> {
 }
 
 fn tensor(storage: &[u8], offset: i32, shape: &[i32], stride: &[i32]) -> Vec<u8> {
+    tensor_with(storage, offset, [shape, stride], &[])
+}
+
+/// The same with more arguments.
+fn tensor_with(storage: &[u8], offset: i32, layout: [&[i32]; 2], more: &[Vec<u8>]) -> Vec<u8> {
     let hooks = b"ccollections\nOrderedDict\n)R".to_vec();
-    let arguments =
-        tuple(&[storage.to_vec(), int(offset), ints(shape), ints(stride), b"\x89".to_vec(), hooks]);
+    let [shape, stride] = layout.map(ints);
+    let plain = [storage.to_vec(), int(offset), shape, stride, b"\x89".to_vec(), hooks];
+    let arguments = tuple(&[&plain, more].concat());
     [b"ctorch._utils\n_rebuild_tensor_v2\n".to_vec(), arguments, b"R".to_vec()].concat()
 }
 
@@ -156,6 +162,28 @@ fn views_are_read_whatever_lies_between_their_elements() {
         let read = read(&bytes).unwrap();
         let expected: Vec<f32> = expected.into_iter().map(|at| at as f32).collect();
         assert_eq!(read.tensor("w").unwrap().data(), expected, "{shape:?} {stride:?}");
+    }
+}
+
+/// PyTorch writes `{"neg": True}` for a negative that was never computed (`torch._neg_view`).
+#[test]
+fn tensors_that_are_computed_from_their_storage_are_refused() {
+    let floats = storage("FloatStorage", "0", 6);
+    for (key, read_as) in [("neg", None), ("other", None), ("conj", Some(6)), ("", Some(6))] {
+        let items = [text(key), b"\x88s".to_vec()].concat();
+        let metadata = [b"}".to_vec(), if key.is_empty() { Vec::new() } else { items }].concat();
+        let state = dict(&[("w", tensor_with(&floats, 0, [&[6], &[1]], &[metadata]))]);
+        let entries: [(&str, &[u8]); 2] =
+            [("archive/data.pkl", &pickle(&[&state])), ("archive/data/0", &[0; 24])];
+        let read = read(&archive(&entries, false));
+        assert_eq!(
+            read.as_ref().ok().map(|read| read.tensor("w").unwrap().data().len()),
+            read_as,
+            "{key}"
+        );
+        if let Err(error) = read {
+            assert!(error.to_string().contains("save it as `tensor.clone()`"), "{error}");
+        }
     }
 }
 
