@@ -34,6 +34,7 @@ mod fit;
 mod model;
 mod onnx_file;
 mod preprocessing;
+mod published;
 mod recipes;
 mod transplant;
 mod twins;

@@ -69,7 +69,7 @@ pub(crate) fn recognise(
         counts.dedup();
         for classes in counts {
             // Files are written without auxiliary heads, for which the input may have no room.
-            let settings = Settings { input, classes, auxiliary: false, ..network.settings() };
+            let settings = Settings { input, classes, auxiliary: false };
             let Ok(graph) = network.with(settings) else { continue };
             if let Some(weights) = onnx.weights(&graph) {
                 return Ok(Recognised { network, graph: graph.inference(), weights });

@@ -6,7 +6,9 @@ use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
 use top5_data::files::{self, Regular};
-use top5_formats::{self as formats, Format, Group, Index, Loaded, Onnx, Pick, safetensors, timm};
+use top5_formats::{
+    self as formats, Format, FormatError, Group, Index, Loaded, Onnx, Pick, safetensors, timm,
+};
 use top5_train::{
     CHECKPOINT_STATE, CHECKPOINT_WEIGHTS, CheckpointError, Recipe, State, newest_folder,
 };
@@ -17,6 +19,7 @@ use crate::error::ModelError;
 use crate::files::sha256;
 use crate::model::Model;
 use crate::onnx_file::{self, prepared};
+use crate::published;
 use crate::twins::about_twins;
 
 /// The embedded model: `lenet`, trained by `top5 train lenet` on the embedded digits (see `assets/README.md`).
@@ -172,16 +175,12 @@ impl WeightFiles {
         network: Option<&'static Network>,
         pick: &Pick,
     ) -> Result<Opened, ModelError> {
-        let preprocessor = self.preprocessor.as_deref();
-        let preprocessor = preprocessor.map(|path| files::read(path, files::TEXT));
-        let preprocessor = preprocessor.transpose()?;
-        let read = |path: &Path| {
-            let text = files::read(path, files::TEXT)?;
-            Ok(timm::Config::read_with(&text, preprocessor.as_deref())?)
-        };
-        let config = self.config.as_deref();
-        let config = config.map(|path| read(path).map_err(|error: ModelError| error.at(path)));
-        let config = config.transpose()?;
+        let config = self.description()?;
+        let beside = if config.is_none() && network.is_none() { self.beside()? } else { None };
+        let note = beside.as_ref().map(|_| {
+            format!("the network, its classes and its preprocessing are those of the {CONFIG_FILE} beside the file")
+        });
+        let config = config.or(beside);
         let open = || {
             if self.is_index() {
                 let parts = self.shards()?;
@@ -195,7 +194,9 @@ impl WeightFiles {
                     read().map_err(|error: ModelError| error.at(path))
                 });
                 let parts = parts.collect::<Result<Vec<_>, _>>()?;
-                return Opened::described(Index::join(parts)?, network, config, pick);
+                let file = Index::join(parts)?;
+                let description = Description::read(&file.metadata, config)?;
+                return Opened::assemble(file, network, description, pick);
             }
             if let Some(file) = streamed(&self.weights, pick)? {
                 let description = Description::read(&file.metadata, config)?;
@@ -206,7 +207,39 @@ impl WeightFiles {
             check_name(&self.weights, &bytes)?;
             Opened::read(&bytes, Some(&self.weights), network, config, pick)
         };
-        open().map_err(|error: ModelError| error.at(&self.weights))
+        let mut opened = open().map_err(|error: ModelError| error.at(&self.weights))?;
+        opened.notes.splice(0..0, note);
+        Ok(opened)
+    }
+
+    /// What the description says.
+    fn description(&self) -> Result<Option<timm::Config>, ModelError> {
+        let preprocessor = self.preprocessor.as_deref();
+        let preprocessor = preprocessor.map(|path| files::read(path, files::TEXT));
+        let preprocessor = preprocessor.transpose()?;
+        let read = |path: &Path| {
+            let text = files::read(path, files::TEXT)?;
+            Ok(timm::Config::read_with(&text, preprocessor.as_deref())?)
+        };
+        let config = self.config.as_deref();
+        config.map(|path| read(path).map_err(|error: ModelError| error.at(path))).transpose()
+    }
+
+    /// What the description of the folder says in which a file has a usual name, where it is that file which was given. Another
+    /// file that is called so is none.
+    fn beside(&self) -> Result<Option<timm::Config>, ModelError> {
+        let name = self.weights.file_name().unwrap_or_default().to_string_lossy();
+        let beside = |name| there(self.weights.with_file_name(name));
+        if !Self::NAMES.contains(&&*name) {
+            return Ok(None);
+        }
+        let (config, preprocessor) = (beside(CONFIG_FILE)?, beside(PREPROCESSOR_FILE)?);
+        let described = Self { config, preprocessor, weights: self.weights.clone() }.description();
+        let refused = |error: &ModelError| {
+            matches!(error, ModelError::File { source, .. }
+                if matches!(**source, ModelError::Format(FormatError::Refused { .. })))
+        };
+        described.or_else(|error| if refused(&error) { Err(error) } else { Ok(None) })
     }
 }
 
@@ -282,7 +315,17 @@ impl Opened {
     ) -> Result<Self, ModelError> {
         if *pick != Pick::Weights || formats::detect(bytes)? != Format::Onnx {
             let file = formats::read_weights_with(bytes, pick)?;
-            return Self::described(file, network, config, pick);
+            let description = Description::read(&file.metadata, config)?;
+            let published =
+                place.and_then(hash_in_name).and_then(|hash| published::preprocess(&hash));
+            let preprocess = published.filter(|_| description.preprocess.is_none());
+            let note = preprocess.as_ref().map(|_| {
+                "by its hash it is a published file: images are prepared as for that one".to_owned()
+            });
+            let description = description.or(Description { preprocess, ..Description::default() });
+            let mut opened = Self::assemble(file, network, description, pick)?;
+            opened.notes.extend(note);
+            return Ok(opened);
         }
         let onnx = Onnx::read(bytes)?;
         let beside =
@@ -314,16 +357,6 @@ impl Opened {
         }
         notes.extend(about_channels(&model).filter(|_| !described));
         Ok(Self { model, notes })
-    }
-
-    fn described(
-        file: Loaded,
-        network: Option<&'static Network>,
-        config: Option<timm::Config>,
-        pick: &Pick,
-    ) -> Result<Self, ModelError> {
-        let description = Description::read(&file.metadata, config)?;
-        Self::assemble(file, network, description, pick)
     }
 
     fn assemble(
@@ -384,9 +417,20 @@ fn about_channels(model: &Model) -> Option<String> {
     })
 }
 
-/// Which group of tensors was taken, where weights and averages of them are there.
+/// Which group of tensors was taken, where weights and averages of them are there, or others that may be meant.
 fn about_groups(groups: &[Group]) -> Option<String> {
     let taken = groups.iter().find(|group| group.taken)?;
+    let place =
+        if taken.path.is_empty() { "the file itself" } else { &format!("`{}`", taken.path) };
+    let rivals = groups.iter().filter(|group| {
+        !group.taken && (group.average, group.tensors) == (taken.average, taken.tensors)
+    });
+    let rivals: Vec<String> = rivals.map(|group| format!("`{}`", group.path)).collect();
+    let rivals = if rivals.is_empty() {
+        String::new()
+    } else {
+        format!("; as many tensors are in {}, which --weights-key takes", rivals.join(", "))
+    };
     let others: Vec<String> = groups
         .iter()
         .filter(|group| !group.taken && group.average != taken.average)
@@ -394,7 +438,7 @@ fn about_groups(groups: &[Group]) -> Option<String> {
         .collect();
     let averages = groups.iter().any(|group| group.average);
     if !averages {
-        return None;
+        return (!rivals.is_empty()).then(|| format!("took the weights in {place}{rivals}"));
     }
     let what = if taken.average { "the average of weights" } else { "the weights" };
     let hint = match (taken.average, others.is_empty()) {
@@ -404,7 +448,7 @@ fn about_groups(groups: &[Group]) -> Option<String> {
         }
         (true, false) => format!("; the weights themselves are in {}", others.join(", ")),
     };
-    Some(format!("took {what} in `{}`{hint}", taken.path))
+    Some(format!("took {what} in {place}{hint}{rivals}"))
 }
 
 /// Bytes of a file's beginning by which safetensors are told.
@@ -424,4 +468,33 @@ fn check_name(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     let Some(expected) = hash_in_name(path) else { return Ok(()) };
     let found = sha256(bytes);
     if found.starts_with(&expected) { Ok(()) } else { Err(ModelError::Hash { expected, found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::slice::from_ref;
+
+    #[test]
+    fn groups_that_may_be_meant_are_told() {
+        let group = |path: &str, tensors, average, taken| Group {
+            path: path.to_owned(),
+            tensors,
+            average,
+            taken,
+        };
+        let taken = group("model", 122, false, true);
+        let told = |other: &[Group]| about_groups(&[from_ref(&taken), other].concat());
+        assert_eq!(told(&[]), None);
+        // Gradients, for instance, which counters have none of.
+        assert_eq!(told(&[group("grads", 62, false, false)]), None);
+        let best = group("best_model", 122, false, false);
+        let rival = "; as many tensors are in `best_model`, which --weights-key takes";
+        assert_eq!(told(from_ref(&best)), Some(format!("took the weights in `model`{rival}")));
+        let ema = group("model_ema", 122, true, false);
+        let average =
+            "took the weights in `model`; their average is in `model_ema`: take it with --ema";
+        assert_eq!(told(from_ref(&ema)).as_deref(), Some(average));
+        assert_eq!(told(&[ema, best]), Some(format!("{average}{rival}")));
+    }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use top5::formats::safetensors;
+use top5::formats::{Pick, onnx, safetensors};
 use top5::zoo::network;
-use top5::{CONFIG_FILE, Model, PREPROCESSOR_FILE, WEIGHTS_FILE};
+use top5::{CONFIG_FILE, Model, PREPROCESSOR_FILE, WEIGHTS_FILE, WeightFiles};
 
 #[test]
 fn weights_in_files_of_pytorch_want_its_images_where_they_were_converted() {
@@ -27,6 +27,8 @@ fn heads_that_the_input_has_no_room_for_are_left_out() {
     assert_eq!((read.graph.input(), read.graph.outputs().len()), ([3, 192, 256], 1));
     assert!(read.weights.tensor("AuxLogits.fc.weight").is_none());
     assert_eq!(read.weights.tensor("fc.weight"), model.weights.tensor("fc.weight"));
+    let bytes = read.to_onnx(onnx::Options { fold: true, batch: None }).unwrap();
+    assert_eq!(Model::from_bytes(&bytes).unwrap().graph.input(), [3, 192, 256]);
 }
 
 #[test]
@@ -77,4 +79,42 @@ fn folders_of_transformers_are_read_with_their_classes_and_preprocessing() {
         (read.preprocess.crop_pct, read.preprocess.interpolation.name()),
         (0.95, "bilinear")
     );
+}
+
+#[test]
+fn a_file_with_a_usual_name_is_described_by_what_lies_beside_it() {
+    let lenet = network("lenet").unwrap();
+    let model = Model::untrained(lenet, 1).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let bytes = safetensors::write(&model.weights, &BTreeMap::new());
+    let names: Vec<String> = (0..10).map(|digit| format!("digit {digit}")).collect();
+    let config = |more: &str| {
+        let names = serde_json::to_string(&names).unwrap();
+        let text = format!(
+            r#"{{"architecture": "lenet", "label_names": {names}, {more} "pretrained_cfg": {{"input_size": [1, 28, 28], "mean": [0.25],
+                "std": [0.5]}}}}"#
+        );
+        fs::write(place(CONFIG_FILE), text).unwrap();
+    };
+    for name in [WEIGHTS_FILE, "other.safetensors"] {
+        fs::write(place(name), &bytes).unwrap();
+    }
+    let std = |name: &str| Model::load(place(name)).unwrap().preprocess.std;
+    let usual = std(WEIGHTS_FILE);
+    config("");
+    assert_eq!((std(WEIGHTS_FILE), std("other.safetensors")), (vec![0.5], usual.clone()));
+    let opened = WeightFiles::at(place(WEIGHTS_FILE)).unwrap();
+    let read = opened.open(None, &Pick::Weights).unwrap();
+    assert_eq!(read.model.classes, names);
+    assert!(read.notes[0].contains("config.json"), "{:?}", read.notes);
+    // Who names the network says how its images are prepared.
+    assert_eq!(opened.load(Some(lenet)).unwrap().preprocess.std, usual);
+    config(r#""global_pool": "max","#);
+    let error = Model::load(place(WEIGHTS_FILE)).unwrap_err();
+    assert!(format!("{error:?}").contains("global_pool"), "{error:?}");
+    for other in [r#"{"learning_rate": 0.1}"#, "[", ""] {
+        fs::write(place(CONFIG_FILE), other).unwrap();
+        assert_eq!(std(WEIGHTS_FILE), usual, "{other}");
+    }
 }
