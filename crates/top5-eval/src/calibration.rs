@@ -68,6 +68,8 @@ pub const TEMPERATURES: [f64; 2] = [0.05, 20.0];
 /// The temperature T at which the probabilities pᵀ⁻¹/Σ have the smallest cross-entropy, from rows of their logarithms and the
 /// right class of each; within [`TEMPERATURES`]. It must be fitted on other images than those that a result is reported on.
 pub fn temperature<'a>(rows: impl Fn() -> Box<dyn Iterator<Item = (&'a [f32], u32)> + 'a>) -> f64 {
+    // What is held to be impossible is that at every temperature.
+    let possible = |&(row, label): &(&[f32], u32)| row[label as usize] > f32::NEG_INFINITY;
     let nll = |ln_t: f64| -> f64 {
         let t = ln_t.exp();
         let loss = |(row, label): (&[f32], u32)| {
@@ -76,7 +78,7 @@ pub fn temperature<'a>(rows: impl Fn() -> Box<dyn Iterator<Item = (&'a [f32], u3
             let sum: f64 = scaled.iter().map(|x| (x - greatest).exp()).sum();
             sum.ln() + greatest - scaled[label as usize]
         };
-        rows().map(loss).sum()
+        rows().filter(possible).map(loss).sum()
     };
     // The cross-entropy is convex in 1/T, so it has one minimum in ln T: golden sections.
     let golden = (5f64.sqrt() - 1.0) / 2.0;
@@ -139,6 +141,10 @@ mod tests {
         let scaled = at_temperature(&row, t);
         assert!((scaled[0] - 0.75).abs() < 1e-4, "{t} {scaled:?}");
         assert!((at_temperature(&[0.3f32.ln(), 0.7f32.ln()], 1.0)[1] - 0.7).abs() < 1e-7);
+        // An answer whose right class is held to be impossible at every temperature says nothing.
+        let never = ([f32::NEG_INFINITY, 0.0], 0);
+        let more = || rows.iter().chain([&never]).map(|(row, label)| (row.as_slice(), *label));
+        assert_eq!(temperature(|| Box::new(more())), t);
         // What is beyond the least probability comes back.
         assert!((at_temperature(&[0.0, -1000.0], 1000.0)[1] - 0.2689).abs() < 1e-4);
     }

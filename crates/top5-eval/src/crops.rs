@@ -135,11 +135,11 @@ impl Crops {
 
     /// Whether windows for an input of `input` [height, width] lie within the scaled image, whatever its proportions.
     pub(crate) fn fit(&self, input: [usize; 2]) -> bool {
+        let longer = input[0].max(input[1]);
         let least = match self {
             Self::Own => return true,
-            Self::Centre { side, .. } => side.unwrap_or(input[0].min(input[1])),
-            Self::Grid { .. } => input[0].min(input[1]),
-            Self::Ten { .. } | Self::Squares { .. } => input[0].max(input[1]),
+            Self::Centre { side, .. } => side.unwrap_or(longer),
+            Self::Grid { .. } | Self::Ten { .. } | Self::Squares { .. } => longer,
         };
         self.shorter().iter().all(|&shorter| shorter >= least)
     }
@@ -204,8 +204,10 @@ mod tests {
             assert_eq!(Crops::Centre { shorter, side: None }.fit(INPUT), fits);
             assert_eq!(Crops::Ten { shorter }.fit(INPUT), fits);
             assert_eq!(Crops::Grid { shorter: vec![256, shorter], side: 2 }.fit(INPUT), fits);
+            // A portrait's shorter side is its width.
             assert!(!Crops::Ten { shorter }.fit([100, 225]));
-            assert!(Crops::Grid { shorter: vec![shorter], side: 2 }.fit([100, 225]));
+            assert!(!Crops::Grid { shorter: vec![shorter], side: 2 }.fit([100, 225]));
+            assert!(!Crops::Centre { shorter, side: None }.fit([225, 100]));
         }
     }
 

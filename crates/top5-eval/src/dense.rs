@@ -41,7 +41,7 @@ pub enum SoftmaxAt {
 
 /// What the whole image is scaled to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected the shorter side, or height and width as [245, 281]")]
 pub enum Scale {
     /// The shorter side; the proportions are kept.
     Shorter(usize),

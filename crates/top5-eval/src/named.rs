@@ -37,7 +37,7 @@ pub fn named(name: &str, input: [usize; 2]) -> Option<Protocol> {
         None => (name, None),
     };
     let mut protocol =
-        Scales { input: input[0].min(input[1]), sides: sides.clone() }.named(name)?;
+        Scales { input: input[0].max(input[1]), sides: sides.clone() }.named(name)?;
     if let Some(sides) = sides {
         let sides: Vec<String> = sides.iter().map(usize::to_string).collect();
         protocol.name = format!("{name}@{}", sides.join(","));
@@ -47,7 +47,7 @@ pub fn named(name: &str, input: [usize; 2]) -> Option<Protocol> {
 
 /// What the papers' scales become.
 struct Scales {
-    /// The shorter side of the network's input.
+    /// The longer side of the network's input: what is cut must lie within the scaled image.
     input: usize,
     /// What the user wants instead.
     sides: Option<Vec<usize>>,
@@ -290,6 +290,26 @@ mod tests {
         assert_eq!(own.name, "vgg-dense@224,300");
         assert_eq!(named("10-crop@1,2", [224, 224]), None);
         assert_eq!(named("10-crop@x", [224, 224]), None);
+    }
+
+    /// Whatever the proportions of the input and of the image.
+    #[test]
+    fn crops_lie_within_the_scaled_image() {
+        for input in [[160, 224], [224, 160], [28, 32], [300, 100]] {
+            for (name, _) in NAMES.iter().filter(|(name, _)| *name != "1-crop") {
+                let views = named(name, input).unwrap().parts;
+                let images = [[400, 300], [300, 400], [300, 300]];
+                let views =
+                    views.iter().flat_map(|part| images.map(|image| part.views(image, input)));
+                for view in views.flatten() {
+                    let end = [view.top, view.left]
+                        .map(|corner| corner.try_into().unwrap_or(usize::MAX / 2));
+                    let within =
+                        [0, 1].map(|axis| end[axis] + view.window[axis] <= view.scaled[axis]);
+                    assert_eq!(within, [true; 2], "{name} {input:?} {view:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -338,14 +338,18 @@ impl<'a, 'n> Desk<'a, 'n> {
     /// The mean over the parts of the means over their views, as probabilities.
     fn average(&self, sums: &[Vec<f64>]) -> Vec<f64> {
         let mut mean = vec![0.0; self.answers.count()];
-        for (sum, part) in sums.iter().zip(&self.protocol.parts) {
-            let share = 1.0 / (part.count() * sums.len()) as f64;
+        for (at, (sum, part)) in sums.iter().zip(&self.protocol.parts).enumerate() {
+            let all = match self.is_probability(at) {
+                // The greatest over places of several probabilities do not sum to one: a part counts no more for that.
+                true => sum.iter().sum(),
+                false => part.count() as f64,
+            };
+            let share = 1.0 / (all * sums.len() as f64);
             mean.iter_mut().zip(sum).for_each(|(mean, sum)| *mean += sum * share);
         }
         match self.protocol.average {
             Average::Logits => softmax(&mean),
             Average::Probabilities => {
-                // The greatest over places of several probabilities do not sum to one.
                 let all: f64 = mean.iter().sum();
                 mean.iter_mut().for_each(|p| *p /= all);
                 mean

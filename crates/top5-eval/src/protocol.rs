@@ -118,6 +118,9 @@ impl Protocol {
 
     /// Whether its values make sense.
     pub fn check(&self) -> Result<(), SettingError> {
+        if self.name.trim().is_empty() {
+            return Err(SettingError { key: "name", expected: "what it is called" });
+        }
         if self.parts.is_empty() {
             return Err(SettingError { key: "parts", expected: "at least one" });
         }
@@ -206,6 +209,10 @@ mod tests {
     fn senseless_protocols_are_rejected() {
         let key = |parts: Vec<Part>| Protocol::of("x", parts).check().unwrap_err().key;
         assert_eq!(key(vec![]), "parts");
+        assert_eq!(
+            Protocol::of(" ", vec![Part::Crops(Crops::Own)]).check().unwrap_err().key,
+            "name"
+        );
         assert_eq!(key(vec![Part::Dense(Dense::mean(&[], true))]), "scales");
         assert_eq!(key(vec![Part::Dense(Dense::mean(&[256, 0], true))]), "scales");
         assert_eq!(key(vec![Part::Crops(Crops::Ten { shorter: 5000 })]), "shorter");

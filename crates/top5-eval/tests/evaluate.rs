@@ -248,6 +248,20 @@ fn greatest_over_places_are_probabilities_again() {
 
 /// As if the network's last layer had never had them.
 #[test]
+fn parts_count_alike_also_where_the_greatest_over_places_sum_to_more() {
+    let network = network(&graph(8));
+    let place = Dense { softmax: SoftmaxAt::Place, pool: Pool::Max, ..Dense::mean(&[16], true) };
+    let (dense, own) = (Part::Dense(place), Part::Crops(Crops::Own));
+    let image = noise(16, 16, 5);
+    let of = |parts| pipe(&network, parts, 4, 1).image(&image).unwrap();
+    let (both, dense, own) = (of(vec![dense.clone(), own.clone()]), of(vec![dense]), of(vec![own]));
+    for class in 0..6 {
+        let mean = (dense[class] + own[class]) / 2.0;
+        assert!((both[class] - mean).abs() < 1e-9, "{class}: {} {mean}", both[class]);
+    }
+}
+
+#[test]
 fn classes_that_are_left_out_have_no_part_in_any_view() {
     let (six, chosen) = (graph(8), [4, 1]);
     let two = net("tiny", [1, 8, 8], |x| {

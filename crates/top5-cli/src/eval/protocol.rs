@@ -100,6 +100,11 @@ mod tests {
             ("name = 'x'\n[[parts]]\ncrops = { ten = { shorter = 5000 } }", "shorter: expected"),
             ("name = 'x'\n[[parts]]\ncrops = { eleven = { shorter = 9 } }", "eleven"),
             ("name = 'x'\n[[parts]]\n[parts.dense]\nscales = [256]\nfold = true", "fold"),
+            (
+                "name = 'x'\n[[parts]]\n[parts.dense]\nscales = [[1, 2, 3]]",
+                "expected the shorter side",
+            ),
+            ("name = ''\n[[parts]]\ncrops = 'own'", "name: expected"),
         ] {
             let error = read("mine.toml", text).unwrap_err().to_string();
             assert!(error.contains("mine.toml") && error.contains(says), "{error}");
