@@ -146,6 +146,7 @@ impl Task {
             on_bad: if data.skip_bad { OnBad::Skip } else { OnBad::Fail },
             limits: data.images.limits(),
             memory: memory::available(),
+            ..OpenOptions::default()
         };
         let splits = top5::data::open(name, &open).context(
             "opening the run's images: say with --data where they are by now, or leave them out with --no-images",

@@ -331,7 +331,7 @@ impl fmt::Display for DataError {
             ),
             Self::ClassMismatch { path, missing, unexpected } => write!(
                 f,
-                "{}: its classes differ from those of the training folder (missing: {}; \
+                "{}: its classes differ from those of the part before it (missing: {}; \
                  unexpected: {}): give both the same class folders",
                 path.display(),
                 list(missing),

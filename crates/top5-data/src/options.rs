@@ -10,6 +10,8 @@ pub struct OpenOptions {
     pub validation: f64,
     /// Seed of that choice.
     pub seed: u64,
+    /// Whether a folder of parts must have one to learn from. Without, it may be empty.
+    pub needs_train: bool,
     /// What is done about bad files of an image folder.
     pub on_bad: OnBad,
     /// What an image file may claim.
@@ -23,6 +25,7 @@ impl Default for OpenOptions {
         Self {
             validation: 0.1,
             seed: 0,
+            needs_train: true,
             on_bad: OnBad::Fail,
             limits: Limits::default(),
             memory: u64::MAX,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cifar::{CIFAR10, CIFAR100, Cifar};
-use crate::dataset::{Dataset, Splits};
+use crate::dataset::{Dataset, Splits, Subset};
 use crate::digits::digits;
 use crate::error::DataError;
 use crate::folder::{
@@ -131,7 +131,7 @@ fn open_folder(dir: &Path, options: &OpenOptions) -> Option<Result<Splits, DataE
 
 /// The folders that hold the parts of a dataset.
 struct PartFolders {
-    train: PathBuf,
+    train: Option<PathBuf>,
     validation: Option<PathBuf>,
     test: Option<PathBuf>,
     /// Names of the folders beside them.
@@ -140,8 +140,13 @@ struct PartFolders {
 
 impl PartFolders {
     /// The parts among `folders`, known by their names in any case. A class may be called so, too: a part to learn from
-    /// holds folders and no images. Fails where two folders are the same part, or there are parts and none to learn from.
-    fn find(root: &Path, folders: &[PathBuf]) -> Result<Option<Self>, DataError> {
+    /// holds folders and no images. Fails where two folders are the same part, or there are parts and none to learn from though one
+    /// is needed.
+    fn find(
+        root: &Path,
+        folders: &[PathBuf],
+        needs_train: bool,
+    ) -> Result<Option<Self>, DataError> {
         let (mut parts, mut others) = ([None, None, None], Vec::new());
         let names: Vec<String> = folders.iter().map(|folder| file_name(folder)).collect();
         let known = Parts::among(names.iter().map(String::as_str));
@@ -160,23 +165,27 @@ impl PartFolders {
             let Some(part) = part else { return Ok(false) };
             Ok(!class_folders(part)?.is_empty() && !has_images(part)?)
         };
-        match train {
+        match train.clone() {
             // Several folders that are all called like parts are no classes.
             Some(train) if others.is_empty() && folders.len() > 1 => {
                 if class_folders(&train)?.is_empty() {
                     let expected = format!("a folder for each class in {}/", file_name(&train));
                     return Err(DataError::Parts { path: root.to_owned(), expected });
                 }
-                Ok(Some(Self { train, validation, test, others }))
+                Ok(Some(Self { train: Some(train), validation, test, others }))
             }
             Some(_) if !holds_classes(&train)? => Ok(None),
-            Some(train) => Ok(Some(Self { train, validation, test, others })),
-            None if others.is_empty() && (holds_classes(&validation)? || holds_classes(&test)?) => {
+            None if !others.is_empty()
+                || !(holds_classes(&validation)? || holds_classes(&test)?) =>
+            {
+                Ok(None)
+            }
+            None if needs_train => {
                 let expected =
                     "a part to learn from (train/), or the folder of one part".to_owned();
                 Err(DataError::Parts { path: root.to_owned(), expected })
             }
-            None => Ok(None),
+            train => Ok(Some(Self { train, validation, test, others })),
         }
     }
 }
@@ -194,34 +203,41 @@ fn read_folder(
         unread += folder.unread();
         Ok(Arc::new(folder))
     };
-    let splits = match PartFolders::find(dir, folders)? {
+    let splits = match PartFolders::find(dir, folders, options.needs_train)? {
         None => carve(several_classes(dir, read(dir, EmptyClass::Refused)?)?, None, options)?,
         Some(PartFolders { train, validation, test, others }) => {
             unused.extend(others.iter().map(|name| no_part(name)));
-            let train = several_classes(&train, read(&train, EmptyClass::Refused)?)?;
-            let mut part = |dir: PathBuf| -> Result<Arc<dyn Dataset>, DataError> {
-                let part = read(&dir, EmptyClass::Allowed)?;
-                same_classes(train.as_ref(), part.as_ref(), &dir)?;
+            let mut first: Option<Arc<dyn Dataset>> = None;
+            let mut part = |dir: PathBuf, empty| -> Result<Arc<dyn Dataset>, DataError> {
+                let part = read(&dir, empty)?;
+                match &first {
+                    None => first = Some(several_classes(&dir, Arc::clone(&part))?),
+                    Some(first) => same_classes(first.as_ref(), part.as_ref(), &dir)?,
+                }
                 Ok(part)
             };
-            let validation = validation.map(&mut part).transpose()?;
-            let test = match test {
-                Some(test) if unlabelled(&test, train.as_ref())? => {
+            let train = train.map(|dir| part(dir, EmptyClass::Refused)).transpose()?;
+            let validation = validation.map(|dir| part(dir, EmptyClass::Allowed)).transpose()?;
+            let test = match (test, train.as_ref().or(validation.as_ref())) {
+                (Some(test), Some(known)) if unlabelled(&test, known.as_ref())? => {
                     let name = file_name(&test);
                     unused.push(format!("the images in {name}/ are in no folder of a class"));
                     None
                 }
-                test => test.map(&mut part).transpose()?,
+                (test, _) => test.map(|dir| part(dir, EmptyClass::Allowed)).transpose()?,
             };
-            match validation {
-                Some(validation) => Splits {
-                    train,
-                    validation,
-                    test,
-                    skipped: Arc::default(),
-                    unused: Arc::default(),
-                },
-                None => carve(train, test, options)?,
+            let parts = |train, validation, test| {
+                let (skipped, unused) = (Arc::default(), Arc::default());
+                Splits { train, validation, test, skipped, unused }
+            };
+            match (train, validation, first) {
+                (Some(train), Some(validation), _) => parts(train, validation, test),
+                (Some(train), None, _) => carve(train, test, options)?,
+                (None, validation, Some(first)) => {
+                    let none: Arc<dyn Dataset> = Arc::new(Subset::new(first, Vec::new()));
+                    parts(Arc::clone(&none), validation.unwrap_or(none), test)
+                }
+                (None, _, None) => return Err(unrecognised(&dir.to_string_lossy(), dir)),
             }
         }
     };

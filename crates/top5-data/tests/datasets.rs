@@ -136,6 +136,23 @@ fn parts_are_known_by_their_names_in_any_case() {
     assert!(message.contains("Training and train"), "{message}");
     let message = refused(open_dir(&folder_of(&[classes("val/"), classes("test/")])));
     assert!(message.contains("a part to learn from"), "{message}");
+    let whole = open_dir(&folder_of(&["train/", "val/", "test/"].map(classes))).unwrap();
+    let looking = OpenOptions { needs_train: false, ..OpenOptions::default() };
+    for (parts, found) in
+        [(&["val/", "test/"][..], [0, 4, 4]), (&["val/"], [0, 4, 0]), (&["test/"], [0, 0, 4])]
+    {
+        let dir = folder_of(&parts.iter().map(|part| classes(part)).collect::<Vec<_>>());
+        let splits = open(dir.path().to_str().unwrap(), &looking).unwrap();
+        assert_eq!(sizes(&splits), found);
+        assert_eq!(splits.train.classes(), ["cat", "dog"]);
+        // The same images as beside others.
+        if found[1] > 0 {
+            assert_eq!(splits.validation.fingerprint(), whole.validation.fingerprint());
+        }
+        if let (Some(part), Some(test)) = (&splits.test, &whole.test) {
+            assert_eq!(part.fingerprint(), test.fingerprint());
+        }
+    }
     // Images beside the folders of classes do not make classes of the parts, and parts without classes are none.
     let stray = vec![("train/1.png".to_owned(), COLOUR)];
     let splits =

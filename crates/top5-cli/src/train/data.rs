@@ -71,8 +71,15 @@ pub(super) fn open(recipe: &Recipe, reading: &Reading, may_have_moved: bool) -> 
         return Err(Stop::BadInput(message).into());
     }
     let share = if validation_data.is_some() { 0.0 } else { *validation };
-    let open =
-        OpenOptions { validation: share, seed: *seed, on_bad, limits, memory: memory::available() };
+    let memory = memory::available();
+    let open = OpenOptions {
+        validation: share,
+        seed: *seed,
+        on_bad,
+        limits,
+        memory,
+        ..OpenOptions::default()
+    };
     let opened = top5::data::open(data, &open);
     let splits = match may_have_moved {
         true => opened.context(
