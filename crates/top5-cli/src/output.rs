@@ -193,6 +193,22 @@ impl Output {
         Ok(())
     }
 
+    /// Writes files of which none is of use without the others: all have their names only once all are written.
+    pub(crate) fn files(self, files: &[(PathBuf, Kind, Vec<u8>)]) -> Result<()> {
+        let mut begun = Vec::new();
+        for (path, kind, bytes) in files {
+            self.check_file(path, *kind)?;
+            let mut file = WholeFile::create(path)?;
+            file.write(bytes)?;
+            begun.push((file, path));
+        }
+        for (file, path) in begun {
+            file.finish(path)?;
+            self.note(&format!("written: {}", path.display()));
+        }
+        Ok(())
+    }
+
     /// Fails where a file that is to be written would take the place of another kind, or the name of another kind of picture, and
     /// where none can be written: asked before the work, not after it.
     pub(crate) fn check_file(self, path: &Path, kind: Kind) -> Result<()> {

@@ -25,18 +25,21 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
     /// A run's folder, a weights file, a timm folder or a network's name
-    #[arg(required_unless_present_any = ["ensemble", "predictions", "row"])]
+    #[arg(required_unless_present_any = ["ensemble", "predictions", "row"], group = "answers")]
     pub(crate) model: Option<String>,
     /// Average several models: a file that names them, their protocols, preprocessing and weights (see docs/evaluation.md), or the
     /// name of an ensemble of the article's table (`top5 eval --row all` lists them)
     #[arg(long, value_name = "NAME|FILE", conflicts_with_all = ["model", "predictions"])]
+    #[arg(group = "answers")]
     pub(crate) ensemble: Option<String>,
     /// Judge what --save wrote, without running a model: one file, or those of all shards
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["model", "protocol"])]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["model", "protocol", "ema"])]
+    #[arg(group = "answers")]
     pub(crate) predictions: Vec<PathBuf>,
     /// Weights for a network given by name: a file, a timm folder or hf-hub:ORG/NAME[@REVISION]; for an ensemble given by name
     /// MEMBER=WEIGHTS, once for each, or a folder with a file or folder called as each member
     #[arg(long, visible_aliases = ["checkpoint", "pretrained"], value_name = "[MEMBER=]WEIGHTS")]
+    #[arg(requires = "answers")]
     pub(crate) weights: Vec<String>,
     /// Take the average of the weights (EMA) that a PyTorch checkpoint keeps beside them
     #[arg(long)]
@@ -55,14 +58,14 @@ pub(crate) struct EvalArgs {
     pub(crate) split: Split,
     /// How many looks at an image are averaged, and which: a name of `top5 protocols`, NAME@SIDE,SIDE for other scales, or a
     /// file as that prints it; the one crop of the model's preprocessing by default
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|FILE", requires = "answers")]
     pub(crate) protocol: Option<String>,
     /// Images (or crops of them) at once
     #[arg(long, short, value_name = "N", default_value = "64")]
     #[arg(value_parser = positive)]
     pub(crate) batch_size: usize,
     /// Also list every class
-    #[arg(long, conflicts_with_all = ["csv", "markdown"])]
+    #[arg(long, conflicts_with_all = ["csv", "markdown"], requires = "answers")]
     pub(crate) per_class: bool,
     /// Names of the model's classes, where its own are not those of the data: a line each, or JSON; `devkit` is the order of ImageNet's
     /// classes in the contest's development kit
@@ -70,17 +73,18 @@ pub(crate) struct EvalArgs {
         long,
         visible_alias = "labels",
         value_name = "FILE|devkit",
-        conflicts_with = "predictions"
+        conflicts_with = "predictions",
+        requires = "answers"
     )]
     pub(crate) class_names: Option<PathBuf>,
     /// Several right answers per image: ReaL's real.json, a list of classes for each validation image
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "answers")]
     pub(crate) real: Option<PathBuf>,
     /// Scale the logits by the temperature that fits these predictions of other images, as --save wrote them
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "answers")]
     pub(crate) temperature_from: Option<PathBuf>,
     /// Save what was said of every image, for --predictions and --ensemble (safetensors)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "answers")]
     pub(crate) save: Option<PathBuf>,
     /// Look at one of N about equal shards of the images: 1/N, 2/N and so on, on as many machines as there are or one after the
     /// other; --predictions judges what --save wrote of all
@@ -90,7 +94,7 @@ pub(crate) struct EvalArgs {
     #[arg(conflicts_with_all = ["predictions", "ensemble"])]
     pub(crate) shard: Option<[usize; 2]>,
     /// Write predictions.csv, errors.csv, report.json and report.html into this folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "answers")]
     pub(crate) report: Option<PathBuf>,
     /// Show the images that the report names in report.html
     #[arg(long, requires = "report")]
@@ -103,10 +107,10 @@ pub(crate) struct EvalArgs {
     pub(crate) kinds: Option<PathBuf>,
     /// Tell how far the probabilities are from those of saved answers about the same images: what another protocol, precision or
     /// engine changes
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "answers")]
     pub(crate) beside: Option<PathBuf>,
     /// Compare with the report.json of an earlier evaluation; exit code 6 where this one is significantly worse
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "answers")]
     pub(crate) against: Option<PathBuf>,
     /// Print rows of the article's table of results, and what was measured beside what was published: the name of an ensemble, a
     /// network as VGG or ResNet, a year, or all
@@ -122,7 +126,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,
     /// Fail with exit code 6 when top-1 is below this, in percent
-    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, requires = "answers")]
     pub(crate) min_top1: Option<f64>,
     #[command(flatten)]
     pub(crate) preprocess: PreprocessArgs,

@@ -75,10 +75,10 @@ pub(crate) fn write(
     let json = serde_json::to_string_pretty(&report)? + "\n";
     let texts =
         [predictions(outcome), kinds::errors(outcome), json, page::html(&report, thumbnails)];
-    for ((name, kind), text) in FILES.into_iter().zip(texts) {
-        output.file(&folder.join(name), kind, text.as_bytes())?;
-    }
-    Ok(())
+    let files: Vec<_> = (FILES.into_iter().zip(texts))
+        .map(|((name, kind), text)| (folder.join(name), kind, text.into_bytes()))
+        .collect();
+    output.files(&files)
 }
 
 /// Reads a `report.json`.

@@ -9,6 +9,7 @@ use top5::data::files::read_text;
 
 use super::result::{Outcome, Sorted};
 use crate::exit::Stop;
+use crate::output::Kind;
 use crate::printable;
 use crate::table;
 
@@ -45,14 +46,11 @@ pub(crate) fn errors(outcome: &Outcome) -> String {
     text
 }
 
-/// Whether somebody has filled kinds into the `errors.csv` at a path.
+/// Whether somebody has filled kinds into the `errors.csv` at a path. What cannot be read as one that nobody has touched is one where
+/// somebody was at work, and something is not yet right.
 pub(crate) fn is_filled(path: &Path) -> bool {
-    let Ok(text) = read_text(path) else { return false };
-    match kinds(&text) {
-        Ok(kinds) => !kinds.is_empty(),
-        // Somebody was at work there, and something is not yet right.
-        Err(_) => text.starts_with(HEAD),
-    }
+    let untouched = |text: String| kinds(&text).is_ok_and(|kinds| kinds.is_empty());
+    Kind::ErrorsCsv.is_at(path) && !read_text(path).is_ok_and(untouched)
 }
 
 /// How many errors are of each kind in an `errors.csv` that was filled in.

@@ -110,6 +110,16 @@ fn table_of_the_article_has_what_was_measured_beside_it() {
     assert!(none.stdout.lines().all(|line| line.matches(" |").count() == 9), "{none:?}");
     place.fails("eval --row vgg-2 --measured vgg/predictions.csv", 3, &["predictions.csv"]);
     place.fails("eval lenet --measured vgg/report.json", 2, &["--row"]);
+    // What needs answers is not passed over where there are none.
+    for given in [
+        "--min-top1 99",
+        "--report x",
+        "--save x",
+        "--against vgg/report.json",
+        "--protocol 10-crop",
+    ] {
+        place.fails(&format!("eval --row vgg-2 {given}"), 2, &["MODEL", "--ensemble"]);
+    }
     let other = place.text("eval lenet --row 2014");
     assert!(
         other.contains("lenet, 1-crop: measured on digits") && other.contains("0 of 2"),

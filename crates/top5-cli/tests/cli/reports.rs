@@ -90,6 +90,14 @@ fn errors_are_sorted_by_hand_and_counted() {
     let finished = fs::read_to_string(place.path("one/errors.csv")).unwrap();
     fs::write(place.path("one/errors.csv"), filled("sky")).unwrap();
     place.fails("eval lenet --report one", 4, &["errors.csv", "filled in"]);
+    // In another encoding or with other columns: as editors and tables save it.
+    let latin = [filled("5").into_bytes(), b"caf\xe9,".to_vec()].concat();
+    let columns = filled("5").replacen("prob,kind", "prob,Kind", 1).into_bytes();
+    for bytes in [latin, columns] {
+        fs::write(place.path("one/errors.csv"), &bytes).unwrap();
+        place.fails("eval lenet --report one", 4, &["errors.csv", "filled in"]);
+        assert_eq!(fs::read(place.path("one/errors.csv")).unwrap(), bytes);
+    }
     fs::write(place.path("one/errors.csv"), finished).unwrap();
     let first = errors.lines().nth(1).unwrap();
     let image = first.split(',').next().unwrap();
@@ -136,6 +144,20 @@ fn files_that_cannot_be_written_are_found_before_the_work() {
     assert!(!place.path("later").exists());
     place.text("eval lenet --report later/on");
     assert_eq!(fs::read_dir(place.path("later/on")).unwrap().count(), 4);
+}
+
+/// A report is there as a whole, or not at all.
+#[cfg(unix)]
+#[test]
+fn disk_that_is_full_leaves_no_part_of_a_report() {
+    let place = Place::new();
+    patterns(&place);
+    place.text("train lenet --data data --epochs 1 --batch-size 4 --out run");
+    let full = "trap '' XFSZ && ulimit -f 4 && exec \"$@\"";
+    let ran = place.run_under("bash", &["-c", full, "bash"], "eval run --report one");
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.stderr.contains("one/report.html"), "{ran:?}");
+    assert_eq!(fs::read_dir(place.path("one")).unwrap().count(), 0, "{ran:?}");
 }
 
 #[test]
