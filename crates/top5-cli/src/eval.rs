@@ -29,7 +29,8 @@ use anyhow::Result;
 use top5::eval::metric::softmax;
 use top5::eval::rows::ResultRow;
 use top5::eval::{
-    Judged, Origin, Predictions, TEMPERATURES, at_temperature, kept_row, temperature,
+    Averaged, Judged, Origin, Predictions, TEMPERATURES, Weighted, at_temperature, kept_row,
+    temperature,
 };
 use top5::graph::counted;
 use top5::train::Ranks;
@@ -341,29 +342,60 @@ fn refuse_same(fitted: &Predictions, reported: &Predictions) -> Result<()> {
 /// names their file.
 fn refuse_others(fitted: &Predictions, reported: &Predictions, shown: &str) -> Result<()> {
     let [a, b] = [fitted, reported].map(|answers| &answers.header.origin);
-    let views = |origin: &Origin| (origin.protocol.average, origin.protocol.parts.clone());
-    let differs = if a.network != b.network {
-        String::new()
-    } else if a.weights != b.weights {
-        " with other weights".to_owned()
-    } else if views(a) != views(b) {
-        format!(" by {}, not {}", a.protocol.name, b.protocol.name)
-    } else if a.preprocess != b.preprocess {
-        format!(
-            " with other preprocessing ({}, not {})",
-            a.preprocess.describe(),
-            b.preprocess.describe()
-        )
-    } else if temperature_of(a) != temperature_of(b) {
-        " at another temperature".to_owned()
-    } else {
-        return Ok(());
-    };
+    let Some(differs) = difference(a, b) else { return Ok(()) };
     let message = format!(
         "{shown} holds answers of {}{differs}, to which nothing can be fitted for those of {}",
         a.network, b.network
     );
     Err(Stop::BadInput(message).into())
+}
+
+/// By how much two weights of a member may differ that are one: as many digits are told.
+const SAME_WEIGHT: f64 = 1e-4;
+
+/// What tells answers from others that are given in another way, in words after what the first ones are of; of ensembles, of any of
+/// their members.
+fn difference(a: &Origin, b: &Origin) -> Option<String> {
+    let views = |origin: &Origin| (origin.protocol.average, origin.protocol.parts.clone());
+    if a.network != b.network {
+        return Some(String::new());
+    }
+    if a.weights != b.weights {
+        return Some(" with other weights".to_owned());
+    }
+    if temperature_of(a) != temperature_of(b) {
+        return Some(" at another temperature".to_owned());
+    }
+    match (&a.ensemble, &b.ensemble) {
+        (None, None) if views(a) != views(b) => {
+            Some(format!(" by {}, not {}", a.protocol.name, b.protocol.name))
+        }
+        (None, None) => (a.preprocess != b.preprocess).then(|| {
+            let [a, b] = [a, b].map(|origin| origin.preprocess.describe());
+            format!(" with other preprocessing ({a}, not {b})")
+        }),
+        (Some(a), Some(b)) if a.average != b.average => {
+            let [a, b] = [a, b].map(|averaged| averaged.average.name());
+            Some(format!(" by the mean of the {a}, not of the {b}"))
+        }
+        (Some(a), Some(b)) => {
+            let all = |of: &Averaged| of.origins.iter().map(|one| one.weight).sum::<f64>();
+            let all = [a, b].map(all);
+            let same = |(one, other): (&Weighted, &Weighted)| {
+                (one.weight / all[0] - other.weight / all[1]).abs() <= SAME_WEIGHT
+            };
+            let mut pairs = a.origins.iter().zip(&b.origins);
+            if a.origins.len() != b.origins.len() || !pairs.clone().all(same) {
+                return Some(" with other weights of its members".to_owned());
+            }
+            let of_members = |(one, other): (&Weighted, &Weighted)| {
+                let differs = difference(&one.origin, &other.origin)?;
+                Some(format!(", a member of which is {}{differs}", one.origin.network))
+            };
+            pairs.find_map(of_members)
+        }
+        (Some(_), None) | (None, Some(_)) => Some(" as another ensemble".to_owned()),
+    }
 }
 
 impl Tell {

@@ -193,6 +193,7 @@ mod tests {
             ensemble: None,
             data: "noise".to_owned(),
             split: "test".to_owned(),
+            division: None,
             fingerprint: "0".to_owned(),
             preprocess: top5_data::Preprocess::digits(),
             protocol: crate::Protocol::own(),

@@ -32,7 +32,9 @@ pub use evaluate::{EvaluationError, evaluate, evaluate_by, evaluate_each, evalua
 pub use judge::{Judged, KEPT};
 pub use named::{NAMES, named};
 pub use pipe::{Answer, Pipe};
-pub use predictions::{Averaged, Header, Origin, Predictions, PredictionsError, Shard, kept_row};
+pub use predictions::{
+    Averaged, Division, Header, Origin, Predictions, PredictionsError, Shard, Weighted, kept_row,
+};
 pub use protocol::{Average, Part, Protocol};
 pub use report::{ClassCount, Confusion, Report, Unread, percent};
 pub use statistics::{Paired, wilson};

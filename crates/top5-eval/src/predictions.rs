@@ -8,9 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use top5_data::Preprocess;
-use top5_graph::{Tensor, Weights};
+use top5_graph::{Tensor, Weights, counted};
 
-use crate::protocol::Protocol;
+use crate::protocol::{Average, Protocol};
 
 /// Where answers come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Origin {
     pub data: String,
     /// The part of them.
     pub split: String,
+    /// How the part was divided from another one, where it is one of a run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub division: Option<Division>,
     /// What identifies the images: equal for equal data.
     pub fingerprint: String,
     /// How images were prepared.
@@ -37,14 +40,29 @@ pub struct Origin {
     pub fitted: Vec<String>,
 }
 
+/// How images to choose the epoch are divided from those that are learnt from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Division {
+    /// The share of each class.
+    pub validation: f64,
+    /// Which ones.
+    pub seed: u64,
+}
+
 /// What an ensemble is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Averaged {
     /// The [row](crate::rows::ResultRow) of the article's table that it was made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row: Option<String>,
+    /// What was averaged of the members.
+    #[serde(default)]
+    pub average: Average,
     /// What was averaged, a line each.
     pub members: Vec<String>,
+    /// The same in full.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Weighted>,
     /// What should have been averaged too and was not there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
@@ -53,6 +71,22 @@ pub struct Averaged {
     pub choices: Vec<String>,
     /// Looks at an image, over all members.
     pub views: usize,
+}
+
+impl fmt::Display for Averaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let networks = counted(self.members.len(), "network");
+        write!(f, "{networks}, each by its protocol, mean of the {}", self.average.name())
+    }
+}
+
+/// A member of an ensemble.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Weighted {
+    /// How much it counts beside the others.
+    pub weight: f64,
+    /// Where its answers come from.
+    pub origin: Origin,
 }
 
 /// The text that goes with the numbers.
@@ -381,6 +415,7 @@ mod tests {
             ensemble: None,
             data: "noise".to_owned(),
             split: "test".to_owned(),
+            division: None,
             fingerprint: "0".to_owned(),
             preprocess: Preprocess::digits(),
             protocol: Protocol::own(),

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use top5::Model;
 use top5::data::{self, Dataset, Limits, OnBad, OpenOptions, Splits};
-use top5::eval::Origin;
+use top5::eval::{Division, Origin};
 use top5::train::Recipe;
 
 use super::args::Split;
@@ -39,6 +39,8 @@ pub(crate) struct Part {
     /// Name or folder of the data.
     pub(crate) data: String,
     pub(crate) split: Split,
+    /// How a run divided the data.
+    pub(crate) division: Option<Division>,
     pub(crate) dataset: Arc<dyn Dataset>,
 }
 
@@ -78,19 +80,25 @@ impl Choice {
 
     /// The part that was asked for, or another one of the same data.
     pub(crate) fn open(&self, model: &Model, split: Split, output: Output) -> Result<Part> {
-        let (data, splits) = self.splits(model, split, output)?;
+        let (data, splits) = self.parts(model, split, split == Split::Train, output)?;
         let part = part_of(splits, split);
         // The images that chose the epoch, which are no test but the nearest to one.
         let other = match &self.recipe {
             Some(_) => " validation (those that chose the epoch)",
-            None => " all",
+            None => " all, --split validation where there is val/",
         };
+        let division = self.division();
         let missing = || {
             Stop::BadInput(format!(
                 "{data} has no test images: give --split{other}, or other --data"
             ))
         };
-        Ok(Part { data: data.to_owned(), split, dataset: part.ok_or_else(missing)? })
+        Ok(Part { data: data.to_owned(), split, division, dataset: part.ok_or_else(missing)? })
+    }
+
+    fn division(&self) -> Option<Division> {
+        let Recipe { validation, seed, .. } = self.recipe.as_ref()?;
+        Some(Division { validation: *validation, seed: *seed })
     }
 
     /// The data's name or folder, and all their parts; `split` is the one that is meant.
@@ -100,9 +108,19 @@ impl Choice {
         split: Split,
         output: Output,
     ) -> Result<(&str, Splits)> {
+        self.parts(model, split, true, output)
+    }
+
+    fn parts(
+        &self,
+        model: &Model,
+        split: Split,
+        needs_train: bool,
+        output: Output,
+    ) -> Result<(&str, Splits)> {
         let digits = Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
-        let (data, open) = self.data(digits, split)?;
-        let splits = data::open(data, &open)?;
+        let (data, open) = self.data(digits, self.division(), split)?;
+        let splits = data::open(data, &OpenOptions { needs_train, ..open })?;
         output.note(&format!("{data}: {}", splits.describe()));
         for unused in splits.unused.iter() {
             output.warn(&format!("left out: {unused}"));
@@ -114,8 +132,9 @@ impl Choice {
     /// epoch.
     pub(crate) fn again(&self, origin: &Origin) -> Result<(Part, Vec<Before>)> {
         let split = Split::from_str(&origin.split, true).unwrap_or(Split::All);
-        let (data, open) = self.data(Some(&origin.data), split)?;
-        let splits = data::open(data, &open)?;
+        let division = origin.division;
+        let (data, open) = self.data(Some(&origin.data), division, split)?;
+        let splits = data::open(data, &OpenOptions { needs_train: false, ..open })?;
         let train = || (Split::Train.name(), Arc::clone(&splits.train));
         let before = match split {
             Split::Test => {
@@ -124,8 +143,8 @@ impl Choice {
             Split::Validation => vec![train()],
             Split::Train | Split::All => Vec::new(),
         };
-        let part =
-            part_of(splits, split).map(|dataset| Part { data: data.to_owned(), split, dataset });
+        let (of, data) = (part_of(splits, split), data.to_owned());
+        let part = of.map(|dataset| Part { data: data.clone(), split, division, dataset });
         match part.filter(|part| part.fingerprint() == origin.fingerprint) {
             Some(part) => Ok((part, before)),
             None => {
@@ -138,24 +157,25 @@ impl Choice {
         }
     }
 
-    /// The data's name or folder, or else `usual`, and how they are divided.
-    fn data<'a>(&'a self, usual: Option<&'a str>, split: Split) -> Result<(&'a str, OpenOptions)> {
+    /// The data's name or folder, or else `usual`, and how they are opened.
+    fn data<'a>(
+        &'a self,
+        usual: Option<&'a str>,
+        division: Option<Division>,
+        split: Split,
+    ) -> Result<(&'a str, OpenOptions)> {
         // The evaluation itself finds bad files: looking for them before would decode every file twice.
         let (on_bad, limits) = (OnBad::Fail, self.limits);
         let options =
             OpenOptions { on_bad, limits, memory: memory::available(), ..OpenOptions::default() };
-        let (data, open) = match &self.recipe {
-            Some(Recipe { data, validation, seed, .. }) => {
-                let open = OpenOptions { validation: *validation, seed: *seed, ..options };
-                (self.data.as_deref().unwrap_or(data), open)
-            }
-            None => match self.data.as_deref().or(usual) {
-                Some(data) => (data, options),
-                None => {
-                    let message = "on which images? give --data, a dataset's name or a folder";
-                    return Err(Stop::Usage(message.to_owned()).into());
-                }
-            },
+        let open = match division {
+            Some(Division { validation, seed }) => OpenOptions { validation, seed, ..options },
+            None => options,
+        };
+        let own = self.recipe.as_ref().map(|recipe| recipe.data.as_str());
+        let Some(data) = self.data.as_deref().or(own).or(usual) else {
+            let message = "on which images? give --data, a dataset's name or a folder";
+            return Err(Stop::Usage(message.to_owned()).into());
         };
         // A class with one image can only be evaluated whole.
         let validation = if split == Split::All { 0.0 } else { open.validation };

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use top5::data::files;
 use top5::eval::ensemble::{fit, fuse};
-use top5::eval::{Average, Averaged, Origin, Predictions, kept_row};
+use top5::eval::{Average, Averaged, Origin, Predictions, Weighted, kept_row};
 use top5::graph::counted;
 
 use super::args::Split;
@@ -120,24 +120,16 @@ impl Ensemble {
         let members: Vec<(f64, &Predictions)> =
             weights.iter().copied().zip(answers.iter()).collect();
         let mut fused = fuse(&members, self.average).map_err(bad_input)?;
-        let mut averaged = self.averaged.clone();
+        let mut averaged = Averaged { average: self.average, ..self.averaged.clone() };
         for ((weight, answers), member) in members.iter().zip(&self.members) {
-            let origin = &answers.header.origin;
-            let (network, protocol) = (&origin.network, &origin.protocol);
-            let line = format!("{}: {network}, {}, weight {weight:.4}", member.name, protocol.name);
-            averaged.members.push(line);
-            averaged.views += protocol.count();
-            for choice in &protocol.choices {
-                if !averaged.choices.contains(choice) {
-                    averaged.choices.push(choice.clone());
-                }
-            }
+            add(&mut averaged, &member.name, *weight, &answers.header.origin);
         }
         let origin = &mut fused.header.origin;
         origin.network.clone_from(&self.name);
         origin.weights =
             answers.iter().map(|m| &*m.header.origin.weights).collect::<Vec<_>>().join(" ");
         origin.ensemble = Some(averaged);
+        origin.fitted.clear();
         if let Some(fitted) = fitted_to.first() {
             let Origin { data, split, .. } = &fitted.header.origin;
             let images = counted(fitted.len(), "image");
@@ -224,6 +216,37 @@ impl Ensemble {
         };
         self.members.iter().map(answers).collect()
     }
+}
+
+/// Adds a member to what is told of an ensemble: also how it differs from the first one, what was fitted to its answers, and what it
+/// is itself an ensemble of.
+fn add(averaged: &mut Averaged, name: &str, weight: f64, origin: &Origin) {
+    let (how, views, choices) = match &origin.ensemble {
+        None => {
+            let protocol = &origin.protocol;
+            (protocol.name.clone(), protocol.count(), &protocol.choices)
+        }
+        Some(of) => {
+            let missing = of.missing.iter().map(|missing| format!("{missing} (of {name})"));
+            averaged.missing.extend(missing);
+            (format!("{of} ({})", of.members.join("; ")), of.views, &of.choices)
+        }
+    };
+    let weighed = if weight < 1e-3 { format!("{weight:e}") } else { format!("{weight:.4}") };
+    let mut line = format!("{name}: {}, {how}, weight {weighed}", origin.network);
+    let first = averaged.origins.first().map_or(origin, |first| &first.origin);
+    if first.preprocess != origin.preprocess {
+        line += &format!(", {}", origin.preprocess.describe());
+    }
+    origin.fitted.iter().for_each(|fitted| line += &format!(", {fitted}"));
+    averaged.members.push(line);
+    averaged.views = averaged.views.saturating_add(views);
+    for choice in choices {
+        if !averaged.choices.contains(choice) {
+            averaged.choices.push(choice.clone());
+        }
+    }
+    averaged.origins.push(Weighted { weight, origin: origin.clone() });
 }
 
 /// Lets a model look, and keeps what it says.

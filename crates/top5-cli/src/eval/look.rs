@@ -100,6 +100,7 @@ impl Look {
             ensemble: None,
             data: part.data.clone(),
             split: part.split.name().to_owned(),
+            division: part.division,
             fingerprint: part.fingerprint(),
             preprocess,
             protocol,

@@ -88,9 +88,9 @@ fn beside(page: &mut String, evaluation: &Evaluation) {
     let Evaluation { top1, top5, data, split, .. } = evaluation;
     let ours = vec![
         format!("measured here: {data} ({split})"),
-        match evaluation.members.len() {
-            0 => evaluation.origin.protocol.name.clone(),
-            members => format!("{members} networks, each by its protocol"),
+        match &evaluation.origin.ensemble {
+            None => evaluation.origin.protocol.name.clone(),
+            Some(averaged) => averaged.to_string(),
         },
         format!("{:.2}", 100.0 - top1),
         format!("{:.2}", 100.0 - top5),
@@ -270,6 +270,7 @@ fn origin(page: &mut String, evaluation: &Evaluation) {
     entry("Preprocessing", &evaluation.preprocess);
     match &origin.ensemble {
         Some(averaged) => {
+            entry("Ensemble", &averaged.to_string());
             averaged.members.iter().for_each(|member| entry("Member", member));
             averaged.missing.iter().for_each(|missing| entry("Missing", missing));
             averaged.choices.iter().for_each(|choice| entry("Chosen", choice));

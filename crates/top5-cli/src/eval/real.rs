@@ -8,6 +8,7 @@ use top5::data::files::read_text;
 use top5::eval::{Judged, Predictions, imagenet};
 use top5::graph::{counted, in_plain_words};
 
+use super::result::RIGHT_ANSWERS;
 use crate::exit::Stop;
 use crate::output::Output;
 use crate::printable;
@@ -15,8 +16,13 @@ use crate::printable;
 /// The classes that are right for each validation image, in the order of their numbers.
 pub(crate) struct Real {
     shown: String,
+    /// The first digits of the file's SHA-256.
+    hash: String,
     right: Vec<Vec<u32>>,
 }
+
+/// Digits of a hash that tell one file of labels from another.
+const HASHED: usize = 16;
 
 /// What the files of the validation images are called, before their number from 1 on.
 const VALIDATION: &str = "ILSVRC2012_val_";
@@ -30,7 +36,8 @@ impl Real {
             let error = in_plain_words(&error.to_string());
             Stop::BadInput(format!("{shown}: expected a list of lists of classes: {error}"))
         })?;
-        Ok(Self { shown, right })
+        let hash = top5::sha256(text.as_bytes())[..HASHED].to_owned();
+        Ok(Self { shown, hash, right })
     }
 
     /// Judges answers. Left out are images that have no right answer: on which nobody agreed, or whose classes are none of the
@@ -75,7 +82,9 @@ impl Real {
         }
         let kept = |one: &Judged| answers.header.images[one.index].clone();
         answers.header.images = judged.iter().map(kept).collect();
-        let line = format!("right answers: ReaL's, which {left} of {} have", counted(all, "image"));
+        let of = counted(all, "image");
+        let line =
+            format!("{RIGHT_ANSWERS}ReaL's (SHA-256 {}…), which {left} of {of} have", self.hash);
         answers.header.origin.fitted.push(line);
         Ok(judged)
     }
@@ -113,7 +122,8 @@ mod tests {
 
     #[test]
     fn labels_are_found_by_number_or_place() {
-        let real = Real { shown: "real.json".to_owned(), right: vec![vec![1], vec![], vec![0, 2]] };
+        let (shown, hash) = ("real.json".to_owned(), String::new());
+        let real = Real { shown, hash, right: vec![vec![1], vec![], vec![0, 2]] };
         let file = "n01440764/ILSVRC2012_val_00000003.JPEG";
         assert_eq!(real.right(file, 0, 1).unwrap(), [0, 2]);
         assert_eq!(real.right("ILSVRC2012_val_00000001_n01440764.JPEG", 5, 9).unwrap(), [1]);

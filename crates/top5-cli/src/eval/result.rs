@@ -139,6 +139,14 @@ pub(crate) struct Sorted {
     pub(crate) errors: usize,
 }
 
+/// What the line about right answers begins with that are not the labels.
+pub(crate) const RIGHT_ANSWERS: &str = "right answers: ";
+
+/// The line about right answers that are not the labels.
+fn right_answers(origin: &Origin) -> Option<&String> {
+    origin.fitted.iter().find(|line| line.starts_with(RIGHT_ANSWERS))
+}
+
 impl Outcome {
     /// The numbers. Of every class only where that is asked for.
     pub(crate) fn evaluation(&self, per_class: bool) -> Evaluation {
@@ -212,13 +220,18 @@ impl Outcome {
         report: &str,
         (evaluation, details): (&Evaluation, &Details),
     ) -> Result<Against, Stop> {
-        let same = evaluation.origin.fingerprint == self.header.origin.fingerprint
-            && details.top1_hits.len() == self.judged.len();
-        if !same {
-            let message = format!(
-                "{report} is about other images: results can only be compared on the same ones"
-            );
-            return Err(Stop::BadInput(message));
+        let [a, b] = [&evaluation.origin, &self.header.origin];
+        let differs = if a.fingerprint != b.fingerprint {
+            "is about other images: results can only be compared on the same ones"
+        } else if right_answers(a) != right_answers(b) {
+            "was judged by other right answers: give --real to both, or to neither"
+        } else if details.top1_hits.len() != self.judged.len() {
+            "is about more or fewer of these images: results can only be compared on the same ones"
+        } else {
+            ""
+        };
+        if !differs.is_empty() {
+            return Err(Stop::BadInput(format!("{report} {differs}")));
         }
         let before: Vec<bool> = details.top1_hits.bytes().map(|hit| hit == b'1').collect();
         let now: Vec<bool> = self.judged.iter().map(|one| one.is_among(1)).collect();

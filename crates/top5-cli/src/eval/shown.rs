@@ -71,7 +71,7 @@ impl Shown {
         }
         let origin = &evaluation.origin;
         let protocol = match &origin.ensemble {
-            Some(_) => format!("{} networks, each by its protocol", evaluation.members.len()),
+            Some(averaged) => averaged.to_string(),
             None => origin.protocol.to_string(),
         };
         let published = published(&evaluation);

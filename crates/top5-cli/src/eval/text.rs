@@ -31,6 +31,7 @@ pub(crate) fn describe(evaluation: &Evaluation) -> String {
     );
     let protocol = &evaluation.origin.protocol;
     if let Some(averaged) = &evaluation.origin.ensemble {
+        text += &format!("ensemble of {averaged}\n");
         for (what, lines) in [
             ("member", &averaged.members),
             ("missing:", &averaged.missing),

@@ -74,6 +74,48 @@ fn ensembles_of_the_article_are_run_by_name() {
     assert!(html.contains("<dt>Missing</dt><dd>vgg19: ") && html.contains(">6.8<"), "{html}");
 }
 
+/// What an ensemble is of is told with its number, down to the members of members.
+#[test]
+fn ensembles_of_ensembles_say_all_that_was_averaged() {
+    let place = Place::new();
+    let file = |name: &str, head: &str, members: &[&str]| {
+        let members = members.iter().map(|member| format!("[[members]]\n{member}\n"));
+        let text = format!("name = '{name}'\n{head}\n{}", members.collect::<String>());
+        fs::write(place.path(format!("{name}.toml")), text).unwrap();
+    };
+    place.text("eval lenet --save one");
+    place.text("eval lenet --crop-pct 0.8 --split validation --save held");
+    place.text("eval lenet --crop-pct 0.8 --temperature-from held --save warm");
+    let ten = "model = 'lenet'\nprotocol = '10-crop'\nweight = 2e-9";
+    file("inner", "average = 'logits'", &[ten, "predictions = 'one'"]);
+    file("outer", "", &["predictions = 'fused'", "predictions = 'warm'"]);
+    let inner = place.json("eval --ensemble inner.toml --save fused");
+    let outer = place.json("eval --ensemble outer.toml --report outer");
+    assert_eq!((&inner["views"], &outer["views"]), (&11.into(), &12.into()));
+    let [inner, outer] = [&inner, &outer].map(|told| &told["origin"]["ensemble"]);
+    assert_eq!((&inner["average"], &outer["average"]), (&"logits".into(), &"probabilities".into()));
+    assert_eq!(inner["members"][0], "lenet: lenet, 10-crop, weight 2e-9");
+    let member = outer["members"][0].as_str().unwrap();
+    assert!(
+        member.starts_with("fused: inner, 2 networks, each by its protocol, mean of the logits (lenet: lenet, 10-crop,"),
+        "{member}"
+    );
+    let choice = &inner["choices"][0];
+    assert!(choice.is_string() && outer["choices"][0] == *choice, "{outer}");
+    let warm = outer["members"][1].as_str().unwrap();
+    assert!(warm.contains("centre crop") && warm.contains(", temperature "), "{warm}");
+    let of = &outer["origins"][0]["origin"]["ensemble"]["origins"][0]["origin"]["protocol"];
+    assert_eq!(of["name"], "10-crop");
+    let html = fs::read_to_string(place.path("outer/report.html")).unwrap();
+    assert!(html.contains("mean of the probabilities") && html.contains("temperature "), "{html}");
+    // The first member's temperature is not that of all.
+    file("swapped", "", &["predictions = 'warm'", "predictions = 'fused'"]);
+    assert!(place.json("eval --ensemble swapped.toml")["origin"]["fitted"].is_null());
+    file(" ", "", &["predictions = 'one'"]);
+    fs::rename(place.path(" .toml"), place.path("nameless.toml")).unwrap();
+    place.fails("eval --ensemble nameless.toml", 3, &["nameless.toml", "its name is empty"]);
+}
+
 #[test]
 fn table_of_the_article_has_what_was_measured_beside_it() {
     let place = Place::new();

@@ -327,6 +327,22 @@ fn some_of_the_classes_are_enough() {
     place.fails("eval lenet --data some --split all --real real.json", 3, &none);
     fs::write(place.path("real.json"), "\u{feff}[[1], [1], [0]]").unwrap();
     assert_eq!(place.json("eval lenet --data some --split all --real real.json")["images"], 3);
+    // What is right by one rule is not compared with what is by another.
+    let judged = "eval lenet --data some --split all";
+    place.text(&format!("{judged} --report by-label"));
+    place.text(&format!("{judged} --real real.json --report by-real"));
+    fs::write(place.path("other.json"), "[[1], [1], [1]]").unwrap();
+    for (how, report, code) in [
+        ("", "by-label", 0),
+        ("", "by-real", 3),
+        ("--real real.json", "by-label", 3),
+        ("--real other.json", "by-real", 3),
+        ("--real real.json", "by-real", 0),
+    ] {
+        let ran = place.run(&format!("{judged} {how} --against {report}/report.json"));
+        assert_eq!(ran.code, Some(code), "{how} {report}: {ran:?}");
+        assert_eq!(ran.stderr.contains("judged by other right answers"), code == 3, "{ran:?}");
+    }
     // Images are known again wherever they lie and whatever is beside them; and a temperature is one network's.
     fs::create_dir_all(place.path("more/3")).unwrap();
     fs::create_dir_all(place.path("more/7")).unwrap();

@@ -97,6 +97,42 @@ fn what_is_fitted_was_answered_in_the_same_way() {
     assert!(told.contains(images), "{told}");
 }
 
+/// An ensemble is another one with other weights, another mean, or members that looked in another way.
+#[test]
+fn temperature_of_an_ensemble_is_fitted_to_the_same_one() {
+    let place = Place::new();
+    divided(&place);
+    let member = |more: &str| format!("[[members]]\nmodel = 'lenet'\n{more}\n");
+    let plain = member("");
+    for (name, head, members) in [
+        ("same", "", plain.clone() + &member("protocol = '10-crop'")),
+        ("scaled", "", member("weight = 3") + &member("protocol = '10-crop'\nweight = 3")),
+        ("weighed", "", member("weight = 3") + &member("protocol = '10-crop'")),
+        ("logits", "average = 'logits'", plain.clone() + &member("protocol = '10-crop'")),
+        ("looked", "", plain.clone() + &member("protocol = 'mirror'")),
+        ("cut", "", plain + &member("protocol = '10-crop'\npreprocess = { crop_pct = 0.8 }")),
+    ] {
+        fs::write(place.path("two.toml"), format!("name = 'two'\n{head}\n{members}")).unwrap();
+        let save = format!("eval --ensemble two.toml --data data --split validation --save {name}");
+        place.text(&save);
+        if name == "same" {
+            place.text("eval --ensemble two.toml --data data --save test");
+        }
+    }
+    let fit = "eval --predictions test --temperature-from";
+    for name in ["same", "scaled"] {
+        place.text(&format!("{fit} {name}"));
+    }
+    for (name, says) in [
+        ("weighed", "of two with other weights of its members"),
+        ("logits", "of two by the mean of the logits, not of the probabilities"),
+        ("looked", "of two, a member of which is lenet by mirror, not 10-crop"),
+        ("cut", "of two, a member of which is lenet with other preprocessing"),
+    ] {
+        place.fails(&format!("{fit} {name}"), 3, &[name, says]);
+    }
+}
+
 #[test]
 fn answers_are_saved_at_the_temperature_that_is_reported() {
     let place = Place::new();

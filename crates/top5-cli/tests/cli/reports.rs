@@ -56,6 +56,10 @@ fn twins_and_thumbnails_are_in_the_report() {
 
     // Saved answers know their data; others are refused.
     place.text("eval --predictions saved --twins --thumbnails --report later");
+    // Also of a part that a run divided as it learnt.
+    place.text("train lenet --data data --epochs 1 --validation 0.4 --seed 7 --out other");
+    place.text("eval other --split validation --save held");
+    place.text("eval --predictions held --thumbnails --report held-report");
     assert_eq!(html("later").matches("<img").count(), seen.matches("<img").count());
     fs::remove_file(place.path("data/test/flat/copy.png")).unwrap();
     let later = "eval --predictions saved --twins --report later";
@@ -197,6 +201,18 @@ fn probabilities_are_compared_with_saved_ones() {
     let told = place.text("eval lenet --protocol 10-crop --beside one -q");
     assert!(told.contains("beside lenet, 1-crop: a probability differs by at most"), "{told}");
     place.fails("eval lenet --split validation --beside one", 3, &["one", "other images"]);
+    // Also where they are called the same.
+    patterns(&place);
+    fs::create_dir(place.path("other")).unwrap();
+    for (from, to) in [("flat", "steep"), ("steep", "flat")] {
+        fs::rename(place.path("data/train").join(from), place.path("other").join(to)).unwrap();
+    }
+    fs::write(place.path("names"), "flat\nsteep\n0\n1\n2\n3\n4\n5\n6\n7\n").unwrap();
+    patterns(&place);
+    let look = "eval lenet --class-names names --split all --data";
+    place.text(&format!("{look} data/train --save two"));
+    place.text(&format!("{look} data/train --beside two"));
+    place.fails(&format!("{look} other --beside two"), 3, &["two", "other images"]);
 }
 
 /// Where a right class is held to be impossible.

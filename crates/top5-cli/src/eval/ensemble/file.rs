@@ -62,6 +62,9 @@ pub(super) fn read(path: &Path, given: &Given<'_>) -> Result<Ensemble> {
     let text = read_text(path).with_context(|| format!("reading {shown}"))?;
     let wrong = |reason: String| Stop::BadInput(format!("{shown} is no ensemble: {reason}"));
     let file: File = toml::from_str(&text).map_err(|error| wrong(wrong_toml(&text, &error)))?;
+    if file.name.trim().is_empty() {
+        return Err(wrong("its name is empty".to_owned()).into());
+    }
     if file.members.is_empty() {
         return Err(wrong("it has no members".to_owned()).into());
     }
