@@ -2,7 +2,7 @@
 //! which maps are dead or saturated on images.
 
 use serde::Serialize;
-use std::f64::consts::TAU;
+use std::f64::consts::PI;
 use top5_graph::{Graph, Node, Tensor};
 
 /// A filter of the first layer, in numbers.
@@ -65,28 +65,36 @@ fn rms(values: &[f32]) -> f64 {
     (squares / values.len() as f64).sqrt()
 }
 
-/// The energy beyond what a stride carries, by the discrete Fourier transform of each channel.
+/// The energy of each channel, its mean apart, beyond what a stride carries: of the filter's spectrum over all frequencies, not
+/// of a discrete transform, which has next to none that a filter of 3 pixels could keep below.
 fn aliased(filter: &[f32], [height, width]: [usize; 2], stride: [usize; 2]) -> Option<f64> {
-    let (mut all, mut beyond) = (0.0, 0.0);
+    let (mut all, mut carried, mut squares) = (0.0, 0.0, 0.0);
     for channel in filter.chunks_exact(height * width) {
-        for (v, u) in (0..height * width).map(|i| (i / width, i % width)).skip(1) {
-            let (mut real, mut imaginary) = (0.0, 0.0);
-            for (at, &value) in channel.iter().enumerate() {
-                let turn = (v * (at / width)) as f64 / height as f64
-                    + (u * (at % width)) as f64 / width as f64;
-                real += f64::from(value) * (TAU * turn).cos();
-                imaginary += f64::from(value) * (TAU * turn).sin();
-            }
-            let energy = real * real + imaginary * imaginary;
-            // Cycles per pixel times twice the stride: above one it folds.
-            let folds = |i: usize, side: usize, stride: usize| 2 * stride * i.min(side - i) > side;
-            all += energy;
-            if folds(v, height, stride[0]) || folds(u, width, stride[1]) {
-                beyond += energy;
+        let sum: f64 = channel.iter().map(|&value| f64::from(value)).sum();
+        let mean = sum / channel.len() as f64;
+        let values: Vec<f64> = channel.iter().map(|&value| f64::from(value) - mean).collect();
+        squares += channel.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
+        all += values.iter().map(|value| value * value).sum::<f64>();
+        for (a, value) in values.iter().enumerate() {
+            for (b, other) in values.iter().enumerate() {
+                let rows = kept((a / width).abs_diff(b / width), stride[0]);
+                carried += value * other * rows * kept((a % width).abs_diff(b % width), stride[1]);
             }
         }
     }
-    (stride != [1, 1] && all > 0.0).then(|| beyond / all)
+    // What rounding leaves of a constant is no energy.
+    let varies = all > 1e-20 * squares;
+    (stride != [1, 1] && varies).then(|| (1.0 - carried / all).clamp(0.0, 1.0))
+}
+
+/// The share of the product of two values so many pixels apart in the energy that a stride carries along an axis: the integral
+/// of exp(2πi·f·distance) over the frequencies f from −1/(2·stride) to 1/(2·stride).
+fn kept(distance: usize, stride: usize) -> f64 {
+    let (distance, stride) = (distance as f64, stride as f64);
+    match distance {
+        0.0 => 1.0 / stride,
+        _ => (PI * distance / stride).sin() / (PI * distance),
+    }
 }
 
 /// How often the units of maps are active.
@@ -160,16 +168,31 @@ mod tests {
     #[test]
     fn patterns_that_a_stride_cannot_carry_are_counted() {
         let wave = |cycles: f64| -> Vec<f32> {
-            let value = |i: usize| (TAU * cycles * (i % 8) as f64 / 8.0).cos() as f32;
+            let value = |i: usize| (2.0 * PI * cycles * (i % 8) as f64 / 8.0).cos() as f32;
             (0..64).map(value).collect()
         };
-        // Stride 2 carries two cycles in eight pixels, stride 4 one.
-        let share = |cycles, stride| aliased(&wave(cycles), [8, 8], [stride; 2]).unwrap();
-        for (cycles, stride, expected) in
-            [(1.0, 2, 0.0), (2.0, 2, 0.0), (3.0, 2, 1.0), (1.0, 4, 0.0), (2.0, 4, 1.0)]
+        // Along rows alone. Stride 2 carries up to two cycles in eight pixels, stride 4 one; the window of eight spreads them.
+        let share = |cycles, stride| aliased(&wave(cycles), [8, 8], [1, stride]).unwrap();
+        for (cycles, stride, least, most) in
+            [(1.0, 2, 0.0, 0.1), (2.0, 2, 0.499, 0.501), (3.0, 2, 0.9, 1.0), (2.0, 4, 0.9, 1.0)]
         {
-            assert!((share(cycles, stride) - expected).abs() < 1e-9, "{cycles} at {stride}");
+            let share = share(cycles, stride);
+            assert!((least..=most).contains(&share), "{cycles} at {stride}: {share}");
         }
+        assert_eq!(aliased(&[0.1; 9], [3, 3], [2, 2]), None);
+    }
+
+    #[test]
+    fn small_filters_keep_what_they_have_below_the_stride() {
+        // ∫ (2 − 2 cos 2πf) df over |f| ≤ 1/4, of 2 over all.
+        let difference = aliased(&[1.0, -1.0], [1, 2], [1, 2]).unwrap();
+        assert!((difference - (0.5 + 1.0 / PI)).abs() < 1e-12, "{difference}");
+        // A slope over three pixels: 2 − 2 cos 4πf, half of it on either side.
+        let slope = aliased(&[1.0, 0.0, -1.0], [1, 3], [1, 2]).unwrap();
+        assert!((slope - 0.5).abs() < 1e-12, "{slope}");
+        // Two equal rows of it: their own spectrum, 2 + 2 cos 2πf, counts on the other axis.
+        let both = aliased(&[1.0, 0.0, -1.0, 1.0, 0.0, -1.0], [2, 3], [2, 2]).unwrap();
+        assert!((both - (1.0 - 0.5 * (0.5 + 1.0 / PI))).abs() < 1e-12, "{both}");
     }
 
     #[test]
