@@ -199,6 +199,9 @@ impl Task {
         let of_start = |from| start::weights(&from, &graph, &self.recipe, output);
         let start = from.map(of_start).transpose()?;
         start::describe(&tuning, output);
+        if !has_state {
+            start::warn_of_drawn(&tuning, &graph, start.as_ref(), output);
+        }
         let options = match &self.place {
             Place::Begun(_, Some(begun)) => {
                 begun.check_data(&self.recipe.data, &splits, output)?;

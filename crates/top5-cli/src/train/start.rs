@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use top5::data::Preprocess;
-use top5::graph::{Graph, counted};
+use top5::graph::{Graph, Param, counted};
 use top5::train::{FineTuning, Recipe, Schedule, State};
 use top5::zoo::Network;
 use top5::{Transplanted, transplant};
@@ -66,6 +66,29 @@ pub(super) fn describe(tuning: &FineTuning, output: Output) {
     if frozen > 0 {
         output.note(&format!("learning: {}; frozen: {frozen}", counted(moving, "tensor")));
     }
+}
+
+/// Warns of what is frozen before it has learnt anything: most often a head that was drawn anew.
+pub(super) fn warn_of_drawn(
+    tuning: &FineTuning,
+    graph: &Graph,
+    start: Option<&Transplanted>,
+    output: Output,
+) {
+    let drawn = |(name, param): (String, &Param)| {
+        let anew = start.is_none_or(|start| start.redrawn.contains(&name));
+        (param.learned && anew && tuning.is_frozen(&name)).then_some(name)
+    };
+    let drawn: Vec<String> = graph.params().filter_map(drawn).collect();
+    let Some(first) = drawn.first() else { return };
+    let others = match drawn.len() - 1 {
+        0 => String::new(),
+        others => format!(" and {}", counted(others, "other tensor")),
+    };
+    let weights = start.map_or("give --weights, or ", |_| "");
+    output.warn(&format!(
+        "frozen, but drawn at random: {first}{others}; {weights}leave what has learnt nothing out of freeze"
+    ));
 }
 
 /// What is to be said of a run that has ended because validation stopped improving.

@@ -75,6 +75,7 @@ fn weights_get_another_head_and_what_is_frozen_keeps_its_bits() {
     for words in ["drawn anew for 3 classes", "linear.weight", "linear.bias", "SHA-256", "frozen"] {
         assert!(ran.stderr.contains(words), "{words}: {ran:?}");
     }
+    assert!(!ran.stderr.contains("at random"), "{ran:?}");
     let recipe = fs::read_to_string(place.path("run/config.resolved.toml")).unwrap();
     for key in ["weights_sha256", "freeze", "head_lr = 10.0", "layer_decay = 0.8"] {
         assert!(recipe.contains(key), "{key}: {recipe}");
@@ -96,6 +97,28 @@ fn weights_get_another_head_and_what_is_frozen_keeps_its_bits() {
     place.text("train --resume --out run --epochs 2");
     place.text("convert resnet20_cifar start.safetensors --init 5 --force");
     place.fails("train again.toml --out other", 6, &["SHA-256", "start.safetensors"]);
+}
+
+#[test]
+fn what_is_frozen_at_random_is_warned_of() {
+    let place = Place::new();
+    three_classes(&place);
+    place.text("convert resnet20_cifar start.safetensors --init 1");
+    for (flags, words) in [
+        (
+            "--weights start.safetensors --freeze linear",
+            "at random: linear.weight and 1 other tensor; leave",
+        ),
+        ("--freeze conv1", "at random: conv1.weight; give --weights"),
+    ] {
+        let line = format!(
+            "train resnet20_cifar --data photos {flags} --epochs 1 --batch-size 8 --out run"
+        );
+        let ran = place.run(&line);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+        fs::remove_dir_all(place.path("run")).unwrap();
+    }
 }
 
 #[test]
