@@ -197,6 +197,12 @@ impl Task {
         let targets = pictures.iter().map(of_picture).collect::<Result<Vec<_>>>()?;
         methods.iter().try_for_each(|method| subject.explainer.check(method))?;
         args.map.as_ref().map_or(Ok(()), |map| map.check(&subject.explainer))?;
+        let looks = args.map.is_some() || methods.iter().any(Method::needs_layer);
+        if let (Some(layer), false) = (&args.explained.layer, looks) {
+            output.warn(&format!(
+                "--layer {layer} changes nothing: grad-cam, hires-cam and guided-grad-cam look at a layer, others with --map"
+            ));
+        }
         let folder = folder::fresh(args.out.as_deref(), PLACE, &args.methods.0[0], output)?;
         interrupt.listen()?;
         let mut report = write::Report::new(&subject, &folder);
@@ -213,8 +219,8 @@ impl Task {
             if !args.sanity {
                 return Ok(None);
             }
-            let classes: Vec<usize> = targets.iter().flatten().map(|t| t.class).collect();
-            let of = (&pictures[..], &classes[..]);
+            let targets: Vec<Target> = targets.iter().copied().flatten().collect();
+            let of = (&pictures[..], &targets[..]);
             let curves = sanity::curves(&choice, &mut subject, of, &methods, args.seed, output)?;
             report.add_sanity(&curves)?;
             Ok(Some(curves))

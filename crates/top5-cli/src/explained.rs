@@ -234,10 +234,10 @@ pub(crate) fn map(
     explainer: &mut Explainer,
     method: &Method,
     image: &[f32],
-    class: usize,
+    target: Target,
 ) -> Result<Vec<f32>, ScoreError> {
     let failed = |error: ExplainError| ScoreError::Explanation(Box::new(error));
-    let explained = explainer.explain(method, image, Target::class(class), &mut |_, _| ());
+    let explained = explainer.explain(method, image, target, &mut |_, _| ());
     Ok(explained.map_err(failed)?.map.values().to_vec())
 }
 

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::draw::{Panel, Series, panels};
-use top5::explain::Method;
 use top5::explain::sanity::{RECIPE, Similarity, Step, cascade, layers};
 use top5::explain::score::ScoreError;
+use top5::explain::{Method, Target};
 
 use crate::explained::{
     Choice, ExplainedArgs, MethodsArgs, Picture, Subject, check_maps, images, map, new_weights,
@@ -87,9 +87,9 @@ impl Task {
         let mut subject = self.choice.open(output)?;
         let methods = self.methods.methods(subject.explainer.graph().input());
         let pictures = self.choice.pictures(&mut subject, output)?;
-        let classes = pictures.iter().map(|picture| self.choice.class(&subject, picture));
-        let classes: Vec<usize> = classes.collect::<Result<_>>()?;
-        let of = (&pictures[..], &classes[..]);
+        let target = |picture: &Picture| Ok(Target::class(self.choice.class(&subject, picture)?));
+        let targets = pictures.iter().map(target).collect::<Result<Vec<_>>>()?;
+        let of = (&pictures[..], &targets[..]);
         let seed = self.methods.seed;
         let report = curves(&self.choice, &mut subject, of, &methods, seed, output)?;
         methods.iter().filter_map(Method::warning).take(1).for_each(|w| output.warn(w));
@@ -104,12 +104,12 @@ impl Task {
     }
 }
 
-/// How alike the maps of pictures, each of a class, stay while layers get new weights drawn with `seed`. The network keeps the
+/// How alike the maps of pictures, each of a target, stay while layers get new weights drawn with `seed`. The network keeps the
 /// last of these weights.
 pub(crate) fn curves(
     choice: &Choice,
     subject: &mut Subject,
-    (pictures, classes): (&[Picture], &[usize]),
+    (pictures, targets): (&[Picture], &[Target]),
     methods: &[Method],
     seed: u64,
     output: Output,
@@ -129,11 +129,11 @@ pub(crate) fn curves(
         done += 1;
         subject.network.load(weights.clone()).map_err(ScoreError::Engine)?;
         let mut maps = vec![Vec::new(); methods.len() * count];
-        for (image, (picture, &class)) in pictures.iter().zip(classes).enumerate() {
+        for (image, (picture, &target)) in pictures.iter().zip(targets).enumerate() {
             let unread = |error: anyhow::Error| ScoreError::Explanation(error.into());
             let input = choice.input(subject, picture).map_err(unread)?;
             for (number, method) in methods.iter().enumerate() {
-                maps[number * count + image] = map(&mut subject.explainer, method, &input, class)?;
+                maps[number * count + image] = map(&mut subject.explainer, method, &input, target)?;
             }
         }
         Ok(maps)

@@ -8,8 +8,8 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::Finite;
-use top5::explain::Method;
 use top5::explain::score::{self, Candidate, Row, Settings, Table, max_sensitivity};
+use top5::explain::{Method, Target};
 use top5::graph::SessionOptions;
 
 use crate::explained::{Choice, ExplainedArgs, MethodsArgs, Picture, Subject, images, map};
@@ -151,17 +151,17 @@ impl Task {
         progress: impl Fn(usize),
     ) -> Result<Table> {
         let image = self.choice.input(subject, picture)?;
-        let class = self.choice.class(subject, picture)?;
+        let target = Target::class(self.choice.class(subject, picture)?);
         let Subject { network, explainer, .. } = subject;
         let options = SessionOptions::inference(self.choice.args.batch_size);
         let graph = explainer.graph().clone();
         let mut session = Finite::new(network.session(&graph, &options)?);
-        let mut asked = score::Subject::new(&mut session, &image, Some(class))?;
+        let mut asked = score::Subject::new(&mut session, &image, Some(target.class))?;
         let (mut candidates, mut sensitivities) = (Vec::new(), Vec::new());
         for (number, method) in methods.iter().enumerate() {
             progress(number);
-            let own = map(explainer, method, &image, class)?;
-            let mut again = |changed: &[f32]| map(explainer, method, changed, class);
+            let own = map(explainer, method, &image, target)?;
+            let mut again = |changed: &[f32]| map(explainer, method, changed, target);
             let options = &self.settings.max_sensitivity;
             sensitivities.push(match options.samples {
                 0 => None,

@@ -179,8 +179,8 @@ impl Method {
         }
     }
 
-    /// What its map shows, in a sentence.
-    pub fn meaning(&self) -> &'static str {
+    /// What its map shows, in a sentence; `contrast`: of one class against another.
+    pub fn meaning(&self, contrast: bool) -> &'static str {
         match self {
             Self::Gradient => {
                 "how fast the score changes with each pixel: not how much of the score is due to it"
@@ -204,6 +204,10 @@ impl Method {
             Self::GuidedGradCam => "guided backpropagation where Grad-CAM is positive",
             Self::Occlusion { .. } => {
                 "by how much the score falls where a gray square hides the image"
+            }
+            Self::Rise { .. } if contrast => {
+                "by how much the class is more probable than the other, in the mean over random masks that leave the pixel \
+                 visible"
             }
             Self::Rise { .. } => {
                 "the mean probability of the class over random masks that leave the pixel visible"

@@ -14,7 +14,8 @@ pub use similarity::{Similarity, compare, spearman, ssim};
 
 /// How maps are compared, in words for reports.
 pub const RECIPE: &str = "cascading from the logits to the image, each layer with its normalisation and running statistics \
-    drawn anew as for training; maps of the class that the trained network predicts; Spearman on signed and on absolute \
+    drawn anew as for training; maps of the class, or the contrast, that was chosen, else of the class that the trained \
+    network predicts; Spearman on signed and on absolute \
     values, ties with their mean rank; SSIM (Gaussian window of 11 pixels, deviation 1.5) on absolute values over their \
     greatest";
 

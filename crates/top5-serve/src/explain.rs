@@ -163,7 +163,7 @@ fn look(
         class: class(target.class),
         against: target.against.map(class),
         layer: layer.map(|layer| explainer.graph().node(layer).name.as_str()),
-        meaning: asked.method.meaning(),
+        meaning: asked.method.meaning(target.against.is_some()),
         warning,
         notes: asked.method.extensions(explainer.graph()),
         method: &asked.method,

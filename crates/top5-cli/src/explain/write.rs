@@ -54,7 +54,7 @@ impl<'a> Report<'a> {
             fact: map.fact().to_string(),
             least: map.range()[0],
             most: map.range()[1],
-            meaning: method.meaning(),
+            meaning: method.meaning(target.is_some_and(|target| target.against.is_some())),
             warning: method.warning(),
             notes: method.extensions(subject.explainer.graph()),
             method,

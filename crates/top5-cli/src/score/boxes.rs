@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 use top5::data::{Image, Preprocess, read_image};
-use top5::explain::Method;
 use top5::explain::score::{centred_gaussian, hits, is_hit, random_map};
 use top5::explain::zfnet::field::Rectangle;
+use top5::explain::{Method, Target};
 use top5::graph::counted;
 
 use crate::exit::Stop;
@@ -92,7 +92,8 @@ impl Boxes {
             subject.preprocess.apply(&image, &mut input);
             let hit = |map: &[f32]| is_hit(map, &mask, width, self.tolerance);
             for (found, method) in found.iter_mut().zip(methods) {
-                found.push((class, hit(&map(&mut subject.explainer, method, &input, class)?)?));
+                let target = Target::class(class);
+                found.push((class, hit(&map(&mut subject.explainer, method, &input, target)?)?));
             }
             let random = random_map(height * width, seed.wrapping_add(number as u64));
             let controls = [random, centred_gaussian([height, width])];

@@ -66,6 +66,37 @@ fn bad_input_is_told_before_a_folder_is_made() {
 }
 
 #[test]
+fn contrasts_are_what_is_randomised_and_told() {
+    let place = place();
+    let curves = |contrast: &str| {
+        let line =
+            format!("explain gradient lenet seven.jpg --class 7 {contrast} --sanity --force");
+        place.json(&format!("{line} --out curves"))["sanity"]["methods"].clone()
+    };
+    assert_ne!(curves("--against 1"), curves(""), "the contrast's maps are not the class's");
+    let meaning = |contrast: &str| {
+        let line = format!("explain rise lenet seven.jpg --class 7 {contrast} --masks 2 --out r");
+        let document = place.json(&format!("{line} --force"));
+        document["explanations"][0]["meaning"].as_str().unwrap().to_owned()
+    };
+    assert!(meaning("--against 1").contains("than the other"));
+    assert!(meaning("").contains("mean probability of the class"));
+}
+
+#[test]
+fn layers_that_no_method_looks_at_are_warned_of() {
+    let place = place();
+    let warned = |line: &str| {
+        let ran = place.run(&format!("explain {line} --out x --force"));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.stderr.contains("--layer")
+    };
+    assert!(warned("gradient,occlusion lenet seven.jpg --layer relu1 --size 14"));
+    assert!(!warned("gradient,grad-cam lenet seven.jpg --layer relu1"));
+    assert!(!warned("gradient lenet seven.jpg --layer relu1 --map 2"));
+}
+
+#[test]
 fn folders_that_hold_something_are_left_alone() {
     let place = place();
     fs::create_dir(place.path("mine")).unwrap();
