@@ -25,8 +25,12 @@ fn read(bytes: &[u8]) -> Result<Image, ImageError> {
 fn every_cut_is_an_error_or_loses_no_pixel() {
     for (name, bytes) in images() {
         let whole = read(&bytes).unwrap();
+        // Of a number in text nobody knows whether digits follow.
+        let is_text = [b"P1", b"P2", b"P3"].iter().any(|&magic| bytes.starts_with(magic));
+        let last = bytes.iter().rposition(u8::is_ascii_whitespace).filter(|_| is_text);
+        let certain = last.map_or(bytes.len(), |space| space + 2);
         let mut errors = 0;
-        for cut in 0..bytes.len() {
+        for cut in 0..certain {
             match read(&bytes[..cut]) {
                 Ok(image) => assert_eq!(image, whole, "{name} cut at {cut} of {}", bytes.len()),
                 Err(error) => {
