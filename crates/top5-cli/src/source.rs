@@ -121,9 +121,11 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// Reads the weights of `network` that `name` stands for, downloaded if need be: a file, a folder or `hf-hub:ORG/NAME`.
+    /// Reads the weights of `network` that `name` stands for, downloaded if need be: a file, a folder or `hf-hub:ORG/NAME`. Of a
+    /// file with several networks, `key` tells which.
     pub(crate) fn open(
         name: &str,
+        key: Option<&str>,
         network: &'static Network,
         offline: bool,
         output: Output,
@@ -131,7 +133,8 @@ impl Start {
         let place = Place::resolve(name)?;
         let files = place.files(&hub_from_environment(offline))?;
         memory::check_weights(&files)?;
-        let opened = files.open(Some(network), &Pick::Weights)?;
+        let pick = key.map_or(Pick::Weights, |key| Pick::Key(key.to_owned()));
+        let opened = files.open(Some(network), &pick)?;
         opened.notes.iter().for_each(|note| output.note(note));
         Ok(Self { model: opened.model, sha256: files.sha256()?, origin: place.to_string() })
     }

@@ -38,12 +38,16 @@ struct File {
     pretrained_cfg: Option<Pretrained>,
 }
 
-/// What `pretrained_cfg` says.
+/// What `pretrained_cfg` says. A field that is null counts as missing.
 #[derive(Deserialize)]
 struct Pretrained {
     global_pool: Option<String>,
-    #[serde(flatten)]
-    preprocessing: Preprocessing,
+    input_size: Option<[usize; 3]>,
+    crop_pct: Option<f64>,
+    crop_mode: Option<String>,
+    interpolation: Option<String>,
+    mean: Option<Vec<f64>>,
+    std: Option<Vec<f64>>,
 }
 
 /// timm's names of the pooling before the classifier that is an average; empty where the network has none of its own.
@@ -79,8 +83,7 @@ fn is_usual(name: &str, value: &Value) -> bool {
 
 /// How images are prepared: resized so that the crop is `crop_pct` of the shorter side, cropped in the centre, divided
 /// by 255, then normalised per channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Preprocessing {
     /// Channels, height, width.
     pub input_size: [usize; 3],
@@ -105,6 +108,29 @@ impl Default for Preprocessing {
             interpolation: "bicubic".to_owned(),
             mean: vec![0.485, 0.456, 0.406],
             std: vec![0.229, 0.224, 0.225],
+        }
+    }
+}
+
+impl From<Pretrained> for Preprocessing {
+    fn from(given: Pretrained) -> Self {
+        let Pretrained {
+            global_pool: _,
+            input_size,
+            crop_pct,
+            crop_mode,
+            interpolation,
+            mean,
+            std,
+        } = given;
+        let default = Self::default();
+        Self {
+            input_size: input_size.unwrap_or(default.input_size),
+            crop_pct: crop_pct.unwrap_or(default.crop_pct),
+            crop_mode: crop_mode.unwrap_or(default.crop_mode),
+            interpolation: interpolation.unwrap_or(default.interpolation),
+            mean: mean.unwrap_or(default.mean),
+            std: std.unwrap_or(default.std),
         }
     }
 }
@@ -154,7 +180,7 @@ impl Config {
             None => serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?,
         };
         // What stands at the top was asked for when the network was made.
-        let pool = global_pool.or(pretrained.global_pool).unwrap_or_default();
+        let pool = global_pool.or(pretrained.global_pool.clone()).unwrap_or_default();
         if !AVERAGES.contains(&pool.as_str()) {
             let what = format!(
                 "its global_pool is {}, and networks are built with an average here; train or export it with `avg`",
@@ -171,8 +197,7 @@ impl Config {
             );
             return Err(FormatError::refused("timm config", what));
         }
-        let pretrained_cfg = pretrained.preprocessing;
-        Ok(Self { architecture, num_classes, label_names, pretrained_cfg })
+        Ok(Self { architecture, num_classes, label_names, pretrained_cfg: pretrained.into() })
     }
 }
 
@@ -202,6 +227,11 @@ mod tests {
         assert_eq!(config.label_names, Some(vec!["tench".to_owned()]));
         let bare = Config::read(br#"{"architecture": "vgg16"}"#).unwrap();
         assert_eq!((bare.num_classes, bare.pretrained_cfg), (None, Preprocessing::default()));
+        let null = br#"{"architecture": "vgg16", "num_classes": null, "label_names": null, "global_pool": null,
+            "pretrained_cfg": {"input_size": null, "crop_pct": null, "crop_mode": null, "interpolation": null,
+            "mean": null, "std": null, "global_pool": null}}"#;
+        let null = Config::read(null).unwrap();
+        assert_eq!((null.label_names, null.pretrained_cfg), (None, Preprocessing::default()));
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct Recipe {
     /// The weights that training starts from: a file, a folder or `hf-hub:ORG/NAME`; drawn if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
+    /// Of a file with several networks, the dict of the one that is meant, or what its tensors' names begin with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_key: Option<String>,
     /// SHA-256 of their file, which must then be that one; of an index and its files one after another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_sha256: Option<String>,
@@ -322,6 +325,7 @@ impl Recipe {
             classes: None,
             data: data.to_owned(),
             weights: None,
+            weights_key: None,
             weights_sha256: None,
             freeze: Vec::new(),
             head_lr: None,
@@ -419,6 +423,11 @@ impl Recipe {
                 self.image_size.is_none_or(|side| (1..=MAX_SIDE).contains(&side)),
                 "image_size",
                 "from 1 to 4096",
+            ),
+            (
+                self.weights.is_some() || self.weights_key.is_none(),
+                "weights_key",
+                "left out where there are no weights to start from",
             ),
             (
                 self.weights.is_some() || self.weights_sha256.is_none(),
@@ -748,6 +757,7 @@ mod tests {
             ("groups = [{ params = \"fc\", lr = -1.0 }]", "groups"),
             ("checkpoint_steps = 9223372036854775807", "checkpoint_steps"),
             ("classes = 0", "classes"),
+            ("weights_key = \"student\"", "weights_key"),
             ("weights_sha256 = \"ab\"", "weights_sha256"),
         ] {
             match changed(changes) {

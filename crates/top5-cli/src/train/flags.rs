@@ -48,7 +48,7 @@ use Kind::{Many, One, Switch};
 
 /// The flags, in the order of `--help`. Those that `TrainArgs` declares itself are not among them.
 #[rustfmt::skip]
-const FLAGS: [Flag; 34] = [
+const FLAGS: [Flag; 35] = [
     flag(DATA, One, "classes", "N", "Number of classes; the data's by default, and an error where they have another"),
     flag(DATA, One, "image-size", "N", "Height and width of the network's input [alias: --img-size]"),
     flag(DATA, One, "preprocess", "TOML", "How images become the input: '{input_size=[3,64,64],crop_mode=\"squash\",mean=[…],std=[…]}'"),
@@ -79,6 +79,7 @@ const FLAGS: [Flag; 34] = [
     flag(REGULARISATION, One, "ema-after", "STEPS", "Steps before the average begins"),
     flag(REGULARISATION, One, "ema-buffers", "NAME", "What the average does with running statistics: average or copy"),
     flag(RUN, One, "init", "NAME", "How weights are drawn: kaiming; as the network's page says by default"),
+    flag(FINE_TUNING, One, "weights-key", "KEY", "Of a file with several networks, start from the one in this dict (`student`, `models.0`), or whose tensors' names begin so"),
     flag(FINE_TUNING, Many, "freeze", "NAMES", "Leave these parameters as they are, running statistics included: names, layers or stages; * stands for anything"),
     flag(FINE_TUNING, One, "head-lr", "FACTOR", "Factor of the head's learning rate"),
     flag(FINE_TUNING, One, "layer-decay", "FACTOR", "Factor of the learning rate from one block to the one before it: 0.75"),

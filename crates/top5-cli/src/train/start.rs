@@ -19,7 +19,7 @@ pub(super) fn open(
     output: Output,
 ) -> Result<Option<Start>> {
     let Some(name) = &recipe.weights else { return Ok(None) };
-    let start = Start::open(name, network, offline, output)
+    let start = Start::open(name, recipe.weights_key.as_deref(), network, offline, output)
         .with_context(|| format!("reading the weights to start from, {name}"))?;
     if let Some(expected) = recipe.weights_sha256.as_ref().filter(|sha| **sha != start.sha256) {
         let message = format!(

@@ -48,7 +48,7 @@ fn finished_run_goes_on_with_more_epochs() {
 }
 
 /// Eight images for each of three classes, as a folder.
-fn three_classes(place: &Place) {
+pub(crate) fn three_classes(place: &Place) {
     for class in 0..3_u8 {
         let folder = place.path(format!("photos/class{class}"));
         fs::create_dir_all(&folder).unwrap();

@@ -11,6 +11,7 @@ use top5_testkit::files::caffe::field;
 use top5_testkit::files::onnx::outward;
 
 use crate::program::Place;
+use crate::train::three_classes;
 
 fn file(weights: &Weights) -> Vec<u8> {
     safetensors::write(weights, &BTreeMap::new())
@@ -230,5 +231,24 @@ fn weights_are_computed_and_one_network_of_several_is_taken() {
         let name = flag.split(" ").next().unwrap();
         place.fails(&format!("show lenet {flag}"), 3, &[name]);
         place.fails(&format!("show resnet18 {flag}"), 3, &["a network without weights"]);
+    }
+
+    three_classes(&place);
+    let line = "train resnet20_cifar --data photos --epochs 1 --batch-size 8 --out run";
+    place.fails(&format!("{line} --weights-key encoder_q"), 2, &["weights_key must be left out"]);
+    let line = format!("{line} --weights moco.safetensors");
+    place.fails(&line, 3, &["--weights-key encoder_k"]);
+    place.text(&format!("{line} --weights-key encoder_q"));
+    let recipe = fs::read_to_string(place.path("run/config.resolved.toml")).unwrap();
+    assert!(recipe.contains("weights_key = \"encoder_q\""), "{recipe}");
+    place.text("train --resume --out run");
+
+    for (key, words) in [
+        ("weights_key = \"encoder\"", "begin with `encoder`"),
+        ("weights_key = \"encoder_q\"\nema = true", "both `ema` and `weights_key`"),
+    ] {
+        let member = "[[members]]\nmodel = \"resnet20_cifar\"\nweights = \"moco.safetensors\"";
+        fs::write(place.path("one.toml"), format!("name = \"one\"\n{member}\n{key}\n")).unwrap();
+        place.fails("eval --ensemble one.toml --data photos", 3, &[words]);
     }
 }

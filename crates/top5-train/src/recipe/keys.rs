@@ -4,11 +4,12 @@ use toml::de::{DeTable, DeValue};
 use top5_graph::edit_distance;
 
 /// Every key of a recipe. A test compares them with what is read.
-pub(super) const KEYS: [&str; 49] = [
+pub(super) const KEYS: [&str; 50] = [
     "network",
     "classes",
     "data",
     "weights",
+    "weights_key",
     "weights_sha256",
     "freeze",
     "head_lr",

@@ -74,6 +74,7 @@ impl Recipe {
         Self {
             classes: Some(1),
             weights: text(),
+            weights_key: text(),
             weights_sha256: text(),
             freeze: vec![String::new()],
             head_lr: some,

@@ -39,6 +39,8 @@ struct MemberFile {
     /// As `--ema`.
     #[serde(default)]
     ema: bool,
+    /// As `--weights-key`.
+    weights_key: Option<String>,
     protocol: Option<String>,
     #[serde(default)]
     preprocess: PreprocessArgs,
@@ -81,6 +83,7 @@ pub(super) fn read(path: &Path, given: &Given<'_>) -> Result<Ensemble> {
         let weight = member.weight;
         let of_models = member.weights.is_some()
             || member.ema
+            || member.weights_key.is_some()
             || member.protocol.is_some()
             || member.class_names.is_some()
             || !member.preprocess.is_empty();
@@ -97,9 +100,13 @@ pub(super) fn read(path: &Path, given: &Given<'_>) -> Result<Ensemble> {
                 );
                 Err(wrong(reason).into())
             }
+            (Some(_), None) if member.ema && member.weights_key.is_some() => {
+                let reason = format!("member {number} has both `ema` and `weights_key`");
+                Err(wrong(reason).into())
+            }
             (Some(model), None) => {
-                let (ema, offline) = (member.ema, given.offline);
-                let args = WeightsArgs { weights: member.weights, ema, weights_key: None, offline };
+                let MemberFile { weights, ema, weights_key, .. } = member;
+                let args = WeightsArgs { weights, ema, weights_key, offline: given.offline };
                 let look = Look {
                     model: StoredModel::resolve(model, &args)?,
                     protocol: Choice::resolve(member.protocol.as_deref().unwrap_or("1-crop"))?,
