@@ -180,11 +180,11 @@ impl Config {
             None => serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?,
         };
         // What stands at the top was asked for when the network was made.
-        let pool = global_pool.or(pretrained.global_pool.clone()).unwrap_or_default();
-        if !AVERAGES.contains(&pool.as_str()) {
+        let pool = global_pool.as_deref().or(pretrained.global_pool.as_deref()).unwrap_or_default();
+        if !AVERAGES.contains(&pool) {
             let what = format!(
                 "its global_pool is {}, and networks are built with an average here; train or export it with `avg`",
-                quoted(&pool)
+                quoted(pool)
             );
             return Err(FormatError::refused("timm config", what));
         }

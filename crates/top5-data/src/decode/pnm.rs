@@ -1,22 +1,16 @@
 //! PNM files with another largest value than 255, which Pillow brings to 8 bits in one step, and rounds ties to even.
 
+use image::codecs::pnm::{PnmDecoder, PnmSubtype};
+
 /// The largest value that the header claims; none in bitmaps.
 pub(super) fn largest(bytes: &[u8]) -> Option<u32> {
-    let [b'P', b'2' | b'3' | b'5' | b'6', rest @ ..] = bytes else { return None };
-    let mut numbers = [0u32; 3];
-    let mut rest = rest.iter().copied().peekable();
-    for number in &mut numbers {
-        while let Some(byte) = rest.next_if(|byte| byte.is_ascii_whitespace() || *byte == b'#') {
-            if byte == b'#' {
-                rest.by_ref().find(|&byte| matches!(byte, b'\n' | b'\r'));
-            }
-        }
-        rest.peek().filter(|byte| byte.is_ascii_digit())?;
-        while let Some(digit) = rest.next_if(u8::is_ascii_digit) {
-            *number = number.checked_mul(10)?.checked_add(u32::from(digit - b'0'))?;
-        }
-    }
-    Some(numbers[2]).filter(|largest| (1..=0xFFFF).contains(largest))
+    let decoder = PnmDecoder::new(bytes).ok()?;
+    let has_levels = match decoder.subtype() {
+        PnmSubtype::Graymap(_) | PnmSubtype::Pixmap(_) => true,
+        PnmSubtype::Bitmap(_) | PnmSubtype::ArbitraryMap => false,
+    };
+    // The decoder takes zero for gray, too.
+    Some(decoder.header().maximal_sample()).filter(|&largest| has_levels && largest > 0)
 }
 
 /// In 8 bits a value of at most `largest` that was scaled to `scaled`.
