@@ -51,7 +51,7 @@ use look::{Look, Settings};
 use pictures::Wanted;
 use protocol::Choice;
 use real::Real;
-use result::{Evaluation, Outcome, Report};
+use result::{Evaluation, Outcome, Report, line};
 pub(crate) use shown::Shown;
 use text::Form;
 
@@ -285,16 +285,11 @@ impl Task {
 /// What the line about a temperature begins with.
 const TEMPERATURE: &str = "temperature ";
 
-/// The line about the temperature at which answers were saved.
-fn temperature_of(origin: &Origin) -> Option<&String> {
-    origin.fitted.iter().find(|line| line.starts_with(TEMPERATURE))
-}
-
 /// Brings answers to the temperature that fits the saved ones at `path`.
 fn scale(answers: &mut Predictions, path: &Path, output: Output) -> Result<()> {
     let fitted = saved::read(path)?;
     let shown = path.display().to_string();
-    if temperature_of(&answers.header.origin).is_some() {
+    if line(&answers.header.origin, TEMPERATURE).is_some() {
         let message = "--temperature-from: the answers have a temperature already: give some that were saved without one";
         return Err(Stop::BadInput(message.to_owned()).into());
     }
@@ -363,7 +358,7 @@ fn difference(a: &Origin, b: &Origin) -> Option<String> {
     if a.weights != b.weights {
         return Some(" with other weights".to_owned());
     }
-    if temperature_of(a) != temperature_of(b) {
+    if line(a, TEMPERATURE) != line(b, TEMPERATURE) {
         return Some(" at another temperature".to_owned());
     }
     match (&a.ensemble, &b.ensemble) {

@@ -142,9 +142,9 @@ pub(crate) struct Sorted {
 /// What the line about right answers begins with that are not the labels.
 pub(crate) const RIGHT_ANSWERS: &str = "right answers: ";
 
-/// The line about right answers that are not the labels.
-fn right_answers(origin: &Origin) -> Option<&String> {
-    origin.fitted.iter().find(|line| line.starts_with(RIGHT_ANSWERS))
+/// The line that begins so, of those that tell what was fitted or judged otherwise.
+pub(crate) fn line<'a>(origin: &'a Origin, beginning: &str) -> Option<&'a String> {
+    origin.fitted.iter().find(|line| line.starts_with(beginning))
 }
 
 impl Outcome {
@@ -223,7 +223,7 @@ impl Outcome {
         let [a, b] = [&evaluation.origin, &self.header.origin];
         let differs = if a.fingerprint != b.fingerprint {
             "is about other images: results can only be compared on the same ones"
-        } else if right_answers(a) != right_answers(b) {
+        } else if line(a, RIGHT_ANSWERS) != line(b, RIGHT_ANSWERS) {
             "was judged by other right answers: give --real to both, or to neither"
         } else if details.top1_hits.len() != self.judged.len() {
             "is about more or fewer of these images: results can only be compared on the same ones"
