@@ -1,6 +1,8 @@
 // A run while it trains: its whole history, then what is new, over server-sent events. The browser comes back by itself when
 // the connection breaks and says where it was; a run that was killed and goes on from an earlier step is told anew.
 
+import { shared } from "./stream.js";
+
 const TEXTS = {
   en: {
     now: "Now",
@@ -232,28 +234,23 @@ function soon() {
   });
 }
 
-function listen() {
-  const source = new EventSource("v1/run/events");
-  const take = (event, anew) => {
-    const { points, rows, ...now } = JSON.parse(event.data);
-    [state.lost, state.heard] = [false, performance.now()];
+/** @param {string} kind @param {string} [data] */
+function take(kind, data) {
+  state.lost = kind === "lost";
+  if (data !== undefined) {
+    const { points, rows, ...now } = JSON.parse(data);
+    state.heard = performance.now();
     state.now = now;
-    state.points = anew ? points : [...state.points, ...points];
-    state.rows = anew ? rows : [...state.rows, ...rows];
+    state.points = kind === "history" ? points : [...state.points, ...points];
+    state.rows = kind === "history" ? rows : [...state.rows, ...rows];
     while (state.points.length > MOST) state.points = joined(state.points);
-    soon();
-  };
-  source.addEventListener("history", (event) => take(event, true));
-  source.addEventListener("more", (event) => take(event, false));
-  source.addEventListener("error", () => {
-    state.lost = true;
-    soon();
-  });
+  }
+  soon();
 }
 
 const words = new URLSearchParams(location.hash.slice(1));
 const wanted = words.get("lang") ?? (navigator.language.startsWith("zh") ? "zh" : "en");
-state.language = wanted in TEXTS ? wanted : "en";
+state.language = Object.hasOwn(TEXTS, wanted) ? wanted : "en";
 at("language").addEventListener("click", () => {
   state.language = state.language === "zh" ? "en" : "zh";
   history.pushState(null, "", `#lang=${state.language}`);
@@ -261,9 +258,9 @@ at("language").addEventListener("click", () => {
 });
 addEventListener("popstate", () => {
   const language = new URLSearchParams(location.hash.slice(1)).get("lang");
-  if (language && language in TEXTS) state.language = language;
+  if (language && Object.hasOwn(TEXTS, language)) state.language = language;
   show();
 });
 show();
-listen();
+shared(take);
 setInterval(soon, 5000);

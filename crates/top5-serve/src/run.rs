@@ -5,6 +5,7 @@
 //! connection is closed when it reads nothing for too long), and one that comes back says where it was.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,9 +33,10 @@ const POINTS: usize = 1000;
 /// Newest steps over which images per second are counted.
 const PACE: usize = 50;
 
-const FILES: [(&str, &str, &str); 3] = [
+const FILES: [(&str, &str, &str); 4] = [
     ("run.html", "text/html; charset=utf-8", include_str!("../page/run.html")),
     ("run.js", "text/javascript; charset=utf-8", include_str!("../page/run.js")),
+    ("stream.js", "text/javascript; charset=utf-8", include_str!("../page/stream.js")),
     ("run.css", "text/css; charset=utf-8", include_str!("../page/run.css")),
 ];
 
@@ -47,30 +49,25 @@ pub struct Feed {
     known: Mutex<Known>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     history: History,
     epochs: usize,
-    /// How often the history began anew.
+    /// When the history began anew, in nanoseconds: no other server's did at the same time.
     begun: u64,
 }
 
 impl Known {
-    /// Changes when something that was told is no longer so.
-    fn generation(&self) -> u64 {
-        (self.begun << 32) + self.history.revisions as u64
-    }
-
     fn place(&self) -> Place {
-        let (steps, rows) = (self.history.steps.len(), self.history.rows.len());
-        Place { generation: self.generation(), steps, rows }
+        let History { steps, rows, revisions, .. } = &self.history;
+        Place { begun: self.begun, revisions: *revisions, steps: steps.len(), rows: rows.len() }
     }
 }
 
 impl Feed {
     /// Of a run that is called so, trains this network on these data, and has a number of epochs that may grow.
     pub fn new(name: String, network: String, data: String, epochs: usize) -> Self {
-        let known = Mutex::new(Known { epochs, ..Known::default() });
+        let known = Mutex::new(Known { epochs, history: History::default(), begun: now() });
         Self { name, network, data, known }
     }
 
@@ -87,7 +84,7 @@ impl Feed {
     /// Forgets everything: the files are others, or shorter than they were.
     pub fn begin_anew(&self) {
         let mut known = self.known();
-        (known.history, known.begun) = (History::default(), known.begun + 1);
+        (known.history, known.begun) = (History::default(), now());
     }
 
     /// The run has so many epochs from now on.
@@ -99,7 +96,8 @@ impl Feed {
     fn after(&self, place: Option<Place>) -> Option<(Place, &'static str, Value)> {
         let known = self.known();
         let now = known.place();
-        let same = place.filter(|place| place.generation == now.generation);
+        let same =
+            place.filter(|place| (place.begun, place.revisions) == (now.begun, now.revisions));
         // A place that is not ours, or of before a resumption, is none.
         let same = same.filter(|place| place.steps <= now.steps && place.rows <= now.rows);
         if same == Some(now) {
@@ -154,10 +152,17 @@ fn points(steps: &[TimedStep]) -> Vec<[f64; 5]> {
     steps.chunks(of).map(point).collect()
 }
 
-/// How much of a history a watcher has.
+/// Nanoseconds since 1970.
+fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos() as u64
+}
+
+/// How much of which history a watcher has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
-    generation: u64,
+    begun: u64,
+    /// How often something was taken back that had been told.
+    revisions: usize,
     steps: usize,
     rows: usize,
 }
@@ -166,10 +171,18 @@ impl Place {
     /// As the browser sends it back: `Last-Event-ID`.
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
-        let generation = parts.next()?.parse().ok()?;
+        let begun = parts.next()?.parse().ok()?;
+        let revisions = parts.next()?.parse().ok()?;
         let steps = parts.next()?.parse().ok()?;
         let rows = parts.next()?.parse().ok()?;
-        parts.next().is_none().then_some(Self { generation, steps, rows })
+        parts.next().is_none().then_some(Self { begun, revisions, steps, rows })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { begun, revisions, steps, rows } = self;
+        write!(f, "{begun}.{revisions}.{steps}.{rows}")
     }
 }
 
@@ -229,8 +242,7 @@ impl Body for Stream {
             let text = match self.feed.after(self.place) {
                 Some((place, event, value)) => {
                     (self.place, self.quiet) = (Some(place), 0);
-                    let Place { generation, steps, rows } = place;
-                    format!("id: {generation}.{steps}.{rows}\nevent: {event}\ndata: {value}\n\n")
+                    format!("id: {place}\nevent: {event}\ndata: {value}\n\n")
                 }
                 None if self.quiet >= QUIET => {
                     self.quiet = 0;
@@ -277,7 +289,7 @@ mod tests {
             (event, &told["points"]),
             ("more", &json!([[1.0, 2.0, 2.0, 2.0, 0.1_f32], [2.0, 1.0, 1.0, 1.0, 0.1_f32]]))
         );
-        assert_eq!(Place::parse("0.2.0"), Some(second));
+        assert_eq!(Place::parse(&second.to_string()), Some(second));
         feed.add(line(3, 0.5).as_bytes(), b"");
         let (third, event, told) = feed.after(Some(second)).unwrap();
         assert_eq!((event, told["points"].as_array().unwrap().len()), ("more", 1));
@@ -292,11 +304,20 @@ mod tests {
     #[test]
     fn places_of_strangers_are_none() {
         let feed = feed();
-        for text in ["", "0", "0.0", "0.0.0.0", "a.b.c", "-1.0.0", "99999999999999999999.0.0"] {
+        for text in
+            ["", "0", "0.0.0", "0.0.0.0.0", "a.b.c.d", "-1.0.0.0", "99999999999999999999.0.0.0"]
+        {
             assert_eq!(Place::parse(text), None, "{text}");
         }
-        let beyond = Place::parse("0.7.9").unwrap();
+        let (own, ..) = feed.after(None).unwrap();
+        let beyond = Place { steps: 7, rows: 9, ..own };
         assert_eq!(feed.after(Some(beyond)).unwrap().1, "history");
+        // Another server's run of as many steps is another one.
+        let other = self::feed();
+        feed.add(line(1, 2.0).as_bytes(), b"");
+        other.add((line(1, 3.0) + &line(2, 1.0)).as_bytes(), b"");
+        let (place, ..) = feed.after(None).unwrap();
+        assert_eq!(other.after(Some(place)).unwrap().1, "history");
     }
 
     #[test]
