@@ -93,6 +93,14 @@ impl App {
         done.await.unwrap_or_else(|_| Err(Failure::internal()))
     }
 
+    /// Writes an answer, which is long where there are many classes, on such a thread as soon as one is free: it needs no turn.
+    pub(crate) async fn written<T: Send + 'static>(
+        &self,
+        write: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        tokio::task::spawn_blocking(write).await.map_err(|_| Failure::internal())
+    }
+
     /// Takes bytes for a body, until what is returned is dropped.
     pub(crate) fn hold(self: &Arc<Self>) -> Held {
         Held { app: Arc::clone(self), bytes: 0 }

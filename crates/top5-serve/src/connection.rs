@@ -21,6 +21,7 @@ use top5::graph::Stop;
 
 use crate::app::App;
 use crate::door;
+use crate::request::earned;
 use crate::start::StartError;
 
 /// How often the wish to stop is looked for, and how long the server rests when the system has no more sockets.
@@ -104,11 +105,11 @@ async fn accept(
     }
 }
 
-/// A connection that is given up when its client does not read for too long.
+/// A connection that is given up when its client reads nothing for too long, or too slowly what lies ready for it.
 struct Patient {
     stream: TcpStream,
     patience: Duration,
-    /// Runs out while the client reads nothing.
+    /// Runs out unless the client reads what lies ready.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -117,14 +118,17 @@ impl Patient {
         Self { stream, patience, stalled: None }
     }
 
-    fn watch<T>(
+    fn watch(
         &mut self,
         context: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = written {
+            if let (Some(stalled), Ok(bytes)) = (&mut self.stalled, &written) {
+                let until = stalled.deadline() + earned(*bytes);
+                stalled.as_mut().reset(until);
+            }
+            return Poll::Ready(written);
         }
         let patience = self.patience;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
@@ -152,7 +156,9 @@ impl AsyncWrite for Patient {
         self.watch(context, written)
     }
 
+    /// Called when nothing lies ready any more.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stalled = None;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -171,5 +177,48 @@ impl AsyncWrite for Patient {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    #[test]
+    fn clients_that_read_a_little_now_and_then_are_cut_off() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let patience = Duration::from_millis(500);
+        let mut answered = Ok(());
+        runtime.block_on(async {
+            let (listener, client) = (TcpSocket::new_v4().unwrap(), TcpSocket::new_v4().unwrap());
+            listener.set_send_buffer_size(4096).unwrap();
+            client.set_recv_buffer_size(4096).unwrap();
+            listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = listener.listen(1).unwrap();
+            let client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut served = Patient::new(listener.accept().await.unwrap().0, patience);
+            // A third of the slowest rate, and never long without a byte.
+            let reading = async {
+                loop {
+                    sleep(patience / 10).await;
+                    let _ = client.try_read(&mut [0; 256]);
+                }
+            };
+            let writing = async {
+                let mut left = 64 << 10;
+                while left > 0 && answered.is_ok() {
+                    let rest = vec![0; left];
+                    let written =
+                        poll_fn(|context| Pin::new(&mut served).poll_write(context, &rest));
+                    answered = written.await.map(|bytes| left -= bytes);
+                }
+            };
+            until(writing, reading).await;
+        });
+        assert_eq!(answered.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -93,9 +93,6 @@ fn head(request: &Request<Incoming>) -> usize {
 
 /// Whether this host may be asked (a page elsewhere could have its name point here), by a page of this origin.
 fn check(app: &App, request: &Request<Incoming>) -> Result<(), Failure> {
-    if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
-        return Err(Failure::method("GET, HEAD, POST"));
-    }
     // What came in one piece is parsed however long it is.
     if head(request) > LONGEST_HEAD {
         let message = format!("the headers are longer than {} bytes", LONGEST_HEAD);

@@ -183,7 +183,8 @@ pub(crate) async fn answer(
     let prepare = move |served: &Served| input.prepare(served, &limits);
     let predicted = predict(app, model, images, prepare).await?;
     drop(held);
-    Ok(written(model, id, &outputs, &predicted.answer.logits))
+    let (served, logits) = (Arc::clone(model), predicted.answer.logits);
+    app.written(move || written(&served, id, &outputs, &logits)).await
 }
 
 /// Reads a request: JSON alone, JSON with tensors behind it, or, where the header says that there is no JSON, one image file.

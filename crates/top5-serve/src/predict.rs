@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use top5::Prediction;
 
 use crate::app::App;
 use crate::drawn::{photograph, png};
@@ -35,23 +35,20 @@ pub(crate) async fn predict(
 ) -> Result<Predicted, Failure> {
     let room = model.admit(images)?;
     let _pressing = app.pressing.begin(images);
-    let run = async {
-        let served = Arc::clone(model);
-        let started = Instant::now();
-        let timed = move || {
-            let begun = Instant::now();
-            Ok((prepare(&served)?, begun - started, begun.elapsed()))
-        };
-        let (input, turn, decode) = app.apart(timed).await?;
-        model.metrics.decode.add(decode);
-        let now = Instant::now();
-        let queued = now.checked_sub(turn).unwrap_or(now);
-        let (reply, answer) = oneshot::channel();
-        model.enqueue(Job { input, images, queued, reply, room })?;
-        let answer = answer.await.map_err(|_| Failure::internal())??;
-        Ok(Predicted { answer, decode })
+    let served = Arc::clone(model);
+    let started = Instant::now();
+    let timed = move || {
+        let begun = Instant::now();
+        Ok((prepare(&served)?, begun - started, begun.elapsed()))
     };
-    timeout(app.options.deadline, run).await.map_err(|_| Failure::late("--deadline"))?
+    let (input, turn, decode) = app.apart(timed).await?;
+    model.metrics.decode.add(decode);
+    let now = Instant::now();
+    let queued = now.checked_sub(turn).unwrap_or(now);
+    let (reply, answer) = oneshot::channel();
+    model.enqueue(Job { input, images, queued, reply, room })?;
+    let answer = answer.await.map_err(|_| Failure::internal())??;
+    Ok(Predicted { answer, decode })
 }
 
 /// The classes of one image file: as `top5 predict --json` has them.
@@ -82,11 +79,14 @@ pub(crate) async fn classify(
         Ok(input)
     };
     let Predicted { answer, decode } = predict(app, model, 1, prepare).await?;
-    let predictions = top5::best(&answer.logits, &model.classes, top);
-    let predictions: Vec<Value> = predictions
-        .into_iter()
-        .map(|p| json!({ "label": p.label, "class": p.class, "probability": p.probability }))
-        .collect();
+    let (logits, classes) = (answer.logits, Arc::clone(&model.classes));
+    let predictions = app.written(move || {
+        let best = top5::best(&logits, &classes, top).into_iter();
+        let said =
+            |p: Prediction| json!({ "label": p.label, "class": p.class, "probability": p.probability });
+        best.map(said).collect::<Vec<Value>>()
+    });
+    let predictions = predictions.await?;
     let ms = |time: Duration| time.as_micros() as f64 / 1e3;
     let mut said = json!({
         "model": model.name,

@@ -13,7 +13,7 @@ use crate::app::{App, Held};
 use crate::failure::Failure;
 use crate::form::{file, is_form};
 
-/// The slowest that a client may send, in bytes per second, once its first seconds are over.
+/// The slowest that a client may send and read, in bytes per second, once its first seconds are over.
 const SLOWEST: u64 = 16 << 10;
 /// How long, and of how many bytes, a body that is too long is thrown away, so that its client hears why.
 const LINGER: Duration = Duration::from_secs(2);
@@ -38,6 +38,11 @@ impl Received {
         let (start, end) = file(content, &self.bytes)?;
         Ok(&self.bytes[start..end])
     }
+}
+
+/// How much longer a client may take that has sent or read so many bytes.
+pub(crate) fn earned(bytes: usize) -> Duration {
+    Duration::from_millis(bytes as u64 * 1000 / SLOWEST)
 }
 
 /// Whether the body is said to be another than the bytes that come.
@@ -77,8 +82,7 @@ pub(crate) async fn receive(
     let mut bytes = Vec::new();
     let mut held = app.hold();
     loop {
-        let earned = Duration::from_millis(bytes.len() as u64 * 1000 / SLOWEST);
-        let until = started + app.options.patience + earned;
+        let until = started + app.options.patience + earned(bytes.len());
         let frame = timeout_at(until.into(), body.frame()).await;
         let slow = |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly");
         let Some(frame) = frame.map_err(slow)? else { break };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 use crate::answer::{Answer, document, with_type};
 use crate::app::App;
@@ -25,6 +26,9 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let posted = posted(app, &parts);
+    if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
+        return Err(Failure::method(if posted.is_some() { "POST" } else { "GET, HEAD" }));
+    }
     if *request.method() != Method::POST {
         if let Some(answer) = run::answer(app, &parts, request.headers()) {
             return Ok(answer);
@@ -43,7 +47,14 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result
             asked?;
             let query = Query::read(request.uri().query())?;
             let received = request::receive(app, request).await?;
-            post(app, &parts, &query, received).await
+            let (deadline, option) = match parts[..] {
+                ["v1", kind, _] if kind != "predict" => {
+                    (app.options.explain_deadline, "--explain-deadline")
+                }
+                _ => (app.options.deadline, "--deadline"),
+            };
+            let answer = timeout(deadline, post(app, &parts, &query, received)).await;
+            answer.map_err(|_| Failure::late(option))?
         }
         None if picture(&parts).is_some() || get(app, &parts).is_ok() => {
             Err(Failure::method("GET, HEAD"))

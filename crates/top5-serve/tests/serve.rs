@@ -235,9 +235,9 @@ fn doors_that_are_closed_say_so() {
         assert_refused(&server.get(path), 404, "");
     }
     for (method, path, allow) in [
-        ("DELETE", "/v1/models", "GET, HEAD, POST"),
-        ("PUT", PREDICT, "GET, HEAD, POST"),
-        ("TRACE", "/", "GET, HEAD, POST"),
+        ("DELETE", "/v1/models", "GET, HEAD"),
+        ("PUT", PREDICT, "POST"),
+        ("TRACE", "/", "GET, HEAD"),
         ("GET", PREDICT, "POST"),
         ("POST", "/v1/models", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),
@@ -385,6 +385,14 @@ fn full_queue_and_late_answers_are_503() {
     assert_eq!(late.header("retry-after"), Some("1"));
     server.until(|server| server.count("top5_cancelled_total") == 1);
     assert_eq!(server.count("top5_images_total"), 0);
+
+    // A request is late, too, where others keep the threads that read it.
+    let server = start_with(Options { deadline, decoders: 1, ..Options::default() });
+    let large = [&b"P4 5000 5000\n"[..], &[0; 625 * 5000]].concat();
+    let mut first = server.connect();
+    first.write_all(&post(PREDICT, &large)).unwrap();
+    server.until(|server| server.count("top5_rejected_total") == 0);
+    assert_refused(&server.ask(&post(INFER, b"{}")), 503, "--deadline");
 
     let delay = Duration::from_secs(2);
     let server =
