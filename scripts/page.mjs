@@ -211,6 +211,32 @@ const TASKS = {
     await says(page, "That did not work");
     await page.setInputFiles("#file", { name: "<img src=x onerror=alert(1)>.png", mimeType: "image/png", buffer: await sample(page, 4) });
     await says(page, "Most probable: 4");
+    // A command is copied where there is no clipboard, too.
+    await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
+    await page.locator(".command button").first().press("Enter");
+    await says(page, "The command was copied");
+    // A server that is gone is told of, whatever is asked for.
+    const gone = "the server does not answer";
+    await page.route(/v1/, (route) => route.abort());
+    await page.setInputFiles("#file", { name: "4.png", mimeType: "image/png", buffer: Buffer.from(PIXEL, "base64") });
+    await says(page, gone);
+    await choose(page, 2);
+    await says(page, gone);
+    await page.click("nav a[href*=zoo]");
+    await until(page, () => document.body.dataset.ready === "zoo");
+    await says(page, gone);
+    await page.unroute(/v1/);
+    page.problems = page.problems.filter((problem) => !problem.includes("ERR_FAILED"));
+    // What a view that was left still adds is not added to the next one.
+    await page.route("**/classes", async (route) => {
+      await new Promise((later) => setTimeout(later, 300));
+      await route.continue();
+    });
+    await page.click("nav a[href*=explain]");
+    await page.click("nav a[href*=classify]");
+    await until(page, () => document.body.dataset.ready === "classify");
+    await page.waitForTimeout(500);
+    check(page, await page.locator("#explain").count() === 0, "a view that was left goes on");
     // The language survives a reload, and Back undoes it.
     await page.focus("#language");
     await page.keyboard.press("Enter");
@@ -280,19 +306,45 @@ const TASKS = {
       await until(page, () => document.querySelector("#explanation")?.textContent.includes("Rank correlation"));
       check(page, (await page.textContent("#explanation .warning")).includes("say little"), `${method} carries no warning`);
     }
-    // A long one is cancelled within a second.
+    // What the address says and there is not gives way to the usual.
+    await page.goto(`${base}/#lang=constructor&view=explain&model=${MODEL}&method=none&layer=none`);
+    await page.reload();
+    await until(page, () => document.body.dataset.ready === "explain");
+    await choose(page, 3);
+    await page.waitForSelector("#explanation figure canvas");
+    // A long one is cancelled within a second; one that another takes the place of is not said to be.
     await page.goto(`${base}/#lang=en&view=explain&model=${MODEL}&method=rise`);
     await page.reload();
     await until(page, () => document.body.dataset.ready === "explain");
     await choose(page, 3);
     await page.evaluate(() => {
       document.querySelector("#explain").click();
-      document.querySelector("#explain + button").click();
+      document.querySelector("#explain").click();
     });
+    await page.waitForTimeout(50);
+    check(page, await status(page) !== "Cancelled.", "what runs is said to be cancelled");
+    await page.evaluate(() => document.querySelector("#explain + button").click());
     await page.waitForFunction(() => document.querySelector("#status").textContent === "Cancelled.", null, { timeout: 1000 });
   },
   async occlude(page) {
+    // The answer of an image that is not chosen any more comes late, and is not shown.
+    let late = true;
+    await page.route("**/v1/predict/**", async (route) => {
+      if (late) await new Promise((later) => setTimeout(later, 300));
+      late = false;
+      await route.continue();
+    });
+    const lab = () => page.evaluate(() => document.querySelector(".lab").toDataURL());
+    await choose(page, 1);
     await choose(page, 3);
+    await says(page, "Most probable: 3");
+    await page.waitForTimeout(100);
+    const shown = await lab();
+    await page.unroute("**/v1/predict/**");
+    await choose(page, 3);
+    await says(page, "Most probable: 3");
+    await page.waitForTimeout(100);
+    check(page, shown === await lab(), "another image than the chosen one is shown");
     await says(page, "Most probable");
     await page.focus(".lab");
     const before = await page.textContent("#behind");
@@ -496,6 +548,13 @@ const TASKS = {
     await says(page, "1 tensors of 6 values");
     await page.setInputFiles("#weights", { name: "w.safetensors", mimeType: "", buffer: Buffer.from("PK\u0003\u0004 something else") });
     await says(page, "this is no safetensors file");
+    for (const odd of ["null", '{"a": null}', '{"a": {"dtype": "F32", "shape": [-1, "x"]}}']) {
+      length.writeBigUInt64LE(BigInt(odd.length));
+      await page.setInputFiles("#weights", { name: "w.safetensors", mimeType: "", buffer: Buffer.concat([length, Buffer.from(odd)]) });
+      await until(page, () => !document.querySelector("#tensors").firstChild);
+      await says(page, "this is no safetensors file");
+    }
+    await page.setInputFiles("#weights", []);
     check(page, asked === 0, "the file left the page");
   },
   async kernel(page) {
@@ -510,9 +569,14 @@ const TASKS = {
       check(page, words.includes(`× ${width} × ${width}`), `${input} ${kernel} ${stride} ${padding}: ${words}`);
     }
     const before = await page.textContent("#bench-total");
+    // However often the view was shown.
+    for (const lang of ["zh-CN", "en"]) {
+      await page.click("#language");
+      await until(page, (wanted) => document.documentElement.lang === wanted && document.querySelector("canvas.bench"), lang);
+    }
     await page.focus("canvas.bench");
     await page.keyboard.press("ArrowRight");
-    await until(page, () => location.hash.includes("at=1"));
+    await until(page, () => /at=1$/.test(location.hash));
     await page.reload();
     await page.waitForSelector("#bench-total");
     check(page, (await page.textContent("#bench-total")) !== before, "the kernel did not move");
@@ -646,7 +710,7 @@ const WIDE = {
 const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj7lAAAAABJRU5ErkJggg==";
 const sample = async (page, digit) => (await page.request.get(`${base}/v1/samples/digit-${digit}.png`)).body();
 
-/** The page of a run, in two tabs that get the same history, and its report, which is a file. */
+/** The page of a run, in two tabs that get the same history, beside more of them than a browser opens connections; and its report, which is a file. */
 async function watched(width, colorScheme) {
   const context = await browser.newContext({ viewport: { width, height: 900 }, reducedMotion: "reduce", colorScheme });
   const told = await (await fetch(`${base}/v1/run`)).json();
@@ -670,6 +734,13 @@ async function watched(width, colorScheme) {
     }
     report(`run, ${tab} tab, ${width} ${colorScheme}`, page.problems);
   }
+  const tabs = await Promise.all(Array.from({ length: 5 }, async () => {
+    const page = await heard(context, [base]);
+    await page.goto(`${base}/run.html#lang=en`);
+    await page.waitForSelector("#table tbody tr");
+    return page;
+  }));
+  report(`run, ${tabs.length} more tabs`, tabs.flatMap((page) => page.problems));
   const page = await heard(context, ["file:"]);
   await page.goto(`file://${place}/run/report.html`);
   if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) page.problems.push("wider than the window");
@@ -710,8 +781,8 @@ async function commands() {
     fs.writeFileSync(path.join(empty, "digit-3.png"), await sample(page, 3));
     try {
       await fill(page, view);
-      // The page knows neither where a run is nor what has another name here.
-      const lines = (await page.locator(".command code").allTextContents()).filter((line) => !/ RUN | --model other /.test(line));
+      // The page does not know where runs and models are.
+      const lines = (await page.locator(".command code").allTextContents()).filter((line) => !/ (RUN|MODEL) /.test(line));
       for (const line of lines) {
         const done = spawnSync("sh", ["-c", line], words);
         check(page, done.status === 0 && done.stdout.length > 0 && !done.stdout.startsWith('{"error"'), `${line}: ${done.status} ${done.stderr}${done.stdout}`);

@@ -1,7 +1,7 @@
 // Blocks: where branches part and meet again. What each branch is made of and how much it gives for the image; gates as numbers; and
 // what the network says without some branches.
 
-import { ask, askOfImage, at, command, copied, exported, fileName, make, model, number, percent, said, say, select, state, table, text } from "./core.js";
+import { ask, askOfImage, at, command, copied, exported, fail, make, model, number, percent, posting, said, say, select, state, table, text } from "./core.js";
 import { topTable } from "./classify.js";
 import { numbers } from "./maps.js";
 
@@ -108,7 +108,7 @@ export async function image() {
   } catch (error) {
     if (own !== questions) return;
     parts.answer.replaceChildren();
-    at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
+    fail(error);
   }
 }
 
@@ -124,9 +124,7 @@ function tell(answer, path) {
     [number(i + 1), branch.end, number(branch.channels), number(branch.size, digits)]);
   const tables = [make("div", { id: "whole" }, make("h3", { text: text("whole") }), topTable(answer.whole))];
   if (off().size) tables.push(make("div", { id: "fewer" }, make("h3", { text: text("fewer") }), topTable(answer.predictions)));
-  const line = exported
-    ? command(["top5", "serve", model().name])
-    : `curl --data-binary @${/^[\w.-]+$/.test(fileName()) ? fileName() : "image.png"} '${location.origin}/${path}'`;
+  const line = exported ? command(["top5", "serve", model().name]) : posting(path);
   parts.answer.replaceChildren(make("div", { class: "figures" }, ...tables),
     table(text("given", { name: answer.block }), ["branch", "end", "channels", "size-of"].map((head) => text(head)), given),
     ...(answer.gates ? gates(answer.gates) : []), copied(line));

@@ -1,6 +1,6 @@
 // One image, all networks: their answers side by side as they come, with what each cost.
 
-import { askOfImage, at, command, copied, fileName, make, number, percent, said, say, state, text } from "./core.js";
+import { askOfImage, at, command, copied, exported, fileName, make, number, percent, posting, said, say, state, text } from "./core.js";
 
 /** Columns: name, value to sort by, what is shown. @type {[string, (row: Row) => any, (row: Row) => Node | string][]} */
 const COLUMNS = [
@@ -61,6 +61,9 @@ export function leave() {
   run?.abort();
 }
 
+/** What is asked of a model. @param {string} name */
+const asking = (name) => `v1/predict/${name}?k=5`;
+
 /** @param {string} key */
 function sort(key) {
   const down = said("sort") === key && !said("down");
@@ -94,13 +97,14 @@ export async function image() {
   fill();
   lines.replaceChildren();
   if (!state.blob) return;
-  lines.append(...rows.map((row) => copied(command(["top5", "predict", fileName(), "--model", row.model.name, "--json"]))));
+  lines.append(...rows.map(({ model: { name } }) => copied(exported
+    ? command(["top5", "predict", fileName(), "--model", name, "--json"]) : posting(asking(name)))));
   const own = new AbortController();
   run = own;
   at("status").textContent = text("waiting");
   for (const row of rows) {
     try {
-      row.answer = await askOfImage(`v1/predict/${row.model.name}?k=5`, own.signal);
+      row.answer = await askOfImage(asking(row.model.name), own.signal);
     } catch (failure) {
       row.failure = /** @type {Error} */ (failure).message;
     }

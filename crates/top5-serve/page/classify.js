@@ -1,6 +1,6 @@
 // One image, one network: the five most probable classes, and the model's card.
 
-import { askOfImage, at, command, copied, exported, fileName, make, model, number, percent, state, text } from "./core.js";
+import { askOfImage, at, command, copied, exported, fail, fileName, make, model, number, percent, posting, state, text } from "./core.js";
 
 /** @type {AbortController | null} */
 let run = null;
@@ -26,19 +26,17 @@ export async function image() {
   run = own;
   at("status").textContent = text("waiting");
   try {
-    const said = await askOfImage(`v1/predict/${model().name}?k=5`, own.signal);
+    const path = `v1/predict/${model().name}?k=5`;
+    const said = await askOfImage(path, own.signal);
     if (own.signal.aborted) return;
     const [first] = said.predictions;
     at("status").textContent = text("first", { class: first.class, percent: percent(first.probability) });
-    const line = exported
-      ? command(["top5", "predict", fileName(), "--model", model().name])
-      : `curl --data-binary @${/^[\w.-]+$/.test(fileName()) ? fileName() : "image.png"} ${location.origin}/v1/predict/${model().name}`;
+    const line = exported ? command(["top5", "predict", fileName(), "--model", model().name]) : posting(path);
     const ms = Object.entries(said.milliseconds).map(([key, value]) => [key, number(/** @type {number} */ (value), { maximumFractionDigits: 2 })]);
     answer.replaceChildren(topTable(said.predictions),
       make("p", { class: "soft", text: text("times", Object.fromEntries(ms)) }), copied(line));
   } catch (error) {
-    if (own.signal.aborted) return;
-    at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
+    if (!own.signal.aborted) fail(error);
   }
 }
 

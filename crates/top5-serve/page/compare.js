@@ -1,7 +1,7 @@
 // Two networks, layer by layer: what one has and the other has not. And a weights file's tensors, read in this page: the file goes
 // nowhere.
 
-import { ask, at, command, copied, exported, make, number, said, say, select, table, text } from "./core.js";
+import { ask, at, command, copied, exported, fail, make, number, said, say, select, table, text } from "./core.js";
 
 /** @param {HTMLElement} root */
 export async function show(root) {
@@ -50,17 +50,19 @@ function opened() {
   const file = make("input", {
     type: "file", id: "weights", accept: ".safetensors",
     onchange: async () => {
+      out.replaceChildren();
+      if (!file.files[0]) return;
       try {
         out.replaceChildren(tensors(await header(file.files[0])));
       } catch (error) {
-        at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
+        fail(error);
       }
     },
   });
   return [make("h3", { text: text("weights-file") }), make("p", {}, make("label", { class: "control" }, text("about-weights"), " ", file)), out];
 }
 
-/** The header of a safetensors file. @param {File} file */
+/** The tensors of a safetensors file as its header describes them. @param {File} file @returns {Promise<[string, any][]>} */
 async function header(file) {
   const wrong = new Error(text("no-safetensors"));
   const first = new DataView(await file.slice(0, 8).arrayBuffer());
@@ -68,19 +70,21 @@ async function header(file) {
   const length = Number(first.getBigUint64(0, true));
   if (length > Math.min(file.size - 8, 100 << 20)) throw wrong;
   try {
-    return JSON.parse(await file.slice(8, 8 + length).text());
+    const described = Object.entries(JSON.parse(await file.slice(8, 8 + length).text())).filter(([name]) => name !== "__metadata__");
+    const isSize = (/** @type {any} */ size) => Number.isSafeInteger(size) && size >= 0;
+    if (described.every(([, tensor]) => typeof tensor.dtype === "string" && tensor.shape.every(isSize))) return described;
   } catch {
-    throw wrong;
+    // As for what is described otherwise.
   }
+  throw wrong;
 }
 
-/** @param {Record<string, {dtype: string, shape: number[]}>} described */
-function tensors(described) {
-  const all = Object.entries(described).filter(([name, tensor]) => name !== "__metadata__" && Array.isArray(tensor.shape));
+/** @param {[string, {dtype: string, shape: number[]}][]} all */
+function tensors(all) {
   const count = (/** @type {{shape: number[]}} */ tensor) => tensor.shape.reduce((product, size) => product * size, 1);
   const sum = all.reduce((total, [, tensor]) => total + count(tensor), 0);
   const caption = text("tensors", { count: number(all.length), values: number(sum) });
   at("status").textContent = caption;
   return table(caption, [text("name"), text("type"), text("shape"), text("elements")],
-    all.map(([name, tensor]) => [name, String(tensor.dtype), tensor.shape.join(" × "), number(count(tensor))]));
+    all.map(([name, tensor]) => [name, tensor.dtype, tensor.shape.join(" × "), number(count(tensor))]));
 }

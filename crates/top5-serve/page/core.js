@@ -95,6 +95,15 @@ export const model = () => state.models.find((one) => one.name === said("model")
 
 // Questions.
 
+/** What a server answers; that none does is told in words. @param {string} path @param {RequestInit} [options] */
+export async function fetched(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    throw options?.signal?.aborted ? error : new Error(text("gone"));
+  }
+}
+
 /** An answer computed beforehand, or undefined. @param {string} path */
 async function beforehand(path) {
   if (!exported) return undefined;
@@ -114,12 +123,12 @@ function loaded(src) {
 
 /** What there is at a path. @param {string} path */
 export async function ask(path) {
-  return (await beforehand(path)) ?? answered(await fetch(path));
+  return (await beforehand(path)) ?? answered(await fetched(path));
 }
 
 /** What is said of the image that is chosen. @param {string} path @param {AbortSignal} [signal] */
 export async function askOfImage(path, signal) {
-  return (await beforehand(path)) ?? answered(await fetch(path, { method: "POST", body: state.blob, signal }));
+  return (await beforehand(path)) ?? answered(await fetched(path, { method: "POST", body: state.blob, signal }));
 }
 
 /** @param {Response} response */
@@ -137,13 +146,15 @@ export async function askSlowly(path, signal, progress) {
   const known = await beforehand(path);
   if (known) return known;
   const headers = { Accept: "application/x-ndjson" };
-  const response = await fetch(path, { method: "POST", body: state.blob, signal, headers });
+  const response = await fetched(path, { method: "POST", body: state.blob, signal, headers });
   if (!response.ok) return answered(response);
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
   const decoder = new TextDecoder();
   let rest = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw signal.aborted ? error : new Error(text("cut"));
+    });
     rest += decoder.decode(value, { stream: !done });
     const lines = rest.split("\n");
     rest = lines.pop() ?? "";
@@ -163,13 +174,25 @@ export const command = (words) => words.map((word) => (/^[\w./:@=,+-]+$/.test(wo
 
 /** A command that gives the same, with a button that copies it. @param {string} line */
 export function copied(line) {
+  const code = make("code", { text: line });
   const copy = async () => {
-    await navigator.clipboard.writeText(line);
-    at("status").textContent = text("copied");
+    // There is no clipboard where a page comes from another machine without TLS: what is chosen is copied.
+    const done = navigator.clipboard?.writeText(line).then(() => true, () => false);
+    getSelection()?.selectAllChildren(code);
+    const copied = (await done) || document.execCommand("copy");
+    at("status").textContent = text(copied ? "copied" : "copy-it");
   };
-  return make("p", { class: "command" }, make("code", { text: line }), " ",
+  return make("p", { class: "command" }, code, " ",
     make("button", { type: "button", text: text("copy"), onclick: copy }));
 }
 
 /** The file's name, as a command may take it. */
 export const fileName = () => state.file || "image.png";
+
+/** The command that asks the same of the image's file. @param {string} path */
+export const posting = (path) => command(["curl", "--data-binary", `@${fileName()}`, `${location.origin}/${path}`]);
+
+/** Says that something did not work. @param {unknown} error */
+export function fail(error) {
+  at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
+}

@@ -1,8 +1,8 @@
 // An evaluation: what a network said of images whose classes are known. How it was measured, beside what was published; classes;
 // which class was taken for which, down to the images.
 
-import { at, command, copied, exported, make, number, percent, said, say, table, text } from "./core.js";
-import { chosen, note, pictureAt, place } from "./results.js";
+import { at, make, number, percent, said, say, table, text } from "./core.js";
+import { again, chosen, note, pictureAt, place } from "./results.js";
 
 /** Rows and columns of the matrix that are shown at once. */
 const PART = 10;
@@ -249,8 +249,8 @@ function measured() {
   const bins = calibration.bins.map((/** @type {any} */ bin, /** @type {number} */ at) => [bin, at]).filter((/** @type {any} */ [bin]) => bin.images > 0);
   const border = (/** @type {number} */ at) => percent(at / calibration.bins.length);
   const rows = bins.map((/** @type {any} */ [bin, at]) => [`${border(at)} – ${border(at + 1)}`, number(bin.images), percent(bin.confidence), percent(bin.right / bin.images)]);
-  const words = told.members || exported ? [] : ["top5", "eval", told.network, "--data", told.data, "--split", told.split, "--protocol", origin.protocol.name];
+  const words = told.members ? undefined : ["eval", "MODEL", "--data", told.data, "--split", told.split, "--protocol", origin.protocol.name, "--report"];
   return [make("dl", {}, ...facts.flatMap(([key, value]) => [make("dt", { text: text(key) }), make("dd", { text: value })])),
     table(text("reliability"), ["first-probability", "images", "mean", "right"].map((key) => text(key)), rows),
-    copied(words.length ? command([...words, "--report", result.name]) : `curl ${location.origin}/v1/results/${result.name}`)];
+    ...again(result, words)];
 }

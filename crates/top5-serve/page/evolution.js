@@ -1,8 +1,8 @@
 // How features change: while a network learns, from a folder of `top5 evolve`, epoch by epoch; and when an image is moved, scaled and
 // turned, from one of `top5 invariance`.
 
-import { at, command, copied, labelled, make, number, percent, said, say, select, table, text } from "./core.js";
-import { chart, chosen, cut, note, pictureAt, place } from "./results.js";
+import { at, labelled, make, number, percent, said, say, select, table, text } from "./core.js";
+import { again, chart, chosen, cut, note, pictureAt, place } from "./results.js";
 
 /** Milliseconds between epochs while it plays. */
 const PACE = 1200;
@@ -94,7 +94,7 @@ function learning(root, result) {
     })), labelled("epoch", slider), make("button", { type: "button", id: "before", text: text("previous-epoch"), onclick: () => go(now() - 1, true) }),
     make("button", { type: "button", id: "after", text: text("next-epoch"), onclick: () => go(now() + 1, true) }), ...(still ? [] : [play])),
     changes, out, make("details", {}, make("summary", { text: text("table") }), jumps),
-    copied(command(["top5", "evolve", "RUN", "--data", told.data, "--images", String(told.images), "--out", result.name])));
+    ...again(result, ["evolve", "RUN", "--data", told.data, "--images", String(told.images), "--out"]));
   draw();
   source();
 }
@@ -119,5 +119,5 @@ function curves(root, result) {
       table(name, [units.get(one.transform) ?? one.transform, ...told.layers.map((/** @type {string} */ layer) => text("distance", { layer })), text("probability")], rows)));
   }
   const files = [...new Set(told.images.map((/** @type {any} */ one) => one.file))];
-  root.append(copied(command(["top5", "invariance", told.network, ...files.map(String), "--layers", told.layers.join(","), "--out", result.name])));
+  root.append(...again(result, ["invariance", "MODEL", ...files.map(String), "--layers", told.layers.join(","), "--out"]));
 }

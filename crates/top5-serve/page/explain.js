@@ -2,7 +2,7 @@
 // the map has anything to do with what the network learnt.
 
 import {
-  ask, askSlowly, at, command, copied, exported, fileName, labelled, make, model, number, percent, said, say, select, state, text,
+  ask, askSlowly, at, command, copied, exported, fail, fileName, labelled, make, model, number, percent, posting, said, say, select, state, text,
 } from "./core.js";
 import { figure, legend, picture, shared } from "./maps.js";
 
@@ -14,24 +14,29 @@ const OF_LAYERS = ["grad-cam", "hires-cam", "guided-grad-cam"];
 let run = null;
 /** @type {Record<string, any>} */
 let parts = {};
+/** Layers that have maps. @type {string[]} */
+let maps = [];
+
+/** The method and the layer that the address names, where there are such. */
+const method = () => (METHODS.includes(said("method")) ? said("method") : "grad-cam");
+const layer = () => (maps.includes(said("layer")) ? said("layer") : "");
 
 /** @param {HTMLElement} root */
 export async function show(root) {
   const name = model().name;
   const [{ classes }, { layers, usual }] = await Promise.all(
     [ask(`v1/models/${name}/classes`), ask(`v1/models/${name}/layers`)]);
-  const method = METHODS.includes(said("method")) ? said("method") : "grad-cam";
-  const maps = layers.filter((/** @type {any} */ layer) => layer.map).map((/** @type {any} */ layer) => [layer.name, layer.name]);
+  maps = layers.filter((/** @type {any} */ one) => one.map).map((/** @type {any} */ one) => one.name);
   const names = make("datalist", { id: "classes" }, ...classes.map((/** @type {string} */ one) => make("option", { value: one })));
   const typed = (/** @type {string} */ key) => make("input", {
     list: "classes", value: said(key), autocomplete: "off", placeholder: key === "class" ? text("top") : "",
     onchange: (/** @type {any} */ event) => say({ [key]: event.target.value }),
   });
-  const layer = labelled("layer", select(maps, said("layer", usual), (value) => say({ layer: value })));
-  layer.hidden = !OF_LAYERS.includes(method);
+  const among = labelled("layer", select(maps.map((name) => [name, name]), layer() || usual, (value) => say({ layer: value })));
+  among.hidden = !OF_LAYERS.includes(method());
   const choose = (/** @type {string} */ value) => {
     say({ method: value });
-    layer.hidden = !OF_LAYERS.includes(value);
+    among.hidden = !OF_LAYERS.includes(value);
   };
   const sanity = make("input", {
     type: "checkbox", checked: said("sanity") === "1",
@@ -44,7 +49,7 @@ export async function show(root) {
     out: make("div", { id: "explanation" }),
   };
   root.append(names, make("form", { class: "controls", onsubmit: (/** @type {Event} */ event) => event.preventDefault() },
-    labelled("method", select(METHODS.map((one) => [one, one]), method, choose)), layer,
+    labelled("method", select(METHODS.map((one) => [one, one]), method(), choose)), among,
     ...(exported ? [] : [labelled("of", typed("class")), labelled("against", typed("against"))]),
     ...(exported ? [] : [labelled("sanity", sanity)]), parts.go, parts.cancel), parts.bar, parts.out);
   root.addEventListener("keydown", (event) => event.key === "Escape" && run?.abort());
@@ -52,14 +57,15 @@ export async function show(root) {
 
 export function leave() {
   run?.abort();
+  run = null;
 }
 
 /** The query of a question. @param {Record<string, string>} words */
 function query(words) {
-  const all = new URLSearchParams({ method: said("method", "grad-cam") });
-  if (OF_LAYERS.includes(said("method", "grad-cam")) && said("layer")) all.set("layer", said("layer"));
+  const all = new URLSearchParams({ method: method() });
+  if (OF_LAYERS.includes(method()) && layer()) all.set("layer", layer());
   // Of what is computed beforehand, each method has one map.
-  if (exported) return `v1/explain/${model().name}?method=${said("method", "grad-cam")}`;
+  if (exported) return `v1/explain/${model().name}?method=${method()}`;
   for (const [key, value] of Object.entries(words)) if (value) all.set(key, value);
   return `v1/explain/${model().name}?${all}`;
 }
@@ -90,9 +96,11 @@ export async function image() {
     /** @type {any[]} */
     const answers = [];
     for (const words of questions) answers.push(await askSlowly(query(/** @type {any} */ (words)), own.signal, progress));
-    draw(answers);
+    draw(answers, query(/** @type {any} */ (questions[0])));
   } catch (error) {
-    at("status").textContent = own.signal.aborted ? text("cancelled") : text("failed", { reason: /** @type {Error} */ (error).message });
+    // One that another took the place of says nothing.
+    if (run === own && own.signal.aborted) at("status").textContent = text("cancelled");
+    else if (run === own) fail(error);
   }
   if (run === own) parts.cancel.hidden = parts.bar.hidden = true;
 }
@@ -110,8 +118,8 @@ function overlay(answer, scale, name) {
   return make("figure", {}, box, make("figcaption", { text: name }), labelled("opacity", slider));
 }
 
-/** @param {any[]} answers of the difference, and of its two classes where two were asked for */
-function draw(answers) {
+/** @param {any[]} answers of the difference, and of its two classes where two were asked for @param {string} path that of the first */
+function draw(answers, path) {
   const [first] = answers;
   const scale = shared(answers.map((answer) => answer.scale));
   const subject = (/** @type {any} */ answer) =>
@@ -137,7 +145,7 @@ function draw(answers) {
     ...(first.warning ? [make("p", { class: "warning", text: first.warning })] : []),
     make("p", { text: summary }), make("p", { text: text(`means-${first.method.name}`) }),
     ...facts.map((fact) => make("p", { class: "warning", text: fact })),
-    legend(scale), make("div", { class: "figures" }, ...figures, ...sane(first, scale)), copied(command(words)));
+    legend(scale), make("div", { class: "figures" }, ...figures, ...sane(first, scale)), copied(exported ? command(words) : posting(path)));
 }
 
 /** The same of new weights, and how alike the two are. @param {any} answer @param {any} scale */

@@ -1,7 +1,7 @@
 // A gallery: the strongest patches of each map beside their projections, from a folder of `top5 gallery`; and where each was found.
 
-import { at, command, copied, labelled, make, number, said, say, select, table, text } from "./core.js";
-import { chosen, cut, note, pictureAt, place } from "./results.js";
+import { at, labelled, make, number, said, say, select, table, text } from "./core.js";
+import { again, chosen, cut, note, pictureAt, place } from "./results.js";
 
 /** @type {any} */
 let result = null;
@@ -42,7 +42,7 @@ export async function show(root) {
           fill();
         },
       })), labelled("dead-too", dead)), cards, details,
-    copied(command(["top5", "gallery", told.network, "--data", told.data, "--split", told.split, "--images", String(told.images), "--layers", layer().name, "--out", result.name])));
+    ...again(result, ["gallery", "MODEL", "--data", told.data, "--split", told.split, "--images", String(told.images), "--layers", layer().name, "--out"]));
   fill();
   detail(false);
 }

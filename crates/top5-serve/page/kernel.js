@@ -1,6 +1,7 @@
 // The kernel bench: a kernel slides over a small input; what stride, padding, dilation and groups do to sizes and sums.
 
 import { at, make, number, said, say, text } from "./core.js";
+import { place } from "./results.js";
 
 /** @type {Record<string, [number, number, number]>} least, most, usual */
 const SETTINGS = {
@@ -28,7 +29,7 @@ export function show(root) {
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -width, ArrowDown: width }[event.key];
     if (!grid || !step || width < 1) return;
     event.preventDefault();
-    const next = Number(said("at", "0")) + step;
+    const next = chosen(width) + step;
     if (next < 0 || next >= width * width) return;
     say({ at: String(next) });
     out.replaceChildren(...bench());
@@ -43,6 +44,9 @@ function setting(key) {
   const value = Math.round(Number(said(key, String(usual))));
   return Number.isFinite(value) ? Math.min(most, Math.max(least, value)) : usual;
 }
+
+/** The output that the address names, or the first. @param {number} width */
+const chosen = (width) => place("at", width * width, 0);
 
 /** Output size, parameters and multiply-accumulates, or why there are none. */
 export function size() {
@@ -61,13 +65,13 @@ function bench() {
   if (!divides) return impossible(text("bench-groups-wrong", sizes));
   if (width < 1) return impossible(text("bench-too-large", { span, padded }));
   const words = text("bench-sizes", { ...sizes, weights: number(sizes.weights), macs: number(sizes.macs) });
-  const place = Math.min(Number(said("at", "0")) || 0, width * width - 1);
-  const products = terms(sizes, place);
+  const output = chosen(width);
+  const products = terms(sizes, output);
   const total = products.reduce((sum, { value, weight }) => sum + value * weight, 0);
   const formula = products.filter(({ value }) => value).map(({ value, weight }) => `${value}·${weight}`).join(" + ") || "0";
-  return [make("p", { id: "bench-size", text: words }), draw(sizes, place),
-    make("p", { class: "controls" }, step("previous", place - 1, width), step("next", place + 1, width)),
-    make("p", {}, text("bench-sum", { row: Math.floor(place / width), column: place % width }), " ", make("code", { text: formula }), " = ",
+  return [make("p", { id: "bench-size", text: words }), draw(sizes, output),
+    make("p", { class: "controls" }, step("previous", output - 1, width), step("next", output + 1, width)),
+    make("p", {}, text("bench-sum", { row: Math.floor(output / width), column: output % width }), " ", make("code", { text: formula }), " = ",
       make("strong", { id: "bench-total", text: String(total) }))];
 }
 
@@ -93,9 +97,9 @@ const value = (row, column) => (3 * row + 5 * column) % 10;
 /** The kernel's. @param {number} row @param {number} column */
 const weight = (row, column) => ((row + 2 * column) % 3) - 1;
 
-/** The products of one output. @param {ReturnType<typeof size>} sizes @param {number} place */
-function terms({ input, kernel, stride, padding, dilation, width }, place) {
-  const [top, left] = [Math.floor(place / width), place % width].map((at) => at * stride - padding);
+/** The products of one output. @param {ReturnType<typeof size>} sizes @param {number} output */
+function terms({ input, kernel, stride, padding, dilation, width }, output) {
+  const [top, left] = [Math.floor(output / width), output % width].map((at) => at * stride - padding);
   const all = [];
   for (let y = 0; y < kernel; y++) {
     for (let x = 0; x < kernel; x++) {
@@ -107,15 +111,15 @@ function terms({ input, kernel, stride, padding, dilation, width }, place) {
   return all;
 }
 
-/** @param {ReturnType<typeof size>} sizes @param {number} place */
-function draw(sizes, place) {
+/** @param {ReturnType<typeof size>} sizes @param {number} output */
+function draw(sizes, output) {
   const { input, padding, padded } = sizes;
   const canvas = make("canvas", {
     width: padded * CELL, height: padded * CELL, tabindex: "0", role: "img", class: "bench", "aria-label": text("bench-picture", sizes),
   });
   const pen = canvas.getContext("2d");
   Object.assign(pen, { font: "13px system-ui", textAlign: "center", textBaseline: "middle" });
-  const touched = new Map(terms(sizes, place).map((term) => [`${term.row},${term.column}`, term]));
+  const touched = new Map(terms(sizes, output).map((term) => [`${term.row},${term.column}`, term]));
   for (let row = -padding; row < input + padding; row++) {
     for (let column = -padding; column < input + padding; column++) {
       const [x, y] = [(column + padding) * CELL, (row + padding) * CELL];

@@ -2,7 +2,7 @@
 // figure 7 of Zeiler & Fergus.
 
 import {
-  askOfImage, askSlowly, at, command, copied, exported, fileName, make, model, percent, state, text,
+  askOfImage, askSlowly, at, command, copied, exported, fail, fileName, make, model, percent, posting, state, text,
 } from "./core.js";
 import { topTable } from "./classify.js";
 import { figure, legend, picture } from "./maps.js";
@@ -61,6 +61,7 @@ export function show(root) {
 
 export function leave() {
   run?.abort();
+  run = null;
 }
 
 export function image() {
@@ -131,20 +132,23 @@ async function predict(own = ++wanted) {
     return;
   }
   asking = true;
+  // The answer of an image or model that is no longer chosen is not shown.
+  const [blob, into] = [state.blob, parts];
+  const current = () => blob === state.blob && into === parts;
   const hidden = [...stamped, square].map(({ top, left, size }) => `${top},${left},${size}`).join(";");
   try {
     const said = await askOfImage(`v1/predict/${model().name}?k=5&seen=true&hide=${hidden}`);
     const [first] = said.predictions;
     if (own === wanted) at("status").textContent = text("first", { class: first.class, percent: percent(first.probability) });
-    parts.answer.replaceChildren(topTable(said.predictions));
-    if (!seen) {
+    if (current()) parts.answer.replaceChildren(topTable(said.predictions));
+    if (current() && !seen) {
       seen = new Image();
       seen.src = said.seen;
       await seen.decode();
-      paint();
+      if (current()) paint();
     }
   } catch (error) {
-    if (own === wanted) at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
+    if (own === wanted) fail(error);
   }
   asking = false;
   const next = again;
@@ -164,16 +168,17 @@ async function slide() {
   wanted += 1;
   parts.bar.hidden = parts.cancel.hidden = false;
   try {
-    const said = await askSlowly(`v1/occlude/${model().name}`, own.signal, (done, of) => Object.assign(parts.bar, { value: done, max: of }));
-    panels(said);
+    const path = `v1/occlude/${model().name}`;
+    panels(await askSlowly(path, own.signal, (done, of) => Object.assign(parts.bar, { value: done, max: of })), path);
   } catch (error) {
-    at("status").textContent = own.signal.aborted ? text("cancelled") : text("failed", { reason: /** @type {Error} */ (error).message });
+    if (run === own && own.signal.aborted) at("status").textContent = text("cancelled");
+    else if (run === own) fail(error);
   }
   if (run === own) parts.bar.hidden = parts.cancel.hidden = true;
 }
 
-/** @param {any} said */
-function panels(said) {
+/** @param {any} said @param {string} path where it was asked for */
+function panels(said, path) {
   const { activation, probability, labels } = said;
   const worst = percent(probability.least);
   const summary = text("occluded", { class: said.class.class, whole: percent(said.class.probability), worst });
@@ -194,5 +199,5 @@ function panels(said) {
     make("figure", {}, make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": captions.e }, words), make("figcaption", { text: `(e) ${captions.e}` })),
     legend(said.probability_scale),
     make("p", { class: "warning", text: said.warning }),
-    copied(command(["top5", "occlude", model().name, fileName(), "--size", String(said.size), "--stride", String(said.stride)])));
+    copied(exported ? command(["top5", "occlude", model().name, fileName(), "--size", String(said.size), "--stride", String(said.stride)]) : posting(path)));
 }

@@ -1,7 +1,7 @@
 // The page: views of what networks see, one at a time, beside the image that they are shown. Plain modules; what is served is
 // what is in the repository.
 
-import { address, ask, at, exported, make, model, said, say, state, text } from "./core.js";
+import { address, ask, at, exported, fail, fetched, make, model, said, say, state, text } from "./core.js";
 import { draw } from "./drawing.js";
 import { TEXTS } from "./texts.js";
 
@@ -36,11 +36,16 @@ let watched = false;
 function recall() {
   const preferred = navigator.language.startsWith("zh") ? "zh" : "en";
   const language = said("lang", preferred);
-  state.language = language in TEXTS ? language : "en";
+  state.language = Object.hasOwn(TEXTS, language) ? language : "en";
 }
+
+/** How often something was shown: what comes late gives way to what was asked for later. */
+let showings = 0;
 
 /** Shows what the address says. */
 async function show() {
+  showings += 1;
+  const own = showings;
   recall();
   document.documentElement.lang = state.language === "zh" ? "zh-CN" : "en";
   for (const node of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-text]"))) {
@@ -67,17 +72,26 @@ async function show() {
   samples();
   document.title = `${text(`view-${name}`)} · top5`;
   view?.leave?.();
-  view = await load();
-  const root = at("view");
-  root.replaceChildren(make("h2", { id: "view-title", text: text(`view-${name}`) }), make("p", { text: text(`about-${name}`) }));
+  view = null;
+  // Each has a part of its own: what it adds late or listens to goes with it.
+  const root = make("div", {}, make("h2", { id: "view-title", text: text(`view-${name}`) }), make("p", { text: text(`about-${name}`) }));
+  at("view").replaceChildren(root);
   if (name !== shown) at("status").textContent = "";
   shown = name;
   try {
+    const loaded = await load().catch(() => {
+      throw new Error(text("gone"));
+    });
+    if (own !== showings) return;
+    view = loaded;
     await view.show(root);
   } catch (error) {
-    at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
+    if (own !== showings) return;
+    fail(error);
+    // What is said of it is wiped away by the next one, even of the same view.
+    shown = "";
   }
-  document.body.dataset.ready = name;
+  if (own === showings) document.body.dataset.ready = name;
 }
 
 let choices = 0;
@@ -100,6 +114,8 @@ function take(blob, file = "", sample = null, address = "") {
   preview.hidden = false;
   preview.onerror = () => { preview.hidden = true; };
   preview.onload = () => {
+    // Pixels are worth seeing where there are few: a photograph that is made smaller loses by it.
+    preview.classList.toggle("small", preview.naturalWidth < 100);
     if (preview.naturalWidth * preview.naturalHeight > 1) return;
     at("view").querySelector("#pixel")?.remove();
     at("view").append(make("p", { id: "pixel", class: "warning", text: text("pixel") }));
@@ -116,8 +132,12 @@ function samples() {
   const pick = async (/** @type {typeof known[number]} */ sample) => {
     // A page of files reads no files.
     const wanted = choice();
-    const blob = exported ? new Blob() : await (await fetch(sample.image)).blob();
-    if (wanted()) take(blob, `${sample.name}.png`, sample.name, place(sample.image));
+    try {
+      const blob = exported ? new Blob() : await (await fetched(sample.image)).blob();
+      if (wanted()) take(blob, `${sample.name}.png`, sample.name, place(sample.image));
+    } catch (error) {
+      if (wanted()) fail(error);
+    }
   };
   at("samples").replaceChildren(...known.map((sample) => make("button", { type: "button", class: "sample", onclick: () => pick(sample) },
     make("img", { src: place(sample.image), alt: text("sample", { label: sample.label }), width: 40, height: 40 }))));

@@ -16,10 +16,10 @@ const read = new Map();
 
 /**
  * The result of a kind that the address names, or the first; null where there is none, and how to make one is told. Where there
- * are several, they can be chosen from. @param {string} kind @param {HTMLElement} root @param {() => void} again
+ * are several, they can be chosen from. @param {string} kind @param {HTMLElement} root @param {() => void} anew
  * @param {string} [key] the word of the address that names it
  */
-export async function chosen(kind, root, again, key = "result") {
+export async function chosen(kind, root, anew, key = "result") {
   const { results } = await ask("v1/results");
   const all = results.filter((/** @type {any} */ one) => one.kind === kind);
   if (all.length === 0) {
@@ -36,13 +36,22 @@ export async function chosen(kind, root, again, key = "result") {
       /** @type {Record<string, string>} */
       const other = key === "result" ? {} : { result: said("result") };
       history.pushState(null, "", `#${new URLSearchParams({ lang: state.language, view, ...other, [key]: name })}`);
-      again();
+      anew();
     };
     root.append(make("p", { class: "controls" }, labelled("result-of", select(choices, entry.name, choose))));
   }
   if (!read.has(entry.name)) read.set(entry.name, await ask(`v1/results/${entry.name}`));
   return { ...entry, document: read.get(entry.name) };
 }
+
+/**
+ * The commands that give the same as a result: from this server, and as it was made, where it can be made again. No page knows where
+ * that network's weights are. @param {any} result @param {string[]} [words] up to the option that takes its name
+ */
+export const again = (result, words) => [
+  ...(exported ? [] : [copied(command(["curl", `${location.origin}/v1/results/${result.name}`]))]),
+  ...(words ? [copied(command(["top5", ...words, result.name]))] : []),
+];
 
 /** Where a picture of a result is; null where it has none. @param {any} result @param {string} file */
 export function pictureAt(result, file) {

@@ -1,7 +1,7 @@
 // A walk through the network: its layers to scale, the maps of one, and one value as the sum that it is. Enter goes deeper, Escape
 // comes back.
 
-import { ask, askOfImage, at, command, copied, exported, fileName, make, model, number, said, say, state, text } from "./core.js";
+import { ask, askOfImage, at, command, copied, exported, fail, make, model, number, said, say, state, text } from "./core.js";
 import { figure, legend, numbers, picture } from "./maps.js";
 
 /** Sizes of boxes, tiles and maps, as multiples of their own. */
@@ -86,7 +86,7 @@ async function draw() {
   } catch (error) {
     if (own !== drawings) return;
     strip();
-    at("status").textContent = text("failed", { reason: /** @type {Error} */ (error).message });
+    fail(error);
   }
 }
 
