@@ -117,7 +117,7 @@ impl Task {
                 let weights = WeightsArgs { weights, ema, weights_key, offline };
                 let protocol = protocol.map_or_else(|| Choice::resolve("1-crop"), Ok)?;
                 let model = StoredModel::resolve(model, &weights)?;
-                What::Model(Box::new(Look { model, protocol, preprocess, class_names }))
+                What::Model(Box::new(Look::new(model, protocol, preprocess, class_names)?))
             }
             (None, Some(text), _) => What::Ensemble(Ensemble::resolve(
                 &text,
@@ -139,6 +139,21 @@ impl Task {
             }
             (None, None, _) => What::Nothing,
         };
+        let opens = args.thumbnails || args.twins;
+        match &what {
+            What::Nothing if data.is_given() => {
+                let message = "--data: nothing is evaluated: give a model, an ensemble or predictions beside --row";
+                return Err(Stop::Usage(message.to_owned()).into());
+            }
+            What::Saved(_) if data.is_given() && !opens => return Err(unused("--data")),
+            What::Ensemble(of) if of.is_saved() && data.is_given() && !opens => {
+                return Err(unused("--data"));
+            }
+            What::Ensemble(of) if of.is_saved() && data.split != Split::Test => {
+                return Err(unused("--split"));
+            }
+            What::Model(_) | What::Ensemble(_) | What::Saved(_) | What::Nothing => {}
+        }
         let against = args.against.map(|path| -> Result<(String, Report)> {
             Ok((path.display().to_string(), files::read(&path)?))
         });
@@ -282,6 +297,14 @@ impl Task {
     }
 }
 
+/// What says which images are looked at, where none are.
+fn unused(flag: &str) -> anyhow::Error {
+    let message = format!(
+        "{flag}: these answers are saved and about images of their own: only --thumbnails and --twins look at images again"
+    );
+    Stop::Usage(message).into()
+}
+
 /// What the line about a temperature begins with.
 const TEMPERATURE: &str = "temperature ";
 
@@ -318,13 +341,15 @@ fn scale(answers: &mut Predictions, path: &Path, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Fails where something is fitted to images that it is reported on: all of them, or some as the answers to them tell, wherever the
-/// images lay and however they were divided.
+/// Fails where something is fitted to images that it is reported on, all of them or some: wherever they lay, whatever they are called
+/// and however they were divided.
 fn refuse_same(fitted: &Predictions, reported: &Predictions) -> Result<()> {
-    let [a, b] = [fitted, reported].map(|answers| &answers.header.origin);
-    let is_all = |origin: &Origin| origin.split == Split::All.name();
-    let within = a.data == b.data && (is_all(a) || is_all(b));
-    match a.fingerprint == b.fingerprint || within || fitted.shares_images_with(reported) {
+    if [fitted, reported].iter().any(|answers| answers.header.pixels.is_empty()) {
+        let message = "nothing can be fitted to answers that do not tell which images they are about, as older ones: save them \
+                       once more";
+        return Err(Stop::BadInput(message.to_owned()).into());
+    }
+    match fitted.shares_images_with(reported) {
         true => {
             let message = "it would be fitted to images that the result is reported on: fit it to the validation part";
             Err(Stop::BadInput(message.to_owned()).into())
@@ -351,7 +376,6 @@ const SAME_WEIGHT: f64 = 1e-4;
 /// What tells answers from others that are given in another way, in words after what the first ones are of; of ensembles, of any of
 /// their members.
 fn difference(a: &Origin, b: &Origin) -> Option<String> {
-    let views = |origin: &Origin| (origin.protocol.average, origin.protocol.parts.clone());
     if a.network != b.network {
         return Some(String::new());
     }
@@ -362,11 +386,9 @@ fn difference(a: &Origin, b: &Origin) -> Option<String> {
         return Some(" at another temperature".to_owned());
     }
     match (&a.ensemble, &b.ensemble) {
-        (None, None) if views(a) != views(b) => {
-            Some(format!(" by {}, not {}", a.protocol.name, b.protocol.name))
-        }
+        (None, None) if !looks_alike(a, b) => Some(format!(" by {}, not {}", a.looks(), b.looks())),
         (None, None) => (a.preprocess != b.preprocess).then(|| {
-            let [a, b] = [a, b].map(|origin| origin.preprocess.describe());
+            let [a, b] = [a, b].map(|origin| origin.preparation().unwrap_or_default());
             format!(" with other preprocessing ({a}, not {b})")
         }),
         (Some(a), Some(b)) if a.average != b.average => {
@@ -391,6 +413,10 @@ fn difference(a: &Origin, b: &Origin) -> Option<String> {
         }
         (Some(_), None) | (None, Some(_)) => Some(" as another ensemble".to_owned()),
     }
+}
+
+fn looks_alike(a: &Origin, b: &Origin) -> bool {
+    a.protocol.as_ref().zip(b.protocol.as_ref()).is_some_and(|(a, b)| a.looks_as(b))
 }
 
 impl Tell {

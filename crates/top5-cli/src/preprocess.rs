@@ -48,6 +48,11 @@ impl PreprocessArgs {
         mean.is_empty() && std.is_empty() && !given
     }
 
+    /// Whether it says how the model's own crop is made.
+    pub(crate) fn describes_crop(&self) -> bool {
+        self.crop_pct.is_some() || self.crop_mode.is_some()
+    }
+
     /// The model's preprocessing with these parts replaced.
     pub(crate) fn apply(&self, model: Preprocess) -> Result<Preprocess> {
         let replaced = Preprocess {

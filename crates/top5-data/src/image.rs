@@ -1,5 +1,7 @@
 //! A decoded image: 8-bit pixels, gray or RGB, in row order with the channels interleaved.
 
+use crate::dataset::Fingerprint;
+
 /// An 8-bit image of `height` x `width` pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -17,6 +19,14 @@ impl Image {
     /// An image of one value everywhere.
     pub fn filled(channels: usize, height: usize, width: usize, value: u8) -> Self {
         Self { channels, height, width, pixels: vec![value; channels * height * width] }
+    }
+
+    /// Equal for equal images, and for others as good as never.
+    pub fn fingerprint(&self) -> u64 {
+        let mut print = Fingerprint::new();
+        [self.channels, self.height, self.width].iter().for_each(|&side| print.number(side as u64));
+        print.bytes(&self.pixels);
+        print.0
     }
 
     /// The pixel values of row `y`, order W C.

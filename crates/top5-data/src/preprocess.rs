@@ -289,9 +289,7 @@ impl Preprocess {
 
     /// The resolved pipeline, one line, for reports.
     pub fn describe(&self) -> String {
-        let ink = if self.drawn_digits { "normalise drawn digit, " } else { "" };
-        let [channels, rows, columns] = self.input_size;
-        let colour = if channels == 1 { "gray" } else { "RGB" };
+        let [_, rows, columns] = self.input_size;
         let [height, width] = self.target();
         let scaled = match self.crop_mode {
             CropMode::Center if height == width => format!("shorter side to {height}"),
@@ -301,12 +299,22 @@ impl Preprocess {
             CropMode::Border => format!("to fit into {height}x{width}"),
         };
         let padded = if self.crop_mode == CropMode::Border { ", padded with the mean" } else { "" };
-        format!(
-            "{ink}{colour}, resize {scaled} ({}), centre crop {rows}x{columns}{padded}, /255, mean {:?}, std {:?}",
-            self.interpolation.name(),
-            self.mean,
-            self.std
-        )
+        let filter = self.interpolation.name();
+        self.around(&format!("resize {scaled} ({filter}), centre crop {rows}x{columns}{padded}"))
+    }
+
+    /// The same where somebody else scales and crops.
+    pub fn describe_but_for_crop(&self) -> String {
+        self.around(&format!(
+            "resize ({}) and crop as the protocol has it",
+            self.interpolation.name()
+        ))
+    }
+
+    fn around(&self, cropped: &str) -> String {
+        let ink = if self.drawn_digits { "normalise drawn digit, " } else { "" };
+        let colour = if self.input_size[0] == 1 { "gray" } else { "RGB" };
+        format!("{ink}{colour}, {cropped}, /255, mean {:?}, std {:?}", self.mean, self.std)
     }
 }
 

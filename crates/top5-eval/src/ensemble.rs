@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::metric::softmax;
-use crate::predictions::Predictions;
+use crate::predictions::{Origin, Predictions};
 use crate::protocol::Average;
 use top5_graph::counted;
 
@@ -29,6 +29,11 @@ pub enum EnsembleError {
         member: usize,
         /// In what they differ.
         what: String,
+    },
+    /// Of an image every class is impossible to some member, so that there is no mean of their logits.
+    Impossible {
+        /// What it is called.
+        image: String,
     },
     /// A weight is none of [`WEIGHTS`].
     Weight {
@@ -53,6 +58,11 @@ impl fmt::Display for EnsembleError {
                 f,
                 "member {member} of the ensemble answered about other images than member 0: {what}; evaluate all on the \
                  same part of the same data"
+            ),
+            Self::Impossible { image } => write!(
+                f,
+                "of {image} each class is held to be impossible by some member: the mean of such logits says nothing; average \
+                 probabilities"
             ),
             Self::Weight { member, weight } => {
                 write!(
@@ -88,7 +98,7 @@ pub fn average(members: &[(f64, &[f64])]) -> Result<Vec<f64>, EnsembleError> {
     Ok(sum)
 }
 
-/// The members' answers as one, each member with its weight. The origin is the first one's. Fails where they are not about
+/// The members' answers as one, each member with its weight. The origin is the first one's, but for what others differ in. Fails where they are not about
 /// the same images in the same order.
 pub fn fuse(
     members: &[(f64, &Predictions)],
@@ -97,7 +107,15 @@ pub fn fuse(
     check(&members.iter().map(|(_, member)| *member).collect::<Vec<_>>())?;
     let Some((_, first)) = members.first() else { return Err(EnsembleError::Empty) };
     let mut fused = Predictions::new(first.header.origin.clone(), first.header.classes.clone());
+    let all = |is: fn(&Origin, &Origin) -> bool| {
+        members.iter().all(|(_, member)| is(&member.header.origin, &first.header.origin))
+    };
+    let origin = &mut fused.header.origin;
+    origin.preprocess =
+        origin.preprocess.take().filter(|_| all(|a, b| a.preprocess == b.preprocess));
+    origin.protocol = origin.protocol.take().filter(|_| all(|a, b| a.protocol == b.protocol));
     fused.header.unread.clone_from(&first.header.unread);
+    fused.header.pixels.clone_from(&first.header.pixels);
     fused.header.subset = members.iter().any(|(_, member)| member.header.subset);
     fused.header.shard = first.header.shard;
     for image in 0..first.len() {
@@ -112,6 +130,10 @@ pub fn fuse(
         let rows: Vec<(f64, &[f64])> = rows.iter().map(|(weight, row)| (*weight, &**row)).collect();
         let mean = average(&rows)?;
         let mean = if average_of == Average::Logits { softmax(&mean) } else { mean };
+        if mean.iter().any(|p| p.is_nan()) {
+            let image = first.header.images[image].clone();
+            return Err(EnsembleError::Impossible { image });
+        }
         fused.push(first.header.images[image].clone(), first.labels[image], &mean);
     }
     Ok(fused)
@@ -134,7 +156,9 @@ fn check(members: &[&Predictions]) -> Result<(), EnsembleError> {
                 "{} ({}) and {} ({}){how}",
                 a.origin.data, a.origin.split, b.origin.data, b.origin.split
             )
-        } else if a.images != b.images || first.labels != other.labels {
+        } else if a.images == b.images && !first.is_about_images_of(other) {
+            "of the same names, with other pixels or classes".to_owned()
+        } else if a.images != b.images {
             format!(
                 "{} and {}, of which not all are the same",
                 first.len(),
@@ -195,8 +219,8 @@ mod tests {
             split: "test".to_owned(),
             division: None,
             fingerprint: "0".to_owned(),
-            preprocess: top5_data::Preprocess::digits(),
-            protocol: crate::Protocol::own(),
+            preprocess: Some(top5_data::Preprocess::digits()),
+            protocol: Some(crate::Protocol::own()),
             fitted: Vec::new(),
         };
         let mut member = Predictions::new(origin, vec!["a".to_owned(), "b".to_owned()]);
@@ -214,6 +238,27 @@ mod tests {
         // The logits differ by ln 9 and 0: their mean by ln 9 / 4.
         let odds = 9f64.powf(0.25);
         assert!((of(Average::Logits) - odds / (1.0 + odds)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn members_that_exclude_each_other_have_no_mean_of_logits() {
+        let (a, b) = (member(&[[1.0, 0.0]], &[0]), member(&[[0.0, 1.0]], &[0]));
+        let error = fuse(&[(1.0, &a), (1.0, &b)], Average::Logits).unwrap_err();
+        assert_eq!(error, EnsembleError::Impossible { image: "0".to_owned() });
+        let mean = fuse(&[(1.0, &a), (1.0, &b)], Average::Probabilities).unwrap();
+        assert_eq!(mean.probabilities(0), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn origin_holds_what_all_members_share() {
+        let a = member(&[[0.9, 0.1]], &[0]);
+        let mut b = a.clone();
+        let of =
+            |b: &Predictions| fuse(&[(1.0, &a), (1.0, b)], Average::Logits).unwrap().header.origin;
+        assert_eq!(of(&b), a.header.origin);
+        b.header.origin.protocol = crate::named("mirror", [28, 28]);
+        let fused = of(&b);
+        assert_eq!((fused.protocol, fused.preprocess), (None, a.header.origin.preprocess.clone()));
     }
 
     #[test]

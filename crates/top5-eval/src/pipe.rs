@@ -65,6 +65,8 @@ impl Answers {
 pub struct Answer {
     /// Its number in the dataset.
     pub index: usize,
+    /// What tells it from others ([`Image::fingerprint`]); 0 where it cannot be read.
+    pub fingerprint: u64,
     /// The probability of each class that may be the answer, which sum to one; or why the image cannot be read.
     pub probabilities: Result<Vec<f64>, DataError>,
 }
@@ -215,6 +217,7 @@ struct Desk<'a, 'n> {
 /// An image that waits for its answer.
 struct Open {
     index: usize,
+    fingerprint: u64,
     /// For each part, the sum of its rows so far.
     sums: Vec<Vec<f64>>,
     /// Views whose row is not there yet.
@@ -237,11 +240,11 @@ impl<'a, 'n> Desk<'a, 'n> {
 
     /// Puts views to those that wait; a batch that is full goes through the network.
     fn take(&mut self, prepared: Prepared) -> Result<(), EvaluationError> {
-        let Prepared { index, inputs, last } = prepared;
+        let Prepared { index, fingerprint, inputs, last } = prepared;
         if self.open.back().is_none_or(|open| open.index != index) {
             let sums = vec![vec![0.0; self.answers.count()]; self.protocol.parts.len()];
             let (left, error) = (self.protocol.count(), None);
-            self.open.push_back(Open { index, sums, left, error, whole: false });
+            self.open.push_back(Open { index, fingerprint, sums, left, error, whole: false });
         }
         let open = self.open.back_mut().expect("it was pushed");
         open.whole = last;
@@ -325,12 +328,12 @@ impl<'a, 'n> Desk<'a, 'n> {
     ) -> Result<(), E> {
         while self.open.front().is_some_and(|open| open.whole && open.left == 0) {
             let Some(open) = self.open.pop_front() else { break };
-            let index = open.index;
+            let Open { index, fingerprint, .. } = open;
             let probabilities = match open.error {
                 Some(error) => Err(error),
                 None => Ok(self.average(&open.sums)),
             };
-            each(Answer { index, probabilities })?;
+            each(Answer { index, fingerprint, probabilities })?;
         }
         Ok(())
     }

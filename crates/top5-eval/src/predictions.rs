@@ -3,7 +3,7 @@
 //! Kept are the logarithms of probabilities: their mean gives the same probabilities as that of logits, from which they differ
 //! by a constant per image.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -31,13 +31,42 @@ pub struct Origin {
     pub division: Option<Division>,
     /// What identifies the images: equal for equal data.
     pub fingerprint: String,
-    /// How images were prepared.
-    pub preprocess: Preprocess,
-    /// Which looks at them were averaged.
-    pub protocol: Protocol,
+    /// How images were prepared; of an ensemble, where all members agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<Preprocess>,
+    /// Which looks at them were averaged; of an ensemble, where all members agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
     /// What was fitted to which images, and which answers are right where these are not the labels, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fitted: Vec<String>,
+}
+
+impl Origin {
+    /// Which looks were averaged, in a few words.
+    pub fn looks(&self) -> String {
+        match (&self.ensemble, &self.protocol) {
+            (Some(averaged), _) => averaged.to_string(),
+            (None, Some(protocol)) => protocol.name.clone(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// How images were prepared, in words; of an ensemble, where all members agree.
+    pub fn preparation(&self) -> Option<String> {
+        let preprocess = self.preprocess.as_ref()?;
+        Some(match self.takes_own_crop() {
+            true => preprocess.describe(),
+            false => preprocess.describe_but_for_crop(),
+        })
+    }
+
+    fn takes_own_crop(&self) -> bool {
+        match &self.ensemble {
+            Some(of) => of.origins.iter().any(|member| member.origin.takes_own_crop()),
+            None => self.protocol.as_ref().is_some_and(Protocol::takes_own_crop),
+        }
+    }
 }
 
 /// How images to choose the epoch are divided from those that are learnt from.
@@ -98,6 +127,10 @@ pub struct Header {
     pub classes: Vec<String>,
     /// The file or number of each image.
     pub images: Vec<String>,
+    /// What tells the pixels of each image from others ([`Image::fingerprint`](top5_data::Image::fingerprint)); none where that is not
+    /// known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pixels: Vec<String>,
     /// The images that could not be read: what is wrong with each.
     pub unread: Vec<String>,
     /// Learned parameters, of one network.
@@ -137,18 +170,8 @@ impl fmt::Display for Shard {
     }
 }
 
-/// By how much, as a share, the logarithms of two answers to one image may differ: batches of other sizes take other kernels.
-const ALIKE: f32 = 1e-4;
-/// One image in so many may be answered as another of its name by chance.
+/// One picture in so many may be in two sets by chance.
 const BY_CHANCE: usize = 100;
-/// Where names say nothing, at least one image in so many must be answered as one of the others.
-const WITHOUT_NAMES: usize = 10;
-/// And so many times as many as are answered as another of their own.
-const BEYOND_CHANCE: usize = 4;
-/// Of fewer images it cannot be told what is more than chance.
-const FEWEST: usize = 10;
-/// Images with nearly the same answer for the first class that are looked at for each.
-const MOST_NEAR: usize = 256;
 
 /// What a network said of some images.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,12 +204,6 @@ pub fn kept_row(probabilities: &[f64]) -> Vec<f32> {
     probabilities.iter().map(|p| p.ln() as f32).collect()
 }
 
-/// Whether two answers are the same but for rounding.
-fn are_alike(a: &[f32], b: &[f32]) -> bool {
-    let alike = |a: &f32, b: &f32| a == b || (a - b).abs() <= ALIKE * a.abs().max(1.0);
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b))
-}
-
 /// Whether these are such logarithms, of probabilities that sum to about one.
 fn is_kept_row(row: &[f32]) -> bool {
     let sum: f64 = row.iter().map(|&log| f64::from(log).exp()).sum();
@@ -207,6 +224,7 @@ impl Predictions {
             origin,
             classes,
             images: Vec::new(),
+            pixels: Vec::new(),
             unread: Vec::new(),
             params: None,
             subset: false,
@@ -253,6 +271,7 @@ impl Predictions {
             }
             end = shard.end;
             joined.header.images.extend(one.header.images);
+            joined.header.pixels.extend(one.header.pixels);
             joined.header.unread.extend(one.header.unread);
             joined.labels.extend(one.labels);
             joined.log_probabilities.extend(one.log_probabilities);
@@ -264,6 +283,9 @@ impl Predictions {
             return fail("they are about no image".to_owned());
         }
         joined.header.shard = None;
+        if joined.header.pixels.len() != joined.len() {
+            joined.header.pixels.clear();
+        }
         Ok(joined)
     }
 
@@ -294,53 +316,21 @@ impl Predictions {
         &self.log_probabilities[image * self.classes()..][..self.classes()]
     }
 
-    /// Whether some images are in both: files of one name and class of which a network says the same but for rounding; or many files
-    /// of any name of which it does, where it tells its images apart. Of answers of two networks it cannot be told.
+    /// Whether these are answers about the same images in the same order, as far as it is known.
+    pub fn is_about_images_of(&self, other: &Self) -> bool {
+        let [a, b] = [&self.header, &other.header];
+        let known = !(a.pixels.is_empty() || b.pixels.is_empty());
+        let same = (&a.origin.fingerprint, &a.images) == (&b.origin.fingerprint, &b.images);
+        same && self.labels == other.labels && (!known || a.pixels == b.pixels)
+    }
+
+    /// Whether images are in both, whatever they are called, and more than by chance. Of answers whose images' pixels are not known
+    /// it cannot be told.
     pub fn shares_images_with(&self, other: &Self) -> bool {
-        self.shares_files_with(other) || self.shares_answers_with(other)
-    }
-
-    fn shares_files_with(&self, other: &Self) -> bool {
-        let mut known: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
-        for image in 0..self.len() {
-            known.entry(self.file_and_class(image)).or_default().push(image);
-        }
-        let is_known = |image: &usize| {
-            let same = known.get(&other.file_and_class(*image));
-            same.is_some_and(|same| {
-                same.iter().any(|&at| are_alike(self.row(at), other.row(*image)))
-            })
-        };
-        let shared = (0..other.len()).filter(is_known).count();
-        shared > 0 && shared * BY_CHANCE >= self.len().min(other.len())
-    }
-
-    fn shares_answers_with(&self, other: &Self) -> bool {
-        if self.len().min(other.len()) < FEWEST || self.classes() != other.classes() {
-            return false;
-        }
-        let mut sorted: Vec<usize> = (0..self.len()).collect();
-        sorted.sort_by(|&a, &b| self.row(a)[0].total_cmp(&self.row(b)[0]));
-        // How many of these images, up to two, are answered so.
-        let like = |row: &[f32]| {
-            let near = 2.0 * ALIKE * row[0].abs().max(1.0);
-            let start = sorted.partition_point(|&at| self.row(at)[0] < row[0] - near);
-            let within = sorted[start..].iter().take_while(|&&at| self.row(at)[0] <= row[0] + near);
-            // A file does not decide how long it takes.
-            let within = within.take(MOST_NEAR);
-            within.filter(|&&at| are_alike(self.row(at), row)).take(2).count()
-        };
-        let shared = (0..other.len()).filter(|&image| like(other.row(image)) > 0).count();
-        let by_chance = (0..self.len()).filter(|&image| like(self.row(image)) > 1).count();
-        shared * WITHOUT_NAMES >= self.len().min(other.len())
-            && shared * self.len() > BEYOND_CHANCE * by_chance * other.len()
-    }
-
-    /// What an image is called without its folders, and its class.
-    fn file_and_class(&self, image: usize) -> (&str, &str) {
-        let name = &self.header.images[image];
-        let file = name.rsplit(['/', '\\']).next().unwrap_or(name);
-        (file, &self.header.classes[self.labels[image] as usize])
+        let [ours, theirs] =
+            [self, other].map(|one| one.header.pixels.iter().collect::<BTreeSet<_>>());
+        let shared = ours.intersection(&theirs).count();
+        shared > 0 && shared * BY_CHANCE >= ours.len().min(theirs.len())
     }
 
     /// The probabilities of an image, which sum to one.
@@ -374,6 +364,10 @@ impl Predictions {
         let (images, classes) = (header.images.len(), header.classes.len());
         let labels = take(LABELS, &[images])?;
         let log_probabilities = take(LOG_PROBABILITIES, &[images, classes])?;
+        if ![0, images].contains(&header.pixels.len()) {
+            let reason = format!("`pixels` of {} and not of {images} images", header.pixels.len());
+            return Err(PredictionsError { reason });
+        }
         let label = |&label: &f32| {
             let class = label >= 0.0 && label.fract() == 0.0 && (label as usize) < classes;
             class.then_some(label as u32).ok_or_else(|| PredictionsError {
@@ -395,11 +389,13 @@ impl Predictions {
                 "{looked_at} images, which are not those from {start} to {end} of {of}"
             ));
         }
-        header
-            .origin
-            .protocol
-            .check()
-            .map_err(|error| PredictionsError { reason: format!("its protocol: {error}") })?;
+        let Origin { ensemble, preprocess, protocol, .. } = &header.origin;
+        if ensemble.is_none() && (preprocess.is_none() || protocol.is_none()) {
+            return fail("no preprocess or no protocol in it".to_owned());
+        }
+        if let Some(Err(error)) = protocol.as_ref().map(Protocol::check) {
+            return fail(format!("its protocol: {error}"));
+        }
         Ok(Self { header, labels, log_probabilities })
     }
 }
@@ -417,8 +413,8 @@ mod tests {
             split: "test".to_owned(),
             division: None,
             fingerprint: "0".to_owned(),
-            preprocess: Preprocess::digits(),
-            protocol: Protocol::own(),
+            preprocess: Some(Preprocess::digits()),
+            protocol: Some(Protocol::own()),
             fitted: Vec::new(),
         };
         let classes = (0..rows[0].0.len()).map(|class| class.to_string()).collect();
@@ -473,46 +469,34 @@ mod tests {
     }
 
     #[test]
-    fn images_in_two_files_are_told_by_their_names_and_answers() {
-        let rows: [(&[f64], u32); 3] = [(&[0.25, 0.75], 1), (&[0.9, 0.1], 0), (&[0.5, 0.5], 1)];
-        let a = predictions(&rows);
-        let mut b = predictions(&[(&[0.25, 0.75000001], 1), (&[0.8, 0.2], 0)]);
-        b.header.images = ["elsewhere/0", "elsewhere/1"].map(str::to_owned).to_vec();
-        assert!(a.shares_images_with(&b) && b.shares_images_with(&a));
-        // Another name, another class, another answer.
-        assert!(a.shares_files_with(&b) && b.shares_files_with(&a));
-        b.header.images[0] = "elsewhere/00".to_owned();
-        assert!(!a.shares_files_with(&b));
-        b.header.images[0] = "0".to_owned();
-        b.labels[0] = 0;
-        assert!(!a.shares_files_with(&b));
-        let other = predictions(&[(&[0.26, 0.74], 1), (&[0.8, 0.2], 0)]);
-        assert!(!a.shares_images_with(&other));
-    }
-
-    #[test]
-    fn many_images_under_other_names_are_told_by_their_answers() {
-        let answered = |seeds: std::ops::Range<u32>, spread: f64| {
-            let one = |seed: u32| {
-                let of = |class: u32| f64::from((seed * 97 + class * 41).pow(2) % 1009) / 1009.0;
-                let row: Vec<f64> = (0..5).map(|class| (spread * of(class)).exp()).collect();
-                row.iter().map(|p| p / row.iter().sum::<f64>()).collect::<Vec<f64>>()
-            };
-            let rows: Vec<Vec<f64>> = seeds.map(one).collect();
-            let mut answers = predictions(&rows.iter().map(|row| (&**row, 0)).collect::<Vec<_>>());
-            answers.header.images.iter_mut().for_each(|name| name.insert_str(0, "seed"));
-            answers.header.classes.iter_mut().for_each(|name| name.push('x'));
+    fn images_in_two_files_are_told_by_their_pixels() {
+        let answers = |pixels: &[usize]| {
+            let mut answers = predictions(&vec![(&[0.25, 0.75][..], 1); pixels.len()]);
+            answers.header.pixels = pixels.iter().map(usize::to_string).collect();
             answers
         };
-        let a = answered(0..100, 8.0);
-        let mut b = answered(90..190, 8.0);
-        b.header.images.iter_mut().for_each(|name| *name = name.to_uppercase());
-        assert!(a.shares_images_with(&b) && b.shares_images_with(&a));
-        let few = answered(91..191, 8.0);
-        assert!(!a.shares_answers_with(&few) && !few.shares_answers_with(&a));
-        assert!(!a.shares_images_with(&answered(200..300, 8.0)));
-        // A network that says the same of everything tells nothing.
-        assert!(!answered(0..100, 1e-6).shares_answers_with(&answered(200..300, 1e-6)));
+        let many: Vec<usize> = (0..300).collect();
+        let a = answers(&many);
+        for (pixels, shared) in [
+            (vec![299], true),
+            (vec![300], false),
+            ((297..597).collect(), true),
+            ((298..598).collect(), false),
+        ] {
+            let b = answers(&pixels);
+            assert_eq!([a.shares_images_with(&b), b.shares_images_with(&a)], [shared; 2]);
+        }
+        // One picture counts once.
+        let [a, b] = [many, (300..600).collect()]
+            .map(|pixels: Vec<usize>| answers(&[&pixels[..], &[1000; 50]].concat()));
+        assert!(!a.shares_images_with(&b));
+
+        let [a, mut b] = [answers(&[1, 2]), answers(&[1, 3])];
+        assert!(a.is_about_images_of(&a) && !a.is_about_images_of(&b));
+        b.header.pixels.clear();
+        assert!(a.is_about_images_of(&b) && !a.shares_images_with(&b));
+        b.labels[0] = 0;
+        assert!(!a.is_about_images_of(&b));
     }
 
     #[test]
@@ -549,7 +533,13 @@ mod tests {
             let change = |header: &mut Header| header.shard = Some(Shard { start, end, of });
             assert!(of_header(&change).contains("1 images, which are not those"), "{start} {end}");
         }
-        let no_parts = |header: &mut Header| header.origin.protocol.parts.clear();
+        let more_pixels = |header: &mut Header| header.pixels = vec![String::new(); 2];
+        assert!(of_header(&more_pixels).contains("`pixels` of 2 and not of 1 images"));
+        let no_parts = |header: &mut Header| {
+            header.origin.protocol = Some(Protocol::of("none", Vec::new()));
+        };
+        let nothing = |header: &mut Header| header.origin.protocol = None;
+        assert!(of_header(&nothing).contains("no protocol"));
         assert!(of_header(&no_parts).contains("its protocol: parts"));
     }
 }

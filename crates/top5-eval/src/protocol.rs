@@ -116,6 +116,27 @@ impl Protocol {
         self.parts == [Part::Crops(Crops::Own)]
     }
 
+    /// Whether the model's own crop is among its views: the others are scaled and cut by the protocol.
+    pub fn takes_own_crop(&self) -> bool {
+        self.parts.contains(&Part::Crops(Crops::Own))
+    }
+
+    /// Side of the crop and what the shorter side is scaled to before it, where that is all it looks at, of a network with an input of
+    /// this side.
+    pub fn centre(&self, input: usize) -> Option<[usize; 2]> {
+        match self.parts[..] {
+            [Part::Crops(Crops::Centre { shorter, side })] => {
+                Some([side.unwrap_or(input), shorter])
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it looks as another one, whatever they are called.
+    pub fn looks_as(&self, other: &Self) -> bool {
+        (self.average, &self.parts) == (other.average, &other.parts)
+    }
+
     /// Whether its values make sense.
     pub fn check(&self) -> Result<(), SettingError> {
         if self.name.trim().is_empty() {

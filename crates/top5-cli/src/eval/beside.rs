@@ -28,9 +28,7 @@ impl Beside {
     /// Compares answers about the same images in the same classes.
     pub(crate) fn new(ours: &Predictions, other: &Predictions, shown: &str) -> Result<Self> {
         let [a, b] = [ours, other].map(|answers| &answers.header);
-        // Images of other data may be called the same.
-        let same = a.origin.fingerprint == b.origin.fingerprint && a.images == b.images;
-        if !same || a.classes != b.classes || ours.is_empty() {
+        if !ours.is_about_images_of(other) || a.classes != b.classes || ours.is_empty() {
             let message = format!(
                 "{shown} is about other images or classes: only answers about the same ones can be compared"
             );
@@ -51,7 +49,7 @@ impl Beside {
         }
         let (greatest, image, class) = greatest;
         Ok(Self {
-            other: format!("{}, {}", b.origin.network, b.origin.protocol.name),
+            other: format!("{}, {}", b.origin.network, b.origin.looks()),
             greatest,
             image: a.images[image].clone(),
             class: a.classes[class].clone(),

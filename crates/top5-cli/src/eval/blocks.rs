@@ -11,8 +11,17 @@ use top5::train::Ranks;
 
 use crate::exit::Stop;
 
-/// What an image came to: the probability of each class, or why it cannot be read.
-pub(super) type Told = Result<Vec<f64>, Unread>;
+/// What an image came to, or why it cannot be read.
+pub(super) type Told = Result<Said, Unread>;
+
+/// What was said of an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Said {
+    /// What tells its pixels from others.
+    pub(super) pixels: String,
+    /// The probability of each class.
+    pub(super) probabilities: Vec<f64>,
+}
 
 /// Takes what an image of this number came to.
 pub(super) type Take<'t> = &'t mut dyn FnMut(usize, Told);
@@ -109,7 +118,10 @@ mod tests {
                 let is_io = image.is_multiple_of(2);
                 Err(Unread { reason: format!("{image}.png"), is_io, is_bad: !is_io })
             }
-            _ => Ok(vec![1.0 / image as f64, f64::MIN_POSITIVE / 3.0, 0.1 + 0.2]),
+            _ => Ok(Said {
+                pixels: image.to_string(),
+                probabilities: vec![1.0 / image as f64, f64::MIN_POSITIVE / 3.0, 0.1 + 0.2],
+            }),
         }
     }
 

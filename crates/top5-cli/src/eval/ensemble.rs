@@ -90,6 +90,11 @@ impl Ensemble {
         }
     }
 
+    /// Whether no member is to look at images.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.members.iter().all(|member| matches!(member.answers, Answers::Saved(..)))
+    }
+
     /// The members' answers as one, and what the members were.
     pub(crate) fn run(
         &self,
@@ -223,20 +228,25 @@ impl Ensemble {
 fn add(averaged: &mut Averaged, name: &str, weight: f64, origin: &Origin) {
     let (how, views, choices) = match &origin.ensemble {
         None => {
-            let protocol = &origin.protocol;
-            (protocol.name.clone(), protocol.count(), &protocol.choices)
+            let (views, choices) = origin
+                .protocol
+                .as_ref()
+                .map_or((0, &[][..]), |protocol| (protocol.count(), &protocol.choices[..]));
+            (origin.looks(), views, choices)
         }
         Some(of) => {
             let missing = of.missing.iter().map(|missing| format!("{missing} (of {name})"));
             averaged.missing.extend(missing);
-            (format!("{of} ({})", of.members.join("; ")), of.views, &of.choices)
+            (format!("{of} ({})", of.members.join("; ")), of.views, &of.choices[..])
         }
     };
     let weighed = if weight < 1e-3 { format!("{weight:e}") } else { format!("{weight:.4}") };
     let mut line = format!("{name}: {}, {how}, weight {weighed}", origin.network);
     let first = averaged.origins.first().map_or(origin, |first| &first.origin);
-    if first.preprocess != origin.preprocess {
-        line += &format!(", {}", origin.preprocess.describe());
+    if first.preprocess != origin.preprocess
+        && let Some(preparation) = origin.preparation()
+    {
+        line += &format!(", {preparation}");
     }
     origin.fitted.iter().for_each(|fitted| line += &format!(", {fitted}"));
     averaged.members.push(line);

@@ -11,12 +11,12 @@ use std::time::Instant;
 use anyhow::Result;
 use top5::data::together::together;
 use top5::data::{Loader, Preprocess};
-use top5::eval::{Header, Origin, Pipe, Shard};
+use top5::eval::{Header, Origin, Pipe, Protocol, Shard};
 use top5::graph::{Device, EngineError, Retain, Tensor, Weights, counted};
 use top5::train::Ranks;
 use top5::{CpuDevice, Model, Options, sha256, sha256_of};
 
-use super::blocks::{self, Take, Told, Unread};
+use super::blocks::{self, Said, Take, Told, Unread};
 use super::classes::Classes;
 use super::data::{DIGITS, Part};
 use super::names::names;
@@ -63,6 +63,26 @@ impl Settings {
 }
 
 impl Look {
+    /// Fails where a crop is described that the protocol does not take.
+    pub(crate) fn new(
+        model: StoredModel,
+        protocol: Choice,
+        preprocess: PreprocessArgs,
+        class_names: Option<PathBuf>,
+    ) -> Result<Self> {
+        // Whatever the input: sides follow it, kinds of views do not.
+        let views = protocol.at([224, 224])?;
+        if preprocess.describes_crop() && !views.takes_own_crop() {
+            let message = format!(
+                "--crop-pct and --crop-mode are about the crop of the model's own preprocessing: {} scales and crops images \
+                 itself",
+                views.name
+            );
+            return Err(Stop::Usage(message).into());
+        }
+        Ok(Self { model, protocol, preprocess, class_names })
+    }
+
     /// Reads the model.
     pub(crate) fn open(&self, output: Output) -> Result<Model> {
         let model = self.model.open(output)?;
@@ -102,8 +122,8 @@ impl Look {
             split: part.split.name().to_owned(),
             division: part.division,
             fingerprint: part.fingerprint(),
-            preprocess,
-            protocol,
+            preprocess: Some(preprocess.clone()),
+            protocol: Some(protocol.clone()),
             fitted: Vec::new(),
         };
         if let Some(ranks) = &settings.ranks {
@@ -111,46 +131,61 @@ impl Look {
             blocks::check_same(ranks.as_ref(), &serde_json::to_string(&what)?)?;
             output.note(&format!("{} processes share the images", ranks.size()));
         }
-        let images = Loader::memory(settings.batch, origin.preprocess.size());
+        let images = Loader::memory(settings.batch, preprocess.size());
         let options = limited_beside(settings.options.clone(), images, &model.graph);
         let settings = &Settings { options, ..settings.clone() };
         let device = top5::device(&settings.options)?;
         let graph = model.graph.clone();
         let mut culprit = None;
-        let looked =
-            look(&device, model, &origin, (&classes, part, settings), output, &mut culprit, each);
+        let looked = look(
+            &device,
+            model,
+            (protocol, &preprocess),
+            (&classes, part, settings),
+            output,
+            &mut culprit,
+            each,
+        );
         if let Some(index) = culprit {
             // The layer is looked for in the one crop that the preprocessing itself makes.
-            let mut input = vec![0.0; origin.preprocess.size()];
-            origin.preprocess.apply(&part.dataset.sample(index)?.image, &mut input);
+            let mut input = vec![0.0; preprocess.size()];
+            preprocess.apply(&part.dataset.sample(index)?.image, &mut input);
             let weights = self.model.open(output)?.weights;
             return Err(top5::trace(&device, &graph, weights, &input).into());
         }
-        let (images, unread) = looked?;
+        let Seen { images, pixels, unread } = looked?;
         let names = part.dataset.classes().to_vec();
         let (params, subset, shard) = (Some(params), classes.is_subset(), settings.of(part));
-        Ok(Header { origin, classes: names, images, unread, params, subset, shard })
+        Ok(Header { origin, classes: names, images, pixels, unread, params, subset, shard })
     }
 }
 
-/// Sends all images of a part through a model; returns their names, and what is wrong with those that cannot be read. Ends
+/// Which images were looked at.
+#[derive(Default)]
+struct Seen {
+    images: Vec<String>,
+    pixels: Vec<String>,
+    /// What is wrong with those that cannot be read.
+    unread: Vec<String>,
+}
+
+/// Sends all images of a part through a model. Ends
 /// where an answer is not finite, whose image is the `culprit`.
 fn look(
     device: &CpuDevice,
     model: Model,
-    origin: &Origin,
+    (protocol, preprocess): (Protocol, &Preprocess),
     (classes, part, settings): (&Classes, &Part, &Settings),
     output: Output,
     culprit: &mut Option<usize>,
     each: Each<'_>,
-) -> Result<(Vec<String>, Vec<String>)> {
+) -> Result<Seen> {
     let Model { graph, weights, .. } = model;
-    let Origin { protocol, preprocess, .. } = origin.clone();
     // One crop needs the network in one form; other sizes may need weights in another.
     let retain = if protocol.is_own() { Retain::Nothing } else { Retain::Tensors };
     let network = device.network(&graph, weights, retain)?;
     let (threads, views) = (readers(&settings.options), protocol.count());
-    let pipe = Pipe::new(network.as_ref(), protocol, preprocess, settings.batch, threads)?;
+    let pipe = Pipe::new(network.as_ref(), protocol, preprocess.clone(), settings.batch, threads)?;
     let mut pipe = classes.narrow(pipe);
     let dataset = part.dataset.as_ref();
     let range = settings.of(part).map_or(0..dataset.len(), |shard| shard.start..shard.end);
@@ -175,24 +210,27 @@ fn look(
                     let what = format!("an answer of {}", graph.name());
                     return Err(EngineError::NotFinite { what }.into());
                 }
-                Ok(probabilities) => Ok(probabilities),
+                Ok(probabilities) => {
+                    Ok(Said { pixels: format!("{:016x}", answer.fingerprint), probabilities })
+                }
                 Err(error) => Err(Unread::from(&error)),
             };
             take(answer.index, told);
             Ok(())
         })
     };
-    let (mut images, mut unread): (Vec<String>, Vec<Unread>) = (Vec::new(), Vec::new());
+    let (mut seen, mut unread): (Seen, Vec<Unread>) = (Seen::default(), Vec::new());
     let take = &mut |index: usize, told: Told| match told {
-        Ok(probabilities) => {
-            images.push(dataset.sample_name(index));
+        Ok(Said { pixels, probabilities }) => {
+            seen.images.push(dataset.sample_name(index));
+            seen.pixels.push(pixels);
             each(index, dataset.label(index), &probabilities);
         }
         Err(error) => unread.push(error),
     };
     see_all(settings, blocks::images(settings.batch, views), range, output, see, take)?;
     if settings.ranks.as_ref().is_some_and(|ranks| ranks.rank() > 0) {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(seen);
     }
     let seconds = start.elapsed().as_secs_f64();
     output.note(&format!(
@@ -207,7 +245,7 @@ fn look(
     unread.iter().for_each(|error| output.warn(&format!("left out: {}", error.reason)));
     // Without a shard, which may be one of bad images only, there is nothing to tell.
     let may_be_empty = settings.shard.is_some() && settings.skip_bad;
-    if images.is_empty()
+    if seen.images.is_empty()
         && !may_be_empty
         && let Some(error) = unread.first()
     {
@@ -221,7 +259,7 @@ fn look(
         );
         return Err(Stop::BadInput(message).into());
     }
-    Ok((images, unread.into_iter().map(|error| error.reason).collect()))
+    Ok(Seen { unread: unread.into_iter().map(|error| error.reason).collect(), ..seen })
 }
 
 /// Has all images of a range seen, with a bar: by `see`, which sees some of them and hands over what each came to; in blocks of `most`

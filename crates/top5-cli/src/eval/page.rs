@@ -36,7 +36,7 @@ pub(crate) fn html(report: &Report, thumbnails: &Thumbnails) -> String {
     confusions(&mut page, report, thumbnails);
     twins(&mut page, report, thumbnails);
     classes(&mut page, evaluation);
-    origin(&mut page, evaluation);
+    origin(&mut page, evaluation, &report.details.pixels);
     page + "</main>\n</body>\n</html>\n"
 }
 
@@ -88,10 +88,7 @@ fn beside(page: &mut String, evaluation: &Evaluation) {
     let Evaluation { top1, top5, data, split, .. } = evaluation;
     let ours = vec![
         format!("measured here: {data} ({split})"),
-        match &evaluation.origin.ensemble {
-            None => evaluation.origin.protocol.name.clone(),
-            Some(averaged) => averaged.to_string(),
-        },
+        evaluation.origin.looks(),
         format!("{:.2}", 100.0 - top1),
         format!("{:.2}", 100.0 - top5),
     ];
@@ -261,31 +258,37 @@ fn classes(page: &mut String, evaluation: &Evaluation) {
     table(page, "Classes, the worst first", &head, 1, &rows);
 }
 
-fn origin(page: &mut String, evaluation: &Evaluation) {
+fn origin(page: &mut String, evaluation: &Evaluation, pixels: &str) {
     let origin = &evaluation.origin;
     page.push_str("<h2>How it was measured</h2>\n<dl>\n");
     let mut entry = |name: &str, value: &str| {
         let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escape(value));
     };
-    entry("Preprocessing", &evaluation.preprocess);
-    match &origin.ensemble {
-        Some(averaged) => {
+    if let Some(preprocess) = &evaluation.preprocess {
+        entry("Preprocessing", preprocess);
+    }
+    match (&origin.ensemble, &origin.protocol) {
+        (Some(averaged), _) => {
             entry("Ensemble", &averaged.to_string());
             averaged.members.iter().for_each(|member| entry("Member", member));
             averaged.missing.iter().for_each(|missing| entry("Missing", missing));
             averaged.choices.iter().for_each(|choice| entry("Chosen", choice));
         }
-        None => {
-            entry("Protocol", &origin.protocol.to_string());
-            if !origin.protocol.source.is_empty() {
-                entry("Source", &origin.protocol.source);
+        (None, Some(protocol)) => {
+            entry("Protocol", &protocol.to_string());
+            if !protocol.source.is_empty() {
+                entry("Source", &protocol.source);
             }
-            origin.protocol.choices.iter().for_each(|choice| entry("Chosen", choice));
+            protocol.choices.iter().for_each(|choice| entry("Chosen", choice));
         }
+        (None, None) => {}
     }
     origin.fitted.iter().for_each(|fitted| entry("Judged with", fitted));
     entry("Weights (SHA-256)", &origin.weights);
     entry("Data (fingerprint)", &origin.fingerprint);
+    if !pixels.is_empty() {
+        entry("Pixels (SHA-256 of the images' fingerprints)", pixels);
+    }
     entry("Ties", "of classes with equal scores, the one with the smaller index is ranked first");
     page.push_str("</dl>\n");
 }

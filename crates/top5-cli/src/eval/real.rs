@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use top5::data::files::read_text;
-use top5::eval::{Judged, Predictions, imagenet};
+use top5::eval::{Header, Judged, Predictions, imagenet};
 use top5::graph::{counted, in_plain_words};
 
 use super::result::RIGHT_ANSWERS;
@@ -80,8 +80,10 @@ impl Real {
                 left = counted(left, "image")
             ));
         }
-        let kept = |one: &Judged| answers.header.images[one.index].clone();
-        answers.header.images = judged.iter().map(kept).collect();
+        let Header { images, pixels, .. } = &mut answers.header;
+        for of_images in [images, pixels].into_iter().filter(|of_images| !of_images.is_empty()) {
+            *of_images = judged.iter().map(|one| of_images[one.index].clone()).collect();
+        }
         let of = counted(all, "image");
         let line =
             format!("{RIGHT_ANSWERS}ReaL's (SHA-256 {}…), which {left} of {of} have", self.hash);

@@ -6,7 +6,9 @@ use super::against::Against;
 use super::beside::Beside;
 use crate::exit::Stop;
 use serde::{Deserialize, Serialize};
-use top5::eval::{Calibration, Header, Judged, Origin, null_is_infinite, percent, wilson};
+use top5::eval::{
+    Calibration, Header, Judged, Origin, Protocol, null_is_infinite, percent, wilson,
+};
 
 /// Confusions, worst images and pairs that are listed.
 pub(crate) const LISTED: usize = 50;
@@ -27,7 +29,9 @@ pub(crate) struct Evaluation {
     pub(crate) network: String,
     pub(crate) data: String,
     pub(crate) split: String,
-    pub(crate) preprocess: String,
+    /// Of an ensemble, where all members agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) preprocess: Option<String>,
     /// Number of looks at an image that were averaged.
     pub(crate) views: usize,
     /// All that the numbers follow from.
@@ -83,6 +87,9 @@ pub(crate) struct Details {
     pub(crate) kinds: Vec<Sorted>,
     /// A digit per image, in the order of predictions.csv: 1 where its class came first.
     pub(crate) top1_hits: String,
+    /// SHA-256 of what tells the images' pixels from others, in the same order; nothing in older reports.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) pixels: String,
 }
 
 /// `report.json`.
@@ -160,8 +167,11 @@ impl Outcome {
             network: origin.network.clone(),
             data: origin.data.clone(),
             split: origin.split.clone(),
-            preprocess: origin.preprocess.describe(),
-            views: ensemble.map_or(origin.protocol.count(), |ensemble| ensemble.views),
+            preprocess: origin.preparation(),
+            views: match (ensemble, &origin.protocol) {
+                (Some(ensemble), _) => ensemble.views,
+                (None, protocol) => protocol.as_ref().map_or(0, Protocol::count),
+            },
             members: ensemble.map_or(Vec::new(), |ensemble| ensemble.members.clone()),
             origin: origin.clone(),
             subset: header.subset,
@@ -207,6 +217,14 @@ impl Outcome {
             twins: None,
             kinds: Vec::new(),
             top1_hits: self.judged.iter().map(hit).collect(),
+            pixels: self.pixels(),
+        }
+    }
+
+    fn pixels(&self) -> String {
+        match &self.header.pixels[..] {
+            [] => String::new(),
+            pixels => top5::sha256(pixels.join("\n").as_bytes()),
         }
     }
 
@@ -221,12 +239,16 @@ impl Outcome {
         (evaluation, details): (&Evaluation, &Details),
     ) -> Result<Against, Stop> {
         let [a, b] = [&evaluation.origin, &self.header.origin];
+        let pixels = self.pixels();
         let differs = if a.fingerprint != b.fingerprint {
             "is about other images: results can only be compared on the same ones"
         } else if line(a, RIGHT_ANSWERS) != line(b, RIGHT_ANSWERS) {
             "was judged by other right answers: give --real to both, or to neither"
         } else if details.top1_hits.len() != self.judged.len() {
             "is about more or fewer of these images: results can only be compared on the same ones"
+        } else if ![&details.pixels, &pixels].contains(&&String::new()) && details.pixels != pixels
+        {
+            "is about images of the same names, with other pixels: results can only be compared on the same ones"
         } else {
             ""
         };

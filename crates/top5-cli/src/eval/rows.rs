@@ -3,11 +3,12 @@
 use anyhow::Result;
 use serde::Serialize;
 use top5::eval::rows::{Member, ResultRow, article};
+use top5::eval::{Protocol, Weighted};
 use top5::graph::counted;
 use top5::zoo;
 
 use super::result::Evaluation;
-use super::text::Form;
+use super::text::{Form, LEFT_OUT};
 use crate::exit::Stop;
 use crate::output::Output;
 use crate::table::{self, Column};
@@ -43,6 +44,8 @@ struct Measured<'a> {
     missing: &'a [String],
     /// The members that looked by another protocol than the row's.
     otherwise: Vec<&'a str>,
+    /// What else the errors depend on: right answers that are not the labels, what was fitted, classes that were left out.
+    judged: Vec<&'a str>,
 }
 
 impl<'a> Measured<'a> {
@@ -50,11 +53,20 @@ impl<'a> Measured<'a> {
         let Evaluation { top1, top5, data, split, images, .. } = evaluation;
         let averaged = evaluation.origin.ensemble.as_ref();
         let usual = of(evaluation).map_or(Vec::new(), |row| usual(&row));
-        let is_other = |line: &&str| {
-            !usual.is_empty() && !usual.iter().any(|usual| line.starts_with(usual.as_str()))
+        let is_other = |(line, member): &(&str, &Weighted)| {
+            let is_it = |(beginning, protocol): &(String, Protocol)| {
+                let looked = member.origin.protocol.as_ref();
+                line.starts_with(beginning)
+                    && looked.is_some_and(|looked| looked.looks_as(protocol))
+            };
+            !usual.is_empty() && !usual.iter().any(is_it)
         };
-        let members = averaged.into_iter().flat_map(|averaged| &averaged.members);
-        let otherwise = members.map(String::as_str).filter(is_other).collect();
+        let members = averaged.into_iter().flat_map(|averaged| {
+            averaged.members.iter().map(String::as_str).zip(&averaged.origins)
+        });
+        let otherwise = members.filter(is_other).map(|(line, _)| line).collect();
+        let mut judged: Vec<&str> = evaluation.origin.fitted.iter().map(String::as_str).collect();
+        judged.extend(evaluation.subset.then_some(LEFT_OUT));
         Self {
             top1_error: 100.0 - top1,
             top5_error: 100.0 - top5,
@@ -64,12 +76,13 @@ impl<'a> Measured<'a> {
             members: averaged.map_or(&[], |averaged| &averaged.members),
             missing: averaged.map_or(&[], |averaged| &averaged.missing),
             otherwise,
+            judged,
         }
     }
 
     /// Where it was measured, and how much of the row.
     fn text(&self) -> String {
-        let Self { data, split, images, members, missing, otherwise, .. } = self;
+        let Self { data, split, images, members, missing, otherwise, judged, .. } = self;
         let mut text = format!("measured on {data} ({split}, {})", counted(*images, "image"));
         if !missing.is_empty() {
             let all = members.len() + missing.len();
@@ -79,16 +92,16 @@ impl<'a> Measured<'a> {
         if !otherwise.is_empty() {
             text += &format!("; not by the row's protocol: {}", otherwise.join("; "));
         }
+        judged.iter().for_each(|what| text += &format!("; {what}"));
         text
     }
 }
 
-/// How the lines begin that say what a row's members were, where they look by its protocols.
-fn usual(row: &ResultRow) -> Vec<String> {
+/// How the lines begin that say what a row's members were, and how these look.
+fn usual(row: &ResultRow) -> Vec<(String, Protocol)> {
     let of = row.members.iter().flat_map(|of| std::iter::repeat_n(of, of.models));
-    let line = |(name, of): (String, &Member)| {
-        format!("{name}: {}, {}, weight ", of.network, of.protocol.name)
-    };
+    let line =
+        |(name, of): (String, &Member)| (format!("{name}: {}, ", of.network), of.protocol.clone());
     row.names().into_iter().zip(of).map(line).collect()
 }
 
@@ -239,8 +252,8 @@ fn text(rows: &[Beside<'_>], now: Option<&Evaluation>, cells: &[[String; 8]]) ->
     }
     if let Some(now) = now {
         let (network, measured) = (&now.network, Measured::new(now).text());
-        let protocol = &now.origin.protocol.name;
-        text += &format!("\n{network}, {protocol}: {measured}; it is none of these ensembles\n");
+        let looks = now.origin.looks();
+        text += &format!("\n{network}, {looks}: {measured}; it is none of these ensembles\n");
     }
     let ran = rows.iter().filter(|row| row.measured.is_some()).count();
     let (of, more) = (rows.len(), "top5 eval --ensemble ROW measures one");

@@ -70,9 +70,9 @@ impl Shown {
             return Err(wrong(reason).into());
         }
         let origin = &evaluation.origin;
-        let protocol = match &origin.ensemble {
-            Some(averaged) => averaged.to_string(),
-            None => origin.protocol.to_string(),
+        let protocol = match (&origin.ensemble, &origin.protocol) {
+            (None, Some(protocol)) => protocol.to_string(),
+            _ => origin.looks(),
         };
         let published = published(&evaluation);
         let suspects = report.details.suspects;

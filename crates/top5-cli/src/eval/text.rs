@@ -5,6 +5,7 @@ use super::beside::Beside;
 use super::result::{Class, Evaluation, Outcome};
 use crate::printable;
 use crate::table::{self, Column};
+use top5::eval::{Origin, Protocol};
 use top5::graph::counted;
 
 /// How a result is told on stdout where it is no JSON.
@@ -16,6 +17,10 @@ pub(crate) enum Form {
     Markdown,
 }
 
+/// What is said where the data lack classes.
+pub(crate) const LEFT_OUT: &str =
+    "classes of the network that the data lack were left out of its answers";
+
 /// The text on stdout.
 pub(crate) fn describe(evaluation: &Evaluation) -> String {
     let Evaluation { network, data, split, images, top1, top5, loss, .. } = evaluation;
@@ -23,13 +28,14 @@ pub(crate) fn describe(evaluation: &Evaluation) -> String {
     let interval = |[low, high]: [f64; 2]| format!("{low:.2} to {high:.2}");
     let mut text = format!(
         "{network} on {data} ({split}, {images}): top-1 {top1:.2} %, top-5 {top5:.2} %, loss \
-         {loss:.4}\n95 % intervals: top-1 {}, top-5 {}\npreprocessing: {}\n",
+         {loss:.4}\n95 % intervals: top-1 {}, top-5 {}\n",
         interval(evaluation.top1_interval),
         interval(evaluation.top5_interval),
-        evaluation.preprocess,
         images = counted(*images, "image")
     );
-    let protocol = &evaluation.origin.protocol;
+    if let Some(preprocess) = &evaluation.preprocess {
+        text += &format!("preprocessing: {preprocess}\n");
+    }
     if let Some(averaged) = &evaluation.origin.ensemble {
         text += &format!("ensemble of {averaged}\n");
         for (what, lines) in [
@@ -40,7 +46,10 @@ pub(crate) fn describe(evaluation: &Evaluation) -> String {
             lines.iter().for_each(|line| text += &format!("  {what} {}\n", printable::path(line)));
         }
     }
-    if !protocol.is_own() && evaluation.members.is_empty() {
+    if let Some(protocol) = &evaluation.origin.protocol
+        && !protocol.is_own()
+        && evaluation.members.is_empty()
+    {
         text += &format!("protocol {}\n", printable::path(&protocol.to_string()));
         for choice in &protocol.choices {
             text += &format!("  chosen: {}\n", printable::path(choice));
@@ -50,7 +59,7 @@ pub(crate) fn describe(evaluation: &Evaluation) -> String {
         text += &format!("{}\n", printable::path(fitted));
     }
     if evaluation.subset {
-        text += "classes of the network that the data lack were left out of its answers\n";
+        text += &format!("{LEFT_OUT}\n");
     }
     if evaluation.skipped > 0 {
         text += &format!("{} bad files were left out and not counted\n", evaluation.skipped);
@@ -88,20 +97,28 @@ const COLUMNS: [&str; 9] = [
     "interpolation",
 ];
 
-/// The row of timm's results.
+/// The row of timm's results. What it has no column for is left empty: crops that are not one, members that differ.
 fn row(outcome: &Outcome, evaluation: &Evaluation) -> [String; 9] {
-    let preprocess = &evaluation.origin.preprocess;
+    let Origin { preprocess, protocol, .. } = &evaluation.origin;
+    let input = preprocess.as_ref().map(|preprocess| preprocess.input_size[1]);
+    let centre = protocol.as_ref().zip(input).and_then(|(protocol, input)| protocol.centre(input));
+    let own = preprocess.as_ref().filter(|_| protocol.as_ref().is_some_and(Protocol::is_own));
+    let crop_pct = match centre {
+        Some([side, shorter]) => Some(side as f64 / shorter as f64),
+        None => own.map(|preprocess| preprocess.crop_pct),
+    };
+    let size = centre.map(|[side, _]| side).or(input);
     let share = |share: f64| format!("{share:.3}");
     [
         evaluation.network.clone(),
-        preprocess.input_size[1].to_string(),
+        size.map_or(String::new(), |size| size.to_string()),
         share(evaluation.top1),
         share(100.0 - evaluation.top1),
         share(evaluation.top5),
         share(100.0 - evaluation.top5),
         outcome.header.params.map_or(String::new(), |params| format!("{:.2}", params as f64 / 1e6)),
-        preprocess.crop_pct.to_string(),
-        preprocess.interpolation.name().to_owned(),
+        crop_pct.map_or(String::new(), |share| share.to_string()),
+        preprocess.as_ref().map_or("", |preprocess| preprocess.interpolation.name()).to_owned(),
     ]
 }
 

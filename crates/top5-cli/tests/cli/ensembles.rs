@@ -37,6 +37,8 @@ fn ensembles_of_the_article_are_run_by_name() {
 
     // The same, whether each is named or they lie in a folder; and as a file that lists them.
     let named = place.json(&format!("{vgg} {both}"));
+    // What the members do not share is nobody's.
+    assert!(named["origin"]["protocol"].is_null() && !named["origin"]["preprocess"].is_null());
     assert_eq!((&named["network"], &named["views"]), (&"vgg-2".into(), &11.into()));
     assert!(named["members"][1].as_str().unwrap().starts_with("vgg19: vgg19, 10-crop"), "{named}");
     for network in ["vgg16", "vgg19"] {
@@ -56,6 +58,10 @@ fn ensembles_of_the_article_are_run_by_name() {
         2,
         &["--weights", "says that itself"],
     );
+    for given in ["--data digits", "--split train"] {
+        place.fails(&format!("eval --ensemble two.toml {given}"), 2, &["saved and about images"]);
+    }
+    place.fails("eval --predictions vgg16.safetensors --data digits", 2, &["--data", "--twins"]);
     place.fails("eval --ensemble two.toml --crop-pct 1", 2, &["preprocessing", "says that itself"]);
 
     // Saved as one, it is still the row's.
@@ -162,6 +168,17 @@ fn table_of_the_article_has_what_was_measured_beside_it() {
     ] {
         place.fails(&format!("eval --row vgg-2 {given}"), 2, &["MODEL", "--ensemble"]);
     }
+    place.fails("eval --row vgg-2 --data digits", 2, &["--data", "nothing is evaluated"]);
+    let real: Vec<[usize; 1]> = vec![[7]; 400];
+    fs::write(place.path("real.json"), serde_json::to_string(&real).unwrap()).unwrap();
+    let real = place.text(&format!("{vgg} --real real.json --row vgg-2 --csv"));
+    assert!(real.contains("; right answers: ReaL's"), "{real}");
+    // Its name makes no protocol the row's.
+    let own = "name = 'vgg-crops+dense'\nparts = [{ crops = 'own' }]";
+    fs::write(place.path("own.toml"), own).unwrap();
+    save_as(&place, "vgg16", "--protocol own.toml");
+    let named = place.text(&format!("{vgg} --row vgg-2"));
+    assert!(named.contains("not by the row's protocol: vgg16: vgg16, vgg-crops+dense"), "{named}");
     let other = place.text("eval lenet --row 2014");
     assert!(
         other.contains("lenet, 1-crop: measured on digits") && other.contains("0 of 2"),

@@ -66,6 +66,25 @@ fn preprocessing_may_be_given() {
     place.fails("eval lenet --crop-pct 2", 2, &["--crop-pct", "0.05"]);
     assert_eq!(place.run("eval lenet --crop-mode border").code, Some(0));
     place.fails("eval lenet --crop-mode tile", 2, &["--crop-mode", "border"]);
+
+    // What a protocol does not do is neither taken nor told.
+    let crops = ["--crop-pct and --crop-mode", "10-crop scales and crops"];
+    for given in ["--crop-pct 0.9", "--crop-mode border"] {
+        place.fails(&format!("eval lenet --protocol 10-crop {given}"), 2, &crops);
+    }
+    for (protocol, prepared, size, crop_pct) in [
+        ("1-crop", "centre crop 28x28", "28", "1"),
+        ("1-crop@35", "crop as the protocol has it", "28", "0.8"),
+        ("320-crop@50", "crop as the protocol has it", "40", "0.8"),
+        ("mirror", "crop as the protocol has it", "28", ""),
+    ] {
+        let look = format!("eval lenet --split validation --protocol {protocol}");
+        let told = place.text(&look);
+        assert!(told.contains(prepared), "{told}");
+        let csv = place.text(&format!("{look} --csv"));
+        let cells: Vec<&str> = csv.lines().last().unwrap().split(',').collect();
+        assert_eq!((cells[1], cells[7]), (size, crop_pct), "{csv}");
+    }
 }
 
 #[test]
@@ -354,6 +373,13 @@ fn some_of_the_classes_are_enough() {
     place.fails(scaled, 3, &["reported on"]);
     fs::remove_file(place.path("more/3/a.png")).unwrap();
     fs::rename(place.path("more/7/a.png"), place.path("more/7/new.png")).unwrap();
+    place.text("eval lenet --data more --split all --save more.safetensors --force");
+    place.fails(scaled, 3, &["reported on"]);
+    for file in ["more/3/new.png", "more/7/new.png"] {
+        image::GrayImage::from_pixel(28, 28, image::Luma([file.as_bytes()[5]]))
+            .save(place.path(file))
+            .unwrap();
+    }
     place.text("eval lenet --data more --split all --save more.safetensors --force");
     place.text(scaled);
     place.text("train lenet --epochs 1 --out other -q");

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::program::Place;
 
-/// A folder with `images` pictures of each of the embedded model's ten classes, other ones for another `seed`.
+/// A folder with `images` pictures of each of the embedded model's ten classes, other ones for another `seed`: of the same names and
+/// lengths.
 fn pictures(folder: &Path, images: u32, seed: u32) {
     for digit in 0..10u32 {
         let class = folder.join(digit.to_string());
@@ -18,7 +19,7 @@ fn pictures(folder: &Path, images: u32, seed: u32) {
                 image::Luma([if mixed >> 30 == 0 { 255 } else { 0 }])
             };
             image::GrayImage::from_fn(28, 28, ink)
-                .save(class.join(format!("{number}.png")))
+                .save(class.join(format!("{number}.bmp")))
                 .unwrap();
         }
     }
@@ -110,7 +111,7 @@ fn temperature_of_an_ensemble_is_fitted_to_the_same_one() {
         ("weighed", "", member("weight = 3") + &member("protocol = '10-crop'")),
         ("logits", "average = 'logits'", plain.clone() + &member("protocol = '10-crop'")),
         ("looked", "", plain.clone() + &member("protocol = 'mirror'")),
-        ("cut", "", plain + &member("protocol = '10-crop'\npreprocess = { crop_pct = 0.8 }")),
+        ("cut", "", plain + &member("protocol = '10-crop'\npreprocess = { mean = [0.4] }")),
     ] {
         fs::write(place.path("two.toml"), format!("name = 'two'\n{head}\n{members}")).unwrap();
         let save = format!("eval --ensemble two.toml --data data --split validation --save {name}");
@@ -161,4 +162,21 @@ fn answers_are_saved_at_the_temperature_that_is_reported() {
     // An evaluation is not lost for a temperature that there is not.
     place.fails(&format!("{at} test --temperature-from plain --save kept"), 3, &["reported on"]);
     assert_eq!(fs::read(place.path("kept")).unwrap(), fs::read(place.path("plain")).unwrap());
+}
+
+/// Neither names nor lengths tell files without compression from each other.
+#[test]
+fn results_on_other_pixels_are_not_compared() {
+    let place = Place::new();
+    divided(&place);
+    place.text("eval lenet --data data --save one --report one-report");
+    fs::remove_dir_all(place.path("data/test")).unwrap();
+    pictures(&place.path("data/test"), 2, 4);
+    let look = "eval lenet --data data";
+    let against = place.run(&format!("{look} --against one-report/report.json"));
+    assert!(against.code == Some(3) && against.stderr.contains("with other pixels"), "{against:?}");
+    place.fails(&format!("{look} --save other --beside one"), 3, &["one", "other images"]);
+    let members = "[[members]]\npredictions = 'one'\n[[members]]\npredictions = 'other'\n";
+    fs::write(place.path("two.toml"), format!("name = 'two'\n{members}")).unwrap();
+    place.fails("eval --ensemble two.toml", 3, &["other images", "with other pixels"]);
 }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use top5_data::{DataError, Dataset, Image, Preprocess};
+use top5_data::{DataError, Dataset, Image, Preprocess, Sample};
 
 use super::lock;
 use crate::crops::Crops;
@@ -36,6 +36,8 @@ pub(super) struct Plan<'p> {
 pub(super) struct Prepared {
     /// The image's number in the dataset.
     pub(super) index: usize,
+    /// Its fingerprint; 0 where it cannot be read.
+    pub(super) fingerprint: u64,
     /// The views, or why the image cannot be read: said once.
     pub(super) inputs: Result<Vec<Input>, DataError>,
     /// Whether no more of the image follow.
@@ -65,11 +67,17 @@ struct Chunk {
 /// An image that some thread needs.
 #[derive(Default)]
 struct Decoded {
-    image: OnceLock<Result<Image, Mutex<Option<DataError>>>>,
+    image: OnceLock<Result<Opened, Mutex<Option<DataError>>>>,
     /// The image at the scales that are being cut.
     scales: Mutex<BTreeMap<usize, AtScale>>,
     /// Chunks of it that are done.
     done: AtomicUsize,
+}
+
+/// An image, and what tells it from others.
+struct Opened {
+    image: Image,
+    fingerprint: u64,
 }
 
 /// An image at a scale, made once for all chunks of the scale and given up after the last one.
@@ -204,29 +212,32 @@ impl<'p> Queue<'p> {
         let (chunk, last) = (&self.chunks[which], which + 1 == self.chunks.len());
         // What a call leaves half-done is its own.
         let cut = catch_unwind(AssertUnwindSafe(|| self.cut(index, chunk)));
-        let inputs = cut.unwrap_or_else(|_| {
-            Err(DataError::Worker { reason: format!("preparing sample {index} panicked") })
+        let (fingerprint, inputs) = cut.unwrap_or_else(|_| {
+            let reason = format!("preparing sample {index} panicked");
+            (0, Err(DataError::Worker { reason }))
         });
-        Prepared { index, inputs, last }
+        Prepared { index, fingerprint, inputs, last }
     }
 
-    fn cut(&self, index: usize, chunk: &Chunk) -> Result<Vec<Input>, DataError> {
+    fn cut(&self, index: usize, chunk: &Chunk) -> (u64, Result<Vec<Input>, DataError>) {
         let decoded = Arc::clone(lock(&self.images).entry(index).or_default());
         let image = decoded.image.get_or_init(|| match self.plan.dataset.sample(index) {
-            Ok(sample) => Ok(sample.image),
+            Ok(Sample { image, .. }) => {
+                let fingerprint = image.fingerprint();
+                Ok(Opened { image, fingerprint })
+            }
             Err(error) => Err(Mutex::new(Some(error))),
         });
-        let inputs = match image {
-            Ok(image) => Ok(self.inputs(image, &decoded, chunk)),
-            Err(error) => match lock(error).take() {
-                Some(error) => Err(error),
-                None => Ok(Vec::new()),
-            },
+        let cut = match image {
+            Ok(Opened { image, fingerprint }) => {
+                (*fingerprint, Ok(self.inputs(image, &decoded, chunk)))
+            }
+            Err(error) => (0, lock(error).take().map_or_else(|| Ok(Vec::new()), Err)),
         };
         if decoded.done.fetch_add(1, Ordering::AcqRel) + 1 == self.chunks.len() {
             lock(&self.images).remove(&index);
         }
-        inputs
+        cut
     }
 
     fn inputs(&self, image: &Image, decoded: &Decoded, chunk: &Chunk) -> Vec<Input> {

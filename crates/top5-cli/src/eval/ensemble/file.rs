@@ -107,12 +107,12 @@ pub(super) fn read(path: &Path, given: &Given<'_>) -> Result<Ensemble> {
             (Some(model), None) => {
                 let MemberFile { weights, ema, weights_key, .. } = member;
                 let args = WeightsArgs { weights, ema, weights_key, offline: given.offline };
-                let look = Look {
-                    model: StoredModel::resolve(model, &args)?,
-                    protocol: Choice::resolve(member.protocol.as_deref().unwrap_or("1-crop"))?,
-                    preprocess: member.preprocess,
-                    class_names: member.class_names.or_else(|| given.class_names.cloned()),
-                };
+                let look = Look::new(
+                    StoredModel::resolve(model, &args)?,
+                    Choice::resolve(member.protocol.as_deref().unwrap_or("1-crop"))?,
+                    member.preprocess,
+                    member.class_names.or_else(|| given.class_names.cloned()),
+                )?;
                 let answers = Answers::Model(Box::new(look));
                 Ok(Member { name: model.clone(), answers, weight, network: None })
             }

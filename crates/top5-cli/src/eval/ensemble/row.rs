@@ -34,12 +34,12 @@ pub(super) fn resolve(name: &str, given: &Given<'_>) -> Result<Ensemble> {
                     let args =
                         WeightsArgs { weights, ema, weights_key: None, offline: given.offline };
                     let protocol = given.protocol.cloned();
-                    Answers::Model(Box::new(Look {
-                        model: StoredModel::resolve(of.network, &args)?,
-                        protocol: protocol.unwrap_or(Choice::File(of.protocol.clone())),
-                        preprocess: given.preprocess.clone(),
-                        class_names: given.class_names.cloned(),
-                    }))
+                    Answers::Model(Box::new(Look::new(
+                        StoredModel::resolve(of.network, &args)?,
+                        protocol.unwrap_or(Choice::File(of.protocol.clone())),
+                        given.preprocess.clone(),
+                        given.class_names.cloned(),
+                    )?))
                 }
             };
             let (weight, network) = (of.weight, Some(of.network));
