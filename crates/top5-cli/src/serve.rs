@@ -169,6 +169,7 @@ impl Task {
         let interrupt = Interrupt::default();
         interrupt.listen()?;
         let run = self.watched.map(|watched| watched.begin(interrupt.stop())).transpose()?;
+        let run = run.map(|(feed, _)| feed);
         let shown = self.results.open(output)?;
         let options = top5_serve::Options { run, shown, ..self.options };
         let server = Server::new(models, Arc::clone(&device) as Arc<dyn Device>, options)?;

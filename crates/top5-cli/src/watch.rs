@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -24,6 +24,8 @@ use crate::run_folder::{LOG, MOMENTS, RunFolder, read_recipe};
 const PULSE: Duration = Duration::from_millis(250);
 /// Pulses after which it is looked whether the run was given more epochs.
 const RECIPE: u32 = 20;
+/// How long a run that has ended waits for those who watch it.
+const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes that are read of a file at once.
 const PIECE: u64 = 4 << 20;
 
@@ -41,8 +43,8 @@ impl Followed {
         Ok(Self { folder: folder.to_owned(), recipe })
     }
 
-    /// Follows it on a thread of its own until that is asked to stop.
-    pub(crate) fn begin(self, stop: Stop) -> Result<Arc<Feed>> {
+    /// Follows it on a thread of its own until that is asked to stop, and has read what was written before.
+    pub(crate) fn begin(self, stop: Stop) -> Result<(Arc<Feed>, JoinHandle<()>)> {
         let Self { folder, recipe: Recipe { network, data, epochs, .. } } = self;
         let name = folder.display().to_string();
         let feed = Arc::new(Feed::new(name, network, data, epochs));
@@ -51,7 +53,8 @@ impl Followed {
             let paths = [LOG, MOMENTS].map(|name| folder.join(name));
             let mut follower = Follower { paths, taken: [0; 2] };
             let mut pulses = 0_u32;
-            while !stop.is_set() {
+            loop {
+                let last = stop.is_set();
                 // Without rest where there is more.
                 while follower.look(&fed) > PIECE / 2 {}
                 if pulses.is_multiple_of(RECIPE)
@@ -59,12 +62,15 @@ impl Followed {
                 {
                     fed.prolong(recipe.epochs);
                 }
+                if last {
+                    return;
+                }
                 pulses = pulses.wrapping_add(1);
                 thread::sleep(PULSE);
             }
         };
-        thread::Builder::new().spawn(follow).map_err(StartError::from)?;
-        Ok(feed)
+        let follower = thread::Builder::new().spawn(follow).map_err(StartError::from)?;
+        Ok((feed, follower))
     }
 }
 
@@ -142,31 +148,46 @@ impl Watched {
     ) -> Result<Serving> {
         let Self { listener, host } = self;
         let address = listener.local_addr()?;
-        let asked = Arc::new(AtomicBool::new(false));
-        let stop = Stop::of(Arc::clone(&asked));
         let followed = Followed { folder: folder.to_owned(), recipe: recipe.clone() };
-        let run = Some(followed.begin(stop.clone())?);
-        let options = Options { run, hosts: vec![host], ..Options::default() };
+        let (following, serving) = (Asked::default(), Asked::default());
+        let (feed, follower) = followed.begin(following.stop())?;
+        let (run, shutdown_timeout) = (Some(feed), LINGER);
+        let options = Options { run, hosts: vec![host], shutdown_timeout, ..Options::default() };
         let server = Server::new(Vec::new(), Arc::new(device.clone()), options)?;
         if !address.ip().is_loopback() {
             output.warn("whoever reaches this machine may watch the run: there are no passwords");
         }
         output.note(&format!("the run can be watched at http://{address}/run.html"));
         // What becomes of the page is no reason to end the run.
-        let serve = move || server.run(listener, &stop);
-        thread::Builder::new().spawn(serve).map_err(StartError::from)?;
-        Ok(Serving { asked })
+        let stop = serving.stop();
+        let serve = move || drop(server.run(listener, &stop));
+        let server = thread::Builder::new().spawn(serve).map_err(StartError::from)?;
+        Ok(Serving { threads: vec![(following, follower), (serving, server)] })
     }
 }
 
-/// A server that goes on until it is dropped.
+/// A server that goes on until it is dropped, and then tells those who watch how the run ended.
 pub(crate) struct Serving {
-    asked: Arc<AtomicBool>,
+    threads: Vec<(Asked, JoinHandle<()>)>,
+}
+
+/// Whether a thread was asked to stop.
+#[derive(Default)]
+struct Asked(Arc<AtomicBool>);
+
+impl Asked {
+    fn stop(&self) -> Stop {
+        Stop::of(Arc::clone(&self.0))
+    }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.asked.store(true, Ordering::Relaxed);
+        for (asked, thread) in self.threads.drain(..) {
+            asked.0.store(true, Ordering::Relaxed);
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
     }
 }
 

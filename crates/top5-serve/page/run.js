@@ -190,7 +190,7 @@ function show() {
   document.title = `${now.run} · top5`;
   const quiet = Math.round((now.quiet_seconds ?? 0) + (performance.now() - state.heard) / 1000);
   const key = now.finished ? "finished" : now.step === null ? "waiting" : quiet > 60 ? "quiet" : "running";
-  at("state").textContent = state.lost ? text("lost") : text(key, { ...now, seconds: quiet });
+  at("state").textContent = state.lost && !now.finished ? text("lost") : text(key, { ...now, seconds: quiet });
   // Only an epoch is worth being read aloud.
   const spoken = sentence();
   if (at("said").textContent !== spoken) at("said").textContent = spoken;

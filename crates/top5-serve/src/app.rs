@@ -16,6 +16,8 @@ use crate::start::StartError;
 
 /// Most bytes of all bodies together, in bodies of the largest size.
 const BODIES: usize = 32;
+/// Most values that are written sooner than another thread is woken up for them, as those of an image and a thousand classes.
+const FEW: usize = 2048;
 
 /// All that requests are answered from.
 pub(crate) struct App {
@@ -93,11 +95,15 @@ impl App {
         done.await.unwrap_or_else(|_| Err(Failure::internal()))
     }
 
-    /// Writes an answer, which is long where there are many classes, on such a thread as soon as one is free: it needs no turn.
+    /// Writes an answer about so many values. Many take long, and therefore such a thread, as soon as one is free: it needs no turn.
     pub(crate) async fn written<T: Send + 'static>(
         &self,
+        values: usize,
         write: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
+        if values <= FEW {
+            return Ok(write());
+        }
         tokio::task::spawn_blocking(write).await.map_err(|_| Failure::internal())
     }
 

@@ -184,7 +184,7 @@ pub(crate) async fn answer(
     let predicted = predict(app, model, images, prepare).await?;
     drop(held);
     let (served, logits) = (Arc::clone(model), predicted.answer.logits);
-    app.written(move || written(&served, id, &outputs, &logits)).await
+    app.written(logits.len(), move || written(&served, id, &outputs, &logits)).await
 }
 
 /// Reads a request: JSON alone, JSON with tensors behind it, or, where the header says that there is no JSON, one image file.

@@ -80,7 +80,7 @@ pub(crate) async fn classify(
     };
     let Predicted { answer, decode } = predict(app, model, 1, prepare).await?;
     let (logits, classes) = (answer.logits, Arc::clone(&model.classes));
-    let predictions = app.written(move || {
+    let predictions = app.written(logits.len(), move || {
         let best = top5::best(&logits, &classes, top).into_iter();
         let said =
             |p: Prediction| json!({ "label": p.label, "class": p.class, "probability": p.probability });

@@ -232,9 +232,6 @@ impl Body for Stream {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         loop {
-            if self.app.draining.load(Ordering::Relaxed) {
-                return Poll::Ready(None);
-            }
             if self.pulse.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
@@ -244,6 +241,7 @@ impl Body for Stream {
                     (self.place, self.quiet) = (Some(place), 0);
                     format!("id: {place}\nevent: {event}\ndata: {value}\n\n")
                 }
+                None if self.app.draining.load(Ordering::Relaxed) => return Poll::Ready(None),
                 None if self.quiet >= QUIET => {
                     self.quiet = 0;
                     ":\n\n".to_owned()

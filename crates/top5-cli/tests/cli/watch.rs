@@ -312,6 +312,36 @@ fn run_is_watched_from_its_own_process_and_from_another() {
 }
 
 #[test]
+fn those_who_watch_a_run_hear_of_its_end() {
+    let place = Place::new();
+    let mut run = place
+        .command("train lenet --epochs 6 --batch-size 128 --out run --watch=localhost:0")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (mut stderr, mut line) = (BufReader::new(run.stderr.take().unwrap()), String::new());
+    while !line.contains("http://") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it never said where");
+    }
+    let mut stream = ask(&address(&line), "/v1/run/events", "");
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    let mut rows = 0;
+    loop {
+        let (_, _, document) = event(&mut stream);
+        rows += document["rows"].as_array().unwrap().len();
+        if document["finished"] == true {
+            break;
+        }
+    }
+    assert_eq!(rows, 6);
+    let asked = std::time::Instant::now();
+    assert!(run.wait().unwrap().success());
+    assert!(asked.elapsed().as_secs() < 20, "it waits for those who watch");
+}
+
+#[test]
 fn address_that_cannot_be_had_is_told_before_anything_is_made() {
     let place = Place::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
