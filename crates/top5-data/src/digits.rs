@@ -199,20 +199,21 @@ fn weigh(mask: &[bool], size: usize) -> Image {
     let share = (INK_SHARE * (size * size) as f64) as usize;
     let (nearest, ..) = cells.select_nth_unstable(share);
     let mut weighed = Image::filled(1, GRID, GRID, 0);
-    nearest.iter().for_each(|&(_, cell)| weighed.pixels[cell] = 255);
+    nearest.iter().for_each(|&(_, cell)| weighed.pixels[usize::from(cell)] = 255);
     weighed
 }
 
 /// For each cell its squared distance to the nearest cell of the other kind, negative inside the ink, and its number.
-fn signed_distances(mask: &[bool]) -> Vec<(i32, usize)> {
+fn signed_distances(mask: &[bool]) -> Vec<(i16, u16)> {
     let [to_paper, to_ink] = [false, true].map(|kind| squared_distances(mask, kind));
     let signed = |cell: usize| if mask[cell] { -to_paper[cell] } else { to_ink[cell] };
-    (0..mask.len()).map(|cell| (signed(cell), cell)).collect()
+    (0..mask.len()).map(|cell| (signed(cell), cell as u16)).collect()
 }
 
-/// For each cell its squared distance to the nearest cell of `kind`: first within the row, then over the rows.
-fn squared_distances(mask: &[bool], kind: bool) -> Vec<i32> {
-    const FAR: i32 = 2 * GRID as i32;
+/// For each cell its squared distance to the nearest cell of `kind`: first within the row, then over the rows. The largest
+/// is FAR² + GRID², so 16 bits hold them; a sum that saturates is many at once in builds that check for overflow too.
+fn squared_distances(mask: &[bool], kind: bool) -> Vec<i16> {
+    const FAR: i16 = 2 * GRID as i16;
     let mut within = vec![FAR; mask.len()];
     for (row, cells) in within.chunks_exact_mut(GRID).zip(mask.chunks_exact(GRID)) {
         let mut scan = |columns: &mut dyn Iterator<Item = usize>| {
@@ -224,12 +225,15 @@ fn squared_distances(mask: &[bool], kind: bool) -> Vec<i32> {
         };
         scan(&mut (0..GRID));
         scan(&mut (0..GRID).rev());
+        row.iter_mut().for_each(|distance| *distance *= *distance);
     }
-    let mut nearest = vec![i32::MAX; mask.len()];
+    let mut nearest = vec![i16::MAX; mask.len()];
     for (y, out) in nearest.chunks_exact_mut(GRID).enumerate() {
         for (row, within) in within.chunks_exact(GRID).enumerate() {
-            let rows = (y.abs_diff(row) as i32).pow(2);
-            out.iter_mut().zip(within).for_each(|(out, d)| *out = (*out).min(d * d + rows));
+            let rows = (y.abs_diff(row) as i16).pow(2);
+            out.iter_mut()
+                .zip(within)
+                .for_each(|(out, squared)| *out = (*out).min(squared.saturating_add(rows)));
         }
     }
     nearest
@@ -356,7 +360,7 @@ mod tests {
         mask[10 * GRID + 20] = true;
         mask[10 * GRID + 21] = true;
         let distances = signed_distances(&mask);
-        assert_eq!(distances[13 * GRID + 16], (25, 13 * GRID + 16));
+        assert_eq!(distances[13 * GRID + 16], (25, 13 * GRID as u16 + 16));
         assert_eq!(distances[10 * GRID + 20].0, -1);
         assert_eq!(distances[63 * GRID + 63].0, 53 * 53 + 42 * 42);
     }
