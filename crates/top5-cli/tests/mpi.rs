@@ -159,7 +159,7 @@ fn begun(place: &Place, ranks: usize, line: &str, out: &str) -> Child {
 #[test]
 fn killed_ranks_end_the_run_which_resumes_to_the_same_bits() {
     let place = Place::new();
-    let line = "train lenet --epochs 20 --batch-size 256 --checkpoint-every 1 --threads 1";
+    let line = "train lenet --epochs 6 --batch-size 256 --checkpoint-every 1 --threads 1";
     let whole = hash(&json(&place, 2, &format!("{line} --out whole")));
     for victim in 0..3 {
         let out = format!("killed-{victim}");

@@ -226,7 +226,7 @@ pub struct Tolerances {
 #[track_caller]
 pub fn check_training(training: &mut dyn Training, case: &TrainingCase, tolerances: Tolerances) {
     let weights = weights_for(training.graph());
-    let run = TrainingRun::new(training, &weights, case);
+    let run = TrainingRun::new(training, &weights, case, case.losses.len());
     for (step, (&got, &want)) in run.losses.iter().zip(&case.losses).enumerate() {
         let tolerance = if step == 0 { tolerances.first_loss } else { tolerances.losses };
         let what = format!("{}: loss of step {step}", case.network);
@@ -252,18 +252,20 @@ pub struct TrainingErrors {
     pub losses: Vec<f64>,
     /// Of the norm of each gradient of the first step, in ascending order.
     pub gradients: Vec<f64>,
-    /// Of the norm of each parameter and buffer after the last step, in ascending order.
+    /// Of the norm of each parameter and buffer after the last step, in ascending order; empty of fewer steps than the file has.
     pub state: Vec<f64>,
 }
 
-/// Trains from these weights as [`check_training`] does, and measures. Panics where something is not finite.
+/// Trains from these weights as [`check_training`] does, for as many of the file's steps, and measures. Panics where
+/// something is not finite.
 #[track_caller]
 pub fn training_errors(
     training: &mut dyn Training,
     weights: &Weights,
     case: &TrainingCase,
+    steps: usize,
 ) -> TrainingErrors {
-    let run = TrainingRun::new(training, weights, case);
+    let run = TrainingRun::new(training, weights, case, steps);
     let relative = |got: f64, want: f64, scale: f64| {
         assert!(got.is_finite(), "{}: {got}, expected {want}", case.network);
         (got - want).abs() / scale
@@ -276,10 +278,11 @@ pub fn training_errors(
         errors
     };
     let losses = run.losses.iter().zip(&case.losses);
+    let complete = run.losses.len() == case.losses.len();
     TrainingErrors {
         losses: losses.map(|(&got, &want)| relative(got, want, want)).collect(),
         gradients: norms("gradient", &run.gradients, &case.gradients),
-        state: norms("state", &run.state, &case.state),
+        state: if complete { norms("state", &run.state, &case.state) } else { Vec::new() },
     }
 }
 
@@ -292,13 +295,18 @@ struct TrainingRun {
 
 impl TrainingRun {
     #[track_caller]
-    fn new(training: &mut dyn Training, weights: &Weights, case: &TrainingCase) -> Self {
+    fn new(
+        training: &mut dyn Training,
+        weights: &Weights,
+        case: &TrainingCase,
+        steps: usize,
+    ) -> Self {
         let network = &case.network;
         training.load(weights).unwrap_or_else(|error| panic!("{network}: {error}"));
         let classes = training.graph().classes();
         let options = StepOptions::new(0);
         let mut run = Self { losses: Vec::new(), gradients: Weights::new(), state: Weights::new() };
-        for step in 0..case.losses.len() {
+        for step in 0..steps.min(case.losses.len()) {
             let (images, labels) = case.step(step, classes);
             let targets = Targets::Classes(&labels);
             let loss = training.gradients(images.data(), targets, &options, None);
