@@ -125,9 +125,11 @@ impl Ensemble {
         let members: Vec<(f64, &Predictions)> =
             weights.iter().copied().zip(answers.iter()).collect();
         let mut fused = fuse(&members, self.average).map_err(bad_input)?;
+        let is_alike = fused.header.origin.preprocess.is_some();
         let mut averaged = Averaged { average: self.average, ..self.averaged.clone() };
         for ((weight, answers), member) in members.iter().zip(&self.members) {
-            add(&mut averaged, &member.name, *weight, &answers.header.origin);
+            let weighted = (*weight, &answers.header.origin);
+            add(&mut averaged, &member.name, weighted, is_alike);
         }
         let origin = &mut fused.header.origin;
         origin.network.clone_from(&self.name);
@@ -223,9 +225,9 @@ impl Ensemble {
     }
 }
 
-/// Adds a member to what is told of an ensemble: also how it differs from the first one, what was fitted to its answers, and what it
-/// is itself an ensemble of.
-fn add(averaged: &mut Averaged, name: &str, weight: f64, origin: &Origin) {
+/// Adds a member to what is told of an ensemble: also what was fitted to its answers, what it is itself an ensemble of, and, unless
+/// that is alike for all, how its images were prepared.
+fn add(averaged: &mut Averaged, name: &str, (weight, origin): (f64, &Origin), is_alike: bool) {
     let (how, views, choices) = match &origin.ensemble {
         None => {
             let (views, choices) = origin
@@ -242,10 +244,7 @@ fn add(averaged: &mut Averaged, name: &str, weight: f64, origin: &Origin) {
     };
     let weighed = if weight < 1e-3 { format!("{weight:e}") } else { format!("{weight:.4}") };
     let mut line = format!("{name}: {}, {how}, weight {weighed}", origin.network);
-    let first = averaged.origins.first().map_or(origin, |first| &first.origin);
-    if first.preprocess != origin.preprocess
-        && let Some(preparation) = origin.preparation()
-    {
+    if let Some(preparation) = origin.preparation().filter(|_| !is_alike) {
         line += &format!(", {preparation}");
     }
     origin.fitted.iter().for_each(|fitted| line += &format!(", {fitted}"));

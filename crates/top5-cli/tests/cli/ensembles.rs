@@ -106,6 +106,8 @@ fn ensembles_of_ensembles_say_all_that_was_averaged() {
         member.starts_with("fused: inner, 2 networks, each by its protocol, mean of the logits (lenet: lenet, 10-crop,"),
         "{member}"
     );
+    // Where members are prepared in other ways, each way is told.
+    assert!(member.contains("centre crop"), "{member}");
     let choice = &inner["choices"][0];
     assert!(choice.is_string() && outer["choices"][0] == *choice, "{outer}");
     let warm = outer["members"][1].as_str().unwrap();
