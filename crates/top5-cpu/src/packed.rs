@@ -52,7 +52,7 @@ impl Connections {
 }
 
 /// Floats of a tensor that are packed before the memory that they were in is given back.
-const FREED: usize = 1 << 20;
+const FREED: usize = 1 << 22;
 
 /// How a weight tensor is packed for a loop nest.
 #[derive(Clone, Debug)]
@@ -157,16 +157,40 @@ impl Packing {
             return kernel.pack(threads, &direct, packed);
         }
         packed.fill(Block::ZERO);
-        self.fill(0..self.connections.outputs(), tensor, factors, packed);
+        self.fill(threads, 0..self.connections.outputs(), tensor, factors, packed);
     }
 
-    /// Writes the weights of some output channels, each channel's times its factor, to their places.
+    /// Writes the weights of some output channels, each channel's times its factor, to their places: block by block where a
+    /// block's weights lie together.
     fn fill(
+        &self,
+        threads: &Threads,
+        channels: Range<usize>,
+        tensor: &[f32],
+        factors: Option<&[f32]>,
+        packed: &mut [Block],
+    ) {
+        if self.backward.is_some() {
+            return self.write(channels, tensor, factors, packed, 0);
+        }
+        let stride = self.geom.weight_stride();
+        let blocks = channels.start / LANES..channels.end.div_ceil(LANES);
+        let pieces = &mut packed[blocks.start * stride..blocks.end * stride];
+        threads.chunks(pieces, stride, |i, piece| {
+            let block = blocks.start + i;
+            let own = channels.start.max(block * LANES)..channels.end.min((block + 1) * LANES);
+            self.write(own, tensor, factors, piece, block * stride);
+        });
+    }
+
+    /// As [`Packing::fill`], into the part of the packed form that begins with block `base`.
+    fn write(
         &self,
         channels: Range<usize>,
         tensor: &[f32],
         factors: Option<&[f32]>,
         packed: &mut [Block],
+        base: usize,
     ) {
         let packed = Block::flat_mut(packed);
         self.runs(channels, |run| {
@@ -175,7 +199,7 @@ impl Packing {
                 run.rows().map(|(channel, row)| (&tensor[row], factor(channel))).collect();
             for (i, places) in run.columns() {
                 for (place, (row, factor)) in places.zip(&rows) {
-                    packed[place] = row[i] * factor;
+                    packed[place - base * LANES] = row[i] * factor;
                 }
             }
         });
@@ -198,7 +222,8 @@ impl Packing {
         let outputs = self.connections.outputs();
         let at_once = (FREED * outputs / tensor.len().max(1)).next_multiple_of(LANES).max(LANES);
         for start in (0..outputs).step_by(at_once).rev() {
-            self.fill(start..outputs.min(start + at_once), &tensor, factors, packed);
+            let channels = start..outputs.min(start + at_once);
+            self.fill(threads, channels, &tensor, factors, packed);
             tensor.truncate(self.connections.before(start) * self.kernel[0] * self.kernel[1]);
             tensor.shrink_to_fit();
         }
