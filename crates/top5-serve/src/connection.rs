@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn clients_that_read_a_little_now_and_then_are_cut_off() {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let patience = Duration::from_millis(500);
+        let patience = Duration::from_secs(1);
         let mut answered = Ok(());
         runtime.block_on(async {
             let (listener, client) = (TcpSocket::new_v4().unwrap(), TcpSocket::new_v4().unwrap());
@@ -201,11 +201,11 @@ mod tests {
             let listener = listener.listen(1).unwrap();
             let client = client.connect(listener.local_addr().unwrap()).await.unwrap();
             let mut served = Patient::new(listener.accept().await.unwrap().0, patience);
-            // A third of the slowest rate, and never long without a byte.
+            // Slower than the slowest rate, and never long without a byte.
             let reading = async {
                 loop {
-                    sleep(patience / 10).await;
-                    let _ = client.try_read(&mut [0; 256]);
+                    sleep(patience / 20).await;
+                    let _ = client.try_read(&mut [0; 512]);
                 }
             };
             let writing = async {
