@@ -23,12 +23,14 @@ pub(crate) fn run() -> Result<()> {
     execute(command)
 }
 
-/// The manifest of a package that depends on the library in `workspace`, and on nothing else.
+/// The manifest of a package that depends on the library in `workspace`, and on nothing else. It is run once and never
+/// debugged, which is a third less to compile.
 fn manifest(workspace: &Path) -> String {
     let library = workspace.join("crates/top5").display().to_string();
     format!(
         "[package]\nname = \"outside\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[[bin]]\nname = \"outside\"\n\
-         path = \"main.rs\"\n\n[dependencies]\ntop5 = {{ path = {library:?} }}\n\n[workspace]\n"
+         path = \"main.rs\"\n\n[dependencies]\ntop5 = {{ path = {library:?} }}\n\n[profile.dev]\ndebug = false\n\n\
+         [workspace]\n"
     )
 }
 
