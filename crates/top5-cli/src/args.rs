@@ -2,6 +2,7 @@
 //! file; what the commands are is in `cli.rs`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -171,6 +172,12 @@ pub(crate) fn positive(text: &str) -> Result<usize, String> {
         Ok(size @ 1..=65_536) => Ok(size),
         _ => Err("expected a number from 1 to 65536".to_owned()),
     }
+}
+
+/// Reads a number that is not infinite, however it is written.
+pub(crate) fn finite<T: FromStr + Copy + Into<f64>>(text: &str) -> Result<T, String> {
+    let number = text.parse::<T>().ok().filter(|&number| number.into().is_finite());
+    number.ok_or_else(|| "expected a finite number".to_owned())
 }
 
 /// Reads a time from 0 to an hour.

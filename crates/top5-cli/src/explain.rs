@@ -16,7 +16,7 @@ use top5::graph::Tensor;
 
 pub(crate) use occlude::{EXAMPLES as OCCLUDE_EXAMPLES, OccludeArgs, Task as OccludeTask};
 
-use crate::args::positive;
+use crate::args::{finite, positive};
 use crate::exit::Stop;
 use crate::explained::{Choice, ExplainedArgs, Picture, Subject};
 use crate::folder;
@@ -69,7 +69,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "N", default_value = "25", value_parser = positive)]
     samples: usize,
     /// SmoothGrad's standard deviation over the range of the prepared image's values
-    #[arg(long, value_name = "SHARE", default_value = "0.15")]
+    #[arg(long, value_name = "SHARE", default_value = "0.15", value_parser = finite::<f32>)]
     level: f32,
     /// Masks of RISE
     #[arg(long, value_name = "N", default_value = "1000", value_parser = positive)]

@@ -38,11 +38,21 @@ pub(crate) fn parse() -> (Commands, Output) {
             Some(text) => OsString::from(&*printable::path(text)),
             None => argument.clone(),
         });
-        plain(command().try_get_matches_from(harmless).err().unwrap_or(error)).exit()
+        brief(plain(command().try_get_matches_from(harmless).err().unwrap_or(error))).exit()
     });
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| brief(error).exit());
     let OutputArgs { json, quiet, verbose, force } = cli.output;
     (cli.command, Output { json, quiet, verbose, force, mute: false })
+}
+
+/// The same error, without what a terminal would act on and the middle of a value that would fill the screen.
+fn brief(error: Error) -> Error {
+    let text = error.render().to_string();
+    let brief = printable::shortened(&printable::text(&text));
+    match brief == text {
+        true => error,
+        false => Error::raw(error.kind(), brief.trim_start_matches("error: ")),
+    }
 }
 
 /// The same error, with what was expected in the place of what the parsers of numbers say of it.
@@ -125,7 +135,8 @@ mod tests {
             ("bench lenet -j 1.5", "expected a whole number"),
             ("predict a.png --max-pixels 0", "expected a whole number from 1 on"),
             ("show lenet --classes 99999999999999999999", "expected a smaller number"),
-            ("train lenet --lr x", "expected a number"),
+            ("predict a.png --crop-pct 1e400", "expected a finite number"),
+            ("predict a.png --mean 0.5,x,0.5", "expected a finite number"),
             ("train lenet --epochs=", "expected a whole number"),
         ] {
             let given = format!("top5 {line}");
@@ -137,6 +148,30 @@ mod tests {
         }
         let error = command().try_get_matches_from(["top5", "bench", "-b", "x"]).unwrap_err();
         assert_eq!(plain(error).to_string().matches("expected").count(), 1);
+    }
+
+    #[test]
+    fn values_of_any_length_are_told_in_short() {
+        let long = "x".repeat(100_000);
+        for line in [
+            "explain VALUE a b",
+            "kernels VALUE",
+            "completions VALUE",
+            "predict a.png --interpolation VALUE",
+        ] {
+            let given = format!("top5 {line}").replace("VALUE", &long);
+            let error = command().try_get_matches_from(given.split(' ')).unwrap_err();
+            let text = brief(plain(error)).to_string();
+            assert!(text.len() < 1500 && text.contains("--help"), "{} {line}: {text}", text.len());
+            assert_eq!(text.matches("error:").count(), 1, "{text}");
+        }
+        let given = ["top5", "train", "lenet", "--set", &format!("\u{1b}[31m{long}")];
+        let matches = command().try_get_matches_from(given).unwrap();
+        let text = brief(Cli::from_arg_matches(&matches).unwrap_err()).to_string();
+        assert!(text.len() < 500 && !text.contains('\u{1b}'), "{text}");
+        let short = command().try_get_matches_from(["top5", "bench", "-b", "x"]).unwrap_err();
+        let text = short.to_string();
+        assert_eq!(brief(short).to_string(), text);
     }
 
     #[test]

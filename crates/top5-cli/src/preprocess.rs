@@ -6,6 +6,7 @@ use serde::Deserialize;
 use top5::data::{CropMode, Filter, Preprocess, SettingError};
 use top5::graph::counted;
 
+use crate::args::finite;
 use crate::exit::Stop;
 
 /// Replaces parts of the model's preprocessing.
@@ -14,18 +15,18 @@ use crate::exit::Stop;
 #[command(next_help_heading = "Preprocessing, where it is not the model's")]
 pub(crate) struct PreprocessArgs {
     /// Mean of each channel, of pixels from 0 to 1; one number stands for all channels
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', value_parser = finite::<f32>)]
     mean: Vec<f32>,
     /// Standard deviation of each channel
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', value_parser = finite::<f32>)]
     std: Vec<f32>,
     /// Share of the scaled side that the centre crop keeps
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = finite::<f64>)]
     crop_pct: Option<f64>,
     /// center scales the shorter side, border the longer one, squash both, whatever the proportions
     #[arg(long, value_name = "center|squash|border", value_parser = crop_mode)]
     crop_mode: Option<CropMode>,
-    /// Filter: nearest, box, bilinear, bicubic or lanczos
+    /// Filter: nearest, box, bilinear, hamming, bicubic or lanczos
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     interpolation: Option<Filter>,
 }
@@ -36,7 +37,7 @@ fn crop_mode(text: &str) -> Result<CropMode, String> {
 }
 
 fn filter(text: &str) -> Result<Filter, String> {
-    let expected = "expected nearest, box, bilinear, bicubic or lanczos";
+    let expected = "expected nearest, box, bilinear, hamming, bicubic or lanczos";
     Filter::from_name(text).ok_or_else(|| expected.to_owned())
 }
 
@@ -118,7 +119,7 @@ mod tests {
         assert!(given(&[f32::NAN], &[], None).is_err());
         assert!(given(&[], &[0.0], None).is_err());
         assert!(given(&[], &[], Some(0.0)).is_err());
-        let said = given(&[], &[], Some(1.5)).unwrap_err().to_string();
-        assert_eq!(said, "--crop-pct: expected 0.05 to 1, not 1.5");
+        let said = given(&[], &[], Some(2.5)).unwrap_err().to_string();
+        assert_eq!(said, "--crop-pct: expected 0.05 to 2 (beyond 1 in a frame), not 2.5");
     }
 }

@@ -6,9 +6,13 @@ use std::fmt::Write;
 
 /// Characters of the longest name that is printed whole.
 const LONGEST_NAME: usize = 160;
+/// Characters of the longest word of a message that is printed whole: longer ones are no paths that anything could open.
+const LONGEST_WORD: usize = 600;
 /// Characters of the longest line of a message that is printed whole, and of the end that is kept of a longer one.
 const LONGEST_LINE: usize = 4000;
 const END: usize = 400;
+/// Characters that are left of a word that is too long, in front and at its end.
+const OF_WORD: [usize; 2] = [120, 40];
 
 /// Whether a terminal acts on this character instead of showing it.
 fn is_acted_on(c: char) -> bool {
@@ -77,13 +81,22 @@ pub(crate) fn message(text: &str) -> String {
     lines.join("\n")
 }
 
-fn shortened(line: &str) -> String {
-    let count = line.chars().count();
-    if count <= LONGEST_LINE {
-        return line.to_owned();
+/// Lines without the middle of words and lines that fill the screen.
+pub(crate) fn shortened(text: &str) -> String {
+    let words = |line: &str| -> String {
+        line.split_inclusive(' ').map(|word| without_middle(word, LONGEST_WORD, OF_WORD)).collect()
+    };
+    let line = |line: &str| without_middle(&words(line), LONGEST_LINE, [LONGEST_LINE - END, END]);
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn without_middle(text: &str, longest: usize, [head, tail]: [usize; 2]) -> String {
+    let count = text.chars().count();
+    if count <= longest {
+        return text.to_owned();
     }
-    let head: String = line.chars().take(LONGEST_LINE - END).collect();
-    let tail: String = line.chars().skip(count - END).collect();
+    let head: String = text.chars().take(head).collect();
+    let tail: String = text.chars().skip(count - tail).collect();
     format!("{head} … {tail}")
 }
 
@@ -120,7 +133,14 @@ mod tests {
         assert_eq!(message("tensors:\n    a\n    b"), "tensors:\n    a\n    b");
         assert_eq!(message("bad: x\nerror: y\r\n"), "bad: x\\nerror: y\\r\\n");
         let long = message(&format!("first {} last", "n".repeat(1 << 20)));
-        assert!(long.len() < 4100 && long.starts_with("first n") && long.ends_with("n last"));
+        assert!(
+            long.len() < 200 && long.starts_with("first n") && long.ends_with("n last"),
+            "{long}"
+        );
+        let long = message(&"word ".repeat(1 << 20));
+        assert!((3000..4100).contains(&long.len()), "{}", long.len());
+        let path = "d/".repeat(250);
+        assert_eq!(message(&path), path);
     }
 
     #[test]

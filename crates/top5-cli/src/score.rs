@@ -12,6 +12,7 @@ use top5::explain::score::{self, Candidate, Row, Settings, Table, max_sensitivit
 use top5::explain::{Method, Target};
 use top5::graph::SessionOptions;
 
+use crate::args::finite;
 use crate::explained::{Choice, ExplainedArgs, MethodsArgs, Picture, Subject, images, map};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -50,7 +51,7 @@ pub(crate) struct ScoreArgs {
     #[arg(long, value_name = "FILE")]
     boxes: Option<PathBuf>,
     /// How many pixels of the prepared image beside an object still hit it
-    #[arg(long, value_name = "PIXELS", default_value = "15", requires = "boxes")]
+    #[arg(long, value_name = "PIXELS", default_value = "15", value_parser = finite::<f64>, requires = "boxes")]
     tolerance: f64,
     /// Write CSV, which has no place for the pointing game
     #[arg(long, conflicts_with_all = ["json", "boxes"])]

@@ -21,6 +21,8 @@ use crate::resize::{Filter, resize_crop};
 pub const MAX_SIDE: usize = 4096;
 /// Least share of the scaled side that a crop may keep.
 pub const MIN_CROP_PCT: f64 = 0.05;
+/// Greatest one: beyond 1 the whole image is seen, in a frame.
+pub const MAX_CROP_PCT: f64 = 2.0;
 
 /// How an image is fitted to the network's input; the words are timm's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +76,7 @@ impl std::error::Error for SettingError {}
 pub struct Preprocess {
     /// Channels (1 or 3), rows and columns of the network's input.
     pub input_size: [usize; 3],
-    /// Share of the scaled image's side that the crop keeps, from [`MIN_CROP_PCT`] to 1.
+    /// Share of the scaled image's side that the crop keeps, from [`MIN_CROP_PCT`] to [`MAX_CROP_PCT`].
     #[serde(default = "whole")]
     pub crop_pct: f64,
     /// How the image is fitted.
@@ -151,7 +153,11 @@ impl Preprocess {
                 "input_size",
                 "1 or 3 channels, height and width from 1 to 4096",
             ),
-            ((MIN_CROP_PCT..=1.0).contains(&self.crop_pct), "crop_pct", "0.05 to 1"),
+            (
+                (MIN_CROP_PCT..=MAX_CROP_PCT).contains(&self.crop_pct),
+                "crop_pct",
+                "0.05 to 2 (beyond 1 in a frame)",
+            ),
             (numbers(&self.mean), "mean", "one finite number per channel"),
             (
                 numbers(&self.std) && self.std.iter().all(|&std| std > 0.0),
@@ -381,7 +387,7 @@ mod tests {
             ("input_size", Preprocess { input_size: [3, 1 << 40, 224], ..good.clone() }),
             ("input_size", Preprocess { input_size: [3, 224, 0], ..good.clone() }),
             ("crop_pct", Preprocess { crop_pct: 0.0, ..good.clone() }),
-            ("crop_pct", Preprocess { crop_pct: 1.5, ..good.clone() }),
+            ("crop_pct", Preprocess { crop_pct: 2.5, ..good.clone() }),
             ("crop_pct", Preprocess { crop_pct: f64::NAN, ..good.clone() }),
             ("mean", Preprocess { mean: vec![0.0; 2], ..good.clone() }),
             ("mean", Preprocess { mean: vec![f32::NAN; 3], ..good.clone() }),
@@ -423,6 +429,17 @@ mod tests {
                 assert!(ends[0] < ends[1] && ends[0].abs_diff(255 - ends[1]) <= 1, "{ends:?}");
             }
         }
+    }
+
+    /// torchvision's `CenterCrop` of an image that is smaller than the crop.
+    #[test]
+    fn beyond_a_share_of_one_the_image_is_framed_by_zeros() {
+        let framed = Preprocess { crop_pct: 1.3, ..Preprocess::imagenet(13, 13) };
+        let frame = framed.frame(&Image::filled(3, 7, 15, 255));
+        assert_eq!([frame.height, frame.width], [13, 13]);
+        let black: Vec<usize> = (0..13).filter(|&y| frame.row(y).iter().all(|&v| v == 0)).collect();
+        assert_eq!(black, [0, 11, 12]);
+        assert!((1..11).all(|y| frame.row(y).iter().all(|&v| v == 255)));
     }
 
     #[test]

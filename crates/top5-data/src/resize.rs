@@ -29,6 +29,8 @@ pub enum Filter {
     Box,
     /// Triangle of radius 1.
     Bilinear,
+    /// Sinc of radius 1 under Hamming's window.
+    Hamming,
     /// Keys' cubic with a = -0.5, radius 2.
     Bicubic,
     /// Sinc windowed by a wider sinc, radius 3.
@@ -36,22 +38,25 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// The name that timm and torchvision use: `nearest`, `box`, `bilinear`, `bicubic`, `lanczos`.
+    /// The name that timm and torchvision use: `nearest`, `box`, `bilinear`, `hamming`, `bicubic`, `lanczos`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Nearest => "nearest",
             Self::Box => "box",
             Self::Bilinear => "bilinear",
+            Self::Hamming => "hamming",
             Self::Bicubic => "bicubic",
             Self::Lanczos => "lanczos",
         }
     }
 
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Nearest, Self::Box, Self::Bilinear, Self::Hamming, Self::Bicubic, Self::Lanczos];
+
     /// The filter of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Nearest, Self::Box, Self::Bilinear, Self::Bicubic, Self::Lanczos]
-            .into_iter()
-            .find(|filter| filter.name() == name)
+        Self::ALL.into_iter().find(|filter| filter.name() == name)
     }
 
     /// Half the width of the filter at scale 1, in pixels.
@@ -59,7 +64,7 @@ impl Filter {
         match self {
             Self::Nearest => 0.0,
             Self::Box => 0.5,
-            Self::Bilinear => 1.0,
+            Self::Bilinear | Self::Hamming => 1.0,
             Self::Bicubic => 2.0,
             Self::Lanczos => 3.0,
         }
@@ -74,7 +79,9 @@ impl Filter {
         let inside = match self {
             Self::Box => x > -0.5 && x <= 0.5,
             Self::Lanczos => (-3.0..3.0).contains(&x),
-            Self::Nearest | Self::Bilinear | Self::Bicubic => x.abs() < self.radius(),
+            Self::Nearest | Self::Bilinear | Self::Hamming | Self::Bicubic => {
+                x.abs() < self.radius()
+            }
         };
         if !inside {
             return 0.0;
@@ -84,6 +91,11 @@ impl Filter {
         match self {
             Self::Nearest | Self::Box => 1.0,
             Self::Bilinear => 1.0 - d,
+            // Pillow has the window's numbers as f32.
+            Self::Hamming => {
+                sinc(d)
+                    * (f64::from(0.46_f32) * (d * std::f64::consts::PI).cos() + f64::from(0.54_f32))
+            }
             Self::Bicubic if d < 1.0 => ((A + 2.0) * d - (A + 3.0)) * d * d + 1.0,
             Self::Bicubic => (((d - 5.0) * d + 8.0) * d - 4.0) * A,
             Self::Lanczos => sinc(x) * sinc(x / 3.0),
@@ -301,9 +313,7 @@ mod tests {
     fn same_size_is_the_same_image() {
         let pixels = (0..60).collect();
         let image = Image { channels: 3, height: 4, width: 5, pixels };
-        for filter in
-            [Filter::Nearest, Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos]
-        {
+        for filter in Filter::ALL {
             assert_eq!(resize(&image, 4, 5, filter), image);
             assert_eq!(Filter::from_name(filter.name()), Some(filter));
         }
@@ -313,9 +323,7 @@ mod tests {
     fn window_is_that_of_the_whole_image_resized() {
         let pixels = (0..3 * 23 * 17).map(|i| (i * 37 + i / 11) as u8).collect();
         let image = Image { channels: 3, height: 23, width: 17, pixels };
-        for filter in
-            [Filter::Nearest, Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos]
-        {
+        for filter in Filter::ALL {
             for size in [[7, 90], [90, 7], [3, 16], [23, 40], [23, 17], [50, 60]] {
                 let whole = resize(&image, size[0], size[1], filter);
                 for (corner, window) in [

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::{DataArgs, ImageArgs, TunedArgs, WeightsArgs, positive};
+use crate::args::{DataArgs, ImageArgs, TunedArgs, WeightsArgs, finite, positive};
 use crate::eval::Split;
 
 pub(crate) const GALLERY_EXAMPLES: &str = "\
@@ -156,7 +156,7 @@ pub(crate) struct FiltersArgs {
     pub(crate) images: Option<usize>,
     /// Scale filters down to this root mean square in the second picture; the paper's is 0.1, for images from −128 to 128; the
     /// filters' median by default
-    #[arg(long, value_name = "RMS")]
+    #[arg(long, value_name = "RMS", value_parser = finite::<f64>)]
     pub(crate) radius: Option<f64>,
     /// Images at once
     #[arg(long, short, value_name = "N", default_value = "32", value_parser = positive)]

@@ -37,9 +37,6 @@ pub(crate) struct TrainArgs {
     /// Seed of everything random
     #[arg(long, value_name = "N", help_heading = flags::LENGTH)]
     pub(crate) seed: Option<u64>,
-    /// Highest learning rate
-    #[arg(long, value_name = "RATE", help_heading = flags::RATE)]
-    pub(crate) lr: Option<f32>,
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
     #[command(flatten)]

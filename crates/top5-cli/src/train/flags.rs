@@ -48,7 +48,7 @@ use Kind::{Many, One, Switch};
 
 /// The flags, in the order of `--help`. Those that `TrainArgs` declares itself are not among them.
 #[rustfmt::skip]
-const FLAGS: [Flag; 35] = [
+const FLAGS: [Flag; 36] = [
     flag(DATA, One, "classes", "N", "Number of classes; the data's by default, and an error where they have another"),
     flag(DATA, One, "image-size", "N", "Height and width of the network's input [alias: --img-size]"),
     flag(DATA, One, "preprocess", "TOML", "How images become the input: '{input_size=[3,64,64],crop_mode=\"squash\",mean=[…],std=[…]}'"),
@@ -56,6 +56,7 @@ const FLAGS: [Flag; 35] = [
     flag(DATA, One, "validation-data", "DIR", "Images that choose the epoch, in place of such a share"),
     flag(LENGTH, One, "accumulate", "N", "Batches per step, whose gradients count as those of one batch of all their images [alias: --grad-accum-steps]"),
     flag(LENGTH, One, "early-stopping", "N", "End where so many epochs in a row were no better than the best"),
+    flag(RATE, One, "lr", "RATE", "Highest learning rate"),
     flag(RATE, One, "warmup-epochs", "N", "Epochs over which the learning rate rises"),
     flag(RATE, One, "schedule", "NAME|TOML", "constant, cosine, polynomial, plateau, or with numbers: '{step={milestones=[30,60],gamma=0.1}}'"),
     flag(OPTIMISER, One, "optimizer", "NAME", "sgd, lars, rmsprop, rmsprop_tf (TensorFlow's form), adam or adamw; another one than the recipe's needs --lr"),

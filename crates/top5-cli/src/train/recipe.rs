@@ -139,7 +139,6 @@ fn settings(args: &TrainArgs, begins: bool) -> Vec<(&str, String)> {
         ("epochs", number(args.epochs)),
         ("batch_size", number(args.batch_size)),
         ("seed", args.seed.map(|seed| format!("\"{seed}\""))),
-        ("lr", args.lr.map(|lr| format!("{lr:?}").to_lowercase())),
         ("checkpoint_steps", number(args.checkpoint_steps)),
         ("precision", precision.map(|precision| Precision::from(precision).name().to_owned())),
     ];

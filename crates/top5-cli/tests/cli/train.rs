@@ -217,6 +217,8 @@ fn senseless_values_are_refused_before_anything_is_made() {
         ("--ema-buffers none-such --ema 0.9", &["none-such", "copy"]),
         ("--label-smoothing 1", &["--label-smoothing 1", "less than 1"]),
         ("--lr nan", &["--lr nan", "finite"]),
+        ("--lr 1e400", &["--lr 1e400", "finite"]),
+        ("--lr x", &["--lr x", "a number"]),
         ("--lr 0", &["lr"]),
         ("--lr -1e-3", &["lr"]),
         ("--epochs 0", &["--epochs 0", "from 1"]),
