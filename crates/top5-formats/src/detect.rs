@@ -1,7 +1,7 @@
 //! What a file is, from its first bytes, and the one entry to all readers of weights.
 
 use crate::error::FormatError;
-use crate::{overfeat, safetensors, torch};
+use crate::{Pick, overfeat, safetensors, torch};
 use std::collections::BTreeMap;
 use std::fmt;
 use top5_graph::Weights;
@@ -19,19 +19,6 @@ pub enum Format {
     Caffe,
     /// An ONNX model, whose weights are read by way of its structure (see [`crate::Onnx`]).
     Onnx,
-}
-
-/// Which of the groups of tensors in a checkpoint is meant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Pick {
-    /// The weights that training ended with.
-    #[default]
-    Weights,
-    /// Their average over the last steps (EMA).
-    Average,
-    /// Those in the dict to which these keys lead (`student`, `models.0`); where there is none, the weights, in which
-    /// [`crate::below`] finds the names that begin so.
-    Key(String),
 }
 
 /// Tensors that lie together in a checkpoint.
@@ -69,6 +56,30 @@ pub struct Loaded {
     pub metadata: BTreeMap<String, String>,
     /// The groups of tensors in a PyTorch checkpoint; none in formats that have but one.
     pub groups: Vec<Group>,
+    /// A phrase for each tensor beside the weights whose type is not read: which one, why, and what to do.
+    pub unread: Vec<String>,
+}
+
+impl Loaded {
+    /// Itself, unless it has nothing but tensors that are not read.
+    pub(crate) fn check(self) -> Result<Self, FormatError> {
+        match self.refusal().filter(|_| self.weights.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    /// Why these are not the weights of a network, if tensors are missing since they are not read.
+    pub fn refusal(&self) -> Option<FormatError> {
+        let format = match self.format {
+            Format::Torch => "PyTorch",
+            Format::Safetensors => "safetensors",
+            Format::Caffe => "Caffe",
+            Format::Onnx => "ONNX",
+            Format::Overfeat(_) => "OverFeat",
+        };
+        self.unread.first().map(|what| FormatError::refused(format, what))
+    }
 }
 
 /// Beginnings of files that people take for weights, and what to tell them.
@@ -135,29 +146,21 @@ pub fn read_weights(bytes: &[u8]) -> Result<Loaded, FormatError> {
     read_weights_with(bytes, &Pick::Weights)
 }
 
-/// Reads weights of any format. Only PyTorch checkpoints hold averages; in other formats, asking for them is an error.
+/// Reads weights of any format: of a PyTorch checkpoint with several groups of tensors those that `pick` asks for.
 pub fn read_weights_with(bytes: &[u8], pick: &Pick) -> Result<Loaded, FormatError> {
     let format = detect(bytes)?;
-    if *pick == Pick::Average && format != Format::Torch {
-        let what = "an average of weights (EMA) is kept in PyTorch checkpoints only".to_owned();
-        return Err(FormatError::NotWeights { what });
-    }
-    let mut groups = Vec::new();
-    let (weights, metadata) = match format {
-        Format::Safetensors => safetensors::read(bytes)?,
-        Format::Torch => {
-            let (weights, found) = torch::read_with(bytes, pick)?;
-            groups = found;
-            (weights, BTreeMap::new())
-        }
-        Format::Overfeat(model) => (model.read(bytes)?, BTreeMap::new()),
-        Format::Caffe => (crate::caffe::read(bytes)?, BTreeMap::new()),
+    let weights = match format {
+        Format::Safetensors => return safetensors::read(bytes),
+        Format::Torch => return torch::read_with(bytes, pick),
+        Format::Overfeat(model) => model.read(bytes)?,
+        Format::Caffe => crate::caffe::read(bytes)?,
         Format::Onnx => {
             let what = "its weights belong to its structure: compare it with networks by `Onnx`";
             return Err(FormatError::refused("ONNX", what));
         }
     };
-    Ok(Loaded { weights, format, metadata, groups })
+    let (metadata, groups, unread) = (BTreeMap::new(), Vec::new(), Vec::new());
+    Ok(Loaded { weights, format, metadata, groups, unread })
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod events;
 mod names;
 pub mod onnx;
 pub mod overfeat;
+mod pick;
 mod protobuf;
 pub mod safetensors;
 mod several;
@@ -27,8 +28,9 @@ mod translate;
 
 pub use adapt::{fit, non_finite, recognise, renamings, stem};
 pub use computed::compute;
-pub use detect::{Format, Group, Loaded, Pick, detect, read_weights, read_weights_with};
+pub use detect::{Format, Group, Loaded, detect, read_weights, read_weights_with};
 pub use error::FormatError;
 pub use onnx::{Alike, Intake, Onnx, OnnxWeights};
+pub use pick::{Pick, picked};
 pub use several::{Below, below, several};
 pub use shards::Index;

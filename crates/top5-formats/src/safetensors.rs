@@ -2,9 +2,10 @@
 //!
 //! The reader is strict: the offsets must tile the rest of the file without holes, overlaps or a remainder, names must
 //! be unique, and the header has at most 100 MB, 65,536 tensors of eight dimensions and as many metadata. Half, bfloat16 and
-//! double tensors become f32; those of integers and truth values, which are counters and masks, are left out. The writer's bytes depend on nothing but its arguments: names are
-//! sorted, everything is f32.
+//! double tensors become f32; those of integers and truth values, which are counters and masks, are left out, and those of other
+//! types are named. The writer's bytes depend on nothing but its arguments: names are sorted, everything is f32.
 
+use crate::detect::{Format, Loaded};
 use crate::element::Element;
 use crate::error::{FormatError, MAX_NAME, quoted};
 use serde::Deserialize;
@@ -25,36 +26,25 @@ const MAX_TENSORS: usize = 1 << 16;
 const MAX_RANK: usize = 8;
 
 /// Reads the tensors, as f32, and the metadata.
-pub fn read(bytes: &[u8]) -> Result<(Weights, BTreeMap<String, String>), FormatError> {
-    let (header, data) = split(bytes)?;
-    let Header { metadata, entries } = Header::read(header, data.len())?;
-    let mut weights = Weights::new();
-    for (name, entry) in entries {
+pub fn read(bytes: &[u8]) -> Result<Loaded, FormatError> {
+    let (text, data) = split(bytes)?;
+    let header = Header::read(text, data.len())?;
+    header.load(|entry, element| {
         let [start, end] = entry.data_offsets;
-        let (_, Some(element)) = element(&name, &entry.dtype)? else { continue };
-        put(&mut weights, name, entry.shape, element.values(&data[start..end]))?;
-    }
-    Ok((weights, metadata))
+        Ok(element.map(|element| element.values(&data[start..end])))
+    })
 }
 
 /// As [`read`], from a file of `length` bytes, tensor by tensor: no copy of the file is made in memory.
-pub fn read_from(
-    source: &mut dyn Read,
-    length: u64,
-) -> Result<(Weights, BTreeMap<String, String>), ReadError> {
+pub fn read_from(source: &mut dyn Read, length: u64) -> Result<Loaded, ReadError> {
     let (text, data) = stream::header(source, length)?;
-    let Header { metadata, entries } = Header::read(&text, data)?;
-    let mut weights = Weights::new();
-    for (name, entry) in entries {
-        let size = entry.size(&name)?;
-        let (_, Some(element)) = element(&name, &entry.dtype)? else {
-            stream::skip(source, size)?;
-            continue;
-        };
-        let values = stream::values(source, element, size)?;
-        put(&mut weights, name, entry.shape, values)?;
-    }
-    Ok((weights, metadata))
+    Header::read(&text, data)?.load(|entry, element| {
+        let [start, end] = entry.data_offsets;
+        match element {
+            Some(element) => stream::values(source, element, end - start).map(Some),
+            None => stream::skip(source, end - start).map(|()| None),
+        }
+    })
 }
 
 fn put(
@@ -133,27 +123,21 @@ fn malformed(what: impl Into<String>) -> FormatError {
     FormatError::malformed("safetensors", what)
 }
 
-/// The bytes of an element, and how it is read: none for integers and truth values.
-fn element(name: &str, dtype: &str) -> Result<(usize, Option<Element>), FormatError> {
-    let float = |element: Element| (element.size(), Some(element));
-    Ok(match dtype {
+/// The bytes of an element, and how it is read: not at all for integers, truth values and complex numbers. `None` for a type that
+/// weights may have elsewhere.
+fn element(dtype: &str) -> Option<(usize, Option<Element>)> {
+    let float = |element: Element| Some((element.size(), Some(element)));
+    match dtype {
         "F16" => float(Element::F16),
         "BF16" => float(Element::Bf16),
         "F32" => float(Element::F32),
         "F64" => float(Element::F64),
-        "BOOL" | "U8" | "I8" => (1, None),
-        "U16" | "I16" => (2, None),
-        "U32" | "I32" => (4, None),
-        "U64" | "I64" => (8, None),
-        _ => {
-            let what = format!(
-                "tensor {} has the type {}; read are F16, BF16, F32, F64 and the integers",
-                quoted(name),
-                quoted(dtype)
-            );
-            return Err(FormatError::refused("safetensors", what));
-        }
-    })
+        "BOOL" | "U8" | "I8" => Some((1, None)),
+        "U16" | "I16" => Some((2, None)),
+        "U32" | "I32" => Some((4, None)),
+        "U64" | "I64" | "C64" => Some((8, None)),
+        _ => None,
+    }
 }
 
 #[derive(Deserialize)]
@@ -166,10 +150,14 @@ struct Entry {
 }
 
 impl Entry {
-    /// Bytes that the tensor takes.
+    /// Bytes that the tensor takes; of a type that is not known, those that it is said to take.
     fn size(&self, name: &str) -> Result<usize, FormatError> {
-        let (element, _) = element(name, &self.dtype)?;
-        self.shape.iter().try_fold(element, |n, &d| n.checked_mul(d)).ok_or_else(|| {
+        let [start, end] = self.data_offsets;
+        let size = match element(&self.dtype) {
+            Some((element, _)) => self.shape.iter().try_fold(element, |n, &d| n.checked_mul(d)),
+            None => Some(end.saturating_sub(start)),
+        };
+        size.ok_or_else(|| {
             malformed(format!("tensor {}: its shape overflows: {:?}", quoted(name), self.shape))
         })
     }
@@ -257,6 +245,29 @@ impl Header {
         }
         Ok(header)
     }
+
+    /// The file, where `values` gives those of each tensor in turn, or passes over one that is not read.
+    fn load<E: From<FormatError>>(
+        self,
+        mut values: impl FnMut(&Entry, Option<Element>) -> Result<Option<Vec<f32>>, E>,
+    ) -> Result<Loaded, E> {
+        let mut unread = Vec::new();
+        let mut weights = Weights::new();
+        for (name, entry) in self.entries {
+            let known = element(&entry.dtype);
+            if let Some(values) = values(&entry, known.and_then(|(_, element)| element))? {
+                put(&mut weights, name, entry.shape, values)?;
+            } else if known.is_none() {
+                unread.push(format!(
+                    "tensor {} has the type {} (read are F16, BF16, F32 and F64)",
+                    quoted(&name),
+                    quoted(&entry.dtype)
+                ));
+            }
+        }
+        let (format, groups) = (Format::Safetensors, Vec::new());
+        Loaded { weights, format, metadata: self.metadata, groups, unread }.check().map_err(E::from)
+    }
 }
 
 impl<'de> Deserialize<'de> for Header {
@@ -322,7 +333,7 @@ mod tests {
     fn what_is_written_is_read_bit_for_bit() {
         let (weights, metadata) = three();
         let bytes = write(&weights, &metadata);
-        let (again, text) = read(&bytes).unwrap();
+        let Loaded { weights: again, metadata: text, .. } = read(&bytes).unwrap();
         assert_eq!(text, metadata);
         assert_eq!(again.len(), 3);
         for ((a, x), (b, y)) in weights.iter().zip(again.iter()) {
@@ -333,8 +344,8 @@ mod tests {
         assert_eq!(write(&again, &text), bytes);
         let header = u64::from_le_bytes(bytes[..8].try_into().unwrap());
         assert!(header.is_multiple_of(8));
-        let (none, text) = read(&write(&Weights::new(), &BTreeMap::new())).unwrap();
-        assert!(none.is_empty() && text.is_empty());
+        let none = read(&write(&Weights::new(), &BTreeMap::new())).unwrap();
+        assert!(none.weights.is_empty() && none.metadata.is_empty());
     }
 
     fn is_damaged<T>(read: &Result<T, FormatError>) -> bool {
@@ -357,10 +368,26 @@ mod tests {
         bytes.extend([0x00, 0x3c, 0x80, 0x3f]);
         bytes.extend(2.5f64.to_le_bytes());
         bytes.extend(7i64.to_le_bytes());
-        let (weights, _) = read(&bytes).unwrap();
+        let weights = read(&bytes).unwrap().weights;
         let values: Vec<f32> = weights.iter().map(|(_, t)| t.data()[0]).collect();
         // Integers are no weights.
         assert_eq!(values, [1.0, 1.0, 2.5]);
+    }
+
+    #[test]
+    fn a_tensor_of_another_type_beside_the_weights_is_named() {
+        let header = r#"{"a":{"dtype":"F8_E4M3","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"F4","shape":[4],"data_offsets":[3,5]},"c":{"dtype":"F32","shape":[1],"data_offsets":[5,9]}}"#;
+        let file = [file(header, 5), 2.5f32.to_le_bytes().to_vec()].concat();
+        let loaded = read(&file).unwrap();
+        assert_eq!(loaded.weights.tensor("c").unwrap().data(), [2.5]);
+        assert_eq!((loaded.weights.len(), loaded.unread.len()), (1, 2));
+        assert!(
+            loaded.unread[1].starts_with("tensor `b` has the type `F4`"),
+            "{:?}",
+            loaded.unread
+        );
+        let streamed = read_from(&mut &file[..], file.len() as u64).unwrap();
+        assert_eq!((streamed.weights, streamed.unread), (loaded.weights, loaded.unread));
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl Index {
         for file in files {
             whole.metadata.extend(file.metadata);
             whole.groups.extend(file.groups);
+            whole.unread.extend(file.unread);
             for (name, tensor) in file.weights {
                 if whole.weights.insert(name.clone(), tensor).is_some() {
                     return Err(malformed(format!("two files have tensor {}", quoted(&name))));

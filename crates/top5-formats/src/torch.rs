@@ -14,7 +14,7 @@ mod zip;
 
 use crate::element::Element;
 use crate::error::{FormatError, MAX_NAME, quoted};
-use crate::{Group, Pick};
+use crate::{Format, Loaded, Pick};
 use pickle::{Object, Pickle, TensorRef, Value};
 use std::collections::BTreeMap;
 use top5_graph::{Tensor, Weights};
@@ -25,12 +25,12 @@ pub(crate) use zip::is_zip;
 
 /// Reads the state dict, as f32, wherever it lies; whatever else is in the checkpoint is ignored.
 pub fn read(bytes: &[u8]) -> Result<Weights, FormatError> {
-    read_with(bytes, &Pick::Weights).map(|(weights, _)| weights)
+    read_with(bytes, &Pick::Weights).map(|loaded| loaded.weights)
 }
 
 /// Reads the state dict that `pick` asks for, and lists all groups of tensors that there are. Tensors of integers and truth
-/// values, which are counters and masks, are left out.
-pub fn read_with(bytes: &[u8], pick: &Pick) -> Result<(Weights, Vec<Group>), FormatError> {
+/// values, which are counters and masks, are left out, and those of types that are not read are named.
+pub fn read_with(bytes: &[u8], pick: &Pick) -> Result<Loaded, FormatError> {
     if is_zip(bytes) {
         let archive = zip::Archive::open(bytes)?;
         let pickle = archive.pickle()?;
@@ -61,14 +61,22 @@ fn weights<'a>(
     pick: &Pick,
     limit: usize,
     storage: impl Fn(&str) -> Result<&'a [u8], FormatError>,
-) -> Result<(Weights, Vec<Group>), FormatError> {
+) -> Result<Loaded, FormatError> {
     let (items, groups) = contents::state_dict(pickle, pick)?;
     let mut storages: BTreeMap<&str, &[u8]> = BTreeMap::new();
     let mut weights = Weights::new();
+    let mut unread = Vec::new();
     let mut total = 0usize;
     for &(key, value) in items {
         let (Value::Str(name), Value::Object(id)) = (key, value) else { continue };
-        let Object::Tensor(tensor) = pickle.object(id) else { continue };
+        let tensor = match pickle.object(id) {
+            Object::Tensor(tensor) => tensor,
+            Object::Unread(why) => {
+                unread.push(format!("tensor {} {why}", quoted(name)));
+                continue;
+            }
+            Object::Sequence(_) | Object::Dict(_) | Object::Storage(_) | Object::Inert => continue,
+        };
         let Some(element) = tensor.storage.kind.element else { continue };
         let key = &*tensor.storage.key;
         let data = match storages.get(key) {
@@ -77,6 +85,10 @@ fn weights<'a>(
         };
         if name.len() > MAX_NAME {
             return Err(refused(format!("a tensor's name has {} bytes", name.len())));
+        }
+        if tensor.is_expanded() {
+            unread.push(format!("tensor {} {EXPANDED}", quoted(name)));
+            continue;
         }
         let (tensor, size) = gather(name, tensor, element, data)?;
         total = total.saturating_add(size);
@@ -87,11 +99,16 @@ fn weights<'a>(
             return Err(malformed(format!("two tensors are called {}", quoted(name))));
         }
     }
-    if weights.is_empty() {
+    let metadata = BTreeMap::new();
+    let loaded = Loaded { weights, format: Format::Torch, metadata, groups, unread }.check()?;
+    if loaded.weights.is_empty() {
         return Err(refused("the checkpoint holds no tensors of floats"));
     }
-    Ok((weights, groups))
+    Ok(loaded)
 }
+
+const EXPANDED: &str =
+    "repeats values (`expand`) instead of holding them: save it as `tensor.clone()`";
 
 /// The tensor in row-major order, and the bytes its elements take in the file.
 fn gather(
@@ -114,13 +131,7 @@ fn gather(
         .iter()
         .try_fold(1usize, |n, &d| n.checked_mul(d))
         .filter(|&count| count <= storage.len)
-        .ok_or_else(|| {
-            if stride.contains(&0) {
-                let what = "repeats values (`expand`) instead of holding them: save it as `tensor.clone()`";
-                return refused(format!("tensor {} {what}", quoted(name)));
-            }
-            bad(&format!("shape {shape:?} in a storage of {}", storage.len))
-        })?;
+        .ok_or_else(|| bad(&format!("shape {shape:?} in a storage of {}", storage.len)))?;
     if count == 0 {
         return Tensor::new(shape.clone(), Vec::new())
             .map(|tensor| (tensor, 0))

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::error::{FormatError, quoted};
 use crate::timm::{Config, Preprocessing};
@@ -67,11 +69,16 @@ enum Size {
 #[derive(Deserialize)]
 #[serde(default)]
 struct Preprocessor {
+    do_resize: bool,
     size: Size,
     crop_pct: Option<f64>,
+    /// Whether what is cut out has a size of its own; `ConvNextImageProcessor` has no such key.
+    do_center_crop: bool,
+    crop_size: Size,
     /// Pillow's number of the filter.
     resample: u8,
     do_normalize: bool,
+    do_rescale: bool,
     rescale_factor: f64,
     image_mean: Vec<f64>,
     image_std: Vec<f64>,
@@ -81,10 +88,14 @@ impl Default for Preprocessor {
     fn default() -> Self {
         let Preprocessing { mean, std, .. } = Preprocessing::default();
         Self {
+            do_resize: true,
             size: Size::Edge { shortest_edge: 224 },
             crop_pct: None,
+            do_center_crop: false,
+            crop_size: Size::Exact { height: 224, width: 224 },
             resample: 3,
             do_normalize: true,
+            do_rescale: true,
             rescale_factor: 1.0 / 255.0,
             image_mean: mean,
             image_std: std,
@@ -103,14 +114,21 @@ pub(crate) fn is_config(bytes: &[u8]) -> bool {
         .is_ok_and(|keys| keys.model_type.is_some() && keys.architecture.is_none())
 }
 
+/// A file's value; a field that is null counts as missing.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
+    let malformed = |error: serde_json::Error| FormatError::malformed(FORMAT, error.to_string());
+    let mut fields: Map<String, Value> = serde_json::from_slice(bytes).map_err(malformed)?;
+    fields.retain(|_, value| !value.is_null());
+    serde_json::from_value(Value::Object(fields)).map_err(malformed)
+}
+
 /// Reads `config.json`, and `preprocessor_config.json` if it is there. Whether the numbers make sense is for whoever uses
 /// them.
 pub(crate) fn read(config: &[u8], preprocessor: Option<&[u8]>) -> Result<Config, FormatError> {
-    let malformed = |error: serde_json::Error| FormatError::malformed(FORMAT, error.to_string());
-    let network: Network = serde_json::from_slice(config).map_err(malformed)?;
+    let network: Network = parse(config)?;
     let architecture = architecture(&network)?.to_owned();
     let pretrained_cfg = match preprocessor {
-        Some(bytes) => preprocessing(serde_json::from_slice(bytes).map_err(malformed)?)?,
+        Some(bytes) => preprocessing(parse(bytes)?)?,
         None => Preprocessing::default(),
     };
     let label_names = match network.id2label {
@@ -168,14 +186,24 @@ fn preprocessing(preprocessor: Preprocessor) -> Result<Preprocessing, FormatErro
     /// From this side on, `ConvNextImageProcessor` does not crop.
     const UNCROPPED: usize = 384;
     let Preprocessor {
+        do_resize,
         size,
         crop_pct,
+        do_center_crop,
+        crop_size,
         resample,
         do_normalize,
+        do_rescale,
         rescale_factor,
         image_mean,
         image_std,
     } = preprocessor;
+    for (done, key) in [(do_resize, "do_resize"), (do_rescale, "do_rescale")] {
+        if !done {
+            let what = format!("its {key} is false, where images are resized and divided by 255");
+            return Err(FormatError::refused(FORMAT, what));
+        }
+    }
     if (rescale_factor * 255.0 - 1.0).abs() > 1e-3 {
         let what =
             format!("its rescale_factor is {rescale_factor}, where images are divided by 255");
@@ -191,9 +219,21 @@ fn preprocessing(preprocessor: Preprocessor) -> Result<Preprocessing, FormatErro
             return Err(FormatError::refused(FORMAT, what));
         }
     };
-    let (height, width, squash) = match size {
-        Size::Side(side) | Size::Edge { shortest_edge: side } => (side, side, side >= UNCROPPED),
-        Size::Exact { height, width } => (height, width, true),
+    let (height, width, crop_pct) = match (size, do_center_crop.then_some(crop_size)) {
+        (Size::Exact { height, width }, None) => (height, width, None),
+        (Size::Side(side) | Size::Edge { shortest_edge: side }, None) => {
+            let share = crop_pct.unwrap_or(0.875);
+            (side, side, Some(share).filter(|_| side < UNCROPPED))
+        }
+        (Size::Edge { shortest_edge: side }, Some(Size::Exact { height, width }))
+            if height == width && crop_pct.is_none() =>
+        {
+            (height, width, Some(height as f64 / side as f64))
+        }
+        (_, Some(_)) => {
+            let what = "its do_center_crop is true: read is that of a square crop_size from a size with shortest_edge and no crop_pct";
+            return Err(FormatError::refused(FORMAT, what));
+        }
     };
     let (mean, std) = match do_normalize {
         true => (image_mean, image_std),
@@ -201,8 +241,8 @@ fn preprocessing(preprocessor: Preprocessor) -> Result<Preprocessing, FormatErro
     };
     Ok(Preprocessing {
         input_size: [3, height, width],
-        crop_pct: if squash { 1.0 } else { crop_pct.unwrap_or(0.875) },
-        crop_mode: if squash { "squash" } else { "center" }.to_owned(),
+        crop_pct: crop_pct.unwrap_or(1.0),
+        crop_mode: if crop_pct.is_none() { "squash" } else { "center" }.to_owned(),
         interpolation: interpolation.to_owned(),
         mean,
         std,
@@ -236,6 +276,22 @@ mod tests {
         let exact = read(CONFIG.as_bytes(), Some(exact)).unwrap().pretrained_cfg;
         assert_eq!((exact.input_size, exact.crop_mode.as_str()), ([3, 192, 224], "squash"));
         assert_eq!((exact.mean[0], exact.std[0]), (0.0, 1.0));
+        // As `ConvNextImageProcessorFast` and `BitImageProcessor` write it.
+        let fast = br#"{"crop_pct": 0.875, "crop_size": null, "data_format": "channels_first", "device": null,
+            "do_center_crop": null, "do_convert_rgb": null, "do_normalize": true, "do_rescale": true, "do_resize": true,
+            "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2], "image_processor_type": "ConvNextImageProcessorFast",
+            "resample": 2, "rescale_factor": null, "size": {"shortest_edge": 224}}"#;
+        let null = CONFIG.replacen(
+            '{',
+            r#"{"num_labels": null, "problem_type": null, "hidden_act": null,"#,
+            1,
+        );
+        let fast =
+            read(null.replace(r#""hidden_act": "relu","#, "").as_bytes(), Some(fast)).unwrap();
+        assert_eq!((fast.num_classes, fast.pretrained_cfg.crop_pct), (Some(11), 0.875));
+        let bit = br#"{"size": {"shortest_edge": 232}, "do_center_crop": true, "crop_size": {"height": 224, "width": 224}}"#;
+        let bit = read(CONFIG.as_bytes(), Some(bit)).unwrap().pretrained_cfg;
+        assert_eq!((bit.crop_pct, bit.crop_mode.as_str()), (224.0 / 232.0, "center"));
     }
 
     #[test]
@@ -257,6 +313,8 @@ mod tests {
         for (preprocessor, told) in [
             (r#"{"resample": 9}"#, "resample 9: expected"),
             (r#"{"rescale_factor": 1}"#, "rescale_factor is 1"),
+            (r#"{"do_resize": false}"#, "do_resize is false"),
+            (r#"{"do_center_crop": true, "size": 224}"#, "do_center_crop is true"),
             (r#"{"size": "big"}"#, "did not match any variant"),
         ] {
             let read = read(CONFIG.as_bytes(), Some(preprocessor.as_bytes()));

@@ -402,7 +402,7 @@ fn read_folder(folder: &Path) -> Result<State, Flaw> {
         return Err("its SHA-256 is not the one in its manifest".to_owned().into());
     }
     let tensors = |name: &str, bytes: &[u8]| match safetensors::read(bytes) {
-        Ok((tensors, _)) => Ok(tensors),
+        Ok(file) => Ok(file.weights),
         Err(error) => Err(format!("{name}: {error}")),
     };
     let state: State =

@@ -129,7 +129,7 @@ impl<'a> Group<'a> {
             return Ok(weights);
         }
         let read = safetensors::read(&bytes);
-        Ok(read.map_err(|error| RankError::Lost { why: error.to_string() })?.0)
+        Ok(read.map_err(|error| RankError::Lost { why: error.to_string() })?.weights)
     }
 
     /// The parameters and buffers of rank 0. The learned ones must be this rank's own, too; running statistics are of each

@@ -188,9 +188,31 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// The SHA-256 of bytes that come in parts, in hexadecimal.
 pub fn sha256_of(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
-    let mut hash = Sha256::new();
-    parts.into_iter().for_each(|part| hash.update(part));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut hash = Hash::default();
+    parts.into_iter().for_each(|part| hash.0.update(part));
+    hash.finish()
+}
+
+/// The SHA-256 of what is written to it.
+#[derive(Default)]
+pub(crate) struct Hash(Sha256);
+
+impl Hash {
+    /// In hexadecimal.
+    pub(crate) fn finish(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

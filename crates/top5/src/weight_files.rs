@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Seek};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use top5_data::files::{self, Regular};
 use top5_formats::{
     self as formats, Format, FormatError, Group, Index, Loaded, Onnx, Pick, safetensors, timm,
 };
+use top5_graph::counted;
 use top5_train::{
     CHECKPOINT_STATE, CHECKPOINT_WEIGHTS, CheckpointError, Recipe, State, newest_folder,
 };
@@ -16,7 +17,7 @@ use top5_zoo::Network;
 
 use crate::description::Description;
 use crate::error::ModelError;
-use crate::files::sha256;
+use crate::files::{Hash, sha256};
 use crate::model::Model;
 use crate::onnx_file::{self, prepared};
 use crate::published;
@@ -150,14 +151,17 @@ impl WeightFiles {
         Ok(index.names().map(|name| self.weights.with_file_name(name)).collect())
     }
 
-    /// SHA-256 of [`Self::all`] files, one after another.
+    /// SHA-256 of [`Self::all`] files, one after another, piece by piece.
     pub fn sha256(&self) -> Result<String, ModelError> {
-        let mut bytes = Vec::new();
+        let mut hash = Hash::default();
         for path in self.all()? {
-            let read = files::read(&path, u64::MAX).map_err(ModelError::from);
-            bytes.append(&mut read.map_err(|error| error.at(&path))?);
+            let hashed = Regular::open(&path).and_then(|file| {
+                let length = file.len();
+                io::copy(&mut file.into_file().take(length), &mut hash)
+            });
+            hashed.map_err(|error| ModelError::from(error).at(&path))?;
         }
-        Ok(sha256(&bytes))
+        Ok(hash.finish())
     }
 
     fn is_index(&self) -> bool {
@@ -291,8 +295,7 @@ fn streamed(path: &Path, pick: &Pick) -> Result<Option<Loaded>, ModelError> {
     }
     let (length, mut file) = (file.len(), file.into_file());
     file.rewind()?;
-    let (weights, metadata) = safetensors::read_from(&mut file, length)?;
-    Ok(Some(Loaded { weights, format: Format::Safetensors, metadata, groups: Vec::new() }))
+    Ok(Some(safetensors::read_from(&mut file, length)?))
 }
 
 /// A model that was read.
@@ -365,21 +368,18 @@ impl Opened {
         description: Description,
         pick: &Pick,
     ) -> Result<Self, ModelError> {
+        let unread = file.refusal();
         let mut notes: Vec<String> = about_groups(&file.groups).into_iter().collect();
-        let weights = match pick {
-            Pick::Key(key)
-                if !file.groups.iter().any(|group| group.taken && group.path == *key) =>
-            {
-                formats::below(file.weights, key)?
-            }
-            Pick::Key(_) | Pick::Weights | Pick::Average => file.weights,
-        };
+        notes.extend(about_unread(&file.unread));
+        let (weights, picked) = formats::picked(file.weights, &file.groups, pick)?;
+        notes.extend(picked);
         let (weights, computed) = formats::compute(weights)?;
         notes.extend(computed);
         let names: Vec<String> = weights.iter().map(|(name, _)| name.to_owned()).collect();
         let nameless = network.is_none() && description.network.is_none();
         let described = description.preprocess.is_some();
-        let model = Model::assemble(weights, file.format, network, description)?;
+        let model = Model::assemble(weights, file.format, network, description);
+        let model = model.map_err(|error| unread.map_or(error, ModelError::Format))?;
         notes.extend(formats::renamings(names.iter().map(String::as_str), &model.graph));
         notes.extend(about_channels(&model).filter(|_| !described));
         if nameless {
@@ -415,6 +415,16 @@ fn about_channels(model: &Model) -> Option<String> {
             model.preprocess.mean, model.preprocess.std
         )
     })
+}
+
+/// Which tensors were left out since their types are not read.
+fn about_unread(unread: &[String]) -> Option<String> {
+    let first = unread.first()?;
+    let more = match unread.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {} more", counted(more, "tensor")),
+    };
+    Some(format!("left out: {first}{more}"))
 }
 
 /// Which group of tensors was taken, where weights and averages of them are there, or others that may be meant.

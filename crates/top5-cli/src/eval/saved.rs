@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use top5::data::files::Regular;
 use top5::eval::{Header, Predictions, PredictionsError};
-use top5::formats::safetensors;
+use top5::formats::{Loaded, safetensors};
 use top5::graph::in_plain_words;
 
 use crate::exit::Stop;
@@ -36,8 +36,9 @@ fn read_one(path: &Path) -> Result<Predictions> {
     let shown = path.display();
     let file = Regular::open(path).with_context(|| format!("reading {shown}"))?;
     let length = file.len();
-    let (tensors, metadata) = safetensors::read_from(&mut file.into_file(), length)
-        .with_context(|| format!("reading {shown}"))?;
+    let Loaded { weights: tensors, metadata, .. } =
+        safetensors::read_from(&mut file.into_file(), length)
+            .with_context(|| format!("reading {shown}"))?;
     let wrong = |reason: String| {
         let reason = in_plain_words(&reason);
         Stop::BadInput(format!(

@@ -225,6 +225,20 @@ fn weights_are_computed_and_one_network_of_several_is_taken() {
         ));
         assert_eq!(taken.tensor("linear.bias").unwrap().data()[0], bias, "{key}");
     }
+    // The weights and their average, told by what names begin with, in a format without dicts.
+    let renamed = both.iter().map(|(name, tensor)| {
+        let name = name.replace("encoder_k", "model").replace("encoder_q", "ema_model");
+        (name, tensor.clone())
+    });
+    fs::write(place.path("ema.safetensors"), file(&renamed.collect())).unwrap();
+    for (flag, bias) in [("", 1.0), ("--ema", 2.0)] {
+        let taken = written(&format!("convert ema.safetensors out.safetensors {flag} --force"));
+        assert_eq!(taken.tensor("linear.bias").unwrap().data()[0], bias, "{flag}");
+    }
+    let ran = place.run("show ema.safetensors");
+    assert!(ran.stderr.contains("below `ema_model`: take it with --ema"), "{ran:?}");
+    place.fails("show pruned.safetensors --ema", 3, &["no average of the weights"]);
+
     let words = ["begin with `encoder`", "`encoder_k`", "`queue`"];
     place.fails("show moco.safetensors --weights-key encoder", 3, &words[..2]);
     for flag in ["--weights-key x", "--ema"] {

@@ -2,8 +2,9 @@
 
 use super::pickle::{Object, Pickle, Value};
 use super::{malformed, refused};
+use crate::Group;
 use crate::error::{FormatError, quoted};
-use crate::{Group, Pick};
+use crate::pick::{self, AVERAGED_MODEL, NO_AVERAGE, Pick};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -22,8 +23,6 @@ const KNOWN: [&str; 8] = [
 ];
 /// Parts of keys under which there are tensors that are no weights: states of optimisers, schedules and scalers.
 const NO_WEIGHTS: [&str; 4] = ["optim", "sched", "scaler", "momentum"];
-/// Words of keys that stand for an average of the weights over the steps of training.
-const AVERAGES: [&str; 3] = ["ema", "swa", "averaged"];
 /// How deep a dict of tensors may lie, so that the paths of all together stay short.
 const DEEPEST: usize = 8;
 /// Each parameter of an optimiser may have one.
@@ -78,10 +77,14 @@ impl Found<'_, '_> {
     }
 
     fn is_average(&self) -> bool {
-        let words = |key: &String| -> Vec<String> {
-            key.to_lowercase().split(['_', '-', ' ']).map(str::to_owned).collect()
-        };
-        self.path.iter().flat_map(words).any(|word| AVERAGES.contains(&word.as_str()))
+        let counted = |(key, _): &(Value<'_>, Value<'_>)| *key == Value::Str(AVERAGED_MODEL);
+        self.path.iter().any(|key| pick::is_average(key)) || self.items.iter().any(counted)
+    }
+
+    /// Whether an average is among its tensors, by their names.
+    fn holds_average(&self) -> bool {
+        let named = |(key, _): &(Value<'_>, Value<'_>)| matches!(key, Value::Str(key) if pick::beginning(key).is_some());
+        self.items.iter().any(named)
     }
 
     /// Its place among the usual keys; `None` for a key that is not one of them, and for the whole checkpoint.
@@ -113,7 +116,7 @@ pub(super) fn state_dict<'p, 'a>(
         Pick::Weights => {
             best(false).or_else(|| weights(false).next().is_none().then(|| best(true))?)
         }
-        Pick::Average => best(true),
+        Pick::Average => best(true).or_else(|| best(false).filter(|&at| found[at].holds_average())),
         Pick::Key(key) => {
             let meant = found.iter().position(|group| group.path.join(".") == *key);
             meant.or_else(|| best(false))
@@ -151,7 +154,11 @@ fn no_dict(pickle: &Pickle<'_>, nameless: Option<&Nameless>) -> String {
     let keys = match pickle.root {
         Value::Object(id) => match pickle.object(id) {
             Object::Dict(items) => items.as_slice(),
-            Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) | Object::Inert => &[],
+            Object::Sequence(_)
+            | Object::Storage(_)
+            | Object::Tensor(_)
+            | Object::Unread(_)
+            | Object::Inert => &[],
         },
         Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) => &[],
     };
@@ -171,9 +178,7 @@ fn complaint(pick: &Pick) -> &'static str {
             "it is not clear which of its tensors are meant (KEY of --weights-key leads to a dict, as listed here, or is a beginning \
              of names)"
         }
-        Pick::Average => {
-            "there is no average of the weights (EMA) in it, as a dict (--weights-key takes tensors by what their names begin with)"
-        }
+        Pick::Average => NO_AVERAGE,
     }
 }
 
@@ -215,7 +220,8 @@ fn find<'p, 'a>(
         match pickle.object(id) {
             Object::Dict(items) => {
                 items.iter().for_each(|&(key, value)| visit(key, value));
-                let tensors = items.iter().filter(|item| is_tensor(pickle, item)).count();
+                let named = items.iter().filter(|(key, _)| matches!(key, Value::Str(_)));
+                let tensors = named.filter(|&&(_, value)| is_tensor(pickle, value)).count();
                 if tensors > 0 {
                     found.push(Found { path: path(&steps, at), items, tensors });
                 }
@@ -223,13 +229,12 @@ fn find<'p, 'a>(
             Object::Sequence(items) => {
                 let numbered = items.iter().enumerate();
                 numbered.for_each(|(at, &value)| visit(Value::Int(at as i64), value));
-                let is_tensor = |value: &&Value<'_>| matches!(value, Value::Object(id) if matches!(pickle.object(*id), Object::Tensor(_)));
-                let tensors = items.iter().filter(is_tensor).count();
+                let tensors = items.iter().filter(|&&value| is_tensor(pickle, value)).count();
                 if tensors > 0 && nameless.len() < LISTED {
                     nameless.push(Nameless { path: path(&steps, at).join("."), tensors });
                 }
             }
-            Object::Storage(_) | Object::Tensor(_) | Object::Inert => {}
+            Object::Storage(_) | Object::Tensor(_) | Object::Unread(_) | Object::Inert => {}
         }
         if found.len() > MAX_GROUPS {
             return Err(refused(format!("it has more than {MAX_GROUPS} dicts of tensors")));
@@ -261,7 +266,7 @@ fn short(key: &str) -> String {
     text.trim_matches('`').to_owned()
 }
 
-fn is_tensor(pickle: &Pickle<'_>, (key, value): &(Value<'_>, Value<'_>)) -> bool {
-    let tensor = |id| matches!(pickle.object(id), Object::Tensor(_));
-    matches!((key, value), (Value::Str(_), &Value::Object(id)) if tensor(id))
+fn is_tensor(pickle: &Pickle<'_>, value: Value<'_>) -> bool {
+    let Value::Object(id) = value else { return false };
+    matches!(pickle.object(id), Object::Tensor(_) | Object::Unread(_))
 }

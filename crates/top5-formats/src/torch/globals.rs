@@ -14,6 +14,8 @@ pub(super) enum Global {
     Size,
     RebuildTensor,
     RebuildParameter,
+    /// What makes a tensor that is not read, and why that one is not.
+    Unread(&'static str),
     /// A dict that counts; schedules of learning rates are kept in one.
     Counter,
     /// Plain data that no weight depends on: whatever is made of it is a thing without content.
@@ -135,21 +137,44 @@ const TENSORS: &[&str] = &[
     "ShortTensor",
 ];
 
-/// Types of elements, layouts, and devices.
+/// Types of elements, layouts, ways of quantising, and devices.
 const TORCH: &[&str] = &[
     "bfloat16",
     "bool",
     "channels_last",
+    "complex128",
+    "complex32",
+    "complex64",
     "contiguous_format",
     "device",
     "float16",
     "float32",
+    "float4_e2m1fn_x2",
     "float64",
+    "float8_e4m3fn",
+    "float8_e4m3fnuz",
+    "float8_e5m2",
+    "float8_e5m2fnuz",
+    "float8_e8m0fnu",
     "int16",
     "int32",
     "int64",
     "int8",
+    "per_channel_affine",
+    "per_channel_affine_float_qparams",
+    "per_channel_symmetric",
+    "per_tensor_affine",
+    "per_tensor_symmetric",
+    "preserve_format",
+    "qint32",
+    "qint8",
+    "quint2x4",
+    "quint4x2",
+    "quint8",
     "strided",
+    "uint16",
+    "uint32",
+    "uint64",
     "uint8",
 ];
 
@@ -161,21 +186,19 @@ const LIGHTNING: [&str; 4] = [
     "lightning.fabric.utilities.data",
 ];
 
-/// What tensors are that are made by this function of `torch._utils`, and what to do about them.
-fn tensors_not_read(rebuild: &str) -> Option<&'static str> {
+/// Why tensors that are made by this function of `torch._utils` are not read.
+fn unread(rebuild: &str) -> Option<&'static str> {
     Some(match rebuild {
-        "_rebuild_qtensor" => {
-            "it holds quantised tensors: take the weights before they were quantised"
-        }
+        "_rebuild_qtensor" => "is quantised: take the weights before they were",
         "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor" => {
-            "it holds sparse tensors: save them as `tensor.to_dense()`"
+            "is sparse: save it as `tensor.to_dense()`"
         }
-        "_rebuild_nested_tensor" => "it holds nested tensors, which are no weights of a network",
+        "_rebuild_nested_tensor" => "is nested, which no weight of a network is",
         "_rebuild_meta_tensor_no_storage" => {
-            "its tensors have no values (they are on the device `meta`): load the weights before saving them"
+            "has no values (it is on the device `meta`): load the weights before saving them"
         }
         "_rebuild_tensor_v3" | "_rebuild_wrapper_subclass" => {
-            "it holds tensors of a type that is not read, float8 for example: save them as `tensor.float()`"
+            "is of a type that is not read, float8 for example: save it as `tensor.float()`"
         }
         _ => return None,
     })
@@ -201,23 +224,25 @@ impl Global {
             // Complex numbers are no weights either.
             ("torch" | "torch.cuda", "ComplexDoubleStorage") => integer(16),
             ("torch" | "torch.cuda", "LongStorage" | "ComplexFloatStorage") => integer(8),
-            ("torch" | "torch.cuda", "IntStorage") => integer(4),
+            ("torch" | "torch.cuda", "IntStorage" | "QInt32Storage") => integer(4),
             ("torch" | "torch.cuda", "ShortStorage") => integer(2),
             ("torch" | "torch.cuda", "CharStorage" | "ByteStorage" | "BoolStorage") => integer(1),
+            ("torch" | "torch.cuda", "QInt8Storage" | "QUInt8Storage") => integer(1),
+            ("torch" | "torch.cuda", "QUInt4x2Storage" | "QUInt2x4Storage") => integer(1),
+            ("torch.storage", "UntypedStorage") => integer(1),
             (module, "AttributeDict") if LIGHTNING.contains(&module) => Ok(Self::Dict),
             _ if INERT.iter().any(|(of, names)| *of == module && names.contains(&name)) => {
                 Ok(Self::Inert)
             }
             _ => {
-                let quoted = quoted(&format!("{module}.{name}"));
-                let tensors = tensors_not_read(name).filter(|_| module == "torch._utils");
-                Err(refused(match tensors {
-                    Some(what) => format!("{what} (its pickle asks for {quoted})"),
-                    None => format!(
-                        "its pickle asks for {quoted}, which no state dict needs and which could run code; save \
-                         `model.state_dict()` alone, or convert the file to safetensors"
-                    ),
-                }))
+                let unread = unread(name).filter(|_| module == "torch._utils");
+                unread.map(Self::Unread).ok_or_else(|| {
+                    refused(format!(
+                        "its pickle asks for {}, which no state dict needs and which could run code; save \
+                         `model.state_dict()` alone, or convert the file to safetensors",
+                        quoted(&format!("{module}.{name}"))
+                    ))
+                })
             }
         }
     }

@@ -18,6 +18,9 @@ const MAX_VALUES: usize = 1 << 20;
 /// No tensor here has more dimensions.
 pub(super) const MAX_RANK: usize = 8;
 
+/// Why a tensor whose metadata say so is not read.
+const COMPUTED: &str = "has values that are computed from others (its negative, for example): save it as `tensor.clone()`";
+
 /// A value on the machine's stack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Value<'a> {
@@ -38,6 +41,8 @@ pub(super) enum Object<'a> {
     Dict(Vec<(Value<'a>, Value<'a>)>),
     Storage(StorageRef<'a>),
     Tensor(TensorRef<'a>),
+    /// A tensor that is not read, and why.
+    Unread(&'static str),
     /// A set, or anything made of a [`Global::Inert`]. Whatever is put into it is gone.
     Inert,
 }
@@ -60,6 +65,14 @@ pub(super) struct TensorRef<'a> {
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
     pub(super) stride: Vec<usize>,
+}
+
+impl TensorRef<'_> {
+    /// Whether it has more elements than its storage, some of them again and again.
+    pub(super) fn is_expanded(&self) -> bool {
+        let count = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        self.stride.contains(&0) && count.is_none_or(|count| count > self.storage.len)
+    }
 }
 
 /// A finished pickle.
@@ -107,7 +120,11 @@ impl<'a> Pickle<'a> {
     pub(super) fn storages(&self) -> impl Iterator<Item = &StorageRef<'a>> {
         self.objects.iter().filter_map(|object| match object {
             Object::Storage(storage) => Some(storage),
-            Object::Sequence(_) | Object::Dict(_) | Object::Tensor(_) | Object::Inert => None,
+            Object::Sequence(_)
+            | Object::Dict(_)
+            | Object::Tensor(_)
+            | Object::Unread(_)
+            | Object::Inert => None,
         })
     }
 }
@@ -116,7 +133,11 @@ fn sequence<'o, 'a>(objects: &'o [Object<'a>], value: Value<'a>) -> Option<&'o [
     let Value::Object(id) = value else { return None };
     match &objects[id] {
         Object::Sequence(items) => Some(items),
-        Object::Dict(_) | Object::Storage(_) | Object::Tensor(_) | Object::Inert => None,
+        Object::Dict(_)
+        | Object::Storage(_)
+        | Object::Tensor(_)
+        | Object::Unread(_)
+        | Object::Inert => None,
     }
 }
 
@@ -409,7 +430,7 @@ impl<'a> Machine<'a, '_> {
         match self.top()? {
             Object::Sequence(sequence) => sequence.extend(items),
             Object::Inert => {}
-            Object::Dict(_) | Object::Storage(_) | Object::Tensor(_) => {
+            Object::Dict(_) | Object::Storage(_) | Object::Tensor(_) | Object::Unread(_) => {
                 return Err(malformed("the pickle appends to something that is no list"));
             }
         }
@@ -426,7 +447,7 @@ impl<'a> Machine<'a, '_> {
                 dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
             }
             Object::Inert => {}
-            Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) => {
+            Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) | Object::Unread(_) => {
                 return Err(malformed("the pickle sets items of something that is no dict"));
             }
         }
@@ -438,7 +459,7 @@ impl<'a> Machine<'a, '_> {
         self.pop()?;
         match self.top()? {
             Object::Dict(_) | Object::Inert => Ok(()),
-            Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) => {
+            Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) | Object::Unread(_) => {
                 Err(refused("its pickle sets attributes of something that is no dict"))
             }
         }
@@ -468,13 +489,14 @@ impl<'a> Machine<'a, '_> {
             (Value::Global(Global::RebuildParameter), [tensor, ..]) => self.push(*tensor),
             (Value::Global(Global::Dict), _) => self.push_object(Object::Dict(Vec::new())),
             (Value::Global(Global::Inert), _) => self.push_object(Object::Inert),
+            (Value::Global(Global::Unread(why)), _) => self.push_object(Object::Unread(why)),
             (
                 Value::Global(Global::RebuildTensor),
                 &[Value::Object(storage), Value::Int(offset), shape, stride, ref others @ ..],
             ) => {
-                // Whether a gradient is wanted, and hooks.
-                if let Some(&metadata) = others.get(2) {
-                    self.check_plain(metadata)?;
+                // After whether a gradient is wanted, and hooks.
+                if others.get(2).is_some_and(|&metadata| !self.is_plain(metadata)) {
+                    return self.push_object(Object::Unread(COMPUTED));
                 }
                 let Object::Storage(storage) = &self.objects[storage] else { return Err(bad()) };
                 let offset = usize::try_from(offset).ok();
@@ -494,21 +516,17 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
-    /// Fails where a tensor's metadata say that its values are others than those of its storage. Complex numbers are no weights.
-    fn check_plain(&self, metadata: Value<'a>) -> Result<(), FormatError> {
-        let items = match metadata {
-            Value::Object(id) => match &self.objects[id] {
-                Object::Dict(items) => items.as_slice(),
-                Object::Sequence(_) | Object::Storage(_) | Object::Tensor(_) | Object::Inert => &[],
-            },
-            Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) => &[],
-        };
-        if items.iter().all(|(key, _)| *key == Value::Str("conj")) {
-            return Ok(());
+    /// Whether a tensor's values are those of its storage, by its metadata. Complex numbers are no weights.
+    fn is_plain(&self, metadata: Value<'a>) -> bool {
+        let Value::Object(id) = metadata else { return true };
+        match &self.objects[id] {
+            Object::Dict(items) => items.iter().all(|(key, _)| *key == Value::Str("conj")),
+            Object::Sequence(_)
+            | Object::Storage(_)
+            | Object::Tensor(_)
+            | Object::Unread(_)
+            | Object::Inert => true,
         }
-        Err(refused(
-            "it holds a tensor whose values are computed from others (its negative, for example): save it as `tensor.clone()`",
-        ))
     }
 
     /// `NEWOBJ`: an object of a class, made of `count - 1` arguments.

@@ -275,7 +275,6 @@ fn globals_that_could_run_code_are_refused_by_name() {
         ("__builtin__", "exec"),
         ("subprocess", "Popen"),
         ("torch", "load"),
-        ("torch._utils", "_rebuild_sparse_tensor"),
         ("numpy.core.multiarray", "fromfile"),
         ("builtins", "getattr"),
         ("argparse", "ArgumentParser"),
@@ -372,7 +371,8 @@ fn tensors_are_found_at_any_depth_and_averages_only_when_asked_for() {
         ("beginning", dict(&[("model", one(2))]), Pick::Key("encoder".to_owned()), 3.0),
         ("average alone", dict(&[("ema", one(2))]), Pick::Weights, 3.0),
     ] {
-        let (weights, groups) = read_with(&zipped(&pickle(&[&content])), &pick).unwrap();
+        let Loaded { weights, groups, .. } =
+            read_with(&zipped(&pickle(&[&content])), &pick).unwrap();
         assert_eq!(weights.tensor("w").unwrap().data(), [first], "{case}");
         assert_eq!(groups.iter().filter(|group| group.taken).count(), 1, "{case}");
         assert!(groups.iter().all(|group| group.path != "optimizer"), "{case}");
@@ -411,18 +411,30 @@ fn checkpoints_without_weights_are_named() {
         let bytes = archive(&[(entry, b"x"), ("a/data.pkl", &pickle(&[&dict(&[])]))], false);
         assert!(error(&bytes).contains("no tensors in a dict"), "{entry}: {}", error(&bytes));
     }
-    for (rebuild, words) in [
-        ("_rebuild_qtensor", "quantised"),
-        ("_rebuild_sparse_tensor", "to_dense"),
-        ("_rebuild_meta_tensor_no_storage", "no values"),
-        ("_rebuild_tensor_v3", "float8"),
-    ] {
+    let six = storage("FloatStorage", "0", 6);
+    let kept = tensor(&six, 0, &[2, 3], &[3, 1]);
+    let made = |rebuild: &str, arguments: &[Vec<u8>]| {
         let global = format!("ctorch._utils\n{rebuild}\n").into_bytes();
-        let bytes = zipped(&pickle(&[&dict(&[("a", global)])]));
-        let said = error(&bytes);
-        assert!(said.contains(words) && !said.contains("could run code"), "{rebuild}: {said}");
+        [global, tuple(arguments), b"R".to_vec()].concat()
+    };
+    let negative = dict(&[("neg", b"\x88".to_vec())]);
+    let untyped =
+        [b"ctorch.storage\nUntypedStorage\n".to_vec(), b"ctorch\nfloat8_e4m3fn\n".to_vec()];
+    for (made, words) in [
+        (made("_rebuild_qtensor", &[]), "`a` is quantised"),
+        (made("_rebuild_sparse_tensor", &[]), "to_dense"),
+        (made("_rebuild_meta_tensor_no_storage", &[]), "no values"),
+        (made("_rebuild_tensor_v3", &untyped), "float8"),
+        (tensor_with(&six, 0, [&[6], &[1]], &[negative]), "negative"),
+        (tensor(&six, 0, &[4, 6], &[0, 1]), "`expand`"),
+    ] {
+        let alone = zipped(&pickle(&[&dict(&[("a", made.clone())])]));
+        assert!(error(&alone).contains(words), "{}", error(&alone));
+        let beside = zipped(&pickle(&[&dict(&[("a", made), ("w", kept.clone())])]));
+        let loaded = read_with(&beside, &Pick::Weights).unwrap();
+        assert_eq!((loaded.weights.len(), loaded.unread.len()), (1, 1));
+        assert!(loaded.unread[0].contains(words), "{:?}", loaded.unread);
     }
-    let kept = tensor(&storage("FloatStorage", "0", 6), 0, &[2, 3], &[3, 1]);
     let of_one = |name| dict(&[(name, kept.clone())]);
     let adam = dict(&[("state", dict(&[("0", of_one("exp_avg")), ("1", of_one("step"))]))]);
     for checkpoint in [dict(&[("optimizer", adam.clone())]), adam] {
