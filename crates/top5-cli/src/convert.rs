@@ -12,6 +12,7 @@ use top5::{CONFIG_FILE, Model, WEIGHTS_FILE};
 
 use crate::args::WeightsArgs;
 use crate::exit::Stop;
+use crate::interrupt::Interrupt;
 use crate::memory;
 use crate::output::Output;
 use crate::source::StoredModel;
@@ -126,7 +127,9 @@ impl Task {
                 ]
             }
         };
-        output.model(&files)?;
+        let interrupt = Interrupt::default();
+        interrupt.listen()?;
+        output.model(&files, &interrupt)?;
         let written: Vec<String> =
             files.iter().map(|(path, _)| path.display().to_string()).collect();
         if output.json {

@@ -55,6 +55,14 @@ impl Interrupt {
         Some(Interrupted { signal, message }.into())
     }
 
+    /// One that this signal has already reached.
+    #[cfg(test)]
+    pub(crate) fn by(signal: usize) -> Self {
+        let interrupt = Self::default();
+        interrupt.received.store(signal, Ordering::Relaxed);
+        interrupt
+    }
+
     /// The number of the signal that asked to stop.
     pub(crate) fn signal(&self) -> Option<u8> {
         match self.received.load(Ordering::Relaxed) {

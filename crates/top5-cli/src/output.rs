@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 use top5::data::files::Regular;
-use top5::{WholeFile, make_folder, write_whole};
+use top5::{WholeFile, make_folder, remove_file, write_whole};
 
 use crate::exit::{self, Stop};
-
+use crate::interrupt::Interrupt;
 use crate::printable;
 
 /// The version of the JSON documents' layout: it changes when a field changes its meaning or goes away.
@@ -235,16 +235,35 @@ impl Output {
         Ok(())
     }
 
-    /// Writes the files of a model, and makes the folders that they are in. Fails before that where one is there.
-    pub(crate) fn model(self, files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
+    /// Writes the files of a model, the weights first, and makes the folders that they are in. Fails before that where one is there.
+    /// A signal leaves what was there.
+    pub(crate) fn model(self, files: &[(PathBuf, Vec<u8>)], interrupt: &Interrupt) -> Result<()> {
+        /// Bytes after which signals are asked for.
+        const PIECE: usize = 1 << 24;
         let is_there = |path: &Path| path.symlink_metadata().is_ok();
         if let Some((path, _)) = files.iter().find(|(path, _)| is_there(path) && !self.force) {
             return Err(taken(path, ""));
         }
+        let mut begun = Vec::new();
         for (path, bytes) in files {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             folder.map_or(Ok(()), make_folder)?;
-            write_whole(path, bytes)?;
+            let mut file = WholeFile::create(path)?;
+            for piece in bytes.chunks(PIECE) {
+                if let Some(signal) = interrupt.signal() {
+                    let message = format!("stopped; {} is not written", path.display());
+                    return Err(Stop::Interrupted { signal, message }.into());
+                }
+                file.write(piece)?;
+            }
+            begun.push((file, path));
+        }
+        // No weights ever lie beside the description of others.
+        for (_, path) in begun.iter().skip(1).filter(|(_, path)| is_there(path)) {
+            remove_file(path)?;
+        }
+        for (file, path) in begun {
+            file.finish(path)?;
         }
         Ok(())
     }
@@ -298,6 +317,22 @@ pub(crate) fn report(error: &anyhow::Error) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_that_is_stopped_while_it_is_written_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let output = Output { json: false, quiet: true, verbose: false, force: true, mute: true };
+        let files =
+            |text: &str| ["weights", "config"].map(|name| (at(name), text.as_bytes().to_vec()));
+        output.model(&files("old"), &Interrupt::default()).unwrap();
+        let error = output.model(&files("new"), &Interrupt::by(15)).unwrap_err();
+        assert_eq!(exit::code(&error), 143, "{error}");
+        assert_eq!(std::fs::read(at("weights")).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        output.model(&files("new"), &Interrupt::default()).unwrap();
+        assert_eq!(std::fs::read(at("config")).unwrap(), b"new");
+    }
 
     #[test]
     fn files_are_told_by_their_beginning() {

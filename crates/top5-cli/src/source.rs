@@ -160,15 +160,11 @@ impl Named {
     /// A model where there is one of that name, or where the arguments give weights; otherwise a network.
     pub(crate) fn resolve(name: &str, args: &WeightsArgs) -> Result<Self> {
         let path = Path::new(name);
-        // A folder may happen to be called as a network is.
-        let holds_weights = || {
-            path.is_file() || WeightFiles::at(path).map_or(true, |files| files.weights.is_file())
-        };
         let wants_model = args.weights.is_some()
             || args.ema
             || args.weights_key.is_some()
             || [HUB, FOLDER].iter().any(|prefix| name.starts_with(prefix))
-            || is_there(path)? && (holds_weights() || zoo::network(name).is_err());
+            || is_there(path)? && (holds_weights(path) || zoo::network(name).is_err());
         let network = || zoo::find(name).is_ok().then(|| zoo::network(name));
         match network().filter(|_| !wants_model) {
             Some(network) => Ok(Self::Network(network?)),
@@ -194,7 +190,11 @@ impl ModelSource {
             let network = zoo::network(name)?;
             return Ok(Self::Weights(Place::resolve(weights)?, Some(network)));
         }
-        if name.starts_with(HUB) || name.starts_with(FOLDER) || is_there(Path::new(name))? {
+        let path = Path::new(name);
+        let is_meant = || -> Result<bool> {
+            Ok(is_there(path)? && (holds_weights(path) || !EMBEDDED.contains(&name)))
+        };
+        if name.starts_with(HUB) || name.starts_with(FOLDER) || is_meant()? {
             return Ok(Self::Weights(Place::resolve(name)?, None));
         }
         if EMBEDDED.contains(&name) {
@@ -268,6 +268,11 @@ impl Place {
 /// Whether a name is that of a file or folder.
 fn is_there(path: &Path) -> Result<bool> {
     files::exists(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Whether what is at a path may be weights: a folder, of data perhaps, may happen to be called as a network is.
+fn holds_weights(path: &Path) -> bool {
+    path.is_file() || WeightFiles::at(path).map_or(true, |files| files.weights.is_file())
 }
 
 /// The files of weights at a path. Fails where it is a folder that holds none, or several of which none is preferred.

@@ -37,7 +37,7 @@ use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, make_folder, sha256};
 
 use crate::args::EngineArgs;
 use crate::environment::Environment;
-use crate::exit::{self, Stop};
+use crate::exit::Stop;
 use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::memory::{OfTraining, limited};
@@ -472,15 +472,16 @@ impl Run {
         else {
             return error.into();
         };
-        let message = format!(
-            "{error}\n  the last step is kept: put a good file in its place, or add --skip-bad to leave it out, and go on \
-             with\n  {}",
-            self.next()
-        );
-        match exit::code(&error.into()) {
-            exit::RESOURCE => Stop::Resource(message).into(),
-            _ => Stop::BadInput(message).into(),
-        }
+        // What cannot be read is not left out.
+        let (kind, way): (fn(String) -> Stop, _) = match error.is_io() {
+            true => (Stop::Resource, "see to it that it can be read, and go on with"),
+            false => (
+                Stop::BadInput,
+                "put a good file in its place, or add --skip-bad to leave it out, and go on with",
+            ),
+        };
+        let next = self.next();
+        kind(format!("{error}\n  the last step is kept: {way}\n  {next}")).into()
     }
 
     /// Makes the model of the best epoch and evaluates it on the test images.

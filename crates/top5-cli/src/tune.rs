@@ -161,10 +161,12 @@ impl Task {
             for &batch in &batches {
                 output.detail(&format!("measuring {}, batch {batch}", network.name));
                 tuned.push(tune(&graph, batch, &options, budget, &mut tuning)?);
+                // So that it is kept where a later one is stopped.
+                tuning::write(&file, &tuning, Output { quiet: true, ..output })?;
             }
         }
-        tuning::write(&file, &tuning, output)?;
         let file = file.display().to_string();
+        output.note(&format!("written: {file}"));
         let cost_model = CostModel::of(&tuned);
         if output.json {
             return output.document(&Tuned { file, networks: tuned, cost_model });

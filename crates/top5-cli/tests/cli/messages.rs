@@ -258,7 +258,9 @@ fn runs_and_weights_are_shown() {
     assert_eq!(place.json("show run --input 1x28x28")["classes"], 2);
     place.fails("show run --classes 3", 2, &["--classes"]);
     place.fails("show pets", 3, &["pets: no weights in this folder"]);
-    // A folder that happens to be called as a network is.
+    // A folder that happens to be called as a network is, also as that of the embedded model.
+    fs::create_dir(place.path("lenet")).unwrap();
+    place.text("predict pets/cat/3.png --model lenet");
     fs::create_dir(place.path("vgg16")).unwrap();
     assert!(place.text("show vgg16").starts_with("vgg16, 2014"));
     assert_eq!(place.json("show vgg16")["timm"], true);

@@ -58,6 +58,13 @@ fn damaged_image_met_in_an_epoch_leaves_a_run_that_goes_on() {
     let steps = || fs::read_dir(place.path("run/checkpoints")).unwrap().count();
     assert_eq!(steps(), 2, "the lock and the last step");
     place.fails("train --resume --out run", 3, &words);
+    // What the system does not let be read is not left out, and that is not advised.
+    fs::rename(&image, place.path("bad.jpg")).unwrap();
+    std::os::unix::fs::symlink("nowhere", &image).unwrap();
+    let ran = place.run("train --resume --out run");
+    assert!(ran.code == Some(4) && ran.stderr.contains("train --resume"), "{ran:?}");
+    assert!(!ran.stderr.contains("--skip-bad"), "{ran:?}");
+    fs::rename(place.path("bad.jpg"), &image).unwrap();
     let copy = Command::new("cp").args(["-r", "run", "other"]).current_dir(place.path("")).status();
     assert!(copy.unwrap().success());
 
