@@ -10,7 +10,7 @@ use top5::formats::onnx;
 use top5::zoo::{self, Network};
 use top5::{CONFIG_FILE, Model, WEIGHTS_FILE};
 
-use crate::args::WeightsArgs;
+use crate::args::{WeightsArgs, positive};
 use crate::exit::Stop;
 use crate::interrupt::Interrupt;
 use crate::memory;
@@ -32,10 +32,10 @@ pub(crate) struct ConvertArgs {
     #[arg(value_name = "OUT")]
     pub(crate) output: PathBuf,
     /// A network with random weights, as training starts from them, drawn with this seed
-    #[arg(long, value_name = "SEED", conflicts_with = "weights")]
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["weights", "ema", "weights_key"])]
     pub(crate) init: Option<u64>,
     /// ONNX: the number of images at once; any number by default
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) batch: Option<usize>,
     /// ONNX: keep batch normalisation apart from the convolutions before it
     #[arg(long)]
@@ -89,6 +89,10 @@ impl Task {
                 return Err(Stop::Usage(message).into());
             }
         };
+        if !matches!(format, Format::Onnx(_)) && (args.batch.is_some() || args.no_fold) {
+            let message = "--batch and --no-fold are of .onnx files".to_owned();
+            return Err(Stop::Usage(message).into());
+        }
         let input = match args.init {
             Some(seed) => Input::Untrained(zoo::network(&args.input)?, seed),
             None => Input::Stored(StoredModel::resolve(&args.input, &args.weights)?),

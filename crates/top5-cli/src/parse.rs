@@ -40,15 +40,15 @@ pub(crate) fn parse() -> (Commands, Output) {
         });
         brief(plain(command().try_get_matches_from(harmless).err().unwrap_or(error))).exit()
     });
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| brief(error).exit());
     let OutputArgs { json, quiet, verbose, force } = cli.output;
     (cli.command, Output { json, quiet, verbose, force, mute: false })
 }
 
-/// The same error, without the middle of a value that would fill the screen.
+/// The same error, without what a terminal would act on and the middle of a value that would fill the screen.
 fn brief(error: Error) -> Error {
     let text = error.render().to_string();
-    let brief = printable::shortened(&text);
+    let brief = printable::shortened(&printable::text(&text));
     match brief == text {
         true => error,
         false => Error::raw(error.kind(), brief.trim_start_matches("error: ")),
@@ -165,6 +165,10 @@ mod tests {
             assert!(text.len() < 1500 && text.contains("--help"), "{} {line}: {text}", text.len());
             assert_eq!(text.matches("error:").count(), 1, "{text}");
         }
+        let given = ["top5", "train", "lenet", "--set", &format!("\u{1b}[31m{long}")];
+        let matches = command().try_get_matches_from(given).unwrap();
+        let text = brief(Cli::from_arg_matches(&matches).unwrap_err()).to_string();
+        assert!(text.len() < 500 && !text.contains('\u{1b}'), "{text}");
         let short = command().try_get_matches_from(["top5", "bench", "-b", "x"]).unwrap_err();
         let text = short.to_string();
         assert_eq!(brief(short).to_string(), text);

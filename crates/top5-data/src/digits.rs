@@ -92,7 +92,8 @@ pub fn is_drawing(image: &Image) -> bool {
         return !is_colourful(image, SHARE);
     }
     let gray = image.to_gray();
-    let Some(marked) = stand_out(&gray) else { return !is_colourful(image, SHARE) };
+    // Without ink nothing is drawn.
+    let Some(marked) = stand_out(&gray) else { return false };
     let between = marked.pixels.iter().filter(|v| (64..192).contains(*v)).count();
     between as f64 <= SHARE * marked.pixels.len() as f64 && !is_colourful(image, SHARE)
 }

@@ -98,7 +98,15 @@ fn untrained_network_is_written_and_measured() {
     assert_ne!(read("one.safetensors"), read("other.safetensors"));
     let bench = place.json("bench lenet --weights one.safetensors --seconds 0");
     assert_eq!(bench["results"][0]["network"], "lenet");
-    place.fails("convert lenet x.onnx --init 1 --weights one.safetensors", 2, &["--init"]);
+    for more in ["--weights one.safetensors", "--ema", "--weights-key x"] {
+        place.fails(&format!("convert lenet x.onnx --init 1 {more}"), 2, &["--init"]);
+    }
+    for batch in ["0", "18446744073709551615"] {
+        place.fails(&format!("convert lenet x.onnx --batch {batch}"), 2, &["from 1 to 65536"]);
+    }
+    for flag in ["--batch 2", "--no-fold"] {
+        place.fails(&format!("convert lenet x.safetensors {flag}"), 2, &["are of .onnx files"]);
+    }
 }
 
 #[test]

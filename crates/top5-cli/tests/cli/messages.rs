@@ -130,6 +130,12 @@ fn what_the_answer_cannot_mean_is_said_before_it() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("photograph.png does not look like a drawn digit"), "{ran:?}");
     assert_eq!(place.run("predict digit.png").stderr, "");
+    // Nor does a sheet of paper.
+    image::RgbImage::from_pixel(90, 60, image::Rgb([200, 30, 30]))
+        .save(place.path("red.png"))
+        .unwrap();
+    let ran = place.run("predict red.png");
+    assert!(ran.stderr.contains("red.png does not look like a drawn digit"), "{ran:?}");
 
     let ran = place.run("train resnet20_cifar --epochs 1 --batch-size 600 --out run");
     assert!(
