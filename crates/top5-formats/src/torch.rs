@@ -8,6 +8,7 @@
 mod contents;
 mod globals;
 mod legacy;
+mod object;
 mod pickle;
 mod tar;
 mod zip;
@@ -15,7 +16,8 @@ mod zip;
 use crate::element::Element;
 use crate::error::{FormatError, MAX_NAME, quoted};
 use crate::{Format, Loaded, Pick};
-use pickle::{Object, Pickle, TensorRef, Value};
+use object::{Object, TensorRef, Value};
+use pickle::Pickle;
 use std::collections::BTreeMap;
 use top5_graph::{Tensor, Weights};
 

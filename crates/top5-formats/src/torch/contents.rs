@@ -1,6 +1,7 @@
 //! What a checkpoint holds: the dicts of tensors in it, wherever they lie, and which of them are the network's weights.
 
-use super::pickle::{Object, Pickle, Value};
+use super::object::{Object, Value};
+use super::pickle::Pickle;
 use super::{malformed, refused};
 use crate::Group;
 use crate::error::{FormatError, quoted};

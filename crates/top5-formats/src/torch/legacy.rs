@@ -2,7 +2,8 @@
 //! storages), then for each key the number of elements (i64) and the elements, little-endian on any machine.
 
 use super::malformed;
-use super::pickle::{Pickle, Value};
+use super::object::Value;
+use super::pickle::Pickle;
 use crate::error::{FormatError, quoted};
 use std::collections::BTreeMap;
 

@@ -4,10 +4,10 @@
 //! recursion. Nothing is called: `REDUCE` and `NEWOBJ` build tensors, containers, and things without content for the plain data
 //! that scripts keep beside them; any other global is refused.
 
-use super::globals::{Global, Kind};
+use super::globals::Global;
+use super::object::{MAX_RANK, Object, StorageRef, TensorRef, Value, sequence};
 use super::{malformed, refused};
 use crate::error::FormatError;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Limit on objects, on the stack and on the memo. A state dict needs some ten objects per tensor.
@@ -15,65 +15,8 @@ const MAX_OBJECTS: usize = 1 << 18;
 /// Limit on what all containers hold together, since one can be filled or copied again and again by a few bytes. A state
 /// dict needs some twenty values per tensor.
 const MAX_VALUES: usize = 1 << 20;
-/// No tensor here has more dimensions.
-pub(super) const MAX_RANK: usize = 8;
-
 /// Why a tensor whose metadata say so is not read.
 const COMPUTED: &str = "has values that are computed from others (its negative, for example): save it as `tensor.clone()`";
-
-/// A value on the machine's stack.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value<'a> {
-    /// `None`, a boolean, a float, bytes: nothing that a tensor is made of.
-    Plain,
-    Int(i64),
-    Str(&'a str),
-    Global(Global),
-    /// Index into the arena.
-    Object(usize),
-}
-
-/// What the arena holds.
-#[derive(Debug)]
-pub(super) enum Object<'a> {
-    /// A tuple or a list.
-    Sequence(Vec<Value<'a>>),
-    Dict(Vec<(Value<'a>, Value<'a>)>),
-    Storage(StorageRef<'a>),
-    Tensor(TensorRef<'a>),
-    /// A tensor that is not read, and why.
-    Unread(&'static str),
-    /// A set, or anything made of a [`Global::Inert`]. Whatever is put into it is gone.
-    Inert,
-}
-
-/// A storage, named; its bytes are elsewhere.
-#[derive(Clone, Debug)]
-pub(super) struct StorageRef<'a> {
-    pub(super) kind: Kind,
-    pub(super) key: Cow<'a, str>,
-    /// Number of elements.
-    pub(super) len: usize,
-    /// The element where a view of the storage begins, from which tensors count; 0 but in files before PyTorch 0.4.
-    pub(super) start: usize,
-}
-
-/// A view of a storage. `shape` and `stride` have the same length.
-#[derive(Clone, Debug)]
-pub(super) struct TensorRef<'a> {
-    pub(super) storage: StorageRef<'a>,
-    pub(super) offset: usize,
-    pub(super) shape: Vec<usize>,
-    pub(super) stride: Vec<usize>,
-}
-
-impl TensorRef<'_> {
-    /// Whether it has more elements than its storage, some of them again and again.
-    pub(super) fn is_expanded(&self) -> bool {
-        let count = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        self.stride.contains(&0) && count.is_none_or(|count| count > self.storage.len)
-    }
-}
 
 /// A finished pickle.
 #[derive(Debug)]
@@ -126,18 +69,6 @@ impl<'a> Pickle<'a> {
             | Object::Unread(_)
             | Object::Inert => None,
         })
-    }
-}
-
-fn sequence<'o, 'a>(objects: &'o [Object<'a>], value: Value<'a>) -> Option<&'o [Value<'a>]> {
-    let Value::Object(id) = value else { return None };
-    match &objects[id] {
-        Object::Sequence(items) => Some(items),
-        Object::Dict(_)
-        | Object::Storage(_)
-        | Object::Tensor(_)
-        | Object::Unread(_)
-        | Object::Inert => None,
     }
 }
 
@@ -519,14 +450,8 @@ impl<'a> Machine<'a, '_> {
     /// Whether a tensor's values are those of its storage, by its metadata. Complex numbers are no weights.
     fn is_plain(&self, metadata: Value<'a>) -> bool {
         let Value::Object(id) = metadata else { return true };
-        match &self.objects[id] {
-            Object::Dict(items) => items.iter().all(|(key, _)| *key == Value::Str("conj")),
-            Object::Sequence(_)
-            | Object::Storage(_)
-            | Object::Tensor(_)
-            | Object::Unread(_)
-            | Object::Inert => true,
-        }
+        let pairs = self.objects[id].pairs().unwrap_or_default();
+        pairs.iter().all(|(key, _)| *key == Value::Str("conj"))
     }
 
     /// `NEWOBJ`: an object of a class, made of `count - 1` arguments.

@@ -4,7 +4,8 @@
 
 use super::globals::Global;
 use super::malformed;
-use super::pickle::{MAX_RANK, Pickle, StorageRef, TensorRef, Value};
+use super::object::{MAX_RANK, StorageRef, TensorRef, Value};
+use super::pickle::Pickle;
 use crate::error::{FormatError, quoted};
 use std::collections::BTreeMap;
 
