@@ -63,7 +63,7 @@ fn preprocessing_may_be_given() {
     assert!(other["preprocess"].as_str().unwrap().contains("(nearest)"), "{other}");
     assert!(other["loss"].as_f64() > usual["loss"].as_f64(), "{other}");
     place.fails("eval lenet --mean 0.1,0.2", 2, &["--mean", "has 1 channel"]);
-    place.fails("eval lenet --crop-pct 2", 2, &["--crop-pct", "0.05"]);
+    place.fails("eval lenet --crop-pct 2.1", 2, &["--crop-pct", "0.05"]);
     assert_eq!(place.run("eval lenet --crop-mode border").code, Some(0));
     place.fails("eval lenet --crop-mode tile", 2, &["--crop-mode", "border"]);
 
