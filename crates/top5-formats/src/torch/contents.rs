@@ -153,14 +153,7 @@ fn no_dict(pickle: &Pickle<'_>, nameless: Option<&Nameless>) -> String {
         return format!("it holds {found}: save `model.state_dict()`, where each has its name");
     }
     let keys = match pickle.root {
-        Value::Object(id) => match pickle.object(id) {
-            Object::Dict(items) => items.as_slice(),
-            Object::Sequence(_)
-            | Object::Storage(_)
-            | Object::Tensor(_)
-            | Object::Unread(_)
-            | Object::Inert => &[],
-        },
+        Value::Object(id) => pickle.object(id).pairs().unwrap_or_default(),
         Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) => &[],
     };
     if keys.iter().any(|(key, _)| matches!(key, Value::Str(key) if *key == "param_groups")) {
