@@ -8,10 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::dataset::{Dataset, Fingerprint, Sample};
+use crate::dataset::{Dataset, Sample};
 use crate::decode::decode;
 use crate::error::{DataError, ImageError};
 use crate::files::{self, Regular};
+use crate::fingerprint::Fingerprint;
 use crate::image::Image;
 use crate::limits::Limits;
 

@@ -1,6 +1,6 @@
 //! A decoded image: 8-bit pixels, gray or RGB, in row order with the channels interleaved.
 
-use crate::dataset::Fingerprint;
+use crate::fingerprint::Fingerprint;
 
 /// An 8-bit image of `height` x `width` pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]

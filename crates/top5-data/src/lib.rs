@@ -12,6 +12,7 @@ pub mod decode;
 pub mod digits;
 pub mod error;
 pub mod files;
+mod fingerprint;
 pub mod folder;
 pub mod idx;
 mod ilsvrc;

@@ -19,10 +19,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::dataset::{Dataset, Fingerprint, Sample, Splits};
+use crate::dataset::{Dataset, Sample, Splits};
 use crate::decode::decode;
 use crate::error::{DataError, ImageError, there};
 use crate::files::{Regular, TEXT};
+use crate::fingerprint::Fingerprint;
 use crate::folder::{OnBad, file_name, has_image_extension, is_left_behind, several_classes};
 use crate::limits::Limits;
 use crate::options::OpenOptions;

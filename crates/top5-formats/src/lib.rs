@@ -13,6 +13,7 @@ mod detect;
 mod element;
 mod error;
 pub mod events;
+mod loaded;
 mod names;
 pub mod onnx;
 pub mod overfeat;
@@ -28,8 +29,9 @@ mod translate;
 
 pub use adapt::{fit, non_finite, recognise, renamings, stem};
 pub use computed::compute;
-pub use detect::{Format, Group, Loaded, detect, read_weights, read_weights_with};
+pub use detect::{detect, read_weights, read_weights_with};
 pub use error::FormatError;
+pub use loaded::{Format, Group, Loaded};
 pub use onnx::{Alike, Intake, Onnx, OnnxWeights};
 pub use pick::{Pick, picked};
 pub use several::{Below, below, several};

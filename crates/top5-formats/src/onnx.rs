@@ -7,8 +7,11 @@ mod external;
 mod fit;
 mod form;
 mod intake;
+mod message;
 mod model;
+mod of_graph;
 mod read;
+mod strip;
 mod write;
 
 pub use fit::{Alike, Onnx, OnnxWeights};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use top5_graph::Weights;
 
-use crate::detect::Group;
 use crate::error::{FormatError, quoted};
+use crate::loaded::Group;
 use crate::several::below;
 use crate::translate::{DEEPEST, clean_names};
 

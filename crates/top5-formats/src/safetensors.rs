@@ -5,9 +5,9 @@
 //! double tensors become f32; those of integers and truth values, which are counters and masks, are left out, and those of other
 //! types are named. The writer's bytes depend on nothing but its arguments: names are sorted, everything is f32.
 
-use crate::detect::{Format, Loaded};
 use crate::element::Element;
 use crate::error::{FormatError, MAX_NAME, quoted};
+use crate::loaded::{Format, Loaded};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Weights in several files: `model.safetensors.index.json` (and `pytorch_model.bin.index.json`) says which tensor lies in which.
 
-use crate::detect::Loaded;
 use crate::error::{FormatError, MAX_NAME, quoted};
+use crate::loaded::Loaded;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 

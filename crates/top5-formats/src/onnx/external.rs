@@ -3,8 +3,7 @@
 //! A tensor says its file, where in it the values begin, and how many bytes they take (ONNX's `docs/ExternalData.md`). What it says is
 //! compared with what is there. A file is named without folders: what lies elsewhere is none of the model.
 
-use super::model::Content;
-use super::read::{integers, last, malformed, refused, text};
+use super::message::{last, malformed, refused, text};
 use crate::element::Element;
 use crate::error::{FormatError, quoted};
 use crate::shards::is_plain;
@@ -19,7 +18,7 @@ pub(super) struct Place {
     /// How many there must be.
     length: usize,
     /// The floats that they are; integers otherwise.
-    element: Option<Element>,
+    pub(super) element: Option<Element>,
 }
 
 /// Where a tensor lies, as far as it was read.
@@ -77,12 +76,11 @@ impl Place {
         ))
     }
 
-    /// What lies there, in these files.
-    pub(super) fn content<'a>(
+    /// The bytes that lie there, in these files.
+    pub(super) fn bytes<'a>(
         &self,
         files: &'a BTreeMap<String, Vec<u8>>,
-        count: usize,
-    ) -> Result<Content<'a>, FormatError> {
+    ) -> Result<&'a [u8], FormatError> {
         let Some(file) = files.get(&self.file) else {
             return Err(refused(format!(
                 "its weights lie in another file, {}: give the file, with that one beside it",
@@ -90,10 +88,6 @@ impl Place {
             )));
         };
         let end = self.offset.checked_add(self.length);
-        let bytes = end.and_then(|end| file.get(self.offset..end)).ok_or_else(|| self.wrong())?;
-        Ok(match self.element {
-            Some(element) => Content::Stored(element, bytes),
-            None => integers(bytes, (self.length / count.max(1)).max(1)),
-        })
+        end.and_then(|end| file.get(self.offset..end)).ok_or_else(|| self.wrong())
     }
 }

@@ -2,7 +2,8 @@
 
 use super::form::{Affine, Classes, Form, Forms, Weight, forms};
 use super::intake::Intake;
-use super::model::{Content, Model, ModelTensor, of_graph};
+use super::model::{Content, Model, ModelTensor};
+use super::of_graph::of_graph;
 use super::read::read;
 use crate::error::FormatError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +52,9 @@ impl<'a> Onnx<'a> {
     pub fn with_files(mut self, files: &'a BTreeMap<String, Vec<u8>>) -> Result<Self, FormatError> {
         for tensor in self.model.tensors.values_mut() {
             if let Content::Outside(place) = &tensor.content {
-                tensor.content = place.content(files, tensor.dims.iter().product())?;
+                let bytes = place.bytes(files)?;
+                let width = bytes.len() / tensor.len().max(1);
+                tensor.content = Content::of_bytes(place.element, bytes, width);
             }
         }
         Ok(self)

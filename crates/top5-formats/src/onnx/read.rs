@@ -4,14 +4,14 @@
 //! compared with the bytes that it has. Of tensors in files beside it, as PyTorch's exporter writes them, the place is read.
 
 use super::external::External;
-use super::intake::{self, Info};
+use super::message::{FORMAT, last, malformed, refused, text};
 use super::model::{Attribute, Content, Model, ModelNode, ModelTensor};
+use super::strip::{Info, strip_start, strip_tail};
 use crate::element::Element;
-use crate::error::{FormatError, MAX_NAME, quoted};
+use crate::error::{FormatError, quoted};
 use crate::protobuf::{Fields, Value};
 use std::collections::BTreeMap;
 
-const FORMAT: &str = "ONNX";
 /// More nodes or tensors than any network has.
 const MAX_COUNT: usize = 1 << 16;
 const MAX_RANK: usize = 8;
@@ -29,14 +29,6 @@ const INT64: i64 = 7;
 const FLOAT16: i64 = 10;
 const DOUBLE: i64 = 11;
 const BFLOAT16: i64 = 16;
-
-pub(super) fn malformed(what: impl Into<String>) -> FormatError {
-    FormatError::malformed(FORMAT, what)
-}
-
-pub(super) fn refused(what: impl Into<String>) -> FormatError {
-    FormatError::refused(FORMAT, what)
-}
 
 /// The network in a file.
 pub(super) fn read(bytes: &[u8]) -> Result<Model<'_>, FormatError> {
@@ -77,8 +69,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model<'_>, FormatError> {
         return Err(malformed("it has no output"));
     }
     model.sort();
-    intake::strip(&mut model, input);
-    model.strip_tail();
+    strip_start(&mut model, input);
+    strip_tail(&mut model);
     Ok(model)
 }
 
@@ -95,26 +87,6 @@ fn read_metadata(model: &[u8]) -> Result<BTreeMap<String, String>, FormatError> 
         }
     }
     Ok(metadata)
-}
-
-/// The last field of this number, which is what counts of several.
-pub(super) fn last(message: &[u8], wanted: u64) -> Result<Option<&[u8]>, FormatError> {
-    let mut fields = Fields::new(FORMAT, message);
-    let mut found = None;
-    while let Some((number, value)) = fields.next()? {
-        if let (true, Value::Bytes(bytes)) = (number == wanted, value) {
-            found = Some(bytes);
-        }
-    }
-    Ok(found)
-}
-
-pub(super) fn text(bytes: &[u8]) -> Result<String, FormatError> {
-    if bytes.len() > MAX_NAME {
-        return Err(refused(format!("a name has {} bytes", bytes.len())));
-    }
-    let text = str::from_utf8(bytes).map_err(|_| malformed("a name that is not UTF-8"))?;
-    Ok(text.to_owned())
 }
 
 /// Appends a node; one that only holds a constant becomes a tensor.
@@ -281,27 +253,13 @@ fn read_tensor(message: &[u8]) -> Result<(String, ModelTensor<'_>), FormatError>
     }
     let content = match (raw, element) {
         (Some(raw), _) if count.checked_mul(width) != Some(raw.len()) => return Err(bad()),
-        (Some(raw), Some(element)) => Content::Stored(element, raw),
         (Some(_), None) if count > MAX_INTS => return Err(bad()),
-        (Some(raw), None) => integers(raw, width),
+        (Some(raw), _) => Content::of_bytes(element, raw, width),
         (None, None) if ints.len() == count => Content::Ints(ints),
         (None, Some(Element::F32)) if floats.len() == count => Content::Floats(floats),
         (None, _) => return Err(bad()),
     };
     Ok((name, ModelTensor { dims, content }))
-}
-
-/// Integers of so many bytes.
-pub(super) fn integers(bytes: &[u8], width: usize) -> Content<'static> {
-    Content::Ints(bytes.chunks_exact(width).map(signed).collect())
-}
-
-/// A little-endian two's complement number.
-fn signed(bytes: &[u8]) -> i64 {
-    let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
-    let mut word = if negative { [0xff; 8] } else { [0; 8] };
-    word[..bytes.len()].copy_from_slice(bytes);
-    i64::from_le_bytes(word)
 }
 
 /// Name, type and dimensions, as far as they are given.

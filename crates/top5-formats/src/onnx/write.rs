@@ -1,6 +1,7 @@
 //! ONNX export (operator set 17): a fold over the nodes' specs, each of which holds its ONNX form.
 
-use super::model::{Attribute, Content, INPUT, LOGITS, Model, ModelNode, ModelTensor, of_graph};
+use super::model::{Attribute, Content, Model, ModelNode, ModelTensor};
+use super::of_graph::{INPUT, LOGITS, of_graph};
 use crate::protobuf::Message;
 use std::collections::BTreeMap;
 use top5_graph::{Convolution, Graph, Kernels, Node, Shape, Tensor, Weights, WeightsError};
