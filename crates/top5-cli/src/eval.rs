@@ -46,12 +46,13 @@ use beside::Beside;
 pub(crate) use data::{Choice as DataChoice, DIGITS, Part};
 use ensemble::{Ensemble, Given};
 pub(crate) use files::REPORT;
+use kinds::Kinds;
 pub(crate) use look::hash as hash_of_weights;
 use look::{Look, Settings};
 use pictures::Wanted;
 use protocol::Choice;
 use real::Real;
-use result::{Evaluation, Outcome, Report, line};
+use result::{Evaluation, Failures, Outcome, Report, line};
 pub(crate) use shown::Shown;
 use text::Form;
 
@@ -89,7 +90,7 @@ struct Tell {
     /// What the report needs images for.
     pictures: Wanted,
     /// An errors.csv that was filled in.
-    kinds: Option<PathBuf>,
+    kinds: Option<Kinds>,
     /// An earlier report, with what it is called.
     against: Option<(String, Report)>,
     rows: Option<Vec<ResultRow>>,
@@ -179,7 +180,7 @@ impl Task {
                 twins: args.twins,
                 threads: readers(&settings.options),
             },
-            kinds: args.kinds,
+            kinds: args.kinds.as_deref().map(Kinds::read).transpose()?,
             against: against.transpose()?,
             rows: args.row.as_deref().map(rows::find).transpose()?,
             measured: args
@@ -217,17 +218,18 @@ impl Task {
             return self.follow(output);
         }
         self.tell.check(output)?;
+        let earlier = Earlier::read(&self)?;
         let outcome = match &self.what {
             What::Nothing => {
                 let Tell { rows, measured, form, .. } = &self.tell;
                 let rows = rows.as_deref().unwrap_or_default();
                 return rows::print(rows, None, measured, *form, output);
             }
-            What::Model(look) => self.look(look, output)?,
+            What::Model(look) => self.look(look, &earlier, output)?,
             What::Ensemble(ensemble) => {
-                self.judge(ensemble.run(&self.data, &self.settings, output)?, output)?
+                self.judge(ensemble.run(&self.data, &self.settings, output)?, &earlier, output)?
             }
-            What::Saved(paths) => self.judge(saved::read_all(paths)?, output)?,
+            What::Saved(paths) => self.judge(saved::read_all(paths)?, &earlier, output)?,
         };
         self.tell.tell(outcome, &self.data, output)
     }
@@ -247,13 +249,12 @@ impl Task {
     }
 
     /// Judges a model's answers as they come; they are kept only where they must be.
-    fn look(&self, look: &Look, output: Output) -> Result<Outcome> {
+    fn look(&self, look: &Look, earlier: &Earlier, output: Output) -> Result<Outcome> {
         let model = look.open(output)?;
         let part = self.data.open(&model, self.data.split, output)?;
-        let Self { temperature_from, beside, .. } = self;
-        let files = [&self.tell.save, temperature_from, beside];
-        if files.iter().any(|file| file.is_some()) || self.real.is_some() {
-            return self.judge(ensemble::keep(look, model, &part, &self.settings, output)?, output);
+        if self.tell.save.is_some() || earlier.are() || self.real.is_some() {
+            let answers = ensemble::keep(look, model, &part, &self.settings, output)?;
+            return self.judge(answers, earlier, output);
         }
         let mut judged = Vec::new();
         let mut each = |index: usize, label: u32, probabilities: &[f64]| {
@@ -262,38 +263,61 @@ impl Task {
             judged.push(Judged::new(index, &probabilities, label));
         };
         let header = look.at(model, &part, &self.settings, output, &mut each)?;
-        Ok(Outcome { header, judged, beside: None, against: None })
+        Ok(Outcome { header, judged, beside: None, against: None, failures: Failures::default() })
     }
 
     /// Judges answers that were kept, at a temperature and with several right answers if that is asked for; saves them.
-    fn judge(&self, mut answers: Predictions, output: Output) -> Result<Outcome> {
-        let scaled = self
-            .temperature_from
-            .as_deref()
-            .map_or(Ok(()), |path| scale(&mut answers, path, output));
+    fn judge(
+        &self,
+        mut answers: Predictions,
+        earlier: &Earlier,
+        output: Output,
+    ) -> Result<Outcome> {
+        let mut failures = Failures::default();
+        let scaled = (earlier.fitted.as_ref())
+            .map_or(Ok(()), |(shown, fitted)| scale(&mut answers, fitted, shown, output));
         // Where there is no such temperature, what was said is not lost.
         if let Some(path) = &self.tell.save {
-            saved::write(&answers, path, output)?;
+            failures.note(saved::write(&answers, path, output));
         }
         scaled?;
         if let Some(shard) = &answers.header.shard {
             output.note(&format!("{shard}: judge all shards with --predictions, file after file"));
         }
-        let beside = match &self.beside {
-            None => None,
-            Some(path) => {
-                let shown = path.display().to_string();
-                Some(Beside::new(&answers, &saved::read(path)?, &shown)?)
-            }
-        };
+        let beside = (earlier.beside.as_ref())
+            .and_then(|(shown, other)| failures.note(Beside::new(&answers, other, shown)));
         let judged = match &self.real {
             Some(real) => real.judge(&mut answers, output)?,
             None => (answers.labels.iter().enumerate())
                 .map(|(image, &label)| Judged::new(image, &answers.probabilities(image), label))
                 .collect(),
         };
-        let header = answers.header;
-        Ok(Outcome { header, judged, beside, against: None })
+        Ok(Outcome { header: answers.header, judged, beside, against: None, failures })
+    }
+}
+
+/// Saved answers that are asked for beside what is judged, with the files' names: read before the work, so that it is not done in
+/// vain where they cannot be.
+struct Earlier {
+    /// To which a temperature is fitted.
+    fitted: Option<(String, Predictions)>,
+    /// Whose probabilities are compared with.
+    beside: Option<(String, Predictions)>,
+}
+
+impl Earlier {
+    fn read(task: &Task) -> Result<Self> {
+        let read = |path: &PathBuf| -> Result<(String, Predictions)> {
+            Ok((path.display().to_string(), saved::read(path)?))
+        };
+        let fitted = task.temperature_from.as_ref().map(read).transpose()?;
+        let beside = task.beside.as_ref().map(read).transpose()?;
+        Ok(Self { fitted, beside })
+    }
+
+    /// Whether there are any.
+    fn are(&self) -> bool {
+        self.fitted.is_some() || self.beside.is_some()
     }
 }
 
@@ -308,16 +332,19 @@ fn unused(flag: &str) -> anyhow::Error {
 /// What the line about a temperature begins with.
 const TEMPERATURE: &str = "temperature ";
 
-/// Brings answers to the temperature that fits the saved ones at `path`.
-fn scale(answers: &mut Predictions, path: &Path, output: Output) -> Result<()> {
-    let fitted = saved::read(path)?;
-    let shown = path.display().to_string();
+/// Brings answers to the temperature that fits the saved ones of the file that is `shown`.
+fn scale(
+    answers: &mut Predictions,
+    fitted: &Predictions,
+    shown: &str,
+    output: Output,
+) -> Result<()> {
     if line(&answers.header.origin, TEMPERATURE).is_some() {
         let message = "--temperature-from: the answers have a temperature already: give some that were saved without one";
         return Err(Stop::BadInput(message.to_owned()).into());
     }
-    refuse_same(&fitted, answers)?;
-    refuse_others(&fitted, answers, &shown)?;
+    refuse_same(fitted, answers)?;
+    refuse_others(fitted, answers, shown)?;
     if fitted.header.classes != answers.header.classes {
         let message = "the predictions that the temperature is fitted to have other classes";
         return Err(Stop::BadInput(message.to_owned()).into());
@@ -428,22 +455,17 @@ impl Tell {
         self.report.as_deref().map_or(Ok(()), |folder| files::check(folder, output))
     }
 
+    /// Tells a result, and then what failed of what was asked for beside it: the work is not lost for that.
     fn tell(self, mut outcome: Outcome, data: &data::Choice, output: Output) -> Result<()> {
-        let against = self
-            .against
-            .as_ref()
-            .map(|(name, earlier)| outcome.against(name, (&earlier.evaluation, &earlier.details)));
-        let against = against.transpose();
-        // Where they cannot be compared, the result is told all the same.
-        outcome.against = against.as_ref().ok().cloned().flatten();
+        let mut failures = std::mem::take(&mut outcome.failures);
+        let against = self.against.as_ref().and_then(|(name, earlier)| {
+            let earlier = (&earlier.evaluation, &earlier.details);
+            failures.note(outcome.against(name, earlier).map_err(Into::into))
+        });
+        outcome.against.clone_from(&against);
         let outcome = &outcome;
         if let Some(folder) = &self.report {
-            let mut details = outcome.details();
-            if let Some(path) = &self.kinds {
-                details.kinds = kinds::count(path, outcome)?;
-            }
-            let thumbnails = pictures::look(outcome, &mut details, data, self.pictures, output)?;
-            files::write(outcome, details, &thumbnails, folder, output)?;
+            failures.note(self.write(folder, outcome, data, output));
         }
         let evaluation = outcome.evaluation(self.per_class);
         let form = self.form;
@@ -468,7 +490,8 @@ impl Tell {
                 Form::Csv | Form::Markdown => output.note(&line),
             }
         }
-        if let Some(against) = against? {
+        failures.end(output)?;
+        if let Some(against) = against {
             against.check()?;
         }
         match self.min_top1 {
@@ -478,5 +501,21 @@ impl Tell {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Writes the report.
+    fn write(
+        &self,
+        folder: &Path,
+        outcome: &Outcome,
+        data: &data::Choice,
+        output: Output,
+    ) -> Result<()> {
+        let mut details = outcome.details();
+        if let Some(kinds) = &self.kinds {
+            details.kinds = kinds.count(outcome)?;
+        }
+        let thumbnails = pictures::look(outcome, &mut details, data, self.pictures, output)?;
+        files::write(outcome, details, &thumbnails, folder, output)
     }
 }

@@ -53,28 +53,41 @@ pub(crate) fn is_filled(path: &Path) -> bool {
     Kind::ErrorsCsv.is_at(path) && !read_text(path).is_ok_and(untouched)
 }
 
-/// How many errors are of each kind in an `errors.csv` that was filled in.
-pub(crate) fn count(path: &Path, outcome: &Outcome) -> Result<Vec<Sorted>> {
-    let shown = path.display();
-    let text = read_text(path).with_context(|| format!("reading {shown}"))?;
-    let wrong = |reason: String| Stop::BadInput(format!("{shown}: {reason}"));
-    let mut sorted = KINDS.map(|(kind, _)| Sorted { kind: kind.to_owned(), errors: 0 });
-    let judged = outcome.header.images.iter().map(String::as_str).zip(&outcome.judged);
-    let mut open: BTreeMap<&str, bool> =
-        judged.map(|(image, one)| (image, !one.is_among(1))).collect();
-    let given = kinds(&text).map_err(&wrong)?;
-    for (line, image, kind) in &given {
-        let what = match open.insert(image, false) {
-            Some(true) => {
-                sorted[*kind].errors += 1;
-                continue;
-            }
-            Some(false) => "is no error of this result, or is listed twice",
-            None => "is none of the images that were judged",
-        };
-        return Err(wrong(format!("line {line}: {} {what}", printable::path(image))).into());
+/// An `errors.csv` that was filled in.
+pub(crate) struct Kinds {
+    shown: String,
+    /// Line, image and kind of each error that has one.
+    given: Vec<(usize, String, usize)>,
+}
+
+impl Kinds {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let shown = path.display().to_string();
+        let text = read_text(path).with_context(|| format!("reading {shown}"))?;
+        let given = kinds(&text).map_err(|reason| Stop::BadInput(format!("{shown}: {reason}")))?;
+        Ok(Self { shown, given })
     }
-    Ok(sorted.to_vec())
+
+    /// How many errors of a result are of each kind.
+    pub(crate) fn count(&self, outcome: &Outcome) -> Result<Vec<Sorted>> {
+        let mut sorted = KINDS.map(|(kind, _)| Sorted { kind: kind.to_owned(), errors: 0 });
+        let judged = outcome.header.images.iter().map(String::as_str).zip(&outcome.judged);
+        let mut open: BTreeMap<&str, bool> =
+            judged.map(|(image, one)| (image, !one.is_among(1))).collect();
+        for (line, image, kind) in &self.given {
+            let what = match open.insert(image, false) {
+                Some(true) => {
+                    sorted[*kind].errors += 1;
+                    continue;
+                }
+                Some(false) => "is no error of this result, or is listed twice",
+                None => "is none of the images that were judged",
+            };
+            let message = format!("{}: line {line}: {} {what}", self.shown, printable::path(image));
+            return Err(Stop::BadInput(message).into());
+        }
+        Ok(sorted.to_vec())
+    }
 }
 
 /// Line, image and kind of each error that has one.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::against::Against;
 use super::beside::Beside;
 use crate::exit::Stop;
+use crate::output::Output;
 use serde::{Deserialize, Serialize};
 use top5::eval::{
     Calibration, Header, Judged, Origin, Protocol, null_is_infinite, percent, wilson,
@@ -21,6 +22,26 @@ pub(crate) struct Outcome {
     /// How far the probabilities are from others.
     pub(crate) beside: Option<Beside>,
     pub(crate) against: Option<Against>,
+    pub(crate) failures: Failures,
+}
+
+/// What could not be written or compared once there were answers: the result is told all the same.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Vec<anyhow::Error>);
+
+impl Failures {
+    /// Takes note where something failed.
+    pub(crate) fn note<T>(&mut self, done: anyhow::Result<T>) -> Option<T> {
+        done.map_err(|error| self.0.push(error)).ok()
+    }
+
+    /// Ends with the first of them. Of the others a warning tells.
+    pub(crate) fn end(self, output: Output) -> anyhow::Result<()> {
+        let mut errors = self.0.into_iter();
+        let first = errors.next();
+        errors.for_each(|error| output.warn(&format!("{error:#}")));
+        first.map_or(Ok(()), Err)
+    }
 }
 
 /// The document of `--json` and of `report.json`.

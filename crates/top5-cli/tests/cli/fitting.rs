@@ -164,6 +164,38 @@ fn answers_are_saved_at_the_temperature_that_is_reported() {
     assert_eq!(fs::read(place.path("kept")).unwrap(), fs::read(place.path("plain")).unwrap());
 }
 
+/// An evaluation may have taken a day.
+#[test]
+fn result_is_told_where_what_was_asked_for_beside_it_fails() {
+    let place = Place::new();
+    divided(&place);
+    let look = "eval lenet --data data -q";
+    let told = place.text(&format!("{look} --save same"));
+    place.text(&format!("{look} --split validation --save other"));
+    let report = place.path("report");
+    // As if the disk were full: no file longer than a block.
+    let full = ["-c", "trap '' XFSZ && ulimit -f 1 && exec \"$@\"", "sh"];
+    for (given, code, says) in [
+        ("--save kept", 4, "writing kept"),
+        ("--report report", 4, "writing report"),
+        ("--beside other", 3, "other images"),
+    ] {
+        let ran = place.run_under("sh", &full, &format!("{look} {given}"));
+        assert!(ran.code == Some(code) && ran.stderr.contains(says), "{given}: {ran:?}");
+        assert_eq!(ran.stdout, told, "{given}");
+        assert!(!report.join("report.json").exists(), "{given}");
+    }
+    // All of what fails is told.
+    let ran = place.run_under("sh", &full, &format!("{look} --save kept --beside other"));
+    assert!(ran.stderr.contains("writing kept") && ran.stderr.contains("other images"), "{ran:?}");
+    // What cannot be read is no work's end, but its beginning's.
+    for given in ["--temperature-from", "--beside", "--report report --kinds"] {
+        let ran = place.run(&format!("eval lenet --data data {given} none"));
+        assert!(ran.code == Some(4) && ran.stderr.contains("none"), "{given}: {ran:?}");
+        assert!(!ran.stderr.contains("images/s"), "{given}: {ran:?}");
+    }
+}
+
 /// Neither names nor lengths tell files without compression from each other.
 #[test]
 fn results_on_other_pixels_are_not_compared() {
@@ -175,7 +207,11 @@ fn results_on_other_pixels_are_not_compared() {
     let look = "eval lenet --data data";
     let against = place.run(&format!("{look} --against one-report/report.json"));
     assert!(against.code == Some(3) && against.stderr.contains("with other pixels"), "{against:?}");
-    place.fails(&format!("{look} --save other --beside one"), 3, &["one", "other images"]);
+    place.tells_and_fails(
+        &format!("{look} --save other --beside one"),
+        3,
+        &["one", "other images"],
+    );
     let members = "[[members]]\npredictions = 'one'\n[[members]]\npredictions = 'other'\n";
     fs::write(place.path("two.toml"), format!("name = 'two'\n{members}")).unwrap();
     place.fails("eval --ensemble two.toml", 3, &["other images", "with other pixels"]);

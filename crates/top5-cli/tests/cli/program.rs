@@ -88,14 +88,20 @@ impl Place {
     /// Runs the program, which must fail with this code, an empty stdout and one message that holds `words`.
     #[track_caller]
     pub(crate) fn fails(&self, line: &str, code: i32, words: &[&str]) {
+        assert_eq!(self.tells_and_fails(line, code, words), "", "{line}");
+    }
+
+    /// The same of a program that may have told something before it failed: its stdout.
+    #[track_caller]
+    pub(crate) fn tells_and_fails(&self, line: &str, code: i32, words: &[&str]) -> String {
         let ran = self.run(line);
         assert_eq!(ran.code, Some(code), "{line}: {ran:?}");
-        assert_eq!(ran.stdout, "", "{line}");
         assert!(ran.stderr.contains("error: "), "{line}: {ran:?}");
         assert!(!ran.stderr.contains("panicked"), "{line}: {ran:?}");
         for word in words {
             assert!(ran.stderr.contains(word), "{line}: no {word:?} in {ran:?}");
         }
+        ran.stdout
     }
 }
 

@@ -63,7 +63,7 @@ fn twins_and_thumbnails_are_in_the_report() {
     assert_eq!(html("later").matches("<img").count(), seen.matches("<img").count());
     fs::remove_file(place.path("data/test/flat/copy.png")).unwrap();
     let later = "eval --predictions saved --twins --report later";
-    place.fails(later, 3, &["not those that were judged", "--data"]);
+    place.tells_and_fails(later, 3, &["not those that were judged", "--data"]);
     place.fails("eval run --twins", 2, &["--report"]);
 }
 
@@ -106,12 +106,16 @@ fn errors_are_sorted_by_hand_and_counted() {
     let first = errors.lines().nth(1).unwrap();
     let image = first.split(',').next().unwrap();
     fs::write(place.path("odd.csv"), filled("5") + first + "6\n").unwrap();
-    place.fails("eval lenet --report x --kinds odd.csv", 3, &[image, "no error of this result"]);
+    place.tells_and_fails(
+        "eval lenet --report x --kinds odd.csv",
+        3,
+        &[image, "no error of this result"],
+    );
     let right = (0..400).map(|i| i.to_string());
     let right = right.into_iter().find(|i| !errors.contains(&format!("\n{i},"))).unwrap();
     fs::write(place.path("odd.csv"), filled("5") + &first.replacen(image, &right, 1) + "6\n")
         .unwrap();
-    place.fails("eval lenet --report x --kinds odd.csv", 3, &["no error of this result"]);
+    place.tells_and_fails("eval lenet --report x --kinds odd.csv", 3, &["no error of this result"]);
 
     fs::write(place.path("odd.csv"), filled("sky")).unwrap();
     place.fails(
@@ -120,7 +124,7 @@ fn errors_are_sorted_by_hand_and_counted() {
         &["odd.csv", "line 2", "\"sky\"", "6 obviously wrong"],
     );
     let other = "eval lenet --split validation --report x --kinds one/errors.csv";
-    place.fails(other, 3, &["none of the images that were judged"]);
+    place.tells_and_fails(other, 3, &["none of the images that were judged"]);
     place.fails("eval lenet --report x --kinds one/report.json", 3, &["report.json", "errors.csv"]);
 }
 
@@ -200,7 +204,11 @@ fn probabilities_are_compared_with_saved_ones() {
     assert!(greatest > 0.05 && moved > 0.0 && moved < greatest, "{beside}");
     let told = place.text("eval lenet --protocol 10-crop --beside one -q");
     assert!(told.contains("beside lenet, 1-crop: a probability differs by at most"), "{told}");
-    place.fails("eval lenet --split validation --beside one", 3, &["one", "other images"]);
+    place.tells_and_fails(
+        "eval lenet --split validation --beside one",
+        3,
+        &["one", "other images"],
+    );
     // Also where they are called the same.
     patterns(&place);
     fs::create_dir(place.path("other")).unwrap();
@@ -212,7 +220,7 @@ fn probabilities_are_compared_with_saved_ones() {
     let look = "eval lenet --class-names names --split all --data";
     place.text(&format!("{look} data/train --save two"));
     place.text(&format!("{look} data/train --beside two"));
-    place.fails(&format!("{look} other --beside two"), 3, &["two", "other images"]);
+    place.tells_and_fails(&format!("{look} other --beside two"), 3, &["two", "other images"]);
 }
 
 /// Where a right class is held to be impossible.
