@@ -81,15 +81,11 @@ impl<'n> Pipe<'n> {
         batch: usize,
         threads: usize,
     ) -> Result<Self, EvaluationError> {
-        protocol.check().map_err(EvaluationError::Protocol)?;
         let graph = network.graph().inference();
-        let [_, height, width] = graph.input();
-        check_fit(&protocol, [height, width]).map_err(EvaluationError::Protocol)?;
+        Self::check(&graph, &protocol)?;
         let (answers, batch) = (Answers { all: graph.classes(), only: None }, batch.max(1));
         let sessions = Sessions::new(network, graph, batch);
-        let pipe = Self { protocol, preprocess, answers, batch, threads: threads.max(1), sessions };
-        pipe.check_forms()?;
-        Ok(pipe)
+        Ok(Self { protocol, preprocess, answers, batch, threads: threads.max(1), sessions })
     }
 
     /// The same pipe for a network whose classes are only these, in this order: the logits of all others are left out of every
@@ -101,13 +97,16 @@ impl<'n> Pipe<'n> {
         self
     }
 
-    /// Looks for a form that the network lacks before anything is computed: at the sizes that a landscape would have.
-    fn check_forms(&self) -> Result<(), EvaluationError> {
-        let [_, height, width] = self.graph().input();
+    /// Fails where a protocol makes no sense, or the network of a graph has no form for it: before anything is computed, at the sizes
+    /// that a landscape would have.
+    pub fn check(graph: &Graph, protocol: &Protocol) -> Result<(), EvaluationError> {
+        protocol.check().map_err(EvaluationError::Protocol)?;
+        let [_, height, width] = graph.input();
+        check_fit(protocol, [height, width]).map_err(EvaluationError::Protocol)?;
         let image = [height.saturating_mul(3), width.saturating_mul(4)];
-        for part in &self.protocol.parts {
+        for part in &protocol.parts {
             for view in part.views(image, [height, width]) {
-                self.sessions.check(form(part, view.size, [height, width]))?;
+                form(part, view.size, [height, width]).of(graph)?;
             }
         }
         Ok(())

@@ -34,14 +34,7 @@ impl Classes {
                     None
                 }
                 Some(chosen) if is_other(&chosen) => {
-                    let i = chosen.iter().enumerate().position(|(i, &to)| i != to).unwrap_or(0);
-                    let (our, their) = (&model.classes[i], &data[i]);
-                    output.warn(&format!(
-                        "the model and the data have the same classes in another order (class {i} is {:?} to the model \
-                         and {:?} in the data): they are matched by name",
-                        printable::name(our),
-                        printable::name(their)
-                    ));
+                    output.warn(&in_another_order(model, data, &chosen));
                     Some(chosen)
                 }
                 Some(_) => None,
@@ -84,6 +77,32 @@ impl Classes {
     }
 }
 
+/// What is said where a model and some data have the same classes, each of the data's being the `chosen` one of the model's.
+fn in_another_order(model: &Model, data: &[String], chosen: &[usize]) -> String {
+    let i = chosen.iter().enumerate().position(|(i, &to)| i != to).unwrap_or(0);
+    let [our, their] = [&model.classes[i], &data[i]].map(|name| printable::name(name));
+    let as_texts = match is_nameless(model) {
+        true => {
+            "; the model's have no names but their numbers: where it learnt these folders in the order of texts, as \
+             torchvision's ImageFolder sorts them, list them so for --class-names"
+        }
+        false => "",
+    };
+    format!(
+        "the model and the data have the same classes in another order (class {i} is {our:?} to the model and {their:?} in \
+         the data): they are matched by name{as_texts}"
+    )
+}
+
+/// Whether a model's classes have no names but their numbers. Those of digits are their names.
+fn is_nameless(model: &Model) -> bool {
+    !model.preprocess.drawn_digits && are_numbers(&model.classes)
+}
+
+fn are_numbers(names: &[String]) -> bool {
+    names.iter().enumerate().all(|(number, name)| *name == number.to_string())
+}
+
 /// Classes are compared by their numbers. Names that differ are a hint that the numbers mean something else.
 fn warn_of_names(model: &Model, theirs: &[String], output: Output) {
     let ours = &model.classes;
@@ -91,7 +110,6 @@ fn warn_of_names(model: &Model, theirs: &[String], output: Output) {
     if same.is_ok_and(|chosen| chosen.iter().enumerate().all(|(i, &to)| i == to)) {
         return;
     }
-    let numbered = |names: &[String]| names.iter().enumerate().all(|(i, n)| *n == i.to_string());
     let differing = (0..ours.len()).find(|&i| ours[i] != theirs[i]);
     let Some(i) = differing else { return };
     let known: BTreeSet<&String> = ours.iter().collect();
@@ -99,8 +117,7 @@ fn warn_of_names(model: &Model, theirs: &[String], output: Output) {
     let name = |names: &[String]| printable::name(&names[i]).into_owned();
     let (our, their) = (name(ours), name(theirs));
     let example = format!("class {i} is {our:?} to the model and {their:?} in the data");
-    // The digits' names are their numbers.
-    let nameless = !model.preprocess.drawn_digits && numbered(ours) || numbered(theirs);
+    let nameless = is_nameless(model) || are_numbers(theirs);
     match shared {
         0 if nameless => output.note(&format!(
             "classes are compared by number: one side has no names for them ({example})"
@@ -113,5 +130,26 @@ fn warn_of_names(model: &Model, theirs: &[String], output: Output) {
             "{example}: classes are compared by number, and {shared} of {} have a name in common",
             ours.len()
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_may_be_sorted_as_texts_are_told_of() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let model = |classes: &[&str]| {
+            let mut model = Model::lenet_digits().unwrap();
+            model.preprocess.drawn_digits = false;
+            Model { classes: names(classes), ..model }
+        };
+        let told = |ours: &[&str], theirs: &[&str]| {
+            in_another_order(&model(ours), &names(theirs), &[1, 0])
+        };
+        assert!(told(&["0", "1"], &["1", "0"]).contains("ImageFolder"));
+        let named = told(&["cat", "dog"], &["dog", "cat"]);
+        assert!(named.ends_with("matched by name") && named.contains("class 0 is \"cat\""));
     }
 }

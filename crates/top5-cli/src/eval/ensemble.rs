@@ -105,6 +105,7 @@ impl Ensemble {
         for missing in &self.averaged.missing {
             output.warn(&format!("without {missing}, which has no weights here"));
         }
+        self.check(data, output)?;
         let given = || self.members.iter().map(|member| member.weight).collect();
         let (weights, fitted_to) = match self.weighing {
             Weighing::Given => (given(), Vec::new()),
@@ -145,6 +146,19 @@ impl Ensemble {
                 .push(format!("weights of the members, fitted on {images} of {data} ({split})"));
         }
         Ok(fused)
+    }
+
+    /// Finds what would keep a member from answering before the first one looks, which may take a day.
+    fn check(&self, data: &data::Choice, output: Output) -> Result<()> {
+        if let [_, _, ..] = &self.members[..] {
+            for member in &self.members {
+                match &member.answers {
+                    Answers::Model(look) => look.check(data, output)?,
+                    Answers::Saved(path, _) => drop(saved::read(path)?),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Looks where rank 0 does in [`Ensemble::run`].

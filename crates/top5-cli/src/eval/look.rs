@@ -18,7 +18,7 @@ use top5::{CpuDevice, Model, Options, sha256, sha256_of};
 
 use super::blocks::{self, Said, Take, Told, Unread};
 use super::classes::Classes;
-use super::data::{DIGITS, Part};
+use super::data::{self, DIGITS, Part};
 use super::names::names;
 use super::protocol::Choice;
 use crate::exit::Stop;
@@ -90,6 +90,17 @@ impl Look {
             None => model,
             Some(path) => Model { classes: names(path, model.graph.classes())?, ..model },
         })
+    }
+
+    /// Finds what would keep it from looking at some data, without a word.
+    pub(crate) fn check(&self, data: &data::Choice, output: Output) -> Result<()> {
+        let silent = Output { quiet: true, verbose: false, mute: true, ..output };
+        let model = self.open(silent)?;
+        let part = data.open(&model, data.split, silent)?;
+        Classes::new(&model, part.dataset.classes(), silent)?;
+        self.preprocess.apply(model.preprocess.clone())?;
+        let [_, height, width] = model.graph.input();
+        Ok(Pipe::check(&model.graph.inference(), &self.protocol.at([height, width])?)?)
     }
 
     /// Looks at every image of a part, or of a shard of it; together with the other ranks where there are. Only the first of

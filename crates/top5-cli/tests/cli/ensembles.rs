@@ -15,6 +15,25 @@ fn save_as(place: &Place, network: &str, arguments: &str) {
     fs::write(file, bytes).unwrap();
 }
 
+/// The first member may look for a day.
+#[test]
+fn members_that_cannot_answer_are_found_before_the_first_one_looks() {
+    let place = Place::new();
+    fs::write(place.path("weights.pth"), "no weights").unwrap();
+    for (second, says) in [
+        ("model = 'resnet20_cifar'\nweights = 'weights.pth'", "weights.pth"),
+        ("model = 'lenet'\nprotocol = '10-crop@20'", "no less than the side of the crops"),
+        ("model = 'lenet'\nprotocol = 'resnet-dense'\nclass_names = 'none'", "none"),
+        ("predictions = 'weights.pth'", "weights.pth"),
+    ] {
+        let members = format!("[[members]]\nmodel = 'lenet'\n[[members]]\n{second}\n");
+        fs::write(place.path("two.toml"), format!("name = 'two'\n{members}")).unwrap();
+        let ran = place.run("eval --ensemble two.toml");
+        assert!(ran.code.is_some_and(|code| code > 2) && ran.stderr.contains(says), "{ran:?}");
+        assert!(!ran.stderr.contains("images/s"), "{ran:?}");
+    }
+}
+
 #[test]
 fn ensembles_of_the_article_are_run_by_name() {
     let place = Place::new();

@@ -16,6 +16,17 @@ pub(super) struct Form {
     pub(super) dense: Option<DenseForm>,
 }
 
+impl Form {
+    /// The graph of this form of a network; none where it is the network itself. Fails where there is none.
+    pub(super) fn of(self, graph: &Graph) -> Result<Option<Graph>, EvaluationError> {
+        let [channels, ..] = graph.input();
+        let [height, width] = self.size;
+        let dense = self.dense.map(|dense| graph.dense_form([channels, height, width], dense));
+        let none = |source: GraphError| EvaluationError::NoForm { size: self.size, source };
+        dense.transpose().map_err(none)
+    }
+}
+
 /// The sessions that were used last.
 pub(super) struct Sessions<'n> {
     network: &'n dyn Network,
@@ -43,22 +54,6 @@ impl<'n> Sessions<'n> {
         (self.batch * height * width / (size[0] * size[1]).max(1)).max(1)
     }
 
-    /// Fails where the network has no such form.
-    pub(super) fn check(&self, form: Form) -> Result<(), EvaluationError> {
-        match self.form(form) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn form(&self, form: Form) -> Result<Option<Graph>, EvaluationError> {
-        let [channels, ..] = self.graph.input();
-        let [height, width] = form.size;
-        let graph = form.dense.map(|dense| self.graph.dense_form([channels, height, width], dense));
-        let none = |source: GraphError| EvaluationError::NoForm { size: form.size, source };
-        graph.transpose().map_err(none)
-    }
-
     /// The session of a form for up to `batch` inputs.
     pub(super) fn session(
         &mut self,
@@ -70,7 +65,7 @@ impl<'n> Sessions<'n> {
         let used = match found {
             Some(found) => self.kept.remove(found),
             None => {
-                let graph = self.form(form)?;
+                let graph = form.of(&self.graph)?;
                 self.make_room(form.size[0] * form.size[1] * batch);
                 let options = SessionOptions::inference(batch);
                 let session =
