@@ -73,6 +73,17 @@ pub enum ModelError {
     },
 }
 
+impl ModelError {
+    /// Whether tensors that a file has, and that are not read, may be what is missing.
+    pub(crate) fn lacks_tensors(&self) -> bool {
+        match self {
+            Self::Unrecognised { .. } => true,
+            Self::Weights(error) => !error.missing.is_empty(),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for ModelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

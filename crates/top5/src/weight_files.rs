@@ -379,7 +379,10 @@ impl Opened {
         let nameless = network.is_none() && description.network.is_none();
         let described = description.preprocess.is_some();
         let model = Model::assemble(weights, file.format, network, description);
-        let model = model.map_err(|error| unread.map_or(error, ModelError::Format))?;
+        let model = model.map_err(|error| match unread {
+            Some(unread) if error.lacks_tensors() => ModelError::Format(unread),
+            _ => error,
+        })?;
         notes.extend(formats::renamings(names.iter().map(String::as_str), &model.graph));
         notes.extend(about_channels(&model).filter(|_| !described));
         if nameless {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use top5::formats::{Pick, onnx, safetensors};
+use top5::graph::{Tensor, Weights};
 use top5::zoo::network;
-use top5::{CONFIG_FILE, Model, PREPROCESSOR_FILE, WEIGHTS_FILE, WeightFiles};
+use top5::{CONFIG_FILE, Model, ModelError, PREPROCESSOR_FILE, WEIGHTS_FILE, WeightFiles};
 
 #[test]
 fn weights_in_files_of_pytorch_want_its_images_where_they_were_converted() {
@@ -117,4 +118,29 @@ fn a_file_with_a_usual_name_is_described_by_what_lies_beside_it() {
         fs::write(place(CONFIG_FILE), other).unwrap();
         assert_eq!(std(WEIGHTS_FILE), usual, "{other}");
     }
+}
+
+#[test]
+fn tensors_that_are_not_read_are_the_reason_where_they_are_what_is_missing() {
+    let lenet = Model::untrained(network("lenet").unwrap(), 0).unwrap().weights;
+    let read = |weights: &Weights, unread: &str| {
+        let bytes = safetensors::write(weights, &BTreeMap::new());
+        let as_floats = format!("\"{unread}\":{{\"dtype\":\"F32\"");
+        let at = bytes.windows(as_floats.len()).position(|text| text == as_floats.as_bytes());
+        let at = at.unwrap() + as_floats.len() - 4;
+        let file = [&bytes[..at], b"Q32", &bytes[at + 3..]].concat();
+        Model::from_bytes(&file)
+    };
+    let (first, tensor) = lenet.iter().next().unwrap();
+    let error = read(&lenet, first).unwrap_err();
+    assert!(matches!(&error, ModelError::Format(_)), "{error}");
+    assert!(error.to_string().contains(&format!("tensor `{first}` has the type `Q32`")), "{error}");
+
+    let mut beside = lenet.clone();
+    beside.insert("beside", tensor.clone());
+    assert!(read(&beside, "beside").is_ok());
+    let nan = vec![f32::NAN; tensor.data().len()];
+    beside.insert(first, Tensor::new(tensor.shape(), nan).unwrap());
+    let error = read(&beside, "beside").unwrap_err();
+    assert!(matches!(error, ModelError::NonFinite { .. }), "{error}");
 }
