@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs tests with vectors that this machine lacks: NEON's in an emulator, WebAssembly's simd128 in Node.js.
+# Runs tests as machines that this one is not: NEON's vectors in an emulator, WebAssembly's in Node.js, Windows in Wine.
 #
-#     scripts/other_targets.sh (neon | simd128) [ARGUMENTS OF cargo test]
+#     scripts/other_targets.sh (neon | simd128 | windows) [ARGUMENTS OF cargo test]
 #
 # Without arguments these are the tests of top5-kernels. CONTRIBUTING.md says where Debian's packages are new enough.
 set -euo pipefail
@@ -44,6 +44,15 @@ simd128)
     fi
     flags=+simd128
     ;;
+windows)
+    target=x86_64-pc-windows-gnu
+    library $target "libstd-rust-dev-windows"
+    linker=x86_64-w64-mingw32-gcc
+    program $linker "gcc-mingw-w64-x86-64"
+    program wine "wine wine64"
+    runner='"wine"'
+    flags=
+    ;;
 *)
     sed -n '2,6s/^# \{0,1\}//p' "$scripts/other_targets.sh" >&2
     exit 2
@@ -53,11 +62,18 @@ if [ ${#missing[@]} -gt 0 ]; then
     printf 'missing: %s\n' "${missing[@]}" >&2
     exit 1
 fi
+if [ "$vectors" = windows ]; then
+    # Rust asks this library for random numbers, and Wine has it from version 9 on.
+    beside=$PWD/target/wine
+    mkdir -p "$beside"
+    $linker -shared -o "$beside/bcryptprimitives.dll" "$scripts/bcryptprimitives.c" -ladvapi32
+    export WINEPREFIX=$beside/prefix WINEPATH=$beside WINEDEBUG=-all
+fi
 if [ $# = 0 ]; then
     set -- --package top5-kernels
 fi
 exec cargo test --target $target \
     --config "target.$target.runner = [$runner]" \
     --config "target.$target.linker = \"$linker\"" \
-    --config "target.$target.rustflags = [\"-C\", \"target-feature=$flags\"]" \
+    ${flags:+--config "target.$target.rustflags = [\"-C\", \"target-feature=$flags\"]"} \
     "$@"

@@ -115,8 +115,7 @@ impl ImageFolder {
                     }
                     skipped.push(error);
                 }
-                let relative = path.strip_prefix(root).unwrap_or(&path);
-                names.bytes(relative.as_os_str().as_encoded_bytes());
+                names.bytes(&below(root, &path));
                 lengths.number(fs::metadata(&path).map_or(0, |metadata| metadata.len()));
                 files.push((path, label));
             }
@@ -157,6 +156,13 @@ impl ImageFolder {
     }
 }
 
+/// The path from `root` on, with `/` between its folders on every system: the same files are the same data.
+fn below(root: &Path, path: &Path) -> Vec<u8> {
+    let parts = path.strip_prefix(root).unwrap_or(path).components();
+    let parts: Vec<&[u8]> = parts.map(|part| part.as_os_str().as_encoded_bytes()).collect();
+    parts.join(&b'/')
+}
+
 impl Dataset for ImageFolder {
     fn name(&self) -> &str {
         &self.name
@@ -189,8 +195,7 @@ impl Dataset for ImageFolder {
     }
 
     fn sample_name(&self, index: usize) -> String {
-        let path = self.path(index);
-        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+        String::from_utf8_lossy(&below(&self.root, self.path(index))).into_owned()
     }
 
     /// Of the files' names: wherever they lie, and when one was repaired.

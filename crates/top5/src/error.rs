@@ -76,11 +76,8 @@ pub enum ModelError {
 impl ModelError {
     /// Whether tensors that a file has, and that are not read, may be what is missing.
     pub(crate) fn lacks_tensors(&self) -> bool {
-        match self {
-            Self::Unrecognised { .. } => true,
-            Self::Weights(error) => !error.missing.is_empty(),
-            _ => false,
-        }
+        matches!(self, Self::Unrecognised { .. })
+            || matches!(self, Self::Weights(error) if !error.missing.is_empty())
     }
 }
 
