@@ -18,8 +18,8 @@ pub(crate) use occlude::{EXAMPLES as OCCLUDE_EXAMPLES, OccludeArgs, Task as Occl
 
 use crate::args::{finite, positive};
 use crate::exit::Stop;
-use crate::explained::{Choice, ExplainedArgs, Picture, Subject};
-use crate::folder;
+use crate::explained::{Choice, ExplainedArgs, Picture, Subject, warn_of_idle};
+use crate::folder::Folder;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -62,27 +62,27 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "N|strongest", value_parser = channel)]
     #[arg(conflicts_with_all = ["class", "against"])]
     map: Option<Channel>,
-    /// Points of integrated gradients
-    #[arg(long, value_name = "N", default_value = "50", value_parser = positive)]
-    steps: usize,
-    /// Noisy copies of SmoothGrad
-    #[arg(long, value_name = "N", default_value = "25", value_parser = positive)]
-    samples: usize,
-    /// SmoothGrad's standard deviation over the range of the prepared image's values
-    #[arg(long, value_name = "SHARE", default_value = "0.15", value_parser = finite::<f32>)]
-    level: f32,
-    /// Masks of RISE
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = positive)]
-    masks: usize,
+    /// Points of integrated gradients; 50 by default
+    #[arg(long, value_name = "N", value_parser = positive)]
+    steps: Option<usize>,
+    /// Noisy copies of SmoothGrad; 25 by default
+    #[arg(long, value_name = "N", value_parser = positive)]
+    samples: Option<usize>,
+    /// SmoothGrad's standard deviation over the range of the prepared image's values; 0.15 by default
+    #[arg(long, value_name = "SHARE", value_parser = finite::<f32>)]
+    level: Option<f32>,
+    /// Masks of RISE; 1000 by default
+    #[arg(long, value_name = "N", value_parser = positive)]
+    masks: Option<usize>,
     /// Side of the gray square or tile in pixels; a seventh of the image, or a fourteenth, by default
     #[arg(long, value_name = "PIXELS", value_parser = positive)]
     size: Option<usize>,
     /// Pixels between places of the gray square; half its side by default
     #[arg(long, value_name = "PIXELS", value_parser = positive)]
     stride: Option<usize>,
-    /// Seed of noise, masks and new weights
-    #[arg(long, value_name = "N", default_value = "0")]
-    seed: u64,
+    /// Seed of noise, masks and new weights; 0 by default
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Also give layers new random weights, one more at each step from the top, and tell how alike the maps stay
     #[arg(long, conflicts_with = "map")]
     sanity: bool,
@@ -156,11 +156,14 @@ pub(super) struct Said {
     files: Vec<String>,
 }
 
+/// The document of `--json`, and `explanation.json`.
 #[derive(Serialize)]
-struct Document {
+pub(super) struct Document {
     network: String,
     preprocess: String,
-    folder: String,
+    /// Where it is; not in the file itself, which may be moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<String>,
     explanations: Vec<Said>,
     /// The curves of `--sanity`.
     sanity: Option<sanity::Report>,
@@ -197,15 +200,10 @@ impl Task {
         let targets = pictures.iter().map(of_picture).collect::<Result<Vec<_>>>()?;
         methods.iter().try_for_each(|method| subject.explainer.check(method))?;
         args.map.as_ref().map_or(Ok(()), |map| map.check(&subject.explainer))?;
-        let looks = args.map.is_some() || methods.iter().any(Method::needs_layer);
-        if let (Some(layer), false) = (&args.explained.layer, looks) {
-            output.warn(&format!(
-                "--layer {layer} changes nothing: grad-cam, hires-cam and guided-grad-cam look at a layer, others with --map"
-            ));
-        }
-        let folder = folder::fresh(args.out.as_deref(), PLACE, &args.methods.0[0], output)?;
+        args.warn_of_idle(&methods, output);
+        let mut folder = Folder::fresh(args.out.as_deref(), PLACE, &args.methods.0[0], output)?;
         interrupt.listen()?;
-        let mut report = write::Report::new(&subject, &folder);
+        let mut report = write::Report::new(&subject, &mut folder);
         let warnings: BTreeSet<&str> = methods.iter().filter_map(Method::warning).collect();
         warnings.into_iter().for_each(|warning| output.warn(warning));
         let mut fill = || {
@@ -221,25 +219,23 @@ impl Task {
             }
             let targets: Vec<Target> = targets.iter().copied().flatten().collect();
             let of = (&pictures[..], &targets[..]);
-            let curves = sanity::curves(&choice, &mut subject, of, &methods, args.seed, output)?;
+            let seed = args.seed.unwrap_or_default();
+            let curves = sanity::curves(&choice, &mut subject, of, &methods, seed, output)?;
             report.add_sanity(&curves)?;
             Ok(Some(curves))
         };
         let curves = fill();
         let counts = [report.count(), methods.len() * pictures.len()];
         if let Some(stopped) = interrupt.ended(&curves, counts) {
-            report.finish(output)?;
+            if report.count() > 0 {
+                report.finish(&subject, None, output)?;
+                folder.finish()?;
+            }
             return Err(stopped);
         }
-        let curves = curves?;
-        let explanations = report.finish(output)?;
-        let document = Document {
-            network: subject.name().to_owned(),
-            preprocess: subject.preprocess.describe(),
-            folder: folder.display().to_string(),
-            explanations,
-            sanity: curves,
-        };
+        let document = report.finish(&subject, curves?, output)?;
+        let document = Document { folder: Some(folder.path().display().to_string()), ..document };
+        folder.finish()?;
         if output.json {
             return output.document(&document);
         }
@@ -262,19 +258,38 @@ struct Answer {
 impl ExplainArgs {
     fn methods(&self, [_, height, width]: [usize; 3]) -> Vec<Method> {
         let chosen = Settings {
-            steps: Some(self.steps),
-            samples: Some(self.samples),
-            level: Some(self.level),
-            masks: Some(self.masks),
+            steps: self.steps,
+            samples: self.samples,
+            level: self.level,
+            masks: self.masks,
             size: self.size,
             stride: self.stride,
-            seed: Some(self.seed),
+            seed: self.seed,
         };
         let usual = |name: &String| {
             let method = Method::usual(name, height.min(width));
             method.expect("the parser knows the names").with(&chosen)
         };
         self.methods.0.iter().map(usual).collect()
+    }
+
+    /// Names what was set and no method has.
+    fn warn_of_idle(&self, methods: &[Method], output: Output) {
+        if self.map.is_none() {
+            self.explained.warn_of_idle_layer(methods, output);
+        }
+        let set = [
+            ("steps", self.steps.is_some()),
+            ("samples", self.samples.is_some()),
+            ("level", self.level.is_some()),
+            ("masks", self.masks.is_some()),
+            ("size", self.size.is_some()),
+            ("stride", self.stride.is_some()),
+            ("seed", self.seed.is_some() && !self.sanity),
+        ];
+        for key in set.into_iter().filter_map(|(key, set)| set.then_some(key)) {
+            warn_of_idle(key, methods, output);
+        }
     }
 
     fn target(

@@ -50,6 +50,22 @@ pub(crate) struct ExplainedArgs {
     engine: TunedArgs,
 }
 
+impl ExplainedArgs {
+    /// Says so where a layer was named and none of the methods looks at one.
+    pub(crate) fn warn_of_idle_layer(&self, methods: &[Method], output: Output) {
+        if self.layer.is_some() {
+            warn_of_idle("layer", methods, output);
+        }
+    }
+}
+
+/// Says so where none of the methods has this setting.
+pub(crate) fn warn_of_idle(key: &str, methods: &[Method], output: Output) {
+    if let Some(idle) = Method::idle(key, methods) {
+        output.warn(&format!("--{key} {idle}"));
+    }
+}
+
 /// What stands for the most probable class.
 const TOP: &str = "top";
 

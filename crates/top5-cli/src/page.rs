@@ -6,14 +6,14 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use top5::Options;
 use top5::explain::Method;
 use top5::graph::counted;
-use top5::{Options, write_whole};
 use top5_serve::{ExportError, Server};
 
 use crate::args::{ImageArgs, TunedArgs};
 use crate::exit::Stop;
-use crate::folder::claim_named;
+use crate::folder::Folder;
 use crate::interrupt::Interrupt;
 use crate::memory::limited;
 use crate::output::Output;
@@ -83,7 +83,7 @@ impl Task {
 
     pub(crate) fn run(self, output: Output) -> Result<()> {
         let shown = self.results.open(output)?;
-        claim_named(&self.folder, output)?;
+        let mut folder = Folder::named(&self.folder, output)?;
         let mut models = Vec::new();
         for (name, stored) in &self.models {
             models.push((name.clone(), stored.open(output)?.inference()));
@@ -109,8 +109,9 @@ impl Task {
             (files, _) => files?,
         };
         for (name, bytes) in &files {
-            write_whole(&self.folder.join(name), bytes)?;
+            folder.write(name, bytes)?;
         }
+        folder.finish()?;
         let bytes = files.iter().map(|(_, bytes)| bytes.len()).sum();
         let page = self.folder.join("index.html").display().to_string();
         if output.json {

@@ -86,6 +86,7 @@ impl Task {
         }
         let mut subject = self.choice.open(output)?;
         let methods = self.methods.methods(subject.explainer.graph().input());
+        self.choice.args.warn_of_idle_layer(&methods, output);
         let pictures = self.choice.pictures(&mut subject, output)?;
         let target = |picture: &Picture| Ok(Target::class(self.choice.class(&subject, picture)?));
         let targets = pictures.iter().map(target).collect::<Result<Vec<_>>>()?;

@@ -233,7 +233,7 @@ impl Method {
 
     /// Whether it looks at a layer's map.
     pub fn needs_layer(&self) -> bool {
-        matches!(self, Self::GradCam | Self::HiresCam | Self::GuidedGradCam)
+        self.settings().contains(&"layer")
     }
 
     /// What people must be told with every output, if anything.

@@ -63,6 +63,13 @@ impl Asked {
             Failure::bad(format!("method: expected one of {}", Method::NAMES.join(", ")))
         })?;
         let method = method.with(&settings);
+        for key in ["steps", "samples", "level", "masks", "size", "stride", "seed", "layer"] {
+            let said =
+                query.text(key).and_then(|_| Method::idle(key, std::slice::from_ref(&method)));
+            if let Some(idle) = said {
+                return Err(Failure::bad(format!("{key} {idle}")));
+            }
+        }
         let passes = method.passes([height, width]);
         let squares = matches!(method, Method::Occlusion { .. } | Method::Ablation { .. });
         let most = if squares { PLACES } else { PASSES };

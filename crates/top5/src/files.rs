@@ -51,6 +51,16 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     write().map_err(|error| WriteError { bytes: Some(bytes.len() as u64), ..error })
 }
 
+/// Adds bytes at the end of a file, or begins it with them. Fails where a link, a folder, a pipe or a device is in its place.
+pub fn append(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let append = || {
+        check_replaceable(path)?;
+        File::options().create(true).append(true).open(path)?.write_all(bytes)
+    };
+    let bytes = Some(bytes.len() as u64);
+    append().map_err(|source| WriteError { path: path.to_owned(), bytes, source })
+}
+
 /// A file that is written piece by piece under a temporary name, and goes away unless it is finished.
 pub struct WholeFile {
     /// What it is to be called, for all that is known.

@@ -44,7 +44,9 @@ pub use catalogue::{Listed, PublishedError, citation};
 pub use classifier::{Classifier, Prediction, best, class_named, softmax};
 pub use device::device;
 pub use error::ModelError;
-pub use files::{WholeFile, WriteError, make_folder, remove_file, sha256, sha256_of, write_whole};
+pub use files::{
+    WholeFile, WriteError, append, make_folder, remove_file, sha256, sha256_of, write_whole,
+};
 pub use finite::{Finite, trace};
 pub use model::Model;
 pub use preprocessing::preprocessing;

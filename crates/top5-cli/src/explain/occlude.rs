@@ -1,6 +1,6 @@
 //! `top5 occlude`: the five panels of ZFNet's figure 7.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
@@ -8,13 +8,13 @@ use serde::Serialize;
 use top5::explain::method::figure7::{Panels, figure7};
 use top5::explain::picture::{self, Ramp, Scale};
 use top5::explain::{Map, layers, npy, page::Page};
-use top5::write_whole;
+use top5::graph::counted;
 
 use super::PLACE;
 use super::write::photograph;
 use crate::args::positive;
 use crate::explained::{Choice, ExplainedArgs, Picture, Subject};
-use crate::folder;
+use crate::folder::Folder;
 use crate::interrupt::Interrupt;
 use crate::output::{Output, Versioned};
 use crate::printable;
@@ -44,7 +44,9 @@ pub(crate) struct OccludeArgs {
 struct Document {
     network: String,
     preprocess: String,
-    folder: String,
+    /// Where it is; not in the file itself, which may be moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<String>,
     layer: String,
     size: usize,
     stride: usize,
@@ -95,7 +97,7 @@ impl Task {
             size,
             stride,
         )?;
-        let folder = folder::fresh(args.out.as_deref(), PLACE, "figure7", output)?;
+        let mut folder = Folder::fresh(args.out.as_deref(), PLACE, "figure7", output)?;
         interrupt.listen()?;
         let layer_name = graph.node(layer).name.clone();
         let mut page = Page::new(&format!("What a gray square changes in {}", subject.name()));
@@ -117,7 +119,7 @@ impl Task {
                 let panels = figure7(explainer, &input, class, layer, [size, stride], &mut tick)?;
                 drop(bar);
                 let shown = Shown { picture, input: &input, class, number: images.len() };
-                images.push(draw(&subject, &shown, &panels, &folder, &mut page)?);
+                images.push(draw(&subject, &shown, &panels, &mut folder, &mut page)?);
             }
             Ok(())
         };
@@ -128,19 +130,21 @@ impl Task {
             (Some(_), _) if images.is_empty() => return stopped.map_or(Ok(()), Err),
             (Some(_), _) => {}
         }
-        write_whole(&folder.join("index.html"), page.finish().as_bytes())?;
+        folder.write("index.html", page.finish().as_bytes())?;
         let document = Document {
             network: subject.name().to_owned(),
             preprocess: subject.preprocess.describe(),
-            folder: folder.display().to_string(),
+            folder: None,
             layer: layer_name,
             size,
             stride,
             images,
         };
         let json = serde_json::to_vec_pretty(&Versioned::new(&document))?;
-        write_whole(&folder.join("occlusion.json"), &json)?;
-        output.note(&format!("written: {}", folder.join("index.html").display()));
+        folder.write("occlusion.json", &json)?;
+        output.note(&format!("written: {}", folder.path().join("index.html").display()));
+        let document = Document { folder: Some(folder.path().display().to_string()), ..document };
+        folder.finish()?;
         match stopped {
             Some(stopped) => Err(stopped),
             None if output.json => output.document(&document),
@@ -178,21 +182,23 @@ fn draw(
     subject: &Subject,
     &Shown { picture, input, class, number }: &Shown<'_>,
     panels: &Panels,
-    folder: &Path,
+    folder: &mut Folder,
     page: &mut Page,
 ) -> Result<Occluded> {
     let seen = photograph(input, &subject.preprocess);
     let zoom = (224 / seen.height.max(1)).max(1);
     let [rows, columns] = panels.grid.places;
-    let label = |&label: &usize| label as f32;
-    let labels = Map::new(panels.labels.iter().map(label).collect(), rows, columns, false)?;
+    let ranked = ranked(&panels.labels);
+    let rank = |label| ranked.iter().position(|&(other, _)| other == label);
+    let ranks = panels.labels.iter().map(|&label| rank(label).unwrap_or(0) as f32).collect();
+    let ranks = Map::new(ranks, rows, columns, false)?;
     let over = |map: &Map| panels.grid.spread(map.values(), false);
     let (activation, probability) = (over(&panels.activation)?, over(&panels.probability)?);
     let share = Scale { low: 0.0, high: 1.0, ramp: Ramp::Sequential };
-    // Labels are no numbers: each place keeps its own colour.
-    let most = labels.range();
-    let by_label = Scale { low: most[0], high: most[1].max(most[0] + 1.0), ramp: Ramp::Sequential };
-    let places = picture::render(&labels, &by_label);
+    // Labels are no numbers: each place keeps its own colour. By rank, no two have nearly the same.
+    let last = ranked.len().saturating_sub(1).max(1) as f32;
+    let by_rank = Scale { low: 0.0, high: last, ramp: Ramp::Sequential };
+    let places = picture::render(&ranks, &by_rank);
     let stem = format!("{number:03}");
     let mut files = Vec::new();
     let class_name = &subject.classes[class];
@@ -221,20 +227,25 @@ fn draw(
             Some(share),
             format!("probability of {class_name}; {:.3} in the whole image", panels.whole),
         ),
-        ("e", picture::enlarge(&places, (seen.height / rows).max(1)), None, named(subject, panels)),
+        (
+            "e",
+            picture::enlarge(&places, (seen.height / rows).max(1)),
+            Some(by_rank),
+            named(subject, &ranked),
+        ),
     ];
     for (panel, image, scale, caption) in shown {
         let drawn = picture::side_by_side(&[picture::enlarge(&image, zoom)], scale.as_ref(), 6);
         let png = picture::encode(&drawn, &[("Title", &caption)])?;
         let name = format!("{stem}-{panel}.png");
-        write_whole(&folder.join(&name), &png)?;
+        folder.write(&name, &png)?;
         page.figure(&png, &caption, &format!("({panel}) {caption}"));
         files.push(name);
     }
     page.end_row();
     for (name, map) in [("activation", &panels.activation), ("probability", &panels.probability)] {
         let name = format!("{stem}-{name}.npy");
-        write_whole(&folder.join(&name), &npy::of_map(map))?;
+        folder.write(&name, &npy::of_map(map))?;
         files.push(name);
     }
     Ok(Occluded {
@@ -249,16 +260,37 @@ fn draw(
     })
 }
 
-/// The classes of panel (e) and how often each is the answer.
-fn named(subject: &Subject, panels: &Panels) -> String {
+/// The labels and at how many places each is the answer, the commonest first.
+fn ranked(labels: &[usize]) -> Vec<(usize, usize)> {
     let mut counts = std::collections::BTreeMap::new();
-    panels.labels.iter().for_each(|label| *counts.entry(label).or_insert(0) += 1);
-    let mut counts: Vec<(&usize, usize)> = counts.into_iter().collect();
-    counts.sort_by_key(|&(label, count)| (std::cmp::Reverse(count), *label));
-    let words: Vec<String> = counts
-        .iter()
-        .take(6)
-        .map(|(label, count)| format!("{} at {count} places", subject.classes[**label]))
-        .collect();
-    format!("most probable class: {}", words.join(", "))
+    labels.iter().for_each(|&label| *counts.entry(label).or_insert(0) += 1);
+    let mut counts: Vec<(usize, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|&(label, count)| (std::cmp::Reverse(count), label));
+    counts
+}
+
+/// Most classes that panel (e) names.
+const NAMED: usize = 6;
+
+/// The classes of panel (e), by the numbers on its scale, and how often each is the answer.
+fn named(subject: &Subject, ranked: &[(usize, usize)]) -> String {
+    let words = ranked.iter().take(NAMED).enumerate().map(|(rank, &(label, count))| {
+        format!("{rank}: {} at {}", subject.classes[label], counted(count, "place"))
+    });
+    let words: Vec<String> = words.collect();
+    let more = match ranked.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    format!("most probable class: {}{more}", words.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_ranked_by_their_places() {
+        assert_eq!(ranked(&[281, 3, 282, 281, 282]), [(281, 2), (282, 2), (3, 1)]);
+    }
 }

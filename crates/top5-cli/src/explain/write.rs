@@ -1,7 +1,5 @@
 //! The folder of explanations: pictures, raw maps, `explanation.json` and a page that holds all of it.
 
-use std::path::Path;
-
 use anyhow::Result;
 use top5::data::{Image, Preprocess};
 use top5::explain::picture::{self, Scale};
@@ -9,24 +7,23 @@ use top5::explain::sanity::RECIPE;
 use top5::explain::zfnet::field::Rectangle;
 use top5::explain::zfnet::gallery::patch;
 use top5::explain::{npy, page::Page};
-use top5::write_whole;
 
-use super::{Answer, Said};
+use super::{Answer, Document, Said};
 use crate::explained::{Picture, Subject};
-use crate::folder::file_name;
-use crate::output::Output;
+use crate::folder::{Folder, file_name};
+use crate::output::{Output, Versioned};
 use crate::printable;
 use crate::sanity;
 
 /// All that is said, while it is written.
 pub(super) struct Report<'a> {
-    folder: &'a Path,
+    folder: &'a mut Folder,
     page: Page,
     said: Vec<Said>,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(subject: &Subject, folder: &'a Path) -> Self {
+    pub(super) fn new(subject: &Subject, folder: &'a mut Folder) -> Self {
         let mut page = Page::new(&format!("Explanations of {}", subject.name()));
         page.paragraph(&format!("Images are prepared so: {}.", subject.preprocess.describe()));
         Self { folder, page, said: Vec::new() }
@@ -87,7 +84,7 @@ impl<'a> Report<'a> {
         let svg = picture::svg(&picture::render(map, &scale), Some(&scale), &title, &under)?;
         let mut write = |end: &str, bytes: &[u8]| -> Result<()> {
             let name = format!("{stem}.{end}");
-            write_whole(&self.folder.join(&name), bytes)?;
+            self.folder.write(&name, bytes)?;
             said.files.push(name);
             Ok(())
         };
@@ -114,8 +111,8 @@ impl<'a> Report<'a> {
     /// Draws and writes the curves of new weights.
     pub(super) fn add_sanity(&mut self, curves: &sanity::Report) -> Result<()> {
         let svg = curves.svg();
-        write_whole(&self.folder.join("sanity.svg"), svg.as_bytes())?;
-        write_whole(&self.folder.join("sanity.csv"), curves.csv().as_bytes())?;
+        self.folder.write("sanity.svg", svg.as_bytes())?;
+        self.folder.write("sanity.csv", curves.csv().as_bytes())?;
         self.page.heading("New weights from the top");
         self.page.drawing(&svg, "Curves of how alike the maps stay, by method", RECIPE);
         self.page.code(&curves.text());
@@ -127,19 +124,25 @@ impl<'a> Report<'a> {
         self.said.len()
     }
 
-    /// Writes the document and the page of what there is, if there is anything.
-    pub(super) fn finish(self, output: Output) -> Result<Vec<Said>> {
-        if self.said.is_empty() {
-            return Ok(self.said);
-        }
-        let json = serde_json::to_string_pretty(&serde_json::json!({
-            "schema_version": crate::output::SCHEMA_VERSION,
-            "explanations": self.said,
-        }))?;
-        write_whole(&self.folder.join("explanation.json"), json.as_bytes())?;
-        write_whole(&self.folder.join("index.html"), self.page.finish().as_bytes())?;
-        output.note(&format!("written: {}", self.folder.join("index.html").display()));
-        Ok(self.said)
+    /// Writes the document and the page of what there is.
+    pub(super) fn finish(
+        self,
+        subject: &Subject,
+        sanity: Option<sanity::Report>,
+        output: Output,
+    ) -> Result<Document> {
+        let document = Document {
+            network: subject.name().to_owned(),
+            preprocess: subject.preprocess.describe(),
+            folder: None,
+            explanations: self.said,
+            sanity,
+        };
+        let json = serde_json::to_vec_pretty(&Versioned::new(&document))?;
+        self.folder.write("explanation.json", &json)?;
+        self.folder.write("index.html", self.page.finish().as_bytes())?;
+        output.note(&format!("written: {}", self.folder.path().join("index.html").display()));
+        Ok(document)
     }
 }
 

@@ -11,7 +11,7 @@ use top5::explain::picture::{blocks, encode, layout};
 use top5::explain::zfnet::field::Rectangle;
 use top5::explain::zfnet::gallery::Search;
 use top5::graph::{Device, NodeId, Retain, counted};
-use top5::{CpuDevice, Model, Options, WeightFiles, write_whole};
+use top5::{CpuDevice, Model, Options, WeightFiles};
 
 use super::args::{EvolveArgs, MapArgs};
 use super::draw::{Projector, Record, WARNING, pair};
@@ -19,7 +19,7 @@ use super::search::Pass;
 use super::subject::{Images, layers, of_each_size};
 use crate::eval::{DataChoice, Split};
 use crate::exit::Stop;
-use crate::folder::{claim, file_name};
+use crate::folder::{Folder, file_name};
 use crate::interrupt::Interrupt;
 use crate::memory::limited_beside;
 use crate::output::{Kind, Output, Versioned};
@@ -96,7 +96,7 @@ impl Task {
         for (_, path) in &self.epochs[1..] {
             check_alike(path, &open(path)?, &model)?;
         }
-        claim(&self.out, Some(DOCUMENT), output)?;
+        let mut folder = Folder::claim(&self.out, Some(DOCUMENT), output)?;
         let waiting = Loader::memory(self.batch, images.preprocess.size());
         let options = limited_beside(self.options.clone(), waiting, &model.graph);
         let device = top5::device(&options)?;
@@ -150,7 +150,7 @@ impl Task {
             );
             let texts = [("Description", &*description), ("Warning", WARNING)];
             let png = encode(&blocks(&rows, 1, 2 * GAP), &texts)?;
-            write_whole(&self.out.join(&sheet), &png)?;
+            folder.write(&sheet, &png)?;
             sheets.push(png);
             let (corners, _) = layout(&rows, 1, 2 * GAP);
             let places = drawn.iter().zip(corners).map(|(row, corner)| places(row, corner));
@@ -163,43 +163,49 @@ impl Task {
             });
             evolution.layers.push(Layer { name, sheet, maps: maps.collect() });
         }
-        self.write(&evolution, &sheets, output)
+        write(&evolution, &sheets, folder, output)
     }
+}
 
-    fn write(&self, evolution: &Evolution, sheets: &[Vec<u8>], output: Output) -> Result<()> {
-        let mut page = Page::new(&format!("{}: how its maps evolve", evolution.network));
-        page.paragraph(&format!(
-            "The strongest activation of each map over {} training images of {}, at the epochs {:?}: the patch above \
-             its projection. Where the patch jumps, another image has become the strongest.",
-            evolution.images, evolution.data, evolution.epochs
-        ));
-        page.warning(WARNING);
-        for (Layer { name, sheet, maps }, png) in evolution.layers.iter().zip(sheets) {
-            page.heading(name);
-            page.figure(png, &format!("{name}, maps by rows, epochs by columns"), sheet);
-            let rows: Vec<Vec<String>> = maps.iter().map(row).collect();
-            let head: Vec<String> =
-                evolution.epochs.iter().map(|epoch| format!("epoch {epoch}")).collect();
-            let head: Vec<&str> =
-                std::iter::once("map").chain(head.iter().map(String::as_str)).collect();
-            page.table("The source image of each patch", &head, &rows);
-        }
-        let json = serde_json::to_vec_pretty(&Versioned::new(evolution))?;
-        output.file(&self.out.join(DOCUMENT), Kind::ReportJson, &json)?;
-        output.file(&self.out.join("index.html"), Kind::ReportHtml, page.finish().as_bytes())?;
-        if output.json {
-            return output.document(evolution);
-        }
-        for Layer { name, sheet, maps } in &evolution.layers {
-            let jumps: usize = maps.iter().map(|map| map.jumps.len()).sum();
-            output.text(&format!(
-                "{name}: {}, {} to another source image: {sheet}\n",
-                counted(maps.len(), "map"),
-                counted(jumps, "jump")
-            ))?;
-        }
-        Ok(())
+fn write(
+    evolution: &Evolution,
+    sheets: &[Vec<u8>],
+    mut folder: Folder,
+    output: Output,
+) -> Result<()> {
+    let mut page = Page::new(&format!("{}: how its maps evolve", evolution.network));
+    page.paragraph(&format!(
+        "The strongest activation of each map over {} training images of {}, at the epochs {:?}: the patch above \
+         its projection. Where the patch jumps, another image has become the strongest.",
+        evolution.images, evolution.data, evolution.epochs
+    ));
+    page.warning(WARNING);
+    for (Layer { name, sheet, maps }, png) in evolution.layers.iter().zip(sheets) {
+        page.heading(name);
+        page.figure(png, &format!("{name}, maps by rows, epochs by columns"), sheet);
+        let rows: Vec<Vec<String>> = maps.iter().map(row).collect();
+        let head: Vec<String> =
+            evolution.epochs.iter().map(|epoch| format!("epoch {epoch}")).collect();
+        let head: Vec<&str> =
+            std::iter::once("map").chain(head.iter().map(String::as_str)).collect();
+        page.table("The source image of each patch", &head, &rows);
     }
+    let json = serde_json::to_vec_pretty(&Versioned::new(evolution))?;
+    folder.report(DOCUMENT, Kind::ReportJson, &json, output)?;
+    folder.report("index.html", Kind::ReportHtml, page.finish().as_bytes(), output)?;
+    folder.finish()?;
+    if output.json {
+        return output.document(evolution);
+    }
+    for Layer { name, sheet, maps } in &evolution.layers {
+        let jumps: usize = maps.iter().map(|map| map.jumps.len()).sum();
+        output.text(&format!(
+            "{name}: {}, {} to another source image: {sheet}\n",
+            counted(maps.len(), "map"),
+            counted(jumps, "jump")
+        ))?;
+    }
+    Ok(())
 }
 
 /// Per layer and map, what is told and drawn of one epoch.

@@ -14,13 +14,13 @@ use top5::explain::zfnet::filters::{
 use top5::graph::{
     Device, Family, Graph, NodeId, Retain, Session, SessionOptions, Tensor, counted,
 };
-use top5::{Finite, Model, Options, write_whole};
+use top5::{Finite, Model, Options};
 
 use super::args::FiltersArgs;
 use super::subject::Images;
 use crate::eval::{DataChoice, Split};
 use crate::exit::Stop;
-use crate::folder::claim;
+use crate::folder::Folder;
 use crate::memory::{limited_beside, readers};
 use crate::output::{Kind, Output, Versioned};
 use crate::progress::Progress;
@@ -105,7 +105,7 @@ impl Task {
                 None
             }
         };
-        claim(&self.out, Some(DOCUMENT), output)?;
+        let mut folder = Folder::claim(&self.out, Some(DOCUMENT), output)?;
         let all = filters(&weight, stride);
         let radius = self.radius.unwrap_or_else(|| median(&all));
         let look = |images: &Images| self.look(images, model.clone(), id, output);
@@ -138,13 +138,14 @@ impl Task {
             told.layer
         );
         let png = encode(&picture, &[("Description", &description)])?;
-        write_whole(&self.out.join("filters.png"), &png)?;
+        folder.write("filters.png", &png)?;
         let mut page = Page::new(&format!("{}: its first layer's filters", told.network));
         page.figure(&png, &description, &description);
         page.code(&describe(&told));
-        output.file(&self.out.join("index.html"), Kind::ReportHtml, page.finish().as_bytes())?;
+        folder.report("index.html", Kind::ReportHtml, page.finish().as_bytes(), output)?;
         let json = serde_json::to_vec_pretty(&Versioned::new(&told))?;
-        output.file(&self.out.join(DOCUMENT), Kind::ReportJson, &json)?;
+        folder.report(DOCUMENT, Kind::ReportJson, &json, output)?;
+        folder.finish()?;
         if output.json { output.document(&told) } else { output.text(&describe(&told)) }
     }
 

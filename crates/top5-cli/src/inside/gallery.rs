@@ -11,14 +11,14 @@ use top5::explain::picture::{blocks, encode, layout};
 use top5::explain::zfnet::field::Rectangle;
 use top5::explain::zfnet::gallery::Search;
 use top5::graph::{Device, Graph, Network, NodeId, Retain, counted};
-use top5::{Model, Options, sha256, write_whole};
+use top5::{Model, Options, sha256};
 
 use super::args::{GalleryArgs, MapArgs};
 use super::draw::{Example, Projector, Record, WARNING, block, of_block};
 use super::search::{Pass, STATE};
 use super::subject::{Images, layers, of_each_size};
 use crate::eval::{DataChoice, Split, hash_of_weights};
-use crate::folder::{claim, file_name};
+use crate::folder::{Folder, file_name};
 use crate::interrupt::Interrupt;
 use crate::memory::{self, limited_beside};
 use crate::output::{Kind, Output};
@@ -122,7 +122,7 @@ impl Task {
         let maps: Vec<Vec<usize>> = maps.collect::<Result<_>>()?;
         check_sheets(&model.graph, &layers, &maps, self.top.min(images.count))?;
         let search = Search::new(identity(&model, &images, &layers), self.top, maps);
-        claim(&self.out, Some(STATE), output)?;
+        let mut folder = Folder::claim(&self.out, Some(STATE), output)?;
 
         let waiting = Loader::memory(self.batch, images.preprocess.size());
         let options = limited_beside(self.options.clone(), waiting, &model.graph);
@@ -143,7 +143,9 @@ impl Task {
         let mut search = pass.begin(search, network.graph())?;
         interrupt.listen()?;
         pass.run(network.as_ref(), &images, &mut search)?;
-        self.draw(&network, &layers, &images, &search, (&interrupt, output))
+        folder.own(STATE)?;
+        self.draw(&network, &layers, &images, &search, (&interrupt, output), &mut folder)?;
+        folder.finish()
     }
 
     /// Projects, and writes sheets, page and document.
@@ -154,6 +156,7 @@ impl Task {
         images: &Images,
         search: &Search,
         (interrupt, output): (&Interrupt, Output),
+        folder: &mut Folder,
     ) -> Result<()> {
         let graph = network.graph();
         let mut gallery = Gallery {
@@ -195,76 +198,76 @@ impl Task {
                 let maps = &strongest.maps()[places[0]..][..places.len()];
                 // An image counts once: there are no more patches than images.
                 let most = self.top.min(images.count);
-                self.sheet(maps, examples, (&mut told, &mut page), most)?;
+                sheet(maps, examples, (&mut told, &mut page), most, folder)?;
                 done += places.len();
                 progress.set(done, || name.clone());
             }
             gallery.layers.push(told);
         }
         drop(progress);
-        self.write(&gallery, page, output)
+        write(&gallery, page, folder, output)
     }
+}
 
-    /// Draws some maps of a layer with their examples, into the page and as the layer's next sheet.
-    fn sheet(
-        &self,
-        maps: &[usize],
-        examples: Vec<Example>,
-        (layer, page): (&mut Layer, &mut Page),
-        most: usize,
-    ) -> Result<()> {
-        let name = &layer.name;
-        let mut pictures: Vec<Image> = Vec::new();
-        page.begin_row();
-        for &map in maps {
-            let own: Vec<_> = examples.iter().filter(|e| e.record.map == map).collect();
-            let picture = block(&own, most);
-            let caption = match own.first() {
-                Some(first) => format!("map {map}, to {:.3}", first.record.value),
-                None => format!("map {map}: no image made it positive"),
-            };
-            layer.dead.extend(own.is_empty().then_some(map));
-            page.figure(&encode(&picture, &[])?, &format!("{name}, {caption}"), &caption);
-            pictures.push(picture);
-        }
-        page.end_row();
-        let number = layer.sheets.len();
-        let (corners, _) = layout(&pictures, COLUMNS, GAP);
-        layer.places.extend(pictures.iter().zip(corners).map(|(picture, [top, left])| {
-            let Image { height, width, .. } = *picture;
-            Place { sheet: number, rectangle: Rectangle { top, left, height, width } }
-        }));
-        let file = format!("{}-{}.png", file_name(name), number + 1);
-        let description = format!("{name}: strongest patches and projections");
-        let texts = [("Description", &*description), ("Warning", WARNING)];
-        let png = encode(&blocks(&pictures, COLUMNS, GAP), &texts)?;
-        write_whole(&self.out.join(&file), &png)?;
-        layer.sheets.push(file);
-        layer.examples.extend(examples.into_iter().map(|example| example.record));
-        Ok(())
+/// Draws some maps of a layer with their examples, into the page and as the layer's next sheet.
+fn sheet(
+    maps: &[usize],
+    examples: Vec<Example>,
+    (layer, page): (&mut Layer, &mut Page),
+    most: usize,
+    folder: &mut Folder,
+) -> Result<()> {
+    let name = &layer.name;
+    let mut pictures: Vec<Image> = Vec::new();
+    page.begin_row();
+    for &map in maps {
+        let own: Vec<_> = examples.iter().filter(|e| e.record.map == map).collect();
+        let picture = block(&own, most);
+        let caption = match own.first() {
+            Some(first) => format!("map {map}, to {:.3}", first.record.value),
+            None => format!("map {map}: no image made it positive"),
+        };
+        layer.dead.extend(own.is_empty().then_some(map));
+        page.figure(&encode(&picture, &[])?, &format!("{name}, {caption}"), &caption);
+        pictures.push(picture);
     }
+    page.end_row();
+    let number = layer.sheets.len();
+    let (corners, _) = layout(&pictures, COLUMNS, GAP);
+    layer.places.extend(pictures.iter().zip(corners).map(|(picture, [top, left])| {
+        let Image { height, width, .. } = *picture;
+        Place { sheet: number, rectangle: Rectangle { top, left, height, width } }
+    }));
+    let file = format!("{}-{}.png", file_name(name), number + 1);
+    let description = format!("{name}: strongest patches and projections");
+    let texts = [("Description", &*description), ("Warning", WARNING)];
+    let png = encode(&blocks(&pictures, COLUMNS, GAP), &texts)?;
+    folder.write(&file, &png)?;
+    layer.sheets.push(file);
+    layer.examples.extend(examples.into_iter().map(|example| example.record));
+    Ok(())
+}
 
-    fn write(&self, gallery: &Gallery, page: Page, output: Output) -> Result<()> {
-        let json = serde_json::to_vec_pretty(&crate::output::Versioned::new(gallery))?;
-        output.file(&self.out.join(DOCUMENT), Kind::ReportJson, &json)?;
-        output.file(&self.out.join("index.html"), Kind::ReportHtml, page.finish().as_bytes())?;
-        if output.json {
-            return output.document(gallery);
-        }
-        for layer in &gallery.layers {
-            let dead = match &layer.dead[..] {
-                [] => String::new(),
-                dead => format!(", {} without a positive activation", dead.len()),
-            };
-            let sheets = layer.sheets.join(", ");
-            output.text(&format!(
-                "{}: {}{dead}: {sheets}\n",
-                layer.name,
-                counted(layer.maps.len(), "map")
-            ))?;
-        }
-        Ok(())
+fn write(gallery: &Gallery, page: Page, folder: &mut Folder, output: Output) -> Result<()> {
+    let json = serde_json::to_vec_pretty(&crate::output::Versioned::new(gallery))?;
+    folder.report(DOCUMENT, Kind::ReportJson, &json, output)?;
+    folder.report("index.html", Kind::ReportHtml, page.finish().as_bytes(), output)?;
+    if output.json {
+        return output.document(gallery);
     }
+    for layer in &gallery.layers {
+        let dead = match &layer.dead[..] {
+            [] => String::new(),
+            dead => format!(", {} without a positive activation", dead.len()),
+        };
+        let sheets = layer.sheets.join(", ");
+        output.text(&format!(
+            "{}: {}{dead}: {sheets}\n",
+            layer.name,
+            counted(layer.maps.len(), "map")
+        ))?;
+    }
+    Ok(())
 }
 
 /// `64 maps of 16×16`.

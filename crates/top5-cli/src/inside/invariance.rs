@@ -9,12 +9,12 @@ use top5::explain::page::Page;
 use top5::explain::signal::strongest;
 use top5::explain::zfnet::invariance::{Point, Transform, measure};
 use top5::graph::{Device, Retain, Session, SessionOptions};
-use top5::{Finite, Model, Options, write_whole};
+use top5::{Finite, Model, Options};
 
 use super::args::InvarianceArgs;
 use super::subject::{first_and_last, layers};
 use crate::explained::class_named;
-use crate::folder::claim;
+use crate::folder::Folder;
 use crate::inputs;
 use crate::memory::{limited_beside, of_inputs};
 use crate::output::{Kind, Output, Versioned};
@@ -84,7 +84,7 @@ impl Task {
         for file in files.iter().filter(|file| !inputs::is_stdin(file)) {
             inputs::read(file, &self.limits)?;
         }
-        claim(&self.out, Some(DOCUMENT), output)?;
+        let folder = Folder::claim(&self.out, Some(DOCUMENT), output)?;
         let beside = of_inputs(self.batch, model.graph.input());
         let options = limited_beside(self.options.clone(), beside, &model.graph);
         let device = top5::device(&options)?;
@@ -128,28 +128,25 @@ impl Task {
             units: Transform::ALL.map(Transform::unit),
             images: curves,
         };
-        self.write(&told, output)
+        write(&told, folder, output)
     }
+}
 
-    fn write(&self, told: &Invariance, output: Output) -> Result<()> {
-        let json = serde_json::to_vec_pretty(&Versioned::new(told))?;
-        output.file(&self.out.join(DOCUMENT), Kind::ReportJson, &json)?;
-        let chart = chart(told);
-        output.file(&self.out.join("invariance.svg"), Kind::Svg, chart.as_bytes())?;
-        output.file(
-            &self.out.join("index.html"),
-            Kind::ReportHtml,
-            page(told, &chart).as_bytes(),
-        )?;
-        write_whole(&self.out.join("invariance.csv"), csv(told).as_bytes())?;
-        if output.json {
-            return output.document(told);
-        }
-        for curves in &told.images {
-            output.text(&line(curves, &told.layers))?;
-        }
-        Ok(())
+fn write(told: &Invariance, mut folder: Folder, output: Output) -> Result<()> {
+    let json = serde_json::to_vec_pretty(&Versioned::new(told))?;
+    folder.report(DOCUMENT, Kind::ReportJson, &json, output)?;
+    let chart = chart(told);
+    folder.report("invariance.svg", Kind::Svg, chart.as_bytes(), output)?;
+    folder.report("index.html", Kind::ReportHtml, page(told, &chart).as_bytes(), output)?;
+    folder.write("invariance.csv", csv(told).as_bytes())?;
+    folder.finish()?;
+    if output.json {
+        return output.document(told);
     }
+    for curves in &told.images {
+        output.text(&line(curves, &told.layers))?;
+    }
+    Ok(())
 }
 
 /// `digit.png, rotation: relu1 moves by up to 3.2, …; 7 keeps at least 12.3 %`.

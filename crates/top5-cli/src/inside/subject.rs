@@ -115,6 +115,10 @@ impl Images {
         most: Option<usize>,
         output: Output,
     ) -> Result<Self> {
+        if most == Some(0) {
+            let message = "--images 0: expected 1 or more".to_owned();
+            return Err(Stop::Usage(message).into());
+        }
         let part = data.open(model, split, output)?;
         let all = part.dataset.len();
         let count = most.unwrap_or(all).min(all);

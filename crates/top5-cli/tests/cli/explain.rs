@@ -84,16 +84,51 @@ fn contrasts_are_what_is_randomised_and_told() {
 }
 
 #[test]
-fn layers_that_no_method_looks_at_are_warned_of() {
+fn settings_that_no_method_has_are_warned_of() {
     let place = place();
-    let warned = |line: &str| {
-        let ran = place.run(&format!("explain {line} --out x --force"));
+    for (line, idle) in [
+        ("explain gradient,occlusion lenet seven.jpg --layer relu1 --size 14", &["layer"][..]),
+        ("explain gradient,grad-cam lenet seven.jpg --layer relu1", &[]),
+        ("explain gradient lenet seven.jpg --layer relu1 --map 2", &[]),
+        ("explain gradient lenet seven.jpg --samples 3 --stride 2", &["samples", "stride"]),
+        ("explain gradient lenet seven.jpg --seed 3", &["seed"]),
+        ("explain gradient lenet seven.jpg --seed 3 --sanity", &[]),
+        ("explain gradient,smoothgrad lenet seven.jpg --samples 3 --seed 3", &[]),
+    ] {
+        let ran = place.run(&format!("{line} --out x --force"));
         assert_eq!(ran.code, Some(0), "{ran:?}");
-        ran.stderr.contains("--layer")
-    };
-    assert!(warned("gradient,occlusion lenet seven.jpg --layer relu1 --size 14"));
-    assert!(!warned("gradient,grad-cam lenet seven.jpg --layer relu1"));
-    assert!(!warned("gradient lenet seven.jpg --layer relu1 --map 2"));
+        let said = ran.stderr.matches("changes nothing here").count();
+        let named = idle.iter().all(|key| ran.stderr.contains(&format!("--{key} changes nothing")));
+        assert!(said == idle.len() && named, "{line}: {ran:?}");
+    }
+    let command = "sanity lenet seven.jpg --methods gradient --layer relu1";
+    assert!(place.run(command).stderr.contains("--layer changes nothing here"));
+}
+
+#[test]
+fn a_folder_holds_what_its_report_names_and_what_others_put_there() {
+    let place = place();
+    fs::copy(place.path("seven.jpg"), place.path("other.jpg")).unwrap();
+    place.text("explain gradient,grad-cam lenet seven.jpg other.jpg --out x");
+    fs::write(place.path("x/notes.txt"), "").unwrap();
+    place.text("occlude lenet seven.jpg --size 14 --out x --force");
+    let document = place.json("explain hires-cam lenet other.jpg --out x --force");
+    let mut names: Vec<String> = fs::read_dir(place.path("x"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let files = document["explanations"][0]["files"].as_array().unwrap();
+    let mut named: Vec<String> =
+        files.iter().map(|file| file.as_str().unwrap().to_owned()).collect();
+    let beside = [".top5-files", "explanation.json", "index.html", "notes.txt"];
+    named.extend(beside.map(str::to_owned));
+    names.sort();
+    named.sort();
+    assert_eq!(names, named);
+    let mut told = document;
+    told.as_object_mut().unwrap().remove("folder");
+    let file = fs::read_to_string(place.path("x/explanation.json")).unwrap();
+    assert_eq!(parse(&file), told);
 }
 
 #[test]

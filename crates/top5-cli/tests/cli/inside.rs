@@ -128,13 +128,14 @@ fn what_cannot_be_looked_at_leaves_no_folder() {
     let first = "epochs/epoch-0001.safetensors";
     fs::copy(place.path("other").join(first), place.path("run").join(first)).unwrap();
     fs::write(place.path("text.png"), "no image").unwrap();
-    for (command, words) in [
-        ("evolve run", "epochs of one run"),
-        ("invariance lenet text.png", "text.png"),
-        ("filters lenet --images 0", "no images"),
-        ("gallery lenet --all-maps --top 65536 --images 0", "no images"),
-    ] {
+    for (command, words) in
+        [("evolve run", "epochs of one run"), ("invariance lenet text.png", "text.png")]
+    {
         place.fails(&format!("{command} --out x"), 3, &[words]);
+        assert!(!place.path("x").exists(), "{command}");
+    }
+    for command in ["filters lenet --images 0", "gallery lenet --all-maps --top 65536 --images 0"] {
+        place.fails(&format!("{command} --out x"), 2, &["--images 0"]);
         assert!(!place.path("x").exists(), "{command}");
     }
 }
@@ -153,6 +154,18 @@ fn a_layer_named_twice_is_looked_at_once() {
     }
     let document = place.json(&format!("probe {twice} --test-images 10"));
     assert_eq!(document["layers"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_gallery_of_other_layers_leaves_no_sheets_of_those_before() {
+    let place = Place::new();
+    place.text("gallery lenet --layers relu1,relu2 --images 10 --random 1 --out x");
+    fs::write(place.path("x/notes.txt"), "").unwrap();
+    place.text("gallery lenet --layers relu2 --images 10 --random 1 --out x --force");
+    assert!(!place.path("x/relu1-1.png").exists());
+    for file in ["relu2-1.png", "gallery.json", "search.json", "index.html", "notes.txt"] {
+        assert!(place.path("x").join(file).exists(), "{file}");
+    }
 }
 
 #[test]

@@ -60,6 +60,30 @@ impl Method {
         }
     }
 
+    /// The names of the settings that it has, and `layer` where it looks at one.
+    pub fn settings(&self) -> &'static [&'static str] {
+        match self {
+            Self::IntegratedGradients { .. } => &["steps"],
+            Self::Smoothgrad { .. } => &["samples", "level", "seed"],
+            Self::GradCam | Self::HiresCam | Self::GuidedGradCam => &["layer"],
+            Self::Occlusion { .. } => &["size", "stride"],
+            Self::Rise { .. } => &["masks", "seed"],
+            Self::Ablation { .. } => &["size"],
+            Self::Gradient | Self::Deconvnet | Self::Guided | Self::GradientTimesInput => &[],
+        }
+    }
+
+    /// What to say of a setting that none of these methods has: who has it.
+    pub fn idle(key: &str, methods: &[Self]) -> Option<String> {
+        let has = |method: &Self| method.settings().contains(&key);
+        if methods.iter().any(has) {
+            return None;
+        }
+        let usual = |name: &&str| Self::usual(name, 1).as_ref().is_some_and(has);
+        let owners: Vec<&str> = Self::NAMES.into_iter().filter(usual).collect();
+        Some(format!("changes nothing here: a setting of {}", owners.join(", ")))
+    }
+
     /// Fails unless its settings make sense for an input of `[height, width]`.
     pub fn check(&self, image: [usize; 2]) -> Result<(), ExplainError> {
         let expect = |key, holds: bool, expected: &str| match holds {
@@ -133,6 +157,39 @@ mod tests {
             let usual = Method::usual(name, 28).unwrap();
             assert_eq!(usual.clone().with(&Settings::default()), usual);
         }
+    }
+
+    #[test]
+    fn settings_change_methods_that_have_them_and_are_idle_beside_others() {
+        let all = Settings {
+            steps: Some(7),
+            samples: Some(8),
+            level: Some(0.3),
+            masks: Some(9),
+            size: Some(10),
+            stride: Some(3),
+            seed: Some(11),
+        };
+        let nothing = Settings::default();
+        for (key, one) in [
+            ("steps", Settings { steps: all.steps, ..nothing }),
+            ("samples", Settings { samples: all.samples, ..nothing }),
+            ("level", Settings { level: all.level, ..nothing }),
+            ("masks", Settings { masks: all.masks, ..nothing }),
+            ("size", Settings { size: all.size, ..nothing }),
+            ("stride", Settings { stride: all.stride, ..nothing }),
+            ("seed", Settings { seed: all.seed, ..nothing }),
+        ] {
+            for name in Method::NAMES {
+                let usual = Method::usual(name, 28).unwrap();
+                let changes = usual.clone().with(&one) != usual;
+                assert_eq!(Method::idle(key, &[usual]).is_none(), changes, "{key} of {name}");
+            }
+        }
+        let [cam, rise] = ["grad-cam", "rise"].map(|name| Method::usual(name, 28).unwrap());
+        assert_eq!(Method::idle("layer", &[rise.clone(), cam]), None);
+        let said = Method::idle("layer", &[rise]).unwrap();
+        assert_eq!(said, "changes nothing here: a setting of grad-cam, hires-cam, guided-grad-cam");
     }
 
     #[test]

@@ -28,11 +28,16 @@ fn every_method_answers_as_the_library_does() {
     model.preprocess.apply(&digit(3), &mut input);
     let settings = Settings { masks: Some(50), samples: Some(5), ..Settings::default() };
     for name in Method::NAMES {
-        let query = format!("method={name}&class=4&against=9&masks=50&samples=5");
+        let method = Method::usual(name, 28).unwrap().with(&settings);
+        let own = match name {
+            "rise" => "&masks=50",
+            "smoothgrad" => "&samples=5",
+            _ => "",
+        };
+        let query = format!("method={name}&class=4&against=9{own}");
         let response = server.ask(&explain(&query, 3));
         assert_eq!(response.status, 200, "{name}: {response:?}");
         let said = response.json();
-        let method = Method::usual(name, 28).unwrap().with(&settings);
         let target = Target { class: 4, against: Some(9) };
         let map = explainer.explain(&method, &input, target, &mut |_, _| ()).unwrap().map;
         let values = said["map"]["values"].as_array().unwrap();
@@ -103,6 +108,11 @@ fn wrong_questions_are_told_what_is_wrong() {
         ("method=occlusion&size=29", "1 to 28 pixels"),
         ("method=smoothgrad&level=2", "level must be"),
         ("steps=0", "steps must be"),
+        (
+            "method=gradient&steps=4",
+            "steps changes nothing here: a setting of integrated-gradients",
+        ),
+        ("method=occlusion&layer=relu1", "layer changes nothing here: a setting of grad-cam"),
     ] {
         let response = server.ask(&explain(query, 0));
         assert_eq!(response.status, 400, "{query}: {response:?}");
