@@ -8,7 +8,9 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::Finite;
-use top5::explain::score::{self, Candidate, Row, Settings, Table, max_sensitivity};
+use top5::explain::score::{
+    self, Candidate, Removal, Row, Settings, Substrate, Table, max_sensitivity,
+};
 use top5::explain::{Method, Target};
 use top5::graph::SessionOptions;
 
@@ -110,6 +112,7 @@ impl Task {
         let mut subject = self.choice.open(output)?;
         let pictures = self.choice.pictures(&mut subject, output)?;
         let methods = self.methods.methods(subject.explainer.graph().input());
+        self.choice.args.warn_of_idle_layer(&methods, output);
         let progress = Progress::new(output, "maps", pictures.len() * (methods.len() + 1));
         let mut scored = Vec::new();
         for (number, picture) in pictures.iter().enumerate() {
@@ -261,9 +264,11 @@ impl Report {
             "infidelity_scaled",
             "max_sensitivity",
             "infidelity",
+            "parameters",
         ];
         let mut rows = Vec::new();
         for image in &self.images {
+            let parameters = parameters(&image.table.settings);
             for row in &image.table.rows {
                 let of = |value: Option<f64>| value.map(|v| format!("{v:.6}")).unwrap_or_default();
                 let [deletion, insertion, road, sensitivity, infidelity, most] =
@@ -280,9 +285,39 @@ impl Report {
                     infidelity,
                     most,
                     format!("{:.6}", row.infidelity.raw),
+                    parameters.clone(),
                 ]);
             }
         }
         table::csv(columns, &rows)
     }
+}
+
+/// All parameters of the measures, in one cell.
+fn parameters(settings: &Settings) -> String {
+    let Settings { deletion, insertion, road, sensitivity_n, infidelity, max_sensitivity, .. } =
+        settings;
+    let from = |removal: &Removal| match removal.substrate {
+        Substrate::Zero => "zero".to_owned(),
+        Substrate::Blur { side, sigma } => format!("blur of {side} taps and deviation {sigma}"),
+    };
+    let list =
+        |values: &[f64]| values.iter().map(f64::to_string).collect::<Vec<String>>().join(" ");
+    format!(
+        "deletion: {} pixels a step to {}; insertion: {} pixels a step from {}; ROAD: {} %, noise {}; sensitivity-n: {} \
+         subsets of {} %; infidelity: {} squares of side {}; max-sensitivity: {} changes up to {}; seed {}",
+        deletion.step,
+        from(deletion),
+        insertion.step,
+        from(insertion),
+        list(&road.percentiles),
+        road.noise,
+        sensitivity_n.subsets,
+        list(&sensitivity_n.percents),
+        infidelity.samples,
+        infidelity.side,
+        max_sensitivity.samples,
+        max_sensitivity.radius,
+        settings.control_seed
+    )
 }

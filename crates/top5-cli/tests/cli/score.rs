@@ -32,6 +32,9 @@ fn occlusion_and_ablation_of_a_digit_beat_both_controls() {
     }
     assert!(value(0, "/max_sensitivity") > 0.0 && rows[2]["max_sensitivity"].is_null());
     assert_eq!(image.pointer("/settings/deletion/substrate/kind").unwrap(), "zero");
+    // What depends on the image is told as it was used.
+    assert_eq!(image.pointer("/settings/insertion/step").unwrap(), 28);
+    assert_eq!(image.pointer("/settings/infidelity/side").unwrap(), 4);
     assert_eq!(image.pointer("/settings/road/noise").unwrap().as_f64().unwrap() as f32, 0.01);
 }
 
@@ -46,6 +49,8 @@ fn threads_and_seeds_rule_scores() {
     assert!(one.contains("means over 1 image,") || one.contains("means over 1 image;"), "{one}");
     let csv = place.text(&format!("{line} --csv"));
     assert!(csv.starts_with("image,class,method,control,deletion") && csv.lines().count() == 4);
+    let parameters = "10 subsets of 1 2 3 6 12 22 42 80 %; infidelity: 200 squares of side 4";
+    assert!(csv.lines().skip(1).all(|line| line.contains(parameters)), "{csv}");
 }
 
 #[test]

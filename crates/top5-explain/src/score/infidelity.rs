@@ -29,6 +29,15 @@ impl Default for Infidelity {
     }
 }
 
+impl Infidelity {
+    /// The same with its side, in an image of this height and width.
+    #[must_use]
+    pub fn at(self, [height, width]: [usize; 2]) -> Self {
+        let usual = height.min(width).div_ceil(8);
+        Self { side: if self.side == 0 { usual } else { self.side }, ..self }
+    }
+}
+
 /// Infidelity of one map: smaller is better.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct InfidelityScore {
@@ -49,8 +58,7 @@ pub fn infidelity(
 ) -> Result<InfidelityScore, ScoreError> {
     subject.check_map(map)?;
     let [_, height, width] = subject.shape();
-    let shorter = height.min(width);
-    let side = if options.side == 0 { shorter.div_ceil(8) } else { options.side };
+    let (shorter, side) = (height.min(width), options.at([height, width]).side);
     if side > shorter || options.samples == 0 {
         let what = format!("infidelity with {} squares of side {side}", options.samples);
         return Err(ScoreError::input(what, format!("one or more of a side up to {shorter}")));

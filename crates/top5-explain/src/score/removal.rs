@@ -42,6 +42,12 @@ impl Removal {
     pub fn insertion() -> Self {
         Self { step: 0, substrate: Substrate::Blur { side: 11, sigma: 5.0 } }
     }
+
+    /// The same with its number of pixels, in an image of this width.
+    #[must_use]
+    pub fn at(self, width: usize) -> Self {
+        Self { step: if self.step == 0 { width } else { self.step }, ..self }
+    }
 }
 
 /// The probability of the class, step by step.
@@ -79,7 +85,7 @@ fn curve(
 ) -> Result<Curve, ScoreError> {
     subject.check_map(map)?;
     let (shape, pixels) = (subject.shape(), subject.pixels());
-    let step = if options.step == 0 { shape[2] } else { options.step };
+    let step = options.at(shape[2]).step;
     let order = descending(map);
     let substrate = substrate(subject.image(), shape, options.substrate)?;
     let count = pixels.div_ceil(step) + 1;

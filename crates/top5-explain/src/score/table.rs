@@ -41,12 +41,20 @@ impl Settings {
         }
     }
 
+    /// The same with all numbers that depend on the image's height and width.
+    #[must_use]
+    pub fn at(self, [height, width]: [usize; 2]) -> Self {
+        Self {
+            deletion: self.deletion.at(width),
+            insertion: self.insertion.at(width),
+            infidelity: self.infidelity.at([height, width]),
+            ..self
+        }
+    }
+
     /// Images that the network sees for one map over `pixels` pixels in rows of `width`, beside those of explanations.
     pub fn passes(&self, pixels: usize, width: usize) -> usize {
-        let steps = |removal: &Removal| {
-            let step = if removal.step == 0 { width } else { removal.step };
-            pixels.div_ceil(step.max(1)) + 1
-        };
+        let steps = |removal: &Removal| pixels.div_ceil(removal.at(width).step.max(1)) + 1;
         steps(&self.deletion)
             + steps(&self.insertion)
             + 2 * self.road.percentiles.len()
@@ -91,7 +99,7 @@ pub struct Row {
 pub struct Table {
     /// The class that is explained.
     pub class: usize,
-    /// All parameters.
+    /// All parameters, as they were used.
     pub settings: Settings,
     /// In the order of the candidates; the random map and the centred Gaussian come last.
     pub rows: Vec<Row>,
@@ -104,6 +112,7 @@ pub fn table(
     settings: Settings,
 ) -> Result<Table, ScoreError> {
     let [_, height, width] = subject.shape();
+    let settings = settings.at([height, width]);
     let mut rows = Vec::new();
     for Candidate { name, map, explain } in candidates {
         let mut row = row(subject, name, false, &map, &settings)?;
