@@ -7,11 +7,12 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use top5::data::{Splits, files};
-use top5::graph::EngineError;
+use top5::graph::{EngineError, counted};
 use top5::{CpuDevice, Isa, Options, Precision};
 
 use crate::args::{EngineArgs, PrecisionArg};
 use crate::exit::Stop;
+use crate::image_list::{Found, ImageList};
 use crate::output::Output;
 use crate::run_folder::{CONFIG, RunFolder};
 
@@ -88,6 +89,7 @@ impl Environment {
         splits: &Splits,
     ) -> Result<()> {
         let [fingerprints, revisions] = prints(splits);
+        ImageList::of(splits).write(folder)?;
         let environment = json!({
             "top5": VERSION,
             "system": std::env::consts::OS,
@@ -104,26 +106,59 @@ impl Environment {
         folder.write(ENVIRONMENT, text.as_bytes())
     }
 
-    /// Fails where the images are not those of the run, wherever they lie; warns where some of them have changed.
-    pub(crate) fn check_data(&self, data: &str, splits: &Splits, output: Output) -> Result<()> {
-        let [fingerprints, revisions] = prints(splits);
-        if fingerprints != self.fingerprints {
-            let (here, there) = (Images::of(splits), self.images);
-            let message = format!(
-                "the images in {data} are not those of the run: {} to learn from and {} to choose the epoch, the run has \
-                 {} and {}, and all of the same names: give --data where the run's images are, put back what was deleted \
-                 or renamed, or begin another run",
-                here.train, here.validation, there.train, there.validation
-            );
-            return Err(Stop::BadInput(message).into());
+    /// The images of the run in `folder` among those that were opened, wherever they lie. Where files have come since it began, or
+    /// `skip_gone` and have gone, its own are found by their names in `whole`, the data before any division. Fails where they cannot
+    /// be found, and warns where something has changed.
+    pub(crate) fn own_images(
+        &self,
+        folder: &Path,
+        data: &str,
+        opened: Splits,
+        whole: impl FnOnce() -> Result<Splits>,
+        skip_gone: bool,
+        output: Output,
+    ) -> Result<Splits> {
+        let [fingerprints, revisions] = prints(&opened);
+        if fingerprints == self.fingerprints {
+            if revisions != self.revisions {
+                output.warn(
+                    "files of the data have changed since the run began: it goes on with them, and not with the numbers \
+                     of a run that was not stopped",
+                );
+            }
+            return Ok(opened);
         }
-        if revisions != self.revisions {
+        let refused = |why: &str| Err(Stop::BadInput(why.to_owned()).into());
+        let (here, there) = (Images::of(&opened), self.images);
+        let found = match ImageList::read(folder)? {
+            Some(list) => list.find(opened, whole()?, &self.fingerprints),
+            None => None,
+        };
+        let Some(Found { splits, gone, new }) = found else {
+            return refused(&format!(
+                "the images in {data} are not those of the run: {} to learn from and {} to choose the epoch, the run has {} and {}, \
+                 and all of the same names: give --data where the run's images are, put back what was deleted or \
+                 renamed, or begin another run",
+                here.train, here.validation, there.train, there.validation
+            ));
+        };
+        if let [first, ..] = gone.as_slice() {
+            let what = format!("{} of the run, {first:?} for one", counted(gone.len(), "image"));
+            if !skip_gone {
+                return refused(&format!(
+                    "gone: {what}: put back what was deleted or renamed, give --data where the run's images are, or add \
+                     --skip-bad to go on without"
+                ));
+            }
             output.warn(&format!(
-                "files in {data} have changed since the run began: it goes on with them, and not with the numbers of a run \
-                 that was not stopped"
+                "gone: {what}: it goes on without, and not with the numbers of a run that was not stopped"
             ));
         }
-        Ok(())
+        if new > 0 {
+            let what = counted(new, "image");
+            output.warn(&format!("left out: {what} of the data that the run did not begin with"));
+        }
+        Ok(splits)
     }
 
     /// The arguments with which the run goes on: its own where `args` leaves them out. Fails where `args` wants others, and

@@ -18,6 +18,7 @@ use top5::{CpuDevice, Model, Options, WEIGHTS_FILE};
 use crate::args::{DataArgs, EngineArgs};
 use crate::memory::{self, limited};
 use crate::output::{Kind, Output};
+use crate::parts;
 use crate::run_folder::{CHECKPOINTS, REPORT, RunFolder, read_recipe};
 use crate::tensorboard;
 
@@ -141,21 +142,19 @@ impl Task {
         })?;
         let name = data.data.as_deref().unwrap_or(&self.recipe.data);
         let open = OpenOptions {
-            validation: self.recipe.validation,
-            seed: self.recipe.seed,
             on_bad: if data.skip_bad { OnBad::Skip } else { OnBad::Fail },
             limits: data.images.limits(),
             memory: memory::available(),
             ..OpenOptions::default()
         };
-        let splits = top5::data::open(name, &open).context(
+        let splits = parts::open(name, Some(&parts::division(&self.recipe)), open).context(
             "opening the run's images: say with --data where they are by now, or leave them out with --no-images",
         )?;
         let Some((part, dataset)) = unseen(&splits) else { return Ok(None) };
         // Those of the data sets look already as drawn digits are brought to.
         let preprocess = Preprocess { drawn_digits: false, ..model.preprocess.clone() };
         let device = top5::device(&limited(self.options.clone()))?;
-        let batch = self.recipe.batch_size;
+        let batch = self.recipe.batch_size.min(dataset.len());
         let mut loader = Loader::new(dataset, preprocess, LoaderOptions::evaluation(batch));
         if let Some(threads) = self.options.threads {
             loader = loader.threads(threads);

@@ -77,6 +77,8 @@ struct Run {
 /// The command, resolved.
 pub(crate) struct Task {
     recipe: Recipe,
+    /// What the command line says of it.
+    said: Vec<(String, String)>,
     /// What is to be said before anything else.
     warning: Option<String>,
     /// What is to be said of a run that gets more epochs.
@@ -125,7 +127,7 @@ struct Ready {
 
 impl Task {
     pub(crate) fn resolve(args: TrainArgs) -> Result<Self> {
-        let Resolved { recipe, prolonged, augment_unsaid } = recipe::resolve(&args)?;
+        let Resolved { recipe, said, prolonged, augment_unsaid } = recipe::resolve(&args)?;
         let warning = data::about(&recipe, &args);
         let place = match args.out {
             Some(out) if args.resume => {
@@ -147,6 +149,7 @@ impl Task {
         }
         Ok(Self {
             recipe,
+            said,
             warning,
             prolonged,
             augment_unsaid,
@@ -183,6 +186,21 @@ impl Task {
         let begins = matches!(self.place, Place::New(_));
         let reading = data::Reading { on_bad: self.on_bad, limits: self.limits, output };
         let splits = data::open(&self.recipe, &reading, self.data_unsaid && !begins)?;
+        let splits = match &self.place {
+            Place::Begun(out, Some(begun)) => {
+                let whole = || data::undivided(&self.recipe, self.limits);
+                begun.own_images(
+                    out,
+                    &self.recipe.data,
+                    splits,
+                    whole,
+                    self.on_bad == OnBad::Skip,
+                    output,
+                )?
+            }
+            Place::Begun(_, None) | Place::New(_) => splits,
+        };
+        recipe::check_validation(&self.recipe, &self.said, splits.validation.len())?;
         // The program and the images that it holds.
         let taken = limits::resident();
         let network = zoo::network(&self.recipe.network)?;
@@ -203,10 +221,7 @@ impl Task {
             start::warn_of_drawn(&tuning, &graph, start.as_ref(), output);
         }
         let options = match &self.place {
-            Place::Begun(_, Some(begun)) => {
-                begun.check_data(&self.recipe.data, &splits, output)?;
-                begun.resume(&self.engine, output)?.options()?
-            }
+            Place::Begun(_, Some(begun)) => begun.resume(&self.engine, output)?.options()?,
             Place::Begun(_, None) | Place::New(_) => self.engine.options()?,
         };
         let options = limited(options);
@@ -543,7 +558,8 @@ impl Run {
         let Some((part, dataset)) = unseen.filter(|(part, _)| wanted(part)) else {
             return Ok(None);
         };
-        let (batch, stop) = (self.recipe.batch_size, self.interrupt.stop());
+        let batch = self.recipe.batch_size.min(dataset.len());
+        let stop = self.interrupt.stop();
         let inference = SessionOptions::inference(batch);
         let options = SessionOptions { stop: Some(stop.clone()), ..inference };
         let evaluation = LoaderOptions::evaluation(batch);

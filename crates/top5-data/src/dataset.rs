@@ -282,7 +282,7 @@ pub struct Splits {
     /// Why files of an image folder cannot be used, one entry per file, over all parts; only [`OnBad::Skip`] looks.
     ///
     /// [`OnBad::Skip`]: crate::OnBad::Skip
-    pub skipped: Arc<[DataError]>,
+    pub skipped: Vec<Arc<DataError>>,
     /// What else was found and is not used, a sentence each.
     pub unused: Arc<[String]>,
 }
@@ -314,7 +314,7 @@ impl Splits {
             train: Arc::new(Subset::new(Arc::clone(&train), kept)),
             validation: Arc::new(Subset::new(train, held)),
             test,
-            skipped: Arc::default(),
+            skipped: Vec::new(),
             unused: Arc::default(),
         })
     }

@@ -39,7 +39,7 @@ pub fn digits() -> Splits {
         train: part(train),
         validation: part(validation),
         test: Some(Arc::new(Subset::new(all, test))),
-        skipped: Arc::default(),
+        skipped: Vec::new(),
         unused: Arc::default(),
     }
 }

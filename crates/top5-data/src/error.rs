@@ -118,6 +118,11 @@ pub enum DataError {
         /// What is wrong with it.
         source: ImageError,
     },
+    /// A file is gone that was there when a run began.
+    Gone {
+        /// What it is called.
+        path: PathBuf,
+    },
     /// An IDX file does not start with the magic number of its kind.
     Magic {
         /// The IDX file.
@@ -293,6 +298,13 @@ impl fmt::Display for DataError {
         match self {
             Self::Io { path, source } => write!(f, "cannot read {}: {source}", path.display()),
             Self::Image { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Gone { path } => {
+                write!(
+                    f,
+                    "{}: was there when the run began, and is gone: put it back",
+                    path.display()
+                )
+            }
             Self::Magic { path, expected, found } => write!(
                 f,
                 "{}: not an IDX file of the kind its name says: the first four bytes should be \

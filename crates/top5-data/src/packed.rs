@@ -337,9 +337,10 @@ pub(crate) fn is_wnid(name: &str) -> bool {
         .is_some_and(|rest| rest.len() == 8 && rest.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A path without `./` in front.
+/// The path below the folder that an archive is unpacked into, without what says nothing: `/`, `./`, `//`.
 fn clean(name: &str) -> String {
-    name.trim_start_matches("./").to_owned()
+    let says = |part: &&str| !matches!(*part, "" | ".");
+    name.split('/').filter(says).collect::<Vec<_>>().join("/")
 }
 
 /// Whether programs left it behind.
@@ -433,6 +434,11 @@ pub(crate) fn part(
         }
     }
     labelled.sort_by(|(a, first), (b, second)| a.cmp(b).then_with(|| by_path(first, second)));
+    let names = || labelled.iter().map(|(_, file)| file.entry.name.as_str());
+    if let Some((twice, _)) = names().zip(names().skip(1)).find(|(a, b)| a == b) {
+        let reason = format!("{twice} is there twice, and unpacked it would be once");
+        return Err(DataError::Archive { path: path.to_owned(), reason });
+    }
     let [mut prints, mut lengths] = [Fingerprint::new(), Fingerprint::new()];
     let (mut names, mut samples) = (String::new(), Vec::with_capacity(labelled.len()));
     for (label, File { shard, entry: Entry { name, start, len, crc } }) in labelled {
@@ -469,7 +475,7 @@ pub(crate) fn finish(
                 if !error.is_bad_sample() {
                     return Err(error);
                 }
-                skipped.push(error);
+                skipped.push(Arc::new(error));
             }
         }
     }
@@ -477,10 +483,10 @@ pub(crate) fn finish(
     let test = test.map(|test| -> Arc<dyn Dataset> { test });
     let splits = match validation {
         Some(validation) => {
-            let (skipped, unused) = (Arc::default(), Arc::default());
+            let (skipped, unused) = (Vec::new(), Arc::default());
             Splits { train, validation, test, skipped, unused }
         }
         None => Splits::carve(train, test, options.validation, options.seed)?,
     };
-    Ok(Splits { skipped: skipped.into(), ..splits })
+    Ok(Splits { skipped, ..splits })
 }

@@ -75,7 +75,13 @@ fn unrecognised(spec: &str, dir: &Path) -> DataError {
             .map(str::to_owned),
         );
     } else {
-        let found = if dir.exists() { "a file is there" } else { "nothing is there" };
+        let packed = ["zip", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar"];
+        let is_packed = dir.extension().is_some_and(|of| packed.iter().any(|one| of == *one));
+        let found = match (dir.exists(), is_packed) {
+            (true, true) => "a compressed file is there: unpack it",
+            (true, false) => "a file is there",
+            (false, _) => "nothing is there",
+        };
         looked_for.push(format!("a folder or a tar archive {} ({found})", dir.display()));
     }
     DataError::Unrecognised { spec: spec.to_owned(), looked_for }
@@ -199,7 +205,7 @@ fn read_folder(
     let mut unread = 0;
     let mut read = |dir: &Path, empty| -> Result<Arc<dyn Dataset>, DataError> {
         let (folder, bad) = ImageFolder::open(dir, options.on_bad, empty, options.limits)?;
-        skipped.extend(bad);
+        skipped.extend(bad.into_iter().map(Arc::new));
         unread += folder.unread();
         Ok(Arc::new(folder))
     };
@@ -227,7 +233,7 @@ fn read_folder(
                 (test, _) => test.map(|dir| part(dir, EmptyClass::Allowed)).transpose()?,
             };
             let parts = |train, validation, test| {
-                let (skipped, unused) = (Arc::default(), Arc::default());
+                let (skipped, unused) = (Vec::new(), Arc::default());
                 Splits { train, validation, test, skipped, unused }
             };
             match (train, validation, first) {
@@ -245,7 +251,7 @@ fn read_folder(
         unused
             .push(format!("{}: TIFF and other images that are not read", counted(unread, "file")));
     }
-    Ok(Splits { skipped: skipped.into(), unused: unused.into(), ..splits })
+    Ok(Splits { skipped, unused: unused.into(), ..splits })
 }
 
 /// Whether nothing says what the images of a test part show: it has no folders, or one that is no class.

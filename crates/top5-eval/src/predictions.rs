@@ -70,12 +70,15 @@ impl Origin {
 }
 
 /// How images to choose the epoch are divided from those that are learnt from.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Division {
     /// The share of each class.
     pub validation: f64,
     /// Which ones.
     pub seed: u64,
+    /// The folder of which all images choose the epoch, in place of such a share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_data: Option<String>,
 }
 
 /// What an ensemble is.

@@ -154,7 +154,7 @@ impl Trainer {
 
     /// The most images that this rank learns from in a step.
     pub fn step_images(&self) -> usize {
-        share(self.recipe.step_images(), self.rank()).len()
+        share(self.whole_batch(), self.rank()).len()
     }
 
     /// Which of how many ranks this is.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::ValueEnum;
 use top5::Model;
-use top5::data::{self, Dataset, Limits, OnBad, OpenOptions, Splits};
+use top5::data::{Dataset, Limits, OnBad, OpenOptions, Splits};
 use top5::eval::{Division, Origin};
 use top5::train::Recipe;
 
@@ -15,6 +15,7 @@ use crate::args::DataArgs;
 use crate::exit::Stop;
 use crate::memory;
 use crate::output::Output;
+use crate::parts;
 use crate::run_folder::read_recipe;
 
 /// The dataset of a model of drawn digits that comes from no run.
@@ -49,6 +50,25 @@ impl Part {
     pub(crate) fn fingerprint(&self) -> String {
         format!("{:016x}", self.dataset.revision())
     }
+}
+
+/// How the data are divided for a part, and for those `before` it where these are wanted, too. Images that a run chose its epoch by in
+/// another folder are no part of the whole.
+fn divided(division: Option<Division>, split: Split, before: bool) -> Option<Division> {
+    let usual = OpenOptions::default();
+    let division = division.unwrap_or(Division {
+        validation: usual.validation,
+        seed: usual.seed,
+        validation_data: None,
+    });
+    Some(match (split, before) {
+        // A class with one image can only be evaluated whole.
+        (Split::All, _) => Division { validation: 0.0, validation_data: None, ..division },
+        (Split::Test, false) if division.validation_data.is_some() => {
+            Division { validation: 0.0, validation_data: None, ..division }
+        }
+        _ => division,
+    })
 }
 
 /// The part that is meant.
@@ -97,8 +117,7 @@ impl Choice {
     }
 
     fn division(&self) -> Option<Division> {
-        let Recipe { validation, seed, .. } = self.recipe.as_ref()?;
-        Some(Division { validation: *validation, seed: *seed })
+        self.recipe.as_ref().map(parts::division)
     }
 
     /// The data's name or folder, and all their parts; `split` is the one that is meant.
@@ -119,8 +138,10 @@ impl Choice {
         output: Output,
     ) -> Result<(&str, Splits)> {
         let digits = Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
-        let (data, open) = self.data(digits, self.division(), split)?;
-        let splits = data::open(data, &OpenOptions { needs_train, ..open })?;
+        let (data, open) = self.data(digits)?;
+        let division = divided(self.division(), split, needs_train);
+        let options = OpenOptions { needs_train, ..open };
+        let splits = parts::open(data, division.as_ref(), options)?;
         output.note(&format!("{data}: {}", splits.describe()));
         for unused in splits.unused.iter() {
             output.warn(&format!("left out: {unused}"));
@@ -132,9 +153,10 @@ impl Choice {
     /// epoch.
     pub(crate) fn again(&self, origin: &Origin) -> Result<(Part, Vec<Before>)> {
         let split = Split::from_str(&origin.split, true).unwrap_or(Split::All);
-        let division = origin.division;
-        let (data, open) = self.data(Some(&origin.data), division, split)?;
-        let splits = data::open(data, &OpenOptions { needs_train: false, ..open })?;
+        let division = origin.division.clone();
+        let (data, open) = self.data(Some(&origin.data))?;
+        let options = OpenOptions { needs_train: false, ..open };
+        let splits = parts::open(data, divided(division.clone(), split, true).as_ref(), options)?;
         let train = || (Split::Train.name(), Arc::clone(&splits.train));
         let before = match split {
             Split::Test => {
@@ -158,27 +180,16 @@ impl Choice {
     }
 
     /// The data's name or folder, or else `usual`, and how they are opened.
-    fn data<'a>(
-        &'a self,
-        usual: Option<&'a str>,
-        division: Option<Division>,
-        split: Split,
-    ) -> Result<(&'a str, OpenOptions)> {
+    fn data<'a>(&'a self, usual: Option<&'a str>) -> Result<(&'a str, OpenOptions)> {
         // The evaluation itself finds bad files: looking for them before would decode every file twice.
         let (on_bad, limits) = (OnBad::Fail, self.limits);
         let options =
             OpenOptions { on_bad, limits, memory: memory::available(), ..OpenOptions::default() };
-        let open = match division {
-            Some(Division { validation, seed }) => OpenOptions { validation, seed, ..options },
-            None => options,
-        };
         let own = self.recipe.as_ref().map(|recipe| recipe.data.as_str());
         let Some(data) = self.data.as_deref().or(own).or(usual) else {
             let message = "on which images? give --data, a dataset's name or a folder";
             return Err(Stop::Usage(message.to_owned()).into());
         };
-        // A class with one image can only be evaluated whole.
-        let validation = if split == Split::All { 0.0 } else { open.validation };
-        Ok((data, OpenOptions { validation, ..open }))
+        Ok((data, options))
     }
 }

@@ -131,7 +131,7 @@ impl Look {
             ensemble: None,
             data: part.data.clone(),
             split: part.split.name().to_owned(),
-            division: part.division,
+            division: part.division.clone(),
             fingerprint: part.fingerprint(),
             preprocess: Some(preprocess.clone()),
             protocol: Some(protocol.clone()),

@@ -9,9 +9,11 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use top5::data::Dataset;
 use top5::data::files;
+use top5::eval::{Division, Origin};
 use top5::graph::counted;
 use top5_serve::Pictures;
 
+use super::args::Split;
 use super::data::{Choice, DIGITS};
 use super::files as report;
 use super::pictures::thumbnail;
@@ -86,7 +88,13 @@ impl Shown {
         if !data.is_given() && origin.data != DIGITS {
             return Ok(None);
         }
-        let (part, _) = data.again(origin)?;
+        // Nor is a folder that chose the epoch by a report's word, of which nothing but that part is made.
+        let elsewhere = |of: &Division| of.validation_data.is_some();
+        let division = origin.division.clone().filter(|of| !elsewhere(of));
+        if division != origin.division && origin.split == Split::Validation.name() {
+            return Ok(None);
+        }
+        let (part, _) = data.again(&Origin { division, ..origin.clone() })?;
         let all = 0..part.dataset.len();
         let places: BTreeMap<String, usize> =
             all.map(|at| (part.dataset.sample_name(at), at)).collect();

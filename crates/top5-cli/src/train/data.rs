@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use top5::data::source::NAMES;
 use top5::data::{Limits, OnBad, OpenOptions, Splits};
+use top5::eval::Division;
 use top5::graph::counted;
 use top5::train::Recipe;
 use top5::zoo;
@@ -14,6 +15,7 @@ use super::recipe::DEFAULT_DATA;
 use crate::exit::Stop;
 use crate::memory;
 use crate::output::Output;
+use crate::parts;
 
 /// What is to be said where a network of photographs gets no data, and so learns the embedded digits.
 pub(super) fn about(recipe: &Recipe, args: &TrainArgs) -> Option<String> {
@@ -60,7 +62,7 @@ pub(super) struct Reading {
 /// The parts of the data, whose classes must be as many as the recipe says. `may_have_moved`: the data of a run that has begun,
 /// of which nobody said where they are now.
 pub(super) fn open(recipe: &Recipe, reading: &Reading, may_have_moved: bool) -> Result<Splits> {
-    let Recipe { data, classes, validation, validation_data, seed, .. } = recipe;
+    let Recipe { data, classes, .. } = recipe;
     let &Reading { on_bad, limits, output } = reading;
     if let Some((_, name)) = ELSEWHERE.iter().find(|(name, _)| name == data)
         && !Path::new(data).exists()
@@ -70,27 +72,15 @@ pub(super) fn open(recipe: &Recipe, reading: &Reading, may_have_moved: bool) -> 
         );
         return Err(Stop::BadInput(message).into());
     }
-    let share = if validation_data.is_some() { 0.0 } else { *validation };
-    let memory = memory::available();
-    let open = OpenOptions {
-        validation: share,
-        seed: *seed,
-        on_bad,
-        limits,
-        memory,
-        ..OpenOptions::default()
-    };
-    let opened = top5::data::open(data, &open);
+    let options =
+        OpenOptions { on_bad, limits, memory: memory::available(), ..OpenOptions::default() };
+    let opened = parts::open(data, Some(&parts::division(recipe)), options);
     let splits = match may_have_moved {
         true => opened.context(
             "opening the run's images: if they are elsewhere by now, say where with --data",
         ),
-        false => Ok(opened?),
+        false => opened,
     }?;
-    let splits = match validation_data {
-        Some(folder) => with_validation(splits, folder, &open, output)?,
-        None => splits,
-    };
     for error in splits.skipped.iter() {
         output.warn(&format!("left out: {error}"));
     }
@@ -105,30 +95,12 @@ pub(super) fn open(recipe: &Recipe, reading: &Reading, may_have_moved: bool) -> 
         );
         return Err(Stop::BadInput(message).into());
     }
-    recipe.check_validation(splits.validation.len())?;
     Ok(splits)
 }
 
-/// The same with all images of another folder to choose the epoch; it must have the same classes.
-fn with_validation(
-    splits: Splits,
-    folder: &str,
-    open: &OpenOptions,
-    output: Output,
-) -> Result<Splits> {
-    let other = top5::data::open(folder, open)
-        .with_context(|| format!("opening the images that choose the epoch, {folder}"))?;
-    let (here, there) = (splits.train.classes(), other.train.classes());
-    if here != there {
-        let message = format!(
-            "{folder} has other classes than the images to learn from: {} against {}; they must be of the same names",
-            there.join(", "),
-            here.join(", ")
-        );
-        return Err(Stop::BadInput(message).into());
-    }
-    for error in other.skipped.iter() {
-        output.warn(&format!("left out: {error}"));
-    }
-    Ok(Splits { validation: other.whole(), ..splits })
+/// The same without a share of the training images that chooses the epoch, and without a look at each file.
+pub(super) fn undivided(recipe: &Recipe, limits: Limits) -> Result<Splits> {
+    let options = OpenOptions { limits, memory: memory::available(), ..OpenOptions::default() };
+    let division = Division { validation: 0.0, ..parts::division(recipe) };
+    parts::open(&recipe.data, Some(&division), options)
 }

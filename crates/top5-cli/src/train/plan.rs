@@ -94,7 +94,8 @@ impl Plan {
         if recipe.accumulate > 1 {
             output.note(&format!(
                 "a step is {} batches of {}, whose gradients are added; batch normalisation, if there is any, is of one batch",
-                recipe.accumulate, recipe.batch_size
+                recipe.accumulate,
+                self.images_per_step.div_ceil(recipe.accumulate)
             ));
         }
         output.note(&self.optimizer);

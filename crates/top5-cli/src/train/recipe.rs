@@ -19,6 +19,8 @@ pub(super) const DEFAULT_DATA: &str = "digits";
 /// What the arguments ask for.
 pub(super) struct Resolved {
     pub(super) recipe: Recipe,
+    /// What the command line says of it.
+    pub(super) said: Vec<(String, String)>,
     /// What is to be said of a run that gets more epochs.
     pub(super) prolonged: Option<String>,
     /// Whether nobody has said what is done to training images, so that it follows from the images.
@@ -53,6 +55,7 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
         recipe.data = data.to_owned();
     }
     let settings = settings(args, saved.is_none());
+    contradiction(args, &settings)?;
     if saved.is_none() && recipe.preprocess.is_none() {
         recipe.preprocess = preprocess_to_change(args, &recipe, &settings)?;
     }
@@ -101,7 +104,8 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
         return Err(Stop::BadInput(message).into());
     }
     let augment_unsaid = augment_unsaid && !went_on;
-    Ok(Resolved { recipe, prolonged, augment_unsaid })
+    let said = settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Ok(Resolved { recipe, said, prolonged, augment_unsaid })
 }
 
 /// Whether this is a name of that network.
@@ -145,6 +149,44 @@ fn settings(args: &TrainArgs, begins: bool) -> Vec<(&str, String)> {
     let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?)));
     let flags = flags.chain(args.augment.settings());
     flags.chain(args.recipe.0.iter().map(|(key, value)| (key.as_str(), value.clone()))).collect()
+}
+
+/// Fails where a key is set twice, or in two ways of which only one counts.
+fn contradiction(args: &TrainArgs, settings: &[(&str, String)]) -> Result<()> {
+    let places = [("data", &args.data.data), ("weights", &args.weights)];
+    let places = places.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
+    let said: Vec<(&str, String)> = places.chain(settings.iter().cloned()).collect();
+    for (number, (key, value)) in said.iter().enumerate() {
+        if let Some((_, other)) = said[..number].iter().find(|(before, _)| before == key) {
+            let [one, other] = [other, value].map(|value| flags::typed(value));
+            let message = format!("{key} is given twice, as {one} and as {other}: give it once");
+            return Err(Stop::Usage(message).into());
+        }
+    }
+    let is_set = |wanted: &str| said.iter().any(|(key, _)| *key == wanted);
+    if is_set("validation") && is_set("validation_data") {
+        let message = "--validation is a share of the images, and --validation-data stands in place of it: give one of them";
+        return Err(Stop::Usage(message.to_owned()).into());
+    }
+    Ok(())
+}
+
+/// Fails where something of the recipe needs images that choose the epoch, and there are none; in the words of the command line
+/// where it says so.
+pub(super) fn check_validation(
+    recipe: &Recipe,
+    said: &[(String, String)],
+    images: usize,
+) -> Result<()> {
+    recipe.check_validation(images).map_err(|error| {
+        let keys = ["early_stopping", "schedule", "validation"];
+        let settings: Vec<(&str, String)> =
+            said.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+        match settings.iter().any(|(key, _)| keys.contains(key)) {
+            true => refused(error, &settings).into(),
+            false => error.into(),
+        }
+    })
 }
 
 /// The error of settings that make no recipe, in the words of the command line.

@@ -78,7 +78,7 @@ fn damaged_image_met_in_an_epoch_leaves_a_run_that_goes_on() {
 
     // One that is no longer there is told apart from one that is bad.
     fs::remove_file(&image).unwrap();
-    place.fails("train --resume --out run", 3, &["are not those of the run", "put back"]);
+    place.fails("train --resume --out run", 3, &["cat/0077.jpg", "put back", "--skip-bad"]);
 }
 
 #[test]
@@ -94,6 +94,98 @@ fn bad_images_are_left_out_of_every_part_and_counted() {
     place.text("train --resume --skip-bad --out run");
     let weights = |run: &str| fs::read(place.path(run).join("model.safetensors")).unwrap();
     assert_eq!(weights("run"), weights("skipped"));
+}
+
+/// A prolonged run, with its code and the hash of its weights where it ends well.
+fn prolonged(place: &Place, run: &str, flags: &str) -> (Option<i32>, String, Option<String>) {
+    let line = format!("train --resume --epochs 3 --no-report --json --out {run} {flags}");
+    let ran = place.run(&line);
+    let hash = (ran.code == Some(0))
+        .then(|| parse(&ran.stdout)["weights_sha256"].as_str().unwrap().to_owned());
+    (ran.code, ran.stderr, hash)
+}
+
+#[test]
+fn a_run_keeps_its_images_where_others_come_or_some_are_gone() {
+    let place = Place::new();
+    make_data(&place);
+    let line = format!("train lenet --data data {SHORT} --no-report");
+    for run in ["whole", "run"] {
+        place.text(&format!("{line} --out {run}"));
+    }
+    let (_, _, whole) = prolonged(&place, "whole", "");
+    let list = fs::read_to_string(place.path("run/images.json")).unwrap();
+
+    // New ones are none of its own: neither what it learns from nor what chooses the epoch changes.
+    let new = place.path("data/dark/00.pgm");
+    fs::write(&new, image(250)).unwrap();
+    let (code, told, hash) = prolonged(&place, "run", "");
+    assert!((code, &hash) == (Some(0), &whole) && told.contains("1 image of the data"), "{told}");
+    assert_eq!(fs::read_to_string(place.path("run/images.json")).unwrap(), list);
+
+    // One that is gone is as one that is bad.
+    fs::remove_file(&new).unwrap();
+    place.text(&format!("{line} --out less"));
+    let bad = place.path("data/dark/3.pgm");
+    fs::write(&bad, b"P5 28 28").unwrap();
+    fs::create_dir(place.path("copy")).unwrap();
+    let copy = Command::new("cp").args(["-r", "less", "copy"]).current_dir(place.path("")).status();
+    assert!(copy.unwrap().success());
+    let (_, _, of_bad) = prolonged(&place, "less", "--skip-bad");
+    fs::remove_file(&bad).unwrap();
+    let (code, told, _) = prolonged(&place, "copy/less", "");
+    assert!(
+        code == Some(3) && told.contains("dark/3.pgm") && told.contains("--skip-bad"),
+        "{told}"
+    );
+    let (code, told, hash) = prolonged(&place, "copy/less", "--skip-bad");
+    assert!((code, &hash) == (Some(0), &of_bad) && told.contains("goes on without"), "{told}");
+    // Put back, it is one of them again.
+    fs::write(&bad, image(33)).unwrap();
+    place.text("train --resume --out copy/less --epochs 4");
+
+    // Data of which most are other ones are not the run's.
+    for i in 0..9 {
+        for class in ["bright", "dark"] {
+            let folder = place.path("data").join(class);
+            fs::rename(folder.join(format!("{i}.pgm")), folder.join(format!("new{i}.pgm")))
+                .unwrap();
+        }
+    }
+    place.fails("train --resume --skip-bad --out run", 3, &["are not those of the run"]);
+}
+
+/// Images of another folder that chose the epoch are looked at again, and none that were learnt from.
+#[test]
+fn images_of_another_folder_that_chose_the_epoch_are_those_of_eval_and_report() {
+    let place = Place::new();
+    make_data(&place);
+    for class in ["bright", "dark"] {
+        fs::create_dir_all(place.path("held").join(class)).unwrap();
+        for i in 0..3 {
+            let file = place.path("held").join(class).join(format!("h{i}.pgm"));
+            fs::write(file, image(100 + i)).unwrap();
+        }
+    }
+    place.text(&format!("train lenet --data data --validation-data held {SHORT} --out run"));
+    let epochs = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+    let document = place.json("eval run --split validation");
+    assert_eq!(document["images"], 6);
+    let kept = |line: &&str| line.contains("eval_loss");
+    let best = epochs.lines().filter(kept).map(|line| parse(line)["eval_loss"].as_f64().unwrap());
+    let best = best.fold(f64::INFINITY, f64::min);
+    let loss = document["loss"].as_f64().unwrap();
+    assert!((loss - best).abs() < 1e-6, "{loss} {best}");
+    assert_eq!(place.json("eval run --split train")["images"], 20);
+    assert_eq!(place.json("eval run --split all")["images"], 20);
+
+    let page = fs::read(place.path("run/report.html")).unwrap();
+    assert!(String::from_utf8_lossy(&page).contains("6 validation images"));
+    place.text("report run");
+    assert!(fs::read(place.path("run/report.html")).unwrap() == page, "another page");
+    // Saved answers are about the same images.
+    place.text("eval run --split validation --save answers.safetensors");
+    place.text("eval --predictions answers.safetensors --data data --twins --report again");
 }
 
 #[test]

@@ -261,6 +261,10 @@ fn senseless_values_are_refused_before_anything_is_made() {
         ("--set momentun=0.9", &["momentun", "nearest: momentum"]),
         ("--set learning_rate=0.9", &["learning_rate", "nearest: lr"]),
         ("--set lr", &["KEY=VALUE"]),
+        ("--momentum 0.8 --set momentum=0.9", &["momentum is given twice", "0.8", "0.9"]),
+        ("--set lr=1 --set lr=2", &["lr is given twice", "as 1 and as 2"]),
+        ("--data digits --set data=photos", &["data is given twice", "digits", "photos"]),
+        ("--validation 0.2 --validation-data a", &["--validation", "--validation-data", "one of"]),
         ("--set epochs=0", &["epochs", "from 1"]),
         ("--set batch_size=9223372036854775807", &["batch_size"]),
         ("--set checkpoint_steps=0", &["checkpoint_steps"]),
@@ -415,6 +419,14 @@ fn what_looks_wrong_with_the_data_is_said_before_the_first_step() {
     place.text("train lenet --data parts --epochs 1 --batch-size 8 --augment none --out other");
     let recipe = fs::read_to_string(place.path("other/config.resolved.toml")).unwrap();
     assert!(recipe.contains("augment = []"), "{recipe}");
+    // Memory is for the images that there are, and so is what is said of a step.
+    let ran = place.run(
+        "train lenet --data parts --epochs 1 --batch-size 100000 --memory-limit 100 --out all",
+    );
+    assert!(ran.code == Some(0) && ran.stderr.contains("1 step of 24 images"), "{ran:?}");
+    let ran =
+        place.run("train lenet --data parts --epochs 1 --batch-size 8 --accumulate 12 --out two");
+    assert!(ran.code == Some(0) && ran.stderr.contains("12 batches of 2,"), "{ran:?}");
     // The images that choose may lie elsewhere.
     place.text("train lenet --data parts/train --validation-data parts/train --epochs 1 --batch-size 8 --out third");
     place.text("train --resume --out third");
@@ -549,9 +561,12 @@ fn without_validation_images_the_last_epoch_is_kept() {
         [("--set early_stopping=2", "early_stopping"), ("--set schedule={plateau={}}", "schedule")]
     {
         let line = format!("train lenet --data photos --set validation=0 {flag} --out other");
-        place.fails(&line, 3, &[word, "choose the epoch"]);
+        place.fails(&line, 2, &[word, "choose the epoch"]);
         assert!(!place.path("other").exists(), "{flag}");
     }
+    let recipe = fs::read_to_string(place.path("run/config.resolved.toml")).unwrap();
+    fs::write(place.path("waits.toml"), format!("early_stopping = 2\n{recipe}")).unwrap();
+    place.fails("train waits.toml --out other", 3, &["early_stopping", "choose the epoch"]);
 }
 
 /// A rate of 0 from the second epoch on: nothing is better than the first.

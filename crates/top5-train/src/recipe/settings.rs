@@ -17,7 +17,7 @@ impl Recipe {
     /// `none` is no augmentation, no preprocessing of the recipe's own, and so on.
     ///
     /// With another optimiser, the numbers that only the recipe's own has are left out, and the learning rate must be set as
-    /// well: one optimiser's is another's divergence. With fewer epochs than the warm-up has, and no other warm-up, it is as
+    /// well: one optimiser's is another's divergence. One form of clipping takes the recipe's other one out. With fewer epochs than the warm-up has, and no other warm-up, it is as
     /// long as the run.
     pub fn with(&self, settings: &[(&str, String)]) -> Result<Self, RecipeError> {
         if settings.is_empty() {
@@ -38,6 +38,11 @@ impl Recipe {
             let keys = self.optimizer.keys().iter();
             for key in keys.filter(|key| !optimizer.keys().contains(key) && !is_set(key)) {
                 table.remove(*key);
+            }
+        }
+        for [one, other] in [["clip_norm", "clip_value"], ["clip_value", "clip_norm"]] {
+            if is_set(one) && !is_set(other) && table.contains_key(one) {
+                table.remove(other);
             }
         }
         let mut recipe = read(table).map_err(|error| self.unreadable(settings, &error))?;
@@ -367,6 +372,12 @@ mod tests {
         assert_eq!(key(&[("optimizer", "adam")]), "lr");
         assert_eq!(key(&[("optimizer", "adam"), ("lr", "1e-3"), ("momentum", "0.9")]), "momentum");
         assert_eq!(key(&[("clip_norm", "0")]), "clip_norm");
+        // One form of clipping takes the other's place.
+        let norm = with(&[("clip_norm", "2.0")]).unwrap();
+        let value = norm.with(&[("clip_value", "0.5".to_owned())]).unwrap();
+        assert_eq!((value.clip_norm, value.clip_value), (None, Some(0.5)));
+        assert_eq!(value.with(&[("clip_norm", "none".to_owned())]), Ok(value.clone()));
+        assert!(with(&[("clip_norm", "2.0"), ("clip_value", "0.5")]).is_err());
         assert!(with(&[("optimizer", "adan")]).unwrap_err().to_string().contains("adan"));
         let unknown = with(&[("momentun", "0.9")]).unwrap_err().to_string();
         assert!(unknown.contains("momentun") && unknown.contains("nearest: momentum"), "{unknown}");

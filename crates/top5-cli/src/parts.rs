@@ -1,0 +1,50 @@
+//! The parts of data as a run divides them: by a share, or with all images of another folder to choose the epoch.
+
+use anyhow::{Context, Result};
+use top5::data::{OpenOptions, Splits};
+use top5::eval::Division;
+use top5::train::Recipe;
+
+use crate::exit::Stop;
+
+/// Opens data as `division` divides them, or as the options do where it says nothing.
+pub(crate) fn open(
+    data: &str,
+    division: Option<&Division>,
+    options: OpenOptions,
+) -> Result<Splits> {
+    let Some(Division { validation, seed, validation_data }) = division else {
+        return Ok(top5::data::open(data, &options)?);
+    };
+    let share = if validation_data.is_some() { 0.0 } else { *validation };
+    let options = OpenOptions { validation: share, seed: *seed, ..options };
+    let splits = top5::data::open(data, &options)?;
+    match validation_data {
+        Some(folder) => with_validation(splits, folder, options),
+        None => Ok(splits),
+    }
+}
+
+/// The same with all images of another folder to choose the epoch; it must have the same classes.
+fn with_validation(splits: Splits, folder: &str, options: OpenOptions) -> Result<Splits> {
+    let other = top5::data::open(folder, &OpenOptions { needs_train: true, ..options })
+        .with_context(|| format!("opening the images that choose the epoch, {folder}"))?;
+    let (here, there) = (splits.train.classes(), other.train.classes());
+    if here != there {
+        let message = format!(
+            "{folder} has other classes than the images to learn from: {} against {}; they must be of the same names",
+            there.join(", "),
+            here.join(", ")
+        );
+        return Err(Stop::BadInput(message).into());
+    }
+    let validation = other.whole();
+    let skipped = [splits.skipped, other.skipped].concat();
+    Ok(Splits { validation, skipped, ..splits })
+}
+
+/// How a run of this recipe divides its data.
+pub(crate) fn division(recipe: &Recipe) -> Division {
+    let Recipe { validation, seed, validation_data, .. } = recipe;
+    Division { validation: *validation, seed: *seed, validation_data: validation_data.clone() }
+}
