@@ -117,7 +117,7 @@ mod tests {
         let error = listed.sample(1).unwrap_err();
         assert!(error.is_bad_sample() && !error.is_io(), "{error}");
         assert!(error.to_string().contains("letters/5"), "{error}");
-        assert!(listed.sample(3).is_err());
+        assert!(matches!(listed.sample(3), Err(DataError::Index { index: 3, .. })));
 
         let twice = Arc::new(Subset::new(whole, vec![1, 1]));
         assert!(Listed::new(twice, list.to_vec(), 3).is_none());

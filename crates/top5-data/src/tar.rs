@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::error::DataError;
+use crate::folder::has_image_extension;
 
 /// Headers and data begin at multiples of it.
 const BLOCK: u64 = 512;
@@ -79,7 +80,15 @@ pub(crate) fn scan(
                 let crc = crc.and_then(|crc| u32::from_str_radix(&crc, 16).ok());
                 each(Entry { name, start, len, crc })?;
             }
-            _ => long = Long::default(),
+            kind => {
+                let name = long.name.take().unwrap_or_else(|| short_name(&header));
+                // Unpacked, it would be an image.
+                if matches!(kind, b'1' | b'2') && has_image_extension(Path::new(&name)) {
+                    let why = "is a link, which `tar --dereference --hard-dereference` follows";
+                    return Err(damaged(path, format!("{name} {why}")));
+                }
+                long = Long::default();
+            }
         }
         at = next;
     }
@@ -303,6 +312,19 @@ mod tests {
         assert_eq!(found, expected.map(|(name, len)| (name.to_owned(), len, Some(7))));
         assert_eq!(number(&block("x", 1 << 40, b'0', "")[124..136]), Some(1 << 40));
         assert!(header("", 0, 0).is_none() && header(&"x".repeat(5000), 0, 0).is_none());
+    }
+
+    #[test]
+    fn images_that_are_links_are_named() {
+        let link = |name: &str, kind| {
+            let archive = [block(name, 0, kind, "").as_slice(), &[0; 2 * BLOCK as usize]].concat();
+            listed(&archive)
+        };
+        for kind in [b'1', b'2'] {
+            assert!(link("a/b.jpg", kind).unwrap_err().contains("a/b.jpg is a link"));
+            assert_eq!(link("a/readme", kind), Ok(Vec::new()));
+        }
+        assert_eq!(link("a.jpg", b'5'), Ok(Vec::new()));
     }
 
     /// No flip of a header's bit goes unnoticed, no cut, and none makes it read beyond the file.

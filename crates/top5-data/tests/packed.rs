@@ -141,10 +141,18 @@ fn layouts_that_are_no_dataset_are_named() {
         (&[("train/a/1.png", COLOUR), ("train/b/1.png", COLOUR), ("test/c/1.png", COLOUR)], "c"),
         (&[(CLASSES, b"a\nb\nc\n"), ("a/1.png", COLOUR), ("b/1.png", COLOUR)], "the class \"c\""),
         (&[(CLASSES, b"\xff"), ("a/1.png", COLOUR)], "no text"),
+        (
+            &[("a/1.png", COLOUR), ("b/1.png", COLOUR), ("./a/1.png", GRAY)],
+            "a/1.png is there twice",
+        ),
     ] {
         let message = refused(&written(&folder, "x.tar", files));
         assert!(message.contains(word), "{word}: {message}");
     }
+    // Names are as `tar` makes files of them.
+    let files: [(&str, &[u8]); 2] = [("/a/1.png", COLOUR), (".//b/./1.png", COLOUR)];
+    let splits = opened(&written(&folder, "x.tar", &files)).unwrap();
+    assert_eq!(splits.train.classes(), ["a", "b"]);
     fs::write(folder.path().join("x.tar"), "no archive").unwrap();
     assert!(refused(&folder.path().join("x.tar")).contains("ends before"));
 }

@@ -77,7 +77,7 @@ fn images(samples: usize, seed: u64) -> Arc<dyn Dataset> {
 fn trainer(recipe: &Recipe) -> Trainer {
     let (train, validation) = (images(BATCH * STEPS + 5, 1), images(19, 2));
     let splits =
-        Splits { train, validation, test: None, skipped: Arc::default(), unused: Arc::default() };
+        Splits { train, validation, test: None, skipped: Vec::new(), unused: Arc::default() };
     Trainer::new(recipe.clone(), &splits, Preprocess::squash([1, 8, 8]))
 }
 

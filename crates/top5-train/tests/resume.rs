@@ -69,7 +69,7 @@ fn images(samples: usize, seed: u64) -> Arc<dyn Dataset> {
 fn splits() -> Splits {
     // The last three images of an epoch do not fill a batch.
     let (train, validation) = (images(8 * STEPS + 3, 1), images(20, 2));
-    Splits { train, validation, test: None, skipped: Arc::default(), unused: Arc::default() }
+    Splits { train, validation, test: None, skipped: Vec::new(), unused: Arc::default() }
 }
 
 fn preprocess() -> Preprocess {

@@ -30,7 +30,7 @@ fn images(samples: usize, side: usize) -> Arc<dyn Dataset> {
 fn run(name: &str, recipe: Recipe, network: &str, side: usize) {
     let (train, validation) = (images(12, side + 8), images(6, side + 8));
     let splits =
-        Splits { train, validation, test: None, skipped: Arc::default(), unused: Arc::default() };
+        Splits { train, validation, test: None, skipped: Vec::new(), unused: Arc::default() };
     let network = zoo::network(network).unwrap();
     let input = [network.input[0], side, side];
     let settings = Settings { classes: CLASSES, input, ..network.settings() };

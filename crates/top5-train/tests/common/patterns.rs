@@ -32,7 +32,7 @@ pub(crate) fn trainer(recipe: &Recipe) -> Trainer {
     };
     let (train, validation) = (dataset(pixels, labels), dataset(Vec::new(), Vec::new()));
     let splits =
-        Splits { train, validation, test: None, skipped: Arc::default(), unused: Arc::default() };
+        Splits { train, validation, test: None, skipped: Vec::new(), unused: Arc::default() };
     let tuning = FineTuning::new(&graph(), recipe).expect("the recipe suits the network");
     Trainer::new(recipe.clone(), &splits, Preprocess::squash([3, 8, 8])).fine_tuning(tuning)
 }
