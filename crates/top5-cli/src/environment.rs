@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use top5::data::{Splits, files};
-use top5::graph::{EngineError, counted};
+use top5::graph::EngineError;
 use top5::{CpuDevice, Isa, Options, Precision};
 
 use crate::args::{EngineArgs, PrecisionArg};
@@ -50,6 +50,13 @@ impl Images {
     }
 }
 
+/// The images of a run, as they are now.
+pub(crate) struct Own {
+    /// Whether other things are in them.
+    pub(crate) changed: bool,
+    pub(crate) found: Found,
+}
+
 /// Fingerprints and revisions.
 fn prints(splits: &Splits) -> [[String; 2]; 2] {
     let parts = [&splits.train, &splits.validation];
@@ -58,19 +65,29 @@ fn prints(splits: &Splits) -> [[String; 2]; 2] {
 }
 
 impl Environment {
-    /// That of the run in a folder; None where none has begun.
+    /// That of the run in a folder, which cannot go on without; None where none has begun.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
+        let config = folder.join(CONFIG);
+        let has_begun =
+            || files::exists(&config).with_context(|| format!("reading {}", config.display()));
+        match Self::find(folder)? {
+            None if has_begun()? => {
+                let message = format!(
+                    "{} is missing, which says how the run computes: put it back, or begin another run",
+                    folder.join(ENVIRONMENT).display()
+                );
+                Err(Stop::BadInput(message).into())
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// That of the run in a folder, if it is there.
+    pub(crate) fn find(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(ENVIRONMENT);
         let reading = || format!("reading {}", path.display());
         if !files::exists(&path).with_context(reading)? {
-            if !files::exists(&folder.join(CONFIG)).with_context(reading)? {
-                return Ok(None);
-            }
-            let message = format!(
-                "{} is missing, which says how the run computes: put it back, or begin another run",
-                path.display()
-            );
-            return Err(Stop::BadInput(message).into());
+            return Ok(None);
         }
         let bytes = files::read(&path, files::TEXT).with_context(reading)?;
         let unusable = |error: serde_json::Error| {
@@ -106,9 +123,9 @@ impl Environment {
         folder.write(ENVIRONMENT, text.as_bytes())
     }
 
-    /// The images of the run in `folder` among those that were opened, wherever they lie. Where files have come since it began, or
-    /// `skip_gone` and have gone, its own are found by their names in `whole`, the data before any division. Fails where they cannot
-    /// be found, and warns where something has changed.
+    /// The images of the run in `folder` among those that were opened, wherever they lie. Where files have come or gone since it
+    /// began, its own are found by their names in `whole`, the data before any division. Fails where they cannot be found, or where
+    /// some are gone and `skip_gone` does not allow it.
     pub(crate) fn own_images(
         &self,
         folder: &Path,
@@ -116,17 +133,11 @@ impl Environment {
         opened: Splits,
         whole: impl FnOnce() -> Result<Splits>,
         skip_gone: bool,
-        output: Output,
-    ) -> Result<Splits> {
+    ) -> Result<Own> {
         let [fingerprints, revisions] = prints(&opened);
         if fingerprints == self.fingerprints {
-            if revisions != self.revisions {
-                output.warn(
-                    "files of the data have changed since the run began: it goes on with them, and not with the numbers \
-                     of a run that was not stopped",
-                );
-            }
-            return Ok(opened);
+            let changed = revisions != self.revisions;
+            return Ok(Own { changed, found: Found::all(opened) });
         }
         let refused = |why: &str| Err(Stop::BadInput(why.to_owned()).into());
         let (here, there) = (Images::of(&opened), self.images);
@@ -134,7 +145,7 @@ impl Environment {
             Some(list) => list.find(opened, whole()?, &self.fingerprints),
             None => None,
         };
-        let Some(Found { splits, gone, new }) = found else {
+        let Some(found) = found else {
             return refused(&format!(
                 "the images in {data} are not those of the run: {} to learn from and {} to choose the epoch, the run has {} and {}, \
                  and all of the same names: give --data where the run's images are, put back what was deleted or \
@@ -142,23 +153,13 @@ impl Environment {
                 here.train, here.validation, there.train, there.validation
             ));
         };
-        if let [first, ..] = gone.as_slice() {
-            let what = format!("{} of the run, {first:?} for one", counted(gone.len(), "image"));
-            if !skip_gone {
-                return refused(&format!(
-                    "gone: {what}: put back what was deleted or renamed, give --data where the run's images are, or add \
-                     --skip-bad to go on without"
-                ));
-            }
-            output.warn(&format!(
-                "gone: {what}: it goes on without, and not with the numbers of a run that was not stopped"
-            ));
+        match found.told_gone() {
+            Some(gone) if !skip_gone => refused(&format!(
+                "gone: {gone}: put back what was deleted or renamed, give --data where the run's images are, or add \
+                 --skip-bad to go on without"
+            )),
+            _ => Ok(Own { changed: false, found }),
         }
-        if new > 0 {
-            let what = counted(new, "image");
-            output.warn(&format!("left out: {what} of the data that the run did not begin with"));
-        }
-        Ok(splits)
     }
 
     /// The arguments with which the run goes on: its own where `args` leaves them out. Fails where `args` wants others, and

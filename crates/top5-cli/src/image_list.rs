@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use top5::data::{Dataset, Listed, Listing, Splits, files};
+use top5::graph::counted;
 
 use crate::exit::Stop;
 use crate::run_folder::RunFolder;
@@ -27,9 +28,28 @@ pub(crate) struct ImageList {
 pub(crate) struct Found {
     pub(crate) splits: Splits,
     /// What those are called that are gone.
-    pub(crate) gone: Vec<String>,
+    gone: Vec<String>,
     /// How many the run did not begin with.
-    pub(crate) new: usize,
+    new: usize,
+}
+
+impl Found {
+    /// Of data that have not.
+    pub(crate) fn all(splits: Splits) -> Self {
+        Self { splits, gone: Vec::new(), new: 0 }
+    }
+
+    /// How many are gone, and what one of them is called; None where all are there.
+    pub(crate) fn told_gone(&self) -> Option<String> {
+        let first = self.gone.first()?;
+        Some(format!("{} of the run, {first:?} for one", counted(self.gone.len(), "image")))
+    }
+
+    /// How many the run did not begin with.
+    pub(crate) fn told_new(&self) -> Option<String> {
+        let new = Some(self.new).filter(|new| *new > 0)?;
+        Some(format!("{} of the data that the run did not begin with", counted(new, "image")))
+    }
 }
 
 impl ImageList {

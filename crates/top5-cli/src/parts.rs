@@ -1,11 +1,17 @@
-//! The parts of data as a run divides them: by a share, or with all images of another folder to choose the epoch.
+//! The parts of data as a run divides them: by a share, or with all images of another folder to choose the epoch; and where they have
+//! changed, as it divided them when it began.
+
+use std::path::Path;
 
 use anyhow::{Context, Result};
-use top5::data::{OpenOptions, Splits};
+use top5::data::{Limits, OpenOptions, Splits};
 use top5::eval::Division;
 use top5::train::Recipe;
 
+use crate::environment::{Environment, Own};
 use crate::exit::Stop;
+use crate::memory;
+use crate::output::Output;
 
 /// Opens data as `division` divides them, or as the options do where it says nothing.
 pub(crate) fn open(
@@ -41,6 +47,32 @@ fn with_validation(splits: Splits, folder: &str, options: OpenOptions) -> Result
     let validation = other.whole();
     let skipped = [splits.skipped, other.skipped].concat();
     Ok(Splits { validation, skipped, ..splits })
+}
+
+/// The parts of the images of the run in `folder` as it divided them when it began, of those that were `opened` as its recipe divides
+/// them now, when files may have come or gone.
+pub(crate) fn of_run(
+    folder: &Path,
+    recipe: &Recipe,
+    opened: Splits,
+    limits: Limits,
+    skip_gone: bool,
+    output: Output,
+) -> Result<Splits> {
+    let Some(begun) = Environment::find(folder)? else { return Ok(opened) };
+    let whole = || undivided(recipe, limits);
+    let Own { found, .. } = begun.own_images(folder, &recipe.data, opened, whole, skip_gone)?;
+    if let Some(new) = found.told_new() {
+        output.warn(&format!("left out: {new}"));
+    }
+    Ok(found.splits)
+}
+
+/// The data of a recipe without a share of the training images that chooses the epoch, and without a look at each file.
+pub(crate) fn undivided(recipe: &Recipe, limits: Limits) -> Result<Splits> {
+    let options = OpenOptions { limits, memory: memory::available(), ..OpenOptions::default() };
+    let division = Division { validation: 0.0, ..division(recipe) };
+    open(&recipe.data, Some(&division), options)
 }
 
 /// How a run of this recipe divides its data.

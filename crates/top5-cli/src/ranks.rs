@@ -18,10 +18,12 @@ use top5::train::{Event, Ranks, State, Trainer};
 use crate::exit::Stop;
 use crate::interrupt::Interrupt;
 use crate::output::{Output, say};
-use crate::train::flags::RANKS;
 
 /// Bytes of gradients that are added at once: small enough that the first are on their way early in the backward pass.
 pub(crate) const BUCKET: usize = 4 << 20;
+
+/// Heading of the flags of several processes, in `top5 train --help` and elsewhere.
+pub(crate) const RANKS: &str = "Several processes (mpirun -n N top5 …)";
 
 /// Where the launchers say how many processes they start: Open MPI, MPICH and its kin, Slurm.
 const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];

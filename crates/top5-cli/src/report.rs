@@ -140,16 +140,26 @@ impl Task {
                 weights.display()
             )
         })?;
-        let name = data.data.as_deref().unwrap_or(&self.recipe.data);
         let open = OpenOptions {
             on_bad: if data.skip_bad { OnBad::Skip } else { OnBad::Fail },
             limits: data.images.limits(),
             memory: memory::available(),
             ..OpenOptions::default()
         };
-        let splits = parts::open(name, Some(&parts::division(&self.recipe)), open).context(
+        let recipe = match &data.data {
+            Some(data) => &Recipe { data: data.clone(), ..self.recipe.clone() },
+            None => &self.recipe,
+        };
+        let opened = parts::open(&recipe.data, Some(&parts::division(recipe)), open).context(
             "opening the run's images: say with --data where they are by now, or leave them out with --no-images",
         )?;
+        let splits = match opened.test {
+            Some(_) => opened,
+            None => {
+                let (limits, skip) = (data.images.limits(), data.skip_bad);
+                parts::of_run(path, recipe, opened, limits, skip, output)?
+            }
+        };
         let Some((part, dataset)) = unseen(&splits) else { return Ok(None) };
         // Those of the data sets look already as drawn digits are brought to.
         let preprocess = Preprocess { drawn_digits: false, ..model.preprocess.clone() };

@@ -42,6 +42,7 @@ use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::memory::{OfTraining, limited};
 use crate::output::{Output, command_line};
+use crate::parts;
 use crate::ranks::{self, RanksArgs};
 use crate::report::{self, Answers};
 use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, REPORT, RunFolder, epoch_file};
@@ -188,15 +189,11 @@ impl Task {
         let splits = data::open(&self.recipe, &reading, self.data_unsaid && !begins)?;
         let splits = match &self.place {
             Place::Begun(out, Some(begun)) => {
-                let whole = || data::undivided(&self.recipe, self.limits);
-                begun.own_images(
-                    out,
-                    &self.recipe.data,
-                    splits,
-                    whole,
-                    self.on_bad == OnBad::Skip,
-                    output,
-                )?
+                let whole = || parts::undivided(&self.recipe, self.limits);
+                let skip = self.on_bad == OnBad::Skip;
+                let own = begun.own_images(out, &self.recipe.data, splits, whole, skip)?;
+                data::warn_of_changes(&own, output);
+                own.found.splits
             }
             Place::Begun(_, None) | Place::New(_) => splits,
         };

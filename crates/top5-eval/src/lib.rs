@@ -10,6 +10,7 @@ mod calibration;
 pub mod crops;
 pub mod dense;
 pub mod ensemble;
+mod error;
 mod evaluate;
 pub mod imagenet;
 mod judge;
@@ -28,7 +29,8 @@ mod view;
 pub use calibration::{
     BINS, Bin, Calibration, TEMPERATURES, at_temperature, null_is_infinite, temperature,
 };
-pub use evaluate::{EvaluationError, evaluate, evaluate_by, evaluate_each, evaluate_loaded};
+pub use error::EvaluationError;
+pub use evaluate::{evaluate, evaluate_by, evaluate_each, evaluate_loaded};
 pub use judge::{Judged, KEPT};
 pub use named::{NAMES, named};
 pub use pipe::{Answer, Pipe};

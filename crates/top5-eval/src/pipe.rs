@@ -17,7 +17,7 @@ use std::thread;
 use top5_data::{DataError, Dataset, Image, MemoryDataset, Preprocess};
 use top5_graph::{Graph, Network};
 
-use crate::evaluate::EvaluationError;
+use crate::error::EvaluationError;
 use crate::metric::softmax;
 use crate::protocol::{Average, Part, Protocol, check_fit};
 use prepare::{Input, Plan, Prepared, Queue};

@@ -1,6 +1,7 @@
 //! The methods by name: a network, a prepared image and a class go in, a map comes out.
 
 mod cam;
+mod explain;
 mod explainer;
 pub mod figure7;
 mod gradients;

@@ -1,6 +1,6 @@
 //! Which images are looked at.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -27,8 +27,8 @@ pub(crate) struct Choice {
     data: Option<String>,
     pub(crate) skip_bad: bool,
     limits: Limits,
-    /// The recipe of the run that the model is of: its data are divided as they were when it learnt.
-    recipe: Option<Recipe>,
+    /// The run that the model is of, its folder and recipe: its data are divided as they were when it learnt.
+    run: Option<(PathBuf, Recipe)>,
     pub(crate) split: Split,
 }
 
@@ -71,6 +71,14 @@ fn divided(division: Option<Division>, split: Split, before: bool) -> Option<Div
     })
 }
 
+/// Whether it depends on how a run divided its data which images a part has.
+fn is_divided(split: Split) -> bool {
+    match split {
+        Split::Train | Split::Validation => true,
+        Split::Test | Split::All => false,
+    }
+}
+
 /// The part that is meant.
 fn part_of(splits: Splits, split: Split) -> Option<Arc<dyn Dataset>> {
     match split {
@@ -83,9 +91,12 @@ fn part_of(splits: Splits, split: Split) -> Option<Arc<dyn Dataset>> {
 
 impl Choice {
     pub(crate) fn resolve(args: DataArgs, split: Split, model: Option<&str>) -> Result<Self> {
-        let recipe = model.map(|model| read_recipe(Path::new(model))).transpose()?.flatten();
+        let run = match model.map(Path::new) {
+            Some(folder) => read_recipe(folder)?.map(|recipe| (folder.to_owned(), recipe)),
+            None => None,
+        };
         let limits = args.images.limits();
-        Ok(Self { data: args.data, skip_bad: args.skip_bad, limits, recipe, split })
+        Ok(Self { data: args.data, skip_bad: args.skip_bad, limits, run, split })
     }
 
     /// Whether the user has said which data.
@@ -95,7 +106,7 @@ impl Choice {
 
     /// Whether it is known which data are looked at without asking.
     pub(crate) fn is_known(&self, model: &Model) -> bool {
-        self.data.is_some() || self.recipe.is_some() || model.preprocess.drawn_digits
+        self.data.is_some() || self.run.is_some() || model.preprocess.drawn_digits
     }
 
     /// The part that was asked for, or another one of the same data.
@@ -103,7 +114,7 @@ impl Choice {
         let (data, splits) = self.parts(model, split, split == Split::Train, output)?;
         let part = part_of(splits, split);
         // The images that chose the epoch, which are no test but the nearest to one.
-        let other = match &self.recipe {
+        let other = match &self.run {
             Some(_) => " validation (those that chose the epoch)",
             None => " all, --split validation where there is val/",
         };
@@ -117,7 +128,7 @@ impl Choice {
     }
 
     fn division(&self) -> Option<Division> {
-        self.recipe.as_ref().map(parts::division)
+        self.run.as_ref().map(|(_, recipe)| parts::division(recipe))
     }
 
     /// The data's name or folder, and all their parts; `split` is the one that is meant.
@@ -139,9 +150,15 @@ impl Choice {
     ) -> Result<(&str, Splits)> {
         let digits = Some(DIGITS).filter(|_| model.preprocess.drawn_digits);
         let (data, open) = self.data(digits)?;
-        let division = divided(self.division(), split, needs_train);
         let options = OpenOptions { needs_train, ..open };
-        let splits = parts::open(data, division.as_ref(), options)?;
+        let division = divided(self.division(), split, needs_train);
+        let opened = parts::open(data, division.as_ref(), options)?;
+        let splits = match &self.run {
+            Some((folder, recipe)) if recipe.data == data && is_divided(split) => {
+                parts::of_run(folder, recipe, opened, self.limits, self.skip_bad, output)?
+            }
+            _ => opened,
+        };
         output.note(&format!("{data}: {}", splits.describe()));
         for unused in splits.unused.iter() {
             output.warn(&format!("left out: {unused}"));
@@ -185,7 +202,7 @@ impl Choice {
         let (on_bad, limits) = (OnBad::Fail, self.limits);
         let options =
             OpenOptions { on_bad, limits, memory: memory::available(), ..OpenOptions::default() };
-        let own = self.recipe.as_ref().map(|recipe| recipe.data.as_str());
+        let own = self.run.as_ref().map(|(_, recipe)| recipe.data.as_str());
         let Some(data) = self.data.as_deref().or(own).or(usual) else {
             let message = "on which images? give --data, a dataset's name or a folder";
             return Err(Stop::Usage(message.to_owned()).into());

@@ -5,17 +5,19 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use top5::data::source::NAMES;
 use top5::data::{Limits, OnBad, OpenOptions, Splits};
-use top5::eval::Division;
 use top5::graph::counted;
 use top5::train::Recipe;
 use top5::zoo;
 
 use super::args::TrainArgs;
-use super::recipe::DEFAULT_DATA;
+use crate::environment::Own;
 use crate::exit::Stop;
 use crate::memory;
 use crate::output::Output;
 use crate::parts;
+
+/// The dataset of a run that names none.
+pub(super) const DEFAULT_DATA: &str = "digits";
 
 /// What is to be said where a network of photographs gets no data, and so learns the embedded digits.
 pub(super) fn about(recipe: &Recipe, args: &TrainArgs) -> Option<String> {
@@ -98,9 +100,18 @@ pub(super) fn open(recipe: &Recipe, reading: &Reading, may_have_moved: bool) -> 
     Ok(splits)
 }
 
-/// The same without a share of the training images that chooses the epoch, and without a look at each file.
-pub(super) fn undivided(recipe: &Recipe, limits: Limits) -> Result<Splits> {
-    let options = OpenOptions { limits, memory: memory::available(), ..OpenOptions::default() };
-    let division = Division { validation: 0.0, ..parts::division(recipe) };
-    parts::open(&recipe.data, Some(&division), options)
+/// Says what has changed in the images of a run that goes on.
+pub(super) fn warn_of_changes(own: &Own, output: Output) {
+    const OTHERWISE: &str = "and not with the numbers of a run that was not stopped";
+    if own.changed {
+        output.warn(&format!(
+            "files of the data have changed since the run began: it goes on with them, {OTHERWISE}"
+        ));
+    }
+    if let Some(gone) = own.found.told_gone() {
+        output.warn(&format!("gone: {gone}: it goes on without, {OTHERWISE}"));
+    }
+    if let Some(new) = own.found.told_new() {
+        output.warn(&format!("left out: {new}"));
+    }
 }

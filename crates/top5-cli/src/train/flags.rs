@@ -4,6 +4,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::args::DATA;
+use crate::ranks::RANKS;
 
 /// Headings of groups of flags in `top5 train --help`.
 pub(crate) const LENGTH: &str = "Length and choice of the epoch";
@@ -12,7 +13,6 @@ pub(crate) const OPTIMISER: &str = "Optimiser";
 pub(crate) const REGULARISATION: &str = "Regularisation";
 pub(crate) const FINE_TUNING: &str = "Fine-tuning";
 pub(crate) const RUN: &str = "Run";
-pub(crate) const RANKS: &str = "Several processes (mpirun -n N top5 …)";
 
 /// How a flag's value becomes the key's.
 #[derive(Clone, Copy, PartialEq)]

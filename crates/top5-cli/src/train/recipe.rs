@@ -8,13 +8,11 @@ use top5::train::{PrecisionName, Recipe, RecipeError};
 use top5::{Precision, zoo};
 
 use super::args::TrainArgs;
+use super::data::{DEFAULT_DATA, from_anywhere};
 use super::flags;
 use crate::exit::Stop;
 use crate::run_folder::read_recipe;
 use crate::source;
-
-/// The dataset of a run that names none.
-pub(super) const DEFAULT_DATA: &str = "digits";
 
 /// What the arguments ask for.
 pub(super) struct Resolved {
@@ -66,8 +64,8 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Resolved> {
         recipe.precision = recipe.precision.or(saved.precision);
     }
     recipe.weights = recipe.weights.as_deref().map(source::anywhere);
-    recipe.data = super::data::from_anywhere(&recipe.data);
-    recipe.validation_data = recipe.validation_data.as_deref().map(super::data::from_anywhere);
+    recipe.data = from_anywhere(&recipe.data);
+    recipe.validation_data = recipe.validation_data.as_deref().map(from_anywhere);
     let is_bf16 = recipe.precision == Some(PrecisionName::Bf16);
     if args.engine.exact && is_bf16 && saved.is_none() {
         let message = "--exact is for precision f32, and the recipe's is bf16".to_owned();

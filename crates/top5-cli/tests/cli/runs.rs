@@ -123,8 +123,20 @@ fn a_run_keeps_its_images_where_others_come_or_some_are_gone() {
     assert!((code, &hash) == (Some(0), &whole) && told.contains("1 image of the data"), "{told}");
     assert_eq!(fs::read_to_string(place.path("run/images.json")).unwrap(), list);
 
-    // One that is gone is as one that is bad.
+    // Nor what is looked at once more.
+    let chose = |run: &str, flags: &str| {
+        let line = format!("eval {run} --split validation --report chose --force {flags}");
+        let ran = place.run(&line);
+        let rows = fs::read_to_string(place.path("chose/predictions.csv")).unwrap_or_default();
+        let images = rows.lines().filter_map(|row| row.split(',').next()).map(str::to_owned);
+        (ran.code, ran.stderr, images.collect::<Vec<String>>())
+    };
+    let (code, told, images) = chose("run", "");
+    assert!(code == Some(0) && told.contains("1 image of the data"), "{told}");
     fs::remove_file(&new).unwrap();
+    assert_eq!(chose("run", "").2, images);
+
+    // One that is gone is as one that is bad.
     place.text(&format!("{line} --out less"));
     let bad = place.path("data/dark/3.pgm");
     fs::write(&bad, b"P5 28 28").unwrap();
@@ -140,6 +152,10 @@ fn a_run_keeps_its_images_where_others_come_or_some_are_gone() {
     );
     let (code, told, hash) = prolonged(&place, "copy/less", "--skip-bad");
     assert!((code, &hash) == (Some(0), &of_bad) && told.contains("goes on without"), "{told}");
+    let (code, told, _) = chose("copy/less", "");
+    assert!(code == Some(3) && told.contains("dark/3.pgm"), "{told}");
+    place.text("eval copy/less --split validation --skip-bad");
+    place.text("report copy/less --skip-bad");
     // Put back, it is one of them again.
     fs::write(&bad, image(33)).unwrap();
     place.text("train --resume --out copy/less --epochs 4");

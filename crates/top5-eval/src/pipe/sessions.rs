@@ -2,7 +2,7 @@
 
 use top5_graph::{DenseForm, Graph, GraphError, Network, Session, SessionOptions};
 
-use crate::evaluate::EvaluationError;
+use crate::error::EvaluationError;
 
 /// Pixels of all inputs of the sessions that are kept, about: activations take some hundred bytes for each.
 const KEPT_PIXELS: usize = 2 << 20;
