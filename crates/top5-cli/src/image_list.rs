@@ -9,6 +9,7 @@ use top5::data::{Dataset, Listed, Listing, Splits, files};
 use top5::graph::counted;
 
 use crate::exit::Stop;
+use crate::output::Output;
 use crate::run_folder::RunFolder;
 
 /// The file in the run's folder.
@@ -45,10 +46,12 @@ impl Found {
         Some(format!("{} of the run, {first:?} for one", counted(self.gone.len(), "image")))
     }
 
-    /// How many the run did not begin with.
-    pub(crate) fn told_new(&self) -> Option<String> {
-        let new = Some(self.new).filter(|new| *new > 0)?;
-        Some(format!("{} of the data that the run did not begin with", counted(new, "image")))
+    /// Says how many are left out since the run did not begin with them.
+    pub(crate) fn warn_of_new(&self, output: Output) {
+        if self.new > 0 {
+            let new = counted(self.new, "image");
+            output.warn(&format!("left out: {new} of the data that the run did not begin with"));
+        }
     }
 }
 

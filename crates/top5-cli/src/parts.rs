@@ -8,10 +8,10 @@ use top5::data::{Limits, OpenOptions, Splits};
 use top5::eval::Division;
 use top5::train::Recipe;
 
-use crate::environment::{Environment, Own};
+use crate::environment::Environment;
 use crate::exit::Stop;
+use crate::image_list::Found;
 use crate::memory;
-use crate::output::Output;
 
 /// Opens data as `division` divides them, or as the options do where it says nothing.
 pub(crate) fn open(
@@ -57,15 +57,10 @@ pub(crate) fn of_run(
     opened: Splits,
     limits: Limits,
     skip_gone: bool,
-    output: Output,
-) -> Result<Splits> {
-    let Some(begun) = Environment::find(folder)? else { return Ok(opened) };
+) -> Result<Found> {
+    let Some(begun) = Environment::find(folder)? else { return Ok(Found::all(opened)) };
     let whole = || undivided(recipe, limits);
-    let Own { found, .. } = begun.own_images(folder, &recipe.data, opened, whole, skip_gone)?;
-    if let Some(new) = found.told_new() {
-        output.warn(&format!("left out: {new}"));
-    }
-    Ok(found.splits)
+    Ok(begun.own_images(folder, &recipe.data, opened, whole, skip_gone)?.found)
 }
 
 /// The data of a recipe without a share of the training images that chooses the epoch, and without a look at each file.

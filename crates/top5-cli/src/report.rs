@@ -157,7 +157,9 @@ impl Task {
             Some(_) => opened,
             None => {
                 let (limits, skip) = (data.images.limits(), data.skip_bad);
-                parts::of_run(path, recipe, opened, limits, skip, output)?
+                let found = parts::of_run(path, recipe, opened, limits, skip)?;
+                found.warn_of_new(output);
+                found.splits
             }
         };
         let Some((part, dataset)) = unseen(&splits) else { return Ok(None) };

@@ -43,11 +43,11 @@ impl Listed {
 
     /// The number in the parent.
     fn place(&self, index: usize) -> Result<usize, DataError> {
-        let name = self.name().to_owned();
+        let name = self.name();
         let Some((_, file)) = self.list.get(index) else {
-            return Err(DataError::Index { name, index, len: self.len() });
+            return Err(DataError::Index { name: name.to_owned(), index, len: self.len() });
         };
-        self.places[index].ok_or_else(|| DataError::Gone { path: Path::new(&name).join(file) })
+        self.places[index].ok_or_else(|| DataError::Gone { path: Path::new(name).join(file) })
     }
 }
 

@@ -13,6 +13,7 @@ use top5::train::Recipe;
 use super::args::Split;
 use crate::args::DataArgs;
 use crate::exit::Stop;
+use crate::image_list::Found;
 use crate::memory;
 use crate::output::Output;
 use crate::parts;
@@ -152,18 +153,31 @@ impl Choice {
         let (data, open) = self.data(digits)?;
         let options = OpenOptions { needs_train, ..open };
         let division = divided(self.division(), split, needs_train);
-        let opened = parts::open(data, division.as_ref(), options)?;
-        let splits = match &self.run {
-            Some((folder, recipe)) if recipe.data == data && is_divided(split) => {
-                parts::of_run(folder, recipe, opened, self.limits, self.skip_bad, output)?
-            }
-            _ => opened,
-        };
+        let found = self.find(data, division, split, options)?;
+        found.warn_of_new(output);
+        let splits = found.splits;
         output.note(&format!("{data}: {}", splits.describe()));
         for unused in splits.unused.iter() {
             output.warn(&format!("left out: {unused}"));
         }
         Ok((data, splits))
+    }
+
+    /// All parts of some data; of the run's own, those that it began with.
+    fn find(
+        &self,
+        data: &str,
+        division: Option<Division>,
+        split: Split,
+        options: OpenOptions,
+    ) -> Result<Found> {
+        let opened = parts::open(data, division.as_ref(), options)?;
+        match &self.run {
+            Some((folder, recipe)) if recipe.data == data && is_divided(split) => {
+                parts::of_run(folder, recipe, opened, self.limits, self.skip_bad)
+            }
+            _ => Ok(Found::all(opened)),
+        }
     }
 
     /// The images that answers are about, once more, and the parts that came before them: what was learnt from, what chose the
@@ -173,7 +187,8 @@ impl Choice {
         let division = origin.division.clone();
         let (data, open) = self.data(Some(&origin.data))?;
         let options = OpenOptions { needs_train: false, ..open };
-        let splits = parts::open(data, divided(division.clone(), split, true).as_ref(), options)?;
+        let divided = divided(division.clone(), split, true);
+        let splits = self.find(data, divided, split, options)?.splits;
         let train = || (Split::Train.name(), Arc::clone(&splits.train));
         let before = match split {
             Split::Test => {

@@ -111,7 +111,5 @@ pub(super) fn warn_of_changes(own: &Own, output: Output) {
     if let Some(gone) = own.found.told_gone() {
         output.warn(&format!("gone: {gone}: it goes on without, {OTHERWISE}"));
     }
-    if let Some(new) = own.found.told_new() {
-        output.warn(&format!("left out: {new}"));
-    }
+    own.found.warn_of_new(output);
 }

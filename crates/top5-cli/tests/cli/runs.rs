@@ -131,7 +131,7 @@ fn a_run_keeps_its_images_where_others_come_or_some_are_gone() {
         let images = rows.lines().filter_map(|row| row.split(',').next()).map(str::to_owned);
         (ran.code, ran.stderr, images.collect::<Vec<String>>())
     };
-    let (code, told, images) = chose("run", "");
+    let (code, told, images) = chose("run", "--twins");
     assert!(code == Some(0) && told.contains("1 image of the data"), "{told}");
     fs::remove_file(&new).unwrap();
     assert_eq!(chose("run", "").2, images);

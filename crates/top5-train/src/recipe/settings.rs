@@ -17,8 +17,8 @@ impl Recipe {
     /// `none` is no augmentation, no preprocessing of the recipe's own, and so on.
     ///
     /// With another optimiser, the numbers that only the recipe's own has are left out, and the learning rate must be set as
-    /// well: one optimiser's is another's divergence. One form of clipping takes the recipe's other one out. With fewer epochs than the warm-up has, and no other warm-up, it is as
-    /// long as the run.
+    /// well: one optimiser's is another's divergence. One form of clipping takes the recipe's other one out. With fewer epochs than
+    /// the warm-up has, and no other warm-up, it is as long as the run.
     pub fn with(&self, settings: &[(&str, String)]) -> Result<Self, RecipeError> {
         if settings.is_empty() {
             return Ok(self.clone());
