@@ -14,6 +14,7 @@ use crate::answer::{Answer, with_type};
 use crate::app::App;
 use crate::failure::Failure;
 use crate::metrics::OfServer;
+use crate::request::Coming;
 use crate::routes;
 
 /// What the page may load: itself. It has no script and no style within its text.
@@ -37,11 +38,17 @@ pub(crate) async fn answer(
     app: Arc<App>,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
+    let mut request = Coming::of(request);
     let answered = async {
         check(&app, &request)?;
-        routes::answer(&app, request).await
+        routes::answer(&app, &mut request).await
     };
-    Ok(told(&app.metrics, answered).await)
+    let answer = told(&app.metrics, answered).await;
+    // One that was waited for long enough is waited for no more.
+    if answer.status() != StatusCode::REQUEST_TIMEOUT {
+        request.body_mut().throw_away().await;
+    }
+    Ok(answer)
 }
 
 /// The outcome as a client is told it, counted: its answer, why there is none, or that it panicked.
@@ -85,14 +92,14 @@ fn refusal(failure: &Failure) -> Answer {
 }
 
 /// Bytes of a request's line and headers.
-fn head(request: &Request<Incoming>) -> usize {
+fn head(request: &Request<Coming>) -> usize {
     let headers = request.headers().iter();
     let headers: usize = headers.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     headers + request.uri().path().len() + request.uri().query().map_or(0, str::len)
 }
 
 /// Whether this host may be asked (a page elsewhere could have its name point here), by a page of this origin.
-fn check(app: &App, request: &Request<Incoming>) -> Result<(), Failure> {
+fn check(app: &App, request: &Request<Coming>) -> Result<(), Failure> {
     // What came in one piece is parsed however long it is.
     if head(request) > LONGEST_HEAD {
         let message = format!("the headers are longer than {} bytes", LONGEST_HEAD);

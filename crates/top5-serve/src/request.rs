@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Request, StatusCode};
 use tokio::time::{timeout, timeout_at};
@@ -15,9 +15,47 @@ use crate::form::{file, is_form};
 
 /// The slowest that a client may send and read, in bytes per second, once its first seconds are over.
 const SLOWEST: u64 = 16 << 10;
-/// How long, and of how many bytes, a body that is too long is thrown away, so that its client hears why.
+/// How long, and of how many bytes, a body that nobody wants is thrown away, so that its client hears why.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 64 << 20;
+
+/// A body that comes.
+pub(crate) struct Coming {
+    body: Incoming,
+    /// Whether its client waits to be asked for it (`Expect: 100-continue`).
+    waits: bool,
+}
+
+impl Coming {
+    pub(crate) fn of(request: Request<Incoming>) -> Request<Self> {
+        let waits = request.headers().contains_key(header::EXPECT);
+        request.map(|body| Self { body, waits })
+    }
+
+    /// The next piece, for which the client is asked.
+    async fn frame(&mut self) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        self.waits = false;
+        self.body.frame().await
+    }
+
+    /// Reads on for a moment unless all was read: a client that still sends would not see an answer.
+    pub(crate) async fn throw_away(&mut self) {
+        if self.waits {
+            return;
+        }
+        let read = async {
+            let mut left = LINGER_BYTES;
+            while let Some(Ok(frame)) = self.frame().await {
+                left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len()));
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        // Late or not, the answer is the same.
+        let _ = timeout(LINGER, read).await;
+    }
+}
 
 /// A body, and what it takes of the memory that all of them have.
 pub(crate) struct Received {
@@ -62,11 +100,10 @@ fn is_compressed(headers: &HeaderMap) -> bool {
 /// Reads the body of a request.
 pub(crate) async fn receive(
     app: &Arc<App>,
-    request: Request<Incoming>,
+    request: &mut Request<Coming>,
 ) -> Result<Received, Failure> {
-    let (head, mut body) = request.into_parts();
     let limit = app.options.body;
-    if is_compressed(&head.headers) {
+    if is_compressed(request.headers()) {
         let message = "the body is compressed: send it as it is";
         return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
@@ -74,8 +111,8 @@ pub(crate) async fn receive(
         let message = format!("the body is longer than {limit} bytes (--max-body)");
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     };
-    if body.size_hint().lower() > limit as u64 {
-        throw_away(body).await;
+    let coming = request.body_mut();
+    if coming.body.size_hint().lower() > limit as u64 {
         return Err(too_long());
     }
     let started = Instant::now();
@@ -83,33 +120,16 @@ pub(crate) async fn receive(
     let mut held = app.hold();
     loop {
         let until = started + app.options.patience + earned(bytes.len());
-        let frame = timeout_at(until.into(), body.frame()).await;
+        let frame = timeout_at(until.into(), coming.frame()).await;
         let slow = |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly");
         let Some(frame) = frame.map_err(slow)? else { break };
         let frame = frame.map_err(|_| Failure::bad("the body ends before its end"))?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > limit {
-            drop(bytes);
-            throw_away(body).await;
             return Err(too_long());
         }
         held.more(data.len())?;
         bytes.extend_from_slice(&data);
     }
-    Ok(Received { headers: head.headers, bytes, held })
-}
-
-/// Reads on for a moment: a client that still sends would not see an answer.
-async fn throw_away(mut body: Incoming) {
-    let read = async {
-        let mut left = LINGER_BYTES;
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len()));
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    // Late or not, the answer is the same.
-    let _ = timeout(LINGER, read).await;
+    Ok(Received { headers: std::mem::take(request.headers_mut()), bytes, held })
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Method, Request};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
@@ -13,7 +12,7 @@ use crate::failure::Failure;
 use crate::infer::VERSION;
 use crate::query::Query;
 use crate::question::Question;
-use crate::request::{self, Received};
+use crate::request::{self, Coming, Received};
 use crate::served::Served;
 use crate::{
     blocks, explain, infer, metrics, occlude, page, predict, results, run, upload, walk, zoo,
@@ -22,7 +21,10 @@ use crate::{
 const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "classification"];
 
 /// Answers what passed the door.
-pub(crate) async fn answer(app: &Arc<App>, request: Request<Incoming>) -> Result<Answer, Failure> {
+pub(crate) async fn answer(
+    app: &Arc<App>,
+    request: &mut Request<Coming>,
+) -> Result<Answer, Failure> {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let posted = posted(app, &parts);

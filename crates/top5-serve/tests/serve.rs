@@ -338,6 +338,22 @@ fn bodies_have_a_limit() {
 }
 
 #[test]
+fn refusals_reach_clients_that_still_send() {
+    let server = start();
+    let long = vec![0; 8 << 20];
+    assert_refused(&server.ask(&post("/v1/predict/absent", &long)), 404, "no model");
+    assert_refused(&server.ask(&post("/ping", &long)), 405, "GET, HEAD");
+    let evil = client::post_with(PREDICT, "Origin: http://evil.example\r\n", &long);
+    assert_refused(&server.ask(&evil), 403, "other origins");
+    let packed = client::post_with(PREDICT, "Content-Encoding: gzip\r\n", &long);
+    assert_refused(&server.ask(&packed), 415, "compressed");
+    // One that asks first is not told to send what nobody wants.
+    let expect = "Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n";
+    let head = format!("POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\n{expect}");
+    assert_refused(&server.ask(head.as_bytes()), 413, "longer than");
+}
+
+#[test]
 fn limits_may_be_none() {
     let (time, most) = (Duration::MAX, usize::MAX);
     let server = start_with(Options {
