@@ -29,10 +29,9 @@ use anyhow::Result;
 use top5::eval::metric::softmax;
 use top5::eval::rows::ResultRow;
 use top5::eval::{
-    Averaged, Judged, Origin, Predictions, TEMPERATURES, Weighted, at_temperature, kept_row,
-    temperature,
+    Averaged, Judged, Origin, Predictions, TEMPERATURES, Temperature, Weighted, at_temperature,
+    kept_row, temperature,
 };
-use top5::graph::counted;
 use top5::train::Ranks;
 
 use crate::args::WeightsArgs;
@@ -52,7 +51,7 @@ use look::{Look, Settings};
 use pictures::Wanted;
 use protocol::Choice;
 use real::Real;
-use result::{Evaluation, Failures, Outcome, Report, line};
+use result::{Evaluation, Failures, Outcome, Report};
 pub(crate) use shown::Shown;
 use text::Form;
 
@@ -329,9 +328,6 @@ fn unused(flag: &str) -> anyhow::Error {
     Stop::Usage(message).into()
 }
 
-/// What the line about a temperature begins with.
-const TEMPERATURE: &str = "temperature ";
-
 /// Brings answers to the temperature that fits the saved ones of the file that is `shown`.
 fn scale(
     answers: &mut Predictions,
@@ -339,7 +335,7 @@ fn scale(
     shown: &str,
     output: Output,
 ) -> Result<()> {
-    if line(&answers.header.origin, TEMPERATURE).is_some() {
+    if answers.header.origin.terms.temperature.is_some() {
         let message = "--temperature-from: the answers have a temperature already: give some that were saved without one";
         return Err(Stop::BadInput(message.to_owned()).into());
     }
@@ -352,19 +348,17 @@ fn scale(
     let rows = || -> Box<dyn Iterator<Item = (&[f32], u32)> + '_> {
         Box::new((0..fitted.len()).map(|i| (fitted.row(i), fitted.labels[i])))
     };
-    let scale = temperature(rows);
-    if TEMPERATURES.iter().any(|bound| (scale / bound).ln().abs() < 0.01) {
+    let value = temperature(rows);
+    if TEMPERATURES.iter().any(|bound| (value / bound).ln().abs() < 0.01) {
         output.warn(&format!(
-            "the temperature is {scale:.2}, the end of the range that is tried: these images say too little, as where every \
+            "the temperature is {value:.2}, the end of the range that is tried: these images say too little, as where every \
              answer is right"
         ));
     }
-    let at = |image| kept_row(&at_temperature(answers.row(image), scale));
+    let at = |image| kept_row(&at_temperature(answers.row(image), value));
     answers.log_probabilities = (0..answers.len()).flat_map(at).collect();
-    let Origin { data, split, .. } = &fitted.header.origin;
-    let images = counted(fitted.len(), "image");
-    let line = format!("{TEMPERATURE}{scale:.4}, fitted on {images} of {data} ({split})");
-    answers.header.origin.fitted.push(line);
+    answers.header.origin.terms.temperature =
+        Some(Temperature { value, fitted_to: fitted.fitted_to() });
     Ok(())
 }
 
@@ -409,7 +403,7 @@ fn difference(a: &Origin, b: &Origin) -> Option<String> {
     if a.weights != b.weights {
         return Some(" with other weights".to_owned());
     }
-    if line(a, TEMPERATURE) != line(b, TEMPERATURE) {
+    if !a.terms.is_as_warm_as(&b.terms) {
         return Some(" at another temperature".to_owned());
     }
     match (&a.ensemble, &b.ensemble) {

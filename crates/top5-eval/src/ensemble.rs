@@ -221,7 +221,7 @@ mod tests {
             fingerprint: "0".to_owned(),
             preprocess: Some(top5_data::Preprocess::digits()),
             protocol: Some(crate::Protocol::own()),
-            fitted: Vec::new(),
+            terms: crate::Terms::default(),
         };
         let mut member = Predictions::new(origin, vec!["a".to_owned(), "b".to_owned()]);
         for (image, (row, &label)) in rows.iter().zip(labels).enumerate() {

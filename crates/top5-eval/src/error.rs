@@ -26,6 +26,8 @@ pub enum EvaluationError {
     Protocol(SettingError),
     /// The network has no form for inputs of this size.
     NoForm {
+        /// What the dataset calls the image of this size; none where no image has another one.
+        image: Option<String>,
         /// Height and width.
         size: [usize; 2],
         /// The layer that does not fit.
@@ -46,8 +48,9 @@ impl fmt::Display for EvaluationError {
                 counted(*network, "class")
             ),
             Self::Protocol(error) => write!(f, "the protocol cannot be used: {error}"),
-            Self::NoForm { size: [height, width], source } => {
+            Self::NoForm { image, size: [height, width], source } => {
                 let GraphError { network, node, kind, error, .. } = source;
+                image.iter().try_for_each(|image| write!(f, "{image}: "))?;
                 write!(
                     f,
                     "{network} cannot look at {height}x{width}: its {kind} {node} has no such form ({error}); use a \

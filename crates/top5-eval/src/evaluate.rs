@@ -58,7 +58,7 @@ fn run(
     for batch in loader.epoch(0, 0) {
         let Batch { images, labels, indices, unread, .. } = batch?;
         for (index, error) in unread {
-            counter.miss(index as usize, error)?;
+            counter.miss(index as usize, error.into())?;
         }
         if !labels.is_empty() {
             let logits = session.forward(&images)?.logits;
@@ -103,7 +103,7 @@ pub fn evaluate_by(
 /// A tally, and the first error for when there is nothing else to tell.
 struct Counter {
     tally: Tally,
-    first: Option<DataError>,
+    first: Option<EvaluationError>,
 }
 
 impl Counter {
@@ -114,10 +114,10 @@ impl Counter {
         Ok(Self { tally: Tally::new(dataset.classes()), first: None })
     }
 
-    /// Lists an image that cannot be read. A fault of the program is none of the image's.
-    fn miss(&mut self, index: usize, error: DataError) -> Result<(), EvaluationError> {
-        if matches!(error, DataError::Worker { .. }) {
-            return Err(error.into());
+    /// Lists an image that has no answer. A fault of the program is none of the image's.
+    fn miss(&mut self, index: usize, error: EvaluationError) -> Result<(), EvaluationError> {
+        if matches!(error, EvaluationError::Data(DataError::Worker { .. })) {
+            return Err(error);
         }
         self.tally.miss(index, error.to_string());
         self.first.get_or_insert(error);
@@ -127,7 +127,7 @@ impl Counter {
     fn finish(self) -> Result<Report, EvaluationError> {
         let report = self.tally.finish();
         match self.first {
-            Some(error) if report.images == 0 => Err(error.into()),
+            Some(error) if report.images == 0 => Err(error),
             Some(_) | None => Ok(report),
         }
     }

@@ -23,6 +23,7 @@ mod protocol;
 mod report;
 pub mod rows;
 mod statistics;
+mod terms;
 pub mod twins;
 mod view;
 
@@ -40,4 +41,5 @@ pub use predictions::{
 pub use protocol::{Average, Part, Protocol};
 pub use report::{ClassCount, Confusion, Report, Unread, percent};
 pub use statistics::{Paired, wilson};
+pub use terms::{FittedTo, RightAnswers, Temperature, Terms};
 pub use view::View;

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use top5_data::{DataError, Dataset, Image, MemoryDataset, Preprocess};
-use top5_graph::{Graph, Network};
+use top5_graph::{Graph, GraphError, Network};
 
 use crate::error::EvaluationError;
 use crate::metric::softmax;
@@ -67,8 +67,10 @@ pub struct Answer {
     pub index: usize,
     /// What tells it from others ([`Image::fingerprint`]); 0 where it cannot be read.
     pub fingerprint: u64,
-    /// The probability of each class that may be the answer, which sum to one; or why the image cannot be read.
-    pub probabilities: Result<Vec<f64>, DataError>,
+    /// The probability of each class that may be the answer, which sum to one; or why there are none:
+    /// [`EvaluationError::Data`] where the image cannot be read, [`EvaluationError::NoForm`] where the network has no form for a view
+    /// of it.
+    pub probabilities: Result<Vec<f64>, EvaluationError>,
 }
 
 impl<'n> Pipe<'n> {
@@ -97,15 +99,14 @@ impl<'n> Pipe<'n> {
         self
     }
 
-    /// Fails where a protocol makes no sense, or the network of a graph has no form for it: before anything is computed, at the sizes
-    /// that a landscape would have.
+    /// Fails where a protocol makes no sense, or the network of a graph has no form for it whatever the image: before anything is
+    /// computed, at the sizes that an image of the input's proportions would have.
     pub fn check(graph: &Graph, protocol: &Protocol) -> Result<(), EvaluationError> {
         protocol.check().map_err(EvaluationError::Protocol)?;
         let [_, height, width] = graph.input();
         check_fit(protocol, [height, width]).map_err(EvaluationError::Protocol)?;
-        let image = [height.saturating_mul(3), width.saturating_mul(4)];
         for part in &protocol.parts {
-            for view in part.views(image, [height, width]) {
+            for view in part.views([height, width], [height, width]) {
                 form(part, view.size, [height, width]).of(graph)?;
             }
         }
@@ -141,7 +142,8 @@ impl<'n> Pipe<'n> {
     }
 
     /// Looks at the images of `range`, which must lie in the dataset, and hands over what each came to, in their order. Ends
-    /// with the first error of the network or of `each`; that an image cannot be read is part of its answer.
+    /// with the first error of the network or of `each`; that an image cannot be read, or has a size that the network has no form
+    /// for, is its answer.
     pub fn run<E: From<EvaluationError>>(
         &mut self,
         dataset: &dyn Dataset,
@@ -159,7 +161,8 @@ impl<'n> Pipe<'n> {
             threads: self.threads,
         };
         let queue = Queue::new(&plan);
-        let mut desk = Desk::new(&self.protocol, &self.answers, self.batch, &mut self.sessions);
+        let (batch, sessions) = (self.batch, &mut self.sessions);
+        let mut desk = Desk::new(dataset, &self.protocol, &self.answers, batch, sessions);
         thread::scope(|scope| {
             // One thread works ahead in any case; of several, one is the caller's.
             // Where the system starts none, the caller does it all.
@@ -200,6 +203,7 @@ impl Drop for StopOnDrop<'_, '_> {
 
 /// Where views wait for a full batch, and images for their last view.
 struct Desk<'a, 'n> {
+    dataset: &'a dyn Dataset,
     protocol: &'a Protocol,
     answers: &'a Answers,
     batch: usize,
@@ -221,20 +225,22 @@ struct Open {
     sums: Vec<Vec<f64>>,
     /// Views whose row is not there yet.
     left: usize,
-    error: Option<DataError>,
+    /// Why there is no answer.
+    error: Option<EvaluationError>,
     /// Whether all its views have come.
     whole: bool,
 }
 
 impl<'a, 'n> Desk<'a, 'n> {
     fn new(
+        dataset: &'a dyn Dataset,
         protocol: &'a Protocol,
         answers: &'a Answers,
         batch: usize,
         sessions: &'a mut Sessions<'n>,
     ) -> Self {
         let (inputs, owners, open) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self { protocol, answers, batch, sessions, form: None, inputs, owners, open }
+        Self { dataset, protocol, answers, batch, sessions, form: None, inputs, owners, open }
     }
 
     /// Puts views to those that wait; a batch that is full goes through the network.
@@ -252,7 +258,7 @@ impl<'a, 'n> Desk<'a, 'n> {
             // A fault of the program is none of the image's.
             Err(error @ DataError::Worker { .. }) => return Err(error.into()),
             Err(error) => {
-                (open.error, open.left) = (Some(error), 0);
+                (open.error, open.left) = (Some(error.into()), 0);
                 return Ok(());
             }
         };
@@ -285,7 +291,14 @@ impl<'a, 'n> Desk<'a, 'n> {
     fn flush(&mut self) -> Result<(), EvaluationError> {
         let (Some(form), false) = (self.form, self.owners.is_empty()) else { return Ok(()) };
         let room = self.room(form);
-        let logits = self.sessions.session(form, room)?.forward(&self.inputs)?.logits;
+        let session = match self.sessions.session(form, room) {
+            Err(EvaluationError::NoForm { size, source, .. }) => {
+                self.refuse(size, &source);
+                return Ok(());
+            }
+            session => session?,
+        };
+        let logits = session.forward(&self.inputs)?.logits;
         let maps = logits.data().chunks_exact(logits.data().len() / self.owners.len());
         let first = self.open.front().map_or(0, |open| open.index);
         let classes = self.answers.count();
@@ -306,6 +319,22 @@ impl<'a, 'n> Desk<'a, 'n> {
         self.inputs.clear();
         self.owners.clear();
         Ok(())
+    }
+
+    /// Gives up the images of the waiting views, which are of a size that the network has no form for.
+    fn refuse(&mut self, size: [usize; 2], source: &GraphError) {
+        let first = self.open.front().map_or(0, |open| open.index);
+        for (index, _) in self.owners.drain(..) {
+            let open = &mut self.open[index - first];
+            let image = Some(self.dataset.sample_name(index));
+            open.error.get_or_insert(EvaluationError::NoForm {
+                image,
+                size,
+                source: source.clone(),
+            });
+            open.left -= 1;
+        }
+        self.inputs.clear();
     }
 
     fn of_logits(&self) -> bool {

@@ -11,6 +11,7 @@ use top5_data::Preprocess;
 use top5_graph::{Tensor, Weights, counted};
 
 use crate::protocol::{Average, Protocol};
+use crate::terms::{FittedTo, Terms};
 
 /// Where answers come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,9 +38,14 @@ pub struct Origin {
     /// Which looks at them were averaged; of an ensemble, where all members agree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// What was fitted to which images, and which answers are right where these are not the labels, a sentence each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fitted: Vec<String>,
+    /// What was fitted, and which answers are right; older files say so in sentences.
+    #[serde(
+        default,
+        skip_serializing_if = "Terms::is_empty",
+        alias = "fitted",
+        deserialize_with = "Terms::now_or_before"
+    )]
+    pub terms: Terms,
 }
 
 impl Origin {
@@ -314,6 +320,12 @@ impl Predictions {
         self.header.classes.len()
     }
 
+    /// What is told of them where something is fitted to them.
+    pub fn fitted_to(&self) -> FittedTo {
+        let Origin { data, split, .. } = &self.header.origin;
+        FittedTo { images: self.len(), data: data.clone(), split: split.clone() }
+    }
+
     /// The logarithms of an image's probabilities. Panics when there is no such image.
     pub fn row(&self, image: usize) -> &[f32] {
         &self.log_probabilities[image * self.classes()..][..self.classes()]
@@ -418,7 +430,7 @@ mod tests {
             fingerprint: "0".to_owned(),
             preprocess: Some(Preprocess::digits()),
             protocol: Some(Protocol::own()),
-            fitted: Vec::new(),
+            terms: Terms::default(),
         };
         let classes = (0..rows[0].0.len()).map(|class| class.to_string()).collect();
         let mut predictions = Predictions::new(origin, classes);

@@ -14,7 +14,7 @@ use top5_eval::{
     Average, EvaluationError, Part, Pipe, Protocol, evaluate, evaluate_by, metric, named,
 };
 use top5_graph::random::Stream;
-use top5_graph::{Graph, Param, Retain, Session, SessionOptions, Tensor, Weights, k, net};
+use top5_graph::{Graph, Param, Retain, Session, SessionOptions, Tensor, Weights, concat, k, net};
 
 /// A convolution, a pooling and a linear layer, with some values in all of them.
 fn graph(side: usize) -> Graph {
@@ -338,6 +338,35 @@ fn dense_map_holds_the_network_at_every_place() {
                 let dense = map.data()[class * 12 + row * 4 + column];
                 assert!((dense - logit).abs() < 1e-4, "{dense} {logit}");
             }
+        }
+    }
+}
+
+#[test]
+fn image_of_a_size_that_a_network_cannot_take_is_named_and_the_others_go_on() {
+    // Of an odd side the convolution rounds up and the pooling down.
+    let graph = net("even", [1, 8, 8], |x| {
+        let halves = [x.conv(3, k(3).stride(2).pad(1)), x.max_pool(k(2).stride(2))];
+        concat(halves).global_avg_pool().linear(6)
+    });
+    let folder = TempDir::new().unwrap();
+    for (class, width) in [8, 9, 10, 8, 9, 10].into_iter().enumerate() {
+        let class = folder.path().join(format!("class{class}"));
+        fs::create_dir(&class).unwrap();
+        let gray = [format!("P5\n{width} 8\n255\n").into_bytes(), noise(8, width, 1).pixels];
+        fs::write(class.join("a.pgm"), gray.concat()).unwrap();
+    }
+    let limits = Limits::default();
+    let dataset = ImageFolder::open(folder.path(), OnBad::Fail, EmptyClass::Refused, limits);
+    let network = network(&graph.unwrap());
+    // At twice the size there is a form for all.
+    for scales in [[8, 16], [16, 8]] {
+        let mut pipe = pipe(&network, vec![Part::Dense(Dense::mean(&scales, false))], 4, 2);
+        let report = evaluate_by(&mut pipe, &dataset.as_ref().unwrap().0, &mut |_| {}).unwrap();
+        assert_eq!((report.images, report.errors.len()), (4, 2));
+        for (bad, class) in report.errors.iter().zip([1, 4]) {
+            let says = format!("class{class}/a.pgm: even cannot look at 8x9");
+            assert!(bad.error.starts_with(&says), "{report:?}");
         }
     }
 }

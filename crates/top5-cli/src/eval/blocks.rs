@@ -5,13 +5,12 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use top5::data::DataError;
-use top5::eval::Shard;
+use top5::eval::{EvaluationError, Shard};
 use top5::train::Ranks;
 
 use crate::exit::Stop;
 
-/// What an image came to, or why it cannot be read.
+/// What an image came to, or why it has no answer.
 pub(super) type Told = Result<Said, Unread>;
 
 /// What was said of an image.
@@ -26,7 +25,7 @@ pub(super) struct Said {
 /// Takes what an image of this number came to.
 pub(super) type Take<'t> = &'t mut dyn FnMut(usize, Told);
 
-/// Why an image cannot be read.
+/// Why an image has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unread {
     pub(super) reason: String,
@@ -35,9 +34,13 @@ pub(super) struct Unread {
     pub(super) is_bad: bool,
 }
 
-impl From<&DataError> for Unread {
-    fn from(error: &DataError) -> Self {
-        let (is_io, is_bad) = (error.is_io(), error.is_bad_sample());
+impl From<&EvaluationError> for Unread {
+    fn from(error: &EvaluationError) -> Self {
+        let (is_io, is_bad) = if let EvaluationError::Data(error) = error {
+            (error.is_io(), error.is_bad_sample())
+        } else {
+            (false, true)
+        };
         Self { reason: error.to_string(), is_io, is_bad }
     }
 }

@@ -9,8 +9,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use top5::data::files;
 use top5::eval::ensemble::{fit, fuse};
-use top5::eval::{Average, Averaged, Origin, Predictions, Weighted, kept_row};
-use top5::graph::counted;
+use top5::eval::{Average, Averaged, Origin, Predictions, Terms, Weighted, kept_row};
 
 use super::args::Split;
 use super::data;
@@ -137,14 +136,8 @@ impl Ensemble {
         origin.weights =
             answers.iter().map(|m| &*m.header.origin.weights).collect::<Vec<_>>().join(" ");
         origin.ensemble = Some(averaged);
-        origin.fitted.clear();
-        if let Some(fitted) = fitted_to.first() {
-            let Origin { data, split, .. } = &fitted.header.origin;
-            let images = counted(fitted.len(), "image");
-            origin
-                .fitted
-                .push(format!("weights of the members, fitted on {images} of {data} ({split})"));
-        }
+        let weights = fitted_to.first().map(Predictions::fitted_to);
+        origin.terms = Terms { weights, ..Terms::default() };
         Ok(fused)
     }
 
@@ -261,7 +254,7 @@ fn add(averaged: &mut Averaged, name: &str, (weight, origin): (f64, &Origin), is
     if let Some(preparation) = origin.preparation().filter(|_| !is_alike) {
         line += &format!(", {preparation}");
     }
-    origin.fitted.iter().for_each(|fitted| line += &format!(", {fitted}"));
+    origin.terms.sentences().iter().for_each(|term| line += &format!(", {term}"));
     averaged.members.push(line);
     averaged.views = averaged.views.saturating_add(views);
     for choice in choices {

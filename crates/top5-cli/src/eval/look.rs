@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::Result;
 use top5::data::together::together;
 use top5::data::{Loader, Preprocess};
-use top5::eval::{Header, Origin, Pipe, Protocol, Shard};
+use top5::eval::{Header, Origin, Pipe, Protocol, Shard, Terms};
 use top5::graph::{Device, EngineError, Retain, Tensor, Weights, counted};
 use top5::train::Ranks;
 use top5::{CpuDevice, Model, Options, sha256, sha256_of};
@@ -135,7 +135,7 @@ impl Look {
             fingerprint: part.fingerprint(),
             preprocess: Some(preprocess.clone()),
             protocol: Some(protocol.clone()),
-            fitted: Vec::new(),
+            terms: Terms::default(),
         };
         if let Some(ranks) = &settings.ranks {
             let what = (&origin, &part.dataset.classes(), settings.batch, hash(&model.weights));

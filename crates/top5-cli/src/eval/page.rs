@@ -283,7 +283,7 @@ fn origin(page: &mut String, evaluation: &Evaluation, pixels: &str) {
         }
         (None, None) => {}
     }
-    origin.fitted.iter().for_each(|fitted| entry("Judged with", fitted));
+    origin.terms.sentences().iter().for_each(|term| entry("Judged with", term));
     entry("Weights (SHA-256)", &origin.weights);
     entry("Data (fingerprint)", &origin.fingerprint);
     if !pixels.is_empty() {

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use top5::data::files::read_text;
-use top5::eval::{Header, Judged, Predictions, imagenet};
+use top5::eval::{Header, Judged, Predictions, RightAnswers, imagenet};
 use top5::graph::{counted, in_plain_words};
 
-use super::result::RIGHT_ANSWERS;
 use crate::exit::Stop;
 use crate::output::Output;
 use crate::printable;
@@ -84,10 +83,12 @@ impl Real {
         for of_images in [images, pixels].into_iter().filter(|of_images| !of_images.is_empty()) {
             *of_images = judged.iter().map(|one| of_images[one.index].clone()).collect();
         }
-        let of = counted(all, "image");
-        let line =
-            format!("{RIGHT_ANSWERS}ReaL's (SHA-256 {}…), which {left} of {of} have", self.hash);
-        answers.header.origin.fitted.push(line);
+        answers.header.origin.terms.right_answers = Some(RightAnswers {
+            labels: "ReaL".to_owned(),
+            sha256: self.hash.clone(),
+            judged: left,
+            images: all,
+        });
         Ok(judged)
     }
 

@@ -62,7 +62,7 @@ pub(crate) struct Evaluation {
     /// Whether classes of the network that the data lack were left out of its answers.
     pub(crate) subset: bool,
     pub(crate) images: usize,
-    /// Files that were left out because they are bad.
+    /// Images that were left out because they could not be used.
     pub(crate) skipped: usize,
     pub(crate) top1: f64,
     pub(crate) top5: f64,
@@ -167,14 +167,6 @@ pub(crate) struct Sorted {
     pub(crate) errors: usize,
 }
 
-/// What the line about right answers begins with that are not the labels.
-pub(crate) const RIGHT_ANSWERS: &str = "right answers: ";
-
-/// The line that begins so, of those that tell what was fitted or judged otherwise.
-pub(crate) fn line<'a>(origin: &'a Origin, beginning: &str) -> Option<&'a String> {
-    origin.fitted.iter().find(|line| line.starts_with(beginning))
-}
-
 impl Outcome {
     /// The numbers. Of every class only where that is asked for.
     pub(crate) fn evaluation(&self, per_class: bool) -> Evaluation {
@@ -263,7 +255,7 @@ impl Outcome {
         let pixels = self.pixels();
         let differs = if a.fingerprint != b.fingerprint {
             "is about other images: results can only be compared on the same ones"
-        } else if line(a, RIGHT_ANSWERS) != line(b, RIGHT_ANSWERS) {
+        } else if a.terms.right_answers != b.terms.right_answers {
             "was judged by other right answers: give --real to both, or to neither"
         } else if details.top1_hits.len() != self.judged.len() {
             "is about more or fewer of these images: results can only be compared on the same ones"

@@ -45,7 +45,7 @@ struct Measured<'a> {
     /// The members that looked by another protocol than the row's.
     otherwise: Vec<&'a str>,
     /// What else the errors depend on: right answers that are not the labels, what was fitted, classes that were left out.
-    judged: Vec<&'a str>,
+    judged: Vec<String>,
 }
 
 impl<'a> Measured<'a> {
@@ -65,8 +65,8 @@ impl<'a> Measured<'a> {
             averaged.members.iter().map(String::as_str).zip(&averaged.origins)
         });
         let otherwise = members.filter(is_other).map(|(line, _)| line).collect();
-        let mut judged: Vec<&str> = evaluation.origin.fitted.iter().map(String::as_str).collect();
-        judged.extend(evaluation.subset.then_some(LEFT_OUT));
+        let mut judged = evaluation.origin.terms.sentences();
+        judged.extend(evaluation.subset.then(|| LEFT_OUT.to_owned()));
         Self {
             top1_error: 100.0 - top1,
             top5_error: 100.0 - top5,

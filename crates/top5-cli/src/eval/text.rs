@@ -55,14 +55,15 @@ pub(crate) fn describe(evaluation: &Evaluation) -> String {
             text += &format!("  chosen: {}\n", printable::path(choice));
         }
     }
-    for fitted in &evaluation.origin.fitted {
-        text += &format!("{}\n", printable::path(fitted));
+    for term in evaluation.origin.terms.sentences() {
+        text += &format!("{}\n", printable::path(&term));
     }
     if evaluation.subset {
         text += &format!("{LEFT_OUT}\n");
     }
     if evaluation.skipped > 0 {
-        text += &format!("{} bad files were left out and not counted\n", evaluation.skipped);
+        let left = counted(evaluation.skipped, "image");
+        text += &format!("left out and not counted, because they could not be used: {left}\n");
     }
     if !evaluation.per_class.is_empty() {
         const COLUMNS: [Column; 4] =

@@ -137,7 +137,7 @@ fn ensembles_of_ensembles_say_all_that_was_averaged() {
     assert!(html.contains("mean of the probabilities") && html.contains("temperature "), "{html}");
     // The first member's temperature is not that of all.
     file("swapped", "", &["predictions = 'warm'", "predictions = 'fused'"]);
-    assert!(place.json("eval --ensemble swapped.toml")["origin"]["fitted"].is_null());
+    assert!(place.json("eval --ensemble swapped.toml")["origin"]["terms"].is_null());
     file(" ", "", &["predictions = 'one'"]);
     fs::rename(place.path(" .toml"), place.path("nameless.toml")).unwrap();
     place.fails("eval --ensemble nameless.toml", 3, &["nameless.toml", "its name is empty"]);

@@ -154,7 +154,8 @@ fn answers_are_saved_and_judged_and_fused_later() {
         format!("name = 'fitted'\nweights = 'fitted'\n{both}[[members]]\nmodel = 'lenet'\n");
     fs::write(place.path("fitted.toml"), fitted).unwrap();
     let document = place.json("eval --ensemble fitted.toml");
-    assert!(document["origin"]["fitted"][0].as_str().unwrap().contains("validation"), "{document}");
+    let fitted_to = &document["origin"]["terms"]["weights"];
+    assert_eq!(fitted_to["split"], "validation", "{document}");
     place.fails("eval --ensemble fitted.toml --split validation", 2, &["--split test"]);
     fs::write(place.path("none.toml"), "name = 'none'\nmembers = []").unwrap();
     place.fails("eval --ensemble none.toml", 3, &["none.toml", "no members"]);
@@ -362,6 +363,16 @@ fn some_of_the_classes_are_enough() {
         assert_eq!(ran.code, Some(code), "{how} {report}: {ran:?}");
         assert_eq!(ran.stderr.contains("judged by other right answers"), code == 3, "{ran:?}");
     }
+    // Older reports said it in a sentence.
+    let report = fs::read_to_string(place.path("by-real/report.json")).unwrap();
+    let mut report = parse(&report);
+    let origin = report["origin"].as_object_mut().unwrap();
+    let right = origin.remove("terms").unwrap()["right_answers"].clone();
+    let hash = right["sha256"].as_str().unwrap();
+    let sentence = format!("right answers: ReaL's (SHA-256 {hash}…), which 3 of 3 images have");
+    origin.insert("fitted".to_owned(), [sentence].as_slice().into());
+    fs::write(place.path("by-real/report.json"), report.to_string()).unwrap();
+    place.text(&format!("{judged} --real real.json --against by-real/report.json"));
     // Images are known again wherever they lie and whatever is beside them; and a temperature is one network's.
     fs::create_dir_all(place.path("more/3")).unwrap();
     fs::create_dir_all(place.path("more/7")).unwrap();

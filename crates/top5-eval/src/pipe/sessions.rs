@@ -22,7 +22,8 @@ impl Form {
         let [channels, ..] = graph.input();
         let [height, width] = self.size;
         let dense = self.dense.map(|dense| graph.dense_form([channels, height, width], dense));
-        let none = |source: GraphError| EvaluationError::NoForm { size: self.size, source };
+        let none =
+            |source: GraphError| EvaluationError::NoForm { image: None, size: self.size, source };
         dense.transpose().map_err(none)
     }
 }
