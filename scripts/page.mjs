@@ -7,7 +7,7 @@
 //
 // The program makes what there is to show in a folder that vanishes: an evaluation, a gallery and the like. With --quick each view is
 // looked at once, after its task, at 320 pixels; otherwise in all windows, and as an exported page too. One line per window and
-// task; the exit status is 0 if all are clean.
+// task; the exit status is 0 if all are clean. With --shots the pictures of docs/page.md are written.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -154,6 +154,17 @@ async function switchOff(page) {
   await page.locator("#gates summary").click();
 }
 
+/** Writes the picture of docs/page.md: at most 960 pixels wide, a long page cut off. */
+async function shoot(page, name, width, colours) {
+  if (!folder) return;
+  const scale = Math.min(1, 960 / width);
+  const height = Math.min(width > 320 ? 1350 : 2200, await page.evaluate(() => document.documentElement.scrollHeight));
+  const debug = await page.context().newCDPSession(page);
+  const clip = { x: 0, y: 0, width, height, scale };
+  const { data } = await debug.send("Page.captureScreenshot", { format: "webp", quality: 75, captureBeyondViewport: true, clip });
+  fs.writeFileSync(path.join(folder, `${name}-${width}-${colours}.webp`), Buffer.from(data, "base64"));
+}
+
 async function look(width, colours) {
   const forced = colours === "forced" ? { forcedColors: "active" } : { colorScheme: colours };
   const all = [...VIEWS.map((view) => [view, MODEL, base]), ...["classify", "explain", "walk", "blocks"].map((view) => [view, "wide", wide])];
@@ -166,10 +177,8 @@ async function look(width, colours) {
       page.problems.push(error.message);
     }
     await inspect(page);
-    if (folder && colours !== "forced") {
-      const name = model === MODEL ? view : `${view}-${model}`;
-      await page.screenshot({ path: path.join(folder, `${name}-${width}-${colours}.png`), fullPage: true });
-    }
+    // LeNet has no blocks.
+    if (colours !== "forced" && (view === "blocks") === (model === "wide")) await shoot(page, view === "blocks" ? "blocks-wide" : view, width, colours);
     report(`${view} of ${model} ${width} ${colours}`, page.problems);
     await page.context().close();
   }
@@ -274,6 +283,16 @@ const TASKS = {
     }
     await page.setInputFiles("#file", { name: "p.pgm", mimeType: "image/png", buffer: Buffer.from(PIXEL, "base64") });
     await page.waitForSelector("#pixel");
+    await choose(page, 2);
+    check(page, await page.locator("#pixel").count() === 0, "another image is said to have a single pixel");
+    // Names that turn round what follows leave our words in their order, and long ones the other columns in sight.
+    const odd = { predictions: [{ class: "\u202edrow", probability: 0.5 }, { class: "x".repeat(300), probability: 0.25 }], milliseconds: { forward: 1 } };
+    await page.route("**/v1/predict/other**", (route) => route.fulfill({ json: odd }));
+    await choose(page, 2);
+    await page.waitForFunction(() => document.querySelector("#champions").textContent.includes("\u2068\u202edrow\u2069 50.00"), null, { timeout: 5000 });
+    const width = await page.evaluate(() => Math.max(...[...document.querySelectorAll("#champions td")].map((cell) => cell.clientWidth)));
+    check(page, width < 450, `a long name makes a column of ${width} pixels`);
+    await page.unroute("**/v1/predict/other**");
   },
   async explain(page) {
     await choose(page, 3);
@@ -725,7 +744,7 @@ async function watched(width, colorScheme) {
     const said = page.locator("#said[role=status]");
     check(page, (await said.textContent()).startsWith(`Epoch ${told.rows.length} of`), "no sentence for the epoch");
     await inspect(page);
-    if (folder) await page.screenshot({ path: path.join(folder, `run-${width}-${colorScheme}.png`), fullPage: true });
+    if (tab === "first") await shoot(page, "run", width, colorScheme);
     if (tab === "second") {
       await page.click("#language");
       await page.reload();

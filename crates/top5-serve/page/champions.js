@@ -1,6 +1,6 @@
 // One image, all networks: their answers side by side as they come, with what each cost.
 
-import { askOfImage, at, command, copied, exported, fileName, make, number, percent, posting, said, say, state, text } from "./core.js";
+import { aside, askOfImage, at, command, copied, exported, fileName, make, number, percent, posting, said, say, state, text } from "./core.js";
 
 /** Columns: name, value to sort by, what is shown. @type {[string, (row: Row) => any, (row: Row) => Node | string][]} */
 const COLUMNS = [
@@ -38,7 +38,7 @@ function top(row) {
   if (row.failure) return row.failure;
   if (!row.answer) return "";
   return make("ol", { class: "top" }, ...row.answer.predictions.map((/** @type {any} */ one) =>
-    make("li", { text: `${one.class} ${percent(one.probability)}` })));
+    make("li", { text: `${aside(one.class)} ${percent(one.probability)}` })));
 }
 
 /** @param {HTMLElement} root */

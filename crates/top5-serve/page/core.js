@@ -20,9 +20,15 @@ export const exported = /** @type {any} */ (globalThis).TOP5;
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 export const at = (id) => /** @type {T} */ (document.getElementById(id));
 
+/** What is written from right to left, or turns round what follows. */
+const TURNS = /[\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufefc]/;
+
+/** A name of others as it may stand in a line of ours: whatever way it is written, the words around it keep their order. @param {string} name */
+export const aside = (name) => (TURNS.test(name) ? `\u2068${name}\u2069` : name);
+
 /** A text in the language of the page. @param {string} key @param {Record<string, unknown>} [values] */
 export function text(key, values = {}) {
-  return TEXTS[state.language][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  return TEXTS[state.language][key].replace(/\{(\w+)\}/g, (_, name) => aside(String(values[name])));
 }
 
 /** @param {number} value @param {Intl.NumberFormatOptions} [options] */

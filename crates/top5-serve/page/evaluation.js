@@ -113,7 +113,7 @@ function matrix(focus) {
   const [row, column] = focus ?? [place("is", count, 0), place("taken", count, 0)];
   const range = (/** @type {number} */ from) => Array.from({ length: Math.min(PART, count) }, (_, i) => from + i);
   const [rows, columns] = [range(first(row)), range(first(column))];
-  const cut = (/** @type {string} */ words) => (words.length > 14 ? `${words.slice(0, 13)}…` : words);
+  const cut = (/** @type {string} */ words) => ([...words].length > 14 ? `${[...words].slice(0, 13).join("")}…` : words);
   const body = rows.map((y) => make("tr", {}, make("th", { scope: "row", text: name(y) }), ...columns.map((x) => {
     const found = images(y, x).length;
     const of = classes()[y].images;

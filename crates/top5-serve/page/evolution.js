@@ -1,7 +1,7 @@
 // How features change: while a network learns, from a folder of `top5 evolve`, epoch by epoch; and when an image is moved, scaled and
 // turned, from one of `top5 invariance`.
 
-import { at, labelled, make, number, percent, said, say, select, table, text } from "./core.js";
+import { aside, at, labelled, make, number, percent, said, say, select, table, text } from "./core.js";
 import { again, chart, chosen, cut, note, pictureAt, place } from "./results.js";
 
 /** Milliseconds between epochs while it plays. */
@@ -58,7 +58,7 @@ function learning(root, result) {
       make("figcaption", { text: `${changed.includes(map) ? "★ " : ""}${text("map-short", { map: map.map })}` }))));
   };
   const source = () => {
-    const cell = (/** @type {any} */ strongest) => (strongest ? `${strongest.name} (${strongest.class}) ${strongest.value}` : "–");
+    const cell = (/** @type {any} */ strongest) => (strongest ? `${aside(strongest.name)} (${aside(strongest.class)}) ${strongest.value}` : "–");
     jumps.replaceChildren(table(text("sources-of", { layer: layer().name }), [text("map"), ...told.epochs.map((/** @type {number} */ epoch) => text("epoch-short", { epoch }))],
       layer().maps.map((/** @type {any} */ map) => [String(map.map), ...map.strongest.map(cell)])));
   };

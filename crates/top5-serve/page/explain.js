@@ -2,7 +2,7 @@
 // the map has anything to do with what the network learnt.
 
 import {
-  ask, askSlowly, at, command, copied, exported, fail, fileName, labelled, make, model, number, percent, posting, said, say, select, state, text,
+  aside, ask, askSlowly, at, command, copied, exported, fail, fileName, labelled, make, model, number, percent, posting, said, say, select, state, text,
 } from "./core.js";
 import { figure, legend, picture, shared } from "./maps.js";
 
@@ -123,7 +123,7 @@ function draw(answers, path) {
   const [first] = answers;
   const scale = shared(answers.map((answer) => answer.scale));
   const subject = (/** @type {any} */ answer) =>
-    answer.against ? `${answer.class.class} − ${answer.against.class}` : answer.class.class;
+    answer.against ? `${aside(answer.class.class)} − ${aside(answer.against.class)}` : answer.class.class;
   const caption = (/** @type {any} */ answer) => `${first.method.name}: ${subject(answer)}`;
   const facts = answers.filter((answer) => answer.fact !== "varies")
     .map((answer) => `${subject(answer)}: ${text(answer.fact === "constant" ? "constant" : "no-evidence")}`);

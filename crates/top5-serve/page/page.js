@@ -107,7 +107,6 @@ function choice() {
 function take(blob, file = "", sample = null, address = "") {
   if (!blob) return;
   choice();
-  Object.assign(state, { blob, file, sample });
   const preview = /** @type {HTMLImageElement} */ (at("preview"));
   if (preview.src.startsWith("blob:")) URL.revokeObjectURL(preview.src);
   preview.src = address || URL.createObjectURL(blob);
@@ -117,9 +116,15 @@ function take(blob, file = "", sample = null, address = "") {
     // Pixels are worth seeing where there are few: a photograph that is made smaller loses by it.
     preview.classList.toggle("small", preview.naturalWidth < 100);
     if (preview.naturalWidth * preview.naturalHeight > 1) return;
-    at("view").querySelector("#pixel")?.remove();
     at("view").append(make("p", { id: "pixel", class: "warning", text: text("pixel") }));
   };
+  changed({ blob, file, sample });
+}
+
+/** Looks at another image; what was said of the one before goes with it. @param {{blob: Blob | null, file: string, sample: string | null}} image */
+function changed(image) {
+  Object.assign(state, image);
+  at("view").querySelector("#pixel")?.remove();
   view?.image?.();
 }
 
@@ -186,9 +191,8 @@ async function open() {
     take(dropped, dropped?.name);
   });
   draw(choice, (blob) => {
-    Object.assign(state, { blob, file: "digit.png", sample: null });
     at("preview").hidden = true;
-    view?.image?.();
+    changed({ blob, file: "digit.png", sample: null });
   });
   await show();
 }

@@ -3,6 +3,7 @@
 
 import { shared } from "./stream.js";
 
+/** @type {Record<string, Record<string, string>>} */
 const TEXTS = {
   en: {
     now: "Now",
@@ -81,6 +82,13 @@ const COLUMNS = ["epoch", "step", "train_loss", "train_top1", "train_top5", "eva
 /** Points that are kept; beyond, neighbours are joined. */
 const MOST = 4000;
 
+/**
+ * A point of the course: step, least, mean and greatest loss, learning rate. A row is of an epoch.
+ * @typedef {number[]} Point
+ * @typedef {Record<string, any>} Row
+ */
+
+/** @type {{language: string, now: Record<string, any> | null, points: Point[], rows: Row[], lost: boolean, heard: number}} */
 const state = { language: "en", now: null, points: [], rows: [], lost: false, heard: 0 };
 
 /** @param {string} key @param {Record<string, unknown>} [values] */
@@ -98,11 +106,12 @@ function number(value, digits = 4) {
 /** @param {number} seconds */
 function time(seconds) {
   const whole = Math.round(seconds);
-  const two = (value) => String(value).padStart(2, "0");
+  const two = (/** @type {number} */ value) => String(value).padStart(2, "0");
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }
 
+/** @param {string} tag @param {string} [content] @param {Record<string, string>} [attributes] */
 function element(tag, content, attributes = {}) {
   const made = document.createElement(tag);
   if (content !== undefined) made.textContent = content;
@@ -110,6 +119,7 @@ function element(tag, content, attributes = {}) {
   return made;
 }
 
+/** @param {string} tag @param {Record<string, any>} attributes @param {string} [content] */
 function shape(tag, attributes, content) {
   const made = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
@@ -117,7 +127,7 @@ function shape(tag, attributes, content) {
   return made;
 }
 
-/** Least, mean and greatest of neighbours as one point. */
+/** Least, mean and greatest of neighbours as one point. @param {Point[]} points @returns {Point[]} */
 function joined(points) {
   const pairs = [];
   for (let i = 0; i < points.length; i += 2) {
@@ -127,7 +137,10 @@ function joined(points) {
   return pairs;
 }
 
-/** Lines of [x, y] with a class each, and a band between two of them, over axes with a few round values. */
+/**
+ * Lines of [x, y] with a class each, and a band between two of them, over axes with a few round values.
+ * @param {string} id @param {string} title @param {{kind: string, points: number[][]}[]} lines @param {number[][]} [band]
+ */
 function chart(id, title, lines, band) {
   const svg = at(id);
   const [left, right, top, bottom] = [64, 630, 12, 244];
@@ -139,13 +152,13 @@ function chart(id, title, lines, band) {
   }
   const xs = all.map(([x]) => x);
   const ys = all.map(([, y]) => y);
-  const range = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+  const range = (/** @type {number[]} */ values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
   const [from, to] = range(xs);
   const [low, high] = range(ys);
   // A flat line lies in the middle.
   const [base, span] = high > low ? [low, high - low] : [low - 0.5, 1];
-  const x = (value) => (left + ((value - from) / (to - from || 1)) * (right - left)).toFixed(1);
-  const y = (value) => (bottom - ((value - base) / span) * (bottom - top)).toFixed(1);
+  const x = (/** @type {number} */ value) => (left + ((value - from) / (to - from || 1)) * (right - left)).toFixed(1);
+  const y = (/** @type {number} */ value) => (bottom - ((value - base) / span) * (bottom - top)).toFixed(1);
   for (let i = 0; i <= (high > low ? 4 : 0); i++) {
     const value = low + ((high - low) * i) / 4;
     svg.append(shape("line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "grid" }));
@@ -165,15 +178,16 @@ function chart(id, title, lines, band) {
   svg.setAttribute("aria-label", text("chart", values));
 }
 
+/** The row of the highest top-1, the first of several. @param {Row[]} rows */
 function best(rows) {
   const known = rows.filter((row) => row.eval_top1 !== undefined && row.eval_top1 !== null);
-  return known.reduce((top, row) => (top === null || row.eval_top1 > top.eval_top1 ? row : top), null);
+  return known.reduce((/** @type {Row | null} */ top, row) => (top === null || row.eval_top1 > top.eval_top1 ? row : top), null);
 }
 
 function sentence() {
   const row = state.rows[state.rows.length - 1];
   if (!row) return "";
-  const values = { epoch: row.epoch, epochs: state.now.epochs, top1: number(row.eval_top1, 1), train: number(row.train_top1, 1) };
+  const values = { epoch: row.epoch, epochs: state.now?.epochs, top1: number(row.eval_top1, 1), train: number(row.train_top1, 1) };
   const known = row.eval_top1 !== undefined && row.eval_top1 !== null;
   const top = known && best(state.rows) === row && state.rows.length > 1 ? ` ${text("best")}` : "";
   return text(known ? "said" : "saidTrain", values) + top;
@@ -208,13 +222,13 @@ function show() {
   }
   at("now").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", text(name)), element("dd", value)]));
   const band = [...points.map((p) => [p[0], p[1]]), ...points.map((p) => [p[0], p[3]]).reverse()];
-  const of = (name) => rows.map((row) => [row.step, row[name] ?? NaN]);
+  const of = (/** @type {string} */ name) => rows.map((row) => [row.step, row[name] ?? NaN]);
   chart("loss", text("losses"), [{ kind: "train", points: points.map((p) => [p[0], p[2]]) }, { kind: "eval", points: of("eval_loss") }], band);
   const shares = [["train", "train_top1"], ["train dashed", "train_top5"], ["eval", "eval_top1"], ["eval dashed", "eval_top5"]];
   chart("share", text("shares"), shares.map(([kind, name]) => ({ kind, points: of(name) })));
   chart("rate", text("rates"), [{ kind: "train", points: points.map((p) => [p[0], p[4]]) }]);
   at("table").tHead.rows[0].replaceChildren(...COLUMNS.map((name) => element("th", text(name), { scope: "col" })));
-  const row = (values) => {
+  const row = (/** @type {Row} */ values) => {
     const made = element("tr");
     made.append(...COLUMNS.map((name) => element("td", values[name] === undefined ? "" : String(values[name]))));
     return made;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hyper::header::HeaderMap;
 use hyper::{Method, Request};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
@@ -31,8 +32,9 @@ pub(crate) async fn answer(
     if ![Method::GET, Method::HEAD, Method::POST].contains(request.method()) {
         return Err(Failure::method(if posted.is_some() { "POST" } else { "GET, HEAD" }));
     }
+    let watched = |headers: &HeaderMap| run::answer(app, &parts, headers);
     if *request.method() != Method::POST {
-        if let Some(answer) = run::answer(app, &parts, request.headers()) {
+        if let Some(answer) = watched(request.headers()) {
             return Ok(answer);
         }
         if let Some([name, file]) = picture(&parts) {
@@ -58,7 +60,10 @@ pub(crate) async fn answer(
             let answer = timeout(deadline, post(app, &parts, &query, received)).await;
             answer.map_err(|_| Failure::late(option))?
         }
-        None if picture(&parts).is_some() || get(app, &parts).is_ok() => {
+        None if watched(request.headers()).is_some()
+            || picture(&parts).is_some()
+            || get(app, &parts).is_ok() =>
+        {
             Err(Failure::method("GET, HEAD"))
         }
         None => get(app, &parts),

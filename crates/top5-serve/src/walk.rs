@@ -45,6 +45,9 @@ pub(crate) async fn answer(question: Question<'_>) -> Result<Answer, Failure> {
     let row = query.number("row", 0..=height - 1)?;
     let column = query.number("column", 0..=width - 1)?;
     let unit = row.or(column).map(|_| [row.unwrap_or(0), column.unwrap_or(0)]);
+    if unit.is_some() && map.is_none() {
+        return Err(Failure::bad("row and column are those of one map: say which, map=NUMBER"));
+    }
     let asked = Asked { layer: node.name.clone(), map, unit };
     question
         .answer(None, move |model, input, explainer, _| look(model, &asked, input, explainer))

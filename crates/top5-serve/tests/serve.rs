@@ -300,6 +300,7 @@ fn settings_that_nobody_knows_are_refused() {
         ("explain/lenet-digits?metod=rise", "metod: there is no such setting; there are method,"),
         ("occlude/lenet-digits?k=1", "k: there is no such setting"),
         ("activations/lenet-digits?size=1", "size: there is no such setting"),
+        ("activations/lenet-digits?row=1", "say which, map=NUMBER"),
         ("blocks/lenet-digits?layer=conv1", "layer: there is no such setting"),
     ] {
         assert_refused(&server.ask(&post(&format!("/v1/{path}"), &image)), 400, why);

@@ -260,13 +260,16 @@ fn run_is_watched_from_its_own_process_and_from_another() {
     let mut page = String::new();
     ask(&own, "/", "Connection: close\r\n").read_to_string(&mut page).unwrap();
     assert!(page.contains("run.js") && page.contains("content-security-policy"), "{page}");
-    let mut refused = String::new();
-    let mut foreign = TcpStream::connect(&own).unwrap();
-    foreign
-        .write_all(b"GET /v1/run HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
-        .unwrap();
-    foreign.read_to_string(&mut refused).unwrap();
-    assert!(refused.starts_with("HTTP/1.1 421"), "{refused}");
+    for (head, status) in [
+        ("GET /v1/run HTTP/1.1\r\nHost: evil.example", 421),
+        ("POST /v1/run HTTP/1.1\r\nHost: localhost", 405),
+    ] {
+        let mut refused = String::new();
+        let mut stream = TcpStream::connect(&own).unwrap();
+        stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        stream.read_to_string(&mut refused).unwrap();
+        assert!(refused.starts_with(&format!("HTTP/1.1 {status}")), "{refused}");
+    }
     run.kill().unwrap();
     run.wait().unwrap();
 
