@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use top5::graph::Device;
@@ -95,12 +96,20 @@ impl App {
         done.await.unwrap_or_else(|_| Err(Failure::internal()))
     }
 
-    /// Writes an answer about so many values. Many take long, and therefore such a thread, as soon as one is free: it needs no turn.
+    /// Writes an answer of a model about so many values. Many take long, and therefore such a thread, as soon as one is free: it needs no turn.
     pub(crate) async fn written<T: Send + 'static>(
         &self,
+        model: &Served,
         values: usize,
         write: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
+        let metrics = Arc::clone(&model.metrics);
+        let write = move || {
+            let begun = Instant::now();
+            let written = write();
+            metrics.encode.add(begun.elapsed());
+            written
+        };
         if values <= FEW {
             return Ok(write());
         }

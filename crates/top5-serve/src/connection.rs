@@ -24,7 +24,8 @@ use crate::door;
 use crate::request::earned;
 use crate::start::StartError;
 
-/// How often the wish to stop is looked for, and how long the server rests when the system has no more sockets.
+/// How often the wish to stop is looked for, how long the server still takes requests then at least, and how long it rests when the
+/// system has no more sockets.
 const PULSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` is set and what was asked before is answered.
@@ -54,7 +55,8 @@ async fn serve(app: Arc<App>, listener: StdListener, stop: &Stop) -> io::Result<
             sleep(PULSE).await;
         }
         app.draining.store(true, Ordering::Relaxed);
-        sleep(app.options.drain_delay).await;
+        // What was sent before is accepted and read, however busy the machine is.
+        sleep(app.options.drain_delay.max(PULSE)).await;
     };
     let accepting = accept(&app, &listener, &room, &graceful);
     until(draining, accepting).await;

@@ -134,7 +134,7 @@ impl Tensor {
             }
             Self::Pixels(images) => {
                 for (image, out) in images.iter().zip(input.chunks_exact_mut(size)) {
-                    model.preprocess.apply(image, out);
+                    model.resize(image, out);
                 }
             }
         }
@@ -184,7 +184,7 @@ pub(crate) async fn answer(
     let predicted = predict(app, model, images, prepare).await?;
     drop(held);
     let (served, logits) = (Arc::clone(model), predicted.answer.logits);
-    app.written(logits.len(), move || written(&served, id, &outputs, &logits)).await
+    app.written(model, logits.len(), move || written(&served, id, &outputs, &logits)).await
 }
 
 /// Reads a request: JSON alone, JSON with tensors behind it, or, where the header says that there is no JSON, one image file.

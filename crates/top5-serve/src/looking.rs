@@ -116,7 +116,7 @@ impl Looking {
             return Err(Failure::bad(message));
         }
         Arc::clone(&self.room).try_acquire_owned().map_err(|_| {
-            model.metrics.rejected.add(1);
+            model.metrics.explaining.add(1);
             Failure::busy("too many explanations wait already")
         })
     }
@@ -244,7 +244,10 @@ impl Worker {
             let late = Instant::now() > late;
             let event = match done {
                 Ok(document) => Event::Done(document),
-                Err(_) if late => Event::Failed(Failure::late("--explain-deadline")),
+                Err(_) if late => {
+                    model.metrics.late.add(1);
+                    Event::Failed(Failure::late("--explain-deadline"))
+                }
                 Err(failure) => Event::Failed(failure),
             };
             model.metrics.explanations.add(1);

@@ -25,11 +25,11 @@ pub(crate) struct Spent(AtomicU64);
 
 impl Spent {
     pub(crate) fn add(&self, time: Duration) {
-        self.0.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+        self.0.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
 
     fn seconds(&self) -> f64 {
-        self.0.load(Ordering::Relaxed) as f64 / 1e6
+        self.0.load(Ordering::Relaxed) as f64 / 1e9
     }
 }
 
@@ -39,15 +39,21 @@ pub(crate) struct OfModel {
     /// Images that ran, and the batches that they ran in.
     pub(crate) images: Counter,
     pub(crate) batches: Counter,
-    /// Requests that found no room.
-    pub(crate) rejected: Counter,
+    /// Requests that found no room among the images, and among the explanations, and those whose time was over.
+    pub(crate) full: Counter,
+    pub(crate) explaining: Counter,
+    pub(crate) late: Counter,
     /// Images and explanations that did not run, or not to their end, since their clients had left, or their time was over.
     pub(crate) cancelled: Counter,
     /// Explanations that were answered.
     pub(crate) explanations: Counter,
     pub(crate) decode: Spent,
+    /// To the network's size, form and scale.
+    pub(crate) resize: Spent,
     pub(crate) queue: Spent,
     pub(crate) forward: Spent,
+    /// Of predictions, to what their answers say.
+    pub(crate) encode: Spent,
 }
 
 /// The statuses that answers have.
@@ -68,8 +74,8 @@ impl OfServer {
     }
 }
 
-/// The text, whose type is `application/openmetrics-text`: of all requests, and of models by their names.
-pub(crate) fn text(server: &OfServer, models: &[(&str, &OfModel)]) -> String {
+/// The text, whose type is `application/openmetrics-text`: of all requests, and of models, each with its name and its network's.
+pub(crate) fn text(server: &OfServer, models: &[(&str, &str, &OfModel)]) -> String {
     let mut out = String::new();
     let mut line = |text: std::fmt::Arguments<'_>| {
         out.write_fmt(text).expect("a text takes what is written");
@@ -79,26 +85,45 @@ pub(crate) fn text(server: &OfServer, models: &[(&str, &OfModel)]) -> String {
     for (status, count) in STATUSES.iter().zip(&server.answers) {
         line(format_args!("top5_requests_total{{code=\"{status}\"}} {}", count.value()));
     }
+    line(format_args!("# TYPE top5_model info\n# HELP top5_model What is served."));
+    for (model, network, _) in models {
+        line(format_args!("top5_model_info{{model=\"{model}\",network=\"{network}\"}} 1"));
+    }
     type Read = fn(&OfModel) -> u64;
-    let counters: [(&str, &str, Read); 5] = [
+    let counters: [(&str, &str, Read); 4] = [
         ("images", "Images that ran.", |of| of.images.value()),
         ("batches", "Batches that ran.", |of| of.batches.value()),
-        ("rejected", "Requests that found no room.", |of| of.rejected.value()),
         ("cancelled", "Images and explanations whose clients had left.", |of| of.cancelled.value()),
         ("explanations", "Explanations that were answered.", |of| of.explanations.value()),
     ];
     for (name, help, value) in counters {
         line(format_args!("# TYPE top5_{name} counter\n# HELP top5_{name} {help}"));
-        for (model, of) in models {
+        for (model, _, of) in models {
             line(format_args!("top5_{name}_total{{model=\"{model}\"}} {}", value(of)));
+        }
+    }
+    line(format_args!("# TYPE top5_rejected counter"));
+    line(format_args!("# HELP top5_rejected Requests that were answered with 503, by reason."));
+    for (model, _, of) in models {
+        for (reason, count) in
+            [("queue", &of.full), ("explanations", &of.explaining), ("deadline", &of.late)]
+        {
+            let count = count.value();
+            line(format_args!(
+                "top5_rejected_total{{model=\"{model}\",reason=\"{reason}\"}} {count}"
+            ));
         }
     }
     line(format_args!("# TYPE top5_stage_seconds counter\n# UNIT top5_stage_seconds seconds"));
     line(format_args!("# HELP top5_stage_seconds Time spent by stage."));
-    for (model, of) in models {
-        for (stage, spent) in
-            [("decode", &of.decode), ("queue", &of.queue), ("forward", &of.forward)]
-        {
+    for (model, _, of) in models {
+        for (stage, spent) in [
+            ("decode", &of.decode),
+            ("resize", &of.resize),
+            ("queue", &of.queue),
+            ("forward", &of.forward),
+            ("encode", &of.encode),
+        ] {
             let seconds = spent.seconds();
             line(format_args!(
                 "top5_stage_seconds_total{{model=\"{model}\",stage=\"{stage}\"}} {seconds}"

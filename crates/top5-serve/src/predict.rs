@@ -42,7 +42,6 @@ pub(crate) async fn predict(
         Ok((prepare(&served)?, begun - started, begun.elapsed()))
     };
     let (input, turn, decode) = app.apart(timed).await?;
-    model.metrics.decode.add(decode);
     let now = Instant::now();
     let queued = now.checked_sub(turn).unwrap_or(now);
     let (reply, answer) = oneshot::channel();
@@ -80,7 +79,7 @@ pub(crate) async fn classify(
     };
     let Predicted { answer, decode } = predict(app, model, 1, prepare).await?;
     let (logits, classes) = (answer.logits, Arc::clone(&model.classes));
-    let predictions = app.written(logits.len(), move || {
+    let predictions = app.written(model, logits.len(), move || {
         let best = top5::best(&logits, &classes, top).into_iter();
         let said =
             |p: Prediction| json!({ "label": p.label, "class": p.class, "probability": p.probability });

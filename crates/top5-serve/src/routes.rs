@@ -48,7 +48,7 @@ pub(crate) async fn answer(
     }
     match posted {
         Some(asked) => {
-            asked?;
+            let model = asked?;
             let query = Query::read(request.uri().query())?;
             let received = request::receive(app, request).await?;
             let (deadline, option) = match parts[..] {
@@ -58,7 +58,12 @@ pub(crate) async fn answer(
                 _ => (app.options.deadline, "--deadline"),
             };
             let answer = timeout(deadline, post(app, &parts, &query, received)).await;
-            answer.map_err(|_| Failure::late(option))?
+            answer.map_err(|_| {
+                if let Some(model) = model {
+                    model.metrics.late.add(1);
+                }
+                Failure::late(option)
+            })?
         }
         None if watched(request.headers()).is_some()
             || picture(&parts).is_some()
@@ -166,7 +171,8 @@ pub(crate) fn get(app: &Arc<App>, parts: &[&str]) -> Result<Answer, Failure> {
         ["metrics"] => {
             let content = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             let models = app.models();
-            let counted: Vec<_> = models.iter().map(|m| (m.name.as_str(), &*m.metrics)).collect();
+            let counted: Vec<_> =
+                models.iter().map(|m| (m.name.as_str(), m.graph.name(), &*m.metrics)).collect();
             Ok(with_type(content, metrics::text(&app.metrics, &counted)))
         }
         ["openapi.json"] => {

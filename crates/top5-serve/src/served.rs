@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use top5::data::{Limits, Preprocess, decode};
+use top5::data::{Image, Limits, Preprocess, decode};
 use top5::explain::blocks::{Block, blocks};
 use top5::graph::{Device, Graph, Network, Retain, Tensor};
 use top5::{Classifier, Model, draw, zoo};
@@ -93,7 +94,7 @@ impl Served {
     pub(crate) fn admit(&self, images: usize) -> Result<OwnedSemaphorePermit, Failure> {
         let room = Arc::clone(&self.room).try_acquire_many_owned(images as u32);
         room.map_err(|_| {
-            self.metrics.rejected.add(1);
+            self.metrics.full.add(1);
             Failure::busy(format!("{}: too many images wait already", self.name))
         })
     }
@@ -118,9 +119,18 @@ impl Served {
         if bytes.is_empty() {
             return Err(Failure::bad("the file is empty: send the bytes of an image file"));
         }
+        let begun = Instant::now();
         let image = decode(bytes, limits).map_err(|error| Failure::bad(error.to_string()))?;
-        self.preprocess.apply(&image, out);
+        self.metrics.decode.add(begun.elapsed());
+        self.resize(&image, out);
         Ok(())
+    }
+
+    /// Prepares an image.
+    pub(crate) fn resize(&self, image: &Image, out: &mut [f32]) {
+        let begun = Instant::now();
+        self.preprocess.apply(image, out);
+        self.metrics.resize.add(begun.elapsed());
     }
 
     /// The class of a name or number; `key` is where it was said.

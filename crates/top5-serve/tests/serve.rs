@@ -8,10 +8,12 @@ mod results;
 mod views;
 
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use client::{Response, digit, pgm, post, start, start_with};
+use client::{Response, digit, pgm, post, server_of, start, start_with};
 use serde_json::{Value, json};
+use top5::graph::Stop;
 use top5::{Classifier, Model, Options as Engine};
 use top5_serve::Options;
 
@@ -400,6 +402,12 @@ fn full_queue_and_late_answers_are_503() {
     let late = server.ask(&post(PREDICT, &pgm(&digit(0))));
     assert_refused(&late, 503, "--deadline");
     assert_eq!(late.header("retry-after"), Some("1"));
+    let reasons = ["deadline", "queue", "explanations"].map(|reason| {
+        let name = format!("top5_rejected_total{{model=\"lenet-digits\",reason=\"{reason}\"}}");
+        server.count(&name)
+    });
+    assert_eq!(reasons, [1, 0, 0]);
+    assert_eq!(server.count("top5_model_info{model=\"lenet-digits\",network=\"lenet\"}"), 1);
     server.until(|server| server.count("top5_cancelled_total") == 1);
     assert_eq!(server.count("top5_images_total"), 0);
 
@@ -457,6 +465,23 @@ fn stop_lets_requests_finish() {
     assert_eq!(server.get("/v2/health/live").status, 200);
     assert_eq!(Response::read(&mut stream).status, 200);
     server.join();
+}
+
+#[test]
+fn stop_answers_what_lies_in_the_system() {
+    let (server, stop) = (server_of(Options::default()), Stop::new());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // More than are accepted at once.
+    let asked = [(); 100].map(|()| {
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.write_all(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        stream
+    });
+    stop.set();
+    server.run(listener, &stop).unwrap();
+    for mut stream in asked {
+        assert_eq!(Response::read(&mut stream).status, 503, "it drains");
+    }
 }
 
 #[test]
