@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::metrics::OfModel;
 use crate::start::StartError;
 use crate::worker::{Job, Worker};
+use crate::zoo::as_written;
 
 /// One model.
 pub(crate) struct Served {
@@ -151,7 +152,7 @@ impl Served {
             let errors: Vec<Value> = errors
                 .iter()
                 .map(|error| {
-                    json!({ "top1": error.top1, "top5": error.top5, "set": error.set.to_string(),
+                    json!({ "top1": as_written(&error.top1), "top5": as_written(&error.top5), "set": error.set.to_string(),
                         "protocol": error.protocol, "source": error.source })
                 })
                 .collect();

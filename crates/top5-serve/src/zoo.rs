@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::OnceLock;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use top5::explain::picture::encode;
 use top5::graph::GraphError;
@@ -22,18 +23,19 @@ pub(crate) fn registry() -> Result<&'static Value, Failure> {
         let rows = networks.chain(zoo::ensembles().map(Listed::of_ensemble));
         let rows = rows.collect::<Result<Vec<Listed>, _>>()?;
         let contest = zoo::CONTEST.iter().map(|entry| {
-            json!({ "name": entry.name, "year": entry.year, "top5_error": single(entry.top5_error),
+            json!({ "name": entry.name, "year": entry.year, "top5_error": as_written(&entry.top5_error),
                 "winner": entry.winner, "network": entry.network })
         });
-        Ok(json!({ "models": rows, "contest": contest.collect::<Vec<_>>(),
-            "human_top5_error": single(zoo::HUMAN_TOP5_ERROR) }))
+        Ok(json!({ "models": as_written(&rows), "contest": contest.collect::<Vec<_>>(),
+            "human_top5_error": as_written(&zoo::HUMAN_TOP5_ERROR) }))
     };
     REGISTRY.get_or_init(|| made().ok()).as_ref().ok_or_else(Failure::internal)
 }
 
-/// A number in the digits that it was written in.
-fn single(value: f32) -> Value {
-    serde_json::from_str(&value.to_string()).unwrap_or(Value::Null)
+/// What is told with numbers of single precision in the digits that they were written in: as values alone they would be told as doubles.
+pub(crate) fn as_written(told: &impl Serialize) -> Value {
+    let text = serde_json::to_string(told).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
 /// The layers of a network as registered.

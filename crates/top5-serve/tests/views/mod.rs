@@ -131,6 +131,9 @@ fn registry_and_samples_are_there() {
     assert_eq!(zoo["models"].as_array().unwrap().len(), {
         top5::zoo::networks().count() + top5::zoo::ensembles().count()
     });
+    let mut models = zoo["models"].as_array().unwrap().iter();
+    let resnet20 = models.find(|one| one["name"] == "resnet20_cifar").unwrap();
+    assert!(resnet20.to_string().contains("8.27,"), "{resnet20}");
     assert_eq!(zoo["contest"].as_array().unwrap().len(), top5::zoo::CONTEST.len());
     let layers = server.get("/v1/zoo/resnet50/layers").json();
     let graph = top5::zoo::network("resnet50").unwrap().graph().unwrap();
