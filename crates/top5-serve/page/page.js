@@ -76,6 +76,7 @@ async function show() {
   // Each has a part of its own: what it adds late or listens to goes with it.
   const root = make("div", {}, make("h2", { id: "view-title", text: text(`view-${name}`) }), make("p", { text: text(`about-${name}`) }));
   at("view").replaceChildren(root);
+  pixel();
   if (name !== shown) at("status").textContent = "";
   shown = name;
   try {
@@ -115,10 +116,16 @@ function take(blob, file = "", sample = null, address = "") {
   preview.onload = () => {
     // Pixels are worth seeing where there are few: a photograph that is made smaller loses by it.
     preview.classList.toggle("small", preview.naturalWidth < 100);
-    if (preview.naturalWidth * preview.naturalHeight > 1) return;
-    at("view").append(make("p", { id: "pixel", class: "warning", text: text("pixel") }));
+    pixel();
   };
   changed({ blob, file, sample });
+}
+
+/** Says that an image of a single pixel is one. */
+function pixel() {
+  const preview = /** @type {HTMLImageElement} */ (at("preview"));
+  if (at("image").hidden || preview.hidden || preview.naturalWidth * preview.naturalHeight !== 1) return;
+  at("view").append(make("p", { id: "pixel", class: "warning", text: text("pixel") }));
 }
 
 /** Looks at another image; what was said of the one before goes with it. @param {{blob: Blob | null, file: string, sample: string | null}} image */
@@ -197,4 +204,7 @@ async function open() {
   await show();
 }
 
-open();
+open().catch((error) => {
+  recall();
+  fail(error);
+});
