@@ -4,12 +4,13 @@
 The ten crops are torchvision's TenCrop after Resize(256) and CenterCrop(256); the others are written out here, from the papers and
 with Pillow, without a look at top5's code. Usage:
 
-    scripts/protocols_beside_torchvision.py [TOP5 [FOLDER OF PHOTOGRAPHS [NUMBER OF THEM [PROTOCOL…]]]]
+    scripts/protocols_beside_torchvision.py [TOP5 [FOLDER OF PHOTOGRAPHS [NUMBER OF THEM [NETWORK | PROTOCOL | NETWORK:PROTOCOL]…]]]
 
-TOP5 is the program, target/release/top5 by default; the photographs are named WNID_label.JPEG; all
+TOP5 is the program, target/release/top5 by default; the photographs are JPEG files; all networks by all of their
 protocols unless some are named. Needs torch, torchvision, Pillow.
 """
 
+import itertools
 import json
 import struct
 import subprocess
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 from torchvision import transforms as T
 
 BOUND = 1e-5
+# torchvision's; every network gets these, also those that were trained with others.
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 TO_INPUT = T.Compose([T.ToTensor(), T.Normalize(MEAN, STD)])
 
@@ -51,12 +53,18 @@ def with_mirrors(images):
     return images + [image.transpose(Image.FLIP_LEFT_RIGHT) for image in images]
 
 
-def ten(image):
-    prepare = T.Compose([T.Resize(256), T.CenterCrop(256), T.TenCrop(224)])
+def ten(image, shorter=256):
+    prepare = T.Compose([T.Resize(shorter), T.CenterCrop(shorter), T.TenCrop(224)])
     return list(prepare(image))
 
 
-def squares(image, shorters, which):
+def ten_patches_of_299(image):
+    """Of 342 the centre lies on half a pixel: TenCrop's mirrored centre, cut from the mirror image, is not the patch mirrored, as it
+    is in AlexNet's paper."""
+    return with_mirrors(five(T.CenterCrop(342)(scaled(image, 342)), 299))
+
+
+def squares(image, shorters, which, side=224):
     views = []
     for shorter in shorters:
         at = scaled(image, shorter)
@@ -65,7 +73,7 @@ def squares(image, shorters, which):
         for place in which:
             top, left = round((height - shorter) * place), round((width - shorter) * place)
             square = box(at, top, left, shorter, shorter)
-            of_scale += five(square, 224) + [square.resize((224, 224), Image.BILINEAR)]
+            of_scale += five(square, side) + [square.resize((side, side), Image.BILINEAR)]
         views += with_mirrors(of_scale)
     return views
 
@@ -120,34 +128,88 @@ def dense(network, image, shorters, side):
 
 def fully_convolutional(network, image, windows):
     rows = []
+    body = torch.nn.Sequential(*list(network.children())[:-2])
     for shorter in [224, 256, 384, 480, 640]:
-        x = TO_INPUT(scaled(image, shorter))[None]
-        body = torch.nn.Sequential(*list(network.children())[:-2])
-        x = body(x)
+        x = body(TO_INPUT(scaled(image, shorter))[None])
         x = F.avg_pool2d(x, 7, 1) if windows else x.mean((2, 3), keepdim=True)
         logits = linear_as_convolution(network.fc, x.shape[1], 1, x)
         rows.append(F.softmax(logits.double().mean((2, 3))[0], 0))
     return torch.stack(rows).mean(0)
 
 
-def every_offset(network, image, shorters):
-    """OverFeat's scheme on torchvision's AlexNet: the last pooling, 3x3 with stride 2, at its four offsets."""
+def every_offset(network, views, window):
+    """OverFeat's scheme: the last pooling, over windows of this side with a stride of 2, at its four offsets."""
     rows = []
-    for shorter in shorters:
-        for view in with_mirrors([scaled(image, shorter)]):
-            x = network.features[:-1](TO_INPUT(view)[None])
-            logits = []
-            for dy in range(2):
-                for dx in range(2):
-                    pooled = F.max_pool2d(x[:, :, dy:, dx:], 3, 2)
-                    logits.append(classify_map(network, pooled, 6).amax((2, 3))[0])
-            rows.append(F.softmax(torch.stack(logits).amax(0).double(), 0))
+    for view in with_mirrors(views):
+        x = network.features[:-1](TO_INPUT(view)[None])
+        logits = []
+        for dy in range(2):
+            for dx in range(2):
+                pooled = F.max_pool2d(x[:, :, dy:, dx:], window, 2)
+                logits.append(classify_map(network, pooled, 6).amax((2, 3))[0])
+        rows.append(F.softmax(torch.stack(logits).amax(0).double(), 0))
     return torch.stack(rows).mean(0)
 
 
-def ordinary(network, photographs):
+class OverFeatFast(torch.nn.Module):
+    """Table 1 of Sermanet et al., 2014."""
+
+    def __init__(self):
+        super().__init__()
+        pool = torch.nn.MaxPool2d(2, 2)
+        layers = []
+        for maps, (kernel, stride, padding), pooled in [
+            (96, (11, 4, 0), True),
+            (256, (5, 1, 0), True),
+            (512, (3, 1, 1), False),
+            (1024, (3, 1, 1), False),
+            (1024, (3, 1, 1), True),
+        ]:
+            layers += [torch.nn.LazyConv2d(maps, kernel, stride, padding), torch.nn.ReLU()]
+            layers += [pool] if pooled else []
+        self.features = torch.nn.Sequential(*layers)
+        full = [torch.nn.LazyLinear(3072), torch.nn.ReLU(), torch.nn.LazyLinear(4096), torch.nn.ReLU()]
+        self.classifier = torch.nn.Sequential(*full, torch.nn.LazyLinear(1000))
+        self(torch.zeros(1, 3, 231, 231))
+        for layer in self.learnt():
+            torch.nn.init.kaiming_normal_(layer.weight)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+    def learnt(self):
+        return [layer for layer in self.modules() if hasattr(layer, "weight")]
+
+    def state_dict(self):
+        """As top5 names the layers."""
+        names = [f"conv{i}" for i in range(1, 6)] + [f"fc{i}" for i in range(1, 4)]
+        layers = list(zip(names, self.learnt()))
+        parts = ["weight", "bias"]
+        return {f"{name}.{part}": getattr(layer, part) for name, layer in layers for part in parts}
+
+
+# The fast network's map ends at 231 and every 16 pixels from there; the nearest such sizes to Table 5's.
+FAST_SIZES = [(247, 247), (279, 311), (311, 391), (391, 455), (423, 503), (455, 567)]
+
+
+def windows_of(image, sizes):
+    """For each size the centre of the smallest scaled image that holds it; of a portrait, of that size turned."""
+    views = []
+    for size in sizes:
+        height, width = size[::-1] if image.height > image.width else size
+        for shorter in itertools.count(1):
+            long = max(image.size) * shorter // min(image.size)
+            at = (long, shorter) if image.height > image.width else (shorter, long)
+            if at[0] >= height and at[1] >= width:
+                break
+        views.append(T.CenterCrop((height, width))(scaled(image, shorter)))
+    return views
+
+
+def ordinary(network, photographs, side):
     """Running statistics and a last layer under which logits differ by a few."""
-    inputs = torch.stack([TO_INPUT(T.CenterCrop(224)(scaled(image, 256))) for image in photographs])
+    views = [T.CenterCrop(side)(scaled(image, side + 32)) for image in photographs]
+    inputs = torch.stack([TO_INPUT(view) for view in with_mirrors(views)])
     network.train()
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -172,6 +234,59 @@ def saved(path):
     return about["images"], about["classes"], np.exp(values.reshape(entry["shape"]).astype("f8"))
 
 
+def crops(cut):
+    return lambda network, image: mean_of(network, cut(image))
+
+
+def of_torchvision(name, **options):
+    return lambda: getattr(torchvision.models, name)(**options)
+
+
+THREE = [256, 384, 512]
+# What top5 calls a network, what makes it, and the side of its input.
+NETWORKS = {
+    "resnet18": ("resnet18", of_torchvision("resnet18"), 224),
+    "resnet50": ("resnet50", of_torchvision("resnet50"), 224),
+    "resnext50": ("resnext50_32x4d", of_torchvision("resnext50_32x4d"), 224),
+    "densenet121": ("densenet121", of_torchvision("densenet121"), 224),
+    "inception_v3": ("inception_v3", of_torchvision("inception_v3", init_weights=True), 299),
+    "vgg11": ("vgg11", of_torchvision("vgg11"), 224),
+    "vgg16": ("vgg16", of_torchvision("vgg16"), 224),
+    "vgg16_bn": ("vgg16_bn", of_torchvision("vgg16_bn"), 224),
+    "alexnet": ("alexnet_owt", of_torchvision("alexnet"), 224),
+    "overfeat_fast": ("overfeat_fast", OverFeatFast, 231),
+}
+CASES = [
+    ("resnet18", "10-crop", crops(ten)),
+    ("resnet18", "12-crop", crops(lambda image: squares(image, [256], [0.5]))),
+    ("resnet18", "144-crop", crops(lambda image: squares(image, [256, 288, 320, 352], [0, 0.5, 1]))),
+    ("resnet18", "150-crop", crops(grid)),
+    ("resnet18", "resnet-dense", lambda net, image: fully_convolutional(net, image, False)),
+    ("resnet18", "resnet-dense-windows", lambda net, image: fully_convolutional(net, image, True)),
+    ("resnet18", "320-crop", crops(lambda image: [T.CenterCrop(320)(scaled(image, 352))])),
+    ("resnet50", "resnet-dense", lambda net, image: fully_convolutional(net, image, False)),
+    ("resnet50", "resnet-dense-windows", lambda net, image: fully_convolutional(net, image, True)),
+    ("resnext50", "320-crop", crops(lambda image: [T.CenterCrop(320)(scaled(image, 352))])),
+    ("densenet121", "10-crop@300", crops(lambda image: ten(image, 300))),
+    ("inception_v3", "10-crop", crops(ten_patches_of_299)),
+    ("inception_v3", "12-crop", crops(lambda image: squares(image, [342], [0.5], 299))),
+    ("vgg11", "vgg-dense-3", lambda net, image: dense(net, image, THREE, 7)),
+    ("vgg11", "vgg-crops+dense", lambda net, i: (mean_of(net, grid(i)) + dense(net, i, THREE, 7)) / 2),
+    ("vgg16", "150-crop", crops(grid)),
+    ("vgg16", "vgg-dense-3", lambda net, image: dense(net, image, THREE, 7)),
+    ("vgg16", "vgg-crops+dense", lambda net, i: (mean_of(net, grid(i)) + dense(net, i, THREE, 7)) / 2),
+    ("vgg16_bn", "vgg-dense@301", lambda net, image: dense(net, image, [301], 7)),
+    ("alexnet", "vgg-dense-3@225,283,371", lambda net, image: dense(net, image, [225, 283, 371], 6)),
+    ("alexnet", "overfeat@245,281", lambda net, i: every_offset(net, [scaled(i, 245), scaled(i, 281)], 3)),
+    ("overfeat_fast", "overfeat", lambda net, i: every_offset(net, windows_of(i, FAST_SIZES), 2)),
+]
+
+
+def named(case, names):
+    network, protocol, _ = case
+    return any(name in (network, protocol, f"{network}:{protocol}") for name in names)
+
+
 def main():
     arguments = sys.argv[1:]
     program = arguments[0] if arguments else "target/release/top5"
@@ -182,61 +297,46 @@ def main():
     torch.set_grad_enabled(False)
     files = sorted(folder.glob("*.JPEG"))[:: max(1, 200 // number)][:number]
     photographs = [Image.open(file).convert("RGB") for file in files]
-    build = {name: getattr(torchvision.models, name) for name in ["resnet18", "vgg11", "alexnet"]}
-    networks = {name: make() for name, make in build.items()}
-    for network in networks.values():
-        ordinary(network, photographs)
-    resnet, vgg, alexnet = networks.values()
-    three = [256, 384, 512]
-    cases = [
-        ("resnet18", "10-crop", lambda image: mean_of(resnet, ten(image))),
-        ("resnet18", "12-crop", lambda image: mean_of(resnet, squares(image, [256], [0.5]))),
-        ("resnet18", "144-crop", lambda i: mean_of(resnet, squares(i, [256, 288, 320, 352], [0, 0.5, 1]))),
-        ("resnet18", "150-crop", lambda image: mean_of(resnet, grid(image))),
-        ("resnet18", "resnet-dense", lambda image: fully_convolutional(resnet, image, False)),
-        ("resnet18", "resnet-dense-windows", lambda image: fully_convolutional(resnet, image, True)),
-        ("resnet18", "320-crop", lambda image: mean_of(resnet, [T.CenterCrop(320)(scaled(image, 352))])),
-        ("vgg11", "vgg-dense-3", lambda image: dense(vgg, image, three, 7)),
-        ("vgg11", "vgg-crops+dense", lambda i: (mean_of(vgg, grid(i)) + dense(vgg, i, three, 7)) / 2),
-        ("alexnet", "overfeat@245,281", lambda image: every_offset(alexnet, image, [245, 281])),
-    ]
-    if arguments[3:]:
-        cases = [case for case in cases if case[1] in arguments[3:]]
+    cases = [case for case in CASES if not arguments[3:] or named(case, arguments[3:])]
     worst_of_all = 0.0
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
-        for file in files:
-            target = place / "photos" / file.name.split("_")[0]
-            target.mkdir(parents=True)
-            (target / file.name).write_bytes(file.read_bytes())
-        for name, network in networks.items():
-            torch.save(network.state_dict(), place / f"{name}.pth")
-        synsets = sorted(target.name for target in (place / "photos").iterdir())
-        for name, protocol, ours in cases:
-            registered = {"alexnet": "alexnet_owt"}.get(name, name)
-            command = [program, "eval", registered, "--weights", place / f"{name}.pth", "--split", "all"]
-            command += ["--data", place / "photos", "--protocol", protocol, "--save", place / "answers"]
-            command += ["--batch-size", "16", "--exact", "--quiet"]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            images, classes, theirs = saved(place / "answers")
-            assert classes == synsets, (classes, synsets)
-            numbers = numbers_of(classes)
-            worst = 0.0
-            for image, row in zip(images, theirs):
-                photograph = photographs[[file.name for file in files].index(Path(image).name)]
-                want = ours(photograph).numpy()[numbers]
-                worst = max(worst, float(np.abs(row - want / want.sum()).max()))
-            print(f"{name:9} {protocol:22} {worst:.2e}", flush=True)
-            worst_of_all = max(worst_of_all, worst)
+        wnids = all_classes(place / "photos", files)
+        for name, of_name in itertools.groupby(cases, lambda case: case[0]):
+            registered, make, side = NETWORKS[name]
+            network = make()
+            ordinary(network, photographs, side)
+            torch.save(network.state_dict(), place / "weights.pth")
+            for _, protocol, ours in of_name:
+                command = [program, "eval", registered, "--weights", place / "weights.pth"]
+                command += ["--data", place / "photos", "--split", "all", "--protocol", protocol]
+                command += ["--shard", f"1/{len(wnids) // len(files)}"]
+                command += ["--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD))]
+                command += ["--batch-size", "16", "--exact", "--quiet", "--save", place / "answers"]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                images, classes, theirs = saved(place / "answers")
+                assert classes == wnids
+                assert [Path(image).name for image in images[: len(files)]] == [file.name for file in files]
+                worst = 0.0
+                for photograph, row in zip(photographs, theirs):
+                    worst = max(worst, float(np.abs(row - ours(network, photograph).numpy()).max()))
+                print(f"{name:13} {protocol:22} {worst:.2e}", flush=True)
+                worst_of_all = max(worst_of_all, worst)
     if worst_of_all > BOUND:
         sys.exit(f"probabilities differ by {worst_of_all:.2e}, more than {BOUND:.0e}")
 
 
-def numbers_of(wnids):
-    """The numbers of these WNIDs among ImageNet's thousand, from the repository's list."""
+def all_classes(folder, files):
+    """A folder with all of ImageNet's classes, so that none is left out: the first ones have a photograph each, the others a dot."""
     path = Path(__file__).resolve().parent.parent / "crates/top5-eval/src/imagenet.txt"
-    order = [line.split(" ")[0] for line in path.read_text().splitlines()]
-    return [order.index(wnid) for wnid in wnids]
+    wnids = [line.split(" ")[0] for line in path.read_text().splitlines()]
+    for wnid, file in itertools.zip_longest(wnids, files):
+        (folder / wnid).mkdir(parents=True)
+        if file:
+            (folder / wnid / file.name).write_bytes(file.read_bytes())
+        else:
+            Image.new("RGB", (1, 1)).save(folder / wnid / "dot.png")
+    return wnids
 
 
 if __name__ == "__main__":
