@@ -12,6 +12,10 @@
 //! The tile is kept in registers: for OB output blocks it holds OB·P accumulators, OB weights and one broadcast input
 //! (Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures", SC 2018).
 //!
+//! With sixteen registers of eight floats (AVX2) that is 2·3 or 1·6. Weights of many input channels do not stay in the first-level
+//! cache from tile to tile there, so all pixels of a piece meet those of some input blocks, then those of the next ones: in
+//! passes, between which the sums wait in y. They are the same to the bit as those of one pass.
+//!
 //! In bf16 a lane is a pair of channels: weights are packed as `[out block][in block][tap][pair of lanes][16][2]`, so that one
 //! broadcast pair meets one block of weights. Of several groups the first pairs of all are one block, and so on. Sums and the
 //! epilogue are in f32, the output either.

@@ -30,6 +30,8 @@ pub enum Isa {
 pub(crate) struct TileSizes {
     /// [`Simd::TILE`]
     pub(crate) dense: [usize; 2],
+    /// [`Simd::SCARCE`]
+    pub(crate) scarce: bool,
     /// [`Simd::GROUPED_TILE`]
     pub(crate) grouped: usize,
     /// [`Simd::GRADIENT_TILE`]
@@ -38,7 +40,12 @@ pub(crate) struct TileSizes {
 
 impl TileSizes {
     fn of<S: Simd>() -> Self {
-        Self { dense: S::TILE, grouped: S::GROUPED_TILE, gradient: S::GRADIENT_TILE }
+        Self {
+            dense: S::TILE,
+            scarce: S::SCARCE,
+            grouped: S::GROUPED_TILE,
+            gradient: S::GRADIENT_TILE,
+        }
     }
 }
 

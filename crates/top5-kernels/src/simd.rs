@@ -59,6 +59,11 @@ pub trait Simd: Copy + Send + Sync {
     /// Most pixels of a convolution tile for one and two blocks of output channels, by the number of registers;
     /// 0 where that many blocks do not fit.
     const TILE: [usize; 2];
+    /// Whether the registers hold a tile of two output blocks, but not all of its weights beside it.
+    const SCARCE: bool = false;
+    /// Blocks of weights that stay in a first-level cache while a pass of a direct convolution meets all its pixels;
+    /// `usize::MAX` for one pass.
+    const PASS: usize = usize::MAX;
     /// Most pixels of a tile of groups, where factors of three taps are kept beside the sums.
     const GROUPED_TILE: usize = Self::TILE[0];
     /// Accumulators of a weight-gradient tile.
@@ -86,6 +91,20 @@ pub trait Simd: Copy + Send + Sync {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`, rounded once where the CPU can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Each of `c` and the product of this one of `a` with `b`, which is never as a whole in registers.
+    #[inline(always)]
+    fn mul_add_all<const P: usize>(
+        self,
+        a: [Self::V; P],
+        b: &Block,
+        mut c: [Self::V; P],
+    ) -> [Self::V; P] {
+        let b = self.load(b);
+        for p in 0..P {
+            c[p] = self.mul_add(a[p], b, c[p]);
+        }
+        c
+    }
     /// `√a`
     fn sqrt(self, a: Self::V) -> Self::V;
     /// The larger one; `b` where either is NaN.

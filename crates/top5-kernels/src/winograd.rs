@@ -131,7 +131,8 @@ impl Winograd {
         let taps = taps(geom)?;
         // Output blocks that read the same inputs.
         let pairs = geom.first.chunks(2).all(|firsts| firsts[0] == firsts[firsts.len() - 1]);
-        let group = if isa.tiles().dense[1] > 0 && pairs { 2 } else { 1 };
+        let sizes = isa.tiles();
+        let group = if sizes.dense[1] > 0 && !sizes.scarce && pairs { 2 } else { 1 };
         let tiles = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));
         let total = (tiles[0] * tiles[1] * images).max(1);
         let most = (V_BLOCKS / (tile.positions() * geom.blocks)).clamp(8, CHUNK[0]);

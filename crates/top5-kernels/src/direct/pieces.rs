@@ -53,9 +53,11 @@ impl Pieces {
         let pixels = (geom.rows * geom.cols).max(1) as u64;
         let job = (geom.macs() / 16).clamp(job, 4 * job);
         let of_pixel = geom.macs() / pixels / groups.len() as u64;
+        let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
+        // As many pixels for the weights of two blocks as for those of one: they come from memory once for each job.
+        let job = if tiles.scarce { job * blocks as u64 } else { job };
         let pixels_per_job = job.div_ceil(of_pixel.max(1));
         let pixels_per_job = usize::try_from(pixels_per_job).unwrap_or(usize::MAX);
-        let blocks = groups.iter().map(|&(_, ob)| ob).max().unwrap_or(1);
         let grouped = geom.grouped();
         let tile =
             [blocks, if grouped.is_some() { tiles.grouped } else { tiles.dense[blocks - 1] }];

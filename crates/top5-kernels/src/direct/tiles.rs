@@ -6,8 +6,9 @@ use crate::conv::{ConvGeom, Epilogue, Strides};
 use crate::element::Element;
 use crate::pixel::Pixel;
 use crate::precision::Precision;
-use crate::simd::{Kernel, Simd};
-use crate::threads::SharedMut;
+use crate::simd::{Kernel, Simd, is_f32};
+use crate::threads::{SharedMut, share};
+use std::ops::Range;
 
 /// Blocks of weights from those in use to those that are asked for: as far as memory is late. The processor's own
 /// prefetching ends at every page.
@@ -29,92 +30,136 @@ pub(crate) struct Tiles<'a, E, Y> {
     pub(crate) piece: Piece,
 }
 
-/// Calls [`Tiles::with_pixel`] for the width at hand; those that the instruction set has no registers for are not compiled.
+/// Runs [`Row`]s of the width at hand; those that the instruction set has no registers for are not compiled.
 macro_rules! by_width {
-    ($width:expr, $ob:literal, $rows:literal, [$($p:literal)*], $strip:expr, $s:expr, $row:expr, $col:expr) => {
+    ($width:expr, $ob:literal, $rows:literal, [$($p:literal)*], $strip:expr, $s:expr, $pass:expr, $at:expr, $count:expr) => {
         match $width {
             $($p if const { $p <= S::TILE[$ob - 1] } => {
-                $s.run(Tile::<E, Y, $ob, $p, { $p / $rows }> { strip: $strip, row: $row, col: $col });
+                let (strip, pass, at, count) = ($strip, $pass, $at, $count);
+                $s.run(Row::<E, Y, $ob, $p, { $p / $rows }> { strip, pass, at, count });
             },)*
             _ => unreachable!("no tile is wider than the instruction set's"),
         }
     };
 }
 
-/// P pixels of OB output blocks: the first Q in a row, the others in the next one. Each shape is a function of its own: compilers
-/// take long for one that has all.
-struct Tile<'a, E, Y, const OB: usize, const P: usize, const Q: usize> {
+/// Calls the body with every sum of a tile at (`row`, `col`), and its place in an activation with these strides. A short loop
+/// that is unrolled: a sum that a loop indexes would live in memory all along.
+macro_rules! each_sum {
+    ($tiles:expr, [$row:expr, $col:expr], $strides:expr, $acc:expr, |$sum:ident, $at:ident| $body:expr) => {{
+        let (to, piece): (&Strides, &Piece) = ($strides, &$tiles.piece);
+        let start = to.offset + piece.image * to.image + $row * to.row + $col * to.pixel;
+        for ob in 0..OB {
+            let start = start + (piece.k + ob) * to.block;
+            for p in 0..Q {
+                let ($sum, $at) = (&mut $acc[ob][p], start + p * to.pixel);
+                $body
+            }
+            for p in Q..P {
+                let ($sum, $at) = (&mut $acc[ob][p], start + to.row + (p - Q) * to.pixel);
+                $body
+            }
+        }
+    }};
+}
+
+/// Tiles of P pixels of OB output blocks, one after the other: the first Q of each in one row, the others in the next one. Each shape is
+/// a function of its own: compilers take long for one that has all.
+struct Row<'a, E: Element, Y, const OB: usize, const P: usize, const Q: usize> {
     strip: &'a Tiles<'a, E, Y>,
-    row: usize,
-    col: usize,
+    pass: &'a Range<usize>,
+    /// Where the first one begins.
+    at: [usize; 2],
+    count: usize,
 }
 
 impl<E: Element, Y: Pixel, const OB: usize, const P: usize, const Q: usize> Kernel
-    for Tile<'_, E, Y, OB, P, Q>
+    for Row<'_, E, Y, OB, P, Q>
 {
     type Output = ();
     const PRECISION: Precision = E::PRECISION;
 
+    /// Fixes the distance of pixels at compile time where it is a common one, so that the tiles' addresses need no
+    /// arithmetic.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        // SAFETY: the kernel's `run` has checked that all elements are there; see `Tiles::tile`.
-        unsafe { self.strip.with_pixel::<S, OB, P, Q>(s, self.row, self.col) }
+        match self.strip.geom.x.pixel {
+            // Strides 1 and 2 over blocks, then 2 and 4 over the planes of a first layer.
+            LANES => self.tiles(s, LANES),
+            TWO_BLOCKS => self.tiles(s, TWO_BLOCKS),
+            2 => self.tiles(s, 2),
+            4 => self.tiles(s, 4),
+            pixel => self.tiles(s, pixel),
+        }
+    }
+}
+
+impl<E: Element, Y: Pixel, const OB: usize, const P: usize, const Q: usize>
+    Row<'_, E, Y, OB, P, Q>
+{
+    /// All, where pixels are so far apart.
+    #[inline(always)]
+    fn tiles<S: Simd>(&self, s: S, pixel: usize) {
+        let [row, col] = self.at;
+        for tile in 0..self.count {
+            // SAFETY: the kernel's `run` has checked that all elements are there; see `Tiles::tile`.
+            unsafe {
+                self.strip.tile::<S, OB, P, Q>(s, self.pass, [row, col + tile * Q], pixel);
+            }
+        }
     }
 }
 
 impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
-    /// All tiles, of a geometry without groups that share blocks.
+    /// All tiles, of a geometry without groups that share blocks: in passes over as many of the input blocks as have weights that stay
+    /// in a first-level cache while all pixels meet them. Sums wait in the output meanwhile, and are the same as in one pass.
     #[inline(always)]
     pub(crate) fn run_dense<S: Simd>(&self, s: S) {
-        let widest = S::TILE[self.piece.ob - 1];
-        // Narrow maps: two rows at once, so that a weight that was loaded meets more than a few pixels.
-        let pairs = self.piece.ob == 2 && 2 * self.piece.cols.len() <= widest;
-        // As few tiles as possible, and none much narrower than the others.
-        let tiles = self.piece.cols.len().div_ceil(widest);
-        let mut row = self.piece.rows.start;
-        while row < self.piece.rows.end {
-            if const { S::TILE[1] > 0 } && pairs && row + 1 < self.piece.rows.end {
-                let (width, col) = (self.piece.cols.len(), self.piece.cols.start);
-                by_width!(2 * width, 2, 2, [2 4 6 8 10 12 14], self, s, row, col);
-                row += 2;
-                continue;
-            }
-            let mut col = self.piece.cols.start;
-            for tile in 0..tiles {
-                let width = (self.piece.cols.end - col).div_ceil(tiles - tile);
-                if const { S::TILE[1] > 0 } && self.piece.ob == 2 {
-                    by_width!(width, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, s, row, col);
-                } else {
-                    by_width!(width, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, s, row, col);
-                }
-                col += width;
-            }
-            row += 1;
+        let Self { geom, piece, .. } = self;
+        let of_block = geom.taps.len() * geom.lanes * piece.ob;
+        // Only what is f32 can wait, and only where nothing else is.
+        let waits = const { is_f32::<Self>() && Y::PER_BLOCK == 1 } && !self.epilogue.accumulate;
+        let several = piece.rows.len() > 1 || piece.cols.len() > S::TILE[piece.ob - 1];
+        let most = if waits && several { (S::PASS / of_block).max(1) } else { geom.blocks };
+        let passes = geom.blocks.div_ceil(most);
+        for i in 0..passes {
+            self.pass(s, &share(geom.blocks, passes, i));
         }
     }
 
-    /// Fixes the distance of pixels at compile time where it is a common one, so that the tile's addresses need no
-    /// arithmetic.
-    ///
-    /// # Safety
-    /// As [`Tiles::tile`].
+    /// All tiles over these input blocks.
     #[inline(always)]
-    unsafe fn with_pixel<S: Simd, const OB: usize, const P: usize, const Q: usize>(
-        &self,
-        s: S,
-        row: usize,
-        col: usize,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match self.geom.x.pixel {
-                // Strides 1 and 2 over blocks, then 2 and 4 over the planes of a first layer.
-                LANES => self.tile::<S, OB, P, Q>(s, row, col, LANES),
-                TWO_BLOCKS => self.tile::<S, OB, P, Q>(s, row, col, TWO_BLOCKS),
-                2 => self.tile::<S, OB, P, Q>(s, row, col, 2),
-                4 => self.tile::<S, OB, P, Q>(s, row, col, 4),
-                pixel => self.tile::<S, OB, P, Q>(s, row, col, pixel),
+    fn pass<S: Simd>(&self, s: S, pass: &Range<usize>) {
+        let widest = S::TILE[self.piece.ob - 1];
+        let (cols, start) = (self.piece.cols.len(), self.piece.cols.start);
+        // Narrow maps: two rows at once, so that a weight that was loaded meets more than a few pixels.
+        let pairs = self.piece.ob == 2 && 2 * cols <= widest;
+        // As few tiles as possible, and none much narrower than the others: some are one pixel wider than the rest.
+        let tiles = cols.div_ceil(widest);
+        let (narrow, wider) = (cols / tiles, cols % tiles);
+        let mut row = self.piece.rows.start;
+        while row < self.piece.rows.end {
+            if const { S::TILE[1] > 0 } && pairs && row + 1 < self.piece.rows.end {
+                let at = [row, start];
+                by_width!(2 * cols, 2, 2, [2 4 6 8 10 12 14], self, s, pass, at, 1);
+                row += 2;
+                continue;
             }
+            let wide = narrow + 1;
+            for (width, count, col) in
+                [(wide, wider, start), (narrow, tiles - wider, start + wide * wider)]
+            {
+                if count == 0 {
+                    continue;
+                }
+                let at = [row, col];
+                if const { S::TILE[1] > 0 } && self.piece.ob == 2 {
+                    by_width!(width, 2, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, s, pass, at, count);
+                } else {
+                    by_width!(width, 1, 1, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], self, s, pass, at, count);
+                }
+            }
+            row += 1;
         }
     }
 
@@ -130,12 +175,17 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
     unsafe fn tile<S: Simd, const OB: usize, const P: usize, const Q: usize>(
         &self,
         s: S,
-        row: usize,
-        col: usize,
+        pass: &Range<usize>,
+        [row, col]: [usize; 2],
         pixel: usize,
     ) {
         let geom = self.geom;
-        let mut acc: [[S::V; P]; OB] = self.biases(s);
+        let mut acc: [[S::V; P]; OB] = if const { S::PASS == usize::MAX } || pass.start == 0 {
+            self.biases(s)
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.waiting::<S, OB, P, Q>(s, [row, col]) }
+        };
         let at = geom.x.offset + self.piece.image * geom.x.image + row * geom.x.row + col * pixel;
         // SAFETY: all offsets are below what `geom.check` asserted (first promise of the caller).
         unsafe {
@@ -144,9 +194,10 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
             let stride = geom.blocks * geom.taps.len() * steps;
             let below = if P > Q { geom.x.row } else { 0 };
             let next_tile = if P > Q { 2 * below } else { Q * pixel };
-            let mut w = self.w.as_ptr().add((self.piece.k - self.first) * stride);
+            let w = self.w.as_ptr().add((self.piece.k - self.first) * stride);
+            let mut w = w.add(pass.start * geom.taps.len() * steps);
             let first = geom.first[self.piece.k];
-            for b in first..first + geom.blocks {
+            for b in first + pass.start..first + pass.end {
                 let filled = geom.lanes_of(b).div_ceil(E::DEPTH);
                 for &tap in &geom.taps {
                     if filled > 0 {
@@ -157,20 +208,37 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
                             s.prefetch(x.wrapping_add(next_tile + p).cast());
                         };
                         // At once where a condition in the loop below would cost the sums their registers.
-                        if const { S::TILE[1] == 0 } {
+                        if const { S::SCARCE || S::TILE[1] == 0 } {
                             (0..P).for_each(ask);
                         }
                         for step in 0..filled {
                             let lane = step * E::DEPTH;
+                            // Loops without a condition: they are unrolled, so that acc is in registers. Weights that a
+                            // cache holds by the second tile are not asked for.
+                            if const { is_f32::<Self>() && S::SCARCE && OB > 1 && P == S::TILE[1] }
+                            {
+                                let mut values = [s.zero(); P];
+                                for p in 0..Q {
+                                    values[p] = E::splat_at(s, x.add(p * pixel + lane));
+                                }
+                                for p in Q..P {
+                                    let next = x.add(below + (p - Q) * pixel);
+                                    values[p] = E::splat_at(s, next.add(lane));
+                                }
+                                for ob in 0..OB {
+                                    let weights = &*w.add(ob * stride + step);
+                                    acc[ob] = s.mul_add_all(values, weights, acc[ob]);
+                                }
+                                continue;
+                            }
                             let mut weights = [s.zero(); OB];
                             for ob in 0..OB {
                                 weights[ob] = s.load(&*w.add(ob * stride + step));
                                 s.prefetch(w.wrapping_add(ob * stride + step + AHEAD));
                             }
-                            if const { S::TILE[1] > 0 } && lane < P {
+                            if const { !S::SCARCE && S::TILE[1] > 0 } && lane < P {
                                 ask(lane);
                             }
-                            // Two loops without a condition: they are unrolled, so that acc is in registers.
                             for p in 0..Q {
                                 let value = E::splat_at(s, x.add(p * pixel + lane));
                                 for ob in 0..OB {
@@ -189,7 +257,11 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
                     w = w.add(steps);
                 }
             }
-            self.finish::<S, OB, P, Q>(s, row, col, acc);
+            if const { S::PASS == usize::MAX } || pass.end == geom.blocks {
+                self.finish::<S, OB, P, Q>(s, row, col, acc);
+            } else {
+                self.wait::<S, OB, P, Q>(s, [row, col], acc);
+            }
         }
     }
 
@@ -205,6 +277,42 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
         acc
     }
 
+    /// The sums that an earlier pass left in the output.
+    ///
+    /// # Safety
+    /// As [`Tiles::tile`].
+    #[inline(always)]
+    unsafe fn waiting<S: Simd, const OB: usize, const P: usize, const Q: usize>(
+        &self,
+        s: S,
+        [row, col]: [usize; 2],
+    ) -> [[S::V; P]; OB] {
+        let (mut acc, y) = ([[s.zero(); P]; OB], self.y.pointer());
+        // SAFETY: all places are within `y` by `geom.check`, and ours alone (first and third promise of the caller).
+        unsafe {
+            each_sum!(self, [row, col], &self.geom.y, acc, |sum, at| *sum = (*y.add(at)).load(s));
+        }
+        acc
+    }
+
+    /// Leaves the sums in the output for the next pass.
+    ///
+    /// # Safety
+    /// As [`Tiles::tile`].
+    #[inline(always)]
+    unsafe fn wait<S: Simd, const OB: usize, const P: usize, const Q: usize>(
+        &self,
+        s: S,
+        [row, col]: [usize; 2],
+        mut acc: [[S::V; P]; OB],
+    ) {
+        let y = self.y.pointer();
+        // SAFETY: as in `waiting`.
+        unsafe {
+            each_sum!(self, [row, col], &self.geom.y, acc, |sum, at| (*y.add(at)).store(s, *sum));
+        }
+    }
+
     /// Stores the sums of a tile after the rest of the epilogue.
     ///
     /// # Safety
@@ -218,39 +326,23 @@ impl<E: Element, Y: Pixel> Tiles<'_, E, Y> {
         mut acc: [[S::V; P]; OB],
     ) {
         let (geom, epilogue) = (self.geom, self.epilogue);
-        // Every pass is a short loop that is unrolled: a sum that a loop indexes would live in memory all along.
-        macro_rules! each_sum {
-            ($strides:expr, |$sum:ident, $at:ident| $body:expr) => {{
-                let to: &Strides = $strides;
-                let start = to.offset + self.piece.image * to.image + row * to.row + col * to.pixel;
-                for ob in 0..OB {
-                    let start = start + (self.piece.k + ob) * to.block;
-                    for p in 0..Q {
-                        let ($sum, $at) = (&mut acc[ob][p], start + p * to.pixel);
-                        $body
-                    }
-                    for p in Q..P {
-                        let ($sum, $at) = (&mut acc[ob][p], start + to.row + (p - Q) * to.pixel);
-                        $body
-                    }
-                }
-            }};
-        }
         let y = self.y.pointer();
         // SAFETY: all places are within `y` and the activation to add by `geom.check`, and those of `y` ours alone (first
         // and third promise of the caller).
         unsafe {
             if let Some((add, at)) = epilogue.add {
                 let add = add.as_ptr();
-                each_sum!(&at, |sum, at| *sum = s.add(*sum, (*add.add(at)).load(s)));
+                each_sum!(self, [row, col], &at, acc, |sum, at| *sum =
+                    s.add(*sum, (*add.add(at)).load(s)));
             }
             if epilogue.accumulate {
-                each_sum!(&geom.y, |sum, at| *sum = s.add(*sum, (*y.add(at)).load(s)));
+                each_sum!(self, [row, col], &geom.y, acc, |sum, at| *sum =
+                    s.add(*sum, (*y.add(at)).load(s)));
             }
             if epilogue.relu {
-                each_sum!(&geom.y, |sum, _at| *sum = s.relu(*sum));
+                each_sum!(self, [row, col], &geom.y, acc, |sum, _at| *sum = s.relu(*sum));
             }
-            each_sum!(&geom.y, |sum, at| (*y.add(at)).store(s, *sum));
+            each_sum!(self, [row, col], &geom.y, acc, |sum, at| (*y.add(at)).store(s, *sum));
         }
     }
 }

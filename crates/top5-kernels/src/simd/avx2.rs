@@ -29,7 +29,9 @@ macro_rules! avx2 {
 impl Simd for Avx2 {
     type V = [__m256; 2];
 
-    const TILE: [usize; 2] = [6, 0];
+    const TILE: [usize; 2] = [6, 3];
+    const SCARCE: bool = true;
+    const PASS: usize = 256;
     const GROUPED_TILE: usize = 4;
     const GRADIENT_TILE: usize = 6;
     const SPREADS: bool = true;
@@ -98,6 +100,22 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         avx2!([_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])])
+    }
+
+    #[inline(always)]
+    fn mul_add_all<const P: usize>(
+        self,
+        a: [Self::V; P],
+        b: &Block,
+        mut c: [Self::V; P],
+    ) -> [Self::V; P] {
+        for half in 0..2 {
+            let b = avx2!(_mm256_load_ps(b.0.as_ptr().add(8 * half)));
+            for p in 0..P {
+                c[p][half] = avx2!(_mm256_fmadd_ps(a[p][half], b, c[p][half]));
+            }
+        }
+        c
     }
 
     #[inline(always)]

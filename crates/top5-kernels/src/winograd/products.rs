@@ -25,9 +25,10 @@ impl Kernel for Products<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        match self.kernel.group_range(self.g).len() {
-            1 => self.multiply::<S, 1>(s),
-            _ => self.multiply::<S, 2>(s),
+        if const { S::SCARCE } || self.kernel.group_range(self.g).len() == 1 {
+            self.multiply::<S, 1>(s);
+        } else {
+            self.multiply::<S, 2>(s);
         }
     }
 }

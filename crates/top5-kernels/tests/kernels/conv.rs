@@ -676,6 +676,35 @@ fn fully_connected_layer_is_right() {
     }
 }
 
+/// Where there are many pixels, sums may wait in the output while all of them meet some of the weights.
+#[test]
+fn many_images_give_the_bits_of_each() {
+    let (n, inputs, outputs) = (40, 640, 48);
+    let (xl, yl) = (Layout::new(inputs, 1, 1), Layout::new(outputs, 1, 1));
+    let geom = fully_connected([inputs, outputs], &xl, &yl);
+    let fraction = |i: usize| (i * 7919 % 1009) as f32 / 1009.0 - 0.5;
+    let x: Vec<f32> = (0..n * inputs).map(fraction).collect();
+    let lanes = |i: usize| Block(std::array::from_fn(|lane| fraction(3 * (i * LANES + lane))));
+    let w: Vec<Block> = (0..geom.packed_len()).map(lanes).collect();
+    let bias: Vec<Block> = (0..yl.blocks()).map(lanes).collect();
+    let epilogue = Epilogue { bias: Some(&bias), relu: true, ..Epilogue::default() };
+    for (isa, threads) in runs() {
+        let of = |n: usize, x: &[f32]| {
+            let kernel = solvers(&FORWARD, isa, &geom, n, false);
+            let kernel = kernel
+                .into_iter()
+                .find(|kernel| kernel.precision() == top5_kernels::Precision::F32);
+            let kernel = kernel.expect("direct convolution");
+            let y =
+                convolve(&*kernel, &threads, n, &pack(n, &xl, x), &w, epilogue, unwritten(n, &yl));
+            unpack(kernel.name(), n, &yl, &y)
+        };
+        let each: Vec<f32> = x.chunks(inputs).flat_map(|x| of(1, x)).collect();
+        assert!(each.iter().any(|&y| y > 0.0));
+        assert_eq!(of(n, &x), each, "{isa}");
+    }
+}
+
 /// A gradient of weights that is so large that it is written past the caches.
 #[test]
 fn large_weight_gradient_is_right() {
