@@ -16,7 +16,10 @@ pub fn wilson(part: usize, all: usize) -> [f64; 2] {
     let centre = (share + square / (2.0 * n)) / (1.0 + square / n);
     let half = Z / (1.0 + square / n)
         * (share * (1.0 - share) / n + square / (4.0 * n * n)).max(0.0).sqrt();
-    [(centre - half).max(0.0), (centre + half).min(1.0)].map(|bound| 100.0 * bound)
+    // Centre and half are rounded apart: at the ends they do not meet 0 and 1.
+    let lower = if part == 0 { 0.0 } else { (centre - half).max(0.0) };
+    let upper = if part == all { 1.0 } else { (centre + half).min(1.0) };
+    [100.0 * lower, 100.0 * upper]
 }
 
 /// Two results on the same images.
@@ -90,6 +93,7 @@ mod tests {
         close(wilson(0, 10), [0.0, 27.7533]);
         close(wilson(10, 10), [72.2467, 100.0]);
         assert_eq!(wilson(0, 0), [0.0, 100.0]);
+        assert!((1..300).all(|n| wilson(0, n)[0] == 0.0 && wilson(n, n)[1] == 100.0));
     }
 
     #[test]
