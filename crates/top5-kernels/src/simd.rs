@@ -91,7 +91,8 @@ pub trait Simd: Copy + Send + Sync {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`, rounded once where the CPU can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// Each of `c` and the product of this one of `a` with `b`, which is never as a whole in registers.
+    /// Each of `c` and the product of this one of `a` with `b`, which takes one register at a time where registers are
+    /// [scarce](Simd::SCARCE).
     #[inline(always)]
     fn mul_add_all<const P: usize>(
         self,

@@ -131,6 +131,7 @@ impl Winograd {
         let taps = taps(geom)?;
         // Output blocks that read the same inputs.
         let pairs = geom.first.chunks(2).all(|firsts| firsts[0] == firsts[firsts.len() - 1]);
+        // Scarce registers hold six pixels of one block or three of two, which read twice the weights: transformed, these are many.
         let sizes = isa.tiles();
         let group = if sizes.dense[1] > 0 && !sizes.scarce && pairs { 2 } else { 1 };
         let tiles = [geom.rows, geom.cols].map(|size| size.div_ceil(tile.side()));

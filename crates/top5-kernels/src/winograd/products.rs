@@ -25,6 +25,7 @@ impl Kernel for Products<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
+        // Groups are of one block there (`Winograd::new`), and the other form is not compiled.
         if const { S::SCARCE } || self.kernel.group_range(self.g).len() == 1 {
             self.multiply::<S, 1>(s);
         } else {
