@@ -203,7 +203,7 @@ impl Task {
         args.warn_of_idle(&methods, output);
         let mut folder = Folder::fresh(args.out.as_deref(), PLACE, &args.methods.0[0], output)?;
         interrupt.listen()?;
-        let mut report = write::Report::new(&subject, &mut folder);
+        let mut report = write::Report::new(&subject, &mut folder, output)?;
         let warnings: BTreeSet<&str> = methods.iter().filter_map(Method::warning).collect();
         warnings.into_iter().for_each(|warning| output.warn(warning));
         let mut fill = || {

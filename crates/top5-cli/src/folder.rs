@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use top5::data::files;
+use top5::explain::page::Page;
 use top5::{WholeFile, append, make_folder, remove_file, write_whole};
 
 use crate::exit::Stop;
@@ -16,6 +17,9 @@ const LENGTH: usize = 60;
 
 /// In a folder of pictures, the names of the files that the program wrote there, a line each.
 const LIST: &str = ".top5-files";
+
+/// The page of a folder of pictures.
+const PAGE: &str = "index.html";
 
 /// A folder that a command fills. Once it is full, nothing that an earlier run wrote lies beside what this one did; what others
 /// put there stays.
@@ -68,7 +72,7 @@ impl Folder {
         }
         make_folder(path)?;
         // Found before the work that is to be written there, not after it.
-        WholeFile::create(&path.join("index.html"))?;
+        WholeFile::create(&path.join(PAGE))?;
         let older = files::read(&path.join(LIST), files::TEXT).unwrap_or_default();
         let older = String::from_utf8_lossy(&older).lines().map(str::to_owned).collect();
         Ok(Self { path: path.to_owned(), older, written: BTreeSet::new() })
@@ -95,6 +99,26 @@ impl Folder {
         output.check_file(&self.path.join(name), kind)?;
         self.own(name)?;
         output.file(&self.path.join(name), kind, bytes)
+    }
+
+    /// Begins the folder's page. Fails where something of another kind has its name.
+    pub(crate) fn page(&self, title: &str, output: Output) -> Result<PageFile> {
+        let path = self.path.join(PAGE);
+        output.check_file(&path, Kind::ReportHtml)?;
+        let mut page = PageFile { text: Page::new(title), file: WholeFile::create(&path)? };
+        page.flush()?;
+        Ok(page)
+    }
+
+    /// Writes the page's end and gives it its name.
+    pub(crate) fn finish_page(&mut self, page: PageFile, output: Output) -> Result<()> {
+        let PageFile { text, mut file } = page;
+        file.write(text.finish().as_bytes())?;
+        self.own(PAGE)?;
+        let path = self.path.join(PAGE);
+        file.finish(&path)?;
+        output.note(&format!("written: {}", path.display()));
+        Ok(())
     }
 
     /// Says that the file of this name is the program's, before it is written: a run that is ended leaves nothing that is not
@@ -125,6 +149,19 @@ impl Folder {
     }
 }
 
+/// A page that goes to its file while it is written, so that only what is new of it is in memory.
+pub(crate) struct PageFile {
+    pub(crate) text: Page,
+    file: WholeFile,
+}
+
+impl PageFile {
+    /// Brings what was written since the last time to the file.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        Ok(self.file.write(self.text.piece().as_bytes())?)
+    }
+}
+
 /// A name, of a layer or an image, as part of a file's: what a file system might not take is replaced.
 pub(crate) fn file_name(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
@@ -134,6 +171,32 @@ pub(crate) fn file_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_go_to_their_files_in_pieces_and_have_their_names_only_when_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let output = Output { json: false, quiet: true, verbose: false, force: false, mute: true };
+        let mut folder = Folder::claim(place.path(), None, output).unwrap();
+        let there = || fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap());
+        let lengths = || there().map(|entry| entry.metadata().unwrap().len()).collect::<Vec<_>>();
+        let mut page = folder.page("t", output).unwrap();
+        let before = lengths()[0];
+        page.text.figure(&[0; 3000], "a", "b");
+        page.flush().unwrap();
+        assert!(lengths()[0] > before + 4000 && page.text.piece().is_empty());
+        assert!(!place.path().join(PAGE).exists());
+        drop(page);
+        assert!(
+            lengths().is_empty(),
+            "a page that was not finished stays, or makes its folder taken"
+        );
+        let page = folder.page("t", output).unwrap();
+        folder.finish_page(page, output).unwrap();
+        folder.finish().unwrap();
+        let text = fs::read_to_string(place.path().join(PAGE)).unwrap();
+        assert!(text.starts_with("<!doctype html>") && text.ends_with("</html>\n"));
+        assert_eq!(fs::read_to_string(place.path().join(LIST)).unwrap(), format!("{PAGE}\n"));
+    }
 
     #[test]
     fn a_full_folder_holds_nothing_of_an_earlier_run_and_all_that_others_put_there() {

@@ -207,11 +207,12 @@ impl Method {
                 "by how much the score falls where a gray square hides the image"
             }
             Self::Rise { .. } if contrast => {
-                "by how much the class is more probable than the other, in the mean over random masks that leave the pixel \
-                 visible"
+                "by how much the class is more probable than the other, summed over random masks that leave the pixel visible \
+                 and divided by their expected number, as in the paper: with few masks it can exceed 1"
             }
             Self::Rise { .. } => {
-                "the mean probability of the class over random masks that leave the pixel visible"
+                "the probability of the class, summed over random masks that leave the pixel visible and divided by their \
+                 expected number, as in the paper: with few masks it can exceed 1"
             }
             Self::Ablation { .. } => "by how much the score falls when the tile is gray",
         }

@@ -15,7 +15,7 @@ figure{margin:0 0 1.5rem;max-width:100%}figcaption{max-width:60rem}img{max-width
 pre{white-space:pre-wrap;overflow-wrap:anywhere}h1,h2,p,td,figcaption{overflow-wrap:anywhere}
 @media(prefers-color-scheme:dark){body{color:#eee;background:#111}img{background:#fff}}";
 
-/// A page that is being written. All texts are escaped.
+/// A page that is being written, at once or in pieces. All texts are escaped.
 pub struct Page {
     text: String,
 }
@@ -113,7 +113,12 @@ impl Page {
         self.text.push_str("</tbody>\n</table>\n");
     }
 
-    /// The finished page.
+    /// The text since the last piece: pages with many pictures need not be in memory.
+    pub fn piece(&mut self) -> String {
+        std::mem::take(&mut self.text)
+    }
+
+    /// The finished page, or its last piece.
     pub fn finish(self) -> String {
         self.text + "</main>\n</body>\n</html>\n"
     }
@@ -122,6 +127,21 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_are_the_page() {
+        let write = |between: &mut dyn FnMut(&mut Page)| {
+            let mut page = Page::new("t");
+            between(&mut page);
+            page.figure(b"x", "a", "b");
+            between(&mut page);
+            page.finish()
+        };
+        let (whole, mut pieces) = (write(&mut |_| ()), String::new());
+        let last = write(&mut |page| pieces += &page.piece());
+        assert_eq!(pieces + &last, whole);
+        assert!(!last.contains("base64"), "what was taken is kept");
+    }
 
     #[test]
     fn what_others_wrote_stays_text() {

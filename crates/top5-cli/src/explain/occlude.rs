@@ -6,8 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use top5::explain::method::figure7::{Panels, figure7};
+use top5::explain::page::Page;
 use top5::explain::picture::{self, Ramp, Scale};
-use top5::explain::{Map, layers, npy, page::Page};
+use top5::explain::{Map, layers, npy};
 use top5::graph::counted;
 
 use super::PLACE;
@@ -100,8 +101,9 @@ impl Task {
         let mut folder = Folder::fresh(args.out.as_deref(), PLACE, "figure7", output)?;
         interrupt.listen()?;
         let layer_name = graph.node(layer).name.clone();
-        let mut page = Page::new(&format!("What a gray square changes in {}", subject.name()));
-        page.paragraph(&format!(
+        let title = format!("What a gray square changes in {}", subject.name());
+        let mut page = folder.page(&title, output)?;
+        page.text.paragraph(&format!(
             "Figure 7 of Zeiler & Fergus (2014), layer {layer_name}; a gray square of {size} pixels every {stride}: the \
              paper states neither. {}",
             "The projection is DeconvNet's: it recovers parts of the image and says little of the decision."
@@ -119,7 +121,8 @@ impl Task {
                 let panels = figure7(explainer, &input, class, layer, [size, stride], &mut tick)?;
                 drop(bar);
                 let shown = Shown { picture, input: &input, class, number: images.len() };
-                images.push(draw(&subject, &shown, &panels, &mut folder, &mut page)?);
+                images.push(draw(&subject, &shown, &panels, &mut folder, &mut page.text)?);
+                page.flush()?;
             }
             Ok(())
         };
@@ -130,7 +133,6 @@ impl Task {
             (Some(_), _) if images.is_empty() => return stopped.map_or(Ok(()), Err),
             (Some(_), _) => {}
         }
-        folder.write("index.html", page.finish().as_bytes())?;
         let document = Document {
             network: subject.name().to_owned(),
             preprocess: subject.preprocess.describe(),
@@ -142,7 +144,7 @@ impl Task {
         };
         let json = serde_json::to_vec_pretty(&Versioned::new(&document))?;
         folder.write("occlusion.json", &json)?;
-        output.note(&format!("written: {}", folder.path().join("index.html").display()));
+        folder.finish_page(page, output)?;
         let document = Document { folder: Some(folder.path().display().to_string()), ..document };
         folder.finish()?;
         match stopped {

@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 use top5::data::{Image, Preprocess};
+use top5::explain::npy;
 use top5::explain::picture::{self, Scale};
 use top5::explain::sanity::RECIPE;
 use top5::explain::zfnet::field::Rectangle;
 use top5::explain::zfnet::gallery::patch;
-use top5::explain::{npy, page::Page};
 
 use super::{Answer, Document, Said};
 use crate::explained::{Picture, Subject};
-use crate::folder::{Folder, file_name};
+use crate::folder::{Folder, PageFile, file_name};
 use crate::output::{Output, Versioned};
 use crate::printable;
 use crate::sanity;
@@ -18,15 +18,15 @@ use crate::sanity;
 /// All that is said, while it is written.
 pub(super) struct Report<'a> {
     folder: &'a mut Folder,
-    page: Page,
+    page: PageFile,
     said: Vec<Said>,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(subject: &Subject, folder: &'a mut Folder) -> Self {
-        let mut page = Page::new(&format!("Explanations of {}", subject.name()));
-        page.paragraph(&format!("Images are prepared so: {}.", subject.preprocess.describe()));
-        Self { folder, page, said: Vec::new() }
+    pub(super) fn new(subject: &Subject, folder: &'a mut Folder, output: Output) -> Result<Self> {
+        let mut page = folder.page(&format!("Explanations of {}", subject.name()), output)?;
+        page.text.paragraph(&format!("Images are prepared so: {}.", subject.preprocess.describe()));
+        Ok(Self { folder, page, said: Vec::new() })
     }
 
     /// Draws and writes one explanation.
@@ -97,13 +97,15 @@ impl<'a> Report<'a> {
         if let Some(signal) = &explanation.signal {
             write("signal.npy", &npy::of_tensor(signal))?;
         }
-        self.page.heading(&title);
-        said.warning.into_iter().for_each(|warning| self.page.warning(warning));
+        let page = &mut self.page.text;
+        page.heading(&title);
+        said.warning.into_iter().for_each(|warning| page.warning(warning));
         let alt = format!(
             "From left to right: the image as the network sees it, the map, the map over the image. {description}"
         );
-        self.page.figure(&png, &alt, &description);
-        said.notes.iter().for_each(|note| self.page.paragraph(note));
+        page.figure(&png, &alt, &description);
+        said.notes.iter().for_each(|note| page.paragraph(note));
+        self.page.flush()?;
         self.said.push(said);
         Ok(())
     }
@@ -113,9 +115,10 @@ impl<'a> Report<'a> {
         let svg = curves.svg();
         self.folder.write("sanity.svg", svg.as_bytes())?;
         self.folder.write("sanity.csv", curves.csv().as_bytes())?;
-        self.page.heading("New weights from the top");
-        self.page.drawing(&svg, "Curves of how alike the maps stay, by method", RECIPE);
-        self.page.code(&curves.text());
+        let page = &mut self.page.text;
+        page.heading("New weights from the top");
+        page.drawing(&svg, "Curves of how alike the maps stay, by method", RECIPE);
+        page.code(&curves.text());
         Ok(())
     }
 
@@ -140,8 +143,7 @@ impl<'a> Report<'a> {
         };
         let json = serde_json::to_vec_pretty(&Versioned::new(&document))?;
         self.folder.write("explanation.json", &json)?;
-        self.folder.write("index.html", self.page.finish().as_bytes())?;
-        output.note(&format!("written: {}", self.folder.path().join("index.html").display()));
+        self.folder.finish_page(self.page, output)?;
         Ok(document)
     }
 }

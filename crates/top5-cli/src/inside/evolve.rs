@@ -19,7 +19,7 @@ use super::search::Pass;
 use super::subject::{Images, layers, of_each_size};
 use crate::eval::{DataChoice, Split};
 use crate::exit::Stop;
-use crate::folder::{Folder, file_name};
+use crate::folder::{Folder, PageFile, file_name};
 use crate::interrupt::Interrupt;
 use crate::memory::limited_beside;
 use crate::output::{Kind, Output, Versioned};
@@ -139,7 +139,14 @@ impl Task {
             warning: WARNING,
             layers: Vec::new(),
         };
-        let mut sheets = Vec::new();
+        let title = format!("{}: how its maps evolve", evolution.network);
+        let mut page = folder.page(&title, output)?;
+        page.text.paragraph(&format!(
+            "The strongest activation of each map over {} training images of {}, at the epochs {:?}: the patch above \
+             its projection. Where the patch jumps, another image has become the strongest.",
+            evolution.images, evolution.data, evolution.epochs
+        ));
+        page.text.warning(WARNING);
         for (((name, maps), told), drawn) in names.into_iter().zip(maps).zip(told).zip(drawn) {
             let sheet = format!("{}.png", file_name(&name));
             let rows: Vec<Image> =
@@ -151,7 +158,6 @@ impl Task {
             let texts = [("Description", &*description), ("Warning", WARNING)];
             let png = encode(&blocks(&rows, 1, 2 * GAP), &texts)?;
             folder.write(&sheet, &png)?;
-            sheets.push(png);
             let (corners, _) = layout(&rows, 1, 2 * GAP);
             let places = drawn.iter().zip(corners).map(|(row, corner)| places(row, corner));
             let maps = maps.into_iter().zip(told).zip(places);
@@ -161,38 +167,30 @@ impl Task {
                 strongest,
                 places,
             });
-            evolution.layers.push(Layer { name, sheet, maps: maps.collect() });
+            let layer = Layer { name, sheet, maps: maps.collect() };
+            tell(&mut page.text, &layer, &png, &evolution.epochs);
+            page.flush()?;
+            evolution.layers.push(layer);
         }
-        write(&evolution, &sheets, folder, output)
+        write(&evolution, page, folder, output)
     }
 }
 
-fn write(
-    evolution: &Evolution,
-    sheets: &[Vec<u8>],
-    mut folder: Folder,
-    output: Output,
-) -> Result<()> {
-    let mut page = Page::new(&format!("{}: how its maps evolve", evolution.network));
-    page.paragraph(&format!(
-        "The strongest activation of each map over {} training images of {}, at the epochs {:?}: the patch above \
-         its projection. Where the patch jumps, another image has become the strongest.",
-        evolution.images, evolution.data, evolution.epochs
-    ));
-    page.warning(WARNING);
-    for (Layer { name, sheet, maps }, png) in evolution.layers.iter().zip(sheets) {
-        page.heading(name);
-        page.figure(png, &format!("{name}, maps by rows, epochs by columns"), sheet);
-        let rows: Vec<Vec<String>> = maps.iter().map(row).collect();
-        let head: Vec<String> =
-            evolution.epochs.iter().map(|epoch| format!("epoch {epoch}")).collect();
-        let head: Vec<&str> =
-            std::iter::once("map").chain(head.iter().map(String::as_str)).collect();
-        page.table("The source image of each patch", &head, &rows);
-    }
+/// Adds a layer to the page.
+fn tell(page: &mut Page, Layer { name, sheet, maps }: &Layer, png: &[u8], epochs: &[usize]) {
+    page.heading(name);
+    page.figure(png, &format!("{name}, maps by rows, epochs by columns"), sheet);
+    let rows: Vec<Vec<String>> = maps.iter().map(row).collect();
+    let head = epochs.iter().map(|epoch| format!("epoch {epoch}"));
+    let head: Vec<String> = std::iter::once("map".to_owned()).chain(head).collect();
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    page.table("The source image of each patch", &head, &rows);
+}
+
+fn write(evolution: &Evolution, page: PageFile, mut folder: Folder, output: Output) -> Result<()> {
     let json = serde_json::to_vec_pretty(&Versioned::new(evolution))?;
     folder.report(DOCUMENT, Kind::ReportJson, &json, output)?;
-    folder.report("index.html", Kind::ReportHtml, page.finish().as_bytes(), output)?;
+    folder.finish_page(page, output)?;
     folder.finish()?;
     if output.json {
         return output.document(evolution);

@@ -18,7 +18,7 @@ use super::draw::{Example, Projector, Record, WARNING, block, of_block};
 use super::search::{Pass, STATE};
 use super::subject::{Images, layers, of_each_size};
 use crate::eval::{DataChoice, Split, hash_of_weights};
-use crate::folder::{Folder, file_name};
+use crate::folder::{Folder, PageFile, file_name};
 use crate::interrupt::Interrupt;
 use crate::memory::{self, limited_beside};
 use crate::output::{Kind, Output};
@@ -170,8 +170,9 @@ impl Task {
             warning: WARNING,
             layers: Vec::new(),
         };
-        let mut page = Page::new(&format!("{}: what its maps answer to", graph.name()));
-        page.paragraph(&format!(
+        let title = format!("{}: what its maps answer to", graph.name());
+        let mut page = folder.page(&title, output)?;
+        page.text.paragraph(&format!(
             "The {} strongest patches of each map in {} of {} ({}), each image once, and to their right their \
              projections in the same order: gray is zero, and each projection has a scale of its own.",
             self.top,
@@ -179,13 +180,13 @@ impl Task {
             gallery.data,
             gallery.split
         ));
-        page.warning(WARNING);
+        page.text.warning(WARNING);
         let total = search.layers().iter().map(|layer| layer.maps().len()).sum();
         let progress = Progress::new(output, "projecting", total);
         let mut done = 0;
         for (&layer, strongest) in layers.iter().zip(search.layers()) {
             let name = &graph.node(layer).name;
-            page.heading(&format!("{name}: {}", shape(graph, layer)));
+            page.text.heading(&format!("{name}: {}", shape(graph, layer)));
             let mut told = Layer::new(name, strongest.maps());
             let mut projector = Projector::new(network, layer, images, interrupt)?;
             let places: Vec<usize> = (0..strongest.maps().len()).collect();
@@ -198,7 +199,8 @@ impl Task {
                 let maps = &strongest.maps()[places[0]..][..places.len()];
                 // An image counts once: there are no more patches than images.
                 let most = self.top.min(images.count);
-                sheet(maps, examples, (&mut told, &mut page), most, folder)?;
+                sheet(maps, examples, (&mut told, &mut page.text), most, folder)?;
+                page.flush()?;
                 done += places.len();
                 progress.set(done, || name.clone());
             }
@@ -248,10 +250,10 @@ fn sheet(
     Ok(())
 }
 
-fn write(gallery: &Gallery, page: Page, folder: &mut Folder, output: Output) -> Result<()> {
+fn write(gallery: &Gallery, page: PageFile, folder: &mut Folder, output: Output) -> Result<()> {
     let json = serde_json::to_vec_pretty(&crate::output::Versioned::new(gallery))?;
     folder.report(DOCUMENT, Kind::ReportJson, &json, output)?;
-    folder.report("index.html", Kind::ReportHtml, page.finish().as_bytes(), output)?;
+    folder.finish_page(page, output)?;
     if output.json {
         return output.document(gallery);
     }

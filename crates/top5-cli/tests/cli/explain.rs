@@ -80,7 +80,7 @@ fn contrasts_are_what_is_randomised_and_told() {
         document["explanations"][0]["meaning"].as_str().unwrap().to_owned()
     };
     assert!(meaning("--against 1").contains("than the other"));
-    assert!(meaning("").contains("mean probability of the class"));
+    assert!(meaning("").contains("the probability of the class"));
 }
 
 #[test]
