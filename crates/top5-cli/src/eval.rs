@@ -80,6 +80,62 @@ enum What {
     Nothing,
 }
 
+impl What {
+    fn resolve(
+        model: Option<&str>,
+        ensemble: Option<String>,
+        predictions: Vec<PathBuf>,
+        weights_key: Option<String>,
+        given: Given<'_>,
+    ) -> Result<Self> {
+        if let Some(model) = model {
+            let weights = match given.weights {
+                [_, other, ..] => {
+                    let message =
+                        format!("--weights {other}: one model has its weights in one place");
+                    return Err(Stop::Usage(message).into());
+                }
+                weights => weights.first().cloned(),
+            };
+            let weights =
+                WeightsArgs { weights, ema: given.ema, weights_key, offline: given.offline };
+            let protocol = given.protocol.cloned().map_or_else(|| Choice::resolve("1-crop"), Ok)?;
+            let model = StoredModel::resolve(model, &weights)?;
+            let (preprocess, names) = (given.preprocess.clone(), given.class_names.cloned());
+            return Ok(Self::Model(Box::new(Look::new(model, protocol, preprocess, names)?)));
+        }
+        if let Some(text) = ensemble {
+            return Ok(Self::Ensemble(Ensemble::resolve(&text, &given)?));
+        }
+        if predictions.is_empty() {
+            return Ok(Self::Nothing);
+        }
+        if !(given.weights.is_empty() && given.preprocess.is_empty()) {
+            let message = "--predictions: saved answers were made with weights and preprocessing of their own";
+            return Err(Stop::Usage(message.to_owned()).into());
+        }
+        Ok(Self::Saved(predictions))
+    }
+
+    /// Refuses what was said of data that nothing looks at. `opens`: the report shows images of them.
+    fn takes(&self, data: &data::Choice, opens: bool) -> Result<()> {
+        match self {
+            Self::Nothing if data.is_given() => {
+                let message = "--data: nothing is evaluated: give a model, an ensemble or predictions beside --row";
+                Err(Stop::Usage(message.to_owned()).into())
+            }
+            Self::Saved(_) if data.is_given() && !opens => Err(unused("--data")),
+            Self::Ensemble(of) if of.is_saved() && data.is_given() && !opens => {
+                Err(unused("--data"))
+            }
+            Self::Ensemble(of) if of.is_saved() && data.split != Split::Test => {
+                Err(unused("--split"))
+            }
+            Self::Model(_) | Self::Ensemble(_) | Self::Saved(_) | Self::Nothing => Ok(()),
+        }
+    }
+}
+
 /// How the result is told, and what it must be.
 struct Tell {
     per_class: bool,
@@ -106,54 +162,16 @@ impl Task {
         let data = data::Choice::resolve(args.data, args.split, model.as_deref())?;
         let protocol = args.protocol.as_deref().map(Choice::resolve).transpose()?;
         let class_names = args.class_names;
-        let what = match (&model, ensemble, predictions) {
-            (Some(model), ..) => {
-                if let [_, other, ..] = &weights[..] {
-                    let message =
-                        format!("--weights {other}: one model has its weights in one place");
-                    return Err(Stop::Usage(message).into());
-                }
-                let weights = weights.into_iter().next();
-                let weights = WeightsArgs { weights, ema, weights_key, offline };
-                let protocol = protocol.map_or_else(|| Choice::resolve("1-crop"), Ok)?;
-                let model = StoredModel::resolve(model, &weights)?;
-                What::Model(Box::new(Look::new(model, protocol, preprocess, class_names)?))
-            }
-            (None, Some(text), _) => What::Ensemble(Ensemble::resolve(
-                &text,
-                &Given {
-                    weights: &weights,
-                    ema,
-                    offline,
-                    protocol: protocol.as_ref(),
-                    preprocess: &preprocess,
-                    class_names: class_names.as_ref(),
-                },
-            )?),
-            (None, None, files) if !files.is_empty() => {
-                if !(weights.is_empty() && preprocess.is_empty()) {
-                    let message = "--predictions: saved answers were made with weights and preprocessing of their own";
-                    return Err(Stop::Usage(message.to_owned()).into());
-                }
-                What::Saved(files)
-            }
-            (None, None, _) => What::Nothing,
+        let given = Given {
+            weights: &weights,
+            ema,
+            offline,
+            protocol: protocol.as_ref(),
+            preprocess: &preprocess,
+            class_names: class_names.as_ref(),
         };
-        let opens = args.thumbnails || args.twins;
-        match &what {
-            What::Nothing if data.is_given() => {
-                let message = "--data: nothing is evaluated: give a model, an ensemble or predictions beside --row";
-                return Err(Stop::Usage(message.to_owned()).into());
-            }
-            What::Saved(_) if data.is_given() && !opens => return Err(unused("--data")),
-            What::Ensemble(of) if of.is_saved() && data.is_given() && !opens => {
-                return Err(unused("--data"));
-            }
-            What::Ensemble(of) if of.is_saved() && data.split != Split::Test => {
-                return Err(unused("--split"));
-            }
-            What::Model(_) | What::Ensemble(_) | What::Saved(_) | What::Nothing => {}
-        }
+        let what = What::resolve(model.as_deref(), ensemble, predictions, weights_key, given)?;
+        what.takes(&data, args.thumbnails || args.twins)?;
         let against = args.against.map(|path| -> Result<(String, Report)> {
             Ok((path.display().to_string(), files::read(&path)?))
         });

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use top5::data::files;
-use top5::formats::{Pick, timm};
+use top5::formats::{Pick, config};
 use top5::zoo::{self, Network};
 use top5::{CONFIG_FILE, Model, Options, PREPROCESSOR_FILE, WEIGHTS_FILE, WeightFiles};
 use top5_hub::{ENDPOINT, Hub, PATIENCE, Repo};
@@ -249,7 +249,7 @@ impl Place {
         };
         let config = optional(CONFIG_FILE)?;
         let preprocessor = match &config {
-            Some(path) if timm::wants_preprocessor(&files::read(path, files::TEXT)?) => {
+            Some(path) if config::wants_preprocessor(&files::read(path, files::TEXT)?) => {
                 optional(PREPROCESSOR_FILE)?
             }
             Some(_) | None => None,

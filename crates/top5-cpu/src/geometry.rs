@@ -1,6 +1,7 @@
 //! The loop nests of a convolution: forward, and backward to its input.
 
-use top5_graph::{Shape, Window};
+use crate::tuning::LayerShape;
+use top5_graph::{Convolution, Graph, Kernels, Node, NodeId, Shape, Window};
 use top5_kernels::conv::{ConvGeom, ConvNest, Group, Strides};
 use top5_kernels::{LANES, Layout};
 
@@ -30,8 +31,41 @@ pub(crate) fn layout_of(shape: Shape) -> Layout {
     Layout::new(shape.channels(), h, w)
 }
 
+/// The convolution that an op is, if it is one by a weight that is packed.
+pub(crate) fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
+    let &Convolution { window, groups, ref kernels } = node.spec.convolution.as_ref()?;
+    if *kernels == Kernels::Repeated {
+        return None;
+    }
+    let fully_connected = matches!(node.shape(), Shape::Flat(_));
+    let size = |id: NodeId| {
+        let layout = layout_of(graph.node(id).shape());
+        [layout.channels, layout.height, layout.width]
+    };
+    let (input, output) = (size(node.inputs[0]), size(node.id));
+    Some(ConvShape { input, output, window, groups, fully_connected })
+}
+
 fn geom_of(nest: ConvNest) -> ConvGeom {
     ConvGeom::new(nest).expect("the tensors of a graph are far smaller than an address space")
+}
+
+impl LayerShape {
+    /// What a choice depends on of a loop nest.
+    pub(crate) fn new(geom: &ConvGeom, batch: usize) -> Self {
+        Self {
+            batch,
+            inputs: geom.depth,
+            outputs: geom.out_channels,
+            rows: geom.rows,
+            cols: geom.cols,
+            taps: geom.taps.len(),
+            // The distance of images depends on the halo, which others may need.
+            step: if geom.batch_is_row { LANES } else { geom.x.pixel },
+            blocks: geom.blocks,
+            group: geom.group.map_or(LANES, |group| group.inputs),
+        }
+    }
 }
 
 /// Floats of one image in plain planes.

@@ -23,13 +23,12 @@ mod precision;
 mod recompute;
 
 use crate::choose::Machinery;
-use crate::geometry::{ConvShape, layout_of};
 use crate::ir::Program;
 use crate::purpose::Facts;
 use fuse::Units;
 use layout::Maps;
 use params::Params;
-use top5_graph::{Convolution, EngineError, Graph, Kernels, Node, NodeId, Op, Shape, Signals};
+use top5_graph::{EngineError, Graph, Node, NodeId, Op, Signals};
 
 /// All that is decided before the first step.
 struct Design<'g> {
@@ -133,21 +132,6 @@ fn refuse(graph: &Graph, facts: Facts, units: &Units<'_>, maps: &Maps) -> Result
         }
     }
     Ok(())
-}
-
-/// The convolution that an op is, if it is one by a weight that is packed.
-fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
-    let &Convolution { window, groups, ref kernels } = node.spec.convolution.as_ref()?;
-    if *kernels == Kernels::Repeated {
-        return None;
-    }
-    let fully_connected = matches!(node.shape(), Shape::Flat(_));
-    let size = |id: NodeId| {
-        let layout = layout_of(graph.node(id).shape());
-        [layout.channels, layout.height, layout.width]
-    };
-    let (input, output) = (size(node.inputs[0]), size(node.id));
-    Some(ConvShape { input, output, window, groups, fully_connected })
 }
 
 /// The channels of the inputs of a concatenation, as (first, number).

@@ -1,8 +1,6 @@
 //! Measured choices of kernels, which go before those of the cost model.
 
 use std::collections::BTreeMap;
-use top5_kernels::LANES;
-use top5_kernels::conv::ConvGeom;
 
 /// The shape of a convolution's loop nest, as far as it matters to the choice of a kernel. In a first layer, which reads
 /// plain planes, the rows of a kernel are its taps and their elements are inputs.
@@ -26,23 +24,6 @@ pub struct LayerShape {
     pub blocks: usize,
     /// Input channels of a group; 16 where there are no groups.
     pub group: usize,
-}
-
-impl LayerShape {
-    pub(crate) fn new(geom: &ConvGeom, batch: usize) -> Self {
-        Self {
-            batch,
-            inputs: geom.depth,
-            outputs: geom.out_channels,
-            rows: geom.rows,
-            cols: geom.cols,
-            taps: geom.taps.len(),
-            // The distance of images depends on the halo, which others may need.
-            step: if geom.batch_is_row { LANES } else { geom.x.pixel },
-            blocks: geom.blocks,
-            group: geom.group.map_or(LANES, |group| group.inputs),
-        }
-    }
 }
 
 /// Kernels by the shape that they are the fastest for, as measured on some machine. A shape that is missing, or whose

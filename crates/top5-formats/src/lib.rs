@@ -9,6 +9,7 @@
 mod adapt;
 pub mod caffe;
 mod computed;
+pub mod config;
 mod detect;
 mod element;
 mod error;

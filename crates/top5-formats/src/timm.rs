@@ -1,13 +1,9 @@
 //! The `config.json` that timm keeps beside `model.safetensors`: which network, and how its images are prepared.
 
 use crate::error::{FormatError, quoted};
-use crate::transformers;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// Bytes of the longest file that is read; the names of 21,000 classes and their descriptions take four million.
-const LONGEST: usize = 1 << 24;
 
 /// What timm needs to build the network and its preprocessing. A missing field reads as timm's default.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -135,11 +131,6 @@ impl From<Pretrained> for Preprocessing {
     }
 }
 
-/// Whether the bytes are those of a `config.json` that a `preprocessor_config.json` completes: transformers', not timm's.
-pub fn wants_preprocessor(config: &[u8]) -> bool {
-    transformers::is_config(config)
-}
-
 impl Config {
     /// The file's bytes.
     pub fn write(&self) -> Vec<u8> {
@@ -151,20 +142,7 @@ impl Config {
 
     /// Reads a file, also in the old form without `pretrained_cfg`. Whether its numbers make sense is for whoever uses them.
     pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
-        Self::read_with(bytes, None)
-    }
-
-    /// As [`Self::read`]; where the file is transformers', with what its `preprocessor_config.json` says.
-    pub fn read_with(bytes: &[u8], preprocessor: Option<&[u8]>) -> Result<Self, FormatError> {
         let malformed = |what: String| FormatError::malformed("timm config", what);
-        for bytes in preprocessor.into_iter().chain([bytes]) {
-            if bytes.len() > LONGEST {
-                return Err(malformed(format!("{} bytes, of at most {LONGEST}", bytes.len())));
-            }
-        }
-        if transformers::is_config(bytes) {
-            return transformers::read(bytes, preprocessor);
-        }
         let file: File =
             serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
         let File {

@@ -106,7 +106,7 @@ impl Builder {
             Err(ShapeError::Attribute { what: "the number of inputs", expected: "within the op's" })
         };
         let spec = spec.and_then(|mut spec| {
-            crate::shape::volume(&spec.output.dims())?;
+            crate::size::volume(&spec.output.dims())?;
             if let (Some(rule), Some(fans)) = (&state.rule, spec.fans)
                 && let Some((weight, bias)) = rule(&spec, fans)
             {

@@ -22,6 +22,7 @@ mod param;
 pub mod random;
 mod rewrite;
 mod shape;
+mod size;
 mod spec;
 mod summary;
 mod tensor;

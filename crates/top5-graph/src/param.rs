@@ -1,7 +1,7 @@
 //! What a layer declares of its parameters: shapes, and how they start.
 
 use crate::error::ShapeError;
-use crate::shape::volume;
+use crate::size::volume;
 use std::sync::Arc;
 
 /// How a parameter starts. `fan_in` is the number of inputs that one output sums.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use top5_data::files::{self, Regular};
 use top5_formats::{
-    self as formats, Format, FormatError, Group, Index, Loaded, Onnx, Pick, safetensors, timm,
+    self as formats, Format, FormatError, Group, Index, Loaded, Onnx, Pick, config, safetensors,
+    timm,
 };
 use top5_graph::counted;
 use top5_train::{
@@ -223,7 +224,7 @@ impl WeightFiles {
         let preprocessor = preprocessor.transpose()?;
         let read = |path: &Path| {
             let text = files::read(path, files::TEXT)?;
-            Ok(timm::Config::read_with(&text, preprocessor.as_deref())?)
+            Ok(config::read(&text, preprocessor.as_deref())?)
         };
         let config = self.config.as_deref();
         config.map(|path| read(path).map_err(|error: ModelError| error.at(path))).transpose()

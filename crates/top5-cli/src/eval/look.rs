@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use top5::data::together::together;
-use top5::data::{Loader, Preprocess};
+use top5::data::{Dataset, Loader, Preprocess};
 use top5::eval::{Header, Origin, Pipe, Protocol, Shard, Terms};
 use top5::graph::{Device, EngineError, Retain, Tensor, Weights, counted};
 use top5::train::Ranks;
@@ -180,8 +180,7 @@ struct Seen {
     unread: Vec<String>,
 }
 
-/// Sends all images of a part through a model. Ends
-/// where an answer is not finite, whose image is the `culprit`.
+/// Sends all images of a part through a model. Ends where an answer is not finite, whose image is the `culprit`.
 fn look(
     device: &CpuDevice,
     model: Model,
@@ -202,15 +201,7 @@ fn look(
     let range = settings.of(part).map_or(0..dataset.len(), |shard| shard.start..shard.end);
     let all = range.len();
     if all == 0 {
-        let (name, images) = (dataset.name(), dataset.len());
-        let message = match images {
-            0 => format!("the dataset {name} has no images to evaluate on"),
-            _ => {
-                let images = counted(images, "image");
-                format!("{name} has {images}, and none for this shard: make fewer")
-            }
-        };
-        return Err(Stop::BadInput(message).into());
+        return Err(nothing_to_see(dataset).into());
     }
     let start = Instant::now();
     let see = &mut |range: Range<usize>, take: Take<'_>| -> Result<()> {
@@ -249,28 +240,47 @@ fn look(
         counted(all, "image"),
         all as f64 / seconds
     ));
-    let kept_back = unread.iter().find(|error| !error.is_bad);
-    if let Some(error) = kept_back {
-        return Err(Stop::from(error.clone()).into());
+    let none = seen.images.is_empty();
+    leave_out(&unread, settings, none, all, output)?;
+    Ok(Seen { unread: unread.into_iter().map(|error| error.reason).collect(), ..seen })
+}
+
+/// Why a part, or a shard of it, has no image to look at.
+fn nothing_to_see(dataset: &dyn Dataset) -> Stop {
+    let name = dataset.name();
+    Stop::BadInput(match dataset.len() {
+        0 => format!("the dataset {name} has no images to evaluate on"),
+        images => {
+            let images = counted(images, "image");
+            format!("{name} has {images}, and none for this shard: make fewer")
+        }
+    })
+}
+
+/// Tells of the images that could not be read, of `all`; an error where they may not be left out, or were `all` of them.
+fn leave_out(
+    unread: &[Unread],
+    settings: &Settings,
+    none_was_read: bool,
+    all: usize,
+    output: Output,
+) -> Result<(), Stop> {
+    if let Some(error) = unread.iter().find(|error| !error.is_bad) {
+        return Err(error.clone().into());
     }
     unread.iter().for_each(|error| output.warn(&format!("left out: {}", error.reason)));
     // Without a shard, which may be one of bad images only, there is nothing to tell.
     let may_be_empty = settings.shard.is_some() && settings.skip_bad;
-    if seen.images.is_empty()
-        && !may_be_empty
-        && let Some(error) = unread.first()
-    {
-        return Err(Stop::from(error.clone()).into());
-    }
-    if !unread.is_empty() && !settings.skip_bad {
-        let message = format!(
+    match unread {
+        [] => Ok(()),
+        [error, ..] if none_was_read && !may_be_empty => Err(error.clone().into()),
+        _ if settings.skip_bad => Ok(()),
+        _ => Err(Stop::BadInput(format!(
             "{} of {} could not be used, see above: replace them, or leave them out with --skip-bad",
             unread.len(),
             counted(all, "image")
-        );
-        return Err(Stop::BadInput(message).into());
+        ))),
     }
-    Ok(Seen { unread: unread.into_iter().map(|error| error.reason).collect(), ..seen })
 }
 
 /// Has all images of a range seen, with a bar: by `see`, which sees some of them and hands over what each came to; in blocks of `most`

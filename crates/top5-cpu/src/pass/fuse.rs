@@ -1,6 +1,7 @@
 //! Which ops become one step, and which nodes share a value.
 
-use super::{conv_shape, op};
+use super::op;
+use crate::geometry::conv_shape;
 use crate::purpose::Facts;
 use top5_graph::ops::Activation;
 use top5_graph::{Graph, Node, NodeId, Op};

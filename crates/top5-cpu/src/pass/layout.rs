@@ -1,7 +1,8 @@
 //! Where the pixels of each value are.
 
 use super::fuse::Units;
-use super::{conv_shape, op};
+use super::op;
+use crate::geometry::conv_shape;
 use crate::geometry::layout_of;
 use top5_graph::{Graph, NodeId};
 use top5_kernels::Layout;

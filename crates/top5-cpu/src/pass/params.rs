@@ -1,10 +1,9 @@
 //! Kernels of convolutions, and places for all parameters in the form that their readers want.
 
-use super::conv_shape;
 use super::fuse::Units;
 use super::layout::Maps;
 use crate::choose::Machinery;
-use crate::geometry::{ConvShape, Source};
+use crate::geometry::{ConvShape, Source, conv_shape};
 use crate::packed::{Connections, Content, Fold, PackedParams, Packing, ParamId};
 use std::sync::Arc;
 use top5_graph::{Kernels, Node, Op};

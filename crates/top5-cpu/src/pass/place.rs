@@ -5,7 +5,8 @@
 //! step may read what lies in the memory that it writes to.
 
 use super::fuse::Units;
-use super::{conv_shape, pieces};
+use super::pieces;
+use crate::geometry::conv_shape;
 use crate::geometry::layout_of;
 use top5_graph::{Node, NodeId, Op};
 use top5_kernels::{LANES, Layout};

@@ -3,7 +3,8 @@
 use super::onnx::OnnxNode;
 use crate::error::ShapeError;
 use crate::op::Define;
-use crate::shape::{Shape, volume};
+use crate::shape::Shape;
+use crate::size::volume;
 use crate::spec::{Family, Spec};
 use crate::window::k;
 
