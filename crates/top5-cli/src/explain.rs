@@ -324,7 +324,8 @@ impl ExplainArgs {
             let map = self.map.expect("without a target there is a map");
             let (channel, signal) = project(explainer, &method, map, input)?;
             let map = Map::magnitude_of(&signal)?;
-            let explanation = Explanation { map, signal: Some(signal), cells: None };
+            let explanation =
+                Explanation { map, signal: Some(signal), cells: None, notes: Vec::new() };
             return Ok(Answer { method, target, layer, map: Some(channel), explanation });
         };
         let mut bar = None;

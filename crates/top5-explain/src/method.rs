@@ -93,6 +93,8 @@ pub struct Explanation {
     /// The map at the layer's own resolution, of methods that look at a layer. `map` is it, each cell at the centre of its
     /// receptive field.
     pub cells: Option<Map>,
+    /// What must be told of it, in sentences.
+    pub notes: Vec<String>,
 }
 
 impl Target {
@@ -192,7 +194,8 @@ impl Method {
                 "the change of the score per pixel times its value: a first-order share"
             }
             Self::IntegratedGradients { .. } => {
-                "shares of the pixels in the score; they add up to the score less that of the gray baseline"
+                "shares of the pixels in the score; with enough points they add up to the score less that of the gray \
+                 baseline"
             }
             Self::Smoothgrad { .. } => {
                 "how fast the score changes with each pixel, over noisy copies of the image"

@@ -194,12 +194,17 @@ fn occlusion_of_a_linear_network_is_gradient_times_input() {
 fn integrated_gradients_add_up_to_the_difference_of_scores() {
     let graph = top5_zoo::network("lenet").unwrap().graph().unwrap().inference();
     let (mut explainer, image) = (explainer(&graph, 2), input(&graph));
-    let map = ask(&mut explainer, &Method::IntegratedGradients { steps: 300 }, &image).map;
+    let said = ask(&mut explainer, &Method::IntegratedGradients { steps: 300 }, &image);
     let score =
         |explainer: &mut Explainer, image: &[f32]| explainer.logits(image).unwrap().data()[1];
     let difference = score(&mut explainer, &image) - score(&mut explainer, &vec![0.0; image.len()]);
-    let sum: f32 = map.values().iter().sum();
+    let sum: f32 = said.map.values().iter().sum();
     assert!((sum - difference).abs() < 2e-3 * difference.abs().max(0.1), "{sum} {difference}");
+    // Both are told, since with few points they differ.
+    let words = said.notes[0].split(' ').map(|word| word.trim_end_matches([',', '.']));
+    let told: Vec<f32> = words.filter_map(|word| word.parse().ok()).collect();
+    close(&[told[0], told[2]], &[sum, difference], 1e-3).unwrap();
+    assert_eq!(told[1], 300.0);
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn look(
     let probabilities = top5::softmax(logits.data());
     let first = top5::explain::signal::strongest(&probabilities).0;
     let target = Target { class: asked.class.unwrap_or(first), against: asked.against };
-    let Explanation { map, signal, cells } =
+    let Explanation { map, signal, cells, notes } =
         explainer.explain(&asked.method, input, target, progress)?;
     let sanity = asked.sanity.map(|seed| {
         let weights = top5::train::initialise(explainer.network().graph(), seed);
@@ -172,7 +172,7 @@ fn look(
         layer: layer.map(|layer| explainer.graph().node(layer).name.as_str()),
         meaning: asked.method.meaning(target.against.is_some()),
         warning,
-        notes: asked.method.extensions(explainer.graph()),
+        notes: [asked.method.extensions(explainer.graph()), notes].concat(),
         method: &asked.method,
         fact: map.fact().to_string(),
         scale: Colours::of(&Scale::of(&map)),

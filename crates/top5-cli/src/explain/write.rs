@@ -53,7 +53,7 @@ impl<'a> Report<'a> {
             most: map.range()[1],
             meaning: method.meaning(target.is_some_and(|target| target.against.is_some())),
             warning: method.warning(),
-            notes: method.extensions(subject.explainer.graph()),
+            notes: [method.extensions(subject.explainer.graph()), explanation.notes].concat(),
             method,
             files: Vec::new(),
         };

@@ -76,7 +76,7 @@ fn weighted_maps(
     let value = |sum: f64| if !signed && sum < 0.0 { 0.0 } else { sum as f32 };
     let cells = Map::new(sums.into_iter().map(value).collect(), h, w, signed)?;
     let map = field.place(&cells, [height, width]);
-    Ok(Explanation { map, signal: None, cells: Some(cells) })
+    Ok(Explanation { map, signal: None, cells: Some(cells), notes: Vec::new() })
 }
 
 /// A layer's activation and the target's derivative with respect to it.

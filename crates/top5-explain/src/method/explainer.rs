@@ -184,7 +184,7 @@ impl Explainer {
         signed: bool,
     ) -> Result<Explanation, ExplainError> {
         let map = if signed { Map::sum_of(&signal)? } else { Map::magnitude_of(&signal)? };
-        Ok(Explanation { map, signal: Some(signal), cells: None })
+        Ok(Explanation { map, signal: Some(signal), cells: None, notes: Vec::new() })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Methods that read the signal at the image: plain, times the image, over a path, over noise.
 
 use top5_graph::random::{Stream, hash};
-use top5_graph::{Rule, Tensor};
+use top5_graph::{Rule, Tensor, counted};
 
 use super::explainer::Explainer;
 use super::{Explanation, Method, Target};
@@ -42,7 +42,7 @@ pub(super) fn times_input(
     explainer.of_signal(signal, true)
 }
 
-/// The baseline is zero, the mean of the training images where they are standardised.
+/// By the midpoint rule from a baseline of zero, the mean of the training images where they are standardised.
 pub(super) fn integrated(
     explainer: &mut Explainer,
     image: &[f32],
@@ -56,7 +56,19 @@ pub(super) fn integrated(
     };
     let mut mean = mean_gradient(explainer, image.len(), target, steps, &at, progress)?;
     mean.data_mut().iter_mut().zip(image).for_each(|(mean, value)| *mean *= value);
-    explainer.of_signal(mean, true)
+    let sum: f64 = mean.data().iter().map(|&share| f64::from(share)).sum();
+    let path = Path::whole(explainer.graph(), Rule::gradient());
+    let mut score = |image: &[f32]| {
+        explainer.next(1);
+        let (logits, _) = explainer.projector(&path)?.forward(image)?;
+        Ok::<_, ExplainError>(target.score(logits.data()))
+    };
+    let difference = score(image)? - score(&vec![0.0; image.len()])?;
+    let notes = vec![format!(
+        "The shares add up to {sum:.4e}, by {}; the score less that of the gray baseline is {difference:.4e}.",
+        counted(steps, "point")
+    )];
+    Ok(Explanation { notes, ..explainer.of_signal(mean, true)? })
 }
 
 /// The noise of copy `i` is the stream `smoothgrad`'s substream `i`, one normal draw per element.

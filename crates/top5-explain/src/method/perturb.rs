@@ -121,6 +121,7 @@ pub(super) fn occlusion(
         map: grid.spread(&falls, true)?,
         signal: None,
         cells: Some(Map::new(falls, rows, columns, true)?),
+        notes: Vec::new(),
     })
 }
 
@@ -176,7 +177,8 @@ pub fn ablate(
     let mut take = |i: usize, logits: &[f32]| falls[i] = (whole - target.score(logits)) as f32;
     each(explainer, image.len(), count, &hide, &mut take, progress)?;
     let values = features.iter().map(|&feature| falls[feature as usize]).collect();
-    Ok(Explanation { map: Map::new(values, height, width, true)?, signal: None, cells: None })
+    let map = Map::new(values, height, width, true)?;
+    Ok(Explanation { map, signal: None, cells: None, notes: Vec::new() })
 }
 
 /// Masks as in the paper, section 3.2: a grid of `cells` by `cells` zeros and ones, enlarged bilinearly and cut out at a random
@@ -209,7 +211,7 @@ pub(super) fn rise(
     let norm = masks as f64 * f64::from(share);
     let values = sums.into_iter().map(|sum| (sum / norm) as f32).collect();
     let map = Map::new(values, height, width, target.against.is_some())?;
-    Ok(Explanation { map, signal: None, cells: None })
+    Ok(Explanation { map, signal: None, cells: None, notes: Vec::new() })
 }
 
 fn mask(mut stream: Stream, image: [usize; 2], cells: usize, share: f32) -> Vec<f32> {
