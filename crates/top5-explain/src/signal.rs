@@ -91,10 +91,14 @@ impl Projector {
         &*self.session
     }
 
-    /// The logits of these images and the activations that were to be kept.
+    /// The logits of these images and the activations that were to be kept. Fails where a logit is not finite: signals would go
+    /// back through comparisons with what is no number.
     pub fn forward(&mut self, images: &[f32]) -> Result<(Tensor, Vec<Tensor>), ExplainError> {
         self.activation = None;
         let mut forward = self.session.forward(images)?;
+        if !forward.logits.data().iter().all(|v| v.is_finite()) {
+            return Err(ExplainError::NotFinite { what: "an answer of the network".to_owned() });
+        }
         self.activation = match self.kept {
             true => forward.kept.pop(),
             false => Some(forward.logits.clone()),

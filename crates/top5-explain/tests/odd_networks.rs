@@ -5,7 +5,7 @@
 use top5_cpu::{CpuDevice, Options};
 use top5_explain::method::Settings;
 use top5_explain::signal::{Path, Projector, Start};
-use top5_explain::{Explainer, Method, Target};
+use top5_explain::{ExplainError, Explainer, Method, Target};
 use top5_graph::ops::AlphaOver;
 use top5_graph::{
     Device, Graph, GraphError, Network, Retain, Rule, Tensor, Weights, concat, k, net, sum,
@@ -119,6 +119,17 @@ fn signals_from_every_layer_are_those_written_out() {
             }
         }
     }
+}
+
+#[test]
+fn what_is_no_number_is_told_on_the_way_back_too() {
+    let graph = &networks()[0];
+    let device = CpuDevice::new(&Options::default()).unwrap();
+    let network = device.network(graph, weights(graph), Retain::Tensors).unwrap();
+    let mut explainer = Explainer::new(network, None, 3).unwrap();
+    let noise = Method::Smoothgrad { samples: 4, level: 3e38, seed: 0 };
+    let said = explainer.explain(&noise, &input(graph, "input"), Target::class(0), &mut |_, _| ());
+    assert!(matches!(said, Err(ExplainError::NotFinite { .. })), "{said:?}");
 }
 
 #[test]

@@ -181,8 +181,8 @@ pub fn ablate(
     Ok(Explanation { map, signal: None, cells: None, notes: Vec::new() })
 }
 
-/// Masks as in the paper, section 3.2: a grid of `cells` by `cells` zeros and ones, enlarged bilinearly and cut out at a random
-/// place within one cell. Mask `i` is the stream `rise`'s substream `i`.
+/// Masks as in the paper, section 3.2: a grid of `cells` by `cells` zeros and ones, enlarged bilinearly to one cell more than the
+/// image and cut out at a random place within that. A cell is rounded up, as by the paper's program. Mask `i` is the stream `rise`'s substream `i`.
 pub(super) fn rise(
     explainer: &mut Explainer,
     image: &[f32],
@@ -215,12 +215,12 @@ pub(super) fn rise(
 }
 
 fn mask(mut stream: Stream, image: [usize; 2], cells: usize, share: f32) -> Vec<f32> {
-    let side = cells + 1;
     let bits: Vec<f32> =
-        (0..side * side).map(|_| f32::from(u8::from(stream.uniform() < share))).collect();
-    let grid = Map::new(bits, side, side, false).expect("zeros and ones");
+        (0..cells * cells).map(|_| f32::from(u8::from(stream.uniform() < share))).collect();
+    let grid = Map::new(bits, cells, cells, false).expect("zeros and ones");
     let axis = |i: usize, shift: usize, cell: usize| -> Vec<f64> {
-        (0..image[i]).map(|at| ((at + shift) as f64 + 0.5) / cell as f64 - 0.5).collect()
+        let scale = cells as f64 / ((cells + 1) * cell) as f64;
+        (0..image[i]).map(|at| ((at + shift) as f64 + 0.5) * scale - 0.5).collect()
     };
     let cell = image.map(|side| side.div_ceil(cells));
     let shift = cell.map(|cell| stream.below(cell));
@@ -253,4 +253,23 @@ fn each(
         progress(first, count);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between two cells a row of a mask only rises or only falls, wherever it was cut out.
+    #[test]
+    fn masks_have_as_many_cells_as_they_are_asked_for() {
+        let stream = Stream::new(0, hash("rise"));
+        for i in 0..200 {
+            let mask = mask(stream.substream(i), [9, 31], 2, 0.5);
+            assert_eq!(mask.len(), 9 * 31);
+            for row in mask.chunks_exact(31) {
+                let falls = row.is_sorted_by(|a, b| a >= b);
+                assert!(falls || row.is_sorted(), "mask {i}: {row:?}");
+            }
+        }
+    }
 }
