@@ -1,6 +1,6 @@
 //! The registry is walked: every network builds, has the figures it is registered with, and tells all that it must.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use top5_graph::ops::AlphaOver;
 use top5_graph::{DenseForm, Graph, Op, Shape};
 use top5_zoo::{
@@ -155,6 +155,44 @@ fn published(name: &str, published: &Fact<&[Published]>) {
             }
         }
     }
+}
+
+/// timm's name of the weights that a protocol speaks of.
+fn weights_in_timm(name: &str, protocol: &str) -> String {
+    let name = name.strip_suffix("_a").or_else(|| name.strip_suffix("_b")).unwrap_or(name);
+    let tag = match protocol {
+        "1 crop, torchvision's weights" => "tv_in1k",
+        "1 crop, gluon's weights" => "gluon_in1k",
+        "1 crop, TF-slim's weights" => "tf_in1k",
+        _ => return format!("legacy_{}.in1k", name.strip_prefix("legacy_").unwrap_or(name)),
+    };
+    format!("{name}.{tag}")
+}
+
+#[test]
+fn errors_from_timm_are_those_of_its_results() {
+    // Lines of results/results-imagenet.csv at commit 7479d45.
+    let results: BTreeMap<&str, Vec<&str>> = include_str!("timm_results.csv")
+        .lines()
+        .map(|line| {
+            let (name, rest) = line.split_once(',').unwrap();
+            (name, rest.split(',').collect())
+        })
+        .collect();
+    let mut seen = BTreeSet::new();
+    for network in networks() {
+        let errors = network.published.known().copied().unwrap_or_default();
+        for error in errors.iter().filter(|error| error.source == "timm's results at 7479d45") {
+            let weights = weights_in_timm(network.name, error.protocol);
+            let line = results.get(weights.as_str()).unwrap_or_else(|| panic!("{weights}?"));
+            for (ours, printed) in [(error.top1, line[2]), (error.top5, line[4])] {
+                let printed: f32 = printed.parse().unwrap();
+                assert!((ours.unwrap() - printed).abs() < 0.0051, "{weights}: {ours:?}, {printed}");
+            }
+            seen.insert(weights);
+        }
+    }
+    assert_eq!(seen.len(), results.len() - 1, "{seen:?}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ const ARTICLES_INIT: &str = "PyTorch's default, as in the article's code: unifor
 const UNNAMED_INIT: &str = "the paper names none; PyTorch's default: uniform in ±1/√fan_in";
 
 /// Where errors are printed.
-const TIMM: &str = "timm's results";
+const TIMM: &str = "timm's results at 7479d45";
 const TORCHVISION: &str = "torchvision's documentation";
 const REPOSITORY: &str = "the authors' repository";
 

@@ -9,6 +9,7 @@ use crate::pages::senet::{
 };
 use crate::registry::{Fact, Network, Paper, Preprocessing, Published};
 
+#[expect(clippy::approx_constant, reason = "6.28 is an error in percent")]
 pub(crate) static NETWORKS: &[Network] = &[
     Network {
         name: "se_bn_inception",
@@ -54,7 +55,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         published: Fact::Known(&[
             Published::val(23.29, 6.62, AS_PRINTED, "Table 2"),
             Published::val(22.37, 6.36, ON_1X1, REPOSITORY),
-            Published::val(22.35, 6.27, ON_1X1, TIMM),
+            Published::val(22.36, 6.28, ON_1X1, TIMM),
         ]),
         layers: |x, s| senet(x, RESNET_50, bottleneck, s),
         ..BASE
@@ -68,7 +69,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         published: Fact::Known(&[
             Published::val(22.38, 6.07, AS_PRINTED, "Table 2"),
             Published::val(21.75, 5.72, ON_1X1, REPOSITORY),
-            Published::val(21.63, 5.74, ON_1X1, TIMM),
+            Published::val(21.60, 5.74, ON_1X1, TIMM),
         ]),
         layers: |x, s| senet(x, RESNET_101, bottleneck, s),
         ..BASE

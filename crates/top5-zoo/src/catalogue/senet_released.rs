@@ -6,6 +6,7 @@ use crate::pages::resnet::{RESNET_50, RESNET_101, RESNET_152};
 use crate::pages::senet_released::{aggregated, released, senet154, stride_on_1x1};
 use crate::registry::{Fact, Network, Preprocessing, Published};
 
+#[expect(clippy::approx_constant, reason = "6.28 is an error in percent")]
 pub(crate) static NETWORKS: &[Network] = &[
     Network {
         name: "legacy_seresnet50",
@@ -15,7 +16,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         published: Fact::Known(&[
             Published::val(23.29, 6.62, "1 crop", "Table 2"),
             Published::val(22.37, 6.36, CROP, REPOSITORY),
-            Published::val(22.35, 6.27, CROP, TIMM),
+            Published::val(22.36, 6.28, CROP, TIMM),
         ]),
         layers: |x, s| released(x, RESNET_50, stride_on_1x1, s),
         ..RELEASED
@@ -28,7 +29,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         published: Fact::Known(&[
             Published::val(22.38, 6.07, "1 crop", "Table 2"),
             Published::val(21.75, 5.72, CROP, REPOSITORY),
-            Published::val(21.63, 5.74, CROP, TIMM),
+            Published::val(21.60, 5.74, CROP, TIMM),
         ]),
         layers: |x, s| released(x, RESNET_101, stride_on_1x1, s),
         ..RELEASED
@@ -79,7 +80,7 @@ pub(crate) static NETWORKS: &[Network] = &[
         macs: 20_688_363_520,
         published: Fact::Known(&[
             Published::val(18.68, 4.47, CROP, "Table 8"),
-            Published::val(18.68, 4.50, CROP, TIMM),
+            Published::val(18.67, 4.50, CROP, TIMM),
         ]),
         layers: senet154,
         ..RELEASED
