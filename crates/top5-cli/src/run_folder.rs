@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use top5::data::files::{check_own, exists, read, read_text};
 use top5::train::{History, Recipe};
-use top5::{make_folder, write_whole};
+use top5::{Model, make_folder, write_whole};
 
 use crate::exit::Stop;
 
@@ -31,7 +31,7 @@ pub(crate) const EPOCHS: &str = "epochs";
 const RUNS: &str = "runs";
 
 /// The file of the model after an epoch, in [`EPOCHS`].
-pub(crate) fn epoch_file(epoch: usize) -> String {
+fn epoch_file(epoch: usize) -> String {
     format!("epoch-{epoch:04}.safetensors")
 }
 
@@ -98,18 +98,16 @@ impl RunFolder {
 
     /// Deletes what writes that were cut off left behind, `.NAME.PROCESS.tmp`. For whoever holds the run's lock.
     pub(crate) fn sweep(&self) -> Result<()> {
-        let reading = || format!("reading {}", self.path.display());
-        for entry in fs::read_dir(&self.path).with_context(reading)? {
-            let path = entry.with_context(reading)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let mut parts = name.strip_prefix('.').unwrap_or_default().rsplit('.');
-            let ours = parts.next() == Some("tmp")
-                && parts.next().is_some_and(|process| process.parse::<u32>().is_ok());
-            if ours && path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
-                fs::remove_file(&path).with_context(|| format!("deleting {}", path.display()))?;
-            }
-        }
-        Ok(())
+        let epochs = self.join(EPOCHS);
+        let has_epochs = epochs.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        sweep(&self.path)?;
+        if has_epochs { sweep(&epochs) } else { Ok(()) }
+    }
+
+    /// Keeps the model after an epoch.
+    pub(crate) fn keep_epoch(&self, epoch: usize, model: &Model) -> Result<()> {
+        make_folder(&self.join(EPOCHS))?;
+        Ok(model.save(self.join(EPOCHS).join(epoch_file(epoch)))?)
     }
 
     /// Writes one of its files.
@@ -167,6 +165,21 @@ impl RunFolder {
     }
 }
 
+fn sweep(folder: &Path) -> Result<()> {
+    let reading = || format!("reading {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut parts = name.strip_prefix('.').unwrap_or_default().rsplit('.');
+        let ours = parts.next() == Some("tmp")
+            && parts.next().is_some_and(|process| process.parse::<u32>().is_ok());
+        if ours && path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+            fs::remove_file(&path).with_context(|| format!("deleting {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 fn is_there(path: &Path) -> Result<bool> {
     exists(path).with_context(|| format!("reading {}", path.display()))
 }
@@ -209,7 +222,10 @@ mod tests {
         for name in [".summary.csv.77.tmp", ".summary.csv.x.tmp", "notes.7.tmp"] {
             fs::write(run.join(name), "").unwrap();
         }
+        fs::create_dir(run.join(EPOCHS)).unwrap();
+        fs::write(run.join("epochs/.epoch-0001.safetensors.77.tmp"), "").unwrap();
         run.sweep().unwrap();
+        assert_eq!(fs::read_dir(run.join(EPOCHS)).unwrap().count(), 0);
         let left = [".summary.csv.77.tmp", ".summary.csv.x.tmp", "notes.7.tmp"];
         assert_eq!(left.map(|name| run.join(name).exists()), [false, true, true]);
 

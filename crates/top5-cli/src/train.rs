@@ -33,7 +33,7 @@ use top5::train::{
     newest_folder, sentence,
 };
 use top5::zoo::{self, Settings};
-use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, make_folder, sha256};
+use top5::{CpuDevice, Model, Transplanted, WEIGHTS_FILE, sha256};
 
 use crate::args::EngineArgs;
 use crate::environment::Environment;
@@ -45,7 +45,7 @@ use crate::output::{Output, command_line};
 use crate::parts;
 use crate::ranks::{self, RanksArgs};
 use crate::report::{self, Answers};
-use crate::run_folder::{CHECKPOINTS, CONFIG, EPOCHS, REPORT, RunFolder, epoch_file};
+use crate::run_folder::{CHECKPOINTS, CONFIG, REPORT, RunFolder};
 use crate::watch::Watched;
 use record::Record;
 use result::{Summary, Test, describe};
@@ -391,8 +391,13 @@ impl Run {
                 if let Some(why) = start::stopped_early(&state) {
                     output.note(&format!("{why}; a greater --early-stopping lets it go on"));
                 }
-                // It may have been cut off between the checkpoint and this.
+                // It may have been cut off between the checkpoint and these.
                 folder.write(SUMMARY, summary::csv(&state.rows).as_bytes())?;
+                let ended = state.rows.last().filter(|row| row.step == state.step);
+                if let Some(row) = ended.filter(|row| self.keep_epochs.contains(&row.epoch)) {
+                    let model = model(graph, splits, &self.preprocess, state.model());
+                    folder.keep_epoch(row.epoch, &model)?;
+                }
                 Ok(state)
             }
             None if found.damaged.is_empty() => {
@@ -437,8 +442,7 @@ impl Run {
                     folder.write(SUMMARY, summary::csv(&state.rows).as_bytes())?;
                     if keep_epochs.contains(&row.epoch) {
                         let model = model(graph, splits, preprocess, state.model());
-                        make_folder(&folder.join(EPOCHS))?;
-                        model.save(folder.join(EPOCHS).join(epoch_file(row.epoch)))?;
+                        folder.keep_epoch(row.epoch, &model)?;
                     }
                     teller.epoch(&state.rows, best);
                     start::stopped_early(state).iter().for_each(|why| teller.note(why));

@@ -23,7 +23,7 @@ what it costs, which errors were published, and where it departs from its paper.
 - **Sees** is how much of the input one value of the last feature map depends on, at most the whole input. After a
   squeeze that is everything.
 - **Errors** are in percent, as printed by the source; protocols differ, and so do training recipes. timm's results are those
-  of `results/results-imagenet.csv` at its commit 7479d45; other versions differ by some hundredths.
+  of its table for ImageNet at its commit 7479d45; other versions differ by some hundredths.
 
 `top5 models` prints the same figures, `top5 show NETWORK` the layers.
 ";

@@ -73,6 +73,12 @@ fn kept_epochs_evolve_and_others_say_how() {
     // What is kept is a model as any other.
     let kept = place.json("eval run/epochs/epoch-0002.safetensors --data digits");
     assert_eq!(kept["images"], 400);
+    // As where the run was killed between the checkpoint and this.
+    let last = place.path("run/epochs/epoch-0002.safetensors");
+    let model = fs::read(&last).unwrap();
+    fs::remove_file(&last).unwrap();
+    place.text("train --resume --keep-epochs 1,2 --out run");
+    assert_eq!(fs::read(&last).unwrap(), model);
     place.fails("train lenet --epochs 2 --keep-epochs 3 --out other", 2, &["--keep-epochs 3"]);
     fs::create_dir(place.path("empty")).unwrap();
     place.fails("evolve empty", 3, &["--keep-epochs"]);

@@ -121,7 +121,7 @@ fn no_instant_is_without_a_checkpoint_exhaustive() {
     }
     let place = Place::new();
     // One step per epoch.
-    let line = "train lenet --epochs 2 --batch-size 1197 --threads 1";
+    let line = "train lenet --epochs 2 --batch-size 1197 --threads 1 --keep-epochs 1,2";
     let whole = hash(&place.json(&format!("{line} --out whole")));
     let table = fs::read_to_string(place.path("whole/summary.csv")).unwrap();
     let run = |out: &str, at: &str, options: &[&str]| {
@@ -145,7 +145,11 @@ fn no_instant_is_without_a_checkpoint_exhaustive() {
         killed += usize::from(ran.code != Some(0));
         assert_eq!(hash(&place.json(&format!("{line} --out {out} --resume"))), whole, "{when}");
         assert_eq!(fs::read_to_string(place.path(&out).join("summary.csv")).unwrap(), table);
-        let folders = [place.path(&out), place.path(&out).join("checkpoints")];
+        for kept in ["epochs/epoch-0001.safetensors", "epochs/epoch-0002.safetensors"] {
+            let model = |run: &str| fs::read(place.path(run).join(kept)).unwrap();
+            assert_eq!(model(&out), model("whole"), "{when}: {kept}");
+        }
+        let folders = ["", "checkpoints", "epochs"].map(|name| place.path(&out).join(name));
         let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
         let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
         let left = names.iter().filter(|name| name.to_string_lossy().ends_with(".tmp"));
