@@ -259,24 +259,33 @@ fn open(path: &Path) -> Result<Model> {
     Ok(WeightFiles::at(path)?.open(None, &top5::formats::Pick::Weights)?.model.inference())
 }
 
-/// Fails unless the model in this file is of the first one's network, and gets the same images.
+/// Fails unless the model in this file is of the first one's network and classes, and gets the same images.
 fn check_alike(path: &Path, model: &Model, first: &Model) -> Result<()> {
     let of = |model: &Model| {
-        let graph = &model.graph;
-        (graph.name().to_owned(), graph.input(), graph.nodes().len(), model.preprocess.clone())
+        let Model { graph, classes, preprocess, .. } = model;
+        let name = graph.name().to_owned();
+        (name, graph.input(), graph.nodes().len(), classes.clone(), preprocess.clone())
     };
     if of(model) == of(first) {
         return Ok(());
     }
     let message = format!(
-        "{}: a model of {}, {}, where the first epoch kept is one of {}, {}: expected epochs of one run",
+        "{}: a model of {}, {}, {}, where the first epoch kept is one of {}, {}, {}: expected epochs of one run",
         path.display(),
         model.graph.name(),
+        classes_of(model),
         model.preprocess.describe(),
         first.graph.name(),
+        classes_of(first),
         first.preprocess.describe()
     );
     Err(Stop::BadInput(message).into())
+}
+
+/// `10 classes from airplane on`.
+fn classes_of(Model { classes, .. }: &Model) -> String {
+    let first = classes.first().map(|first| format!(" from {first} on"));
+    counted(classes.len(), "class") + &first.unwrap_or_default()
 }
 
 /// Where the pictures of a row are whose own corner is there.
@@ -303,4 +312,23 @@ fn row(map: &Map) -> Vec<String> {
     };
     let names = map.strongest.iter().map(name);
     std::iter::once(map.map.to_string()).chain(names).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_of_another_run_are_told_by_their_classes() {
+        let network = top5::zoo::network("lenet").unwrap();
+        let first = Model::untrained(network, 0).unwrap();
+        let later = Model::untrained(network, 1).unwrap();
+        let path = Path::new("epoch-0002.safetensors");
+        assert!(check_alike(path, &later, &first).is_ok());
+        let classes = ["cat", "dog"].map(str::to_owned).to_vec();
+        let error = check_alike(path, &Model { classes, ..later }, &first).unwrap_err().to_string();
+        for told in ["epoch-0002.safetensors", "2 classes from cat on", "10 classes from 0 on"] {
+            assert!(error.contains(told), "{error}");
+        }
+    }
 }
