@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::ValueEnum;
 use top5::Model;
-use top5::data::{Dataset, Limits, OnBad, OpenOptions, Splits};
+use top5::data::{DataError, Dataset, Limits, OnBad, OpenOptions, Splits};
 use top5::eval::{Division, Origin};
 use top5::train::Recipe;
 
@@ -78,6 +78,10 @@ fn is_divided(split: Split) -> bool {
         Split::Train | Split::Validation => true,
         Split::Test | Split::All => false,
     }
+}
+
+fn is_too_few(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(DataError::TooFew { .. }))
 }
 
 /// The part that is meant.
@@ -171,7 +175,13 @@ impl Choice {
         split: Split,
         options: OpenOptions,
     ) -> Result<Found> {
-        let opened = parts::open(data, division.as_ref(), options)?;
+        let opened = match (parts::open(data, division.as_ref(), options), &self.run) {
+            // No run divided them: where no class has images for two parts, nothing is to be divided.
+            (Err(error), None) if is_too_few(&error) => {
+                parts::open(data, divided(None, Split::All, false).as_ref(), options)?
+            }
+            (opened, _) => opened?,
+        };
         match &self.run {
             Some((folder, recipe)) if recipe.data == data && is_divided(split) => {
                 parts::of_run(folder, recipe, opened, self.limits, self.skip_bad)

@@ -41,3 +41,18 @@ fn wrong_arguments_are_explained() {
     place.fails("probe vgg16", 3, &["vgg16", "--weights"]);
     place.fails("probe lenet --data nowhere", 3, &["nowhere"]);
 }
+
+#[test]
+fn one_image_of_each_class_is_enough() {
+    let place = Place::new();
+    for (path, shade) in [("train/a", 10), ("train/b", 200), ("test/a", 20), ("test/b", 210)] {
+        let folder = place.path(format!("few/{path}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let image = image::GrayImage::from_pixel(28, 28, image::Luma([shade]));
+        image.save(folder.join("1.png")).unwrap();
+    }
+    let report = place.json("probe lenet --data few --layers relu1");
+    assert_eq!((&report["train_images"], &report["test_images"]), (&2.into(), &2.into()));
+    // Of a run it is the run's division that counts.
+    place.fails("train lenet --data few --epochs 1 --out run", 3, &["--validation 0"]);
+}
