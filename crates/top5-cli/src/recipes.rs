@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use top5::graph::alike;
 use top5::train::{About, Outcome, Recipe};
 
 use crate::exit::Stop;
@@ -51,8 +52,13 @@ impl Task {
             (Some(file), _) => Ok(Self::One(file, Box::new(recipes.remove(0).1))),
             (None, 0) => {
                 let all: Vec<&str> = top5::recipes().map(|(name, _)| name).collect();
-                let message =
-                    format!("no recipe is called {:?}; there are {}", args.name, all.join(", "));
+                let near = alike(&args.name, all.iter().copied());
+                let near = near.map_or_else(String::new, |near| format!("nearest: {near}; "));
+                let message = format!(
+                    "no recipe is called {:?}; {near}there are {}",
+                    args.name,
+                    all.join(", ")
+                );
                 Err(Stop::BadInput(message).into())
             }
             (None, _) => Ok(Self::Some(recipes)),

@@ -159,7 +159,10 @@ impl Cifar {
     fn unpickle_names(&self, path: &Path) -> Result<Vec<String>, DataError> {
         let bytes = read_file(path)?;
         let mut meta = python::read(&bytes).map_err(|reason| pickle(path, reason))?;
-        self.named(path, meta.texts.remove(self.python.names_key).unwrap_or_default())
+        let key = self.python.names_key;
+        // Python 3 writes bytes by a call of a codec in protocol 2, which are no texts then; torchvision reads none of these, either.
+        let lacks = || pickle(path, format!("it has no list `{key}` of texts"));
+        self.named(path, meta.texts.remove(key).ok_or_else(lacks)?)
     }
 
     /// The names, if there are as many as classes.
@@ -299,6 +302,17 @@ mod tests {
             assert_eq!(pixels.len(), 2 * 3 * PLANE);
             assert!(pixels.chunks(3).all(|rgb| rgb == [10, 20, 30]));
         }
+    }
+
+    #[test]
+    fn names_that_a_codec_would_make_are_missed_by_their_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("batches.meta");
+        // {b"label_names": []}, as Python 3 writes it in protocol 2.
+        let meta = b"\x80\x02}q\x00(c_codecs\nencode\nX\x0b\0\0\0label_namesX\x06\0\0\0latin1\x86R]u.";
+        std::fs::write(&path, meta).unwrap();
+        let error = CIFAR10.unpickle_names(&path).unwrap_err().to_string();
+        assert!(error.contains("no list `label_names` of texts"), "{error}");
     }
 
     #[test]

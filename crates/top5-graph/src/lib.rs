@@ -51,6 +51,6 @@ pub use shape::Shape;
 pub use spec::{Affine, Convolution, Family, Fans, Kernels, Spec};
 pub use summary::{LayerRow, markdown, rows, table};
 pub use tensor::Tensor;
-pub use weights::{Mismatch, Weights, WeightsError, edit_distance};
+pub use weights::{Mismatch, Weights, WeightsError};
 pub use window::{Window, k};
-pub use words::{counted, in_plain_words, several};
+pub use words::{alike, counted, edit_distance, in_plain_words, several};

@@ -2,6 +2,7 @@
 
 use crate::graph::Graph;
 use crate::tensor::Tensor;
+use crate::words::edit_distance;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -176,32 +177,10 @@ impl fmt::Display for WeightsError {
 
 impl std::error::Error for WeightsError {}
 
-/// The Levenshtein distance of two words: how many characters are inserted, deleted or replaced to make one of the other.
-pub fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{k, net};
-
-    #[test]
-    fn distance_of_known_words() {
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("", "äbc"), 3);
-    }
 
     #[test]
     fn wrong_weights_are_listed_with_the_nearest_names() {

@@ -17,6 +17,38 @@ pub fn several<N: PartialEq + From<u8>>(count: N, one: &str) -> String {
     format!("{one}{end}")
 }
 
+/// The Levenshtein distance of two words: how many characters are inserted, deleted or replaced to make one of the other.
+pub fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let substitute = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The name that is most alike to the word, where one is: cases, hyphens and underscores count for nothing, and at most every other
+/// character differs.
+pub fn alike<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    /// Characters of the longest word that is compared: no name is as long.
+    const LONGEST: usize = 100;
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
+    let word = plain(word);
+    let length = word.chars().count();
+    if length > LONGEST {
+        return None;
+    }
+    let distances = names.into_iter().map(|name| (edit_distance(&word, &plain(name)), name));
+    let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
+    (2 * distance <= length).then_some(name)
+}
+
 /// What a reader of TOML or JSON says, in the words of those who wrote the text instead of those for types in Rust.
 pub fn in_plain_words(message: &str) -> String {
     const WORDS: [(&str, &str); 10] = [
@@ -41,7 +73,22 @@ pub fn in_plain_words(message: &str) -> String {
             text.replace_range(at..end, "expected a table");
         }
     }
-    text
+    with_nearest(text)
+}
+
+/// The same message; where it lists the names that there are, with the one that is most alike to the unknown one before them.
+fn with_nearest(message: String) -> String {
+    const LIST: &str = "`, expected one of ";
+    let Some((before, list)) = message.split_once(LIST) else { return message };
+    let Some((_, word)) = before.rsplit_once("unknown ").and_then(|(_, of)| of.split_once('`'))
+    else {
+        return message;
+    };
+    // Names are between backticks, commas between names.
+    match alike(word, list.split('`').skip(1).step_by(2)) {
+        Some(near) => format!("{before}`, nearest `{near}`{}{list}", &LIST[1..]),
+        None => message,
+    }
 }
 
 #[cfg(test)]
@@ -60,6 +107,35 @@ mod tests {
         ] {
             assert_eq!(in_plain_words(theirs), ours);
         }
+    }
+
+    #[test]
+    fn distance_of_known_words() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "äbc"), 3);
+    }
+
+    #[test]
+    fn the_name_that_was_meant_stands_before_all_others() {
+        for (theirs, ours) in [
+            (
+                "unknown variant `randaugmnt`, expected one of `flip`, `rand_augment`, `cutout`, in `augment`",
+                "unknown name `randaugmnt`, nearest `rand_augment`, expected one of `flip`, `rand_augment`, `cutout`, in `augment`",
+            ),
+            (
+                "unknown field `Magnitud`, expected one of `ops`, `magnitude`",
+                "unknown key `Magnitud`, nearest `magnitude`, expected one of `ops`, `magnitude`",
+            ),
+            (
+                "unknown variant `zzz`, expected one of `flip`, `cutout`",
+                "unknown name `zzz`, expected one of `flip`, `cutout`",
+            ),
+            ("expected one of `a`, `b`", "expected one of `a`, `b`"),
+        ] {
+            assert_eq!(in_plain_words(theirs), ours);
+        }
+        assert_eq!(alike("RMS-Prop", ["sgd", "rmsprop_tf", "rmsprop"]), Some("rmsprop"));
+        assert_eq!(alike(&"x".repeat(1 << 20), ["x"]), None);
     }
 
     #[test]

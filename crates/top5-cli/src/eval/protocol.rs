@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use top5::data::files::{is_file, read_text};
 use top5::eval::{NAMES, Protocol, named};
-use top5::graph::in_plain_words;
+use top5::graph::{alike, in_plain_words};
 
 use crate::exit::Stop;
 
@@ -36,9 +36,11 @@ impl Choice {
             Self::File(protocol) => Ok(protocol.clone()),
             Self::Named(name) => named(name, input).ok_or_else(|| {
                 let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+                let near = alike(name, names.iter().copied());
+                let near = near.map_or_else(String::new, |near| format!("nearest {near}, "));
                 let message = format!(
-                    "--protocol {name}: no file of that name, and no protocol: expected one of {}, or NAME@SIDE,SIDE \
-                     with as many scales as it has",
+                    "--protocol {name}: no file of that name, and no protocol: {near}expected one of {}, or \
+                     NAME@SIDE,SIDE with as many scales as it has",
                     names.join(", ")
                 );
                 Stop::Usage(message).into()

@@ -73,7 +73,7 @@ impl Plan {
             memory_bytes,
             augmentation: recipe.changes(),
             optimizer: descent(recipe),
-            warnings: warnings(splits, graph.input()[0]),
+            warnings: [idle(recipe, steps), warnings(splits, graph.input()[0])].concat(),
         }
     }
 
@@ -131,6 +131,38 @@ fn descent(recipe: &Recipe) -> String {
         epochs => format!("rising over {}, then ", counted(epochs, "epoch")),
     };
     format!("{}, learning rate {}, {warmup}{schedule}", recipe.optimizer.name(), recipe.lr)
+}
+
+/// What the recipe asks for that a run of so many steps ends before.
+fn idle(recipe: &Recipe, steps: usize) -> Vec<String> {
+    let mut idle = Vec::new();
+    let epochs = recipe.epochs;
+    if recipe.ema.is_some() && recipe.ema_after >= steps {
+        idle.push(format!(
+            "the average of the weights begins after {} and the run ends after {}: it will be the weights themselves",
+            counted(recipe.ema_after, "step"),
+            counted(steps, "step")
+        ));
+    }
+    if recipe.warmup_epochs > epochs as f64 {
+        idle.push(format!(
+            "the learning rate rises over {} and the run ends after {}: it never gets to {}",
+            counted(recipe.warmup_epochs, "epoch"),
+            counted(epochs, "epoch"),
+            recipe.lr
+        ));
+    }
+    if let Schedule::Step { milestones, .. } = &recipe.schedule
+        && let Some(first) = milestones.first()
+        && milestones.iter().all(|at| *at >= epochs as f64)
+    {
+        idle.push(format!(
+            "the learning rate changes after {} for the first time and the run ends after {}: it stays as it is",
+            counted(*first, "epoch"),
+            counted(epochs, "epoch")
+        ));
+    }
+    idle
 }
 
 /// What looks wrong with the data of a network whose input has so many channels.
@@ -228,4 +260,30 @@ fn twins(splits: &Splits) -> Vec<(&'static str, usize)> {
         (purpose, prints(part).into_iter().filter(|print| learnt.contains(print)).count())
     });
     shared.filter(|(_, twins)| *twins > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_run_ends_before_is_told() {
+        let (_, usual) = top5::recipes().find(|(name, _)| *name == "lenet-digits").unwrap();
+        let short = Recipe { epochs: 2, warmup_epochs: 0.5, ..usual };
+        assert_eq!(idle(&short, 10), Vec::<String>::new());
+        let schedule = |milestones: &[f64]| Recipe {
+            schedule: Schedule::Step { milestones: milestones.to_vec(), gamma: 0.1 },
+            ..short.clone()
+        };
+        for (recipe, said) in [
+            (Recipe { ema: Some(0.9), ema_after: 10, ..short.clone() }, "after 10 steps"),
+            (Recipe { warmup_epochs: 2.5, ..short.clone() }, "rises over 2.5 epochs"),
+            (schedule(&[2.0, 3.0]), "changes after 2 epochs"),
+        ] {
+            let idle = idle(&recipe, 10);
+            assert!(matches!(&idle[..], [text] if text.contains(said)), "{said}: {idle:?}");
+        }
+        let some = Recipe { ema: Some(0.9), ema_after: 9, ..schedule(&[1.0, 30.0]) };
+        assert_eq!(idle(&some, 10), Vec::<String>::new());
+    }
 }

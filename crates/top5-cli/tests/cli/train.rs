@@ -206,7 +206,7 @@ fn senseless_values_are_refused_before_anything_is_made() {
         ("--no-decay norm", &["norm", "norms"]),
         ("--mixup=-1", &["mixup", "from 0 to 1000"]),
         ("--cutmix nan", &["cutmix", "from 0 to 1000"]),
-        ("--augment trivial_augmen", &["trivial_augmen", "trivial_augment"]),
+        ("--augment trivial_augmen", &["nearest `trivial_augment`"]),
         ("--augment cutout={size=0}", &["augment", "size from 1 to 4096"]),
         ("--augment random_crop={paddin=4}", &["paddin", "padding"]),
         ("--weight-decay -1", &["--weight-decay -1"]),
