@@ -309,7 +309,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("batches.meta");
         // {b"label_names": []}, as Python 3 writes it in protocol 2.
-        let meta = b"\x80\x02}q\x00(c_codecs\nencode\nX\x0b\0\0\0label_namesX\x06\0\0\0latin1\x86R]u.";
+        let meta =
+            b"\x80\x02}q\x00(c_codecs\nencode\nX\x0b\0\0\0label_namesX\x06\0\0\0latin1\x86R]u.";
         std::fs::write(&path, meta).unwrap();
         let error = CIFAR10.unpickle_names(&path).unwrap_err().to_string();
         assert!(error.contains("no list `label_names` of texts"), "{error}");
