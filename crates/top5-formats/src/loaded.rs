@@ -58,7 +58,8 @@ pub struct Loaded {
     pub metadata: BTreeMap<String, String>,
     /// The groups of tensors in a PyTorch checkpoint; none in formats that have but one.
     pub groups: Vec<Group>,
-    /// A phrase for each tensor beside the weights whose type is not read: which one, why, and what to do.
+    /// A phrase for each tensor beside the weights whose type is not read, and for an object that may be a model: which one, why, and
+    /// what to do.
     pub unread: Vec<String>,
 }
 

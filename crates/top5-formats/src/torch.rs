@@ -101,6 +101,7 @@ fn weights<'a>(
             return Err(malformed(format!("two tensors are called {}", quoted(name))));
         }
     }
+    unread.extend(pickle.stranger.map(contents::of_class));
     let metadata = BTreeMap::new();
     let loaded = Loaded { weights, format: Format::Torch, metadata, groups, unread }.check()?;
     if loaded.weights.is_empty() {

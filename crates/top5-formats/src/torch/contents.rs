@@ -1,5 +1,6 @@
 //! What a checkpoint holds: the dicts of tensors in it, wherever they lie, and which of them are the network's weights.
 
+use super::globals::Stranger;
 use super::object::{Object, Value};
 use super::pickle::Pickle;
 use super::{malformed, refused};
@@ -136,8 +137,14 @@ pub(super) fn state_dict<'p, 'a>(
         .collect();
     match taken {
         Some(at) => Ok((found[at].items, groups)),
-        None if found.is_empty() => Err(refused(no_dict(pickle, nameless.first()))),
-        None if found.iter().all(Found::is_no_weights) => Err(refused(OPTIMISER)),
+        None if found.iter().all(Found::is_no_weights) => {
+            let why = match (pickle.stranger, nameless.first()) {
+                (Some(class), None) => of_class(class),
+                _ if !found.is_empty() => OPTIMISER.to_owned(),
+                (_, nameless) => no_dict(pickle, nameless),
+            };
+            Err(refused(why))
+        }
         None => {
             let lists = nameless.iter().filter(|_| *pick == Pick::Average);
             let lists: Vec<String> = lists.map(|found| format!(", {found}")).collect();
@@ -147,6 +154,13 @@ pub(super) fn state_dict<'p, 'a>(
     }
 }
 
+/// What is to be said of an object of this class.
+pub(super) fn of_class(class: Stranger<'_>) -> String {
+    format!(
+        "an object of {class}, which is not read: if that is the model, save `model.state_dict()`"
+    )
+}
+
 /// Why a checkpoint without a dict of tensors is none of weights.
 fn no_dict(pickle: &Pickle<'_>, nameless: Option<&Nameless>) -> String {
     if let Some(found) = nameless {
@@ -154,7 +168,7 @@ fn no_dict(pickle: &Pickle<'_>, nameless: Option<&Nameless>) -> String {
     }
     let keys = match pickle.root {
         Value::Object(id) => pickle.object(id).pairs().unwrap_or_default(),
-        Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) => &[],
+        Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) | Value::Stranger(_) => &[],
     };
     if keys.iter().any(|(key, _)| matches!(key, Value::Str(key) if *key == "param_groups")) {
         return OPTIMISER.to_owned();
@@ -247,7 +261,9 @@ fn path(steps: &[Step<'_>], mut at: usize) -> Vec<String> {
         path.push(match key {
             Value::Str(key) => short(key),
             Value::Int(key) => key.to_string(),
-            Value::Plain | Value::Global(_) | Value::Object(_) => "?".to_owned(),
+            Value::Plain | Value::Global(_) | Value::Stranger(_) | Value::Object(_) => {
+                "?".to_owned()
+            }
         });
         at = from;
     }

@@ -1,9 +1,10 @@
 //! The globals that pickles of checkpoints name: those that tensors are made of, and plain data of Python, NumPy and training
-//! scripts beside them. A name that is not here is refused; none is ever called.
+//! scripts beside them. What has another name is known by it alone; nothing is ever called.
 
 use super::refused;
 use crate::element::Element;
 use crate::error::{FormatError, quoted};
+use std::fmt;
 
 /// What a known name stands for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,6 +49,8 @@ const INERT: &[(&str, &[&str])] = &[
     ("builtins", TYPES),
     ("__builtin__", TYPES),
     ("_codecs", &["encode"]),
+    ("copy_reg", CONSTRUCTORS),
+    ("copyreg", CONSTRUCTORS),
     ("_io", &["BytesIO"]),
     ("numpy", NUMPY),
     ("numpy.dtypes", NUMPY_TYPES),
@@ -67,6 +70,9 @@ const INERT: &[(&str, &[&str])] = &[
     ("torch.serialization", &["_get_layout"]),
     ("torch.torch_version", &["TorchVersion"]),
 ];
+
+/// What makes objects of the classes that they are given.
+const CONSTRUCTORS: &[&str] = &["__newobj__", "__newobj_ex__", "_reconstructor"];
 
 const PATHS: &[&str] =
     &["Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath"];
@@ -89,6 +95,7 @@ const TYPES: &[&str] = &[
     "str",
     "tuple",
     "unicode",
+    "xrange",
 ];
 
 const NUMPY: &[&str] = &[
@@ -205,18 +212,19 @@ fn unread(rebuild: &str) -> Option<&'static str> {
 }
 
 impl Global {
-    pub(super) fn named(module: &str, name: &str) -> Result<Self, FormatError> {
+    /// None for a name that is not here.
+    pub(super) fn named(module: &str, name: &str) -> Option<Self> {
         let float = |element: Element| {
-            Ok(Self::Storage(Kind { width: element.size(), element: Some(element) }))
+            Some(Self::Storage(Kind { width: element.size(), element: Some(element) }))
         };
-        let integer = |width| Ok(Self::Storage(Kind { width, element: None }));
+        let integer = |width| Some(Self::Storage(Kind { width, element: None }));
         match (module, name) {
-            ("collections", "OrderedDict") => Ok(Self::OrderedDict),
-            ("collections", "Counter") => Ok(Self::Counter),
-            ("collections", "defaultdict") => Ok(Self::Dict),
-            ("torch", "Size") => Ok(Self::Size),
-            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
-            ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
+            ("collections", "OrderedDict") => Some(Self::OrderedDict),
+            ("collections", "Counter") => Some(Self::Counter),
+            ("collections", "defaultdict") => Some(Self::Dict),
+            ("torch", "Size") => Some(Self::Size),
+            ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Some(Self::RebuildTensor),
+            ("torch._utils", "_rebuild_parameter") => Some(Self::RebuildParameter),
             ("torch" | "torch.cuda", "FloatStorage") => float(Element::F32),
             ("torch" | "torch.cuda", "HalfStorage") => float(Element::F16),
             ("torch" | "torch.cuda", "BFloat16Storage") => float(Element::Bf16),
@@ -230,20 +238,34 @@ impl Global {
             ("torch" | "torch.cuda", "QInt8Storage" | "QUInt8Storage") => integer(1),
             ("torch" | "torch.cuda", "QUInt4x2Storage" | "QUInt2x4Storage") => integer(1),
             ("torch.storage", "UntypedStorage") => integer(1),
-            (module, "AttributeDict") if LIGHTNING.contains(&module) => Ok(Self::Dict),
+            (module, "AttributeDict") if LIGHTNING.contains(&module) => Some(Self::Dict),
             _ if INERT.iter().any(|(of, names)| *of == module && names.contains(&name)) => {
-                Ok(Self::Inert)
+                Some(Self::Inert)
             }
-            _ => {
-                let unread = unread(name).filter(|_| module == "torch._utils");
-                unread.map(Self::Unread).ok_or_else(|| {
-                    refused(format!(
-                        "its pickle asks for {}, which no state dict needs and which could run code; save \
-                         `model.state_dict()` alone, or convert the file to safetensors",
-                        quoted(&format!("{module}.{name}"))
-                    ))
-                })
-            }
+            _ => unread(name).filter(|_| module == "torch._utils").map(Self::Unread),
         }
+    }
+}
+
+/// What nothing is known of but its name in Python.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Stranger<'a> {
+    pub(super) module: &'a str,
+    pub(super) name: &'a str,
+}
+
+impl Stranger<'_> {
+    /// Why it is not called.
+    pub(super) fn refusal(self) -> FormatError {
+        refused(format!(
+            "its pickle asks for {self}, which no state dict needs and which could run code; save \
+             `model.state_dict()` alone, or convert the file to safetensors"
+        ))
+    }
+}
+
+impl fmt::Display for Stranger<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quoted(&format!("{}.{}", self.module, self.name)))
     }
 }

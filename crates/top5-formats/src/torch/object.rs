@@ -1,6 +1,6 @@
 //! What a pickle of tensors is made of: values, and the objects that they refer to by number.
 
-use super::globals::{Global, Kind};
+use super::globals::{Global, Kind, Stranger};
 use std::borrow::Cow;
 
 /// No tensor here has more dimensions.
@@ -14,6 +14,8 @@ pub(super) enum Value<'a> {
     Int(i64),
     Str(&'a str),
     Global(Global),
+    /// A class or function that nothing is known of.
+    Stranger(Stranger<'a>),
     /// Index into the arena.
     Object(usize),
 }
@@ -28,7 +30,7 @@ pub(super) enum Object<'a> {
     Tensor(TensorRef<'a>),
     /// A tensor that is not read, and why.
     Unread(&'static str),
-    /// A set, or anything made of a [`Global::Inert`]. Whatever is put into it is gone.
+    /// A set, or anything made of a [`Global::Inert`] or of a class that nothing is known of. Whatever is put into it is gone.
     Inert,
 }
 

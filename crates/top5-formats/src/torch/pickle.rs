@@ -2,9 +2,9 @@
 //!
 //! Values live in one arena and refer to each other by index, so cycles and deep nesting cost nothing and need no
 //! recursion. Nothing is called: `REDUCE` and `NEWOBJ` build tensors, containers, and things without content for the plain data
-//! that scripts keep beside them; any other global is refused.
+//! that scripts keep beside them, of whatever class. Any other function is refused where it would be called.
 
-use super::globals::Global;
+use super::globals::{Global, Stranger};
 use super::object::{MAX_RANK, Object, StorageRef, TensorRef, Value, sequence};
 use super::{malformed, refused};
 use crate::error::FormatError;
@@ -23,6 +23,8 @@ const COMPUTED: &str = "has values that are computed from others (its negative, 
 pub(super) struct Pickle<'a> {
     pub(super) root: Value<'a>,
     objects: Vec<Object<'a>>,
+    /// The first class that nothing is known of and that something in it is an object of.
+    pub(super) stranger: Option<Stranger<'a>>,
 }
 
 impl<'a> Pickle<'a> {
@@ -44,10 +46,12 @@ impl<'a> Pickle<'a> {
             memo: BTreeMap::new(),
             objects: Vec::new(),
             values: 0,
+            stranger: None,
         };
         while !machine.step()? {}
         let root = machine.pop()?;
-        Ok((Self { root, objects: machine.objects }, machine.rest))
+        let Machine { objects, stranger, rest, .. } = machine;
+        Ok((Self { root, objects, stranger }, rest))
     }
 
     pub(super) fn object(&self, id: usize) -> &Object<'a> {
@@ -82,6 +86,7 @@ struct Machine<'a, 't> {
     objects: Vec<Object<'a>>,
     /// Number of values that were put into containers.
     values: usize,
+    stranger: Option<Stranger<'a>>,
 }
 
 impl<'a> Machine<'a, '_> {
@@ -208,11 +213,11 @@ impl<'a> Machine<'a, '_> {
             b'c' => {
                 let module = self.line()?;
                 let name = self.line()?;
-                self.push(Value::Global(Global::named(module, name)?))?;
+                self.push(global(module, name))?;
             }
             0x93 => match self.pop_many(2)?[..] {
                 [Value::Str(module), Value::Str(name)] => {
-                    self.push(Value::Global(Global::named(module, name)?))?;
+                    self.push(global(module, name))?;
                 }
                 _ => return Err(malformed("a global whose name is no text")),
             },
@@ -350,7 +355,11 @@ impl<'a> Machine<'a, '_> {
         self.push(value)?;
         match value {
             Value::Object(id) => Ok(&mut self.objects[id]),
-            Value::Plain | Value::Int(_) | Value::Str(_) | Value::Global(_) => {
+            Value::Plain
+            | Value::Int(_)
+            | Value::Str(_)
+            | Value::Global(_)
+            | Value::Stranger(_) => {
                 Err(malformed("the pickle fills something that is no container"))
             }
         }
@@ -401,6 +410,9 @@ impl<'a> Machine<'a, '_> {
         let [function, arguments] = self.pop_many(2)?[..] else {
             return Err(malformed("a call without arguments"));
         };
+        if let Value::Stranger(stranger) = function {
+            return Err(stranger.refusal());
+        }
         let bad = || malformed("a call with arguments that its function does not have");
         let arguments = sequence(&self.objects, arguments).ok_or_else(bad)?;
         match (function, arguments) {
@@ -419,7 +431,12 @@ impl<'a> Machine<'a, '_> {
             (Value::Global(Global::Size | Global::Counter), [value]) => self.push(*value),
             (Value::Global(Global::RebuildParameter), [tensor, ..]) => self.push(*tensor),
             (Value::Global(Global::Dict), _) => self.push_object(Object::Dict(Vec::new())),
-            (Value::Global(Global::Inert), _) => self.push_object(Object::Inert),
+            (Value::Global(Global::Inert), arguments) => {
+                if let Some(&Value::Stranger(class)) = arguments.first() {
+                    self.stranger.get_or_insert(class);
+                }
+                self.push_object(Object::Inert)
+            }
             (Value::Global(Global::Unread(why)), _) => self.push_object(Object::Unread(why)),
             (
                 Value::Global(Global::RebuildTensor),
@@ -458,12 +475,14 @@ impl<'a> Machine<'a, '_> {
     fn new_object(&mut self, count: usize) -> Result<(), FormatError> {
         let class = self.pop_many(count)?[0];
         let dicts = [Global::OrderedDict, Global::Dict].map(Value::Global);
-        if dicts.contains(&class) {
-            self.push_object(Object::Dict(Vec::new()))
-        } else if class == Value::Global(Global::Inert) {
-            self.push_object(Object::Inert)
-        } else {
-            Err(refused("its pickle makes an object of a class that no state dict needs"))
+        match class {
+            class if dicts.contains(&class) => self.push_object(Object::Dict(Vec::new())),
+            Value::Global(Global::Inert) => self.push_object(Object::Inert),
+            Value::Stranger(class) => {
+                self.stranger.get_or_insert(class);
+                self.push_object(Object::Inert)
+            }
+            _ => Err(refused("its pickle makes an object of a class that no state dict needs")),
         }
     }
 
@@ -472,7 +491,11 @@ impl<'a> Machine<'a, '_> {
         let items = sequence(&self.objects, value).filter(|items| items.len() <= MAX_RANK);
         let size = |value: &Value<'a>| match value {
             Value::Int(size) => usize::try_from(*size).ok(),
-            Value::Plain | Value::Str(_) | Value::Global(_) | Value::Object(_) => None,
+            Value::Plain
+            | Value::Str(_)
+            | Value::Global(_)
+            | Value::Stranger(_)
+            | Value::Object(_) => None,
         };
         items
             .and_then(|items| items.iter().map(size).collect())
@@ -514,6 +537,12 @@ impl<'a> Machine<'a, '_> {
         let (len, start) = (size(len)?, size(start)?);
         self.push_object(Object::Storage(StorageRef { kind, key: key.into(), len, start }))
     }
+}
+
+/// What a name stands for.
+fn global<'a>(module: &'a str, name: &'a str) -> Value<'a> {
+    let stranger = Value::Stranger(Stranger { module, name });
+    Global::named(module, name).map_or(stranger, Value::Global)
 }
 
 /// A little-endian two's complement number; one beyond 64 bits is nothing that a tensor is made of.

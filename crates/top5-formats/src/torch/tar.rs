@@ -154,7 +154,9 @@ fn tensors<'a>(
     let (count, mut rest) = count(member)?;
     for _ in 0..count {
         let (pickle, after) = Pickle::load(rest)?;
-        let Some(&[Value::Int(key), Value::Int(storage), _]) = pickle.sequence(pickle.root) else {
+        let Some(&[Value::Int(key), Value::Int(storage), Value::Global(_)]) =
+            pickle.sequence(pickle.root)
+        else {
             return Err(malformed(
                 "a tensor that is not described by its number and its storage's",
             ));

@@ -333,12 +333,35 @@ fn plain_data_beside_the_weights_are_things_without_content() {
         ),
         ("complex numbers", tensor(&storage("ComplexFloatStorage", "0", 3), 0, &[3], &[1])),
         ("Lightning's dict", new_object("pytorch_lightning.utilities.parsing", "AttributeDict")),
+        ("script's own", new_object("__main__", "Config")),
+        ("script's own in protocol 1", {
+            let class = b"c__main__\nConfig\n".to_vec();
+            let object = b"c__builtin__\nobject\n".to_vec();
+            call("copy_reg", "_reconstructor", &tuple(&[class, object, b"N".to_vec()]))
+        }),
+        ("function that is not called", b"ctorch.nn.functional\nrelu\n".to_vec()),
     ] {
         let state = dict(&[("w", tensor(&six, 0, &[6], &[1]))]);
         let content = pickle(&[&dict(&[("args", value), ("state_dict", state)])]);
         let weights = read(&zipped(&content)).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_eq!(weights.len(), 1, "{case}");
     }
+}
+
+#[test]
+fn models_that_were_saved_whole_are_named() {
+    let whole = new_object("__main__", "Net");
+    let six = storage("FloatStorage", "0", 6);
+    let moments = dict(&[("optimizer", dict(&[("m.w", tensor(&six, 0, &[6], &[1]))]))]);
+    let beside = dict(&[("model", whole.clone()), ("train", moments)]);
+    for content in [whole.clone(), dict(&[("model", whole.clone())]), beside] {
+        let error = read(&zipped(&pickle(&[&content]))).unwrap_err().to_string();
+        assert!(error.contains("`__main__.Net`") && error.contains("state_dict()"), "{error}");
+    }
+    let state = dict(&[("w", tensor(&six, 0, &[6], &[1]))]);
+    let content = pickle(&[&dict(&[("args", whole), ("state_dict", state)])]);
+    let loaded = read_with(&zipped(&content), &Pick::Weights).unwrap();
+    assert!(loaded.unread[0].contains("`__main__.Net`"), "{:?}", loaded.unread);
 }
 
 #[test]
