@@ -475,14 +475,15 @@ impl<'a> Machine<'a, '_> {
     fn new_object(&mut self, count: usize) -> Result<(), FormatError> {
         let class = self.pop_many(count)?[0];
         let dicts = [Global::OrderedDict, Global::Dict].map(Value::Global);
-        match class {
-            class if dicts.contains(&class) => self.push_object(Object::Dict(Vec::new())),
-            Value::Global(Global::Inert) => self.push_object(Object::Inert),
-            Value::Stranger(class) => {
-                self.stranger.get_or_insert(class);
-                self.push_object(Object::Inert)
-            }
-            _ => Err(refused("its pickle makes an object of a class that no state dict needs")),
+        if let Value::Stranger(class) = class {
+            self.stranger.get_or_insert(class);
+        }
+        if dicts.contains(&class) {
+            self.push_object(Object::Dict(Vec::new()))
+        } else if matches!(class, Value::Global(Global::Inert) | Value::Stranger(_)) {
+            self.push_object(Object::Inert)
+        } else {
+            Err(refused("its pickle makes an object of a class that no state dict needs"))
         }
     }
 
