@@ -123,9 +123,8 @@ impl Environment {
         folder.write(ENVIRONMENT, text.as_bytes())
     }
 
-    /// The images of the run in `folder` among those that were opened, wherever they lie. Where files have come or gone since it
-    /// began, its own are found by their names in `whole`, the data before any division. Fails where they cannot be found, or where
-    /// some are gone and `skip_gone` does not allow it.
+    /// The images of the run in `folder` among those that were opened, wherever they lie: [`Self::find_images`], and an error where
+    /// they are not among them.
     pub(crate) fn own_images(
         &self,
         folder: &Path,
@@ -134,31 +133,44 @@ impl Environment {
         whole: impl FnOnce() -> Result<Splits>,
         skip_gone: bool,
     ) -> Result<Own> {
-        let [fingerprints, revisions] = prints(&opened);
-        if fingerprints == self.fingerprints {
-            let changed = revisions != self.revisions;
-            return Ok(Own { changed, found: Found::all(opened) });
-        }
-        let refused = |why: &str| Err(Stop::BadInput(why.to_owned()).into());
         let (here, there) = (Images::of(&opened), self.images);
-        let found = match ImageList::read(folder)? {
-            Some(list) => list.find(opened, whole()?, &self.fingerprints),
-            None => None,
-        };
-        let Some(found) = found else {
-            return refused(&format!(
+        let found = self.find_images(folder, opened, whole, skip_gone)?;
+        found.ok_or_else(|| {
+            let message = format!(
                 "the images in {data} are not those of the run: {} to learn from and {} to choose the epoch, the run has {} and {}, \
                  and all of the same names: give --data where the run's images are, put back what was deleted or \
                  renamed, or begin another run",
                 here.train, here.validation, there.train, there.validation
-            ));
+            );
+            Stop::BadInput(message).into()
+        })
+    }
+
+    /// The images of the run in `folder`. Where files have come or gone since it began, its own are found by their names in `whole`,
+    /// the data before any division. None where names do not tell; fails where some are gone and `skip_gone` does not allow it.
+    pub(crate) fn find_images(
+        &self,
+        folder: &Path,
+        opened: Splits,
+        whole: impl FnOnce() -> Result<Splits>,
+        skip_gone: bool,
+    ) -> Result<Option<Own>> {
+        let [fingerprints, revisions] = prints(&opened);
+        if fingerprints == self.fingerprints {
+            let changed = revisions != self.revisions;
+            return Ok(Some(Own { changed, found: Found::all(opened) }));
+        }
+        let found = match ImageList::read(folder)? {
+            Some(list) => list.find(opened, whole()?, &self.fingerprints),
+            None => None,
         };
-        match found.told_gone() {
-            Some(gone) if !skip_gone => refused(&format!(
+        match found.as_ref().and_then(Found::told_gone) {
+            Some(gone) if !skip_gone => Err(Stop::BadInput(format!(
                 "gone: {gone}: put back what was deleted or renamed, give --data where the run's images are, or add \
                  --skip-bad to go on without"
-            )),
-            _ => Ok(Own { changed: false, found }),
+            ))
+            .into()),
+            _ => Ok(found.map(|found| Own { changed: false, found })),
         }
     }
 

@@ -63,6 +63,19 @@ pub(crate) fn of_run(
     Ok(begun.own_images(folder, &recipe.data, opened, whole, skip_gone)?.found)
 }
 
+/// The same in data that may be others than the run's: None where they are.
+pub(crate) fn of_run_elsewhere(
+    folder: &Path,
+    recipe: &Recipe,
+    opened: Splits,
+    limits: Limits,
+    skip_gone: bool,
+) -> Result<Option<Found>> {
+    let Some(begun) = Environment::find(folder)? else { return Ok(None) };
+    let whole = || undivided(recipe, limits);
+    Ok(begun.find_images(folder, opened, whole, skip_gone)?.map(|own| own.found))
+}
+
 /// The data of a recipe without a share of the training images that chooses the epoch, and without a look at each file.
 pub(crate) fn undivided(recipe: &Recipe, limits: Limits) -> Result<Splits> {
     let options = OpenOptions { limits, memory: memory::available(), ..OpenOptions::default() };

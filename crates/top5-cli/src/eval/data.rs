@@ -182,12 +182,17 @@ impl Choice {
             }
             (opened, _) => opened?,
         };
-        match &self.run {
-            Some((folder, recipe)) if recipe.data == data && is_divided(split) => {
-                parts::of_run(folder, recipe, opened, self.limits, self.skip_bad)
-            }
-            _ => Ok(Found::all(opened)),
+        let Some((folder, recipe)) = self.run.as_ref().filter(|_| is_divided(split)) else {
+            return Ok(Found::all(opened));
+        };
+        if recipe.data == data {
+            return parts::of_run(folder, recipe, opened, self.limits, self.skip_bad);
         }
+        // The run's own images may have been moved, or another way leads to them.
+        let there = Recipe { data: data.to_owned(), ..recipe.clone() };
+        let (limits, skip) = (self.limits, self.skip_bad);
+        let found = parts::of_run_elsewhere(folder, &there, opened.clone(), limits, skip)?;
+        Ok(found.unwrap_or_else(|| Found::all(opened)))
     }
 
     /// The images that answers are about, once more, and the parts that came before them: what was learnt from, what chose the

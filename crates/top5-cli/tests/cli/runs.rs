@@ -133,6 +133,9 @@ fn a_run_keeps_its_images_where_others_come_or_some_are_gone() {
     };
     let (code, told, images) = chose("run", "--twins");
     assert!(code == Some(0) && told.contains("1 image of the data"), "{told}");
+    let (code, told, elsewhere) = chose("run", "--data ./data");
+    assert!(code == Some(0) && told.contains("1 image of the data"), "{told}");
+    assert_eq!(elsewhere, images);
     fs::remove_file(&new).unwrap();
     assert_eq!(chose("run", "").2, images);
 
