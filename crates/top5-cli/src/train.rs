@@ -16,7 +16,7 @@ pub(crate) use args::{EXAMPLES, TrainArgs};
 use plan::Plan;
 pub(crate) use plan::augment_as_usual;
 use recipe::Resolved;
-pub(crate) use recipe::{asked_for, is_usual, preprocessing, refused};
+pub(crate) use recipe::{asked_for, is_usual, refused};
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -342,7 +342,7 @@ impl Task {
         splits: &Splits,
     ) -> Result<(Graph, Preprocess)> {
         let recipe = &mut self.recipe;
-        let preprocess = recipe::preprocessing(recipe, network);
+        let preprocess = top5::recipe_preprocessing(recipe, network);
         let input = preprocess.input_size;
         let classes = splits.train.classes().len();
         let graph = network.with(Settings { classes, input, ..network.settings() })?;

@@ -49,7 +49,7 @@ pub use files::{
 };
 pub use finite::{Finite, trace};
 pub use model::Model;
-pub use preprocessing::preprocessing;
+pub use preprocessing::{preprocessing, recipe_preprocessing};
 pub use recipes::{recipe, recipe_file, recipes, usual_augment};
 pub use top5_cpu::plan;
 pub use top5_cpu::{

@@ -3,6 +3,7 @@
 use top5_data::preprocess::{MIN_CROP_PCT, decimal};
 use top5_data::{CropMode, Filter, Preprocess};
 use top5_formats::timm;
+use top5_train::Recipe;
 use top5_zoo::{Colours, Network, Preprocessing, Resample};
 
 /// As timm writes it. Whether digits are drawn is lost.
@@ -41,6 +42,16 @@ pub(crate) fn from_timm(timm: timm::Preprocessing) -> Result<Preprocess, String>
 /// of an image is the same share of it.
 pub fn preprocessing(network: &Network, input: [usize; 3]) -> Preprocess {
     prepared(network, &network.preprocessing, input)
+}
+
+/// How images become the input of a recipe's network, as large as the recipe wants it.
+pub fn recipe_preprocessing(recipe: &Recipe, network: &Network) -> Preprocess {
+    let own = recipe.preprocess.as_ref().map_or(network.input, |of| of.input_size);
+    let input_size = recipe.image_size.map_or(own, |side| [own[0], side, side]);
+    match recipe.preprocess.clone() {
+        Some(preprocess) => Preprocess { input_size, ..preprocess },
+        None => preprocessing(network, input_size),
+    }
 }
 
 /// How images are prepared for a network whose weights are in a file of PyTorch's, or in one that was made from it.

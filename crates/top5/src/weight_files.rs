@@ -21,6 +21,7 @@ use crate::error::ModelError;
 use crate::files::{Hash, sha256};
 use crate::model::Model;
 use crate::onnx_file::{self, prepared};
+use crate::preprocessing::recipe_preprocessing;
 use crate::published;
 use crate::twins::about_twins;
 
@@ -282,8 +283,10 @@ fn of_checkpoint(weights: &Path) -> Result<Description, ModelError> {
         let state = serde_json::from_slice::<State>(&files::read(&path, files::TEXT)?);
         Ok(state.map_err(|error| ModelError::Metadata { reason: error.to_string() })?.recipe)
     };
-    let Recipe { network, preprocess, .. } = read().map_err(|error| error.at(&path))?;
-    Ok(Description { network: Some(network), preprocess, ..Description::default() })
+    let recipe = read().map_err(|error| error.at(&path))?;
+    let network = top5_zoo::network(&recipe.network).ok();
+    let preprocess = network.map(|network| recipe_preprocessing(&recipe, network));
+    Ok(Description { network: Some(recipe.network), preprocess, ..Description::default() })
 }
 
 /// The tensors of a safetensors file, which need not be in memory beside them; `None` for another file.

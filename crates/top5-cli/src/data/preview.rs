@@ -13,7 +13,7 @@ use super::PreviewArgs;
 use crate::memory;
 use crate::output::{Kind, Output};
 use crate::table::{self, Column};
-use crate::train::{asked_for, augment_as_usual, is_usual, preprocessing, refused};
+use crate::train::{asked_for, augment_as_usual, is_usual, refused};
 
 /// Images in a row of the sheet, two pictures of each.
 const IN_A_ROW: usize = 4;
@@ -83,7 +83,7 @@ impl Task {
         };
         let splits = open(&recipe.data, &options)?;
         let network = zoo::network(&recipe.network)?;
-        let preprocess = preprocessing(recipe, network);
+        let preprocess = top5::recipe_preprocessing(recipe, network);
         if self.augment_unsaid {
             augment_as_usual(recipe, splits.train.as_ref(), preprocess.input_size);
         }

@@ -236,16 +236,6 @@ pub(crate) fn is_usual(target: &str, data: Option<&str>) -> bool {
     !target.ends_with(".toml") && !top5::recipes().any(kept)
 }
 
-/// How images become the input of the recipe's network, as large as the recipe wants it.
-pub(crate) fn preprocessing(recipe: &Recipe, network: &zoo::Network) -> Preprocess {
-    let own = recipe.preprocess.as_ref().map_or(network.input, |of| of.input_size);
-    let input_size = recipe.image_size.map_or(own, |side| [own[0], side, side]);
-    match recipe.preprocess.clone() {
-        Some(preprocess) => Preprocess { input_size, ..preprocess },
-        None => top5::preprocessing(network, input_size),
-    }
-}
-
 /// The recipe of a file or of this name, or the one for a network on these data.
 pub(crate) fn asked_for(target: &str, data: Option<&str>) -> Result<Recipe> {
     if target.ends_with(".toml") {

@@ -261,3 +261,19 @@ fn data_are_found_from_anywhere_and_where_they_were_moved() {
     assert_eq!(hash(&place, "train lenet --resume --out run"), whole);
     place.fails("train lenet5 --resume --out run", 3, &["network: \"lenet5\", \"lenet\""]);
 }
+
+#[test]
+fn a_run_without_a_model_yet_is_shown_images_as_it_learns_from_them() {
+    let place = Place::new();
+    for class in ["a", "b"] {
+        let folder = place.path(format!("data/{class}"));
+        fs::create_dir_all(&folder).unwrap();
+        image::GrayImage::new(40, 40).save(folder.join("1.png")).unwrap();
+    }
+    place.text("train lenet --data data --image-size 36 --validation 0 --epochs 1 --out run");
+    let prepared = || place.json("show run")["model"]["preprocess"].as_str().unwrap().to_owned();
+    let whole = prepared();
+    assert!(whole.contains("crop 36x36"), "{whole}");
+    fs::remove_file(place.path("run/model.safetensors")).unwrap();
+    assert_eq!(prepared(), whole);
+}
