@@ -4,7 +4,7 @@
 //! Baseline and progressive files with 8-bit samples in gray, YCbCr, RGB, CMYK and YCCK, in Huffman or arithmetic codes;
 //! lossless files and those of 12 bits are refused. Damage that libjpeg warns of and fills in is filled in, as by Pillow, which does not show
 //! the warnings; of progressive files that are not complete, the rest is estimated. Files that end early are refused, as by
-//! Pillow, unless all that they lack is the last marker.
+//! Pillow, unless all that they lack is the last marker, and so are those whose data break off at a marker that there is none of.
 //!
 //! ```text
 //! markers ── tables ──▶ scan: codes to coefficients ──▶ idct: samples ──▶ colour: upsampled, converted
@@ -96,31 +96,35 @@ pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Image, ImageError>
 
 impl<'a> Decoder<'a> {
     fn read(&mut self) -> Result<Image, ImageError> {
+        // Whether the only scan has been read. What follows tells whether its data were data: libjpeg looks, too.
+        let mut whole = false;
         loop {
             let Some(marker) = self.marker() else {
-                if self.frame.as_ref().is_some_and(Frame::is_complete) {
+                if whole || self.frame.as_ref().is_some_and(Frame::is_complete) {
                     return self.finish();
                 }
                 return Err(damaged("it ends before its end-of-image marker"));
             };
             match marker {
                 0xD9 => return self.finish(),
-                0x01 | 0xD0..=0xD8 => continue,
-                _ => {}
+                0x01 | 0xD0..=0xD7 => continue,
+                0xD8 => return Err(damaged("an image begins inside of it")),
+                0xDA if whole => return Err(damaged("a scan follows the last one")),
+                0xC0..=0xCF | 0xDA..=0xDD | 0xE0..=0xEF | 0xFE => {}
+                _ => return Err(damaged(format!("its data break off at byte {}", self.at - 2))),
             }
-            let segment = self.segment()?;
+            let segment = match (self.segment(), marker) {
+                // Nothing is lost where it is not read.
+                (Err(_), 0xDC | 0xE0..=0xEF | 0xFE) if whole => return self.finish(),
+                (segment, _) => segment?,
+            };
             match marker {
                 0xC0..=0xC2 | 0xC9 | 0xCA => self.start_frame(marker, segment)?,
                 0xC4 => self.huffman_tables(segment)?,
                 0xCC => self.conditioning.read(segment)?,
                 0xDB => self.quantisation_tables(segment)?,
                 0xDD => self.restart = usize::from(word(segment, 0)?),
-                0xDA => {
-                    let whole = self.scan(segment)?;
-                    if whole {
-                        return self.finish();
-                    }
-                }
+                0xDA => whole = self.scan(segment)?,
                 0xE0 => self.jfif |= segment.starts_with(b"JFIF\0"),
                 0xEE if segment.starts_with(b"Adobe") => self.adobe = segment.get(11).copied(),
                 0xC3 | 0xC5..=0xCF => return Err(damaged("it is lossless or hierarchical")),

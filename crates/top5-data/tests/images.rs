@@ -62,6 +62,18 @@ fn jpeg_without_its_last_marker_is_whole() {
 }
 
 #[test]
+fn jpeg_whose_data_break_off_at_a_marker_is_refused_as_by_pillow() {
+    let (_, bytes) = images().into_iter().find(|(name, _)| name.ends_with(".jpg")).unwrap();
+    let end = bytes.len() - 2;
+    let with = |marker| read(&[&bytes[..end], &[0xFF, marker, 0, 2], &bytes[end..]].concat());
+    for (marker, why) in [(0x9C, "break off"), (0xD8, "inside of it"), (0xC8, "lossless")] {
+        let error = with(marker).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    assert_eq!(with(0xD3), read(&bytes));
+}
+
+#[test]
 fn changed_bytes_never_escape_as_panics() {
     for (_, bytes) in images() {
         for position in 0..bytes.len() {
