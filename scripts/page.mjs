@@ -334,6 +334,13 @@ const TASKS = {
       await until(page, () => document.querySelector("#explanation")?.textContent.includes("Rank correlation"));
       check(page, (await page.textContent("#explanation .warning")).includes("say little"), `${method} carries no warning`);
     }
+    // What a method says of its own result is shown.
+    await page.goto(`${base}/#lang=en&view=explain&model=${MODEL}&method=integrated-gradients`);
+    await page.reload();
+    await until(page, () => document.body.dataset.ready === "explain");
+    await choose(page, 3);
+    await page.click("#explain");
+    await until(page, () => document.querySelector("#explanation")?.textContent.includes("The shares add up to"));
     // What the address says and there is not gives way to the usual.
     await page.goto(`${base}/#lang=constructor&view=explain&model=${MODEL}&method=none&layer=none`);
     await page.reload();

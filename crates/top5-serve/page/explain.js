@@ -144,6 +144,7 @@ function draw(answers, path) {
   parts.out.replaceChildren(
     ...(first.warning ? [make("p", { class: "warning", text: first.warning })] : []),
     make("p", { text: summary }), make("p", { text: text(`means-${first.method.name}`) }),
+    ...first.notes.map((/** @type {string} */ note) => make("p", { class: "note", text: note })),
     ...facts.map((fact) => make("p", { class: "warning", text: fact })),
     legend(scale), make("div", { class: "figures" }, ...figures, ...sane(first, scale)), copied(exported ? command(words) : posting(path)));
 }
