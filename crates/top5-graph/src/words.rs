@@ -84,8 +84,10 @@ fn with_nearest(message: String) -> String {
     else {
         return message;
     };
-    // Names are between backticks, commas between names.
-    match alike(word, list.split('`').skip(1).step_by(2)) {
+    // Names are between backticks, commas between names; what follows them may name the place.
+    let names = list.trim_start_matches('`').split("`, `");
+    let names = names.map(|name| name.split_once('`').map_or(name, |(name, _)| name));
+    match alike(word, names) {
         Some(near) => format!("{before}`, nearest `{near}`{}{list}", &LIST[1..]),
         None => message,
     }
@@ -129,6 +131,10 @@ mod tests {
             (
                 "unknown variant `zzz`, expected one of `flip`, `cutout`",
                 "unknown name `zzz`, expected one of `flip`, `cutout`",
+            ),
+            (
+                "unknown variant `augmentation`, expected one of `flip`, `cutout`, in `augment`",
+                "unknown name `augmentation`, expected one of `flip`, `cutout`, in `augment`",
             ),
             ("expected one of `a`, `b`", "expected one of `a`, `b`"),
         ] {
