@@ -92,7 +92,9 @@ impl Trainer {
         };
         let train = Loader::new(Arc::clone(&splits.train), preprocess.clone(), options);
         let rate = recipe.rate(train.steps());
-        let evaluation = LoaderOptions::evaluation(recipe.batch_size);
+        // No larger than the training's, in whose plan they are looked at.
+        let batch = pass_images(&recipe, splits.train.len());
+        let evaluation = LoaderOptions::evaluation(batch);
         let options = LoaderOptions { skip_unreadable: false, ..evaluation };
         let validation = Loader::new(Arc::clone(&splits.validation), preprocess, options);
         Self { recipe, train, validation, rate, stop: None, tuning: None, ranks: None }
@@ -136,12 +138,9 @@ impl Trainer {
         if size <= 1 {
             return Ok(self);
         }
-        let batch = self.whole_batch();
-        if size > batch || size > self.recipe.batch_size {
-            return Err(RankError::TooMany {
-                ranks: size,
-                batch: batch.min(self.recipe.batch_size),
-            });
+        let batch = pass_images(&self.recipe, self.train.dataset().len());
+        if size > batch {
+            return Err(RankError::TooMany { ranks: size, batch });
         }
         let [train, validation] = [self.train, self.validation].map(|part| part.shared(rank, size));
         Ok(Self { train, validation, ranks: Some(ranks), ..self })
@@ -425,7 +424,7 @@ impl Trainer {
         // The last rank has the smallest share, and the last part of it is the smallest.
         let own = share(whole, [ranks - 1, ranks]).len() / parts;
         if own == 0 {
-            let expected = "at most the number of a rank's images in a step";
+            let expected = "at most the number of images that a process learns from in a step";
             let wrong = RecipeError::value("accumulate", expected);
             return Err(FitError::Recipe(wrong));
         }
@@ -463,6 +462,11 @@ struct Going<'a, 'g> {
     validation: &'a mut Option<Box<dyn Session>>,
     /// The step of the newest checkpoint.
     saved: &'a mut usize,
+}
+
+/// Images that go through the networks of all ranks at once, of this many to learn from.
+fn pass_images(recipe: &Recipe, images: usize) -> usize {
+    (recipe.step_images().min(images) / recipe.accumulate).max(1)
 }
 
 fn is_infinite(tensor: &Tensor) -> bool {

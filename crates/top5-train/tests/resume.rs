@@ -512,6 +512,22 @@ fn batch_normalisation_over_one_value_is_refused() {
     assert!(refused && error.to_string().contains("more than one value per channel"), "{error}");
 }
 
+/// The training's plan is for what it learns from, and validation goes through a plan of that size.
+#[test]
+fn more_images_may_choose_the_epoch_than_a_step_learns_from() {
+    for accumulate in [1, 2] {
+        let splits = Splits { train: images(5, 1), ..splits() };
+        let recipe = Recipe { accumulate, ..recipe() };
+        let trainer = Trainer::new(recipe, &splits, preprocess());
+        let options = TrainingOptions::new(trainer.batch());
+        let weights = initialise(&graph(), 0);
+        let mut training = device(1).cpu_training(&graph(), &weights, &options).unwrap();
+        let state = trainer.begin(weights);
+        let run = trainer.run(&mut training, state, None, &mut |_| Ok(ControlFlow::Continue(())));
+        assert!(run.is_ok_and(|state| state.is_finished()), "{accumulate}");
+    }
+}
+
 #[test]
 fn observer_that_fails_ends_the_run() {
     let mut observe = |event: Event<'_>| {
