@@ -31,8 +31,8 @@ pub(crate) struct Environment {
     images: Images,
     /// What identifies the images to learn from and those that choose the epoch.
     fingerprints: [String; 2],
-    /// The same, with what is known of their content.
-    revisions: [String; 2],
+    /// The same, with the lengths of their files; earlier versions told of these otherwise.
+    contents: Option<[String; 2]>,
 }
 
 /// How many images the parts have.
@@ -52,12 +52,12 @@ impl Images {
 
 /// The images of a run, as they are now.
 pub(crate) struct Own {
-    /// Whether other things are in them.
+    /// Whether other things are in them, where none is gone.
     pub(crate) changed: bool,
     pub(crate) found: Found,
 }
 
-/// Fingerprints and revisions.
+/// Fingerprints, and the same with the lengths of the files.
 fn prints(splits: &Splits) -> [[String; 2]; 2] {
     let parts = [&splits.train, &splits.validation];
     let text = |print: u64| format!("{print:016x}");
@@ -105,7 +105,7 @@ impl Environment {
         exact: bool,
         splits: &Splits,
     ) -> Result<()> {
-        let [fingerprints, revisions] = prints(splits);
+        let [fingerprints, contents] = prints(splits);
         ImageList::of(splits).write(folder)?;
         let environment = json!({
             "top5": VERSION,
@@ -117,7 +117,7 @@ impl Environment {
             "threads": device.thread_count(),
             "images": Images::of(splits),
             "fingerprints": fingerprints,
-            "revisions": revisions,
+            "contents": contents,
         });
         let text = format!("{environment:#}\n");
         folder.write(ENVIRONMENT, text.as_bytes())
@@ -155,10 +155,10 @@ impl Environment {
         whole: impl FnOnce() -> Result<Splits>,
         skip_gone: bool,
     ) -> Result<Option<Own>> {
-        let [fingerprints, revisions] = prints(&opened);
+        let [fingerprints, contents] = prints(&opened);
+        let changed = |now: &[String; 2]| self.contents.as_ref().is_some_and(|then| then != now);
         if fingerprints == self.fingerprints {
-            let changed = revisions != self.revisions;
-            return Ok(Some(Own { changed, found: Found::all(opened) }));
+            return Ok(Some(Own { changed: changed(&contents), found: Found::all(opened) }));
         }
         let found = match ImageList::read(folder)? {
             Some(list) => list.find(opened, whole()?, &self.fingerprints),
@@ -170,7 +170,13 @@ impl Environment {
                  --skip-bad to go on without"
             ))
             .into()),
-            _ => Ok(found.map(|found| Own { changed: false, found })),
+            gone => {
+                let all_there = gone.is_none();
+                Ok(found.map(|found| {
+                    let [_, contents] = prints(&found.splits);
+                    Own { changed: all_there && changed(&contents), found }
+                }))
+            }
         }
     }
 

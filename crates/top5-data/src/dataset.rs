@@ -56,9 +56,18 @@ pub trait Dataset: Send + Sync {
     /// folders with files of the same names are equal.
     fn fingerprint(&self) -> u64;
 
-    /// A number that identifies the content, too, as far as it can be told without reading every file.
+    /// Bytes that the file of sample `index` has, where it has one; known without reading it. Panics when `index >= len()`.
+    fn file_bytes(&self, _index: usize) -> Option<u64> {
+        None
+    }
+
+    /// A number that identifies the content, too, as far as it can be told without reading every file: of the fingerprint and the
+    /// files' lengths.
     fn revision(&self) -> u64 {
-        self.fingerprint()
+        let mut print = Fingerprint::new();
+        print.number(self.fingerprint());
+        (0..self.len()).filter_map(|i| self.file_bytes(i)).for_each(|bytes| print.number(bytes));
+        print.0
     }
 }
 
@@ -142,13 +151,6 @@ impl Subset {
     pub fn indices(&self) -> &[usize] {
         &self.indices
     }
-
-    fn print(&self, parent: u64) -> u64 {
-        let mut print = Fingerprint::new();
-        print.number(parent);
-        self.indices.iter().for_each(|&i| print.number(i as u64));
-        print.0
-    }
 }
 
 impl Dataset for Subset {
@@ -187,11 +189,14 @@ impl Dataset for Subset {
     }
 
     fn fingerprint(&self) -> u64 {
-        self.print(self.parent.fingerprint())
+        let mut print = Fingerprint::new();
+        print.number(self.parent.fingerprint());
+        self.indices.iter().for_each(|&i| print.number(i as u64));
+        print.0
     }
 
-    fn revision(&self) -> u64 {
-        self.print(self.parent.revision())
+    fn file_bytes(&self, index: usize) -> Option<u64> {
+        self.parent.file_bytes(self.indices[index])
     }
 }
 
@@ -206,12 +211,6 @@ impl Joined {
         let same = parts.iter().all(|part| part.classes() == parts[0].classes());
         assert!(same && !parts.is_empty(), "joined datasets have the same classes");
         Self { parts }
-    }
-
-    fn print(&self, of_part: fn(&dyn Dataset) -> u64) -> u64 {
-        let mut print = Fingerprint::new();
-        self.parts.iter().for_each(|part| print.number(of_part(part.as_ref())));
-        print.0
     }
 
     /// The part of a sample, and its number there.
@@ -262,11 +261,14 @@ impl Dataset for Joined {
     }
 
     fn fingerprint(&self) -> u64 {
-        self.print(|part| part.fingerprint())
+        let mut print = Fingerprint::new();
+        self.parts.iter().for_each(|part| print.number(part.fingerprint()));
+        print.0
     }
 
-    fn revision(&self) -> u64 {
-        self.print(|part| part.revision())
+    fn file_bytes(&self, index: usize) -> Option<u64> {
+        let (part, index) = self.find(index).expect("the caller asks for a sample that is there");
+        part.file_bytes(index)
     }
 }
 

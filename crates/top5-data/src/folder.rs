@@ -68,11 +68,17 @@ pub struct ImageFolder {
     root: PathBuf,
     name: String,
     classes: Vec<String>,
-    files: Vec<(PathBuf, u32)>,
+    files: Vec<File>,
     unread: usize,
     limits: Limits,
     fingerprint: u64,
-    revision: u64,
+}
+
+/// The file of a sample.
+struct File {
+    path: PathBuf,
+    label: u32,
+    bytes: u64,
 }
 
 /// Whether a class may be without images.
@@ -98,7 +104,7 @@ impl ImageFolder {
             return Err(empty(root, "one folder per class"));
         }
         let (mut classes, mut files, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-        let [mut names, mut lengths] = [Fingerprint::new(), Fingerprint::new()];
+        let mut names = Fingerprint::new();
         let (mut unread, mut without) = (0, None);
         for folder in folders {
             let label = classes.len() as u32;
@@ -116,8 +122,8 @@ impl ImageFolder {
                     skipped.push(error);
                 }
                 names.bytes(&below(root, &path));
-                lengths.number(fs::metadata(&path).map_or(0, |metadata| metadata.len()));
-                files.push((path, label));
+                let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                files.push(File { path, label, bytes });
             }
             let bad = skipped.len() - bad_before;
             if files.len() - before == bad && without.is_none() {
@@ -138,10 +144,8 @@ impl ImageFolder {
             return Err(empty(&folder, &expected));
         }
         let (name, fingerprint) = (file_name(root), names.0);
-        lengths.number(fingerprint);
-        let revision = lengths.0;
         let root = root.to_owned();
-        let folder = Self { root, name, classes, files, unread, limits, fingerprint, revision };
+        let folder = Self { root, name, classes, files, unread, limits, fingerprint };
         Ok((folder, skipped))
     }
 
@@ -152,7 +156,7 @@ impl ImageFolder {
 
     /// The file of sample `index`. Panics when `index >= len()`.
     pub fn path(&self, index: usize) -> &Path {
-        &self.files[index].0
+        &self.files[index].path
     }
 }
 
@@ -177,21 +181,21 @@ impl Dataset for ImageFolder {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, DataError> {
-        let Some((path, label)) = self.files.get(index) else {
+        let Some(File { path, label, .. }) = self.files.get(index) else {
             return Err(DataError::Index { name: self.name.clone(), index, len: self.len() });
         };
         Ok(Sample { image: read_image(path, &self.limits)?, label: *label })
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>, DataError> {
-        let Some((path, _)) = self.files.get(index) else {
+        let Some(File { path, .. }) = self.files.get(index) else {
             return Err(DataError::Index { name: self.name.clone(), index, len: self.len() });
         };
         read_file(path, &self.limits).map(Some)
     }
 
     fn label(&self, index: usize) -> u32 {
-        self.files[index].1
+        self.files[index].label
     }
 
     fn sample_name(&self, index: usize) -> String {
@@ -203,9 +207,9 @@ impl Dataset for ImageFolder {
         self.fingerprint
     }
 
-    /// Of the files' names and lengths, not of their bytes: it must not take a pass over a million files.
-    fn revision(&self) -> u64 {
-        self.revision
+    /// What it was when the folder was listed.
+    fn file_bytes(&self, index: usize) -> Option<u64> {
+        Some(self.files[index].bytes)
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::dataset::{Dataset, Sample};
 use crate::error::DataError;
-use crate::fingerprint::Fingerprint;
 
 /// The class of a sample and what it is called.
 pub type Listing = (u32, String);
@@ -85,11 +84,9 @@ impl Dataset for Listed {
         self.fingerprint
     }
 
-    fn revision(&self) -> u64 {
-        let mut print = Fingerprint::new();
-        print.number(self.parent.revision());
-        self.places.iter().for_each(|place| print.number(place.map_or(u64::MAX, |at| at as u64)));
-        print.0
+    /// None of one that is gone.
+    fn file_bytes(&self, index: usize) -> Option<u64> {
+        self.places[index].and_then(|place| self.parent.file_bytes(place))
     }
 }
 

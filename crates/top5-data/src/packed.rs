@@ -70,7 +70,6 @@ pub struct Packed {
     names: String,
     limits: Limits,
     fingerprint: u64,
-    revision: u64,
 }
 
 /// An archive, open.
@@ -161,9 +160,8 @@ impl Dataset for Packed {
         self.fingerprint
     }
 
-    /// Of the names and lengths, as that of an image folder.
-    fn revision(&self) -> u64 {
-        self.revision
+    fn file_bytes(&self, index: usize) -> Option<u64> {
+        Some(self.samples[index].len)
     }
 }
 
@@ -439,19 +437,16 @@ pub(crate) fn part(
         let reason = format!("{twice} is there twice, and unpacked it would be once");
         return Err(DataError::Archive { path: path.to_owned(), reason });
     }
-    let [mut prints, mut lengths] = [Fingerprint::new(), Fingerprint::new()];
+    let mut prints = Fingerprint::new();
     let (mut names, mut samples) = (String::new(), Vec::with_capacity(labelled.len()));
     for (label, File { shard, entry: Entry { name, start, len, crc } }) in labelled {
         prints.bytes(name.as_bytes());
-        lengths.number(len);
         names += &name;
         samples.push(Place { shard, label, start, len, crc, name: names.len() });
     }
     let fingerprint = prints.0;
-    lengths.number(fingerprint);
     let (name, shards) = (file_name(path), Arc::clone(shards));
-    let revision = lengths.0;
-    Ok(Arc::new(Packed { name, classes, shards, samples, names, limits, fingerprint, revision }))
+    Ok(Arc::new(Packed { name, classes, shards, samples, names, limits, fingerprint }))
 }
 
 /// The parts together; without a validation part, one is carved.

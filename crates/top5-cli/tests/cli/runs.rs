@@ -223,6 +223,15 @@ fn images_that_have_changed_are_told() {
             "{ran:?}"
         );
     }
+    // A file that comes or goes is no change of the run's own.
+    let more = place.path("data/dark/more.pgm");
+    fs::write(&more, image(7)).unwrap();
+    let changes = || place.run(resume).stderr.matches("have changed since the run began").count();
+    assert_eq!(changes(), 0);
+    fs::write(place.path("data/dark/3.pgm"), image(9)).unwrap();
+    assert_eq!([changes(), changes()], [1, 0]);
+    fs::remove_file(more).unwrap();
+    assert_eq!(changes(), 0);
     place.fails(&format!("{resume} --data digits"), 3, &["are not those of the run", "--data"]);
 }
 
