@@ -30,8 +30,11 @@ impl AugmentArgs {
             true => format!("{{ {text} }}"),
             false => format!("{{ {text} = {{}} }}"),
         };
-        let changes = || self.augment.iter().filter(|text| *text != "none").map(change);
-        let augment = || format!("[{}]", changes().collect::<Vec<_>>().join(", "));
+        let changes = || self.augment.iter().map(change).collect::<Vec<_>>().join(", ");
+        let augment = || match self.augment.as_slice() {
+            [none] if none == "none" => "[]".to_owned(),
+            _ => format!("[{}]", changes()),
+        };
         let flags = [
             ("augment", (!self.augment.is_empty()).then(augment)),
             ("mixup", self.mixup.clone()),

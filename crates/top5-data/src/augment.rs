@@ -391,6 +391,11 @@ pub fn apply(
 }
 
 impl Augment {
+    /// Whether it stands in place of the preprocessing's resize and crop, which one change alone can do.
+    pub fn is_frame(&self) -> bool {
+        matches!(self, Self::RandomResizedCrop { .. } | Self::RandomScaleCrop { .. })
+    }
+
     /// What stands in place of the preprocessing's resize and crop.
     fn frame(&self, image: &Image, preprocess: &Preprocess, mut draws: Stream) -> Option<Image> {
         const FILTERS: [Filter; 4] =

@@ -462,6 +462,11 @@ impl Recipe {
         }
         let setting = |SettingError { key, expected }| wrong(key, expected);
         self.augment.iter().try_for_each(Augment::check).map_err(setting)?;
+        if self.augment.iter().filter(|augment| augment.is_frame()).count() > 1 {
+            let expected = "a list with one random_resized_crop or random_scale_crop at most: each stands in place of the \
+                            preprocessing's crop";
+            return Err(wrong("augment", expected));
+        }
         self.mix().check().map_err(setting)?;
         let prepared = self.preprocess.as_ref().map_or(Ok(()), Preprocess::check);
         prepared.map_err(|SettingError { key, expected }| within("preprocess", key, expected))

@@ -138,7 +138,12 @@ impl Flag {
     fn value(&self, matches: &ArgMatches) -> Option<String> {
         let mut values = matches.get_many::<String>(self.name)?;
         match self.kind {
-            Many => Some(format!("{:?}", values.map(|word| word.trim()).collect::<Vec<_>>())),
+            Many => {
+                let words: Vec<&str> = values.map(|word| word.trim()).collect();
+                // As a list, it would be the name of something.
+                let none = matches!(words[..], ["none"]);
+                Some(if none { "none".to_owned() } else { format!("{words:?}") })
+            }
             One | Switch => values.next().cloned(),
         }
     }

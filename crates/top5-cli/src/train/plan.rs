@@ -56,6 +56,8 @@ impl Plan {
         memory_bytes: u64,
     ) -> Self {
         let classes = splits.train.classes();
+        let images_per_step = recipe.step_images().min(splits.train.len());
+        let idle = idle(recipe, steps, images_per_step);
         Self {
             classes: classes.len(),
             class_names: classes.iter().take(NAMED).cloned().collect(),
@@ -69,11 +71,11 @@ impl Plan {
             input: graph.input(),
             steps_per_epoch,
             steps,
-            images_per_step: recipe.step_images().min(splits.train.len()),
+            images_per_step,
             memory_bytes,
             augmentation: recipe.changes(),
             optimizer: descent(recipe),
-            warnings: [idle(recipe, steps), warnings(splits, graph.input()[0])].concat(),
+            warnings: [idle, warnings(splits, graph.input()[0])].concat(),
         }
     }
 
@@ -133,8 +135,8 @@ fn descent(recipe: &Recipe) -> String {
     format!("{}, learning rate {}, {warmup}{schedule}", recipe.optimizer.name(), recipe.lr)
 }
 
-/// What the recipe asks for that a run of so many steps ends before.
-fn idle(recipe: &Recipe, steps: usize) -> Vec<String> {
+/// What the recipe asks for that changes nothing in a run of so many steps of so many images, mostly since it ends before.
+fn idle(recipe: &Recipe, steps: usize, images: usize) -> Vec<String> {
     let mut idle = Vec::new();
     let epochs = recipe.epochs;
     if recipe.ema.is_some() && recipe.ema_after >= steps {
@@ -143,6 +145,12 @@ fn idle(recipe: &Recipe, steps: usize) -> Vec<String> {
             counted(recipe.ema_after, "step"),
             counted(steps, "step")
         ));
+    }
+    if images == 1 && !recipe.mix().is_none() {
+        idle.push(
+            "images are mixed with others of their step, which has but one: none is mixed"
+                .to_owned(),
+        );
     }
     if recipe.warmup_epochs > epochs as f64 {
         idle.push(format!(
@@ -190,8 +198,9 @@ fn warnings(splits: &Splits, channels: usize) -> Vec<String> {
         );
     }
     for (purpose, twins) in twins(splits) {
+        let are = if twins == 1 { "is" } else { "are" };
         warnings.push(format!(
-            "{twins} of the images to {purpose} are also among those to learn from: what is measured on them is too good"
+            "{twins} of the images to {purpose} {are} also among those to learn from: what is measured on them is too good"
         ));
     }
     warnings
@@ -270,7 +279,7 @@ mod tests {
     fn what_a_run_ends_before_is_told() {
         let (_, usual) = top5::recipes().find(|(name, _)| *name == "lenet-digits").unwrap();
         let short = Recipe { epochs: 2, warmup_epochs: 0.5, ..usual };
-        assert_eq!(idle(&short, 10), Vec::<String>::new());
+        assert_eq!(idle(&short, 10, 2), Vec::<String>::new());
         let schedule = |milestones: &[f64]| Recipe {
             schedule: Schedule::Step { milestones: milestones.to_vec(), gamma: 0.1 },
             ..short.clone()
@@ -279,11 +288,14 @@ mod tests {
             (Recipe { ema: Some(0.9), ema_after: 10, ..short.clone() }, "after 10 steps"),
             (Recipe { warmup_epochs: 2.5, ..short.clone() }, "rises over 2.5 epochs"),
             (schedule(&[2.0, 3.0]), "changes after 2 epochs"),
+            (Recipe { mixup: 0.2, ..short.clone() }, "which has but one"),
         ] {
-            let idle = idle(&recipe, 10);
+            let idle = idle(&recipe, 10, 1);
             assert!(matches!(&idle[..], [text] if text.contains(said)), "{said}: {idle:?}");
         }
         let some = Recipe { ema: Some(0.9), ema_after: 9, ..schedule(&[1.0, 30.0]) };
-        assert_eq!(idle(&some, 10), Vec::<String>::new());
+        assert_eq!(idle(&some, 10, 1), Vec::<String>::new());
+        let mixed = Recipe { cutmix: 1.0, ..short };
+        assert_eq!(idle(&mixed, 10, 2), Vec::<String>::new());
     }
 }

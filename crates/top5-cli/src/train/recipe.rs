@@ -196,10 +196,19 @@ pub(crate) fn refused(error: RecipeError, settings: &[(&str, String)]) -> Stop {
     let of_key = |key: &str| last(&|path| path.split('.').next() == Some(key));
     Stop::Usage(match error {
         RecipeError::Value { table, key, expected, .. } => {
-            let named = || last(&|path| path.split('.').next_back() == Some(key));
-            let of_table = table.and_then(|table| named().or_else(|| of_key(table)));
-            let given = of_table.or_else(|| of_key(key)).unwrap_or_default();
-            format!("{given}{key} must be {expected}")
+            let within = |path: &str, table| {
+                let mut names = path.split('.');
+                names.next() == Some(table) && names.next_back() == Some(key)
+            };
+            let given = match table {
+                None => of_key(key),
+                Some(table) => last(&|path| within(path, table)).or_else(|| of_key(table)),
+            };
+            match (given, table) {
+                (Some(given), _) => format!("{given}{key} must be {expected}"),
+                (None, None) => format!("{key} must be {expected}"),
+                (None, Some(_)) => error.to_string(),
+            }
         }
         RecipeError::Setting { key, message } => {
             // TOML's reader leaves out which choice was made: `schedule.gamma`.

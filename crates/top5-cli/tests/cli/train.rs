@@ -122,6 +122,25 @@ fn what_is_frozen_at_random_is_warned_of() {
 }
 
 #[test]
+fn none_takes_a_list_or_table_out_by_its_flag() {
+    let place = Place::new();
+    let recipe = "train lenet --epochs 2 --batch-size 1197 --freeze conv1 --no-decay biases --augment none --lr 0.01 \
+                  --schedule {cosine={final=0.005}} --groups {params=\"fc*\",lr=2} --preprocess {input_size=[1,28,28],crop_mode=\"squash\",mean=[0],std=[1]}";
+    place.text(&format!("{recipe} --out run"));
+    let flags = ["freeze", "no-decay", "groups", "preprocess"];
+    let none: String = flags.iter().map(|flag| format!(" --{flag} none")).collect();
+    place.text(&format!("train run/config.resolved.toml{none} --out other"));
+    let [with, without] = ["run", "other"]
+        .map(|run| fs::read_to_string(place.path(run).join("config.resolved.toml")).unwrap());
+    for key in flags.map(|flag| flag.replace('-', "_")) {
+        assert!(with.contains(&key) && !without.contains(&key), "{key}: {without}");
+    }
+    // Of a value of the file that no longer does, it is said where it is.
+    let line = "train run/config.resolved.toml --lr 0.001 --out third";
+    place.fails(line, 2, &["the recipe's final in schedule must be from 0 to lr"]);
+}
+
+#[test]
 fn weights_that_cannot_be_started_from_are_refused_before_anything_is_made() {
     let place = Place::new();
     three_classes(&place);
@@ -258,6 +277,15 @@ fn senseless_values_are_refused_before_anything_is_made() {
         ("--layer-decay 2", &["--layer-decay 2", "at most 1"]),
         ("--init he", &["he", "kaiming"]),
         ("--augment flips", &["augment", "flips"]),
+        ("--augment none --augment trivial_augment", &["unknown name `none`"]),
+        (
+            "--augment random_resized_crop --augment random_scale_crop={sides=[40,40]}",
+            &["one random_resized_crop or random_scale_crop at most"],
+        ),
+        (
+            "--epochs 3 --schedule {exponential={gamma=0.5,epochs=0}}",
+            &["--schedule {exponential={gamma=0.5,epochs=0}}: epochs must be"],
+        ),
         ("--set momentun=0.9", &["momentun", "nearest: momentum"]),
         ("--set learning_rate=0.9", &["learning_rate", "nearest: lr"]),
         ("--set lr", &["KEY=VALUE"]),

@@ -17,8 +17,8 @@ impl Recipe {
     /// `none` is no augmentation, no preprocessing of the recipe's own, and so on.
     ///
     /// With another optimiser, the numbers that only the recipe's own has are left out, and the learning rate must be set as
-    /// well: one optimiser's is another's divergence. One form of clipping takes the recipe's other one out. With fewer epochs than
-    /// the warm-up has, and no other warm-up, it is as long as the run.
+    /// well: one optimiser's is another's divergence. One form of clipping takes the recipe's other one out, and Nesterov's form goes
+    /// with the momentum, or with dampening. With fewer epochs than the warm-up has, and no other warm-up, it is as long as the run.
     pub fn with(&self, settings: &[(&str, String)]) -> Result<Self, RecipeError> {
         if settings.is_empty() {
             return Ok(self.clone());
@@ -46,6 +46,10 @@ impl Recipe {
             }
         }
         let mut recipe = read(table).map_err(|error| self.unreadable(settings, &error))?;
+        if !is_set("nesterov") {
+            let plain = |number: Option<f64>| number.is_none_or(|number| number == 0.0);
+            recipe.nesterov &= !plain(recipe.momentum) && plain(recipe.dampening);
+        }
         if !is_set("warmup_epochs") {
             recipe.warmup_epochs = recipe.warmup_epochs.min(recipe.epochs as f64);
         }
@@ -372,6 +376,11 @@ mod tests {
         assert_eq!(key(&[("optimizer", "adam")]), "lr");
         assert_eq!(key(&[("optimizer", "adam"), ("lr", "1e-3"), ("momentum", "0.9")]), "momentum");
         assert_eq!(key(&[("clip_norm", "0")]), "clip_norm");
+        for plain in [("momentum", "0"), ("momentum", "none"), ("dampening", "0.5")] {
+            assert!(!with(&[plain]).unwrap().nesterov, "{plain:?}");
+            assert_eq!(key(&[plain, ("nesterov", "true")]), "nesterov");
+        }
+        assert!(with(&[("dampening", "0")]).unwrap().nesterov);
         // One form of clipping takes the other's place.
         let norm = with(&[("clip_norm", "2.0")]).unwrap();
         let value = norm.with(&[("clip_value", "0.5".to_owned())]).unwrap();
