@@ -13,6 +13,7 @@ use top5::sha256;
 use super::{CheckArgs, open, parts};
 use crate::exit::Stop;
 use crate::output::Output;
+use crate::printable;
 use crate::progress::Progress;
 use crate::table::{self, Column};
 
@@ -168,7 +169,7 @@ impl Document {
         };
         line(format!(
             "{}: {} of {}",
-            self.data,
+            printable::path(&self.data),
             counted(self.images, "image"),
             counted(self.classes.len(), "class")
         ));
@@ -194,12 +195,13 @@ impl Document {
         for (part, bad) in
             self.parts.iter().flat_map(|part| part.bad.iter().map(|bad| (part.part, bad)))
         {
-            let _ = writeln!(text, "bad: {part}: {}: {}", bad.image, bad.reason);
+            let image = printable::path(&bad.image);
+            let _ = writeln!(text, "bad: {part}: {image}: {}", printable::path(&bad.reason));
         }
         for twins in self.twins.iter().take(TWINS_SHOWN) {
             let name = |twin: &Twin| format!("{}: {} ({})", twin.part, twin.image, twin.class);
             let names: Vec<String> = twins.images.iter().map(name).collect();
-            let _ = writeln!(text, "the same pixels: {}", names.join(", "));
+            let _ = writeln!(text, "the same pixels: {}", printable::path(&names.join(", ")));
         }
         if self.twins.len() > TWINS_SHOWN {
             let more = self.twins.len() - TWINS_SHOWN;

@@ -73,6 +73,15 @@ fn names_from_files_do_nothing_to_the_terminal() {
         harmless(&ran.stderr);
         assert!(ran.stdout.contains("red\\u{1b}[31m\\nerror: forged\\u{202e}\\u{9b}2J"), "{ran:?}");
     }
+    fs::copy(place.path("pets/dog/0.png"), place.path(&classes[0]).join("twin.png")).unwrap();
+    fs::write(place.path(&classes[0]).join("bad.png"), "").unwrap();
+    let ran = place.run("data check pets");
+    harmless(&ran.stdout);
+    harmless(&ran.stderr);
+    assert!(ran.stdout.contains("twin.png") && ran.stdout.contains("bad.png"), "{ran:?}");
+    for file in ["twin.png", "bad.png"] {
+        fs::remove_file(place.path(&classes[0]).join(file)).unwrap();
+    }
     let ran = place.run("eval run --split train --per-class --json");
     assert!(ran.stdout.is_ascii() && !ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
     let named = |class: &serde_json::Value| class["class"] == *harmful;
