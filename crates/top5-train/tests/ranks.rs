@@ -75,7 +75,12 @@ fn images(samples: usize, seed: u64) -> Arc<dyn Dataset> {
 }
 
 fn trainer(recipe: &Recipe) -> Trainer {
-    let (train, validation) = (images(BATCH * STEPS + 5, 1), images(19, 2));
+    trainer_of(recipe, BATCH * STEPS + 5)
+}
+
+/// That learns from so many images.
+fn trainer_of(recipe: &Recipe, samples: usize) -> Trainer {
+    let (train, validation) = (images(samples, 1), images(19, 2));
     let splits =
         Splits { train, validation, test: None, skipped: Vec::new(), unused: Arc::default() };
     Trainer::new(recipe.clone(), &splits, Preprocess::squash([1, 8, 8]))
@@ -235,6 +240,26 @@ fn more_batches_a_step_than_images_are_refused() {
     let error = run(&trainer(&case.recipe), &case.graph, begin(&case), 99).unwrap_err();
     let is_meant = matches!(&error, FitError::Recipe(RecipeError::Value { key: "accumulate", .. }));
     assert!(is_meant, "{error}");
+}
+
+#[test]
+fn more_images_may_choose_the_epoch_than_ranks_learn_from() {
+    let [graph, _] = graphs();
+    for (size, accumulate) in [(2, 1), (3, 1), (2, 2), (3, 2)] {
+        let recipe = Recipe { accumulate, ..recipe(false) };
+        let work = |rank: LocalRank| {
+            let (graph, recipe) = (graph.clone(), recipe.clone());
+            thread::spawn(move || {
+                let trainer = trainer_of(&recipe, 7).ranks(Arc::new(rank)).unwrap();
+                let state = trainer.begin(initialise(&graph, 3));
+                run(&trainer, &graph, state, 99).unwrap()
+            })
+        };
+        let threads: Vec<_> = LocalRank::ranks(size).into_iter().map(work).collect();
+        for (state, _) in threads.into_iter().map(|thread| thread.join().unwrap()) {
+            assert!(state.is_finished(), "{size} {accumulate}");
+        }
+    }
 }
 
 #[test]
