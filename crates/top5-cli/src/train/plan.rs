@@ -160,10 +160,15 @@ fn idle(recipe: &Recipe, steps: usize, images: usize) -> Vec<String> {
             recipe.lr
         ));
     }
-    if let Schedule::Step { milestones, .. } = &recipe.schedule
-        && let Some(first) = milestones.first()
-        && milestones.iter().all(|at| *at >= epochs as f64)
-    {
+    let first = match &recipe.schedule {
+        Schedule::Step { milestones, .. } => milestones.first(),
+        Schedule::Exponential { epochs, .. } => Some(epochs),
+        Schedule::Constant
+        | Schedule::Cosine { .. }
+        | Schedule::Polynomial { .. }
+        | Schedule::Plateau(_) => None,
+    };
+    if let Some(first) = first.filter(|first| **first >= epochs as f64) {
         idle.push(format!(
             "the learning rate changes after {} for the first time and the run ends after {}: it stays as it is",
             counted(*first, "epoch"),
@@ -288,6 +293,13 @@ mod tests {
             (Recipe { ema: Some(0.9), ema_after: 10, ..short.clone() }, "after 10 steps"),
             (Recipe { warmup_epochs: 2.5, ..short.clone() }, "rises over 2.5 epochs"),
             (schedule(&[2.0, 3.0]), "changes after 2 epochs"),
+            (
+                Recipe {
+                    schedule: Schedule::Exponential { gamma: 0.9, epochs: 8.0 },
+                    ..short.clone()
+                },
+                "changes after 8 epochs",
+            ),
             (Recipe { mixup: 0.2, ..short.clone() }, "which has but one"),
         ] {
             let idle = idle(&recipe, 10, 1);

@@ -24,7 +24,7 @@ pub(super) fn open(
     if let Some(expected) = recipe.weights_sha256.as_ref().filter(|sha| **sha != start.sha256) {
         let message = format!(
             "{} is not the file that the run is to start from: its SHA-256 is {}, and the recipe says {expected}: put that \
-             file there, or begin another run",
+             file there, or begin another run, with --set weights_sha256=none",
             start.origin, start.sha256
         );
         return Err(Stop::CheckFailed(message).into());
