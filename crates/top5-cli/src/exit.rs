@@ -201,7 +201,8 @@ fn of_model(error: &ModelError) -> Option<u8> {
         | ModelError::Format(_)
         | ModelError::Name(_)
         | ModelError::Graph(_)
-        | ModelError::Weights(_) => Some(3),
+        | ModelError::Weights(_)
+        | ModelError::Other { .. } => Some(3),
     }
 }
 

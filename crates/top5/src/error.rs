@@ -62,6 +62,13 @@ pub enum ModelError {
     Graph(GraphError),
     /// The tensors are not the named network's.
     Weights(WeightsError),
+    /// The tensors are not the named network's, but another's.
+    Other {
+        /// What differs from the named network.
+        error: WeightsError,
+        /// The network that the tensors belong to.
+        meant: &'static str,
+    },
     /// The system refuses to read.
     Io(io::Error),
     /// Any of these, with the file.
@@ -157,6 +164,9 @@ impl fmt::Display for ModelError {
             Self::Name(error) => error.fmt(f),
             Self::Graph(error) => error.fmt(f),
             Self::Weights(error) => error.fmt(f),
+            Self::Other { error, meant } => {
+                write!(f, "{error}\n  they are those of {meant}: name that network")
+            }
             Self::Io(error) => error.fmt(f),
             Self::File { path, .. } => write!(f, "reading {}", path.display()),
         }
@@ -170,7 +180,7 @@ impl std::error::Error for ModelError {
             Self::Format(error) => error.source(),
             Self::Name(error) => error.source(),
             Self::Graph(error) => error.source(),
-            Self::Weights(error) => error.source(),
+            Self::Weights(error) | Self::Other { error, .. } => error.source(),
             Self::Io(error) => error.source(),
             Self::Metadata { .. }
             | Self::Unrecognised { .. }

@@ -50,8 +50,15 @@ pub(crate) fn fit(
     match fitted {
         Some((weights, graph)) => Ok((graph, weights)),
         None => {
-            check_single(&weights, &all_graphs()?)?;
-            Err(error.into())
+            let graphs = all_graphs()?;
+            check_single(&weights, &graphs)?;
+            let found = formats::recognise(&weights, &graphs);
+            match found.first().filter(|_| !found.contains(&network.name)) {
+                Some(meant) => {
+                    Err(ModelError::Other { error, meant: top5_zoo::network(meant)?.name })
+                }
+                None => Err(error.into()),
+            }
         }
     }
 }

@@ -144,3 +144,31 @@ fn tensors_that_are_not_read_are_the_reason_where_they_are_what_is_missing() {
     let error = read(&beside, "beside").unwrap_err();
     assert!(matches!(error, ModelError::NonFinite { .. }), "{error}");
 }
+
+#[test]
+fn weights_of_another_network_are_told_to_be_those() {
+    let weights = |name: &str| Model::untrained(network(name).unwrap(), 0).unwrap().weights;
+    let folder = tempfile::tempdir().unwrap();
+    let error = |named: &str, weights: &Weights| {
+        let path = folder.path().join(WEIGHTS_FILE);
+        fs::write(&path, safetensors::write(weights, &BTreeMap::new())).unwrap();
+        let error = WeightFiles::at(path).unwrap().load(Some(network(named).unwrap())).unwrap_err();
+        if let ModelError::File { source, .. } = error { *source } else { error }
+    };
+    let own = weights("resnet20_cifar");
+    let other = error("resnet32_cifar", &own);
+    assert!(matches!(other, ModelError::Other { meant: "resnet20_cifar", .. }), "{other:?}");
+    let said = other.to_string();
+    assert!(said.starts_with("the weights are not those of resnet32_cifar\n  missing ("), "{said}");
+    assert!(said.ends_with("\n  they are those of resnet20_cifar: name that network"), "{said}");
+
+    // Who lacks a tensor is no other network.
+    let mut lacking = Weights::default();
+    for (name, tensor) in own.iter().skip(1) {
+        lacking.insert(name, tensor.clone());
+    }
+    for named in ["resnet20_cifar", "resnet32_cifar"] {
+        let error = error(named, &lacking);
+        assert!(matches!(error, ModelError::Weights(_)), "{error:?}");
+    }
+}
