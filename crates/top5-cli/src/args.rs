@@ -27,7 +27,7 @@ pub(crate) struct EngineArgs {
     /// Most memory that a plan may take, in MiB; what is available by default
     #[arg(long, value_name = "MIB", help_heading = ENGINE)]
     pub(crate) memory_limit: Option<u64>,
-    /// The instruction set: scalar, avx2 or avx512; the best that the machine has by default
+    /// The instruction set: scalar, avx2, avx512 or amx; the best that the machine has by default
     #[arg(long, value_name = "NAME", value_parser = parse_isa, help_heading = ENGINE)]
     pub(crate) isa: Option<Isa>,
     /// Direct convolution only: a little more exact, and slower

@@ -221,7 +221,7 @@ impl Environment {
         }
         let isa = own.or(args.isa);
         if self.top5 != VERSION || own.is_none() {
-            let here = isa.unwrap_or_else(Isa::detect);
+            let here = isa.unwrap_or_else(|| Isa::detect(precision.into()));
             output.warn(&format!(
                 "the run was made by top5 {} with {}, and goes on with top5 {VERSION} and {here}: its numbers will \
                  differ by rounding from those of a run that was not stopped",

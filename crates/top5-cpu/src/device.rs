@@ -58,7 +58,7 @@ pub fn plan(
     mode: Mode,
     options: &Options,
 ) -> Result<PlanSummary, EngineError> {
-    let isa = options.isa.unwrap_or_else(Isa::detect);
+    let isa = options.isa.unwrap_or_else(|| Isa::detect(options.precision));
     let machinery = machinery(options, isa, options.thread_count())?;
     summarise(graph, &machinery.for_plan(batch, mode))
 }
@@ -98,7 +98,10 @@ fn make(
 impl CpuDevice {
     /// A device with its threads. Fails where the machine cannot do what the options ask for.
     pub fn new(options: &Options) -> Result<Self, EngineError> {
-        let isa = options.isa.filter(|isa| isa.is_available()).unwrap_or_else(Isa::detect);
+        let isa = options
+            .isa
+            .filter(|isa| isa.is_available())
+            .unwrap_or_else(|| Isa::detect(options.precision));
         let start = if options.oversubscribe { Threads::oversubscribed } else { Threads::new };
         let threads = start(options.thread_count());
         let machinery = machinery(options, isa, threads.count())?;

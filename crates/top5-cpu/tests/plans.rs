@@ -47,9 +47,11 @@ fn inference_plans_are_the_golden_ones() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn bf16_plans_are_the_golden_ones() {
-    let options = Options { precision: top5_cpu::Precision::Bf16, ..options(Isa::Avx512) };
-    let plan = plan(&graph("resnet50"), 1, Mode::Inference, &options).unwrap();
-    compare("resnet50-bf16", &plan.to_string());
+    for (isa, name) in [(Isa::Avx512, "resnet50-bf16"), (Isa::Amx, "resnet50-amx")] {
+        let options = Options { precision: top5_cpu::Precision::Bf16, ..options(isa) };
+        let plan = plan(&graph("resnet50"), 1, Mode::Inference, &options).unwrap();
+        compare(name, &plan.to_string());
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

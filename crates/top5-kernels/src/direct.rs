@@ -23,12 +23,14 @@
 //! With n products per output, the result differs from the exact one (of the same operands, rounded or not) by at most
 //! `(n + 2)·2⁻²⁴·Σ|x·w|`: the bound for sums in any order.
 
+mod amx;
 mod dots;
 mod grouped;
 mod pieces;
 mod spread;
 mod tiles;
 
+pub(crate) use amx::divided;
 pub(crate) use tiles::AHEAD;
 
 use crate::bf16::Bf16;
@@ -38,12 +40,13 @@ use crate::conv::{
     InputGradient, MOST_GROUPED, Output, Problem, Transposed,
 };
 use crate::element::Element;
-use crate::isa::Isa;
+use crate::isa::{Isa, TileSizes};
 use crate::pixel::Pixel;
 use crate::precision::Precision;
 use crate::simd::{Kernel, Simd, is_f32};
 use crate::threads::{SharedMut, Threads};
 use crate::transpose::{transpose, transpose_block};
+use amx::{Grid, GridTiles};
 use pieces::Pieces;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -69,6 +72,14 @@ pub(crate) const FORWARD_BF16: Algorithm<dyn Forward> = Algorithm {
     ..FORWARD
 };
 
+/// In bf16, by the tiles of AMX.
+pub(crate) const FORWARD_AMX: Algorithm<dyn Forward> = Algorithm {
+    name: "amx",
+    serves: "the same, of at most 32 lanes",
+    make: |isa, problem| Some(Arc::new(Direct::<Bf16>::in_grid(isa, problem)?)),
+    ..FORWARD_BF16
+};
+
 /// In f32.
 pub(crate) const INPUT_GRADIENT: Algorithm<dyn InputGradient> = Algorithm {
     name: "direct",
@@ -89,16 +100,35 @@ pub(crate) const INPUT_GRADIENT_BF16: Algorithm<dyn InputGradient> = Algorithm {
     ..INPUT_GRADIENT
 };
 
+/// In bf16, by the tiles of AMX.
+pub(crate) const INPUT_GRADIENT_AMX: Algorithm<dyn InputGradient> = Algorithm {
+    name: FORWARD_AMX.name,
+    serves: FORWARD_AMX.serves,
+    make: |isa, problem| Some(Arc::new(Direct::<Bf16>::in_grid(isa, problem)?)),
+    ..INPUT_GRADIENT_BF16
+};
+
 /// Direct convolution on one instruction set, with its work split into jobs.
 #[derive(Debug)]
 struct Direct<E> {
     identity: Identity,
     pieces: Pieces,
+    /// Where tiles are multiplied by AMX.
+    grid: Option<Grid>,
     element: PhantomData<E>,
 }
 
 /// Multiply-accumulates of f32 that make a job worth starting.
 const JOB: u64 = 1 << 19;
+
+/// Most pixels of a tile of AMX for one and two blocks of output channels: two registers of sixteen.
+const AMX_TILE: [usize; 2] = [32, 32];
+
+/// As [`JOB`], by AMX.
+const AMX_JOB: u64 = 1 << 23;
+
+/// The time of a product by AMX as a share of that of one in f32.
+pub(crate) const AMX: f64 = 0.12;
 
 /// Multiply-accumulates in the time that a number takes to be rounded to bf16 and read again.
 const ROUNDING: f64 = 6.0;
@@ -116,13 +146,13 @@ impl<E: Element> Direct<E> {
         let identity = Identity {
             // With the largest tile, output blocks × pixels (`f32_conv_direct_2x14_avx512`); for groups that are no whole blocks,
             // with their inputs instead of the output blocks (`f32_conv_grouped_4x14_avx512`).
-            name: format!("{}_conv_{}_{isa}", E::PRECISION, pieces.method()),
+            name: format!("{}_conv_{}_{isa}", E::PRECISION, pieces.method("direct")),
             method: E::METHOD,
             isa,
             precision: E::PRECISION,
             problem: problem.clone(),
         };
-        Self { identity, pieces, element: PhantomData }
+        Self { identity, pieces, grid: None, element: PhantomData }
     }
 
     /// If all that an image's last pixel reads is within the image: an odd last lane is read with a neighbour.
@@ -137,12 +167,17 @@ impl<E: Element> Direct<E> {
         within.then(|| Self::new(isa, problem))
     }
 
+    /// Groups whose zeros are skipped.
+    fn grouped(&self) -> Option<Group> {
+        self.problem().geom().grouped().filter(|_| self.grid.is_none())
+    }
+
     /// Blocks of weights of one output block in the form that the loop nest reads.
     fn own_stride(&self) -> usize {
         let geom = self.problem().geom();
         match E::PRECISION {
             Precision::F32 => geom.weight_stride(),
-            Precision::Bf16 => match geom.grouped() {
+            Precision::Bf16 => match self.grouped() {
                 Some(group) => geom.taps.len() * group.inputs.div_ceil(2),
                 None => geom.blocks * geom.taps.len() * geom.lanes.div_ceil(2),
             },
@@ -161,7 +196,7 @@ impl<E: Element> Direct<E> {
         assert_eq!(own.len(), self.own_len(), "memory for another geometry");
         let (lanes, taps) = (geom.lanes, geom.blocks * geom.taps.len());
         threads.chunks(own, self.own_stride(), |k, own| {
-            if let Some(group) = geom.grouped() {
+            if let Some(group) = self.grouped() {
                 return self.isa().run(GroupedRows { geom, group, weights, k, own });
             }
             let weights = weights[k * taps * lanes..].chunks_exact(lanes);
@@ -202,11 +237,18 @@ impl<E: Element> Direct<E> {
         let geom = self.problem().geom();
         let odd = geom.lanes.min(geom.depth) % E::DEPTH;
         geom.check(n, x.len().saturating_sub(odd), y.len());
+        if self.grid.is_some() {
+            geom.check_whole_input(n, x.len());
+        }
         assert_eq!(w.len(), self.own_len(), "the weights are packed for another geometry");
         epilogue.check(geom, n);
         let y = SharedMut(y.as_mut_ptr());
         self.pieces.run(threads, n, geom, epilogue, (&mut [], 0), |piece, _| {
-            self.isa().run(Tiles { geom, x, w, first: 0, epilogue, y, piece });
+            let tiles = Tiles { geom, x, w, first: 0, epilogue, y, piece };
+            match &self.grid {
+                Some(grid) => self.isa().run(GridTiles { grid, tiles }),
+                None => self.isa().run(tiles),
+            }
         });
     }
 
@@ -243,19 +285,36 @@ impl<E: Element> Direct<E> {
     }
 }
 
+impl Direct<Bf16> {
+    /// By the tiles of AMX, which read all lanes of all blocks.
+    fn in_grid(isa: Isa, problem: &Problem) -> Option<Self> {
+        let geom = problem.geom();
+        let grid = (isa == Isa::Amx).then(|| Grid::new(geom))??;
+        let direct = Self::within_image(isa, problem)?;
+        let tiles = TileSizes { dense: AMX_TILE, ..isa.tiles() };
+        let pieces = Pieces::new(geom, tiles, AMX_JOB);
+        let name = format!("{}_conv_{}_{isa}", Precision::Bf16, pieces.method("amx"));
+        let identity = Identity { name, method: FORWARD_AMX.name, ..direct.identity };
+        Some(Self { identity, pieces, grid: Some(grid), ..direct })
+    }
+}
+
 impl<E: Element> Convolution for Direct<E> {
     fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// In bf16 two products cost as much as one, but while training the input is rounded first.
+    /// In bf16 two products may cost as much as one, but while training the input is rounded first.
     fn cost(&self) -> f64 {
         if matches!(E::PRECISION, Precision::F32) {
             return 1.0;
         }
         let geom = self.problem().geom();
         let lanes = geom.grouped().map_or(geom.lanes, |group| group.inputs);
-        let pairs = lanes.div_ceil(2) as f64 / lanes as f64;
+        let pairs = match &self.grid {
+            Some(grid) => AMX * grid.excess(geom, self.problem().images()),
+            None => self.isa().dot() * lanes.div_ceil(2) as f64 / lanes as f64,
+        };
         let rounded = if self.problem().training() { geom.x.image } else { 0 };
         pairs + ROUNDING * rounded as f64 / geom.macs() as f64
     }

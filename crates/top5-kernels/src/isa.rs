@@ -6,7 +6,7 @@ use crate::simd::Neon;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::simd::Simd128;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512};
+use crate::simd::{Avx2, Avx512, amx::Amx};
 use crate::simd::{Kernel, Scalar, Simd, is_f32};
 use std::fmt;
 
@@ -23,6 +23,8 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, VL, BW and DQ.
     Avx512,
+    /// The same with AVX-512 BF16 and AMX's tiles of bf16, on Linux. In f32 it is AVX-512.
+    Amx,
 }
 
 /// The sizes of an instruction set's tiles.
@@ -51,16 +53,19 @@ impl TileSizes {
 
 impl Isa {
     /// All that there are, the portable one first.
-    pub const ALL: [Self; 5] = [Self::Scalar, Self::Neon, Self::Simd128, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 6] =
+        [Self::Scalar, Self::Neon, Self::Simd128, Self::Avx2, Self::Avx512, Self::Amx];
 
     /// All instruction sets of this machine, the portable one first, the best one last.
     pub fn available() -> Vec<Self> {
         Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
-    /// The best instruction set of this machine.
-    pub fn detect() -> Self {
-        Self::available().pop().unwrap_or(Self::Scalar)
+    /// The best instruction set of this machine for such products, if there are kernels that multiply them; else the best one.
+    pub fn detect(precision: Precision) -> Self {
+        let serves = |isa: Self| isa != Self::Amx || precision == Precision::Bf16;
+        let best = Self::ALL.into_iter().rfind(|&isa| serves(isa) && isa.is_available());
+        best.unwrap_or(Self::Scalar)
     }
 
     /// Whether this machine has it.
@@ -73,8 +78,10 @@ impl Isa {
             Self::Avx2 => Avx2::new().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::<false>::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Avx512::<true>::new().is_some() && Amx::new().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Avx2 | Self::Avx512 | Self::Amx => false,
         }
     }
 
@@ -84,7 +91,7 @@ impl Isa {
         match precision {
             Precision::F32 => true,
             // Portable Rust rounds as the instructions do, slowly.
-            Precision::Bf16 => matches!(self, Self::Scalar | Self::Avx512),
+            Precision::Bf16 => matches!(self, Self::Scalar | Self::Avx512 | Self::Amx),
         }
     }
 
@@ -97,7 +104,13 @@ impl Isa {
         }
     }
 
-    /// Its name in kernel names and options: `scalar`, `neon`, `simd128`, `avx2`, `avx512`.
+    /// The time of a product of pairs as a share of that of one of floats: processors with AMX leave those to it, and have half
+    /// as many units for them as for floats.
+    pub(crate) fn dot(self) -> f64 {
+        if self == Self::Amx { 2.0 } else { 1.0 }
+    }
+
+    /// Its name in kernel names and options: `scalar`, `neon`, `simd128`, `avx2`, `avx512`, `amx`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
@@ -105,6 +118,7 @@ impl Isa {
             Self::Simd128 => "simd128",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 
@@ -118,7 +132,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => TileSizes::of::<Avx2>(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => TileSizes::of::<Avx512<false>>(),
+            Self::Avx512 | Self::Amx => TileSizes::of::<Avx512<false>>(),
             _ => TileSizes::of::<Scalar>(),
         }
     }
@@ -141,12 +155,12 @@ impl Isa {
                 Avx2::new().expect("the engine chooses an available instruction set").run(kernel)
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 if const { is_f32::<K>() } => {
+            Self::Avx512 | Self::Amx if const { is_f32::<K>() } => {
                 let simd = Avx512::<false>::new();
                 simd.expect("the engine chooses an available instruction set").run(kernel)
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => {
+            Self::Avx512 | Self::Amx => {
                 let simd = Avx512::<true>::new();
                 simd.expect("the engine chooses an available instruction set").run(kernel)
             }

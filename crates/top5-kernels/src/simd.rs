@@ -5,6 +5,8 @@
 //! array for the portable path. Holding a token (a value of the implementing type) proves that the CPU has the
 //! instructions.
 
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused, reason = "only x86-64 has AMX"))]
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -68,6 +70,8 @@ pub trait Simd: Copy + Send + Sync {
     const GROUPED_TILE: usize = Self::TILE[0];
     /// Accumulators of a weight-gradient tile.
     const GRADIENT_TILE: usize;
+    /// Whether there are processors with AMX beside it.
+    const AMX: bool = false;
     /// Whether [`Simd::spread`] of groups of four and eight is one instruction for each register.
     const SPREADS: bool = false;
 

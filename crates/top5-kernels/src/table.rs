@@ -10,24 +10,31 @@ use crate::{direct, weight_gradient, winograd};
 use std::sync::Arc;
 
 /// Convolutions.
-pub const FORWARD: [Algorithm<dyn Forward>; 4] =
-    [direct::FORWARD, winograd::FORWARD_2, winograd::FORWARD_4, direct::FORWARD_BF16];
+pub const FORWARD: [Algorithm<dyn Forward>; 5] = [
+    direct::FORWARD,
+    winograd::FORWARD_2,
+    winograd::FORWARD_4,
+    direct::FORWARD_BF16,
+    direct::FORWARD_AMX,
+];
 
 /// Gradients of inputs.
-pub const INPUT_GRADIENT: [Algorithm<dyn InputGradient>; 4] = [
+pub const INPUT_GRADIENT: [Algorithm<dyn InputGradient>; 5] = [
     direct::INPUT_GRADIENT,
     winograd::INPUT_GRADIENT_2,
     winograd::INPUT_GRADIENT_4,
     direct::INPUT_GRADIENT_BF16,
+    direct::INPUT_GRADIENT_AMX,
 ];
 
 /// Gradients of weights.
-pub const WEIGHT_GRADIENT: [Algorithm<dyn WeightGradient>; 5] = [
+pub const WEIGHT_GRADIENT: [Algorithm<dyn WeightGradient>; 6] = [
     weight_gradient::WEIGHT_GRADIENT,
     weight_gradient::WEIGHT_GRADIENT_GROUPED,
     winograd::WEIGHT_GRADIENT_2,
     winograd::WEIGHT_GRADIENT_4,
     weight_gradient::WEIGHT_GRADIENT_BF16,
+    weight_gradient::WEIGHT_GRADIENT_AMX,
 ];
 
 /// Which kernels may be chosen.

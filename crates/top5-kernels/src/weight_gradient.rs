@@ -16,12 +16,14 @@ mod grouped;
 mod jobs;
 mod rounded;
 mod strips;
+mod tiled;
 
 pub(crate) use grouped::WEIGHT_GRADIENT_GROUPED;
 
 use crate::bf16::Bf16;
 use crate::block::{Block, LANES};
 use crate::conv::{Algorithm, Bound, Convolution, Identity, Problem, Strides, WeightGradient};
+use crate::direct::AMX;
 use crate::element::Element;
 use crate::isa::Isa;
 use crate::precision::Precision;
@@ -32,6 +34,7 @@ use rounded::Rounded;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use strips::Strips;
+use tiled::Tiled;
 
 /// In f32.
 pub(crate) const WEIGHT_GRADIENT: Algorithm<dyn WeightGradient> = Algorithm {
@@ -52,11 +55,21 @@ pub(crate) const WEIGHT_GRADIENT_BF16: Algorithm<dyn WeightGradient> = Algorithm
     ..WEIGHT_GRADIENT
 };
 
+/// In bf16, by the tiles of AMX.
+pub(crate) const WEIGHT_GRADIENT_AMX: Algorithm<dyn WeightGradient> = Algorithm {
+    name: "amx_weight_gradient",
+    serves: "convolutions of whole blocks of channels, with one tap or without a stride",
+    make: |isa, problem| Some(Arc::new(Direct::<Bf16>::in_tiles(isa, problem)?)),
+    ..WEIGHT_GRADIENT_BF16
+};
+
 /// The weight gradient of one convolution, multiplied in one precision.
 #[derive(Debug)]
 struct Direct<E> {
     identity: Identity,
     jobs: Jobs,
+    /// By the tiles of AMX.
+    tiled: bool,
     element: PhantomData<E>,
 }
 
@@ -78,7 +91,7 @@ impl<E: Element> Direct<E> {
             precision: E::PRECISION,
             problem: problem.clone(),
         };
-        Self { identity, jobs, element: PhantomData }
+        Self { identity, jobs, tiled: false, element: PhantomData }
     }
 
     /// The strips of `n` images; in bf16 two of them are one, or two pixels where these are the images.
@@ -89,6 +102,29 @@ impl<E: Element> Direct<E> {
             (Precision::F32, _) => Strips::new(geom, images, cols),
             (Precision::Bf16, true) => Strips::new(geom, images, cols.div_ceil(2)),
             (Precision::Bf16, false) => Strips::new(geom, images.div_ceil(2), cols),
+        }
+    }
+}
+
+impl Direct<Bf16> {
+    fn in_tiles(isa: Isa, problem: &Problem) -> Option<Self> {
+        let there = isa == Isa::Amx && tiled::serves(problem.geom());
+        let direct = there.then(|| Self::new(isa, problem))?;
+        let name = format!("{}_conv_{}_{isa}", Precision::Bf16, WEIGHT_GRADIENT_AMX.name);
+        let identity = Identity { name, method: "amx", ..direct.identity };
+        Some(Self { identity, tiled: true, ..direct })
+    }
+}
+
+impl<E: Element> Direct<E> {
+    /// Blocks of scratch memory for the largest strips of a job's inputs, and of all its strips.
+    fn scratch(&self, strips: &Strips) -> (usize, usize) {
+        match (E::PRECISION, self.tiled) {
+            (Precision::F32, _) => (0, 0),
+            (Precision::Bf16, false) => rounded::scratch(&self.jobs, strips),
+            (Precision::Bf16, true) => {
+                tiled::scratch(self.problem().geom(), self.jobs.largest(), strips.largest())
+            }
         }
     }
 }
@@ -104,7 +140,8 @@ impl<E: Element> Convolution for Direct<E> {
             return 1.0;
         }
         let images = self.problem().images();
-        let pairs = images.div_ceil(2) as f64 / images as f64;
+        let product = if self.tiled { AMX } else { self.isa().dot() };
+        let pairs = product * images.div_ceil(2) as f64 / images as f64;
         // Vectors that are rounded for each that is multiplied.
         let ([outputs, inputs], geom) = (self.jobs.largest(), self.problem().geom());
         let products = outputs * inputs * geom.taps.len() * geom.lanes;
@@ -118,10 +155,7 @@ impl<E: Element> Convolution for Direct<E> {
 
     fn workspace(&self, threads: usize) -> usize {
         let strips = self.strips(self.problem().images());
-        let scratch = match E::PRECISION {
-            Precision::F32 => 0,
-            Precision::Bf16 => rounded::scratch(&self.jobs, &strips).1,
-        };
+        let scratch = self.scratch(&strips).1;
         threads.saturating_mul(scratch).saturating_add(self.jobs.copies(&strips))
     }
 }
@@ -141,9 +175,12 @@ impl<E: Element> WeightGradient for Direct<E> {
         geom.check(n, x.len(), dy.len());
         let strips = self.strips(n);
         if matches!(E::PRECISION, Precision::Bf16) {
-            let (first, scratch) = rounded::scratch(&self.jobs, &strips);
+            let (first, scratch) = self.scratch(&strips);
             return self.jobs.run(threads, &strips, (work, scratch), dw, |job, scratch| {
                 let (x_strip, dy_strip) = scratch.split_at_mut(first);
+                if self.tiled {
+                    return self.isa().run(Tiled { job, n, x, dy, x_strip, dy_strip });
+                }
                 self.isa().run(Rounded { job, n, x, dy: Block::flat(dy), x_strip, dy_strip });
             });
         }

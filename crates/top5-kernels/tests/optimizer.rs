@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use top5_kernels::optimizer::{Gradient, RmsProp, Rule, Segment, follow, squares, update};
-use top5_kernels::{Block, Isa, LANES, Threads};
+use top5_kernels::{Block, Isa, LANES, Precision, Threads};
 use top5_testkit::close::assert_close_abs;
 use top5_testkit::fill::signed;
 
@@ -31,7 +31,9 @@ const RMS: RmsProp = RmsProp {
 /// Every instruction set with one thread, and the best with two and three.
 fn runs() -> Vec<(Isa, Threads)> {
     let alone = Isa::available().into_iter().map(|isa| (isa, Threads::new(1)));
-    alone.chain([2, 3].map(|threads| (Isa::detect(), Threads::new(threads)))).collect()
+    alone
+        .chain([2, 3].map(|threads| (Isa::detect(Precision::F32), Threads::new(threads))))
+        .collect()
 }
 
 fn blocks(name: &str) -> Vec<Block> {
@@ -143,7 +145,7 @@ fn descent_with_momentum_rounds_as_it_always_did() {
     let decay = 0.01f32;
     let gradient = Gradient { decay, ..Gradient::PLAIN };
     for (isa, threads) in runs() {
-        if !matches!(isa, Isa::Avx2 | Isa::Avx512 | Isa::Neon) {
+        if !matches!(isa, Isa::Avx2 | Isa::Avx512 | Isa::Amx | Isa::Neon) {
             continue;
         }
         for nesterov in [false, true] {

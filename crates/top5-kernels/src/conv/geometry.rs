@@ -291,11 +291,24 @@ impl ConvGeom {
             return;
         }
         let read = self.in_blocks().min(self.depth.div_ceil(self.lanes)).max(1);
-        let tap = self.taps.iter().max().map_or(0, |&t| t);
-        let input = self.axes(&self.x, read, n).into_iter().fold(self.x.offset, reach);
-        let input = input.saturating_add(tap);
-        assert!(input.saturating_add(self.lanes.min(self.depth)) <= x, "the input is too short");
+        self.check_input(n, read, self.lanes.min(self.depth), x);
         self.check_output(n, &self.y, y);
+    }
+
+    /// As [`ConvGeom::check`], where all lanes of all input blocks are read, also those that hold no channel, and one more
+    /// if they are odd in number.
+    pub(crate) fn check_whole_input(&self, n: usize, x: usize) {
+        if !self.axes(&self.x, 1, n).iter().any(|&(_, count)| count == 0) {
+            self.check_input(n, self.in_blocks(), self.lanes.next_multiple_of(2), x);
+        }
+    }
+
+    /// Asserts that so many lanes of so many blocks are within `x` floats for every pixel, of which there are some.
+    fn check_input(&self, n: usize, blocks: usize, lanes: usize, x: usize) {
+        let tap = self.taps.iter().max().map_or(0, |&t| t);
+        let input = self.axes(&self.x, blocks, n).into_iter().fold(self.x.offset, reach);
+        let input = input.saturating_add(tap).saturating_add(lanes);
+        assert!(input <= x, "the input is too short");
     }
 
     /// (distance, count) of images, blocks, rows and columns.

@@ -64,12 +64,12 @@ impl Pieces {
         Self { groups, pixels_per_job, tile, grouped }
     }
 
-    /// The method and the largest tile, as names have them: `direct_2x14`, `grouped_4x14`.
-    pub(crate) fn method(&self) -> String {
+    /// The method and the largest tile, as names have them: `direct_2x14`, `grouped_4x14`, `amx_2x32`.
+    pub(crate) fn method(&self, dense: &str) -> String {
         let [blocks, pixels] = self.tile;
         match self.grouped {
-            Some(group) => format!("grouped_{}x{pixels}", group.inputs),
-            None => format!("direct_{blocks}x{pixels}"),
+            Some(group) if dense == "direct" => format!("grouped_{}x{pixels}", group.inputs),
+            _ => format!("{dense}_{blocks}x{pixels}"),
         }
     }
 

@@ -39,6 +39,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     const TILE: [usize; 2] = [14, 14];
     const GRADIENT_TILE: usize = 16;
+    const AMX: bool = BF16;
 
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {

@@ -152,7 +152,7 @@ pub(super) struct Job<'a> {
     /// There is one strip, whose products are the gradient: nothing is added to.
     alone: bool,
     /// What is written goes past the caches.
-    past: bool,
+    pub(super) past: bool,
 }
 
 /// Where the blocks of a job are, counted from its first.
@@ -291,6 +291,26 @@ impl Job<'_> {
             s.stream(place, sum);
         } else {
             s.store(place, sum);
+        }
+    }
+
+    /// Adds sums of the first lanes of a tap.
+    ///
+    /// # Safety
+    /// The output block `k` and the `b`-th input block that it reads are a pair of this job, the tap and as many lanes are within
+    /// the geometry.
+    #[inline(always)]
+    pub(super) unsafe fn add_sums<S: Simd>(
+        &self,
+        s: S,
+        [k, b]: [usize; 2],
+        tap: usize,
+        sums: &[Block],
+    ) {
+        for (l, sum) in sums.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            let place = unsafe { &mut *self.pair(k, b).add(tap * self.geom.lanes + l) };
+            self.put(s, place, s.add(self.so_far(s, place), s.load(sum)));
         }
     }
 

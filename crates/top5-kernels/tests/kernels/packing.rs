@@ -1,11 +1,13 @@
 //! Tensors in `[n, c, h, w]` order to blocks and back, and the runs that every kernel is tested in.
 
-use top5_kernels::{Block, Isa, LANES, Layout, Threads};
+use top5_kernels::{Block, Isa, LANES, Layout, Precision, Threads};
 
 /// Every instruction set with one thread, and the best with two and three.
 pub(crate) fn runs() -> Vec<(Isa, Threads)> {
     let mut runs: Vec<_> = Isa::available().into_iter().map(|isa| (isa, Threads::new(1))).collect();
-    runs.extend([2, 3].map(|threads| (Isa::detect(), Threads::oversubscribed(threads))));
+    runs.extend(
+        [2, 3].map(|threads| (Isa::detect(Precision::Bf16), Threads::oversubscribed(threads))),
+    );
     runs
 }
 

@@ -17,7 +17,8 @@ and the tests walk too. Of the kernels that can solve a problem a plan takes the
 whose error is that of sums in any order. An algorithm is one file, and one line in a table.
 
 A kernel's name is the precision, `conv`, the method (direct: with the largest tile, output blocks × pixels; `grouped`, with
-a group's inputs, where groups are no whole blocks), and the instruction set: `f32_conv_direct_2x14_avx512`.
+a group's inputs, where groups are no whole blocks), and the instruction set: `f32_conv_direct_2x14_avx512`. `amx` is
+AVX-512 on processors that have AMX too, under Linux.
 
 What a result may be off by against f64 is a multiple of u = 2⁻²⁴: with n products per result, or with n channels (of a weight
 gradient: tiles) in the sum between transforms. Operands that are rounded to bf16 count as they are then. The tests hold
@@ -32,8 +33,10 @@ fn section<K: ?Sized>(title: &str, table: &[Algorithm<K>]) -> String {
     );
     text.push_str("|---|---|---|---|---|---|\n");
     for Algorithm { name, precision, serves, memory, bound, .. } in table {
-        let isas: Vec<&str> =
-            Isa::ALL.into_iter().filter(|isa| isa.multiplies(*precision)).map(Isa::name).collect();
+        let has = |isa: &Isa| {
+            isa.multiplies(*precision) && (!name.starts_with("amx") || *isa == Isa::Amx)
+        };
+        let isas: Vec<&str> = Isa::ALL.into_iter().filter(has).map(Isa::name).collect();
         let bound = bound.to_string().replace('|', "\\|");
         let isas = isas.join(", ");
         writeln!(text, "| {name} | {precision} | {isas} | {serves} | {memory} | {bound} |")
@@ -88,18 +91,20 @@ fn the_first_line_of_every_table_is_direct_convolution_in_f32() {
 #[test]
 fn kernels_say_what_their_line_says() {
     for algorithm in FORWARD {
-        let kernel = (algorithm.make)(Isa::Scalar, &problem()).expect("all can");
+        let isa = if algorithm.name == "amx" { Isa::Amx } else { Isa::Scalar };
+        let kernel = (algorithm.make)(isa, &problem()).expect("all can");
         assert_eq!((kernel.precision(), kernel.bound()), (algorithm.precision, algorithm.bound));
         let name = format!("{}_conv_{}", algorithm.precision, algorithm.name);
         assert!(kernel.name().starts_with(&name), "{} is none of {name}", kernel.name());
-        assert!(kernel.name().ends_with("_scalar") && kernel.isa() == Isa::Scalar);
+        assert!(kernel.name().ends_with(&format!("_{isa}")) && kernel.isa() == isa);
     }
     for algorithm in WEIGHT_GRADIENT {
+        let isa = if algorithm.name.starts_with("amx") { Isa::Amx } else { Isa::Scalar };
         let mut kernels = [problem(), in_groups()].into_iter();
-        let kernel = kernels.find_map(|problem| (algorithm.make)(Isa::Scalar, &problem));
+        let kernel = kernels.find_map(|problem| (algorithm.make)(isa, &problem));
         let kernel = kernel.expect("one of them");
         assert_eq!((kernel.precision(), kernel.bound()), (algorithm.precision, algorithm.bound));
-        let name = format!("{}_conv_{}_scalar", algorithm.precision, algorithm.name);
+        let name = format!("{}_conv_{}_{isa}", algorithm.precision, algorithm.name);
         assert_eq!(kernel.name(), name);
     }
 }
@@ -122,6 +127,8 @@ fn what_was_measured_goes_before_what_costs_least() {
     assert_eq!((exact.candidates.len(), exact.why.as_str()), (1, "exact"));
     let rounded = Allowed { precision: bf16, ..allowed };
     assert_eq!(choose(&FORWARD, &rounded, &problem(), None).candidates.len(), 4);
+    let tiles = choose(&FORWARD, &Allowed { isa: Isa::Amx, ..rounded }, &problem(), None);
+    assert_eq!((tiles.candidates.len(), tiles.kernel.name()), (5, "bf16_conv_amx_2x32_amx"));
     let portable = Allowed { isa: Isa::Avx2, ..rounded };
     assert_eq!(choose(&FORWARD, &portable, &problem(), None).candidates.len(), 3);
 }
