@@ -18,7 +18,7 @@
 //!
 //! In bf16 a lane is a pair of channels: weights are packed as `[out block][in block][tap][pair of lanes][16][2]`, so that one
 //! broadcast pair meets one block of weights. Of several groups the first pairs of all are one block, and so on. Sums and the
-//! epilogue are in f32, the output either.
+//! epilogue are in f32, the output either. With AMX, sixteen pixels of such pairs meet sixteen channels at once (`amx.rs`).
 //!
 //! With n products per output, the result differs from the exact one (of the same operands, rounded or not) by at most
 //! `(n + 2)·2⁻²⁴·Σ|x·w|`: the bound for sums in any order.

@@ -38,10 +38,11 @@ struct Laid {
     /// Tiles of a row, and pixels of a tile.
     tiles: usize,
     pixels: usize,
-    /// Pixels of the input that lie between an image's, or a row's, and those of the next.
+    /// Pixels of the input from an image to the next, and from a row to the next.
     x_image: usize,
     x_row: usize,
-    /// Pixels of a lane of the input: an odd number of blocks, so that the lanes do not all want the same places of a cache.
+    /// Pixels of a lane of the input, and blocks of its sixteen lanes: a lane is an odd number of blocks, so that lanes do not all
+    /// want the same places of a cache.
     x_lane: usize,
 }
 
@@ -59,11 +60,6 @@ impl Laid {
         let x_lane = ((images * x_image / LANES + 1) | 1) * LANES;
         let (tiles, pixels) = divided(cols);
         Self { images, rows, tiles, pixels, x_image, x_row, x_lane }
-    }
-
-    /// Blocks of an input block.
-    fn x_len(&self) -> usize {
-        self.x_lane
     }
 
     /// Blocks of a row of an output block.
@@ -92,7 +88,7 @@ pub(super) fn scratch(
     [outputs, inputs]: [usize; 2],
     largest: [usize; 3],
 ) -> (usize, usize) {
-    let x = inputs.saturating_mul(Laid::new(geom, largest).x_len());
+    let x = inputs.saturating_mul(Laid::new(geom, largest).x_lane);
     // The tiles of a row go less than a block beyond its end.
     let [images, rows, cols] = largest;
     let dy = if geom.taps.len() == 1 {
@@ -147,7 +143,7 @@ impl Tiled<'_> {
         if job.geom.lanes_of(block) == 0 {
             return;
         }
-        let len = laid.x_len();
+        let len = laid.x_lane;
         let mut lanes = Lanes {
             to: &mut self.x_strip[i * len..][..len],
             lane: laid.x_lane / LANES,
@@ -222,7 +218,7 @@ impl Tiled<'_> {
         let blocks = job.bs.clone().take_while(|b| job.geom.lanes_of(first + b) > 0).count();
         let lane = laid.x_lane * size_of::<f32>();
         let x = |a: usize| {
-            let place = a / taps * laid.x_len() * LANES + job.geom.taps[a % taps] / LANES;
+            let place = a / taps * laid.x_lane * LANES + job.geom.taps[a % taps] / LANES;
             self.x_strip.as_ptr().cast::<f32>().wrapping_add(place).cast::<Bf16>()
         };
         let dy = |k: usize| self.dy_strip.as_ptr().wrapping_add(k * laid.dy_len());
